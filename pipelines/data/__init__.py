@@ -1,0 +1,1 @@
+"""Ingest, validate and featurize: the rooms every line goes through."""

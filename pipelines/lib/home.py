@@ -1,0 +1,35 @@
+"""Where this installation keeps its state: `NIGHTSHIFT_HOME`, by default ``var/`` beside the code.
+
+Every location can be moved on its own by an environment variable, which is how production puts the ledger into
+PostgreSQL and the published store on S3. Nothing here creates a directory or reads a file.
+"""
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def home() -> Path:
+    """The directory of this installation's state, absolute."""
+    return Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
+
+
+def ledger_url() -> str:
+    """SQLAlchemy URL of the database that holds the ledger."""
+    return os.environ.get("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{home() / 'ledger.db'}")
+
+
+def published_url() -> str:
+    """Path or URL (``s3://…``) under which the published tables stand."""
+    return os.environ.get("NIGHTSHIFT_PUBLISHED_URL", str(home() / "published"))
+
+
+def tracking_uri() -> str:
+    """MLflow tracking and registry URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}")
+
+
+def artifact_root() -> str:
+    """Where MLflow keeps artefacts when this process talks to a database itself rather than to a server."""
+    return os.environ.get("NIGHTSHIFT_ARTIFACT_ROOT", str(home() / "mlflow" / "artifacts"))

@@ -1,0 +1,66 @@
+"""``run.yaml``: which inputs this one run uses. Pinned once when the run opens, read by every later stage, never resolved again.
+
+In the repository it describes a laptop's run; in a workspace `pipelines.registry.pin_run` has written it.
+"""
+
+import datetime as dt
+from pathlib import Path
+
+import yaml
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.params import Section, parse_section, read_yaml
+from pipelines.lib.partition import parse_partition
+
+RUN_FILE = Path("run.yaml")
+
+
+class PinnedModel(Section):
+    """The model that a run scores with.
+
+    `path` is where it lies in the workspace. `version` and `sha256` are None on a laptop, where the model is the one
+    that the same workspace trains; a registered version always carries both. `degraded` is True when the champion
+    could not be used and this is the version before it.
+    """
+
+    path: str
+    name: str
+    version: str | None = None
+    sha256: str | None = None
+    degraded: bool = False
+
+
+class RunFile(Section):
+    """What a run is for and what it was pinned to.
+
+    `source_revision` fingerprints the source as it was when the run opened, so that a corrected source is read again
+    and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True
+    when `git_commit` holds uncommitted changes of the embedded profile's working tree.
+    """
+
+    partition: str
+    model: PinnedModel
+    dag_id: str = "laptop"
+    run_id: str = "laptop"
+    git_commit: str | None = None
+    snapshot: bool = False
+    opened_at: str | None = None
+    source_revision: str | None = None
+
+    @property
+    def date(self) -> dt.date:
+        """The partition as a date."""
+        return parse_partition(self.partition)
+
+
+def load_run(path: Path = RUN_FILE) -> RunFile:
+    """The run file at `path`. Raises `ConfigError` where it is missing or wrong, an unquoted date included."""
+    content = read_yaml(path)
+    parse_partition(content.get("partition"))  # before the model: an unquoted YAML date deserves its own words
+    return parse_section(content, RunFile, path.name)
+
+
+def save_run(run: RunFile, path: Path = RUN_FILE) -> None:
+    """Write `run` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(run.model_dump(), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,60 @@
+"""What every stage's ``main`` has in common: its paths come from ``dvc.yaml``, and a failure leaves ``failure.json`` behind.
+
+DVC turns every failure into exit code 255, so the reason travels in a file:
+``{"stage", "error", "message", "retryable"}``, written to the working directory.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.errors import NightshiftError
+
+FAILURE_FILE = Path("failure.json")
+
+log = logging.getLogger("nightshift")
+
+Paths = SimpleNamespace
+"""One attribute of type `pathlib.Path` for each path that the stage declared."""
+
+
+def stage(name: str, *paths: str) -> Callable[[Callable[[Paths], None]], Callable[[Sequence[str] | None], int]]:
+    """Make a function of `Paths` the ``main(argv) -> int`` of the stage `name`, with one required option for each of `paths`."""
+
+    def decorate(body: Callable[[Paths], None]) -> Callable[[Sequence[str] | None], int]:
+        @functools.wraps(body)
+        def main(argv: Sequence[str] | None = None) -> int:
+            parser = argparse.ArgumentParser(prog=name, description=sys.modules[body.__module__].__doc__)
+            for path in paths:
+                parser.add_argument(f"--{path.replace('_', '-')}", dest=path, type=Path, required=True)
+            arguments = parser.parse_args(argv)
+            logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s", stream=sys.stdout)
+            FAILURE_FILE.unlink(missing_ok=True)
+            try:
+                body(Paths(**vars(arguments)))
+            except NightshiftError as error:
+                _record_failure(name, error, retryable=error.retryable)
+                print(f"{name} failed: {error}", file=sys.stderr)
+                return 1
+            except Exception as error:  # not foreseen: tell all of it, and let a retry decide whether it lasts
+                _record_failure(name, error, retryable=True)
+                traceback.print_exc()
+                return 1
+            return 0
+
+        return main
+
+    return decorate
+
+
+def _record_failure(name: str, error: Exception, *, retryable: bool) -> None:
+    record = {"stage": name, "error": type(error).__name__, "message": str(error), "retryable": retryable}
+    with replacing(FAILURE_FILE) as temporary:
+        temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The only code that registers a version, appends to the ledger or moves an alias."""

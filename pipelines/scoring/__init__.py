@@ -1,0 +1,1 @@
+"""From features and a pinned model to published scores."""

@@ -1,0 +1,1 @@
+"""From features to an evaluated ONNX model."""
