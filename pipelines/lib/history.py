@@ -1,0 +1,44 @@
+"""Labelled history in memory: what training and evaluation read, and where the one ends and the other begins."""
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.lib.dataset import Dataset
+from pipelines.lib.signature import signature_of_features
+
+
+@dataclass(frozen=True)
+class History:
+    """`features` [n, f] float32, `labels` [n] int8, `rows` the other columns (key, event time, partition), `names` of the f features."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    rows: pa.Table
+    names: tuple[str, ...]
+
+
+def holdout_start(partition: dt.date, delay_days: int, holdout_days: int) -> dt.date:
+    """The first date of the holdout: the last `holdout_days` dates whose outcome is known at the start of `partition`."""
+    return partition - dt.timedelta(days=delay_days + holdout_days)
+
+
+def read_history(path: Path, dataset: Dataset, *, since: dt.date | None = None, until: dt.date | None = None) -> History:
+    """The rows of a features file with `since` <= partition < `until`; either end may be open."""
+    names = signature_of_features(path).names
+    window = []
+    if since:
+        window.append(("partition", ">=", since.isoformat()))
+    if until:
+        window.append(("partition", "<", until.isoformat()))
+    table = pq.read_table(path, filters=window or None)
+    features = np.empty((table.num_rows, len(names)), dtype=np.float32)
+    for index, name in enumerate(names):  # column by column into one array: no second copy of the matrix
+        features[:, index] = table[name].to_numpy()
+    labels = pc.cast(table[dataset.label.name], pa.int8()).to_numpy()
+    return History(features, labels, table.drop_columns([*names, dataset.label.name]), names)

@@ -1,0 +1,150 @@
+"""The append-only record of every promotion and rollback: which version is champion, since when, by whom and why.
+
+It is the truth about champions; registry aliases are a projection of it (`pipelines.lib.registry`). Appending is fenced: an
+entry carries the sequence number that follows the one its author has seen, and (name, sequence) is the primary key, so of any
+number of concurrent appends exactly one wins and the others get a `LedgerConflict`. Triggers in the database refuse to change
+or remove a row. SQLite by default, PostgreSQL by `NIGHTSHIFT_LEDGER_URL`.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from pipelines.lib.errors import LedgerConflict, ModelError, TransientError
+
+_METADATA = sa.MetaData()
+_LEDGER = sa.Table(
+    "ledger",
+    _METADATA,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("version", sa.String(50), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("model_uri", sa.Text, nullable=False),
+    sa.Column("from_version", sa.String(50)),
+    sa.Column("live_from", sa.String(10), nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("recorded_at", sa.DateTime, nullable=False),
+)
+
+_APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER IF NOT EXISTS ledger_no_{verb.lower()} BEFORE {verb} ON ledger "
+        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION ledger_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
+        "CREATE OR REPLACE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only()",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger.
+
+    `live_from` is the first partition that this version scores; `from_version` the champion it replaced (None at first);
+    `evidence` whatever decided it, as JSON; `recorded_at` is UTC.
+    """
+
+    name: str
+    sequence: int
+    action: Literal["promote", "rollback"]
+    version: str
+    sha256: str
+    model_uri: str
+    from_version: str | None
+    live_from: str
+    actor: str
+    reason: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+    recorded_at: dt.datetime | None = None
+
+
+class Ledger:
+    """The ledger in the database at `url`; its table is made on first use."""
+
+    def __init__(self, url: str) -> None:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() not in _APPEND_ONLY:
+            raise ModelError(f"the ledger cannot live in {parsed.get_backend_name()!r}; use an sqlite:// or postgresql:// URL")
+        # Wait for a writer rather than fail: appends are rare and take milliseconds.
+        options = {"timeout": 30} if parsed.get_backend_name() == "sqlite" else {"connect_timeout": 10}
+        self._engine = sa.create_engine(parsed, connect_args=options)
+        self._ready = False
+
+    def history(self, name: str) -> list[Entry]:
+        """All entries of `name`, oldest first."""
+        query = sa.select(_LEDGER).where(_LEDGER.c.name == name).order_by(_LEDGER.c.sequence)
+        with self._connect() as connection:
+            return [Entry(**row._mapping) for row in connection.execute(query)]
+
+    def champion(self, name: str) -> Entry | None:
+        """The entry that made the present champion, or None before the first promotion."""
+        return next(iter(reversed(self.history(name))), None)
+
+    def previous(self, name: str) -> Entry | None:
+        """The newest entry whose version is not the present champion's: what to fall back to."""
+        entries = self.history(name)
+        return next((entry for entry in reversed(entries) if entry.version != entries[-1].version), None)
+
+    def champion_as_of(self, name: str, partition: str) -> Entry | None:
+        """The entry that was live on `partition`: the newest whose `live_from` is not after it."""
+        return next((entry for entry in reversed(self.history(name)) if entry.live_from <= partition), None)
+
+    def append(self, entry: Entry) -> Entry:
+        """Append `entry`; its sequence must be one more than the last one its author has seen (1 for the first).
+
+        Returns the entry as recorded. Raises `LedgerConflict` when somebody else was first.
+        """
+        entries = self.history(entry.name)
+        last = entries[-1].sequence if entries else 0
+        if entry.sequence != last + 1:
+            raise LedgerConflict(_conflict(entry, last))
+        recorded = Entry(**{**asdict(entry), "recorded_at": dt.datetime.now(dt.UTC).replace(tzinfo=None)})
+        try:
+            with self._connect() as connection:
+                connection.execute(_LEDGER.insert().values(asdict(recorded)))
+        except sa.exc.IntegrityError:
+            raise LedgerConflict(_conflict(entry, entry.sequence)) from None
+        return recorded
+
+    @contextmanager
+    def _connect(self) -> Iterator[sa.Connection]:
+        try:
+            if not self._ready:
+                self._create()
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            shown = self._engine.url.render_as_string(hide_password=True)
+            raise TransientError(f"the ledger at {shown} did not answer: {error.orig}; check the database and try again") from error
+
+    def _create(self) -> None:
+        if self._engine.url.get_backend_name() == "sqlite" and self._engine.url.database:
+            Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # two first users at once must not race on CREATE
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('nightshift.ledger'))"))
+            connection.execute(sa.schema.CreateTable(_LEDGER, if_not_exists=True))
+            for statement in _APPEND_ONLY[connection.dialect.name]:
+                connection.execute(sa.text(statement))
+        self._ready = True
+
+
+def _conflict(entry: Entry, last: int) -> str:
+    return (
+        f"{entry.name} version {entry.version} was not recorded: it was decided as entry {entry.sequence}, "
+        f"but the ledger already holds entry {last}. Read the ledger again and decide anew"
+    )

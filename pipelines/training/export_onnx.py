@@ -1,0 +1,60 @@
+"""Turn the trained model into ONNX, the only form that production runs.
+
+Reads   data/models/model.skops, the signature of data/features/history.parquet
+Writes  data/models/model.onnx (the same bytes for the same model)
+Fails   when the model does not fit the features, or cannot be converted
+"""
+
+import sys
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.lib import stage
+from pipelines.lib.errors import ModelError
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.signature import KEY, Signature
+
+
+class ExportOnnx(Section):
+    """`opset`: the ONNX operator set; pinned, so that a new converter does not change the bytes unasked."""
+
+    opset: int = Field(ge=15)
+
+
+def export_onnx(model: Any, signature: Signature, params: ExportOnnx) -> bytes:
+    """`model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], its signature within."""
+    import skl2onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    if model.n_features_in_ != len(signature.names):
+        raise ModelError(
+            f"the model was trained on {model.n_features_in_} features, the features file holds {len(signature.names)}; run train again"
+        )
+    proto = skl2onnx.convert_sklearn(
+        model,
+        initial_types=[("features", FloatTensorType([None, len(signature.names)]))],
+        options={"zipmap": False},
+        target_opset={"": params.opset, "ai.onnx.ml": 3},
+    )
+    proto.graph.name = "nightshift"  # the converter would draw a random one
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = KEY, signature.to_json()
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+@stage.stage("export_onnx", "features", "model", "onnx")
+def main(paths: stage.Paths) -> None:
+    from pipelines.lib import skops_file
+    from pipelines.lib.atomic import replacing
+    from pipelines.lib.signature import signature_of_features
+
+    content = export_onnx(skops_file.load(paths.model), signature_of_features(paths.features), load_section("export_onnx", ExportOnnx))
+    with replacing(paths.onnx) as temporary:
+        temporary.write_bytes(content)
+    stage.log.info("%.1f MiB of ONNX", len(content) / 2**20)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Fit the model on all labelled history before the holdout.
+
+Reads   data/features/history.parquet
+Writes  data/models/model.skops (the same bytes for the same history and parameters)
+Fails   when there is too little history before the holdout, or it holds one class only
+"""
+
+import sys
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.lib import stage
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.errors import DataError
+from pipelines.lib.history import History, holdout_start, read_history
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import load_run
+
+
+class Train(Section):
+    """`holdout_days`: the last labelled days, kept from training so that `evaluate` sees rows that the model has not."""
+
+    n_estimators: int = Field(ge=1)
+    max_depth: int = Field(ge=1)
+    random_state: int
+    holdout_days: int = Field(ge=1)
+    minimum_rows: int = Field(ge=2)
+
+
+def train(history: History, params: Train) -> Any:
+    """A forest fitted on `history` (features [n, f] float32, labels [n])."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    rows, positives = len(history.labels), int(history.labels.sum())
+    if rows < params.minimum_rows:
+        raise DataError(
+            f"only {rows} labelled rows lie before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
+            "Start ingest_history earlier, or choose a later partition"
+        )
+    if positives in (0, rows):
+        raise DataError(f"all {rows} labels before the holdout are {int(history.labels[0])}; a classifier needs both. Check dataset.label.expression")
+    forest = RandomForestClassifier(
+        n_estimators=params.n_estimators, max_depth=params.max_depth, random_state=params.random_state, n_jobs=-1
+    )
+    return forest.fit(history.features, history.labels)
+
+
+@stage.stage("train", "features", "model")
+def main(paths: stage.Paths) -> None:
+    from pipelines.lib import skops_file
+
+    params, dataset = load_section("train", Train), load_dataset()
+    before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
+    history = read_history(paths.features, dataset, until=before)
+    stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
+    skops_file.dump(train(history, params), paths.model)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
