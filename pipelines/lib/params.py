@@ -5,6 +5,8 @@ stages share (`dataset`, `features`) is declared in the module of that noun. An 
 type is a `ConfigError` that names the key, since a misspelt threshold that is silently ignored is worse than none.
 """
 
+import datetime as dt
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,8 +42,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_section(content: Any, model: type[S], where: str) -> S:
     """Validate `content` as a `model`; errors are told as facts about `where`."""
+
+    def refuse(value: object) -> None:
+        remedy = "write it as a quoted string" if isinstance(value, dt.date) else "JSON has no such type"
+        raise ConfigError(f"{where} holds {value}, a {type(value).__name__}; {remedy}")
+
     try:
-        return model.model_validate(content)
+        # As JSON, since strict Python validation refuses YAML's lists where a model has (frozen) tuples.
+        return model.model_validate_json(json.dumps(content, default=refuse))
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join([where, *map(str, fault['loc'])])}: {fault['msg']} (found {fault['input']!r})" for fault in error.errors()
