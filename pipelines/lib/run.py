@@ -31,7 +31,7 @@ class PinnedModel(Section):
 
 
 class RunFile(Section):
-    """What a run is for and what it was pinned to.
+    """What a run is for and what it was pinned to; `run_ref` is the git ref that will record it when it closes.
 
     `source_revision` fingerprints the source as it was when the run opened, so that a corrected source is read again
     and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True
@@ -42,6 +42,7 @@ class RunFile(Section):
     model: PinnedModel
     dag_id: str = "laptop"
     run_id: str = "laptop"
+    run_ref: str | None = None
     git_commit: str | None = None
     snapshot: bool = False
     opened_at: str | None = None

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import NightshiftError
@@ -25,8 +26,11 @@ Paths = SimpleNamespace
 """One attribute of type `pathlib.Path` for each path that the stage declared."""
 
 
-def stage(name: str, *paths: str) -> Callable[[Callable[[Paths], None]], Callable[[Sequence[str] | None], int]]:
-    """Make a function of `Paths` the ``main(argv) -> int`` of the stage `name`, with one required option for each of `paths`."""
+def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callable[[Paths], None]], Callable[[Sequence[str] | None], int]]:
+    """Make a function of `Paths` the ``main(argv) -> int`` of the stage `name`.
+
+    Each of `paths` becomes a required option, each of `options` one with the given arguments of `argparse`.
+    """
 
     def decorate(body: Callable[[Paths], None]) -> Callable[[Sequence[str] | None], int]:
         @functools.wraps(body)
@@ -34,6 +38,8 @@ def stage(name: str, *paths: str) -> Callable[[Callable[[Paths], None]], Callabl
             parser = argparse.ArgumentParser(prog=name, description=sys.modules[body.__module__].__doc__)
             for path in paths:
                 parser.add_argument(f"--{path.replace('_', '-')}", dest=path, type=Path, required=True)
+            for option, settings in options.items():
+                parser.add_argument(f"--{option.replace('_', '-')}", dest=option, **settings)
             arguments = parser.parse_args(argv)
             logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s", stream=sys.stdout)
             FAILURE_FILE.unlink(missing_ok=True)

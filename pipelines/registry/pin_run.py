@@ -1,0 +1,114 @@
+"""Open a run: resolve once what it uses, write it to run.yaml and put the model into the workspace.
+
+Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint
+Writes  run.yaml; data/champion/model.onnx and its .dvc file, so that the run's ref gives the model back
+Fails   when there is no champion, or neither its file nor that of the version before it is what was registered
+
+When the champion's file is missing or altered, the run is pinned to the previous version and says ``degraded``. Opening the same
+run again keeps what is pinned.
+"""
+
+import sys
+from pathlib import Path
+
+from pipelines.lib import home, stage
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ModelError
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.registry import fetch, load_registry
+from pipelines.lib.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
+
+MODEL = Path("data/champion/model.onnx")
+
+
+def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
+    """Copy the champion's file to `target`, or the previous version's where the champion's cannot be trusted."""
+    champion = ledger.champion(name)
+    if champion is None:
+        raise ModelError(f"{name} has no champion; register a version and promote it (make demo does, see docs/runbooks/champion-broken.md)")
+    faults = []
+    for entry in (champion, ledger.previous(name)):
+        if entry is None:
+            continue
+        try:
+            fetch(entry, target)
+        except ModelError as error:
+            faults.append(str(error))
+            stage.log.warning("%s", error)
+            continue
+        if faults:
+            stage.log.warning("DEGRADED: scoring with %s version %s instead of the champion, version %s", name, entry.version, champion.version)
+        return PinnedModel(path=str(target), name=name, version=entry.version, sha256=entry.sha256, degraded=bool(faults))
+    raise ModelError(f"no model to score with: {'; '.join(faults)}. Restore the file or promote another version (docs/runbooks/champion-broken.md)")
+
+
+def restore_model(run: RunFile, ledger: Ledger) -> None:
+    """Bring the file of an already pinned run back, from DVC's cache or else from the registry."""
+    target = Path(run.model.path)
+    if target.exists() and sha256_of(target) == run.model.sha256:
+        return
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        Repo(".").checkout(targets=[f"{target}.dvc"], force=True)
+    except DvcException as error:
+        stage.log.warning("the pinned model is not in DVC's cache (%s); taking it from the registry", error)
+    if target.exists() and sha256_of(target) == run.model.sha256:
+        return
+    fetch(_entry_of(run, ledger), target)
+
+
+def _entry_of(run: RunFile, ledger: Ledger) -> Entry:
+    for entry in ledger.history(run.model.name):
+        if entry.version == run.model.version:
+            return entry
+    raise ModelError(f"the ledger does not know {run.model.name} version {run.model.version}, to which this run is pinned")
+
+
+@stage.stage(
+    "pin_run",
+    partition={"required": True},
+    dag_id={"required": True},
+    run_id={"required": True},
+    run_ref={"required": True},
+    git_commit={"required": True},
+    opened_at={"required": True, "help": "UTC, ISO 8601"},
+    snapshot={"action": "store_true", "help": "the commit holds uncommitted changes"},
+    without_model={"action": "store_true", "help": "this run trains its own model"},
+)
+def main(options: stage.Paths) -> None:
+    parse_partition(options.partition)
+    ledger, present = Ledger(home.ledger_url()), load_run()
+    if (present.dag_id, present.run_id) == (options.dag_id, options.run_id):
+        stage.log.info("run %s is pinned already; %s stays as it is", options.run_id, RUN_FILE)
+        if present.model.version:
+            restore_model(present, ledger)
+        return
+    from pipelines.lib.sources import revision
+
+    model = present.model if options.without_model else pin_model(ledger, load_registry().name, MODEL)
+    if not options.without_model:
+        from dvc.repo import Repo
+
+        Repo(".").add(str(MODEL))
+    save_run(
+        RunFile(
+            partition=options.partition,
+            model=model,
+            dag_id=options.dag_id,
+            run_id=options.run_id,
+            run_ref=options.run_ref,
+            git_commit=options.git_commit,
+            snapshot=options.snapshot,
+            opened_at=options.opened_at,
+            source_revision=revision(load_dataset()) or options.opened_at,
+        )
+    )
+    stage.log.info("pinned partition %s to %s version %s, commit %.12s", options.partition, model.name, model.version, options.git_commit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
