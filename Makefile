@@ -1,0 +1,56 @@
+# One word each; CI runs the same words. Needs git, make and Python 3.11 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Nothing phones home, and nothing of the user's own setting redirects a run.
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: help demo up test faults lint bench lock clean
+
+help:            ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/ready  ## train, register, promote, score four real nights through Airflow, write var/demo/report.html
+	$(BIN)/python -m deploy.embedded.demo
+
+up: .venv/ready    ## the same, and stay: prints URL and login
+	$(BIN)/python -m deploy.embedded.up
+
+test: .venv/tests  ## the tests, with real servers, under ten minutes
+	$(BIN)/python -m pytest -q -m "not faults" -n 2 --dist loadgroup $(args)
+
+faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
+	$(BIN)/python -m pytest -q -m faults $(args)
+
+lint: .venv/tests  ## ruff, mypy, layers and names
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=.:plugins $(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+bench: .venv/tests ## all benchmarks, or one: make bench only=scoring
+	$(BIN)/python -m benchmarks $(if $(only),--only $(only))
+
+lock: .venv/uv     ## resolve requirements.in and tests/requirements.in anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" tests/requirements.in -o tests/requirements.txt
+
+clean:           ## remove this installation's state, not the environment
+	rm -rf var
+
+.venv/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; say which with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	@touch $@
+
+.venv/ready: requirements.txt | .venv/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/tests: tests/requirements.txt .venv/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r tests/requirements.txt
+	@touch $@
