@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.lib.dataset import Dataset
+from pipelines.lib.errors import ConfigError
 from pipelines.lib.signature import signature_of_features
 
 
@@ -21,6 +22,14 @@ class History:
     labels: np.ndarray
     rows: pa.Table
     names: tuple[str, ...]
+
+    def column(self, name: str) -> np.ndarray:
+        """The values [n] of a feature or of another column. Raises `ConfigError` where there is none of this name."""
+        if name in self.names:
+            return self.features[:, self.names.index(name)]
+        if name not in self.rows.column_names:
+            raise ConfigError(f"there is no column {name!r}; there are {', '.join([*self.rows.column_names, *self.names])}")
+        return self.rows[name].to_numpy()
 
 
 def holdout_start(partition: dt.date, delay_days: int, holdout_days: int) -> dt.date:

@@ -1,0 +1,62 @@
+"""How good scores are, for labels {0, 1} [n] and scores [0, 1] [n]: scikit-learn's metrics, in the form that reports hold.
+
+Values are rounded to six decimals, since the last bits of a sum differ between machines and reports are versioned.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.integer[Any]]
+Scores = NDArray[np.floating[Any]]
+
+
+def summary(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
+    """Rows, positive rate, mean score, AUC, log loss (nats), Brier score and expected calibration error.
+
+    AUC is None where only one class is present: the area is then not defined.
+    """
+    from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+    both = 0 < labels.sum() < len(labels)
+    double = scores.astype(np.float64)
+    return {
+        "rows": len(labels),
+        "positive_rate": round(float(labels.mean()), 6),
+        "mean_score": round(float(double.mean()), 6),
+        "auc": round(float(roc_auc_score(labels, double)), 6) if both else None,
+        "log_loss": round(float(log_loss(labels, double, labels=[0, 1])), 6),
+        "brier": round(float(brier_score_loss(labels, double)), 6),
+        "calibration_error": round(_expected_calibration_error(calibration(labels, scores)), 6),
+    }
+
+
+def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str, float]]:
+    """Mean score, observed rate and share of rows in `bins` groups of about equal size, in order of score."""
+    groups = [group for group in np.array_split(np.argsort(scores, kind="stable"), bins) if len(group)]
+    return [
+        {
+            "mean_score": round(float(scores[group].mean(dtype=np.float64)), 6),
+            "observed_rate": round(float(labels[group].mean()), 6),
+            "share": round(len(group) / len(labels), 6),
+        }
+        for group in groups
+    ]
+
+
+def roc(labels: Labels, scores: Scores, points: int = 101) -> list[dict[str, float]]:
+    """The ROC curve at `points` evenly spaced false positive rates."""
+    from sklearn.metrics import roc_curve
+
+    false_positives, true_positives, _ = roc_curve(labels, scores)
+    grid = np.linspace(0, 1, points)
+    return [
+        {"false_positive_rate": round(float(x), 6), "true_positive_rate": round(float(y), 6)}
+        for x, y in zip(grid, np.interp(grid, false_positives, true_positives), strict=True)
+    ]
+
+
+def _expected_calibration_error(points: list[dict[str, float]]) -> float:
+    """Mean distance of score and observed rate, weighted by rows (Naeini et al. 2015, here with equal-mass bins)."""
+    return sum(point["share"] * abs(point["mean_score"] - point["observed_rate"]) for point in points)
