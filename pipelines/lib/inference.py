@@ -1,0 +1,209 @@
+"""How a model scores: ONNX only, verified by digest, and from Parquet to Parquet in a stream.
+
+Reading, computing and writing overlap. One thread reads and writes; `threads` workers each fill a preallocated row-major
+float32 matrix column by column (``np.column_stack`` alone takes as long as the forest) and run a one-thread ONNX Runtime
+session on blocks that stay in cache. The order of rows is kept, only a few batches are ever held, and the bytes written
+depend neither on the number of threads nor on how the input was cut into row groups.
+"""
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.lib.errors import DataError, ModelError
+from pipelines.lib.signature import KEY, Signature, signature_of_features
+
+BATCH_ROWS = 65_536
+"""Rows read, scored and written at a time, and so the row-group size of the output: 6 MiB of 22 features."""
+
+RUN_ROWS = 8_192
+"""Rows a ``session.run``: a block of 22 features (0.7 MiB) stays in a core's cache; 4,096 to 65,536 measure about alike."""
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified model, ready to run in any number of threads at once (the session itself uses the caller's alone)."""
+
+    session: onnxruntime.InferenceSession
+    signature: Signature
+    sha256: str
+
+    def score(self, matrix: Matrix) -> Matrix:
+        """The probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
+        probabilities: Matrix = self.session.run(["probabilities"], {"features": matrix})[0]
+        return probabilities[:, 1]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Microseconds that scoring one row takes."""
+
+    p50_us: float
+    p99_us: float
+
+
+def load_model(path: Path, sha256: str | None = None) -> Model:
+    """The model at `path`, whose digest must be `sha256` unless that is None (a laptop's own model, not registered).
+
+    What is hashed is what is run: the file is read once. Raises `ModelError` when the file is missing, altered or torn,
+    or when its input and outputs are not those of an exported Nightshift model.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"the model {path} cannot be read ({error.strerror}); restore it with `dvc pull`, or pin another version"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ModelError(f"the model {path} has sha256 {found}, pinned was {sha256}; it was altered or torn: restore it from the registry")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors are raised; warnings of the optimiser are no news to whoever is on call
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        raise ModelError(f"the model {path} ({len(content)} bytes) is not a whole ONNX model: {error}; export it again") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY not in metadata:
+        raise ModelError(f"the model {path} does not say which features it takes (no {KEY!r} in its metadata); export it with export_onnx")
+    signature = Signature.from_json(metadata[KEY])
+    inputs = {value.name: (value.type, value.shape[-1]) for value in session.get_inputs()}
+    if inputs != {"features": ("tensor(float)", len(signature.names))}:
+        raise ModelError(f"the model {path} takes {inputs}; it must take one input 'features', float [n, {len(signature.names)}]")
+    outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
+    if outputs.get("probabilities") != ("tensor(float)", 2):
+        raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
+    return Model(session, signature, found)
+
+
+def check_fit(model: Model, found: Signature) -> None:
+    """Raise `ModelError` unless the model takes exactly the features that were `found`: names, order and declaration."""
+    wanted = model.signature
+    if wanted == found:
+        return
+    missing, unknown = sorted(set(wanted.names) - set(found.names)), sorted(set(found.names) - set(wanted.names))
+    raise ModelError(
+        f"the model takes {len(wanted.names)} features of declaration {wanted.sha256[:12]}, there are {len(found.names)} of {found.sha256[:12]} "
+        f"(missing: {missing or 'none'}; unknown to the model: {unknown or 'none'}); train a model on these features, or restore its declaration"
+    )
+
+
+def score_parquet(model: Model, features: Path, scores: Path, *, key: tuple[str, ...], threshold: float, threads: int | None = None) -> int:
+    """Score every row of the file `features` into the file `scores`: columns `key`, `score` float32, `decision` bool. Returns the rows.
+
+    `decision` is score >= `threshold`, compared in float32. `threads` is by default the cores this process may use.
+    Memory is bounded by a few batches and by one compressed row group of the input, however many rows there are.
+    Raises `ModelError` when the model was made for other features or gives a score that is not finite, `DataError` when
+    the file is torn, or a column is missing, of the wrong type or has nulls.
+    """
+    threads = threads or len(os.sched_getaffinity(0))
+    with _open(features) as file:
+        check_fit(model, signature_of_features(features))
+        schema = _output_schema(file.schema_arrow, model.signature.names, key, features)
+        columns = list(dict.fromkeys([*key, *model.signature.names]))
+        matrices: SimpleQueue[Matrix] = SimpleQueue()
+        for _ in range(threads):
+            matrices.put(np.empty((RUN_ROWS, len(model.signature.names)), dtype=np.float32))
+
+        def score(batch: pa.RecordBatch) -> pa.RecordBatch:
+            matrix = matrices.get()
+            try:
+                values = _score_batch(model, batch, matrix)
+            finally:
+                matrices.put(matrix)
+            decisions = np.packbits(values >= np.float32(threshold), bitorder="little")
+            # Buffers and DLPack, since pa.array() of a NumPy array and to_numpy() import pandas: 0.9 s of every night.
+            outputs = [
+                pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)]),
+                pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(decisions)]),
+            ]
+            return pa.record_batch([*(batch.column(name) for name in key), *outputs], schema=schema)
+
+        rows = 0
+        pending: deque[Future[pa.RecordBatch]] = deque()
+        # Dictionaries pay for strings only: for floats they double the time to write and the size.
+        strings = [field.name for field in schema if pa.types.is_string(field.type)]
+        with (
+            ThreadPoolExecutor(threads) as pool,
+            pq.ParquetWriter(scores, schema, compression="zstd", use_dictionary=strings) as writer,
+        ):
+            for batch in _batches(file, columns, features):
+                rows += batch.num_rows
+                pending.append(pool.submit(score, batch))
+                if len(pending) > 2 * threads:
+                    writer.write_batch(pending.popleft().result())
+            while pending:
+                writer.write_batch(pending.popleft().result())
+        return rows
+
+
+def latency(model: Model, *, rows: Matrix | None = None, runs: int = 2_000) -> Latency:
+    """How long one row takes, over `runs` runs (after a tenth of them to warm up) on the rows of `rows`, by default zeros."""
+    rows = np.zeros((1, len(model.signature.names)), dtype=np.float32) if rows is None else np.ascontiguousarray(rows, dtype=np.float32)
+    nanoseconds = np.empty(runs)
+    for index in range(-runs // 10, runs):
+        row = rows[index % len(rows)][None, :]
+        started = time.perf_counter_ns()
+        model.score(row)
+        if index >= 0:
+            nanoseconds[index] = time.perf_counter_ns() - started
+    p50, p99 = np.percentile(nanoseconds, [50, 99]) / 1_000
+    return Latency(float(p50), float(p99))
+
+
+def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix) -> Matrix:
+    holes = [name for name in model.signature.names if batch.column(name).null_count]
+    if holes:
+        raise DataError(f"the features {', '.join(holes)} have nulls; every missing value must be filled in the declaration of features")
+    values = np.empty(batch.num_rows, dtype=np.float32)
+    columns = [np.from_dlpack(batch.column(name)) for name in model.signature.names]  # zero-copy
+    for start in range(0, batch.num_rows, RUN_ROWS):
+        stop = min(start + RUN_ROWS, batch.num_rows)
+        block = matrix[: stop - start]
+        for index, column in enumerate(columns):
+            block[:, index] = column[start:stop]
+        values[start:stop] = model.score(block)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ModelError(f"the model gives the score {values[row]} for the row {batch.slice(row, 1).to_pylist()[0]}; do not promote it")
+    return values
+
+
+def _batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+    try:  # batches of BATCH_ROWS whatever the row groups are
+        yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again with `dvc repro`") from None
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        # Pre-buffering would hold every row group that was read until the file is closed: 10 times the rows, 10 times the memory.
+        return pq.ParquetFile(path, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a whole Parquet file: {error}; make it again with `dvc repro`") from None
+
+
+def _output_schema(schema: pa.Schema, names: tuple[str, ...], key: tuple[str, ...], path: Path) -> pa.Schema:
+    absent = [name for name in (*key, *names) if name not in schema.names]
+    if absent:
+        raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(schema.names)}. Make it again with featurize")
+    wrong = [f"{name} ({schema.field(name).type})" for name in names if schema.field(name).type != pa.float32()]
+    if wrong:
+        raise DataError(f"{path} has features that are not float32: {', '.join(wrong)}. Make it again with featurize")
+    return pa.schema([*(schema.field(name) for name in key), pa.field("score", pa.float32()), pa.field("decision", pa.bool_())])
