@@ -1,0 +1,59 @@
+"""### Score one night
+
+Each night at 02:00 this DAG scores one **partition**, a date, with the model that is champion when the run opens:
+read the night's batch, check it, make its features, check them, score, check the scores, publish them in one commit.
+
+* A **gate** that fails stops the run without a retry, says what it found on its report page, and publishes nothing.
+* Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
+* To score a night by hand, trigger the DAG with its `partition_key`, such as `2013-04-01`.
+
+The flights are of 2013, so the schedule replays them: `replay_offset_days` days ago, on the same weekday.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronPartitionTimetable, Param
+from nightshift_airflow.assets import scores
+from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.retries import BackOff
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("nightly_batch_scoring")
+
+with DAG(
+    dag_id="nightly_batch_scoring",
+    doc_md=__doc__,
+    schedule=CronPartitionTimetable(
+        settings["cron"], timezone=settings["timezone"], run_offset=-settings["replay_offset_days"], key_format="%Y-%m-%d"
+    ),
+    catchup=False,
+    max_active_runs=settings["max_active_runs"],
+    params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},
+    default_args={
+        "retries": settings["retries"],
+        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
+        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": timedelta(seconds=settings["retry_longest_s"]),
+        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
+    },
+    tags=["nightshift", "scoring"],
+):
+    open_run = OpenRunOperator(task_id="open_run").as_setup()
+    ingest_batch = DvcStageOperator(task_id="ingest_batch")
+    validate_batch = DvcStageOperator(task_id="validate_batch")
+    featurize_batch = DvcStageOperator(task_id="featurize_batch")
+    validate_features = DvcStageOperator(task_id="validate_features")
+    score = DvcStageOperator(task_id="score")
+    validate_scores = DvcStageOperator(task_id="validate_scores")
+    publish_scores = StageOperator(
+        task_id="publish_scores",
+        room="scoring",
+        arguments={"scores": "data/scores/scores.parquet", "gate": "data/reports/validate_scores"},
+        outlets=[scores],
+    )
+    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(
+        setups=open_run, on_failure_fail_dagrun=True
+    )
+
+    open_run >> ingest_batch >> validate_batch >> featurize_batch >> validate_features >> score >> validate_scores >> publish_scores >> close_run

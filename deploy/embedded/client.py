@@ -1,0 +1,117 @@
+"""A small client of Airflow's REST API: log in, trigger a night, follow it."""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+FINISHED = ("success", "failed")
+_TIMEOUT_S = 30
+
+
+class ApiError(Exception):
+    """The API answered with an error; `status` is its HTTP code, `detail` what it said."""
+
+    def __init__(self, method: str, path: str, status: int, detail: Any) -> None:
+        super().__init__(f"{method} {path} was answered with {status}: {detail}")
+        self.status, self.detail = status, detail
+
+
+class Client:
+    """Airflow's API at `url`, as `username`; logs in with its first call, and again when the token has expired."""
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        self.url, self._username, self._password = url.rstrip("/"), username, password
+        self._token: str | None = None
+
+    def token(self) -> str:
+        """A bearer token for this user."""
+        if self._token is None:
+            answer = self._send("POST", "/auth/token", {"username": self._username, "password": self._password}, token=None)
+            self._token = str(answer["access_token"])
+        return self._token
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Call `path` below ``/api/v2`` and return the decoded answer. Raises `ApiError` for a 4xx or 5xx."""
+        try:
+            return self._send(method, f"/api/v2{path}", body, token=self.token())
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            self._token = None
+            return self._send(method, f"/api/v2{path}", body, token=self.token())
+
+    def unpause(self, dag_id: str, *, paused: bool = False) -> None:
+        """Let the runs of a DAG start (or, with `paused`, no longer)."""
+        self.call("PATCH", f"/dags/{_part(dag_id)}?update_mask=is_paused", {"is_paused": paused})
+
+    def trigger(self, dag_id: str, partition_key: str, *, run_id: str | None = None, conf: Mapping[str, Any] | None = None) -> str:
+        """Trigger a run for `partition_key`; return its run id. A repeated `run_id` is answered with 409."""
+        body: dict[str, Any] = {"logical_date": None, "partition_key": partition_key, "conf": dict(conf or {})}
+        if run_id is not None:
+            body["dag_run_id"] = run_id
+        return str(self.call("POST", f"/dags/{_part(dag_id)}/dagRuns", body)["dag_run_id"])
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Have every task of a run run again."""
+        self.call("POST", f"/dags/{_part(dag_id)}/clearTaskInstances", {"dry_run": False, "only_failed": False, "dag_run_id": run_id})
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """A DAG run as the API tells it."""
+        answer: dict[str, Any] = self.call("GET", f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
+        return answer
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
+        instances: list[dict[str, Any]] = self.call("GET", f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances")["task_instances"]
+        return instances
+
+    def follow(
+        self,
+        dag_id: str,
+        run_ids: Sequence[str],
+        *,
+        timeout_s: float,
+        progress: Callable[[str, list[dict[str, Any]]], None] = lambda run_id, tasks: None,
+        check: Callable[[], None] = lambda: None,
+        interval_s: float = 0.5,
+    ) -> dict[str, str]:
+        """Wait until all runs have finished; return their states.
+
+        `progress` is told each unfinished run's task instances at every look, `check` may raise to give up. Raises `TimeoutError`.
+        """
+        states = dict.fromkeys(run_ids, "queued")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            for run_id in [run_id for run_id, state in states.items() if state not in FINISHED]:
+                states[run_id] = str(self.run(dag_id, run_id)["state"])
+                progress(run_id, self.tasks(dag_id, run_id))
+            if all(state in FINISHED for state in states.values()):
+                return states
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"after {timeout_s:.0f} s the runs of {dag_id} stand at {states}; see the logs of their tasks in the UI")
+            check()
+            time.sleep(interval_s)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, token: str | None) -> Any:
+        request = urllib.request.Request(self.url + path, method=method, data=None if body is None else json.dumps(body).encode())
+        request.add_header("Content-Type", "application/json")
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+                content = answer.read()
+        except urllib.error.HTTPError as error:
+            text = error.read().decode("utf-8", "replace")
+            try:
+                raise ApiError(method, path, error.code, json.loads(text).get("detail", text)) from None
+            except (ValueError, AttributeError):
+                raise ApiError(method, path, error.code, text[:500]) from None
+        return json.loads(content) if content else None
+
+
+def _part(text: str) -> str:
+    return urllib.parse.quote(text, safe="")

@@ -1,0 +1,83 @@
+"""Run a command of which nothing outlives whoever started it.
+
+``python -IS leash.py COMMAND…``, with a pipe as standard input that only the starter holds open. When the starter dies,
+however abruptly, the pipe ends, and the leash kills the command with everything it has started. The same happens to what a command
+leaves behind when it ends by itself. SIGTERM and SIGINT are passed on to the command. Exits as the command does, 128 + n for signal n.
+
+On Linux the leash is the *subreaper* of its descendants: whatever lost its parent becomes a child of the leash, so that killing children
+until there are none reaches all of them, those included that made a process group of their own. Elsewhere it kills its own
+process group. Standard library only, and a script rather than a module, since it starts before every stage.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_LINUX = sys.platform == "linux"
+
+
+def main(command: Sequence[str]) -> int:
+    """Run `command`; return its exit code once nothing of it is left."""
+    if _LINUX:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_leash if _LINUX else None)
+    except OSError as error:
+        print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: child.send_signal(received))
+    threading.Thread(target=_kill_at_end_of_pipe, daemon=True).start()
+    code = child.wait()
+    _kill_descendants()
+    return code if code >= 0 else 128 - code
+
+
+def _die_with_the_leash() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _kill_at_end_of_pipe() -> None:
+    while os.read(0, 4096):
+        pass
+    _kill_descendants()
+    os._exit(128 + signal.SIGKILL)
+
+
+def _kill_descendants() -> None:
+    if not _LINUX:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+        return
+    while True:
+        for pid in _children():
+            os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)  # blocks until one is gone; its own children are ours by then
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    """Pids of the direct children that still run or wait to be reaped."""
+    mine = str(os.getpid())
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text()
+            except OSError:  # gone meanwhile
+                continue
+            if status.rpartition(")")[2].split()[1] == mine:
+                found.append(int(entry.name))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

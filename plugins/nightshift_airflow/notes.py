@@ -1,0 +1,38 @@
+"""Put a line on what a run did onto the run, where the UI lists it.
+
+A task cannot set its run's note (Airflow's task API has no such call), but a listener runs in the scheduler, with the run in its hands:
+`CloseRunOperator` pushes the line as XCom ``note``, and here it becomes the run's note.
+"""
+
+from typing import TYPE_CHECKING
+
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+
+@hookimpl
+def on_dag_run_success(dag_run: "DagRun", msg: str) -> None:
+    """Take over the note of a run that succeeded."""
+    _take_over_note(dag_run)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: "DagRun", msg: str) -> None:
+    """Take over the note of a run that failed."""
+    _take_over_note(dag_run)
+
+
+def _take_over_note(dag_run: "DagRun") -> None:
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import select
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    if session is None:
+        return
+    wanted = select(XComModel.value).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.key == "note")
+    note = session.scalars(wanted.where(XComModel.task_id == "close_run")).first()
+    if isinstance(note, str):
+        dag_run.note = note

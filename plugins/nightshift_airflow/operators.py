@@ -1,0 +1,230 @@
+"""The operators of every Nightshift DAG: open a run, run its stages in its workspace, close it.
+
+They hold no logic of their own: a workspace comes from `nightshift_airflow.workspaces`, a process from `nightshift_airflow.process`, and what
+is computed is a stage's business. A failed stage leaves ``failure.json``; what it says decides between failing and trying again.
+"""
+
+import datetime as dt
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from nightshift_airflow import process, workspaces
+from nightshift_airflow.links import GateReport, ModelCard
+from nightshift_airflow.retries import StageFailed
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+_PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+class OpenRunOperator(BaseOperator):
+    """Make the run's workspace and pin what the run uses; the setup of every run.
+
+    Refuses, without retry and before a path is built of it, a partition key that is no date and a conf with unknown keys.
+    """
+
+    def execute(self, context: "Context") -> dict[str, Any]:
+        """Return what the run is pinned to: partition, commit, snapshot."""
+        dag_run = context["dag_run"]
+        partition = check_partition(dag_run.partition_key)
+        check_conf(dag_run.conf, self.dag.params)
+        try:
+            workspace = workspaces.open_workspace(dag_run.dag_id, dag_run.run_id)
+        except workspaces.WorkspaceError as error:
+            raise AirflowFailException(str(error)) from None
+        opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
+        command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
+        command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
+        run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
+        pinned = {"partition": partition, "run_id": workspace.run_id, "commit": workspace.commit, "snapshot": workspace.snapshot}
+        write_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json", {**pinned, "opened_at": opened_at})
+        return pinned
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end its process too."""
+        process.stop_running()
+
+
+class StageOperator(BaseOperator):
+    """Run the stage named like the task, ``python -m pipelines.<room>.<task_id>``, in the run's workspace.
+
+    For stages with an effect outside the workspace; whatever only makes files is a `DvcStageOperator`. `arguments` are the
+    stage's options by name.
+    """
+
+    operator_extra_links = (GateReport(), ModelCard())
+
+    def __init__(self, *, room: str, arguments: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.room = room
+        self.arguments = dict(arguments or {})
+
+    def command(self) -> Sequence[str]:
+        """The argument list of the process that is the stage."""
+        options = [part for name, value in self.arguments.items() for part in (f"--{name}", value)]
+        return [sys.executable, "-m", f"pipelines.{self.room}.{self.task_id}", *options]
+
+    def execute(self, context: "Context") -> None:
+        """Run the stage; raise `AirflowFailException` for what no retry mends, `StageFailed` for the rest."""
+        dag_run = context["dag_run"]
+        workspace = workspaces.find_workspace(dag_run.dag_id, dag_run.run_id)
+        if workspace is None:
+            path = workspaces.workspace_path(dag_run.dag_id, dag_run.run_id)
+            raise AirflowFailException(f"the workspace {path} is missing or incomplete; clear open_run, which rebuilds it")
+        run_stage(self.task_id, self.command(), workspace)
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end the stage too."""
+        process.stop_running()
+
+
+class DvcStageOperator(StageOperator):
+    """Bring the DVC stage named like the task up to date; what is unchanged is skipped, what was seen before is restored."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(room="", **kwargs)
+
+    def command(self) -> Sequence[str]:
+        """The argument list of ``dvc repro`` for this one stage."""
+        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", self.task_id]
+
+
+class CloseRunOperator(BaseOperator):
+    """Record the run at its ref, push its data where there is a remote, clean up; the teardown of every run.
+
+    The workspace of a run that failed is kept for inspection, `retention_days` at most.
+    """
+
+    def __init__(self, *, retention_days: float = 7, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.retention_days = retention_days
+
+    def execute(self, context: "Context") -> str | None:
+        """Return the commit that records the run, or None where there was nothing to record."""
+        dag_run, instance = context["dag_run"], context["ti"]
+        workspaces.collect_workspaces(self.retention_days)
+        workspace = workspaces.find_workspace(dag_run.dag_id, dag_run.run_id)
+        if workspace is None:
+            log.info("run %s has no workspace: it was closed before", dag_run.run_id)
+            return None
+        states = instance.get_task_states(dag_id=dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
+        failed = sorted(task for task, state in states.items() if task != self.task_id and state not in ("success", "skipped"))
+        instance.xcom_push(key="note", value=describe_run(workspace, failed))
+        commit = workspaces.record_run(workspace, "failed" if failed else "success")
+        if commit and workspaces.has_remote(workspace):
+            run_stage("push", [sys.executable, "-m", "dvc", "--wait-for-lock", "push"], workspace)
+        if failed:
+            log.warning("%s failed: keeping %s for %s days", ", ".join(failed), workspace.path, self.retention_days)
+        else:
+            workspaces.remove_workspace(workspace.path)
+        return commit
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end its process too."""
+        process.stop_running()
+
+
+def check_partition(key: object) -> str:
+    """`key` if it is a date of the calendar, written ``2013-06-01``; else `AirflowFailException`."""
+    shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}… ({len(repr(key))} characters)"
+    try:
+        if isinstance(key, str) and _PARTITION.fullmatch(key):
+            return dt.date.fromisoformat(key).isoformat()
+    except ValueError:
+        pass
+    raise AirflowFailException(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01")
+
+
+def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> None:
+    """Refuse keys that the DAG does not declare: a misspelt one that is silently ignored is worse than none."""
+    if unknown := sorted(set(conf or {}) - set(params)):
+        names = ", ".join(repr(name[:40]) for name in unknown[:5])
+        raise AirflowFailException(f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}")
+
+
+def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace) -> None:
+    """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception."""
+    failure = workspace.path / "failure.json"
+    failure.unlink(missing_ok=True)
+    try:
+        code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
+    finally:
+        keep_report(name, workspace)
+    if code == 0:
+        return
+    try:
+        told = json.loads(failure.read_text(encoding="utf-8"))
+        message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
+    except (OSError, ValueError, KeyError, TypeError):  # killed, or failed before it could tell
+        message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True
+    raise StageFailed(message) if retryable else AirflowFailException(message)
+
+
+def stage_environment(workspace: workspaces.Workspace) -> dict[str, str]:
+    """The environment of a stage: this one without Airflow's settings (some are secrets), at home in `workspace`, telling nobody."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW", "GIT_"))}
+    return {
+        **inherited,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": str(workspace.path),
+        "NIGHTSHIFT_HOME": str(workspaces.home()),
+        "DVC_SITE_CACHE_DIR": str(workspace.path / ".dvc" / "tmp" / "site"),
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def keep_report(name: str, workspace: workspaces.Workspace) -> None:
+    """Copy ``data/reports/<name>`` to where the pages find it after the workspace is gone; no report is no error."""
+    source = workspace.path / "data" / "reports" / name
+    if not source.is_dir():
+        return
+    target = workspaces.reports_path(workspace.dag_id, workspace.run_id) / name
+    temporary = target.with_name(f".{name}.{os.getpid()}")
+    shutil.copytree(source, temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(temporary, target)
+
+
+def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
+    """One line on the run for its note in the UI, from what the stages left behind."""
+    partition = read_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json").get("partition", "?")
+    if failed:
+        told = read_json(workspace.path / "failure.json")
+        reason = f"{told['stage']}: {told['message']}" if told else ", ".join(failed)
+        return f"{partition}: failed at {reason}"[:1000]
+    published = read_json(workspace.path / "data" / "reports" / "publish_scores" / "report.json")
+    if not published:
+        return f"{partition}: done"
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in {"": f"{partition}:", **published}.items())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object at `path`, empty where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    os.replace(temporary, path)

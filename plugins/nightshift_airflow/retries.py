@@ -1,0 +1,39 @@
+"""When a failed task is tried again: by the kind of failure, with exponential back-off and jitter.
+
+Airflow's own exponential back-off takes its jitter from a hash of dag, task and logical date; partitioned runs have no logical date,
+so that all nights that lost the same database would come back in the same second.
+"""
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class StageFailed(Exception):
+    """A stage failed in a way that another attempt may mend. (What no attempt mends is an `AirflowFailException`.)"""
+
+
+class BackOff(RetryPolicy):
+    """Wait `first`, then `factor` times as long each time, up to `longest`; each wait is stretched by up to `jitter` of itself."""
+
+    def __init__(self, first: timedelta, longest: timedelta, factor: float = 2.0, jitter: float = 0.5) -> None:
+        self.first, self.longest, self.factor, self.jitter = first, longest, factor, jitter
+
+    def delay(self, try_number: int) -> timedelta:
+        """The wait after the failure of attempt `try_number`, which counts from 1."""
+        plain = min(self.first * self.factor ** min(try_number - 1, 30), self.longest)
+        return plain * (1 + random.random() * self.jitter)
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None) -> RetryDecision:
+        """Retry after `delay`; how often is the task's `retries`. `AirflowFailException` never comes here."""
+        wait = self.delay(try_number)
+        return RetryDecision.retry(wait, f"attempt {try_number} failed ({type(exception).__name__}); the next waits {wait.total_seconds():.0f} s")
+
+    def serialize(self) -> dict[str, Any]:
+        """For Airflow's serialized DAG."""
+        return {"first": self.first.total_seconds(), "longest": self.longest.total_seconds(), "factor": self.factor, "jitter": self.jitter}

@@ -1,0 +1,281 @@
+"""A run's workspace: a git worktree of the commit that the run is pinned to, sharing one DVC cache with all others.
+
+``<home>/workspaces/<dag_id>/<slug>`` while the run lasts, ``refs/runs/<dag_id>/<slug>`` ever after. Two runs never share a workspace, so no
+two of them wait for a DVC lock. Everything here can be called again at any time: `open_workspace` finds a whole workspace and
+uses it, finds the remains of a killed attempt and rebuilds it, or finds the ref of a finished run and restores it.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+REPOSITORY = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", Path(__file__).resolve().parents[2])).resolve()
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+~-]{0,199}", re.ASCII)
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
+_MARKER = Path(".dvc/tmp/workspace.json")  # ignored by git, written last: where it stands, the workspace is whole
+_LARGEST_UNTRACKED = 50 * 2**20  # bytes; a snapshot is a git commit, and data does not belong into git
+_IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
+
+
+class WorkspaceError(Exception):
+    """A workspace cannot be made: an id or the state of the repository is wrong. The same call would fail again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """A run's worktree at `path`, of `commit`; `snapshot` where that commit holds uncommitted changes, `slug` its safe name."""
+
+    path: Path
+    dag_id: str
+    run_id: str
+    slug: str
+    commit: str
+    snapshot: bool
+
+    @property
+    def ref(self) -> str:
+        """Where the finished run is recorded."""
+        return f"refs/runs/{self.dag_id}/{self.slug}"
+
+
+def home() -> Path:
+    """The directory of this installation's state; the same rule as `pipelines.lib.home`, which is not imported here."""
+    return Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
+
+
+def check_id(what: str, text: object) -> str:
+    """`text` if it is fit for a path and a ref, else `WorkspaceError` naming `what`."""
+    if not isinstance(text, str) or not _ID.fullmatch(text) or ".." in text:
+        shown = repr(text) if len(repr(text)) <= 60 else f"{repr(text)[:60]}… ({len(repr(text))} characters)"
+        raise WorkspaceError(f"{what} is {shown}; it must be 1 to 200 letters, digits and . _ : + ~ -, beginning with a letter or digit")
+    return text
+
+
+def slug_of(run_id: str) -> str:
+    """A name for `run_id` that is safe in a path and in a ref on any file system; carries a hash where it is not the id itself."""
+    check_id("dag_run_id", run_id)
+    if _SLUG.fullmatch(run_id):
+        return run_id
+    plain = re.sub(r"[^a-z0-9]+", "-", run_id.lower()).strip("-")[:60]
+    return f"{plain}-{hashlib.sha256(run_id.encode()).hexdigest()[:10]}"
+
+
+def workspace_path(dag_id: str, run_id: str) -> Path:
+    """Where the workspace of a run stands, or would stand."""
+    return home() / "workspaces" / check_id("dag_id", dag_id) / slug_of(run_id)
+
+
+def reports_path(dag_id: str, run_id: str) -> Path:
+    """Where the reports of a run are kept for the pages; outlives the workspace."""
+    return home() / "reports" / check_id("dag_id", dag_id) / slug_of(run_id)
+
+
+def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
+    """The whole workspace of a run, or None."""
+    path = workspace_path(dag_id, run_id)
+    try:
+        content = json.loads((path / _MARKER).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=path.name, commit=content["commit"], snapshot=content["snapshot"])
+
+
+def open_workspace(dag_id: str, run_id: str) -> Workspace:
+    """The workspace of a run, made if there is none.
+
+    Raises `WorkspaceError` for an unfit id, and for a dirty working tree under the production profile.
+    """
+    if existing := find_workspace(dag_id, run_id):
+        log.info("workspace %s stands, at commit %s", existing.path, existing.commit)
+        return existing
+    path = workspace_path(dag_id, run_id)
+    ref = f"refs/runs/{dag_id}/{path.name}"
+    recorded = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
+    if recorded:
+        commit = _git("rev-parse", f"{recorded}^")
+        snapshot = "Snapshot: true" in _git("show", "--no-patch", "--format=%B", recorded)
+        log.info("run %s was recorded before: restoring it from %s", run_id, ref)
+    else:
+        commit, snapshot = pin_commit()
+    _add_worktree(path, commit)
+    if recorded:
+        _git("restore", "--source", recorded, "--worktree", "--", ".", cwd=path)
+    _configure_dvc(path)
+    marker = path / _MARKER
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    temporary = marker.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"dag_id": dag_id, "run_id": run_id, "commit": commit, "snapshot": snapshot}), encoding="utf-8")
+    os.replace(temporary, marker)
+    return Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=path.name, commit=commit, snapshot=snapshot)
+
+
+def pin_commit() -> tuple[str, bool]:
+    """The commit that a run opened now is pinned to, and whether it is a snapshot of a dirty working tree.
+
+    The embedded profile commits what is not committed, beside the branch; production refuses it.
+    """
+    head = _git("rev-parse", "--verify", "HEAD^{commit}")
+    dirty = _dirty_files()
+    if not dirty:
+        return head, False
+    listed = ", ".join(dirty[:20]) + (f" and {len(dirty) - 20} more" if len(dirty) > 20 else "")
+    if os.environ.get("NIGHTSHIFT_PROFILE") == "production":
+        raise WorkspaceError(f"the working tree differs from commit {head[:12]} in {listed}; production runs commits only: commit or revert")
+    commit = _snapshot(head, dirty)
+    log.warning("the working tree differs from commit %s in %s: this run is pinned to the snapshot %s of it", head[:12], listed, commit)
+    return commit, True
+
+
+def record_run(workspace: Workspace, state: str) -> str | None:
+    """Commit what the run was and made (``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``) to its ref; return the commit.
+
+    None where the run was never pinned. Calling it again with nothing new changes nothing.
+    """
+    if not _is_pinned(workspace):
+        log.warning("%s was never pinned; there is nothing to record", workspace.path)
+        return None
+    files = ["run.yaml", "dvc.lock", *(str(file.relative_to(workspace.path)) for file in sorted(workspace.path.glob("data/**/*.dvc")))]
+    with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
+        index = {"GIT_INDEX_FILE": f"{directory}/index"}
+        _git("read-tree", workspace.commit, cwd=workspace.path, env=index)
+        _git("add", "--force", "--", *(file for file in files if (workspace.path / file).exists()), cwd=workspace.path, env=index)
+        tree = _git("write-tree", cwd=workspace.path, env=index)
+    before = _git("rev-parse", "--verify", "--quiet", workspace.ref, check=False)
+    message = (
+        f"{workspace.dag_id}: {workspace.run_id} ({state})\n\nDag-Id: {workspace.dag_id}\nRun-Id: {workspace.run_id}\nState: {state}\n"
+        f"Snapshot: {str(workspace.snapshot).lower()}\n"
+    )
+    if before and _git("show", "--no-patch", "--format=%T%n%P%n%B", before) == f"{tree}\n{workspace.commit}\n{message}".strip():
+        return before
+    commit = _git("commit-tree", tree, "-p", workspace.commit, "-m", message)
+    _git("update-ref", "-m", f"close {workspace.run_id}", workspace.ref, commit)
+    log.info("recorded as %s (%s)", workspace.ref, commit)
+    return commit
+
+
+def remove_workspace(path: Path) -> None:
+    """Remove the worktree at `path`; a missing one is no error."""
+    with _worktree_lock():
+        if path.exists():  # out of sight first: what is killed halfway must not look whole
+            (path / _MARKER).unlink(missing_ok=True)
+            shutil.rmtree(path)
+        _git("worktree", "prune")
+
+
+def collect_workspaces(retention_days: float) -> list[Path]:
+    """Remove workspaces that failed runs left behind and nobody has touched for `retention_days`; return their paths."""
+    collected = []
+    for path in sorted((home() / "workspaces").glob("*/*")):
+        newest = max((file.stat().st_mtime for file in (path, path / _MARKER, path / "dvc.lock") if file.exists()), default=0.0)
+        if newest < time.time() - retention_days * 86_400:
+            log.info("collecting the workspace %s of a failed run, untouched for %s days", path, retention_days)
+            remove_workspace(path)
+            collected.append(path)
+    return collected
+
+
+def has_remote(workspace: Workspace) -> bool:
+    """Whether a default DVC remote is configured to push to."""
+    return any("remote" in _read_config(workspace.path / ".dvc" / name).get("core", {}) for name in ("config", "config.local"))
+
+
+def _is_pinned(workspace: Workspace) -> bool:
+    import yaml  # not at module level: the scheduler imports this module
+
+    run = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8"))
+    return isinstance(run, dict) and run.get("run_id") == workspace.run_id
+
+
+def _add_worktree(path: Path, commit: str) -> None:
+    with _worktree_lock():
+        if path.exists():
+            log.warning("%s is what a killed attempt left: rebuilding it", path)
+            shutil.rmtree(path)
+        _git("worktree", "prune")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _git("worktree", "add", "--detach", "--quiet", str(path), commit)
+
+
+@contextlib.contextmanager
+def _worktree_lock() -> Iterator[None]:
+    """One process at a time adds or prunes: git's own `prune` may remove the half-written entry of another `add`."""
+    common = Path(_git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+    with open(common / "nightshift-worktrees.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel however this process ends
+        yield
+
+
+def _configure_dvc(path: Path) -> None:
+    """Write ``.dvc/config.local``: the repository's own local settings (remotes, credentials) with the shared cache on top."""
+    settings = _read_config(REPOSITORY / ".dvc" / "config.local")
+    settings.setdefault("core", {})["analytics"] = "false"
+    cache = os.environ.get("NIGHTSHIFT_DVC_CACHE", str(REPOSITORY / ".dvc" / "cache"))
+    settings.setdefault("cache", {}).update({"dir": cache, "type": "reflink,hardlink,copy"})
+    lines = [line for section, values in settings.items() for line in (f"[{section}]", *(f"    {key} = {value}" for key, value in values.items()))]
+    target = path / ".dvc" / "config.local"
+    target.touch(mode=0o600)
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _read_config(path: Path) -> dict[str, dict[str, str]]:
+    """A DVC configuration file as ``{section: {key: value}}``; empty where there is none."""
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(path, encoding="utf-8")
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+def _dirty_files() -> list[str]:
+    """Paths that differ from HEAD: tracked changes, and untracked files that are not ignored."""
+    entries = iter(_git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", strip=False).split("\0"))
+    return [entry[3:] for entry in entries if entry]
+
+
+def _snapshot(head: str, dirty: list[str]) -> str:
+    """Commit the working tree on top of `head` without touching HEAD, the index or a file; the same tree gives the same commit."""
+    for name in dirty:
+        file = REPOSITORY / name
+        if file.is_file() and file.stat().st_size > _LARGEST_UNTRACKED:
+            raise WorkspaceError(f"{name} is not committed and has {file.stat().st_size:,} bytes; track it with `dvc add` or ignore it")
+    date = _git("show", "--no-patch", "--format=%cI", head)
+    with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
+        index = {"GIT_INDEX_FILE": f"{directory}/index"}
+        _git("read-tree", head, env=index)
+        _git("add", "--all", "--", ".", env=index)
+        tree = _git("write-tree", env=index)
+    message = "Snapshot of the working tree\n\n" + "\n".join(dirty[:200])
+    return _git("commit-tree", tree, "-p", head, "-m", message, env={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date})
+
+
+def _git(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, check: bool = True, strip: bool = True) -> str:
+    """Run git; return its output. Git's identity and locale are supplied, and nothing of a caller's GIT_* variables leaks in."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    identity = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _IDENTITY.items()}
+    done = subprocess.run(
+        ["git", "-c", "gc.auto=0", "-c", "core.hooksPath=/dev/null", *arguments],
+        cwd=cwd or REPOSITORY,
+        env={**clean, **identity, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8", **(env or {})},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+    if check and done.returncode != 0:
+        raise OSError(f"git {' '.join(arguments[:3])} failed with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.strip() if strip else done.stdout
