@@ -4,27 +4,45 @@ Nothing here knows flights; another table is another section. Column types are D
 the same in Parquet, CSV and SQL.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.lib.params import Section, load_section
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
 
+RESERVED = frozenset(
+    {"partition", "score", "decision", "model_name", "model_version", "model_sha256", "run_id", "git_commit", "degraded", "scored_at"}
+)
+"""Columns that Nightshift itself writes beside the key."""
+
 
 class Source(Section):
     """Where a table is read from. `kind` names an adapter of `pipelines.lib.sources`.
 
-    `path` (a file or glob) serves ``parquet`` and ``csv``. ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy
-    URL in which ``${NAME}`` stands for an environment variable, so that no secret is written down. ``flights`` takes `table`.
+    `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV.
+    ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy URL in which ``${NAME}`` stands for an environment
+    variable, so that no secret is written down. ``flights`` takes `table`.
     """
 
     kind: Literal["flights", "parquet", "csv", "sql"]
     path: str | None = None
+    nulls: tuple[str, ...] = ("",)
     url: str | None = None
     table: str | None = None
     query: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind in ("parquet", "csv") and not self.path:
+            raise ValueError(f"a {self.kind} source needs `path`, a file or a glob")
+        if self.kind == "sql" and (not self.url or (self.table is None) == (self.query is None)):
+            raise ValueError("a sql source needs `url` and either `table` or `query`")
+        if self.kind == "flights" and not self.table:
+            raise ValueError("a flights source needs `table`: flights, weather or planes")
+        return self
 
 
 class Column(Section):
@@ -58,8 +76,15 @@ class SideTable(Section):
 
     source: Source
     columns: dict[str, Column]
-    key: tuple[str, ...]
+    key: tuple[str, ...] = Field(min_length=1)
     event_time: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _declared(self.columns, "key", self.key)
+        if self.event_time is not None:
+            _temporal(self.columns, self.event_time)
+        return self
 
 
 class Dataset(Section):
@@ -75,7 +100,33 @@ class Dataset(Section):
     """Columns that are known only after the event: used for labels and lagged aggregates, refused as features by name."""
     tables: dict[str, SideTable] = {}
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _declared(self.columns, "key", self.key)
+        _declared(self.columns, "known_later", self.known_later)
+        _temporal(self.columns, self.event_time)
+        if early := {*self.key, self.event_time} & set(self.known_later):
+            raise ValueError(f"{', '.join(sorted(early))} cannot be both part of the key or time and known later")
+        if taken := RESERVED & {*self.key, self.event_time, self.label.name}:
+            raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
+        if self.label.name in self.columns:
+            raise ValueError(f"label.name {self.label.name!r} is also a column; give the label a name of its own")
+        if taken := {"events", "source"} & set(self.tables):
+            raise ValueError(f"tables.{min(taken)}: this file name is taken; give the side table another name")
+        return self
+
 
 def load_dataset() -> Dataset:
     """Section ``dataset`` of this workspace's ``params.yaml``."""
     return load_section("dataset", Dataset)
+
+
+def _declared(columns: dict[str, Column], field: str, names: Iterable[str]) -> None:
+    if undeclared := [name for name in names if name not in columns]:
+        raise ValueError(f"{field} names {', '.join(undeclared)}, not among columns; declare it there")
+
+
+def _temporal(columns: dict[str, Column], event_time: str) -> None:
+    _declared(columns, "event_time", [event_time])
+    if (found := columns[event_time].type) not in ("timestamp", "date"):
+        raise ValueError(f"event_time {event_time!r} is a {found}; declare it as timestamp or date")

@@ -1,0 +1,43 @@
+"""Compute the features of the night, by the same function as those of the history.
+
+*Reads* a raw directory and the report of its gate. *Writes* a features file (see `pipelines.lib.features`) without a label.
+*Fails when* the declaration cannot be computed, would use what is known only later, or a side table's key repeats.
+"""
+
+import logging
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.features import Features, featurize, load_features
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+
+log = logging.getLogger("nightshift")
+
+
+class FeaturizeBatch(Section):
+    """Nothing to tune: what is computed is section `features`."""
+
+
+def featurize_batch(dataset: Dataset, features: Features, *, raw: Path, partition: date, target: Path) -> int:
+    """Write the features of the rows of `partition`; returns their number, which may be 0."""
+    with replacing(target) as temporary:
+        end = partition + timedelta(days=1)
+        return featurize(dataset, features, raw=raw, first=partition, end=end, labelled=False, target=temporary)
+
+
+@stage("featurize_batch", "raw", "gate", "features")  # the gate is an argument so that DVC orders the stages
+def main(paths: Paths) -> None:
+    """Featurize as `run.yaml` and `params.yaml` say."""
+    load_section("featurize_batch", FeaturizeBatch)
+    features = load_features()
+    rows = featurize_batch(load_dataset(), features, raw=paths.raw, partition=load_run().date, target=paths.features)
+    log.info("%d rows of %d features", rows, len(features.names))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Ingest the night: the rows of the partition, and the earlier days that its features look back on.
+
+*Reads* the source of section ``dataset``. *Writes* a raw directory (see `pipelines.lib.raw`). *Fails when* the source is missing or torn,
+lacks a declared column, or holds a value of another type than declared.
+"""
+
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.features import load_features, lookback_days
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.raw import extract
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+
+
+class IngestBatch(Section):
+    """`history_days` earlier days are read even if no feature needs them: the gate compares the night with them."""
+
+    history_days: int = 0
+
+
+def ingest_batch(dataset: Dataset, params: IngestBatch, *, partition: date, lookback: int, raw: Path) -> None:
+    """Write the rows of `partition` and of the days before it to the directory `raw`. A night without rows is written as it is."""
+    days = max(lookback, params.history_days)
+    with replacing(raw) as target:
+        extract(dataset, partition=partition, start=partition, end=partition + timedelta(days=1), lookback_days=days, target=target)
+
+
+@stage("ingest_batch", "raw")
+def main(paths: Paths) -> None:
+    """Ingest as `run.yaml` and `params.yaml` say."""
+    dataset = load_dataset()
+    params = load_section("ingest_batch", IngestBatch)
+    ingest_batch(dataset, params, partition=load_run().date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

