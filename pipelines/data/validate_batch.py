@@ -1,0 +1,75 @@
+"""Validate the night's raw rows before anything is computed from them.
+
+*Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
+generated from the declared columns, the night's size against the recent nights, its date, its key, and those written by hand.
+"""
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+from pipelines.lib import expectations
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.engine import connect, name, text
+from pipelines.lib.expectations import RowCount
+from pipelines.lib.gates import Expectation, Gate, Report, deliver, expect, judge
+from pipelines.lib.params import load_section
+from pipelines.lib.raw import rows_per_date
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+
+
+class ValidateBatch(Gate):
+    """`row_count` is the band of the night's size. The last event may come `last_event_minutes` before the earliest last event of the
+    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like."""
+
+    row_count: RowCount = RowCount()
+    last_event_minutes: int | None = None
+
+
+def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.date, raw: Path) -> Report:
+    """The verdict on the rows of `partition`, and on rows dated later or not at all, in the raw directory `raw`."""
+    events, moment = f"read_parquet({text(raw / 'events.parquet')})", name(dataset.event_time)
+    query = f"SELECT * FROM {events} WHERE {moment} >= {text(partition)}::DATE OR {moment} IS NULL"
+    band = params.row_count.band(rows_per_date(raw), partition)
+    wanted = [
+        *expectations.of_schema(dataset.columns),
+        expect("table_row_count_to_be_between", min_value=band.low, max_value=band.high, notes=band.reason),
+        *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
+        *_last_event(dataset, params, partition, events),
+        *expectations.of_key(dataset.key),
+        *expectations.of_columns({column: kind for column, kind in dataset.columns.items() if column not in dataset.known_later}),
+        *(expect("column_values_to_be_null", column=column, notes="known only later") for column in dataset.known_later),
+        *params.by_hand(),
+    ]
+    rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
+    return Report("validate_batch", str(partition), rows, findings)
+
+
+def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Expectation]:
+    nights = params.row_count.reference_dates(partition)
+    if params.last_event_minutes is None or not nights:
+        return []
+    moment = f"{name(dataset.event_time)}::TIMESTAMP"
+    compared = ", ".join(text(night) for night in nights)
+    with connect() as (connection, _):
+        earliest = connection.sql(
+            f"SELECT min(reach), count(*) FROM (SELECT max({moment}) - max({moment})::DATE::TIMESTAMP AS reach FROM {events} "
+            f"WHERE {moment}::DATE::VARCHAR IN ({compared}) GROUP BY {moment}::DATE)"
+        ).fetchall()[0]
+    if earliest[0] is None:
+        return []
+    least = dt.datetime.combine(partition, dt.time()) + earliest[0] - dt.timedelta(minutes=params.last_event_minutes)
+    reason = f"{earliest[1]} recent nights last till {earliest[0]} or later: a night that ends early was cut off"
+    return [expect("column_max_to_be_between", column=dataset.event_time, min_value=least.isoformat(), notes=reason)]
+
+
+@stage("validate_batch", "raw", "report")
+def main(paths: Paths) -> None:
+    """Validate as `run.yaml` and `params.yaml` say."""
+    params = load_section("validate_batch", ValidateBatch)
+    deliver(validate_batch(load_dataset(), params, partition=load_run().date, raw=paths.raw), paths.report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

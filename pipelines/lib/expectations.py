@@ -1,0 +1,125 @@
+"""Expectations that nobody has to write: generated from the declared columns, the key, the dates and the recent nights."""
+
+import datetime as dt
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from pipelines.lib.dataset import Column
+from pipelines.lib.gates import Expectation, expect
+from pipelines.lib.params import Section
+
+ARROW_NAMES = {
+    "string": "string[pyarrow]",
+    "integer": "int64[pyarrow]",
+    "float": "double[pyarrow]",
+    "boolean": "bool[pyarrow]",
+    "timestamp": "timestamp[us][pyarrow]",
+    "date": "date32[day][pyarrow]",
+}
+"""How Great Expectations names the declared types, where the schema is told in Arrow's types."""
+
+LARGEST = 1.7976931348623157e308
+"""The largest finite float64: a bound that infinities alone exceed."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """How many rows are normal, both ends inclusive, and why; `high` None is no limit, `reference` None is nothing to compare with."""
+
+    low: int
+    high: int | None
+    reason: str
+    reference: float | None = None
+
+
+class RowCount(Section):
+    """What size of a night is normal, measured against earlier nights.
+
+    The reference is the median of up to `nights` nights, `every_days` apart, that lie before it: with 7, the same weekday, which
+    matters wherever weekends are thin. `low` and `high` are shares of it. On the dates `quiet`, known beforehand, `quiet_low`
+    takes the place of `low`. Below `minimum` rows a night fails in any case, also where there is nothing to compare with.
+    """
+
+    nights: int = Field(default=4, ge=1)
+    every_days: int = Field(default=7, ge=1)
+    low: float = Field(default=0.5, ge=0, le=1)
+    high: float = Field(default=2.0, ge=1)
+    minimum: int = Field(default=2, ge=0)
+    quiet: tuple[str, ...] = ()
+    quiet_low: float = Field(default=0.25, ge=0, le=1)
+
+    def reference_dates(self, night: dt.date) -> list[dt.date]:
+        """The earlier nights with which `night` is compared."""
+        return [night - dt.timedelta(days=self.every_days * step) for step in range(1, self.nights + 1)]
+
+    def band(self, rows_per_date: Mapping[str, int], night: dt.date) -> Band:
+        """The band of `night`, given the number of rows of other dates. A date without rows tells nothing: it is passed over."""
+        counts = [rows_per_date[str(date)] for date in self.reference_dates(night) if rows_per_date.get(str(date))]
+        if not counts:
+            return Band(self.minimum, None, f"at least {self.minimum} rows; there is no recent night to compare with")
+        reference = statistics.median(counts)
+        quiet = str(night) in self.quiet
+        low = self.quiet_low if quiet else self.low
+        every = "nights" if self.every_days == 1 else "same weekdays" if self.every_days == 7 else f"nights, {self.every_days} days apart"
+        return Band(
+            max(self.minimum, round(low * reference)),
+            max(self.minimum, round(self.high * reference)),
+            f"{low:.0%} to {self.high:.0%} of {reference:g}, the median of the last {len(counts)} {every}{' (a quiet date)' if quiet else ''}",
+            reference,
+        )
+
+
+def of_schema(columns: Mapping[str, Column]) -> list[Expectation]:
+    """All declared columns and no others, in their order, each of its type."""
+    types = [expect("column_type_to_be", column=column, type_=ARROW_NAMES[kind.type]) for column, kind in columns.items()]
+    return [expect("table_columns_to_match_ordered_list", column_list=list(columns)), *types]
+
+
+def of_columns(columns: Mapping[str, Column]) -> list[Expectation]:
+    """Missing values, ranges and sets, with the shares that are declared as normal; numbers are finite."""
+    return [expectation for column, kind in columns.items() for expectation in _of_column(column, kind)]
+
+
+def _of_column(column: str, kind: Column) -> Iterable[Expectation]:
+    if kind.nulls < 1:
+        yield expect("column_values_to_not_be_null", column=column, **_mostly(kind.nulls))
+    if kind.type == "float":
+        low, high = kind.minimum, kind.maximum
+        yield expect(
+            "column_values_to_be_between", column=column, notes="finite" if low is None or high is None else "",
+            min_value=-LARGEST if low is None else low, max_value=LARGEST if high is None else high,
+        )  # fmt: skip
+    elif kind.minimum is not None or kind.maximum is not None:
+        bounds = {"min_value": kind.minimum, "max_value": kind.maximum}
+        yield expect("column_values_to_be_between", column=column, **{key: bound for key, bound in bounds.items() if bound is not None})
+    if kind.values is not None:
+        yield expect("column_values_to_be_in_set", column=column, value_set=list(kind.values), **_mostly(kind.unseen))
+
+
+def of_key(key: Sequence[str]) -> list[Expectation]:
+    """No two rows with one key."""
+    if len(key) == 1:
+        return [expect("column_values_to_be_unique", column=key[0], notes="the key")]
+    return [expect("compound_columns_to_be_unique", column_list=list(key), notes="the key")]
+
+
+def of_dates(event_time: str, first: dt.date, end: dt.date, *, notes: str) -> list[Expectation]:
+    """Every event is in [`first`, `end`)."""
+    return [
+        expect("column_values_to_not_be_null", column=event_time, notes="an event without a time has no partition"),
+        expect(
+            "column_values_to_be_between", column=event_time, min_value=_midnight(first), max_value=_midnight(end), strict_max=True, notes=notes
+        ),
+    ]  # fmt: skip
+
+
+def _midnight(date: dt.date) -> str:
+    return f"{date}T00:00:00"
+
+
+def _mostly(tolerated: float) -> dict[str, float]:
+    """The share that must hold, as `mostly`; left out where all must."""
+    return {"mostly": round(1 - tolerated, 9)} if tolerated else {}

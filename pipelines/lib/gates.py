@@ -1,0 +1,457 @@
+"""Gates: a Great Expectations suite that is judged in an ephemeral context, and the report that it leaves behind.
+
+An `Expectation` is Great Expectations' own form (type and kwargs). Stages generate them from what is declared and add those
+written by hand (see `Gate`). `judge` evaluates them over an SQL query, however long its result is, in four ways:
+
+* row by row (nulls, ranges, sets, patterns, pairs): over slices of `SLICE` rows, whose counts are added up;
+* unique keys: over the rows whose key DuckDB finds more than once, which are all the rows that can fail;
+* the number of rows and the schema: over frames that have these and no data;
+* all else (means, quantiles, distinct values): over the columns that are named, whole.
+
+So memory is bounded by a slice, and by 8 bytes a row for each numeric column that an aggregate names. docs/adr/0005 says why.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import math
+import os
+import sys
+import types
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.engine import connect, name
+from pipelines.lib.errors import ConfigError, GateFailed
+from pipelines.lib.pages import render
+from pipelines.lib.params import Section, parse_section, read_yaml
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+
+SLICE = 250_000
+"""Rows judged at a time: some 50 MB as a frame of twenty columns, and long enough that the overhead of a call does not count."""
+
+SAMPLES = 5
+"""Sample rows of a failed expectation that a report shows."""
+
+_TEXT_LIMIT = 120
+"""Characters of a single value that a report or message shows."""
+
+_MESSAGE_FAILURES = 3
+"""Failed expectations that a message tells in full; the report has them all."""
+
+_COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
+
+_SCHEMA_TYPES = ("expect_column_to_exist", "expect_column_type_to_be", "expect_table_column_count", "expect_table_columns_to_match")
+
+_UNIQUE_TYPES = ("expect_compound_columns_to_be_unique", "expect_column_values_to_be_unique")
+
+_ACROSS_ROWS = ("z_scores", "outliers", "increasing", "decreasing")
+"""Expectations that are told row by row but compare rows with each other, so that they need the column whole."""
+
+
+class Expectation(Section):
+    """One expectation as Great Expectations writes it in JSON: `type` in snake case, its `kwargs`, and `meta` (``notes`` is shown)."""
+
+    type: str
+    kwargs: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+
+
+class _Suite(Section):
+    """A suite file: a `name` and its `expectations`."""
+
+    name: str
+    expectations: tuple[Expectation, ...]
+
+
+class Gate(Section):
+    """What every gate's section has: expectations written by hand, in the file `suite` and right here, beside the generated ones."""
+
+    suite: str | None = None
+    expectations: tuple[Expectation, ...] = ()
+
+    def by_hand(self) -> list[Expectation]:
+        """The hand-written expectations. Raises `ConfigError` where the suite file is missing or wrong."""
+        if self.suite is None:
+            return list(self.expectations)
+        path = Path(self.suite)
+        return [*parse_section(read_yaml(path), _Suite, path.name).expectations, *self.expectations]
+
+
+def expect(what: str, *, notes: str = "", **kwargs: Any) -> Expectation:
+    """The expectation ``expect_<what>``; `notes` tell a person what it is for."""
+    return Expectation(type=f"expect_{what}", kwargs=kwargs, meta={"notes": notes} if notes else {})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one expectation. Counts are None for what is not judged row by row; the share is of the rows that were considered."""
+
+    type: str
+    column: str | None
+    kwargs: Mapping[str, Any]
+    passed: bool
+    observed: Any
+    unexpected_count: int | None = None
+    unexpected_share: float | None = None
+    sample_rows: Sequence[Mapping[str, Any]] = ()
+    notes: str = ""
+
+    def told(self) -> str:
+        """The finding in one line: expectation, column, counts, a sample row."""
+        where = f" on {_clip(self.column)!r}" if self.column else ""
+        sample = f", e.g. {_line(self.sample_rows[0])}" if self.sample_rows else ""
+        return f"{self.type}{where}: {_clip(self.observed)}{sample}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings of one gate on one partition of `rows` rows."""
+
+    gate: str
+    partition: str
+    rows: int
+    findings: Sequence[Finding] = field(default_factory=tuple)
+
+    @property
+    def passed(self) -> bool:
+        """True when every expectation holds."""
+        return all(finding.passed for finding in self.findings)
+
+    @property
+    def failures(self) -> list[Finding]:
+        """What does not hold."""
+        return [finding for finding in self.findings if not finding.passed]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``report.json``: the same for the same data, whenever and wherever it is judged."""
+        head = {"gate": self.gate, "partition": self.partition, "passed": self.passed, "rows": self.rows}
+        return {**head, "expectations": [asdict(finding) for finding in self.findings]}
+
+
+def deliver(report: Report, directory: Path) -> None:
+    """Write ``report.json`` and ``report.html`` into `directory`, then raise `GateFailed` if the gate has failed."""
+    with replacing(directory) as target:
+        target.mkdir()
+        (target / "report.json").write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (target / "report.html").write_text(render("gate.html", report=report), encoding="utf-8")
+    if report.passed:
+        logging.getLogger("nightshift").info("%d expectations hold on %d rows", len(report.findings), report.rows)
+        return
+    told = "; ".join(finding.told() for finding in report.failures[:_MESSAGE_FAILURES])
+    more = len(report.failures) - _MESSAGE_FAILURES
+    raise GateFailed(
+        f"{report.gate} stopped partition {report.partition}: {told}{f'; and {more} more' if more > 0 else ''}; nothing was published. "
+        f"Read {directory}/report.html, then deliver corrected data, or correct the expectation in params.yaml if the data is right, and run again"
+    )
+
+
+def judge(query: str, expectations: Sequence[Expectation], *, identity: Sequence[str]) -> tuple[int, list[Finding]]:
+    """Number of rows of the SQL `query` over Parquet files, and one finding for each of `expectations`, in their order.
+
+    The columns `identity` name a sample row to a person. What cannot be evaluated does not hold. Raises `ConfigError` for an
+    expectation that does not exist or whose kwargs are wrong.
+    """
+    with connect() as (connection, _):
+        connection.execute("SET preserve_insertion_order = true")  # the first unexpected rows are the samples: always the same
+        connection.execute(f"CREATE TEMP VIEW gated AS {query}")
+        return _Judge(connection, list(dict.fromkeys(identity))).judge(expectations)
+
+
+class _Judge:
+    """One Great Expectations context over the view ``gated`` of `connection`."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", identity: list[str]) -> None:
+        great_expectations = import_great_expectations()
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        context = great_expectations.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+        asset = context.data_sources.add_pandas("gate").add_dataframe_asset("gated")
+        self._batches = asset.add_batch_definition_whole_dataframe("whole")
+        self._suite = great_expectations.ExpectationSuite
+        self._connection = connection
+        self._identity = identity
+        self._schema: pa.Schema = connection.sql("SELECT * FROM gated LIMIT 0").to_arrow_table().schema
+        self._rows: int = connection.sql("SELECT count(*) FROM gated").fetchall()[0][0]
+
+    def judge(self, expectations: Sequence[Expectation]) -> tuple[int, list[Finding]]:
+        findings: dict[int, Finding] = {}
+        row_wise: dict[int, Expectation] = {}
+        for number, expectation in enumerate(expectations):
+            impl = _impl(expectation)
+            missing = [column for column in _columns(expectation) if column not in self._schema.names]
+            if missing:
+                observed = f"there is no column {', '.join(map(repr, missing))}; there are {', '.join(self._schema.names)}"
+                findings[number] = _finding(expectation, passed=False, observed=observed)
+            elif _is_row_wise(expectation, impl):
+                row_wise[number] = expectation
+            else:
+                result = self._validate(self._frame(expectation), {number: expectation})[number]
+                findings[number] = self._aggregate(expectation, result)
+        findings.update(self._judge_rows(row_wise))
+        return self._rows, [findings[number] for number in range(len(expectations))]
+
+    def _frame(self, expectation: Expectation) -> "pd.DataFrame":
+        """The least that `expectation`, which is not row by row, needs to see."""
+        import pandas as pd
+
+        if expectation.type.startswith("expect_table_row_count"):
+            return pd.DataFrame(index=pd.RangeIndex(self._rows))
+        if expectation.type.startswith(_SCHEMA_TYPES):
+            return self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)  # Arrow's own names: float is not double
+        columns = _columns(expectation)
+        if expectation.type in _UNIQUE_TYPES:
+            key = ", ".join(map(name, columns))
+            wanted = ", ".join(map(name, dict.fromkeys([*columns, *self._identity])))
+            repeated = f"SELECT hash({key}) FROM gated GROUP BY 1 HAVING count(*) > 1"
+            query = f"SELECT {wanted} FROM gated WHERE hash({key}) IN ({repeated}) ORDER BY ALL LIMIT {SLICE}"
+        else:
+            query = f"SELECT {'*' if 'row_condition' in expectation.kwargs else ', '.join(map(name, columns)) or '*'} FROM gated"
+        return _pandas(self._connection.sql(query).to_arrow_table())
+
+    def _aggregate(self, expectation: Expectation, result: dict[str, Any]) -> Finding:
+        if fault := _fault(result):
+            return _finding(expectation, passed=False, observed=f"could not be evaluated: {fault}")
+        values = result["result"]
+        if "unexpected_count" not in values:
+            return _finding(expectation, passed=result["success"], observed=_plain(values.get("observed_value")))
+        return _counted(expectation, result["success"], self._rows, values["unexpected_count"], _samples(values))
+
+    def _judge_rows(self, expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
+        tallies = {number: _Tally() for number in expectations}
+        for frame in self._slices() if expectations else ():
+            for number, result in self._validate(frame, expectations).items():
+                tallies[number].add(result)
+        for number, expectation in expectations.items():
+            yield number, tallies[number].finding(expectation)
+
+    def _slices(self) -> Iterator["pd.DataFrame"]:
+        reader = self._connection.sql("SELECT * FROM gated").to_arrow_reader(SLICE)
+        empty = True
+        for batch in reader:
+            if batch.num_rows:
+                empty = False
+                yield _pandas(batch)
+        if empty:
+            yield _pandas(self._schema.empty_table())
+
+    def _validate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> dict[int, dict[str, Any]]:
+        """Great Expectations' own results on `frame`, by the number of the expectation."""
+        suite = self._suite(
+            name="gate", expectations=[_impl(one)(**one.kwargs, meta={"number": number}) for number, one in expectations.items()]
+        )
+        identity = [column for column in self._identity if column in frame.columns]
+        form = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES, "unexpected_index_column_names": identity}
+        if not identity:
+            form.pop("unexpected_index_column_names")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            results = self._batches.get_batch({"dataframe": frame}).validate(suite, result_format=form)
+        return {
+            one.expectation_config.meta["number"]: {"success": one.success, "result": one.result, "exception": one.exception_info}
+            for one in results.results
+        }
+
+
+class _Tally:
+    """The counts of one row-by-row expectation over all slices."""
+
+    def __init__(self) -> None:
+        self.considered = self.unexpected = self.slices = 0
+        self.passed = True
+        self.fault = ""
+        self.samples: list[Mapping[str, Any]] = []
+
+    def add(self, result: dict[str, Any]) -> None:
+        values = result["result"]
+        self.slices += 1
+        self.passed = self.passed and result["success"]
+        self.fault = self.fault or _fault(result)
+        self.considered += values.get("element_count", 0) - values.get("missing_count", 0)
+        self.unexpected += values.get("unexpected_count", 0)
+        self.samples = (self.samples + _samples(values))[:SAMPLES]
+
+    def finding(self, expectation: Expectation) -> Finding:
+        if self.fault:
+            return _finding(expectation, passed=False, observed=f"could not be evaluated: {self.fault}")
+        passed = self.passed
+        if self.slices > 1 and not passed:  # a slice may fail where the whole, judged by the same formula, does not
+            passed = (self.considered - self.unexpected) / self.considered >= expectation.kwargs.get("mostly", 1)
+        return _counted(expectation, passed, self.considered, self.unexpected, self.samples)
+
+
+def _finding(expectation: Expectation, *, passed: bool, observed: Any, **counts: Any) -> Finding:
+    columns = _columns(expectation)
+    return Finding(
+        type=expectation.type, column=", ".join(columns) or None, kwargs=expectation.kwargs, passed=bool(passed), observed=observed,
+        notes=str(expectation.meta.get("notes", "")), **counts,
+    )  # fmt: skip
+
+
+def _counted(expectation: Expectation, passed: bool, considered: int, unexpected: int, samples: Sequence[Mapping[str, Any]]) -> Finding:
+    share = unexpected / considered if considered else 0.0
+    observed = f"{unexpected} of {considered} rows ({share:.2%})" if considered else "no rows"
+    return _finding(
+        expectation, passed=passed, observed=observed, unexpected_count=int(unexpected), unexpected_share=round(share, 6), sample_rows=samples
+    )
+
+
+def _impl(expectation: Expectation) -> Any:
+    """The class behind an expectation's type, proven to take its kwargs."""
+    import_great_expectations()
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    try:
+        impl = get_expectation_impl(expectation.type)
+        impl(**expectation.kwargs)
+    except Exception as error:  # Great Expectations raises its own, pydantic's and plain TypeErrors here
+        fact = " ".join(str(error).split())
+        raise ConfigError(
+            f"expectation {expectation.type} with kwargs {_line(expectation.kwargs)} cannot be built: {fact[:400]}. "
+            "Correct it in params.yaml or the suite file; the types and kwargs are those of Great Expectations"
+        ) from None
+    return impl
+
+
+def _is_row_wise(expectation: Expectation, impl: type) -> bool:
+    from great_expectations.expectations import expectation as base
+
+    if expectation.type in _UNIQUE_TYPES or any(word in expectation.type for word in _ACROSS_ROWS):
+        return False
+    return issubclass(impl, base.ColumnMapExpectation | base.ColumnPairMapExpectation | base.MulticolumnMapExpectation)
+
+
+def _columns(expectation: Expectation) -> list[str]:
+    """The columns whose values an expectation looks at."""
+    if expectation.type.startswith(("expect_table_", "expect_column_to_exist")):
+        return []
+    named = [expectation.kwargs[key] for key in _COLUMN_KWARGS if key in expectation.kwargs]
+    return [column for one in named for column in ([one] if isinstance(one, str) else one)]
+
+
+def _pandas(data: "pa.Table | pa.RecordBatch") -> "pd.DataFrame":
+    """`data` in the types for which Great Expectations has vectorised paths: float64, and time stamps of nanoseconds where they fit."""
+    import pyarrow as pa
+
+    columns = []
+    for column, kind in zip(data.columns, data.schema.types, strict=True):
+        if pa.types.is_float32(kind):
+            columns.append(column.cast(pa.float64()))
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            try:
+                columns.append(column.cast(pa.timestamp("ns")))
+            except pa.ArrowInvalid:  # before 1677 or after 2262: slower, still right
+                columns.append(column.cast(pa.timestamp("us")))
+        else:
+            columns.append(column)
+    return pa.table(columns, names=data.schema.names).to_pandas()
+
+
+def _fault(result: dict[str, Any]) -> str:
+    """What Great Expectations stumbled over, or nothing. It keeps one record, or one for each metric."""
+    info = result["exception"] or {}
+    for record in [info] if "raised_exception" in info else info.values():
+        if record["raised_exception"]:
+            return str(_clip(str(record["exception_message"])))
+    return ""
+
+
+def _samples(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    rows = values.get("partial_unexpected_index_list") or []
+    return [{column: _plain(value) for column, value in row.items()} for row in rows if isinstance(row, dict)]
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON has it, clipped; NaN is None, infinities are words."""
+    if hasattr(value, "isoformat"):
+        return None if value != value else value.isoformat()  # noqa: PLR0124 - NaT
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(one) for one in (sorted(value, key=str) if isinstance(value, set) else value)]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    return value if value is None or isinstance(value, bool | int) else _clip(str(value))
+
+
+def _clip(value: Any) -> Any:
+    """A string of at most `_TEXT_LIMIT` characters that says how long the whole is; anything else as it is, unless its text is long."""
+    shown = str(value)
+    if len(shown) <= _TEXT_LIMIT:
+        return value
+    return f"{shown[:_TEXT_LIMIT]}… ({len(shown)} characters)"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    shown = json.dumps(row, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 3 * _TEXT_LIMIT else f"{shown[:3 * _TEXT_LIMIT]}…"
+
+
+# -- the import ---------------------------------------------------------------------------------------------------------------------
+
+_LATER = ("altair", "scipy.stats")
+"""Imported at the top of Great Expectations, used by three expectations (KL divergence, Kolmogorov-Smirnov): imported when used."""
+
+_OPTIONAL = ("sqlalchemy", "boto3", "botocore", "google.cloud", "psycopg2", "snowflake", "pyspark")
+"""Great Expectations works without these; a gate reads Parquet and needs none."""
+
+
+class _Later(types.ModuleType):
+    """Stands for a module until its first attribute is asked for."""
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # the import system asks; that is no use
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), attribute)
+
+
+def import_great_expectations() -> types.ModuleType:
+    """The package, imported without the heavy modules that no gate uses: in about half the time.
+
+    Should a release not bear that, it is imported as it is.
+    """
+    if loaded := sys.modules.get("great_expectations"):
+        return loaded
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with _put_aside():
+                return importlib.import_module("great_expectations")
+        except Exception:  # whatever it was: the plain import below is the one that its authors know
+            for module in [module for module in sys.modules if module.partition(".")[0] == "great_expectations"]:
+                del sys.modules[module]
+            return importlib.import_module("great_expectations")
+
+
+@contextlib.contextmanager
+def _put_aside() -> Iterator[None]:
+    """Hide `_OPTIONAL` and postpone `_LATER`, as far as nobody has imported them yet; afterwards both can be imported as ever."""
+    postponed = {module: _Later(module) for module in _LATER if module not in sys.modules}
+    hidden = [module for module in _OPTIONAL if module not in sys.modules]
+    sys.modules.update(postponed)
+    sys.modules.update(dict.fromkeys(hidden))  # None: the import system answers that there is no such module
+    try:
+        yield
+    finally:
+        for module in hidden:
+            if sys.modules.get(module, module) is None:
+                del sys.modules[module]
+        for module, stand_in in postponed.items():
+            if sys.modules.get(module) is stand_in:
+                del sys.modules[module]
