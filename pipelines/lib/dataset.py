@@ -98,7 +98,7 @@ class Dataset(Section):
     columns: dict[str, Column]
     known_later: tuple[str, ...] = ()
     """Columns that are known only after the event: used for labels and lagged aggregates, refused as features by name."""
-    tables: dict[str, SideTable] = {}
+    tables: dict[str, SideTable] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -111,8 +111,8 @@ class Dataset(Section):
             raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
         if self.label.name in self.columns:
             raise ValueError(f"label.name {self.label.name!r} is also a column; give the label a name of its own")
-        if taken := {"events", "source"} & set(self.tables):
-            raise ValueError(f"tables.{min(taken)}: this file name is taken; give the side table another name")
+        if files := {"events", "source"} & set(self.tables):
+            raise ValueError(f"tables.{min(files)}: this file name is taken; give the side table another name")
         return self
 
 

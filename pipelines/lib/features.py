@@ -23,6 +23,7 @@ from pipelines.lib.errors import ConfigError, DataError
 from pipelines.lib.expressions import Checker
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.raw import JOIN_LOOKBACK_DAYS
 from pipelines.lib.sources import ARROW_TYPES
 
 METADATA = "nightshift.features"
@@ -30,9 +31,6 @@ METADATA = "nightshift.features"
 
 UNSEEN, MISSING = -1, -2
 """Codes of a category that is not declared and of no category at all."""
-
-JOIN_LOOKBACK_DAYS = 7
-"""How far before its own date a row may look into a side table that has a time."""
 
 _COMPILER = 1
 """Part of the digest: raised when the same declaration begins to mean other numbers."""
@@ -100,13 +98,13 @@ class Lagged(Section):
 class Features(Section):
     """The declaration. `joins` maps a side table to {its key column: SQL over the event}; joined columns are called ``<table>_<column>``."""
 
-    joins: dict[str, dict[str, str]] = {}
-    numeric: dict[str, Numeric] = {}
-    categorical: dict[str, Categorical] = {}
+    joins: dict[str, dict[str, str]] = Field(default_factory=dict)
+    numeric: dict[str, Numeric] = Field(default_factory=dict)
+    categorical: dict[str, Categorical] = Field(default_factory=dict)
     calendar: tuple[Literal["hour", "minute_of_day", "weekday", "day_of_month", "day_of_year", "month"], ...] = ()
     holidays: Holidays | None = None
-    same_day: dict[str, SameDay] = {}
-    lagged: dict[str, Lagged] = {}
+    same_day: dict[str, SameDay] = Field(default_factory=dict)
+    lagged: dict[str, Lagged] = Field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -176,23 +174,19 @@ def compile_features(
     """The SELECT that `featurize` writes; makes the views and the (small) tables of aggregates that it reads on `connection`."""
     _check(connection, dataset, features)
     _check_side_keys(connection, dataset, features, raw)
-    declared_groups = dict.fromkeys(declared.by for declared in (*features.same_day.values(), *features.lagged.values()))
+    declared_groups = dict.fromkeys([*(d.by for d in features.same_day.values()), *(d.by for d in features.lagged.values())])
     groups = {by: f"__by_{number}" if by else "" for number, by in enumerate(declared_groups)}
     values = {value: f"__value_{number}" for number, value in enumerate(dict.fromkeys(d.value for d in features.lagged.values()))}
-    _create_views(connection, dataset, features, raw, groups, values)
+    _create_views(connection, dataset, features, raw, groups=groups, values=values)
     target = f"__date < {text(end)}::DATE" + (f" AND __date >= {text(first)}::DATE" if first else "")
-    joins: list[str] = []
-    selected: dict[str, str] = {}
-    for feature, numeric in features.numeric.items():
-        selected[feature] = _finite(numeric.expression or name(feature), numeric.missing)
+    joins = [_count(connection, by, groups[by], target) for by in dict.fromkeys(d.by for d in features.same_day.values())]
+    selected = {feature: _finite(numeric.expression or name(feature), numeric.missing) for feature, numeric in features.numeric.items()}
     for feature, categorical in features.categorical.items():
         selected[feature] = _code(categorical.expression or name(feature), _values(dataset, feature, categorical))
     for field in features.calendar:
         selected[field] = _CALENDAR[field].format(t=name(dataset.event_time))
     if features.holidays:
         selected["days_from_holiday"] = _from_holiday(features.holidays)
-    for by in dict.fromkeys(declared.by for declared in features.same_day.values()):
-        joins.append(_count(connection, by, groups[by], target))
     for feature, same_day in features.same_day.items():
         selected[feature] = f"coalesce(same_day{groups[same_day.by]}.n, 0)"
     windows: dict[tuple[tuple[str, ...], str | None], set[int]] = {}
@@ -200,7 +194,9 @@ def compile_features(
         windows.setdefault((lagged.by, lagged.value), set()).add(lagged.window_days)
         windows.setdefault(((), lagged.value), set()).add(lagged.window_days)
     for (by, value), days in windows.items():
-        joins.append(_aggregate(connection, by, groups.get(by, ""), values[value], sorted(days), dataset.label.delay_days, target))
+        alias, delay = groups.get(by, ""), dataset.label.delay_days
+        table = f"lagged{alias}{values[value]}"
+        joins.append(_aggregate(connection, _keys(by, alias), table, values[value], windows=sorted(days), delay=delay, target=target))
     for feature, lagged in features.lagged.items():
         selected[feature] = _lagged(lagged, groups[lagged.by], values[lagged.value])
     columns = [f"keyed.{name(column)}" for column in dict.fromkeys([*dataset.key, dataset.event_time])]
@@ -259,7 +255,7 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
 
 
 def _check_type(found: str, wanted: tuple[str, ...], where: str) -> None:
-    if found.split("(")[0] not in wanted:
+    if found.partition("(")[0] not in wanted:
         raise ConfigError(f"{where} is a {found}; it must be {'a BOOLEAN' if len(wanted) == 1 else 'a number or a BOOLEAN'}: compare or convert it there")
 
 
@@ -286,6 +282,7 @@ def _create_views(
     dataset: Dataset,
     features: Features,
     raw: Path,
+    *,
     groups: dict[tuple[str, ...], str],
     values: dict[str | None, str],
 ) -> None:
@@ -359,11 +356,9 @@ def _count(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], alias: st
 
 
 def _aggregate(
-    connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], alias: str, value: str, windows: list[int], delay: int, target: str
+    connection: duckdb.DuckDBPyConnection, keys: list[str], table: str, value: str, *, windows: list[int], delay: int, target: str
 ) -> str:
-    """Table ``lagged<group><value>``: for each date and key of the target the sum (s) and number (n) in each window; returns its join."""
-    keys = _keys(by, alias)
-    table = f"lagged{alias}{value}"
+    """Make `table`: for each date and key of the target the sum (s) and number (n) of `value` in each window; returns its join."""
     filled = " AND ".join([f"{key} IS NOT NULL" for key in keys] or ["true"])
     daily = f"SELECT {', '.join(['__date', *keys])}, sum({value}) AS s, count({value}) AS n FROM keyed WHERE {filled} GROUP BY ALL"
     frames = []

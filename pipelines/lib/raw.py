@@ -9,7 +9,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from pipelines.lib import sources
 from pipelines.lib.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.engine import connect, name, text, write_parquet
 from pipelines.lib.sources import Scan, Window
+
+JOIN_LOOKBACK_DAYS = 7
+"""How far before its own date a row may look into a side table that has a time; the tables are read that much further back."""
 
 log = logging.getLogger("nightshift")
 
@@ -39,15 +42,16 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
         known = f"{moment}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
         later = [f"CASE WHEN {known} THEN {name(column)} END AS {name(column)}" for column in dataset.known_later]
         replaced = f"REPLACE ({', '.join(later)})" if later else ""
-        order = [dataset.event_time, *dataset.key]
-        rows = _write(
-            connection, scanned, dataset.columns, f"SELECT * {replaced}", window, order, target / "events.parquet"
-        )
+        order = _order([dataset.event_time, *dataset.key], dataset.columns)
+        query = f"SELECT * {replaced} FROM {_windowed(scanned, dataset.columns, window)} {order}"
+        rows = _write(connection, scanned, query, dataset.columns, target / "events.parquet")
         per_date = connection.sql(
             f"SELECT {moment}::DATE::VARCHAR, count(*) FROM read_parquet({text(target / 'events.parquet')}) GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        tables = {table: _side_table(connection, side, read_from, end, scratch, target / f"{table}.parquet")
-                  for table, side in dataset.tables.items()}
+        tables = {}
+        for table, side in dataset.tables.items():
+            of_side, query = _side_table(connection, side, read_from, end, scratch)
+            tables[table] = _write(connection, of_side, query, side.columns, target / f"{table}.parquet")
     first, last = scanned.bounds
     facts = {
         "kind": dataset.source.kind,
@@ -65,10 +69,12 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
     log.info("%d rows of %s, which holds %s to %s", rows, scanned.where, first, last)
 
 
-def _side_table(connection: duckdb.DuckDBPyConnection, side: SideTable, first: date | None, end: date, scratch: Path, path: Path) -> int:
+def _side_table(connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, scratch: Path) -> tuple[Scan, str]:
+    """The scan of a side table and the SELECT of its rows, sorted by key."""
+    first = None if read_from is None else read_from - timedelta(days=JOIN_LOOKBACK_DAYS)
     window = None if side.event_time is None else Window(side.event_time, first, end)
     scanned, _ = _scan(connection, side.source, side.columns, window, scratch)
-    return _write(connection, scanned, side.columns, "SELECT *", window, list(side.key), path)
+    return scanned, f"SELECT * FROM {_windowed(scanned, side.columns, window)} {_order(side.key, side.columns)}"
 
 
 def _scan(
@@ -81,19 +87,17 @@ def _scan(
     return scanned, dropped
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection,
-    scanned: Scan,
-    columns: Mapping[str, Column],
-    select: str,
-    window: Window | None,
-    order: list[str],
-    path: Path,
-) -> int:
-    """Write the rows of `window`, sorted by `order` and then by all else, so that even rows with one key have one order."""
+def _windowed(scanned: Scan, columns: Mapping[str, Column], window: Window | None) -> str:
     condition = "" if window is None else f"WHERE {window.sql(name(window.column))}"
-    ordered = ", ".join(map(name, [*order, *(column for column in columns if column not in order)]))
+    return f"(SELECT * FROM ({sources.typed(scanned, columns)}) {condition})"
+
+
+def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
+    """Sorted by `first` and then by all else, so that even rows with one key have one order."""
+    return f"ORDER BY {', '.join(map(name, dict.fromkeys([*first, *columns])))}"
+
+
+def _write(connection: duckdb.DuckDBPyConnection, scanned: Scan, query: str, columns: Mapping[str, Column], path: Path) -> int:
     schema = pa.schema([(column, sources.ARROW_TYPES[declared.type]) for column, declared in columns.items()])
     with sources.reading(scanned.where):
-        reader = connection.sql(f"{select} FROM ({sources.typed(scanned, columns)}) {condition} ORDER BY {ordered}").to_arrow_reader(32_768)
-        return write_parquet(reader, schema, path)
+        return write_parquet(connection.sql(query).to_arrow_reader(32_768), schema, path)

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ ARROW_TYPES = {
     "date": pa.date32(),
 }
 """The declared types as they lie in Parquet."""
+
+Bounds = tuple[date | None, date | None]
 
 _SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 _REFUSED = "refused value: "
@@ -69,7 +71,7 @@ class Scan:
     relation: str
     columns: Mapping[str, str]
     where: str
-    bounds: tuple[date | None, date | None] = (None, None)
+    bounds: Bounds = (None, None)
 
 
 def scan(connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path) -> Scan:
@@ -89,7 +91,10 @@ def scan(connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping
     with reading(where):
         found = {row[0]: row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     _require(columns, found, where)
-    return Scan(relation, found, where, _bounds(connection, relation, found, where, window, columns))
+    scanned = Scan(relation, found, where)
+    if window is None:
+        return scanned
+    return replace(scanned, bounds=_bounds(connection, scanned, window.column, columns[window.column]))
 
 
 def typed(scanned: Scan, columns: Mapping[str, Column]) -> str:
@@ -129,12 +134,12 @@ def revision(source: Source) -> str | None:
         return None
     if source.kind == "flights":
         return flights.revision(source.table or "")
-    stats = ((path, os.stat(path)) for path in _files(source.path or ""))
+    stats = [(path, path.stat()) for path in _files(source.path or "")]
     return hashlib.sha256(repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
 
 
 def _files(pattern: str) -> list[Path]:
-    found = sorted(Path(path) for path in glob.glob(pattern, recursive=True))
+    found = sorted(Path(path) for path in glob.glob(pattern, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
     if not found:
         raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {Path.cwd()})")
     return found
@@ -173,10 +178,10 @@ def _csv(files: list[Path], columns: Iterable[str], nulls: tuple[str, ...]) -> s
 def _header(file: Path) -> list[str]:
     compressed = file.suffix == ".gz"
     try:
-        with gzip.open(file, "rt", newline="") if compressed else open(file, newline="", encoding="utf-8-sig") as lines:
+        with gzip.open(file, "rt", newline="", encoding="utf-8-sig") if compressed else file.open(newline="", encoding="utf-8-sig") as lines:
             header = next(csv.reader(lines), [])
         if not compressed:
-            with open(file, "rb") as content:
+            with file.open("rb") as content:
                 content.seek(-1, os.SEEK_END)
                 ended = content.read(1) in (b"\n", b"\r")
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
@@ -208,25 +213,16 @@ def _cast(column: str, declared: Column, found: str, where: str) -> str:
     return f"CASE WHEN {value} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({told}) END"
 
 
-def _bounds(
-    connection: duckdb.DuckDBPyConnection,
-    relation: str,
-    found: Mapping[str, str],
-    where: str,
-    window: Window | None,
-    columns: Mapping[str, Column],
-) -> tuple[date | None, date | None]:
-    if window is None:
-        return None, None
-    moment = _cast(window.column, columns[window.column], found[window.column], where)
-    with reading(where):
+def _bounds(connection: duckdb.DuckDBPyConnection, scanned: Scan, column: str, declared: Column) -> Bounds:
+    with reading(scanned.where):
         [row] = connection.sql(
-            f"SELECT min(moment)::DATE, max(moment)::DATE, count(*) - count(moment) FROM (SELECT {moment} AS moment FROM {relation})"
+            f"SELECT min(moment)::DATE, max(moment)::DATE, count(*) - count(moment) "
+            f"FROM (SELECT {_cast(column, declared, scanned.columns[column], scanned.where)} AS moment FROM {scanned.relation})"
         ).fetchall()
-    return _checked_bounds(row, where, window.column)
+    return _checked_bounds(row, scanned.where, column)
 
 
-def _checked_bounds(row: tuple[Any, ...], where: str, column: str) -> tuple[date | None, date | None]:
+def _checked_bounds(row: tuple[Any, ...], where: str, column: str) -> Bounds:
     first, last, timeless = row
     if timeless:
         raise DataError(f"{where} has {timeless} rows without {column!r}, so they belong to no partition; deliver the time, or drop the rows")
@@ -255,7 +251,7 @@ def _scan_sql(
         with engine.connect() as database:
             _require(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
             bounds = _sql_bounds(database, table, where, window, columns)
-            statement = sa.select(*(sa.column(column) for column in columns)).select_from(table)
+            statement: Any = sa.select(*(sa.column(column) for column in columns)).select_from(table)
             if window is not None:
                 statement = statement.where(*_sql_window(window))
             streamed = database.execution_options(stream_results=True, yield_per=_SQL_BATCH).execute(statement)
@@ -286,12 +282,12 @@ def _expand(url: str) -> str:
 
 def _sql_bounds(
     database: "sa.Connection", table: "sa.FromClause", where: str, window: Window | None, columns: Mapping[str, Column]
-) -> tuple[date | None, date | None]:
+) -> Bounds:
     import sqlalchemy as sa
 
     if window is None:
         return None, None
-    moment = sa.column(window.column)
+    moment: sa.ColumnClause[Any] = sa.column(window.column)
     first, last, timeless = database.execute(
         sa.select(sa.func.min(moment), sa.func.max(moment), sa.func.count() - sa.func.count(moment)).select_from(table)
     ).one()
@@ -309,7 +305,7 @@ def _sql_window(window: Window) -> "Iterator[sa.ColumnElement[bool]]":
     import sqlalchemy as sa
 
     # A day more on either side, for time stamps with a zone; `typed`'s caller cuts exactly, on the converted time.
-    moment = sa.column(window.column)
+    moment: sa.ColumnClause[Any] = sa.column(window.column)
     yield moment < sa.bindparam("window_end", window.end + timedelta(days=1), sa.Date)
     if window.first is not None:
         yield moment >= sa.bindparam("window_first", window.first - timedelta(days=1), sa.Date)
