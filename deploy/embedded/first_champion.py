@@ -1,0 +1,88 @@
+"""Train, register and promote the model that the first nights are scored with.
+
+It goes the way of every run: a workspace of the pinned commit, DVC stages in it, `register` and `promote`, and a ref that records it all.
+Where the same commit has been trained before, DVC restores it in seconds and nothing new is registered.
+"""
+
+import datetime as dt
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nightshift_airflow import workspaces
+from nightshift_airflow.operators import stage_environment
+
+from pipelines.lib import home
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.registry import load_registry
+from pipelines.lib.run import load_run
+
+DAG_ID = "first_champion"
+_STAGE = re.compile(r"(?:Running stage|Stage) '(\w+)'")
+
+
+class TrainingFailed(Exception):
+    """A step ended with an error; the message holds the end of what it printed."""
+
+
+def train_first_champion(progress: Callable[[str], None]) -> Entry:
+    """Make the model of the present tree champion, if it is not; return the ledger's entry. `progress` is told each step."""
+    partition = load_run().partition
+    commit, snapshot = workspaces.pin_commit()
+    if snapshot:
+        progress(f"the working tree has uncommitted changes: using the snapshot {commit[:12]} of it")
+    workspace = workspaces.open_workspace(DAG_ID, f"{partition}-{commit[:12]}")
+    pin = ["pin_run", "--without-model", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
+    pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
+    _run(workspace, _module("registry", *pin, *(["--snapshot"] if snapshot else [])), progress)
+    _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)
+    models, registered = "data/models", "data/models/registered.json"
+    register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
+    progress("register")
+    _run(workspace, _module("registry", *register, "--registered", registered), progress)
+    champion = Ledger(home.ledger_url()).champion(load_registry().name)
+    promote = ["promote", "--registered", registered, "--expect", champion.version if champion else "none"]
+    progress("promote")
+    _run(workspace, _module("registry", *promote, "--actor", "make demo", "--reason", "first champion"), progress)
+    workspaces.record_run(workspace, "success")
+    workspaces.remove_workspace(workspace.path)
+    entry = Ledger(home.ledger_url()).champion(load_registry().name)
+    assert entry is not None
+    return entry
+
+
+def _module(room: str, name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"pipelines.{room}.{name}", *arguments]
+
+
+def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Callable[[str], None]) -> None:
+    log = home.home() / "demo" / "first_champion.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            cwd=workspace.path,
+            env=stage_environment(workspace),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                file.write(line)
+                lines.append(line)
+                if found := _STAGE.match(line):
+                    progress(found[1])
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        tail = "".join(lines[-25:])
+        raise TrainingFailed(f"{' '.join(map(str, command[1:4]))} ended with exit code {process.returncode}; all of it is in {Path(log)}:\n{tail}")

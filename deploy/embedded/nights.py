@@ -1,0 +1,103 @@
+"""What a finished night was: its tasks from Airflow, its rows from the published table, its gates from their reports."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from nightshift_airflow.workspaces import reports_path
+
+from deploy.embedded.client import Client
+from pipelines.lib import home
+from pipelines.lib.dataset import load_dataset
+
+
+@dataclass(frozen=True)
+class Night:
+    """One run of the nightly DAG. `expected_rate` is the mean score, `spans` (task, start, seconds) with start as UNIX time."""
+
+    partition: str
+    run_id: str
+    state: str
+    rows: int
+    model_name: str
+    model_version: str
+    model_sha256: str
+    degraded: bool
+    expected_rate: float
+    duration_s: float
+    tasks: dict[str, float] = field(default_factory=dict)
+    spans: tuple[tuple[str, float, float], ...] = ()
+    gates: dict[str, bool] = field(default_factory=dict)
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The night as ``demo.json`` tells it."""
+        names = ("partition", "run_id", "state", "rows", "model_name", "model_version", "model_sha256", "duration_s", "tasks")
+        return {name: getattr(self, name) for name in names}
+
+
+def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> Night:
+    """Put together what Airflow, the published table and the gates say about a run; a failed one has published nothing."""
+    run = client.run(dag_id, run_id)
+    tasks = sorted((task for task in client.tasks(dag_id, run_id) if task["start_date"]), key=lambda task: task["start_date"])
+    spans = tuple((task["task_id"], _seconds(task["start_date"]), float(task["duration"] or 0)) for task in tasks)
+    reports = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(reports_path(dag_id, run_id).glob("validate_*/report.json"), key=lambda path: path.stat().st_mtime)
+    }
+    rows, mean, name, version, sha256, degraded = _published(partition, run_id)
+    return Night(
+        partition=partition,
+        run_id=run_id,
+        state=run["state"],
+        rows=rows,
+        model_name=name,
+        model_version=version,
+        model_sha256=sha256,
+        degraded=degraded,
+        expected_rate=mean,
+        duration_s=round(_seconds(run["end_date"]) - _seconds(run["start_date"]), 1) if run["end_date"] else 0.0,
+        tasks={task: round(seconds, 1) for task, _, seconds in spans},
+        spans=spans,
+        gates={gate: bool(report["passed"]) for gate, report in reports.items()},
+        reports=reports,
+    )
+
+
+def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of the `count` highest scores of a published night."""
+    dataset = load_dataset()
+    key = ", ".join(f'"{name}"' for name in dataset.key)
+    cursor = open_scores().execute(
+        f"SELECT round(score, 3) AS score, {key} FROM scores WHERE partition = ? ORDER BY scores.score DESC, {key} LIMIT ?", [partition, count]
+    )
+    return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, bool]:
+    found = (
+        open_scores()
+        .execute(
+            "SELECT count(*), avg(score), any_value(model_name), any_value(model_version), any_value(model_sha256), any_value(degraded) "
+            "FROM scores WHERE partition = ? AND run_id = ? HAVING count(*) > 0",
+            [partition, run_id],
+        )
+        .fetchone()
+    )
+    return found or (0, 0.0, "", "", "", False)
+
+
+def open_scores() -> Any:
+    """A DuckDB connection in which ``scores`` is the published table."""
+    import duckdb
+    from deltalake import DeltaTable
+
+    connection = duckdb.connect()
+    connection.register("scores", DeltaTable(f"{home.published_url()}/scores").to_pyarrow_dataset())
+    return connection
+
+
+def _seconds(text: str) -> float:
+    import datetime as dt
+
+    return dt.datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,63 @@
+"""The page of a few finished nights: one self-contained HTML file."""
+
+import datetime as dt
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.embedded.nights import Night, open_scores, riskiest
+from pipelines.lib import figures, metrics, raw
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.pages import render
+
+
+def write_report(nights: Sequence[Night], target: Path) -> Path:
+    """Write the page of `nights`, in order of their partitions, to `target`; return it."""
+    scores = {night.partition: _scores_of(night.partition) for night in nights if night.rows}
+    labels, matured_scores, observed = matured_outcomes([night.partition for night in nights if night.rows])
+    zero = min((start for night in nights for _, start, _ in night.spans), default=0.0)
+    gates = list(dict.fromkeys(gate for night in nights for gate in night.reports))
+    page = render(
+        "nights.html",
+        nights=nights,
+        ok=all(night.state == "success" for night in nights),
+        observed=observed,
+        matured=metrics.summary(labels, matured_scores) if len(labels) else None,
+        distribution=figures.distribution(scores, label="score"),
+        calibration=figures.calibration({"matured nights": metrics.calibration(labels, matured_scores)}) if len(labels) else "",
+        riskiest=riskiest(nights[-1].partition, 10),
+        gates=gates,
+        timeline=figures.timeline({night.partition: [(task, start - zero, s) for task, start, s in night.spans] for night in nights}),
+    )
+    with replacing(target) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return target
+
+
+def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, float]]:
+    """Labels [n], scores [n] and observed rate by partition of what was scored and is known by the last of `partitions`."""
+    import numpy as np
+
+    if not partitions:
+        return np.array([], dtype=np.int8), np.array([], dtype=np.float32), {}
+    dataset = load_dataset()
+    first, last = (dt.date.fromisoformat(partition) for partition in (min(partitions), max(partitions)))
+    key = ", ".join(f'"{name}"' for name in dataset.key)
+    with tempfile.TemporaryDirectory(prefix="nightshift-outcomes-") as directory:
+        raw.extract(dataset, partition=last, start=first, end=last, lookback_days=0, target=Path(directory) / "raw")
+        events = f"read_parquet('{directory}/raw/events.parquet')"
+        rows = open_scores().execute(
+            f"SELECT partition, score, outcome FROM scores JOIN (SELECT {key}, ({dataset.label.expression})::TINYINT AS outcome FROM {events}) "
+            f"USING ({key}) WHERE outcome IS NOT NULL AND partition BETWEEN ? AND ? ORDER BY partition, {key}",
+            [first.isoformat(), last.isoformat()],
+        )
+        found = rows.fetchnumpy()
+    labels, scores = np.asarray(found["outcome"], dtype=np.int8), np.asarray(found["score"], dtype=np.float32)
+    names = np.asarray(found["partition"], dtype=str)
+    return labels, scores, {str(name): float(labels[names == name].mean()) for name in np.unique(names)}
+
+
+def _scores_of(partition: str) -> Any:
+    return open_scores().execute("SELECT score FROM scores WHERE partition = ?", [partition]).fetchnumpy()["score"]

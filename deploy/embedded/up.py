@@ -1,0 +1,40 @@
+"""``make up``: the champion, Airflow with its schedule, and it stays until Ctrl-C."""
+
+import sys
+import time
+
+from nightshift_airflow.workspaces import WorkspaceError
+
+from deploy.embedded.demo import DAG_ID, printer
+from deploy.embedded.first_champion import TrainingFailed, train_first_champion
+from deploy.embedded.server import USERNAME, Server, ServerError
+from pipelines.lib import home
+from pipelines.lib.errors import NightshiftError
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.registry import load_registry
+
+_LOOK_S = 2  # how often to see whether every service still lives
+
+
+def main() -> int:
+    """Start Airflow and stay; 0 after Ctrl-C."""
+    progress = printer(time.monotonic())
+    try:
+        champion = Ledger(home.ledger_url()).champion(load_registry().name) or train_first_champion(progress)
+        progress(f"champion: {champion.name} version {champion.version}, sha256 {champion.sha256[:12]}")
+        with Server(progress=progress) as server:
+            server.client().unpause(DAG_ID)
+            print(f"\nAirflow is at {server.url}\n  user      {USERNAME}\n  password  {server.password}\n\nCtrl-C stops it.", flush=True)
+            while True:
+                server.check()
+                time.sleep(_LOOK_S)
+    except (ServerError, TrainingFailed, NightshiftError, WorkspaceError) as error:
+        print(f"\nNightshift is down: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
