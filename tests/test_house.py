@@ -1,0 +1,572 @@
+"""The rules of the house: layers, names and words, each a check that fails with the file, the line and the remedy.
+
+Only text is read here, never imported, so that all of it takes a second. A rule about code is a function from one source file to its
+faults; the samples at the end prove that each of them bites.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "tests")
+PRODUCTION = ("pipelines", "plugins", "dags", "deploy")
+
+NOUNS = {"dataset", "features", "registry"}  # sections that several stages share
+RUN_TASKS = {"open_run", "close_run"}  # tasks that are no stage: they make and end the workspace
+HEAVY = {
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "mlflow",
+    "faiss",
+    "onnx",
+    "onnxruntime",
+    "great_expectations",
+    "sklearn",
+    "duckdb",
+    "deltalake",
+    "dvc",
+}
+UNPICKLERS = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
+NO_NAME = {"util", "utils", "helper", "helpers", "common", "misc", "stuff"}
+NOT_OUR_WORDS = {"execution_date", "logical_date"}
+LONGEST_STAGE = 160
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file: its path from the root, its text and its tree."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def stem(self) -> str:
+        return Path(self.path).stem
+
+    def at(self, node: ast.AST | int, fault: str) -> str:
+        """`fault` as people and editors read it: ``path:line: fault``."""
+        return f"{self.path}:{node if isinstance(node, int) else getattr(node, 'lineno', 1)}: {fault}"
+
+
+Rule = Callable[[Source], Iterator[str]]
+
+
+@cache
+def read(path: Path) -> Source:
+    return Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+
+
+def sources(*folders: str) -> list[Source]:
+    return [read(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def stage_modules() -> list[Source]:
+    """Every module in a room of pipelines/: all but the shared nouns."""
+    return [
+        source
+        for source in sources("pipelines")
+        if source.path.count("/") == 2 and not source.path.startswith("pipelines/lib/") and source.stem != "__init__"
+    ]
+
+
+def load(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / name).read_text(encoding="utf-8")))
+
+
+STAGES: dict[str, dict[str, Any]] = load("dvc.yaml")["stages"]
+SECTIONS = set(load("params.yaml"))
+ROOMS = {source.stem: Path(source.path).parent.name for source in stage_modules()}
+
+
+def refuse(faults: Iterable[str]) -> None:
+    found = list(faults)
+    if found:
+        pytest.fail("\n".join([f"{len(found)} against the rules of the house:", *found]), pytrace=False)
+
+
+def follow(rule: Rule, files: Iterable[Source]) -> None:
+    refuse(fault for source in files for fault in rule(source))
+
+
+# ------------------------------------------------------------------------------------------------ reading a tree
+
+
+def imports(tree: ast.Module, *, only_at_start: bool = False) -> Iterator[tuple[ast.AST, str]]:
+    """Each imported module as (node, dotted name); `only_at_start` leaves out what is imported inside functions or for types alone."""
+
+    def walk(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+        for child in ast.iter_child_nodes(node):
+            if only_at_start and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if only_at_start and isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                for other in child.orelse:
+                    yield from walk(other)
+                continue
+            if isinstance(child, ast.Import):
+                yield from ((child, alias.name) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield from ((child, f"{child.module}.{alias.name}") for alias in child.names)
+            else:
+                yield from walk(child)
+
+    yield from walk(tree)
+
+
+def calls(tree: ast.AST, name: str = "") -> Iterator[ast.Call]:
+    """Calls of a function or class whose last name is `name`, or all calls."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and name in ("", ast.unparse(node.func).rpartition(".")[2]):
+            yield node
+
+
+def keyword(call: ast.Call, name: str) -> Any:
+    """The literal value of a keyword argument, or None."""
+    value = next((argument.value for argument in call.keywords if argument.arg == name), None)
+    return value.value if isinstance(value, ast.Constant) else None
+
+
+def functions(tree: ast.Module) -> set[str]:
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+# ------------------------------------------------------------------------------------------------ one name, four places
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_one_word_in_every_place(stage: str) -> None:
+    found = [source for source in stage_modules() if source.stem == stage]
+    if len(found) != 1:
+        refuse([f"dvc.yaml: stage {stage} has {len(found)} modules; write exactly one, pipelines/<room>/{stage}.py"])
+    module = found[0]
+    refuse(stage_faults(stage, STAGES[stage], module))
+    if stage not in SECTIONS:
+        refuse([f"params.yaml: no section {stage}; add it, empty if nothing is to be tuned ({stage}: {{}})"])
+
+
+def stage_faults(stage: str, declared: dict[str, Any], module: Source) -> Iterator[str]:
+    for name in {stage, "main"} - functions(module.tree) - {target for node in module.tree.body for target in assigned(node)}:
+        yield module.at(1, f"no function {name}; a stage is one pure function named like it, and a thin main")
+    dotted = module.path.removesuffix(".py").replace("/", ".")
+    if not re.match(rf"python -m {re.escape(dotted)}(\s|$)", declared["cmd"]):
+        yield f"dvc.yaml: stage {stage} runs {declared['cmd'][:60]!r}; it must run python -m {dotted}"
+    if module.path not in declared.get("deps", []):
+        yield f"dvc.yaml: stage {stage} does not depend on {module.path}; a changed stage would not run again"
+    if stage not in declared.get("params", []):
+        yield f"dvc.yaml: stage {stage} does not depend on its section of params.yaml; add {stage} to its params"
+
+
+def assigned(node: ast.stmt) -> set[str]:
+    return {target.id for target in node.targets if isinstance(target, ast.Name)} if isinstance(node, ast.Assign) else set()
+
+
+def test_every_section_belongs_to_somebody() -> None:
+    dags = {source.stem for source in sources("dags")}
+    refuse(
+        f"params.yaml: section {section} is named like no stage, DAG or shared noun; rename or remove it"
+        for section in sorted(SECTIONS - set(STAGES) - set(ROOMS) - dags - NOUNS)
+    )
+
+
+def test_every_task_is_a_stage() -> None:
+    follow(tasks_are_stages, sources("dags"))
+
+
+def tasks_are_stages(source: Source) -> Iterator[str]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            task = next((keyword(call, "task_id") for call in calls(node.value) if keyword(call, "task_id")), None)
+            if task and assigned(node) and task not in assigned(node):
+                yield source.at(node, f"task {task} is called {', '.join(assigned(node))} here; one name for one thing")
+    for call in calls(source.tree):
+        task, operator = keyword(call, "task_id"), ast.unparse(call.func).rpartition(".")[2]
+        if task is None or task in RUN_TASKS:
+            continue
+        if operator == "DvcStageOperator" and task not in STAGES:
+            yield source.at(call, f"task {task} is no stage of dvc.yaml; declare the stage, or use StageOperator for what acts outside")
+        if operator == "StageOperator" and (task in STAGES or ROOMS.get(task) != keyword(call, "room")):
+            yield source.at(call, f"task {task} must be a module pipelines/{keyword(call, 'room')}/{task}.py and no DVC stage")
+        if operator not in ("DvcStageOperator", "StageOperator") and task not in {*STAGES, *ROOMS}:
+            yield source.at(call, f"task {task} is named like no stage; name it after the module under pipelines/ that it runs")
+
+
+def test_tests_mirror_the_source() -> None:
+    refuse(
+        f"{test.path}:1: there is no {room} module that it tests; name it test_<module>.py after one"
+        for room in ("pipelines", "plugins", "dags")
+        for test in sources(f"tests/{room}")
+        if test.stem.startswith("test_") and not any(f"{test.stem}_".startswith(f"test_{source.stem}_") for source in sources(room))
+    )
+
+
+# ------------------------------------------------------------------------------------------------ DAGs
+
+
+def test_a_dag_file_holds_one_dag_of_its_name() -> None:
+    follow(one_dag_a_file, sources("dags"))
+
+
+def one_dag_a_file(source: Source) -> Iterator[str]:
+    found = list(calls(source.tree, "DAG"))
+    if len(found) != 1:
+        yield source.at(1, f"{len(found)} DAGs; write one DAG a file")
+    for call in found:
+        dag_id = keyword(call, "dag_id") or next((argument.value for argument in call.args[:1] if isinstance(argument, ast.Constant)), None)
+        if dag_id != source.stem:
+            yield source.at(call, f"dag_id is {dag_id!r}; name it like the file, {source.stem!r}")
+        if not any(argument.arg == "doc_md" and ast.unparse(argument.value) == "__doc__" for argument in call.keywords):
+            yield source.at(call, "the docstring is not shown; pass doc_md=__doc__")
+
+
+def test_dags_import_only_what_authors_need() -> None:
+    follow(light_dag, sources("dags"))
+
+
+def light_dag(source: Source) -> Iterator[str]:
+    for node, name in imports(source.tree):
+        top = name.partition(".")[0]
+        if (
+            top in {*sys.stdlib_module_names, "nightshift_airflow", "yaml"}
+            or name.startswith(("airflow.sdk.", "airflow.providers."))
+            or name == "airflow.sdk"
+        ):
+            continue
+        yield source.at(
+            node, f"a DAG imports {name}; it may import airflow.sdk, airflow.providers, nightshift_airflow, yaml and the standard library"
+        )
+
+
+def test_the_scheduler_parses_nothing_heavy() -> None:
+    follow(nothing_heavy_at_start, sources("dags", "plugins"))
+
+
+def nothing_heavy_at_start(source: Source) -> Iterator[str]:
+    for node, name in imports(source.tree, only_at_start=True):
+        if name.partition(".")[0] in HEAVY:
+            yield source.at(
+                node, f"{name} is imported at module level, every few seconds by the scheduler; import it in the function that needs it"
+            )
+    for node, name in imports(source.tree):
+        if name.partition(".")[0] == "pipelines":
+            yield source.at(node, f"{name} is imported; reach a stage through a process (DvcStageOperator, StageOperator)")
+
+
+# ------------------------------------------------------------------------------------------------ layers
+
+
+def test_airflow_stays_in_its_rooms() -> None:
+    follow(no_airflow, sources("pipelines", "benchmarks"))
+
+
+def no_airflow(source: Source) -> Iterator[str]:
+    for node, name in imports(source.tree):
+        if name.partition(".")[0] in ("airflow", "nightshift_airflow"):
+            yield source.at(node, f"{name} is imported; Airflow is known under dags/, plugins/, deploy/ and tests/ only")
+
+
+def test_stages_never_import_each_other() -> None:
+    follow(only_the_nouns, [source for source in sources("pipelines") if source.stem != "__init__"])
+
+
+def only_the_nouns(source: Source) -> Iterator[str]:
+    for node, name in imports(source.tree):
+        top = name.partition(".")[0]
+        if top in ("nightshift_airflow", "deploy", "benchmarks", "dags", "tests"):
+            yield source.at(node, f"pipelines imports {name}, which stands above it; move what is shared to pipelines/lib")
+        if top == "pipelines" and not name.startswith("pipelines.lib"):
+            yield source.at(node, f"{name} is a stage; files connect stages, so write a file or move what is shared to pipelines/lib")
+
+
+# ------------------------------------------------------------------------------------------------ what a stage may do
+
+
+def test_a_stage_says_what_it_reads_and_writes() -> None:
+    follow(told_docstring, stage_modules())
+
+
+def told_docstring(source: Source) -> Iterator[str]:
+    told = ast.get_docstring(source.tree) or ""
+    for part in (("Reads",), ("Writes", "Effect"), ("Fails",)):
+        if not re.search(rf"(^|\*)({'|'.join(part)})\b", told, re.MULTILINE):
+            yield source.at(
+                1, f"the docstring does not tell what it {' or '.join(part)} (at the start of a line, or as *{part[0]}*); it is a contract"
+            )
+
+
+def test_a_stage_is_short() -> None:
+    follow(short, stage_modules())
+
+
+def short(source: Source) -> Iterator[str]:
+    length = len(source.text.splitlines())
+    if length > LONGEST_STAGE:
+        yield source.at(
+            LONGEST_STAGE, f"{length} lines; a stage has about a hundred, {LONGEST_STAGE} at most: move a noun to pipelines/lib"
+        )
+
+
+def test_no_stage_reads_a_clock() -> None:
+    """Registration, promotion and the ledger happen in real time and say when; nothing else may."""
+    follow(
+        no_clock,
+        [
+            source
+            for source in sources("pipelines")
+            if not source.path.startswith("pipelines/registry/") and source.path != "pipelines/lib/ledger.py"
+        ],
+    )
+
+
+def no_clock(source: Source) -> Iterator[str]:
+    clocks = {"now", "today", "utcnow"}
+    for call in calls(source.tree):
+        if isinstance(call.func, ast.Attribute) and (call.func.attr in clocks or ast.unparse(call.func) == "time.time"):
+            yield source.at(call, f"{ast.unparse(call)} reads the clock; take the partition or opened_at from run.yaml")
+    for node, name in imports(source.tree):
+        if name.partition(".")[0] == "uuid":
+            yield source.at(node, "uuid gives other bytes each time; derive the name from run.yaml or from a digest")
+
+
+def test_no_shell() -> None:
+    follow(no_shell, sources(*CODE))
+
+
+def no_shell(source: Source) -> Iterator[str]:
+    for call in calls(source.tree):
+        name = ast.unparse(call.func)
+        if keyword(call, "shell") is True or name in ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"):
+            yield source.at(call, f"{name} uses a shell; pass a list of arguments to subprocess.run")
+
+
+def test_nothing_is_unpickled() -> None:
+    follow(no_pickle, sources(*PRODUCTION))
+
+
+def no_pickle(source: Source) -> Iterator[str]:
+    for node, name in imports(source.tree):
+        if name.partition(".")[0] in UNPICKLERS:
+            yield source.at(node, f"{name} is imported; loading a pickle runs whatever it holds: use ONNX, skops, Parquet or JSON")
+    for call in calls(source.tree):
+        if keyword(call, "allow_pickle") is True or ast.unparse(call.func).endswith((".read_pickle", ".to_pickle")):
+            yield source.at(call, f"{ast.unparse(call.func)} reads or writes a pickle: use ONNX, skops, Parquet or JSON")
+
+
+# ------------------------------------------------------------------------------------------------ words
+
+
+def test_nothing_is_called_utils() -> None:
+    refuse(
+        f"{path.relative_to(ROOT)}:1: {path.stem} says nothing about what is inside; name it after the noun that it holds"
+        for folder in CODE
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.stem in NO_NAME and (path.suffix == ".py" or path.is_dir())
+    )
+
+
+def test_the_coordinate_is_the_partition() -> None:
+    follow(our_words, sources(*PRODUCTION, "benchmarks"))
+
+
+def our_words(source: Source) -> Iterator[str]:
+    """Airflow's REST API wants ``"logical_date": null`` of a partitioned run; that one literal is no use of it."""
+    tree = source.tree
+    nulls = {
+        id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(value, ast.Constant) and value.value is None
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        names = {getattr(node, field, None) for field in ("id", "attr", "arg", "name")}
+        if isinstance(node, ast.Constant) and id(node) not in nulls and isinstance(node.value, str):
+            names.add(node.value)
+        for word in names & NOT_OUR_WORDS:
+            yield source.at(node, f"{word} is not a word of this house; a run is for a partition (dag_run.partition_key)")
+
+
+def test_every_module_says_what_it_is() -> None:
+    follow(documented, sources(*CODE))
+
+
+def documented(source: Source) -> Iterator[str]:
+    if not ast.get_docstring(source.tree):
+        yield source.at(1, "no module docstring; say in a line what this module is for")
+
+
+# ------------------------------------------------------------------------------------------------ documents
+
+
+def documents() -> list[Path]:
+    hidden = {".venv", "var", "node_modules", ".git"}
+    return sorted(
+        path for path in ROOT.rglob("*.md") if not hidden & set(path.relative_to(ROOT).parts) and ".pytest_cache" not in path.parts
+    )
+
+
+def prose(text: str) -> list[tuple[int, str]]:
+    """Numbered lines of a Markdown text without its code blocks."""
+    inside, kept = False, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+        elif not inside:
+            kept.append((number, line))
+    return kept
+
+
+def code(text: str) -> list[tuple[int, str]]:
+    """Numbered pieces of code in a Markdown text: the lines of its blocks and its inline spans."""
+    outside = prose(text)
+    numbers = {number for number, _ in outside}
+    blocks = [(number, line) for number, line in enumerate(text.splitlines(), 1) if number not in numbers]
+    return blocks + [(number, span) for number, line in outside for span in re.findall(r"`([^`]+)`", line)]
+
+
+def anchors(path: Path) -> set[str]:
+    headings = [line.lstrip("#").strip() for _, line in prose(path.read_text(encoding="utf-8")) if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere() -> None:
+    def faults() -> Iterator[str]:
+        for document in documents():
+            for number, line in prose(document.read_text(encoding="utf-8")):
+                for target in re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)\)", line):
+                    name, _, anchor = target.partition("#")
+                    path = (document.parent / name).resolve() if name else document
+                    where = f"{document.relative_to(ROOT)}:{number}"
+                    if not path.exists():
+                        yield f"{where}: the link {target} leads nowhere; correct it or write the page"
+                    elif anchor and path.suffix == ".md" and anchor not in anchors(path):
+                        yield f"{where}: {name or document.name} has no heading #{anchor}; it has {', '.join(sorted(anchors(path)))}"
+
+    refuse(faults())
+
+
+def test_commands_in_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+    def faults() -> Iterator[str]:
+        for document in documents():
+            for number, piece in code(document.read_text(encoding="utf-8")):
+                where = f"{document.relative_to(ROOT)}:{number}"
+                for target in re.findall(r"(?:^|[;&|] *|\$ )\s*make ([a-z]+)\b", piece):
+                    if target not in targets:
+                        yield f"{where}: make {target} is no target of the Makefile; it has {', '.join(sorted(targets))}"
+                for module in re.findall(r"python -m ((?:pipelines|deploy|benchmarks)[\w.]*)", piece):
+                    path = ROOT / module.replace(".", "/")
+                    if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists():
+                        yield f"{where}: there is no module {module}; correct the command"
+
+    refuse(faults())
+
+
+def test_every_setting_is_documented() -> None:
+    told = "\n".join(document.read_text(encoding="utf-8") for document in documents())
+
+    def faults() -> Iterator[str]:
+        for source in sources(*CODE):
+            for number, line in enumerate(source.text.splitlines(), 1):
+                for name in re.findall(r"[\"'{](NIGHTSHIFT_[A-Z_]+)", line):
+                    if name not in told:
+                        yield source.at(number, f"the environment variable {name} is documented nowhere; add it to docs/production.md")
+
+    refuse(faults())
+
+
+DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_is_a_sentence_with_its_reasons(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    where = path.relative_to(ROOT)
+    assert re.match(r"\d{4}-[a-z0-9-]+$", path.stem), f"{where}:1: name a decision NNNN-in-a-few-words.md"
+    title = re.sub(r"^#\s*(\d+[.:]?\s*)?", "", lines[0])
+    assert lines[0].startswith("# "), f"{where}:1: the first line is no title"
+    assert len(title.split()) >= 4 and title[0].isupper(), f"{where}:1: the title {title!r} is no sentence; say what was decided"
+    for part in ("decided", "why", "what would change it"):
+        assert any(re.match(rf"[#*\s]*{part}\b", line.lower()) for line in lines), f"{where}:1: no part {part!r}; a decision needs it"
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    numbers = [path.name[:4] for path in DECISIONS]
+    refuse(
+        f"docs/adr/{number}: two decisions have this number; give the newer one the next"
+        for number in sorted({n for n in numbers if numbers.count(n) > 1})
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the rules bite
+
+SAMPLES: list[tuple[Rule, str, str]] = [
+    (tasks_are_stages, "dags/x.py", "a = DvcStageOperator(task_id='nowhere')"),
+    (tasks_are_stages, "dags/x.py", "a = StageOperator(task_id='promote', room='scoring')"),
+    (tasks_are_stages, "dags/x.py", "other = OpenRunOperator(task_id='open_run').as_setup()"),
+    (tasks_are_stages, "dags/x.py", "my_task = EmptyOperator(task_id='my_task')"),
+    (one_dag_a_file, "dags/x.py", "with DAG(dag_id='y', doc_md=__doc__): pass"),
+    (one_dag_a_file, "dags/x.py", "with DAG(dag_id='x'): pass"),
+    (one_dag_a_file, "dags/x.py", "DAG('x', doc_md=__doc__); DAG('x', doc_md=__doc__)"),
+    (light_dag, "dags/x.py", "from airflow.models import DagRun"),
+    (light_dag, "dags/x.py", "def task():\n    import pandas"),
+    (nothing_heavy_at_start, "plugins/x.py", "try:\n    import numpy as np\nexcept ImportError:\n    pass"),
+    (nothing_heavy_at_start, "plugins/x.py", "class A:\n    from mlflow import MlflowClient"),
+    (nothing_heavy_at_start, "plugins/x.py", "def f():\n    from pipelines.lib import home"),
+    (no_airflow, "pipelines/data/x.py", "def f():\n    import airflow.sdk"),
+    (only_the_nouns, "pipelines/data/x.py", "from pipelines.training.train import train"),
+    (only_the_nouns, "pipelines/lib/x.py", "from pipelines.data import ingest_batch"),
+    (only_the_nouns, "pipelines/lib/x.py", "import deploy.embedded"),
+    (told_docstring, "pipelines/data/x.py", '"""Reads   a\nWrites  b\n"""'),
+    (short, "pipelines/data/x.py", "\n" * 161),
+    (no_clock, "pipelines/data/x.py", "import datetime as dt\ndt.datetime.now(dt.UTC)"),
+    (no_clock, "pipelines/data/x.py", "import time\ntime.time()"),
+    (no_clock, "pipelines/data/x.py", "from uuid import uuid4"),
+    (no_shell, "deploy/x.py", "subprocess.run('ls', shell=True)"),
+    (no_shell, "deploy/x.py", "os.system('ls')"),
+    (no_pickle, "pipelines/data/x.py", "def f():\n    import joblib"),
+    (no_pickle, "pipelines/data/x.py", "np.load('x', allow_pickle=True)"),
+    (our_words, "plugins/x.py", "context['logical_date']"),
+    (our_words, "plugins/x.py", "dag_run.logical_date"),
+    (our_words, "plugins/x.py", "body = {'logical_date': partition}"),
+    (documented, "pipelines/data/x.py", "x = 1"),
+]
+
+FINE: list[tuple[Rule, str]] = [
+    (
+        light_dag,
+        "import yaml\nfrom datetime import timedelta\nfrom airflow.sdk import DAG\nfrom airflow.providers.standard.operators.empty import EmptyOperator",
+    ),
+    (nothing_heavy_at_start, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\ndef f():\n    import numpy"),
+    (only_the_nouns, "from pipelines.lib import home\nfrom pipelines.lib.errors import DataError"),
+    (our_words, "body = {'logical_date': None, 'partition_key': key}"),
+    (no_clock, "import time\ntime.perf_counter()"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "text"), SAMPLES, ids=lambda value: getattr(value, "__name__", None))
+def test_a_rule_bites(rule: Rule, path: str, text: str) -> None:
+    faults = list(rule(Source(path, text)))
+    assert faults, "the rule let it pass"
+    assert all(re.match(rf"{re.escape(path)}:\d+: .+", fault) for fault in faults)
+
+
+@pytest.mark.parametrize(("rule", "text"), FINE, ids=lambda value: getattr(value, "__name__", None))
+def test_a_rule_lets_good_code_pass(rule: Rule, text: str) -> None:
+    assert list(rule(Source("dags/x.py", text))) == []
+
+
+def test_a_stage_that_strays_is_named() -> None:
+    declared = {"cmd": "python -m pipelines.data.other", "deps": [], "params": []}
+    faults = list(stage_faults("mine", declared, Source("pipelines/data/mine.py", "def mine(): ...")))
+    assert len(faults) == 4, faults
