@@ -4,8 +4,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import colormaps, patches, rc_context
 from matplotlib.figure import Figure
 
 ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
@@ -24,12 +24,14 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "legend.frameon": False,
+    "legend.labelcolor": MUTED,
     "axes.grid": True,
     "grid.color": MUTED,
     "grid.alpha": 0.2,
 }
 
 
+@rc_context(_STYLE)
 def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None) -> str:
     """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot."""
     figure, axes = _new()
@@ -44,6 +46,7 @@ def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: flo
     return _svg(figure)
 
 
+@rc_context(_STYLE)
 def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Mean score against observed rate; each curve is the output of `pipelines.lib.metrics.calibration`."""
     figure, axes = _new(width=4.6)
@@ -58,6 +61,7 @@ def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     return _svg(figure)
 
 
+@rc_context(_STYLE)
 def roc(points: Sequence[Mapping[str, float]], auc: float) -> str:
     """Receiver operating characteristic; `points` have `false_positive_rate` and `true_positive_rate`."""
     figure, axes = _new(width=4.6)
@@ -68,6 +72,7 @@ def roc(points: Sequence[Mapping[str, float]], auc: float) -> str:
     return _svg(figure)
 
 
+@rc_context(_STYLE)
 def bars(values: Mapping[str, float], *, label: str) -> str:
     """Horizontal bars, the first on top."""
     figure, axes = _new(height=0.6 + 0.22 * len(values))
@@ -78,11 +83,12 @@ def bars(values: Mapping[str, float], *, label: str) -> str:
     return _svg(figure)
 
 
+@rc_context(_STYLE)
 def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
     """Spans of tasks; each lane holds (task, start, seconds) with start in seconds from a common zero."""
     tasks = list(dict.fromkeys(task for spans in lanes.values() for task, _, _ in spans))
     figure, axes = _new(width=9.6, height=0.9 + 0.42 * len(lanes))
-    palette = matplotlib.colormaps["tab10"]
+    palette = colormaps["tab10"]
     names = list(lanes)[::-1]
     for row, name in enumerate(names):
         for task, start, seconds in lanes[name]:
@@ -90,15 +96,14 @@ def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="seconds")
     axes.grid(axis="y", visible=False)
-    handles = [matplotlib.patches.Patch(color=palette(index % 10), label=task) for index, task in enumerate(tasks)]
+    handles = [patches.Patch(color=palette(index % 10), label=task) for index, task in enumerate(tasks)]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.9 / max(len(lanes), 1)), ncols=5)
     return _svg(figure)
 
 
 def _new(width: float = 6.4, height: float = 3.2) -> tuple[Figure, Any]:
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height))
-        return figure, figure.subplots()
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
 
 
 def _colour(index: int) -> str:
@@ -107,6 +112,5 @@ def _colour(index: int) -> str:
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None, "Creator": None})
     return text.getvalue()[text.getvalue().index("<svg") :]

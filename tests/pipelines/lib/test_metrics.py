@@ -1,0 +1,47 @@
+"""Metrics against values that can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from pipelines.lib import metrics
+
+LABELS = np.array([0, 0, 1, 1], dtype=np.int8)
+SCORES = np.array([0.1, 0.4, 0.35, 0.8], dtype=np.float32)
+
+
+def test_the_textbook_case() -> None:
+    found = metrics.summary(LABELS, SCORES)
+    assert found["auc"] == 0.75  # three of the four pairs are in order
+    assert found["brier"] == pytest.approx((0.1**2 + 0.4**2 + 0.65**2 + 0.2**2) / 4, abs=1e-6)
+    assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-6)
+    assert found["positive_rate"] == 0.5
+
+
+def test_one_class_has_no_auc() -> None:
+    found = metrics.summary(np.ones(3, dtype=np.int8), np.array([0.2, 0.5, 0.9], dtype=np.float32))
+    assert found["auc"] is None
+    assert found["log_loss"] is not None
+
+
+def test_calibration_groups_hold_every_row_once() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random(1_003).astype(np.float32)
+    labels = (rng.random(1_003) < scores).astype(np.int8)
+    points = metrics.calibration(labels, scores)
+    assert sum(point["share"] for point in points) == pytest.approx(1, abs=1e-5)
+    assert [point["mean_score"] for point in points] == sorted(point["mean_score"] for point in points)
+    assert sum(point["share"] * point["observed_rate"] for point in points) == pytest.approx(labels.mean(), abs=1e-5)
+
+
+def test_scores_that_are_the_rates_are_calibrated_and_others_are_not() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.random(50_000).astype(np.float32)
+    labels = (rng.random(50_000) < scores).astype(np.int8)
+    assert metrics.summary(labels, scores)["calibration_error"] < 0.01
+    assert metrics.summary(labels, np.sqrt(scores))["calibration_error"] > 0.1
+
+
+def test_roc_runs_from_corner_to_corner() -> None:
+    points = metrics.roc(LABELS, SCORES)
+    assert points[-1] == {"false_positive_rate": 1.0, "true_positive_rate": 1.0}
+    assert [point["true_positive_rate"] for point in points] == sorted(point["true_positive_rate"] for point in points)
