@@ -1,0 +1,251 @@
+"""The published scores: one Delta table, partitioned by night, the only thing that consumers read.
+
+A night appears, or replaces an earlier one, in a single commit of the table's log, so a reader sees all rows of one run or none of
+them. The rows are written first, as one Parquet file that nothing points to: streamed, since delta-rs' own partitioned writer holds
+much of a large night in memory, and flushed to disk before the commit, which delta-rs would leave to the operating system.
+
+The fence. Delta sees two writers in conflict when both remove the same file, but not when both add a night that was not there: its
+rows would be doubled. So each commit carries a Delta transaction named after its night: of two commits to one night that have
+not seen each other, the second is refused, whatever they add or remove, and its writer looks at the table again. The
+transaction's version is a digest of what was published; publishing the same again finds it and changes nothing.
+
+On S3 delta-rs takes its access from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …); see docs/published-store.md.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import random
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
+from pyarrow.fs import PyFileSystem
+
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ConfigError, DataError, TransientError
+from pipelines.lib.home import published_url
+from pipelines.lib.partition import parse_partition
+
+BATCH_ROWS = 65_536
+"""Rows streamed at a time, and the row-group size of a night's file."""
+
+LINEAGE = pa.schema(
+    [
+        pa.field("partition", pa.string(), nullable=False),
+        pa.field("model_name", pa.string(), nullable=False),
+        pa.field("model_version", pa.string(), nullable=False),
+        pa.field("model_sha256", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("git_commit", pa.string(), nullable=False),
+        pa.field("degraded", pa.bool_(), nullable=False),
+        pa.field("scored_at", pa.timestamp("us", "UTC"), nullable=False),
+    ]
+)
+"""The columns that follow the key, `score` and `decision`: the same value in every row of a night."""
+
+log = logging.getLogger("nightshift")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a night's scores come from: the columns of `LINEAGE`. `scored_at` is when the run opened, in UTC."""
+
+    partition: str
+    model_name: str
+    model_version: str
+    model_sha256: str
+    run_id: str
+    git_commit: str
+    degraded: bool
+    scored_at: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse a partition that is no date (it becomes a predicate) and a time without a zone."""
+        parse_partition(self.partition)
+        if self.scored_at.tzinfo is None:
+            raise ConfigError(f"scored_at is {self.scored_at}, without a zone; write opened_at in UTC: 2013-06-01T02:00:00+00:00")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What `publish` did: the table's `version` that holds the night; `changed` is False where it was there already."""
+
+    version: int
+    rows: int
+    changed: bool
+
+
+def scores_url() -> str:
+    """Path or URL of the table."""
+    return f"{published_url().rstrip('/')}/scores"
+
+
+def publish(scores: Path, lineage: Lineage, *, expected_rows: int, url: str | None = None, attempts: int = 12) -> Publication:
+    """Make the rows of the file `scores` the table's only rows of the night `lineage.partition`, in one commit.
+
+    Rows are streamed, so memory does not grow with the night. The table is made if there is none. A writer of the same night
+    that was faster costs one of the `attempts`. Raises `DataError` when `scores` is torn, empty or not of `expected_rows`,
+    `ConfigError` when the table has other columns, `TransientError` when other writers never let this one through.
+    Whatever is raised, the table is as it was.
+    """
+    url = url or scores_url()
+    sha256 = sha256_of(scores)
+    try:
+        with pq.ParquetFile(scores) as file:
+            rows, schema = file.metadata.num_rows, _with_lineage(file.schema_arrow)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{scores} is not a whole Parquet file: {error}; run score again") from None
+    if rows != expected_rows:
+        raise DataError(
+            f"{scores} has {rows} rows, its gate passed {expected_rows}: they are not of one run; run score and validate_scores again"
+        )
+    if rows == 0:
+        raise DataError(f"{scores} has no rows; a night without scores is not published. See what the gates say of its source")
+    night = _night(lineage, sha256)
+    file_to_add: AddAction | None = None
+    for attempt in range(attempts):
+        table = _open_or_create(url, schema, attempts)
+        if table.transaction_version(night.app_id) == night.version and _rows_of(table, lineage.partition) == rows:
+            return Publication(table.version(), rows, changed=False)
+        _check_schema(table, schema, url)
+        file_to_add = file_to_add or _write_file(url, scores, schema, lineage)
+        try:
+            table.create_write_transaction(
+                [file_to_add],
+                "overwrite",
+                table.schema(),
+                partition_by=["partition"],
+                partition_filters=[("partition", "=", lineage.partition)],
+                commit_properties=CommitProperties(
+                    custom_metadata={"partition": lineage.partition, "run_id": lineage.run_id, "scores_sha256": sha256},
+                    app_transactions=[night],
+                ),
+            )
+        except CommitFailedError as error:
+            log.info("another writer was first (%s); attempt %d of %d", str(error).splitlines()[0], attempt + 1, attempts)
+            _back_off(attempt)
+        else:
+            table.update_incremental()
+            return Publication(table.version(), rows, changed=True)
+    raise TransientError(f"{attempts} attempts to publish {lineage.partition} to {url} lost against other writers; try again later")
+
+
+def read_scores(partition: str, url: str | None = None) -> pa.Table:
+    """The published rows of one night, none where it is not published. Raises `ConfigError` where nothing ever was."""
+    parse_partition(partition)
+    url = url or scores_url()
+    try:
+        return DeltaTable(url).to_pyarrow_table(partitions=[("partition", "=", partition)])
+    except TableNotFoundError:
+        raise ConfigError(f"there is no table at {url}; publish a night first, or set NIGHTSHIFT_PUBLISHED_URL") from None
+
+
+def _with_lineage(scores: pa.Schema) -> pa.Schema:
+    """The table's schema: keys, score and decision as in the file (strings not as dictionaries), then the lineage."""
+    clash = sorted(set(scores.names) & set(LINEAGE.names))
+    if clash:
+        raise ConfigError(f"the key has columns that the published table adds itself: {', '.join(clash)}; rename them in the source")
+    return pa.schema([*scores.remove_metadata(), *LINEAGE])
+
+
+def _night(lineage: Lineage, sha256: str) -> Transaction:
+    """The Delta transaction of a night. Its version is not a counter but 63 bits of the digest of all that is published."""
+    content = json.dumps({**asdict(lineage), "scored_at": lineage.scored_at.isoformat(), "scores_sha256": sha256}, sort_keys=True)
+    digest = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
+    return Transaction(f"nightshift/{lineage.partition}", digest)
+
+
+def _open_or_create(url: str, schema: pa.Schema, attempts: int) -> DeltaTable:
+    for attempt in range(attempts):
+        try:
+            return DeltaTable(url)
+        except TableNotFoundError:
+            try:
+                DeltaTable.create(url, schema, mode="error", partition_by=["partition"], name="scores")
+            except Exception as error:  # another process made it just now: delta-rs has three ways to say so
+                log.info("%s was not made here (%s); looking again", url, str(error).splitlines()[0])
+                _back_off(attempt)
+    raise TransientError(f"{url} could neither be opened nor made in {attempts} attempts; see the log, then try again")
+
+
+def _rows_of(table: DeltaTable, partition: str) -> int:
+    """Rows of one night, from the log's statistics alone."""
+    files = table.get_add_actions(flatten=True)
+    nights, rows = files["partition.partition"].to_pylist(), files["num_records"].to_pylist()
+    return sum(count for night, count in zip(nights, rows, strict=True) if night == partition)
+
+
+def _check_schema(table: DeltaTable, schema: pa.Schema, url: str) -> None:
+    found = pa.schema(table.schema().to_arrow())
+    if [(field.name, field.type) for field in found] != [(field.name, field.type) for field in schema]:
+        raise ConfigError(
+            f"{url} has the columns {_columns(found)}, the scores {_columns(schema)}; "
+            "publish to another NIGHTSHIFT_PUBLISHED_URL, or change the table on purpose (docs/published-store.md)"
+        )
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def _write_file(url: str, scores: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
+    """Write a night's rows as a new file of the table at `url`; no reader sees it until a commit adds it."""
+    path = f"partition={lineage.partition}/{uuid.uuid4()}.zstd.parquet"
+    store = PyFileSystem(DeltaStorageHandler(url))
+    index = schema.get_field_index("partition")
+    try:
+        with (
+            pq.ParquetFile(scores, pre_buffer=False) as source,
+            store.open_output_stream(path) as sink,
+            pq.ParquetWriter(sink, schema.remove(index), compression="zstd", compression_level=3) as writer,
+        ):
+            constants = _constants(lineage)
+            for batch in source.iter_batches(BATCH_ROWS, use_threads=False):
+                columns = [*batch.columns, *(constant.slice(0, batch.num_rows) for constant in constants)]
+                writer.write_batch(pa.record_batch(columns, schema=writer.schema))
+    except pa.ArrowException as error:
+        raise DataError(f"{scores} cannot be read to its end: {error}; run score again") from None
+    _flush(url, path)
+    size, rows = store.get_file_info(path).size, pq.read_metadata(scores).num_rows
+    return AddAction(path, size, {"partition": lineage.partition}, time.time_ns() // 1_000_000, True, json.dumps({"numRecords": rows}))
+
+
+def _constants(lineage: Lineage) -> list[pa.Array]:
+    """`BATCH_ROWS` of each column of `LINEAGE` but the partition, which Delta keeps in the path.
+
+    Through JSON, since a conversion of Python objects by pyarrow would import pandas, a second of every night.
+    """
+    schema = LINEAGE.remove(LINEAGE.get_field_index("partition"))
+    content = {**asdict(lineage), "scored_at": lineage.scored_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    line = json.dumps({field.name: content[field.name] for field in schema}).encode()
+    row = pa.json.read_json(pa.BufferReader(line), parse_options=pa.json.ParseOptions(explicit_schema=schema))
+    zeros = pa.Array.from_buffers(pa.int32(), BATCH_ROWS, [None, pa.py_buffer(bytes(4 * BATCH_ROWS))])
+    return [row.column(field.name).combine_chunks().take(zeros) for field in schema]
+
+
+def _back_off(attempt: int) -> None:
+    time.sleep(random.uniform(0, min(2.0, 0.02 * 2**attempt)))  # noqa: S311 (full jitter, no secret)
+
+
+def _flush(url: str, path: str) -> None:
+    """On a local disk, wait until the file has reached it: the commit must not outlive what it points to."""
+    if "://" in url:
+        return
+    file = Path(url) / path
+    for part in (file, file.parent, file.parent.parent):
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,83 @@
+"""Publish a night's scores: one commit to the table that consumers read.
+
+Reads   data/scores/scores.parquet, the report of its gate, run.yaml for where they come from
+Writes  the night in the published table (see `pipelines.lib.published`); data/reports/publish_scores/report.json: what was done
+Fails   when the gate did not pass these rows, or the run is not pinned to a registered model; the table is then as it was
+
+No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
+"""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.stage import Paths, log, stage
+
+if TYPE_CHECKING:
+    from pipelines.lib.published import Lineage, Publication
+
+
+class PublishScores(Section):
+    """`attempts`: how often a night is tried against other writers of that same night before the task gives up and is retried."""
+
+    attempts: int
+
+
+def lineage(run: RunFile) -> "Lineage":
+    """What every row says of its origin. Raises `ConfigError` where the run is not pinned."""
+    from pipelines.lib.published import Lineage
+
+    model, opened_at, commit = run.model, run.opened_at, run.git_commit
+    if model.version is None or model.sha256 is None or opened_at is None or commit is None:
+        raise ConfigError(
+            "run.yaml is not pinned (model version and sha256, git_commit and opened_at are needed to publish): "
+            "only a run that open_run has pinned publishes; on a laptop look at data/scores instead"
+        )
+    try:
+        scored_at = datetime.fromisoformat(opened_at)
+    except ValueError:
+        raise ConfigError(f"run.yaml: opened_at is {opened_at!r}; it must be UTC in ISO 8601: 2013-06-01T02:00:00+00:00") from None
+    return Lineage(run.partition, model.name, model.version, model.sha256, run.run_id, commit, model.degraded, scored_at)
+
+
+def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores) -> "Publication":
+    """Publish the file `scores`, which must have the `rows` that its gate passed. Raises `DataError` where it has not."""
+    from pipelines.lib.published import publish
+
+    publication = publish(scores, lineage(run), expected_rows=rows, attempts=params.attempts)
+    done = "published" if publication.changed else "were there already"
+    log.info("%d rows of %s %s, version %d of the table", publication.rows, run.partition, done, publication.version)
+    return publication
+
+
+@stage(
+    "publish_scores",
+    "scores",
+    "gate",
+    report={"type": Path, "default": Path("data/reports/publish_scores"), "help": "directory of the record of what was done"},
+)
+def main(paths: Paths) -> None:
+    """Publish as `run.yaml` and `params.yaml` say."""
+    from pipelines.lib.atomic import replacing
+    from pipelines.lib.verdict import require_passed
+
+    run = load_run()
+    rows = require_passed(paths.gate, "validate_scores", run.partition)
+    publication = publish_scores(paths.scores, run, rows, load_section("publish_scores", PublishScores))
+    record = {
+        "rows": publication.rows,
+        "model": f"{run.model.name} version {run.model.version}",
+        "degraded": run.model.degraded,
+        "table_version": publication.version,
+    }
+    with replacing(paths.report / "report.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Score a night's features with the pinned model.
+
+Reads   data/features/batch.parquet, the report of its gate, the model that run.yaml pins
+Writes  data/scores/scores.parquet: the key columns, score, decision; the same rows in the same order
+Fails   when the gate did not pass, or the model is missing, altered, made for other features, or gives a score that is no number
+"""
+
+import sys
+from pathlib import Path
+
+from pydantic import Field
+
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.stage import Paths, log, stage
+
+
+class Score(Section):
+    """`threshold`: the score from which `decision` is true. `threads`: workers; null takes every core that this process may use."""
+
+    threshold: float = Field(ge=0, le=1)
+    threads: int | None = Field(default=None, ge=1)
+
+
+def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key: tuple[str, ...], params: Score) -> int:
+    """Score the file `features` into `scores`, whole or not at all, with the model whose digest is `sha256`. Returns the rows."""
+    from pipelines.lib.atomic import replacing
+    from pipelines.lib.inference import load_model, score_parquet
+
+    verified = load_model(model, sha256)
+    with replacing(scores) as temporary:
+        return score_parquet(verified, features, temporary, key=key, threshold=params.threshold, threads=params.threads)
+
+
+@stage("score", "features", "gate", "model", "scores")
+def main(paths: Paths) -> None:
+    """Score as `run.yaml` and `params.yaml` say."""
+    from pipelines.lib.dataset import load_dataset
+    from pipelines.lib.run import load_run
+    from pipelines.lib.verdict import require_passed
+
+    run, params = load_run(), load_section("score", Score)
+    require_passed(paths.gate, "validate_features", run.partition)
+    rows = score(paths.features, paths.model, paths.scores, sha256=run.model.sha256, key=load_dataset().key, params=params)
+    log.info("%d rows scored with %s version %s", rows, run.model.name, run.model.version or "of this workspace")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
