@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,8 +44,10 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
             arguments = parser.parse_args(argv)
             logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s", stream=sys.stdout)
             FAILURE_FILE.unlink(missing_ok=True)
+            started = time.perf_counter()
             try:
                 body(Paths(**vars(arguments)))
+                log.info("took %.2f s", time.perf_counter() - started)
             except NightshiftError as error:
                 _record_failure(name, error, retryable=error.retryable)
                 print(f"{name} failed: {error}", file=sys.stderr)

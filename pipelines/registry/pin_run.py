@@ -8,11 +8,12 @@ When the champion's file is missing or altered, the run is pinned to the previou
 run again keeps what is pinned.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
 from pipelines.lib import home, stage
-from pipelines.lib.dataset import load_dataset
+from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ModelError
 from pipelines.lib.ledger import Entry, Ledger
@@ -68,6 +69,14 @@ def _entry_of(run: RunFile, ledger: Ledger) -> Entry:
     raise ModelError(f"the ledger does not know {run.model.name} version {run.model.version}, to which this run is pinned")
 
 
+def source_revision(dataset: Dataset, opened_at: str) -> str:
+    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
+    from pipelines.lib.sources import revision
+
+    sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
+    return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
+
+
 @stage.stage(
     "pin_run",
     partition={"required": True},
@@ -87,8 +96,6 @@ def main(options: stage.Paths) -> None:
         if present.model.version:
             restore_model(present, ledger)
         return
-    from pipelines.lib.sources import revision
-
     model = present.model if options.without_model else pin_model(ledger, load_registry().name, MODEL)
     if not options.without_model:
         from dvc.repo import Repo
@@ -104,7 +111,7 @@ def main(options: stage.Paths) -> None:
             git_commit=options.git_commit,
             snapshot=options.snapshot,
             opened_at=options.opened_at,
-            source_revision=revision(load_dataset()) or options.opened_at,
+            source_revision=source_revision(load_dataset(), options.opened_at),
         )
     )
     stage.log.info("pinned partition %s to %s version %s, commit %.12s", options.partition, model.name, model.version, options.git_commit)

@@ -1,0 +1,188 @@
+"""Registering, promoting and pinning against a real MLflow and a real ledger."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipelines.lib import skops_file
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.registry import Registered, Registry, connect, project_aliases
+from pipelines.lib.run import PinnedModel, RunFile
+from pipelines.lib.signature import Signature
+from pipelines.registry.pin_run import pin_model
+from pipelines.registry.promote import promote
+from pipelines.registry.register import lineage, register
+from pipelines.training.export_onnx import ExportOnnx, export_onnx
+
+NAME = "Core_RF_Classifier"
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of its own, with two registered versions."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        patch.setenv("NIGHTSHIFT_HOME", str(home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        client = connect()
+        rng = np.random.default_rng(0)
+        features = rng.normal(size=(500, 2)).astype(np.float32)
+        for trees in (5, 6):
+            files = home / "trained" / str(trees)
+            (files / "report").mkdir(parents=True)
+            model = RandomForestClassifier(n_estimators=trees, random_state=0).fit(features, features[:, 0] > 0)
+            skops_file.dump(model, files / "model.skops")
+            (files / "model.onnx").write_bytes(export_onnx(model, Signature(("a", "b"), "0" * 64), ExportOnnx(opset=22)))
+            (files / "report" / "metrics.json").write_text(json.dumps({"auc": 0.7, "rows": 500}))
+            for _ in range(2):  # the second time, the version is known
+                found = register(
+                    client,
+                    files / "model.skops",
+                    files / "model.onnx",
+                    files / "report",
+                    {"run_ref": "refs/runs/test/1", "git_commit": "0" * 40},
+                    Registry(experiment="Scalable_Inference_Suite", name=NAME),
+                )
+            (files / "registered.json").write_text(found.model_dump_json())
+    return home
+
+
+@pytest.fixture
+def versions(installation: Path, monkeypatch: pytest.MonkeyPatch) -> list[Registered]:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(installation))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return [Registered.model_validate_json((installation / "trained" / trees / "registered.json").read_text()) for trees in ("5", "6")]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def _promote(ledger: Ledger, version: Registered, expect: str) -> int:
+    return promote(ledger, version, expect=expect, live_from="2013-04-01", actor="test", reason="test").sequence
+
+
+def test_the_same_model_is_one_version_and_another_is_another(versions: list[Registered], installation: Path) -> None:
+    assert [version.version for version in versions] == ["1", "2"]
+    for version, trees in zip(versions, ("5", "6"), strict=True):
+        assert version.sha256 == sha256_of(installation / "trained" / trees / "model.onnx") == sha256_of(Path(version.model_uri))
+
+
+def test_a_version_carries_its_tags_and_no_pickle(versions: list[Registered], installation: Path) -> None:
+    tags = connect().get_model_version(NAME, "1").tags
+    assert tags["sha256"] == versions[0].sha256
+    assert tags["run_ref"] == "refs/runs/test/1"
+    names = {path.name for path in (installation / "mlflow" / "artifacts").rglob("*") if path.is_file()}
+    assert {"model.onnx", "model.skops", "metrics.json"} <= names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def test_promotion_is_fenced_and_repeats_harmlessly(versions: list[Registered], ledger: Ledger) -> None:
+    assert _promote(ledger, versions[0], "none") == 1
+    assert _promote(ledger, versions[0], "none") == 1
+    with pytest.raises(LedgerConflict, match="version 1, not none"):
+        _promote(ledger, versions[1], "none")
+    assert _promote(ledger, versions[1], "1") == 2
+    assert [entry.version for entry in ledger.history(NAME)] == ["1", "2"]
+
+
+def test_aliases_follow_the_ledger_and_are_repaired_from_it(versions: list[Registered], ledger: Ledger) -> None:
+    client = connect()
+    _promote(ledger, versions[0], "none")
+    project_aliases(client, ledger, NAME)
+    assert client.get_registered_model(NAME).aliases == {"champion": 1}
+    _promote(ledger, versions[1], "1")
+    client.set_registered_model_alias(NAME, "champion", "1")  # as after a crash between ledger and alias
+    project_aliases(client, ledger, NAME)
+    assert client.get_registered_model(NAME).aliases == {"champion": 2, "previous": 1}
+
+
+def test_a_run_is_pinned_to_the_champion(versions: list[Registered], ledger: Ledger, tmp_path: Path) -> None:
+    _promote(ledger, versions[0], "none")
+    pinned = pin_model(ledger, NAME, tmp_path / "model.onnx")
+    assert pinned == PinnedModel(path=str(tmp_path / "model.onnx"), name=NAME, version="1", sha256=versions[0].sha256, degraded=False)
+    assert sha256_of(tmp_path / "model.onnx") == versions[0].sha256
+
+
+@pytest.mark.parametrize("fault", ["missing", "altered", "torn", "empty"])
+def test_a_broken_champion_degrades_to_the_previous_version(versions: list[Registered], ledger: Ledger, tmp_path: Path, fault: str) -> None:
+    _promote(ledger, versions[0], "none")
+    _break(versions[1], tmp_path / "broken.onnx", fault)
+    broken = versions[1].model_copy(update={"model_uri": str(tmp_path / "broken.onnx")})
+    _promote(ledger, broken, "1")
+    pinned = pin_model(ledger, NAME, tmp_path / "model.onnx")
+    assert (pinned.version, pinned.degraded, pinned.sha256) == ("1", True, versions[0].sha256)
+    assert sha256_of(tmp_path / "model.onnx") == versions[0].sha256
+
+
+def _break(version: Registered, target: Path, fault: str) -> None:
+    content = Path(version.model_uri).read_bytes()
+    if fault == "altered":
+        target.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif fault == "torn":
+        target.write_bytes(content[: len(content) // 2])
+    elif fault == "empty":
+        target.write_bytes(b"")
+
+
+def test_with_nothing_to_fall_back_to_the_run_fails_clearly(versions: list[Registered], ledger: Ledger, tmp_path: Path) -> None:
+    _promote(ledger, versions[0].model_copy(update={"model_uri": str(tmp_path / "gone.onnx")}), "none")
+    with pytest.raises(ModelError, match=r"no model to score with.*gone\.onnx.*runbooks/champion-broken"):
+        pin_model(ledger, NAME, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_without_a_champion_the_run_says_so(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has no champion"):
+        pin_model(ledger, NAME, tmp_path / "model.onnx")
+
+
+def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], installation: Path, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    environment = {**os.environ, "NIGHTSHIFT_HOME": str(installation), "NIGHTSHIFT_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}", "PYTHONPATH": str(REPOSITORY)}
+    workspace.mkdir()
+    subprocess.run(["git", "init", "-q", str(workspace)], check=True)
+    for name in ("params.yaml", "run.yaml", ".gitignore", ".dvcignore"):
+        (workspace / name).write_bytes((REPOSITORY / name).read_bytes())
+    (workspace / ".dvc").mkdir()
+    (workspace / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    ledger = Ledger(environment["NIGHTSHIFT_LEDGER_URL"])
+    _promote(ledger, versions[0], "none")
+    command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", "2013-04-02", "--dag-id", "nightly", "--run-id", "one"]
+    command += ["--run-ref", "refs/runs/nightly/one", "--git-commit", "0" * 40, "--opened-at", "2026-01-01T02:00:00+00:00"]
+    subprocess.run(command, cwd=workspace, env=environment, check=True)
+    first = (workspace / "run.yaml").read_text()
+    _promote(ledger, versions[1], "1")
+    (workspace / "data" / "champion" / "model.onnx").unlink()
+    subprocess.run(command, cwd=workspace, env=environment, check=True)
+    assert (workspace / "run.yaml").read_text() == first
+    assert yaml.safe_load(first)["model"]["version"] == "1"
+    assert sha256_of(workspace / "data" / "champion" / "model.onnx") == versions[0].sha256
+    assert (workspace / "data" / "champion" / "model.onnx.dvc").exists()
+
+
+def test_lineage_refuses_what_could_not_be_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outs = {"outs": [{"md5": "d" * 32}]}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"ingest_history": outs, "validate_history": outs}}))
+    (tmp_path / "requirements.txt").write_text("")
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
+        subprocess.run(["git", *command], check=True)
+    run = RunFile(partition="2013-04-01", model=PinnedModel(path="m", name=NAME))
+    assert lineage(run)["run_ref"] == lineage(run)["git_commit"]
+    (tmp_path / "requirements.txt").write_text("changed")
+    with pytest.raises(ConfigError, match=r"uncommitted changes.*\n.*requirements\.txt"):
+        lineage(run)

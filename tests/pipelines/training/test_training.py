@@ -1,0 +1,117 @@
+"""The training line on a small history: what goes in comes out the same, every time, and bad histories are refused."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.lib import skops_file
+from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.history import History, holdout_start
+from pipelines.lib.inference import load_model
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.signature import Signature
+from pipelines.training.evaluate import Evaluate, evaluate, faults
+from pipelines.training.export_onnx import ExportOnnx, export_onnx
+from pipelines.training.train import Train, train
+
+NAMES = ("a", "b", "c", "d")
+SIGNATURE = Signature(NAMES, "0" * 64)
+PARAMS = Train(n_estimators=20, max_depth=4, random_state=42, holdout_days=14, minimum_rows=100)
+LIMITS = Evaluate(slices=("side",), slice_minimum_rows=50, minimum_auc=0.6, parity_tolerance=1e-5, latency_p99_limit_ms=1000.0)
+
+
+def _history(rows: int = 2_000, seed: int = 0) -> History:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rows, len(NAMES))).astype(np.float32)
+    labels = (features[:, 0] + rng.normal(size=rows) > 0).astype(np.int8)
+    return History(features, labels, pa.table({"side": np.where(features[:, 1] > 0, "left", "right")}), NAMES)
+
+
+@pytest.fixture(scope="module")
+def forest() -> object:
+    return train(_history(), PARAMS)
+
+
+def test_the_same_history_gives_the_same_files(tmp_path: Path) -> None:
+    digests = set()
+    for attempt in range(2):
+        model = train(_history(), PARAMS)
+        skops_file.dump(model, tmp_path / f"{attempt}.skops")
+        onnx = export_onnx(model, SIGNATURE, ExportOnnx(opset=22))
+        digests.add((hashlib.sha256((tmp_path / f"{attempt}.skops").read_bytes()).digest(), hashlib.sha256(onnx).digest()))
+    assert len(digests) == 1
+
+
+def test_a_skops_file_gives_the_forest_back(tmp_path: Path, forest: object) -> None:
+    skops_file.dump(forest, tmp_path / "m.skops")
+    features = _history(seed=1).features
+    np.testing.assert_allclose(skops_file.load(tmp_path / "m.skops").predict_proba(features), forest.predict_proba(features), rtol=0, atol=1e-12)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5_000])
+def test_a_torn_skops_file_is_refused(tmp_path: Path, forest: object, keep: int) -> None:
+    skops_file.dump(forest, tmp_path / "m.skops")
+    (tmp_path / "torn.skops").write_bytes((tmp_path / "m.skops").read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"torn\.skops is not a skops file"):
+        skops_file.load(tmp_path / "torn.skops")
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="only 99 labelled rows"):
+        train(_history(99), PARAMS)
+
+
+def test_one_class_is_refused() -> None:
+    history = _history()
+    with pytest.raises(DataError, match="needs both"):
+        train(History(history.features, np.zeros_like(history.labels), history.rows, NAMES), PARAMS)
+
+
+def test_onnx_scores_as_scikit_learn_does(tmp_path: Path, forest: object) -> None:
+    (tmp_path / "m.onnx").write_bytes(export_onnx(forest, SIGNATURE, ExportOnnx(opset=22)))
+    features = _history(20_000, seed=2).features
+    scores = load_model(tmp_path / "m.onnx").score(features)
+    np.testing.assert_allclose(scores, forest.predict_proba(features)[:, 1], rtol=0, atol=1e-6)  # type: ignore[attr-defined]
+
+
+def test_a_model_of_other_features_is_not_exported(forest: object) -> None:
+    with pytest.raises(ModelError, match="trained on 4 features, the features file holds 3"):
+        export_onnx(forest, Signature(("a", "b", "c"), "0" * 64), ExportOnnx(opset=22))
+
+
+def test_evaluation_tells_slices_apart(forest: object) -> None:
+    history = _history(5_000, seed=3)
+    result = evaluate(history, forest.predict_proba(history.features)[:, 1].astype(np.float32), 1e-7, LIMITS)  # type: ignore[attr-defined]
+    assert result["metrics"]["auc"] > 0.7
+    assert {(row["column"], row["value"]) for row in result["slices"]} == {("side", "left"), ("side", "right")}
+    assert sum(row["rows"] for row in result["slices"]) == 5_000
+    assert faults(result["metrics"], 0.01, LIMITS) == []
+
+
+def test_an_unknown_slice_is_named(forest: object) -> None:
+    history = _history()
+    with pytest.raises(ConfigError, match="no column 'nowhere'"):
+        evaluate(history, np.full(2_000, 0.5, dtype=np.float32), 0, LIMITS.model_copy(update={"slices": ("nowhere",)}))
+
+
+@pytest.mark.parametrize(
+    ("figures", "p99_ms", "told"),
+    [
+        ({"auc": 0.55, "parity_max_difference": 0.0}, 0.01, "AUC"),
+        ({"auc": None, "parity_max_difference": 0.0}, 0.01, "AUC"),
+        ({"auc": 0.7, "parity_max_difference": 0.01}, 0.01, "differ"),
+        ({"auc": 0.7, "parity_max_difference": 0.0}, 2_000, "99th percentile"),
+    ],
+)
+def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
+    found = faults(figures, p99_ms, LIMITS)
+    assert len(found) == 1
+    assert told in found[0]
+
+
+def test_the_holdout_ends_where_outcomes_are_known() -> None:
+    # As of 1 April with one day of delay, 30 March is the last date with outcomes; 14 days back from there is 17 March.
+    assert holdout_start(parse_partition("2013-04-01"), 1, 14) == parse_partition("2013-03-17")
