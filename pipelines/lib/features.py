@@ -9,7 +9,8 @@ do not matter.
 import hashlib
 import json
 import re
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,12 @@ _SCALE = 1_000_000
 """Lagged values are summed as integers of this fraction, because sums of floats depend on their order."""
 
 _FLOAT_MAX = 3.0e38
+
+_CHUNK = 500_000
+"""Rows that are joined and sorted at a time: 25 features of them take a few hundred MiB."""
+
+_DATES = "/* dates */"
+"""Stands in a join for the condition on the dates of a chunk."""
 
 _SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 
@@ -144,14 +151,14 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
 def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | None, end: date, labelled: bool, target: Path) -> int:
     """Write the features of the rows of dates [`first`, `end`) in the raw directory `raw` to the Parquet file `target`; returns their number.
 
-    Columns: the key, the event time, ``partition`` (date as string), with `labelled` the label as int8 (rows without one are
-    dropped), then the features as float32 without NaN, in declared order; rows as in ``events.parquet``. Raises `ConfigError`
+    Columns: the key, the event time, ``partition`` (date as string), with `labelled` the label as int8 (rows without one at
+    the start of `end` are dropped), then the features as float32 without NaN, in declared order; rows as in ``events.parquet``. Raises `ConfigError`
     for a declaration that cannot be computed or would leak, `DataError` for a side table whose key repeats.
     """
     with connect() as (connection, _):
         query = compile_features(connection, dataset, features, raw=raw, first=first, end=end, labelled=labelled)
-        reader = connection.sql(query).to_arrow_reader(32_768)
-        return write_parquet(reader, schema(dataset, features, labelled=labelled), target, {METADATA: identity(dataset, features)})
+        batches = (batch for dates in query.chunks(connection) for batch in connection.sql(query.sql(*dates)).to_arrow_reader(32_768))
+        return write_parquet(batches, schema(dataset, features, labelled=labelled), target, {METADATA: identity(dataset, features)})
 
 
 def schema(dataset: Dataset, features: Features, *, labelled: bool) -> pa.Schema:
@@ -170,16 +177,16 @@ def compile_features(
     first: date | None,
     end: date,
     labelled: bool,
-) -> str:
-    """The SELECT that `featurize` writes; makes the views and the (small) tables of aggregates that it reads on `connection`."""
+) -> "FeatureQuery":
+    """The query that `featurize` writes; makes the view and the tables of aggregates that it reads on `connection`."""
     _check(connection, dataset, features)
     _check_side_keys(connection, dataset, features, raw)
     declared_groups = dict.fromkeys([*(d.by for d in features.same_day.values()), *(d.by for d in features.lagged.values())])
     groups = {by: f"__by_{number}" if by else "" for number, by in enumerate(declared_groups)}
     values = {value: f"__value_{number}" for number, value in enumerate(dict.fromkeys(d.value for d in features.lagged.values()))}
     _create_views(connection, dataset, features, raw, groups=groups, values=values)
-    target = f"__date < {text(end)}::DATE" + (f" AND __date >= {text(first)}::DATE" if first else "")
-    joins = [_count(connection, by, groups[by], target) for by in dict.fromkeys(d.by for d in features.same_day.values())]
+    dates = _between("__date", first, end)
+    joins = [_count(connection, by, groups[by], dates) for by in dict.fromkeys(d.by for d in features.same_day.values())]
     selected = {feature: _finite(numeric.expression or name(feature), numeric.missing) for feature, numeric in features.numeric.items()}
     for feature, categorical in features.categorical.items():
         selected[feature] = _code(categorical.expression or name(feature), _values(dataset, feature, categorical))
@@ -196,16 +203,52 @@ def compile_features(
     for (by, value), days in windows.items():
         alias, delay = groups.get(by, ""), dataset.label.delay_days
         table = f"lagged{alias}{values[value]}"
-        joins.append(_aggregate(connection, _keys(by, alias), table, values[value], windows=sorted(days), delay=delay, target=target))
+        joins.append(_aggregate(connection, _keys(by, alias), table, values[value], windows=sorted(days), delay=delay, dates=dates))
     for feature, lagged in features.lagged.items():
         selected[feature] = _lagged(lagged, groups[lagged.by], values[lagged.value])
     columns = [f"keyed.{name(column)}" for column in dict.fromkeys([*dataset.key, dataset.event_time])]
     columns.append("keyed.__date::VARCHAR AS partition")
     if labelled:
         columns.append(f"keyed.__label::TINYINT AS {name(dataset.label.name)}")
-        target += " AND keyed.__label IS NOT NULL"
+        # The second condition for a label like `refund IS NOT NULL`, which calls what is not known yet an outcome.
+        dates += f" AND __label IS NOT NULL AND __date + {dataset.label.delay_days} < {text(end)}::DATE"
     columns += [f"({selected[feature]})::FLOAT AS {name(feature)}" for feature in features.names]
-    return f"SELECT {', '.join(columns)} FROM keyed {' '.join(joins)} WHERE {target.replace('__date', 'keyed.__date')} ORDER BY keyed.__row"
+    return FeatureQuery(", ".join(columns), tuple(joins), dates, dataset.event_time)
+
+
+@dataclass(frozen=True)
+class FeatureQuery:
+    """What is selected, the joins it needs, and which rows of the view ``keyed`` it is for."""
+
+    columns: str
+    joins: tuple[str, ...]
+    rows: str
+    event_time: str
+
+    def chunks(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[date, date]]:
+        """Spans of dates [first, end), in order, of about `_CHUNK` rows or one date each: what memory must hold at a time."""
+        counts = connection.sql(f"SELECT __date, count(*) FROM keyed WHERE {self.rows} GROUP BY 1 ORDER BY 1").fetchall()
+        spans: list[tuple[date, date]] = []
+        held = _CHUNK
+        for day, count in counts:
+            after = day + timedelta(days=1)
+            if held + count > _CHUNK:
+                spans.append((day, after))
+                held = 0
+            spans[-1] = (spans[-1][0], after)
+            held += count
+        return spans
+
+    def sql(self, first: date, end: date) -> str:
+        """The SELECT for the rows of dates [`first`, `end`)."""
+        dates = _between("__date", first, end)
+        events = f"(SELECT * FROM keyed WHERE {_between(name(self.event_time), first, end)} AND {self.rows}) AS keyed"
+        joins = " ".join(join.replace(_DATES, dates) for join in self.joins)
+        return f"SELECT {self.columns} FROM {events} {joins} ORDER BY keyed.__row"
+
+
+def _between(column: str, first: date | None, end: date) -> str:
+    return f"{column} < {text(end)}::DATE" + (f" AND {column} >= {text(first)}::DATE" if first else "")
 
 
 def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> None:
@@ -345,18 +388,18 @@ def _keys(by: tuple[str, ...], alias: str) -> list[str]:
 
 
 def _join(table: str, keys: list[str]) -> str:
-    return f"LEFT JOIN {table} ON " + " AND ".join(f"keyed.{key} = {table}.{key}" for key in ["__date", *keys])
+    return f"LEFT JOIN (SELECT * FROM {table} WHERE {_DATES}) AS {table} ON " + " AND ".join(f"keyed.{key} = {table}.{key}" for key in ["__date", *keys])
 
 
-def _count(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], alias: str, target: str) -> str:
+def _count(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], alias: str, dates: str) -> str:
     keys = _keys(by, alias)
-    filled = " AND ".join([target, *(f"{key} IS NOT NULL" for key in keys)])
+    filled = " AND ".join([dates, *(f"{key} IS NOT NULL" for key in keys)])
     connection.execute(f"CREATE TEMP TABLE same_day{alias} AS SELECT {', '.join(['__date', *keys])}, count(*) AS n FROM keyed WHERE {filled} GROUP BY ALL")
     return _join(f"same_day{alias}", keys)
 
 
 def _aggregate(
-    connection: duckdb.DuckDBPyConnection, keys: list[str], table: str, value: str, *, windows: list[int], delay: int, target: str
+    connection: duckdb.DuckDBPyConnection, keys: list[str], table: str, value: str, *, windows: list[int], delay: int, dates: str
 ) -> str:
     """Make `table`: for each date and key of the target the sum (s) and number (n) of `value` in each window; returns its join."""
     filled = " AND ".join([f"{key} IS NOT NULL" for key in keys] or ["true"])
@@ -371,7 +414,7 @@ def _aggregate(
         sums.append(f"coalesce(sum(s) OVER w{days}, 0) AS s{days}, coalesce(sum(n) OVER w{days}, 0) AS n{days}")
     connection.execute(
         f"CREATE TEMP TABLE {table} AS SELECT * FROM "
-        f"(SELECT {', '.join(['__date', *keys, *sums])} FROM ({daily}) WINDOW {', '.join(frames)}) WHERE {target}"
+        f"(SELECT {', '.join(['__date', *keys, *sums])} FROM ({daily}) WINDOW {', '.join(frames)}) WHERE {dates}"
     )
     return _join(table, keys)
 
