@@ -70,7 +70,7 @@ def test_no_secret_is_written_down() -> None:
     for service, name, value in environments():
         if re.search(r"PASSWORD|SECRET|FERNET|ACCESS_KEY|AUTH(?!_MANAGER)|ROOT_USER", name):
             assert re.fullmatch(r"\$\{[A-Z0-9_]+:\?[^}]+\}", value), f"{service}: {name} is {value!r}; take it from the environment"
-        for password in re.findall(r"://[^/@]*:([^@]*)@", value):
+        for password in re.findall(r"://[^/@:]*:(\$\{[^}]*\}|[^@]*)@", value):
             assert re.fullmatch(r"\$\{[A-Z0-9_]+:\?[^}]+\}", password), f"{service}: {name} holds a password"
     assert not re.search(r"(?i)(password|secret)\w*[ \t]*[:=][ \t]*[\"']?[a-z0-9]", re.sub(r"\$\{[^}]*\}", "", TEXT))
 
