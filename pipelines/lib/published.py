@@ -18,7 +18,6 @@ import logging
 import os
 import random
 import time
-import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,7 +118,7 @@ def publish(scores: Path, lineage: Lineage, *, expected_rows: int, url: str | No
         if table.transaction_version(night.app_id) == night.version and _rows_of(table, lineage.partition) == rows:
             return Publication(table.version(), rows, changed=False)
         _check_schema(table, schema, url)
-        file_to_add = file_to_add or _write_file(url, scores, schema, lineage)
+        file_to_add = file_to_add or _write_file(url, f"{night.version:016x}-{table.version()}", scores, schema, lineage)
         try:
             table.create_write_transaction(
                 [file_to_add],
@@ -199,9 +198,13 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def _write_file(url: str, scores: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
-    """Write a night's rows as a new file of the table at `url`; no reader sees it until a commit adds it."""
-    path = f"partition={lineage.partition}/{uuid.uuid4()}.zstd.parquet"
+def _write_file(url: str, name: str, scores: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
+    """Write a night's rows as a new file of the table at `url`; no reader sees it until a commit adds it.
+
+    `name` tells the content and the table's version that it follows, so it is never that of a file which was removed, and a writer
+    that is killed, or runs twice, writes the same bytes to the same place and leaves nothing over.
+    """
+    path = f"partition={lineage.partition}/{name}.zstd.parquet"
     store = PyFileSystem(DeltaStorageHandler(url))
     index = schema.get_field_index("partition")
     try:
@@ -217,8 +220,9 @@ def _write_file(url: str, scores: Path, schema: pa.Schema, lineage: Lineage) -> 
     except pa.ArrowException as error:
         raise DataError(f"{scores} cannot be read to its end: {error}; run score again") from None
     _flush(url, path)
-    size, rows = store.get_file_info(path).size, pq.read_metadata(scores).num_rows
-    return AddAction(path, size, {"partition": lineage.partition}, time.time_ns() // 1_000_000, True, json.dumps({"numRecords": rows}))
+    written, rows = store.get_file_info(path), pq.read_metadata(scores).num_rows
+    modified = written.mtime_ns // 1_000_000
+    return AddAction(path, written.size, {"partition": lineage.partition}, modified, True, json.dumps({"numRecords": rows}))
 
 
 def _constants(lineage: Lineage) -> list[pa.Array]:
