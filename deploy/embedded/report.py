@@ -44,9 +44,10 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
         return np.array([], dtype=np.int8), np.array([], dtype=np.float32), {}
     dataset = load_dataset()
     first, last = (dt.date.fromisoformat(partition) for partition in (min(partitions), max(partitions)))
+    matured = last - dt.timedelta(days=dataset.label.delay_days)  # outcomes of earlier dates are known at the start of `last`
     key = ", ".join(f'"{name}"' for name in dataset.key)
     with tempfile.TemporaryDirectory(prefix="nightshift-outcomes-") as directory:
-        raw.extract(dataset, partition=last, start=first, end=last, lookback_days=0, target=Path(directory) / "raw")
+        raw.extract(dataset, partition=last, start=first, end=max(first, matured), lookback_days=0, target=Path(directory) / "raw")
         events = f"read_parquet('{directory}/raw/events.parquet')"
         rows = open_scores().execute(
             f"SELECT partition, score, outcome FROM scores JOIN (SELECT {key}, ({dataset.label.expression})::TINYINT AS outcome FROM {events}) "

@@ -42,7 +42,8 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
             for option, settings in options.items():
                 parser.add_argument(f"--{option.replace('_', '-')}", dest=option, **settings)
             arguments = parser.parse_args(argv)
-            logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s", stream=sys.stdout)
+            logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stdout)  # libraries: warnings only
+            log.setLevel(logging.INFO)
             FAILURE_FILE.unlink(missing_ok=True)
             started = time.perf_counter()
             try:
