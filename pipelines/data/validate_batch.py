@@ -14,14 +14,14 @@ from pipelines.lib.engine import connect, name, text
 from pipelines.lib.expectations import RowCount
 from pipelines.lib.gates import Expectation, Gate, Report, deliver, expect, judge
 from pipelines.lib.params import load_section
-from pipelines.lib.raw import rows_per_date
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
 
 
 class ValidateBatch(Gate):
     """`row_count` is the band of the night's size. The last event may come `last_event_minutes` before the earliest last event of the
-    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like."""
+    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like.
+    """
 
     row_count: RowCount = RowCount()
     last_event_minutes: int | None = None
@@ -31,7 +31,7 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     """The verdict on the rows of `partition`, and on rows dated later or not at all, in the raw directory `raw`."""
     events, moment = f"read_parquet({text(raw / 'events.parquet')})", name(dataset.event_time)
     query = f"SELECT * FROM {events} WHERE {moment} >= {text(partition)}::DATE OR {moment} IS NULL"
-    band = params.row_count.band(rows_per_date(raw), partition)
+    band = params.row_count.band(expectations.rows_per_date(raw), partition)
     wanted = [
         *expectations.of_schema(dataset.columns),
         expect("table_row_count_to_be_between", min_value=band.low, max_value=band.high, notes=band.reason),

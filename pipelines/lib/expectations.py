@@ -1,13 +1,17 @@
 """Expectations that nobody has to write: generated from the declared columns, the key, the dates and the recent nights."""
 
 import datetime as dt
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from pipelines.lib.dataset import Column
+from pipelines.lib.errors import DataError
 from pipelines.lib.gates import Expectation, expect
 from pipelines.lib.params import Section
 
@@ -72,10 +76,19 @@ class RowCount(Section):
         )
 
 
-def of_schema(columns: Mapping[str, Column]) -> list[Expectation]:
-    """All declared columns and no others, in their order, each of its type."""
+def rows_per_date(raw: Path) -> dict[str, int]:
+    """How many rows each date has in the raw directory `raw`. Raises `DataError` where its ``source.json`` is missing or torn."""
+    path = raw / "source.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["rows_per_date"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not tell the rows of each date ({error!r}); run the stage that ingests it again") from None
+
+
+def of_schema(columns: Mapping[str, Column], more: Sequence[str] = ()) -> list[Expectation]:
+    """All declared columns, then `more`, and no others, in this order, each declared one of its type."""
     types = [expect("column_type_to_be", column=column, type_=ARROW_NAMES[kind.type]) for column, kind in columns.items()]
-    return [expect("table_columns_to_match_ordered_list", column_list=list(columns)), *types]
+    return [expect("table_columns_to_match_ordered_list", column_list=[*columns, *more]), *types]
 
 
 def of_columns(columns: Mapping[str, Column]) -> list[Expectation]:
@@ -93,7 +106,7 @@ def _of_column(column: str, kind: Column) -> Iterable[Expectation]:
             min_value=-LARGEST if low is None else low, max_value=LARGEST if high is None else high,
         )  # fmt: skip
     elif kind.minimum is not None or kind.maximum is not None:
-        bounds = {"min_value": kind.minimum, "max_value": kind.maximum}
+        bounds: dict[str, Any] = {"min_value": kind.minimum, "max_value": kind.maximum}
         yield expect("column_values_to_be_between", column=column, **{key: bound for key, bound in bounds.items() if bound is not None})
     if kind.values is not None:
         yield expect("column_values_to_be_in_set", column=column, value_set=list(kind.values), **_mostly(kind.unseen))
@@ -106,20 +119,20 @@ def of_key(key: Sequence[str]) -> list[Expectation]:
     return [expect("compound_columns_to_be_unique", column_list=list(key), notes="the key")]
 
 
-def of_dates(event_time: str, first: dt.date, end: dt.date, *, notes: str) -> list[Expectation]:
-    """Every event is in [`first`, `end`)."""
+def of_dates(event_time: str, first: dt.date | None, end: dt.date, *, notes: str) -> list[Expectation]:
+    """Every event has a time, before `end` and, where it is given, not before `first`."""
+    start: dict[str, Any] = {} if first is None else {"min_value": _midnight(first)}
+    bounds = {**start, "max_value": _midnight(end), "strict_max": True}
     return [
         expect("column_values_to_not_be_null", column=event_time, notes="an event without a time has no partition"),
-        expect(
-            "column_values_to_be_between", column=event_time, min_value=_midnight(first), max_value=_midnight(end), strict_max=True, notes=notes
-        ),
-    ]  # fmt: skip
+        expect("column_values_to_be_between", column=event_time, **bounds, notes=notes),
+    ]
 
 
 def _midnight(date: dt.date) -> str:
     return f"{date}T00:00:00"
 
 
-def _mostly(tolerated: float) -> dict[str, float]:
+def _mostly(tolerated: float) -> dict[str, Any]:
     """The share that must hold, as `mostly`; left out where all must."""
     return {"mostly": round(1 - tolerated, 9)} if tolerated else {}

@@ -25,6 +25,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from pipelines.lib.atomic import replacing
 from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError, GateFailed
@@ -62,8 +64,8 @@ class Expectation(Section):
     """One expectation as Great Expectations writes it in JSON: `type` in snake case, its `kwargs`, and `meta` (``notes`` is shown)."""
 
     type: str
-    kwargs: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Suite(Section):
@@ -187,28 +189,35 @@ class _Judge:
     def judge(self, expectations: Sequence[Expectation]) -> tuple[int, list[Finding]]:
         findings: dict[int, Finding] = {}
         row_wise: dict[int, Expectation] = {}
+        schema: dict[int, Expectation] = {}
         for number, expectation in enumerate(expectations):
             impl = _impl(expectation)
             missing = [column for column in _columns(expectation) if column not in self._schema.names]
             if missing:
                 observed = f"there is no column {', '.join(map(repr, missing))}; there are {', '.join(self._schema.names)}"
                 findings[number] = _finding(expectation, passed=False, observed=observed)
+            elif expectation.type.startswith(_SCHEMA_TYPES):
+                schema[number] = expectation
             elif _is_row_wise(expectation, impl):
                 row_wise[number] = expectation
             else:
-                result = self._validate(self._frame(expectation), {number: expectation})[number]
-                findings[number] = self._aggregate(expectation, result)
+                findings.update(self._aggregate(self._frame(expectation), {number: expectation}))
+        findings.update(self._aggregate(self._without_rows(), schema))
         findings.update(self._judge_rows(row_wise))
         return self._rows, [findings[number] for number in range(len(expectations))]
 
+    def _without_rows(self) -> "pd.DataFrame":
+        """The schema, in Arrow's own types: float is not double."""
+        import pandas as pd
+
+        return self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
+
     def _frame(self, expectation: Expectation) -> "pd.DataFrame":
-        """The least that `expectation`, which is not row by row, needs to see."""
+        """The least that `expectation`, which is neither row by row nor about the schema, needs to see."""
         import pandas as pd
 
         if expectation.type.startswith("expect_table_row_count"):
             return pd.DataFrame(index=pd.RangeIndex(self._rows))
-        if expectation.type.startswith(_SCHEMA_TYPES):
-            return self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)  # Arrow's own names: float is not double
         columns = _columns(expectation)
         if expectation.type in _UNIQUE_TYPES:
             key = ", ".join(map(name, columns))
@@ -219,19 +228,22 @@ class _Judge:
             query = f"SELECT {'*' if 'row_condition' in expectation.kwargs else ', '.join(map(name, columns)) or '*'} FROM gated"
         return _pandas(self._connection.sql(query).to_arrow_table())
 
-    def _aggregate(self, expectation: Expectation, result: dict[str, Any]) -> Finding:
-        if fault := _fault(result):
-            return _finding(expectation, passed=False, observed=f"could not be evaluated: {fault}")
-        values = result["result"]
-        if "unexpected_count" not in values:
-            return _finding(expectation, passed=result["success"], observed=_plain(values.get("observed_value")))
-        return _counted(expectation, result["success"], self._rows, values["unexpected_count"], _samples(values))
+    def _aggregate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
+        for number, result in (self._validate(frame, expectations) if expectations else {}).items():
+            expectation, values = expectations[number], result["result"]
+            if fault := _fault(result):
+                yield number, _finding(expectation, passed=False, observed=f"could not be evaluated: {fault}")
+            elif "unexpected_count" in values:
+                samples = self._samples(frame, expectation, values)
+                yield number, _counted(expectation, result["success"], self._rows, values["unexpected_count"], samples)
+            else:
+                yield number, _finding(expectation, passed=result["success"], observed=_plain(values.get("observed_value")))
 
     def _judge_rows(self, expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
         tallies = {number: _Tally() for number in expectations}
         for frame in self._slices() if expectations else ():
             for number, result in self._validate(frame, expectations).items():
-                tallies[number].add(result)
+                tallies[number].add(result, self._samples(frame, expectations[number], result["result"]))
         for number, expectation in expectations.items():
             yield number, tallies[number].finding(expectation)
 
@@ -245,15 +257,28 @@ class _Judge:
         if empty:
             yield _pandas(self._schema.empty_table())
 
+    def _samples(self, frame: "pd.DataFrame", expectation: Expectation, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The first rows of `frame` that hold one of the values that Great Expectations found unexpected."""
+        import pandas as pd
+
+        columns = _columns(expectation)
+        unexpected = pd.Series(False, index=frame.index)
+        for value in values.get("partial_unexpected_list") or ():
+            of_row = [value[column] for column in columns] if isinstance(value, dict) else value if len(columns) > 1 else [value]
+            alike = pd.Series(True, index=frame.index)
+            for column, one in zip(columns, of_row, strict=True):
+                alike &= frame[column].isna() if pd.isna(one) else frame[column] == one
+            unexpected |= alike
+        shown = list(dict.fromkeys([*self._identity, *columns]))
+        rows = frame.loc[unexpected, [column for column in shown if column in frame.columns]].head(SAMPLES)
+        return [{str(column): _plain(value) for column, value in row.items()} for row in rows.to_dict("records")]
+
     def _validate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> dict[int, dict[str, Any]]:
         """Great Expectations' own results on `frame`, by the number of the expectation."""
         suite = self._suite(
             name="gate", expectations=[_impl(one)(**one.kwargs, meta={"number": number}) for number, one in expectations.items()]
         )
-        identity = [column for column in self._identity if column in frame.columns]
-        form = {"result_format": "SUMMARY", "partial_unexpected_count": SAMPLES, "unexpected_index_column_names": identity}
-        if not identity:
-            form.pop("unexpected_index_column_names")
+        form = {"result_format": "BASIC", "partial_unexpected_count": SAMPLES}  # more would make a record of every unexpected row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             results = self._batches.get_batch({"dataframe": frame}).validate(suite, result_format=form)
@@ -272,14 +297,14 @@ class _Tally:
         self.fault = ""
         self.samples: list[Mapping[str, Any]] = []
 
-    def add(self, result: dict[str, Any]) -> None:
+    def add(self, result: dict[str, Any], samples: list[Mapping[str, Any]]) -> None:
         values = result["result"]
         self.slices += 1
         self.passed = self.passed and result["success"]
         self.fault = self.fault or _fault(result)
         self.considered += values.get("element_count", 0) - values.get("missing_count", 0)
         self.unexpected += values.get("unexpected_count", 0)
-        self.samples = (self.samples + _samples(values))[:SAMPLES]
+        self.samples = (self.samples + samples)[:SAMPLES]
 
     def finding(self, expectation: Expectation) -> Finding:
         if self.fault:
@@ -302,7 +327,12 @@ def _counted(expectation: Expectation, passed: bool, considered: int, unexpected
     share = unexpected / considered if considered else 0.0
     observed = f"{unexpected} of {considered} rows ({share:.2%})" if considered else "no rows"
     return _finding(
-        expectation, passed=passed, observed=observed, unexpected_count=int(unexpected), unexpected_share=round(share, 6), sample_rows=samples
+        expectation,
+        passed=passed,
+        observed=observed,
+        unexpected_count=int(unexpected),
+        unexpected_share=round(share, 6),
+        sample_rows=samples,
     )
 
 
@@ -366,11 +396,6 @@ def _fault(result: dict[str, Any]) -> str:
     return ""
 
 
-def _samples(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    rows = values.get("partial_unexpected_index_list") or []
-    return [{column: _plain(value) for column, value in row.items()} for row in rows if isinstance(row, dict)]
-
-
 def _plain(value: Any) -> Any:
     """`value` as JSON has it, clipped; NaN is None, infinities are words."""
     if hasattr(value, "isoformat"):
@@ -396,7 +421,7 @@ def _clip(value: Any) -> Any:
 
 def _line(row: Mapping[str, Any]) -> str:
     shown = json.dumps(row, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 3 * _TEXT_LIMIT else f"{shown[:3 * _TEXT_LIMIT]}…"
+    return shown if len(shown) <= 3 * _TEXT_LIMIT else f"{shown[: 3 * _TEXT_LIMIT]}…"
 
 
 # -- the import ---------------------------------------------------------------------------------------------------------------------
@@ -427,7 +452,9 @@ def import_great_expectations() -> types.ModuleType:
     if loaded := sys.modules.get("great_expectations"):
         return loaded
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logger = logging.getLogger("great_expectations")  # hundreds of lines; the report tells what there is to tell
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -445,7 +472,8 @@ def _put_aside() -> Iterator[None]:
     postponed = {module: _Later(module) for module in _LATER if module not in sys.modules}
     hidden = [module for module in _OPTIONAL if module not in sys.modules]
     sys.modules.update(postponed)
-    sys.modules.update(dict.fromkeys(hidden))  # None: the import system answers that there is no such module
+    for module in hidden:
+        sys.modules[module] = None  # type: ignore[assignment]  # which makes the import system answer that there is no such module
     try:
         yield
     finally:

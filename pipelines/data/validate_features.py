@@ -1,0 +1,76 @@
+"""Validate the night's features before they are scored.
+
+*Reads* a features file (see `pipelines.lib.features`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold:
+the declared features in their order as finite float32, known categories, one partition, a unique key, and those written by hand.
+"""
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+from pydantic import Field
+
+from pipelines.lib import expectations
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.engine import text
+from pipelines.lib.features import MISSING, UNSEEN, Features, load_features
+from pipelines.lib.gates import Expectation, Gate, Report, deliver, expect, judge
+from pipelines.lib.params import load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+
+LARGEST = 3.4028234663852886e38
+"""The largest finite float32."""
+
+
+class ValidateFeatures(Gate):
+    """`unseen` and `missing` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal."""
+
+    unseen: float = Field(default=0.05, ge=0, le=1)
+    missing: float = Field(default=0.05, ge=0, le=1)
+
+
+def validate_features(dataset: Dataset, features: Features, params: ValidateFeatures, *, partition: dt.date, path: Path) -> Report:
+    """The verdict on the features file at `path`, which holds `partition` and nothing else."""
+    head = list(dict.fromkeys([*dataset.key, dataset.event_time, "partition"]))
+    wanted = [
+        expect(
+            "table_columns_to_match_ordered_list", column_list=[*head, *features.names], notes="key, time, partition, declared features"
+        ),
+        expect("table_row_count_to_be_between", min_value=1),
+        *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
+        expect("column_values_to_be_in_set", column="partition", value_set=[str(partition)]),
+        *expectations.of_key(dataset.key),
+        *(expectation for feature in features.names for expectation in _of_feature(feature, features, params)),
+        *params.by_hand(),
+    ]
+    rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time])
+    return Report("validate_features", str(partition), rows, findings)
+
+
+def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> list[Expectation]:
+    lowest = MISSING if feature in features.categorical else -LARGEST
+    wanted = [
+        expect("column_type_to_be", column=feature, type_="float[pyarrow]"),
+        expect("column_values_to_not_be_null", column=feature),
+        expect("column_values_to_be_between", column=feature, min_value=lowest, max_value=LARGEST, notes="finite"),
+    ]
+    if feature in features.categorical:
+        for code, share, what in ((UNSEEN, params.unseen, "not declared"), (MISSING, params.missing, "missing")):
+            notes = f"share of rows whose category is {what}"
+            wanted.append(
+                expect("column_values_to_not_be_in_set", column=feature, value_set=[code], mostly=round(1 - share, 9), notes=notes)
+            )
+    return wanted
+
+
+@stage("validate_features", "features", "report")
+def main(paths: Paths) -> None:
+    """Validate as `run.yaml` and `params.yaml` say."""
+    params = load_section("validate_features", ValidateFeatures)
+    report = validate_features(load_dataset(), load_features(), params, partition=load_run().date, path=paths.features)
+    deliver(report, paths.report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Validate the history that a model is to learn from.
+
+*Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
+generated from the declared columns, the least number of rows, dates that are missing or thin, the share of positive labels, and those
+written by hand.
+"""
+
+import datetime as dt
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+
+from pipelines.lib import expectations
+from pipelines.lib.dataset import Column, Dataset, load_dataset
+from pipelines.lib.engine import name, text
+from pipelines.lib.expectations import RowCount
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.params import load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+
+
+class ValidateHistory(Gate):
+    """`label_low` and `label_high` bound the share of positive labels. `row_count` is the band of a date against those before it;
+    `odd_dates` is the share of dates outside it, and `empty_dates` the share without any row, that is still normal.
+    """
+
+    minimum_rows: int = Field(default=100, ge=1)
+    label_low: float = Field(default=0.001, ge=0, le=1)
+    label_high: float = Field(default=0.999, ge=0, le=1)
+    row_count: RowCount = RowCount()
+    odd_dates: float = Field(default=0.05, ge=0, le=1)
+    empty_dates: float = Field(default=0.0, ge=0, le=1)
+
+
+def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt.date, raw: Path) -> Report:
+    """The verdict on all rows before `partition` in the raw directory `raw`."""
+    counts = expectations.rows_per_date(raw)
+    label = name(dataset.label.name)
+    query = f"SELECT *, ({dataset.label.expression})::BIGINT AS {label} FROM read_parquet({text(raw / 'events.parquet')})"
+    unknown = _unknown_share(counts, partition - dt.timedelta(days=dataset.label.delay_days))
+    columns = {column: _as_known(kind, unknown) if column in dataset.known_later else kind for column, kind in dataset.columns.items()}
+    wanted = [
+        *expectations.of_schema(dataset.columns, more=[dataset.label.name]),
+        expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="fewer teach nothing"),
+        *expectations.of_dates(dataset.event_time, None, partition, notes="nothing of the partition or later"),
+        *expectations.of_key(dataset.key),
+        *expectations.of_columns(columns),
+        expect(
+            "column_mean_to_be_between", column=dataset.label.name, min_value=params.label_low, max_value=params.label_high,
+            notes="share of positive labels",
+        ),
+        *params.by_hand(),
+    ]  # fmt: skip
+    rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
+    return Report("validate_history", str(partition), rows, [*findings, *(_dates(params, counts) if counts else [])])
+
+
+def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
+    """The verdict on the dates from the first to the last: none missing, none of an odd size."""
+    first, last = (dt.date.fromisoformat(date) for date in (min(counts), max(counts)))
+    dates = [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]
+    rows = []
+    for date in dates:
+        count, reference = counts.get(str(date), 0), params.row_count.band(counts, date).reference
+        rows.append(f"({text(date)}, {count}, {'NULL' if reference is None or not count else count / reference}::DOUBLE)")
+    query = f"SELECT * FROM (VALUES {', '.join(rows)}) AS dates(date, rows, share_of_recent)"
+    wanted = [
+        expect(
+            "column_values_to_be_between", column="rows", min_value=1, mostly=round(1 - params.empty_dates, 9), notes="dates without rows"
+        ),
+        expect(
+            "column_values_to_be_between", column="share_of_recent", min_value=params.row_count.low, max_value=params.row_count.high,
+            mostly=round(1 - params.odd_dates, 9), notes="size of each date against the dates before it",
+        ),
+    ]  # fmt: skip
+    return judge(query, wanted, identity=["date"])[1]
+
+
+def _unknown_share(counts: Mapping[str, int], known_before: dt.date) -> float:
+    """The share of rows whose outcome is not known yet: those of `known_before` and later."""
+    unknown = sum(rows for date, rows in counts.items() if date >= str(known_before))
+    return unknown / max(1, sum(counts.values()))
+
+
+def _as_known(column: Column, unknown: float) -> Column:
+    """`column` with the values that cannot be known yet added to its normal share of missing ones."""
+    return column.model_copy(update={"nulls": min(1.0, column.nulls * (1 - unknown) + unknown)})
+
+
+@stage("validate_history", "raw", "report")
+def main(paths: Paths) -> None:
+    """Validate as `run.yaml` and `params.yaml` say."""
+    params = load_section("validate_history", ValidateHistory)
+    deliver(validate_history(load_dataset(), params, partition=load_run().date, raw=paths.raw), paths.report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

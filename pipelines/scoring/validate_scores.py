@@ -1,0 +1,68 @@
+"""Validate the night's scores before they are published.
+
+*Reads* a features file and the scores made of it. *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: one score
+for each row of features with the same key in the same place, between 0 and 1, not all alike, with a mean in its band, and those
+written by hand.
+"""
+
+import sys
+from pathlib import Path
+
+from pydantic import Field
+
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.engine import name, open_parquet, text
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.params import load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+
+
+class ValidateScores(Gate):
+    """`mean_low` and `mean_high` bound the mean score of a night."""
+
+    mean_low: float = Field(default=0.0, ge=0, le=1)
+    mean_high: float = Field(default=1.0, ge=0, le=1)
+
+
+def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str, features: Path, scores: Path) -> Report:
+    """The verdict on the `scores` of the rows of `features`, both Parquet files."""
+    expected = open_parquet(features).metadata.num_rows
+    wanted = [
+        expect("table_columns_to_match_ordered_list", column_list=[*dataset.key, "score", "decision"]),
+        expect("column_type_to_be", column="score", type_="float[pyarrow]"),
+        expect("column_type_to_be", column="decision", type_="bool[pyarrow]"),
+        expect("table_row_count_to_equal", value=expected, notes="one score for each row of features"),
+        expect("column_values_to_not_be_null", column="score", notes="no score is missing or NaN"),
+        expect("column_values_to_not_be_null", column="decision"),
+        expect("column_values_to_be_between", column="score", min_value=0.0, max_value=1.0, notes="a probability"),
+        expect("column_mean_to_be_between", column="score", min_value=params.mean_low, max_value=params.mean_high),
+        *([expect("column_unique_value_count_to_be_between", column="score", min_value=2, notes="not all alike")] if expected > 1 else []),
+        *params.by_hand(),
+    ]
+    rows, findings = judge(f"SELECT * FROM read_parquet({text(scores)})", wanted, identity=dataset.key)
+    return Report("validate_scores", partition, rows, [*findings, *_same_keys(dataset, features, scores)])
+
+
+def _same_keys(dataset: Dataset, features: Path, scores: Path) -> list[Finding]:
+    """Whether each score stands in the row of its own key; the rows of the two files are laid side by side."""
+    missing = [column for column in dataset.key if column not in open_parquet(scores).schema_arrow.names]
+    if missing:
+        return []  # told by the list of columns
+    same = " AND ".join(f"f.{name(column)} IS NOT DISTINCT FROM s.{name(column)}" for column in dataset.key)
+    shown = ", ".join(f"f.{name(column)}" for column in dataset.key)
+    query = f"SELECT {shown}, {same} AS same_key FROM read_parquet({text(features)}) f POSITIONAL JOIN read_parquet({text(scores)}) s"
+    wanted = [expect("column_values_to_be_in_set", column="same_key", value_set=[True], notes="the row of features with this key")]
+    return judge(query, wanted, identity=dataset.key)[1]
+
+
+@stage("validate_scores", "features", "scores", "report")
+def main(paths: Paths) -> None:
+    """Validate as `run.yaml` and `params.yaml` say."""
+    params = load_section("validate_scores", ValidateScores)
+    report = validate_scores(load_dataset(), params, partition=load_run().partition, features=paths.features, scores=paths.scores)
+    deliver(report, paths.report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
