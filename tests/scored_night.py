@@ -63,5 +63,7 @@ def write_scores(path: Path, rows: int, score: float = 0.25) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     keys = features_table(rows).select(ORDER).replace_schema_metadata()
     keys = keys.append_column("score", pa.array([score] * rows, pa.float32()))
-    pq.write_table(keys.append_column("decision", pa.array([score >= 0.5] * rows, pa.bool_())), path, compression="zstd")
+    pq.write_table(
+        keys.append_column("decision", pa.array([score >= 0.5] * rows, pa.bool_())), path, compression="zstd", write_page_checksum=True
+    )
     return path

@@ -140,7 +140,7 @@ def score_parquet(model: Model, features: Path, scores: Path, *, key: tuple[str,
         strings = [field.name for field in schema if pa.types.is_string(field.type)]
         with (
             ThreadPoolExecutor(threads) as pool,
-            pq.ParquetWriter(scores, schema, compression="zstd", use_dictionary=strings) as writer,
+            pq.ParquetWriter(scores, schema, compression="zstd", use_dictionary=strings, write_page_checksum=True) as writer,
         ):
             for batch in _batches(file, columns, features):
                 rows += batch.num_rows
@@ -194,7 +194,7 @@ def _batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[p
 def _open(path: Path) -> pq.ParquetFile:
     try:
         # Pre-buffering would hold every row group that was read until the file is closed: 10 times the rows, 10 times the memory.
-        return pq.ParquetFile(path, pre_buffer=False)
+        return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a whole Parquet file: {error}; make it again with `dvc repro`") from None
 

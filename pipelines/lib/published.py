@@ -145,7 +145,7 @@ def read_scores(partition: str, url: str | None = None) -> pa.Table:
     parse_partition(partition)
     url = url or scores_url()
     try:
-        return DeltaTable(url).to_pyarrow_table(partitions=[("partition", "=", partition)])
+        return DeltaTable(url).to_pyarrow_table(filters=[("partition", "=", partition)])
     except TableNotFoundError:
         raise ConfigError(f"there is no table at {url}; publish a night first, or set NIGHTSHIFT_PUBLISHED_URL") from None
 
@@ -209,9 +209,9 @@ def _write_file(url: str, name: str, scores: Path, schema: pa.Schema, lineage: L
     index = schema.get_field_index("partition")
     try:
         with (
-            pq.ParquetFile(scores, pre_buffer=False) as source,
+            pq.ParquetFile(scores, pre_buffer=False, page_checksum_verification=True) as source,
             store.open_output_stream(path) as sink,
-            pq.ParquetWriter(sink, schema.remove(index), compression="zstd", compression_level=3) as writer,
+            pq.ParquetWriter(sink, schema.remove(index), compression="zstd", compression_level=3, write_page_checksum=True) as writer,
         ):
             constants = _constants(lineage)
             for batch in source.iter_batches(BATCH_ROWS, use_threads=False):
