@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from deploy.compose.init import git, prepare_repository
 from deploy.compose.make_secrets import main as write_secrets
 from deploy.compose.make_secrets import make_secrets
+from tests.servers import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yaml"
@@ -208,3 +210,35 @@ def test_compose_refuses_to_start_without_secrets() -> None:
     done = compose("config")
     assert done.returncode != 0
     assert "set it, see docs/production.md" in done.stderr
+
+
+@pytest.mark.integration
+def test_each_database_opens_for_its_role_alone() -> None:
+    """The script that the postgres image runs, on a real PostgreSQL; a password with a quote in it is no accident waiting to happen."""
+    names = ("airflow", "celery", "mlflow", "ledger")
+    passwords = {f"{name.upper()}_DB_PASSWORD": f"{name}'s" for name in names}
+    with postgres() as socket:
+        environment = {"PATH": os.environ["PATH"], "PGHOST": str(socket), **passwords}
+        subprocess.run(["sh", str(ROOT / "deploy" / "compose" / "databases.sh")], env=environment, check=True)
+
+        def select(role: str, database: str) -> "subprocess.CompletedProcess[str]":
+            command = ["psql", "--no-psqlrc", "-h", str(socket), "-U", role, "-d", database, "-c", "CREATE TABLE t (x int)"]
+            return subprocess.run(command, check=False, capture_output=True, text=True)
+
+        for role in names:
+            for database in names:
+                done = select(role, database)
+                if role == database:
+                    assert done.returncode == 0, done.stderr
+                else:
+                    assert "permission denied for database" in done.stderr
+
+
+@pytest.mark.integration
+def test_the_environment_can_do_what_the_topology_asks(tmp_path: Path) -> None:
+    """What no laptop ever imports: the Celery executor, and MLflow's way to S3."""
+    imports = "import airflow.providers.celery.executors.celery_executor, boto3, psycopg2, redis, s3fs"
+    done = subprocess.run(
+        [sys.executable, "-c", imports], env={**os.environ, "AIRFLOW_HOME": str(tmp_path)}, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"the locked environment cannot run docker-compose.yaml: {done.stderr.splitlines()[-1]}"
