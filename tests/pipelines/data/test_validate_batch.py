@@ -1,0 +1,166 @@
+"""The gate before the night's features: every way in which a night can be bad, and the nights that only look it."""
+
+import datetime as dt
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines.data.validate_batch import ValidateBatch, main, validate_batch
+from pipelines.lib.errors import GateFailed
+from pipelines.lib.gates import Report, deliver, expect
+from pipelines.lib.params import parse_section
+from tests.gate_data import NIGHT, ORDERS, ROWS, Change, orders, write_night, write_raw
+
+PARAMS = ValidateBatch(row_count={"low": 0.85, "high": 1.3}, last_event_minutes=60)  # type: ignore[arg-type]
+
+
+def judged(directory: Path, change: Change = lambda night: night, params: ValidateBatch = PARAMS) -> Report:
+    return validate_batch(ORDERS, params, partition=NIGHT, raw=write_night(directory, change))
+
+
+def put(column: str, value: object, rows: slice | None = None) -> Change:
+    def change(night: pd.DataFrame) -> pd.DataFrame:
+        night = night.astype({column: object})
+        night.loc[night.index[rows or slice(None)], column] = value
+        return night
+
+    return change
+
+
+def failed(report: Report) -> dict[str, str | None]:
+    return {finding.type.removeprefix("expect_"): finding.column for finding in report.failures}
+
+
+def test_an_ordinary_night_passes_and_earlier_nights_are_not_part_of_it(tmp_path: Path) -> None:
+    report = judged(tmp_path)
+    assert report.passed, failed(report)
+    assert report.rows == ROWS
+
+
+def twice(night: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([night, night.tail(3)], ignore_index=True)
+
+
+def moved(days: int) -> Change:
+    return lambda night: pd.concat(
+        [
+            night,
+            night.tail(4).assign(
+                placed_at=lambda rows: rows["placed_at"] + pd.Timedelta(days=days), order_id=lambda rows: rows["order_id"] + 500
+            ),
+        ]
+    )
+
+
+BAD_NIGHTS = {
+    "duplicate keys": (twice, {"compound_columns_to_be_unique": "shop, order_id"}),
+    "all of a column missing": (put("country", None), {"column_values_to_not_be_null": "country"}),
+    "more missing than declared": (put("amount", None, slice(0, 11)), {"column_values_to_not_be_null": "amount"}),
+    "NaN where missing is normal for some": (put("amount", math.nan, slice(0, 11)), {"column_values_to_not_be_null": "amount"}),
+    "infinity": (put("weight", math.inf, slice(0, 1)), {"column_values_to_be_between": "weight"}),
+    "minus infinity": (put("weight", -math.inf, slice(0, 1)), {"column_values_to_be_between": "weight"}),
+    "out of range": (put("amount", -1.0, slice(0, 1)), {"column_values_to_be_between": "amount"}),
+    "future dates": (moved(2), {"column_values_to_be_between": "placed_at"}),
+    "a date no clock has shown": (moved(365 * 400), {"column_values_to_be_between": "placed_at"}),
+    "no time": (put("placed_at", pd.NaT, slice(0, 1)), {"column_values_to_not_be_null": "placed_at"}),
+    "many unknown countries": (put("country", "XX", slice(0, 6)), {"column_values_to_be_in_set": "country"}),
+    "an outcome that is not known yet": (put("days_late", 1, slice(0, 1)), {"column_values_to_be_null": "days_late"}),
+    "cut at a line end": (lambda night: night.head(84), {"table_row_count_to_be_between": None, "column_max_to_be_between": "placed_at"}),
+    "cut at a line end, a little": (lambda night: night.head(90), {"column_max_to_be_between": "placed_at"}),
+    "cut in a file that is not sorted": (lambda night: night.tail(84), {"table_row_count_to_be_between": None}),
+    "twice the rows": (lambda night: pd.concat([night, night.assign(order_id=night["order_id"] + 500)]), {"table_row_count_to_be_between": None}),
+    "one row": (lambda night: night.tail(1), {"table_row_count_to_be_between": None}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_NIGHTS)
+def test_a_bad_night_is_stopped_for_what_is_wrong_with_it_and_nothing_else(case: str, tmp_path: Path) -> None:
+    change, expected = BAD_NIGHTS[case]
+    assert failed(judged(tmp_path, change)) == expected
+
+
+def test_an_empty_night_is_stopped(tmp_path: Path) -> None:
+    report = judged(tmp_path, lambda night: night.head(0))
+    assert report.rows == 0
+    assert "table_row_count_to_be_between" in failed(report)
+
+
+def test_one_row_where_nothing_can_be_compared_is_stopped_unless_allowed(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path, orders(NIGHT, 1))
+    assert failed(validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=raw)) == {"table_row_count_to_be_between": None}
+    allowed = parse_section({"row_count": {"minimum": 1}}, ValidateBatch, "validate_batch")
+    assert validate_batch(ORDERS, allowed, partition=NIGHT, raw=raw).passed
+
+
+def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
+    report = judged(tmp_path, put("country", "XX", slice(0, 5)))
+    assert report.passed
+    told = next(finding for finding in report.findings if finding.type == "expect_column_values_to_be_in_set")
+    assert (told.unexpected_count, told.unexpected_share) == (5, 0.05)
+    assert told.sample_rows[0] == {"shop": "south", "order_id": 149001, "placed_at": "2024-05-29T00:14:00", "country": "XX"}
+
+
+def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:
+    quiet = parse_section({"row_count": {"low": 0.85, "quiet": [str(NIGHT)], "quiet_low": 0.6}}, ValidateBatch, "validate_batch")
+    assert judged(tmp_path / "thin", lambda night: night.head(60), quiet).passed
+    assert not judged(tmp_path / "thinner", lambda night: night.head(59), quiet).passed
+
+
+def test_the_message_names_expectation_column_counts_and_rows_and_stays_short(tmp_path: Path) -> None:
+    def change(night: pd.DataFrame) -> pd.DataFrame:
+        return night.assign(shop="Ω" * 5_000, country="國" * 100_000, amount=-1.0, weight=math.inf, placed_at=pd.Timestamp(NIGHT))
+
+    report = judged(tmp_path / "raw", change)
+    with pytest.raises(GateFailed) as caught:
+        deliver(report, tmp_path / "report")
+    message = str(caught.value)
+    assert message.startswith("validate_batch stopped partition 2024-05-29: ")
+    assert (
+        "expect_column_values_to_be_in_set on 'country': 100 of 100 rows (100.00%), e.g. {" in message
+        or "more; nothing was published" in message
+    )
+    assert "nothing was published" in message
+    assert len(message) < 2500
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "5000 characters" in page
+    assert len(page) < 100_000
+    content = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert not content["passed"]
+
+
+def test_the_report_is_the_same_each_time(tmp_path: Path) -> None:
+    for run in ("one", "two"):
+        with pytest.raises(GateFailed):
+            deliver(judged(tmp_path / "raw", twice), tmp_path / run)
+    for file in ("report.json", "report.html"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_what_is_written_by_hand_counts_too(tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"expectations": (expect("column_mean_to_be_between", column="amount", max_value=20.0),)})
+    assert failed(judged(tmp_path, params=params)) == {"column_mean_to_be_between": "amount"}
+
+
+def test_main_leaves_the_report_and_the_reason_of_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_night(tmp_path / "raw", put("country", None, slice(0, 12)))
+    dataset = ORDERS.model_dump(mode="json")
+    (tmp_path / "params.yaml").write_text(json.dumps({"dataset": dataset, "validate_batch": {"row_count": {"low": 0.85}}}))
+    (tmp_path / "run.yaml").write_text(json.dumps({"partition": str(NIGHT), "model": {"path": "model.onnx", "name": "orders"}}))
+    assert main(["--raw", "raw", "--report", "report"]) == 1
+    failure = json.loads((tmp_path / "failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("GateFailed", False)
+    assert "expect_column_values_to_not_be_null on 'country': 12 of 100 rows (12.00%)" in failure["message"]
+    assert not json.loads((tmp_path / "report" / "report.json").read_text())["passed"]
+
+
+def test_no_ordinary_night_of_a_weekly_rhythm_is_stopped() -> None:
+    """Thin weekends are compared with weekends: the band follows the rhythm."""
+    monday = dt.date(2024, 1, 1)
+    counts = {str(day): 40 if day.weekday() >= 5 else 100 for day in (monday + dt.timedelta(days=n) for n in range(120))}
+    for night, rows in counts.items():
+        band = PARAMS.row_count.band(counts, dt.date.fromisoformat(night))
+        assert band.low <= rows <= (band.high or rows)

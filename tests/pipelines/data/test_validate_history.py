@@ -1,0 +1,86 @@
+"""The gate before training: enough rows, no gaps, a believable share of labels."""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines.data.validate_history import ValidateHistory, validate_history
+from pipelines.lib.gates import Report
+from pipelines.lib.params import parse_section
+from tests.gate_data import ORDERS, orders, write_raw
+
+PARTITION = dt.date(2024, 3, 1)
+DATES = [dt.date(2024, 1, 1) + dt.timedelta(days=day) for day in range(60)]
+PARAMS = {
+    "minimum_rows": 500,
+    "label_low": 0.2,
+    "label_high": 0.6,
+    "row_count": {"nights": 7, "every_days": 1, "low": 0.5, "high": 1.5},
+    "odd_dates": 0.05,
+}
+
+
+def history() -> pd.DataFrame:
+    """Ten orders a date; what is not known at the start of the partition (two days' delay) is missing."""
+    events = pd.concat([orders(date, 10, days_late=True) for date in DATES], ignore_index=True)
+    return events.assign(days_late=events["days_late"].where(events["placed_at"] < pd.Timestamp(PARTITION - dt.timedelta(days=2))))
+
+
+def judged(directory: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda events: events, **params: object) -> Report:
+    raw = write_raw(directory, change(history()))
+    return validate_history(ORDERS, parse_section({**PARAMS, **params}, ValidateHistory, "validate_history"), partition=PARTITION, raw=raw)
+
+
+def failed(report: Report) -> set[tuple[str, str | None]]:
+    return {(finding.type.removeprefix("expect_"), finding.column) for finding in report.failures}
+
+
+def test_an_ordinary_history_passes(tmp_path: Path) -> None:
+    report = judged(tmp_path)
+    assert report.passed, failed(report)
+    assert report.rows == 600
+
+
+def without(*days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    gone = [DATES[day] for day in days]
+    return lambda events: events[~events["placed_at"].dt.date.isin(gone)]
+
+
+def thin(days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """The last `days` dates with four orders each."""
+    cut = pd.Timestamp(DATES[-days])
+    return lambda events: pd.concat(
+        [events[events["placed_at"] < cut], events[events["placed_at"] >= cut][lambda rows: rows.index % 10 < 4]]
+    )
+
+
+CASES = {
+    "too few rows": (lambda events: events.tail(490), {("table_row_count_to_be_between", None)}),
+    "a date without rows": (without(30), {("column_values_to_be_between", "rows")}),
+    "thin dates": (thin(4), {("column_values_to_be_between", "share_of_recent")}),
+    "a row of the partition": (
+        lambda events: pd.concat([events, orders(PARTITION, 10)]),
+        {("column_values_to_be_between", "placed_at")},
+    ),
+    "all outcomes alike": (lambda events: events.assign(days_late=events["days_late"].clip(upper=0)), {("column_mean_to_be_between", "came_late")}),
+    "outcomes missing that were known": (
+        lambda events: events.assign(days_late=events["days_late"].where(events.index % 4 > 0)),
+        {("column_values_to_not_be_null", "days_late")},
+    ),
+    "duplicate keys": (lambda events: pd.concat([events, events.head(1)]), {("compound_columns_to_be_unique", "shop, order_id")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bad_history_is_stopped(case: str, tmp_path: Path) -> None:
+    change, expected = CASES[case]
+    assert failed(judged(tmp_path, change)) == expected
+
+
+def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None:
+    report = judged(tmp_path / "strict", without(30))
+    assert report.failures[0].sample_rows[0] == {"date": "2024-01-31", "rows": 0}
+    assert judged(tmp_path / "lenient", without(30), empty_dates=0.02).passed

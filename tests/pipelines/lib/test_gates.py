@@ -1,0 +1,125 @@
+"""Judging: the same verdict however a table is sliced, nothing passes because it could not be evaluated, and the import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.lib import gates
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge
+
+ROWS = 1_000
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    """A query over rows with a key, a key with two doubles, a value with nulls at the start and large values at the end, a word."""
+    number = np.arange(ROWS)
+    frame = pd.DataFrame(
+        {
+            "key": number,
+            "doubled": np.where(number == ROWS - 1, 0, number),
+            "value": np.where(number < 50, np.nan, np.where(number >= 980, 99.0, 1.0)).astype(np.float32),
+            "word": np.where(number % 10 == 0, "", "a"),
+        }
+    )
+    frame.to_parquet(tmp_path / "table.parquet", index=False)
+    return f"SELECT * FROM read_parquet('{tmp_path / 'table.parquet'}')"
+
+
+EXPECTATIONS = [
+    expect("table_row_count_to_equal", value=ROWS),
+    expect("column_values_to_not_be_null", column="value"),
+    expect("column_values_to_not_be_null", column="value", mostly=0.95),
+    expect("column_values_to_be_between", column="value", max_value=1, mostly=0.95),
+    expect("column_values_to_be_between", column="value", max_value=1, mostly=0.98),
+    expect("column_values_to_be_in_set", column="word", value_set=["a"], mostly=0.9),
+    expect("column_values_to_be_unique", column="key"),
+    expect("compound_columns_to_be_unique", column_list=["doubled", "word"]),
+    expect("column_values_to_be_unique", column="doubled"),
+    expect("column_values_to_be_increasing", column="key"),
+    expect("column_mean_to_be_between", column="value", min_value=3.06, max_value=3.07),
+    expect("column_type_to_be", column="value", type_="float[pyarrow]"),
+    expect("column_to_exist", column="nowhere"),
+]
+VERDICTS = [True, False, True, True, False, True, True, True, False, True, True, True, False]
+
+
+@pytest.mark.parametrize("rows", [ROWS, 64])
+def test_slices_do_not_change_a_verdict_or_a_count(table: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = judge(table, EXPECTATIONS, identity=["key"])
+    monkeypatch.setattr(gates, "SLICE", rows)
+    counted, findings = judge(table, EXPECTATIONS, identity=["key"])
+    assert counted == ROWS
+    assert [finding.passed for finding in findings] == VERDICTS
+    assert findings == whole[1]
+
+
+def test_counts_and_sample_rows_are_those_of_the_data(table: str) -> None:
+    _, (nulls, large, doubled) = judge(table, [EXPECTATIONS[1], EXPECTATIONS[4], EXPECTATIONS[8]], identity=["key"])
+    assert (nulls.unexpected_count, nulls.unexpected_share) == (50, 0.05)
+    assert nulls.sample_rows[0] == {"key": 0, "value": None}
+    assert (large.unexpected_count, large.unexpected_share) == (20, round(20 / 950, 6))
+    assert large.sample_rows[0] == {"key": 980, "value": 99.0}
+    assert doubled.unexpected_count == 2
+    assert [row["key"] for row in doubled.sample_rows] == [0, 999]
+
+
+def test_what_cannot_be_evaluated_does_not_hold(table: str) -> None:
+    _, (missing, mixed) = judge(
+        table, [expect("column_values_to_be_between", column="nowhere", max_value=1), expect("column_values_to_be_between", column="word", max_value=1)],
+        identity=["key"],
+    )  # fmt: skip
+    assert not missing.passed
+    assert missing.observed.startswith("there is no column 'nowhere'; there are key, doubled")
+    assert not mixed.passed
+    assert mixed.observed.startswith("could not be evaluated: ")
+
+
+@pytest.mark.parametrize("wrong", [Expectation(type="expect_the_best"), expect("column_values_to_be_between", colum="value", max_value=1)])
+def test_an_expectation_that_cannot_be_built_is_a_config_error(table: str, wrong: Expectation) -> None:
+    with pytest.raises(ConfigError, match=wrong.type):
+        judge(table, [wrong], identity=["key"])
+
+
+def test_a_suite_file_and_inline_expectations_add_up(tmp_path: Path) -> None:
+    suite = {"name": "more", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "a"}, "meta": {"notes": "why"}}]}
+    (tmp_path / "more.yaml").write_text(json.dumps(suite))
+    both = Gate(suite=str(tmp_path / "more.yaml"), expectations=(expect("column_to_exist", column="b"),)).by_hand()
+    assert [one.kwargs["column"] for one in both] == ["a", "b"]
+    with pytest.raises(ConfigError, match="does not exist"):
+        Gate(suite=str(tmp_path / "gone.yaml")).by_hand()
+
+
+@pytest.mark.parametrize("suite", sorted(Path("pipelines/suites").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_suites_of_the_repository_can_be_built(suite: Path) -> None:
+    for expectation in Gate(suite=str(suite)).by_hand():
+        gates._impl(expectation)
+
+
+def test_a_page_shows_markup_as_text(tmp_path: Path) -> None:
+    finding = Finding("expect_x", "word", {}, passed=True, observed="<script>alert(1)</script>", sample_rows=[{"word": "<b>"}])
+    deliver(Report("gate", "2024-01-01", 1, [finding]), tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<script>" not in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
+
+
+def test_the_light_import_leaves_everything_importable() -> None:
+    """In a process of its own: afterwards what was put aside is there, and what was postponed works when it is used."""
+    program = """
+import sys
+from pipelines.lib.gates import import_great_expectations
+import_great_expectations()
+assert "altair" not in sys.modules and "scipy.stats" not in sys.modules and "sqlalchemy" not in sys.modules, "imported after all"
+from great_expectations.expectations.core import expect_column_kl_divergence_to_be_less_than as divergence
+assert round(float(divergence.stats.entropy([0.5, 0.5])), 4) == 0.6931
+import altair, botocore, scipy.stats, sqlalchemy
+assert divergence.alt.Chart is altair.Chart
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
