@@ -1,4 +1,4 @@
-"""### Score one night
+"""Score one night of the table.
 
 Each night at 02:00 this DAG scores one **partition**, a date, with the model that is champion when the run opens:
 read the night's batch, check it, make its features, check them, score, check the scores, publish them in one commit.
@@ -52,8 +52,16 @@ with DAG(
         arguments={"scores": "data/scores/scores.parquet", "gate": "data/reports/validate_scores"},
         outlets=[scores],
     )
-    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(
-        setups=open_run, on_failure_fail_dagrun=True
-    )
+    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
-    open_run >> ingest_batch >> validate_batch >> featurize_batch >> validate_features >> score >> validate_scores >> publish_scores >> close_run
+    (
+        open_run
+        >> ingest_batch
+        >> validate_batch
+        >> featurize_batch
+        >> validate_features
+        >> score
+        >> validate_scores
+        >> publish_scores
+        >> close_run
+    )

@@ -9,6 +9,7 @@ interface, so the services are started one by one, each on a leash (`plugins/nig
 
 import base64
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -102,7 +103,7 @@ class Server:
         deadline = time.monotonic() + timeout_s
         self._wait("starting Airflow", self._is_healthy, deadline)
         for dag_id in self.wait_for_dags:
-            self._wait(f"waiting for {dag_id}", lambda dag_id=dag_id: self._knows(dag_id), deadline)
+            self._wait(f"waiting for {dag_id}", functools.partial(self._knows, dag_id), deadline)
 
     def stop(self) -> None:
         """Stop every service; returns when nothing of them is left."""
@@ -179,11 +180,16 @@ class Server:
                 "task_instance_heartbeat_timeout": 60,  # how long a task of a killed scheduler counts as running; 300 s by default
                 "enable_health_check": False,
             },
+            "workers": {"min_heartbeat_interval": 1},  # also how long a worker may overlook that its task has ended; 5 s by default
             "dag_processor": {"min_file_process_interval": 30, "refresh_interval": 30},
             "logging": {"base_log_folder": self.airflow_home / "logs"},
             "usage_data_collection": {"enabled": False},
         }
-        lines = [line for section, values in settings.items() for line in (f"[{section}]", *(f"{key} = {value}" for key, value in values.items()))]
+        lines = [
+            line
+            for section, values in settings.items()
+            for line in (f"[{section}]", *(f"{key} = {value}" for key, value in values.items()))
+        ]
         _write_private(self.airflow_home / "airflow.cfg", "\n".join(lines) + "\n")
 
     def _secrets(self) -> dict[str, str]:
@@ -205,7 +211,11 @@ class Server:
         log = self._log("migrate")
         with log.open("wb") as output:
             done = subprocess.run(
-                [sys.executable, "-m", "airflow", "db", "migrate"], env=self.environment(), stdout=output, stderr=subprocess.STDOUT, check=False
+                [sys.executable, "-m", "airflow", "db", "migrate"],
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
             )
         if done.returncode != 0:
             raise ServerError(f"airflow db migrate ended with exit code {done.returncode}; the end of {log}:\n{_tail(log)}")
@@ -232,7 +242,7 @@ class Server:
 
     def _is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310  our own server
                 health = json.load(answer)
         except (OSError, ValueError):
             return False
@@ -272,9 +282,10 @@ def _free_port(wanted: int) -> int:
 def _write_private(path: Path, content: str) -> None:
     """Write `content` so that nobody but the owner can ever read it, not even for a moment."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(content)
-    os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _tail(path: Path, lines: int = 25) -> str:

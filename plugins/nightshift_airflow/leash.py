@@ -15,11 +15,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _LINUX = sys.platform == "linux"
+_ending = threading.Lock()
 
 
 def main(command: Sequence[str]) -> int:
@@ -27,7 +29,7 @@ def main(command: Sequence[str]) -> int:
     if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_leash if _LINUX else None)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_leash if _LINUX else None)  # noqa: PLW1509  no thread yet
     except OSError as error:
         print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr)
         return 127
@@ -35,8 +37,9 @@ def main(command: Sequence[str]) -> int:
         signal.signal(number, lambda received, _: child.send_signal(received))
     threading.Thread(target=_kill_at_end_of_pipe, daemon=True).start()
     code = child.wait()
-    _kill_descendants()
-    return code if code >= 0 else 128 - code
+    with _ending:  # where the pipe has ended, the code may be that of a child reaped elsewhere, 0: the other thread has the last word
+        _kill_descendants()
+        return code if code >= 0 else 128 - code
 
 
 def _die_with_the_leash() -> None:
@@ -46,6 +49,7 @@ def _die_with_the_leash() -> None:
 def _kill_at_end_of_pipe() -> None:
     while os.read(0, 4096):
         pass
+    _ending.acquire()
     _kill_descendants()
     os._exit(128 + signal.SIGKILL)
 
@@ -59,9 +63,11 @@ def _kill_descendants() -> None:
         for pid in _children():
             os.kill(pid, signal.SIGKILL)
         try:
-            os.waitpid(-1, 0)  # blocks until one is gone; its own children are ours by then
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
         except ChildProcessError:
             return
+        time.sleep(0.005)  # then look again: what the killed had started is ours now
 
 
 def _children() -> list[int]:

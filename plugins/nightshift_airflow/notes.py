@@ -1,7 +1,7 @@
 """Put a line on what a run did onto the run, where the UI lists it.
 
 A task cannot set its run's note (Airflow's task API has no such call), but a listener runs in the scheduler, with the run in its hands:
-`CloseRunOperator` pushes the line as XCom ``note``, and here it becomes the run's note.
+`CloseRunOperator`, or `OpenRunOperator` where it refuses a run, pushes the line as XCom ``note``, and here it becomes the run's note.
 """
 
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ def _take_over_note(dag_run: "DagRun") -> None:
     session = object_session(dag_run)
     if session is None:
         return
-    wanted = select(XComModel.value).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id, XComModel.key == "note")
-    note = session.scalars(wanted.where(XComModel.task_id == "close_run")).first()
+    of_run = select(XComModel.value).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id)
+    note = session.scalars(of_run.where(XComModel.key == "note").order_by(XComModel.timestamp.desc())).first()
     if isinstance(note, str):
         dag_run.note = note

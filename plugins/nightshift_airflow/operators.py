@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from nightshift_airflow import process, workspaces
 from nightshift_airflow.links import GateReport, ModelCard
-from nightshift_airflow.retries import StageFailed
+from nightshift_airflow.retries import StageError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,11 +39,12 @@ class OpenRunOperator(BaseOperator):
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return what the run is pinned to: partition, commit, snapshot."""
         dag_run = context["dag_run"]
-        partition = check_partition(dag_run.partition_key)
-        check_conf(dag_run.conf, self.dag.params)
         try:
+            partition = check_partition(dag_run.partition_key)
+            check_conf(dag_run.conf, self.dag.params)
             workspace = workspaces.open_workspace(dag_run.dag_id, dag_run.run_id)
-        except workspaces.WorkspaceError as error:
+        except workspaces.RunRefusedError as error:
+            context["ti"].xcom_push(key="note", value=f"refused: {error}")
             raise AirflowFailException(str(error)) from None
         opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
@@ -78,7 +79,7 @@ class StageOperator(BaseOperator):
         return [sys.executable, "-m", f"pipelines.{self.room}.{self.task_id}", *options]
 
     def execute(self, context: "Context") -> None:
-        """Run the stage; raise `AirflowFailException` for what no retry mends, `StageFailed` for the rest."""
+        """Run the stage; raise `AirflowFailException` for what no retry mends, `StageError` for the rest."""
         dag_run = context["dag_run"]
         workspace = workspaces.find_workspace(dag_run.dag_id, dag_run.run_id)
         if workspace is None:
@@ -138,21 +139,21 @@ class CloseRunOperator(BaseOperator):
 
 
 def check_partition(key: object) -> str:
-    """`key` if it is a date of the calendar, written ``2013-06-01``; else `AirflowFailException`."""
+    """`key` if it is a date of the calendar, written ``2013-06-01``; else `RunRefusedError`."""
     shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}… ({len(repr(key))} characters)"
     try:
         if isinstance(key, str) and _PARTITION.fullmatch(key):
             return dt.date.fromisoformat(key).isoformat()
     except ValueError:
         pass
-    raise AirflowFailException(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01")
+    raise workspaces.RunRefusedError(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01")
 
 
 def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> None:
     """Refuse keys that the DAG does not declare: a misspelt one that is silently ignored is worse than none."""
     if unknown := sorted(set(conf or {}) - set(params)):
         names = ", ".join(repr(name[:40]) for name in unknown[:5])
-        raise AirflowFailException(f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}")
+        raise workspaces.RunRefusedError(f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}")
 
 
 def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace) -> None:
@@ -170,7 +171,7 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
         message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
     except (OSError, ValueError, KeyError, TypeError):  # killed, or failed before it could tell
         message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True
-    raise StageFailed(message) if retryable else AirflowFailException(message)
+    raise StageError(message) if retryable else AirflowFailException(message)
 
 
 def stage_environment(workspace: workspaces.Workspace) -> dict[str, str]:
@@ -197,7 +198,7 @@ def keep_report(name: str, workspace: workspaces.Workspace) -> None:
     temporary = target.with_name(f".{name}.{os.getpid()}")
     shutil.copytree(source, temporary)
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(temporary, target)
+    temporary.replace(target)
 
 
 def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
@@ -227,4 +228,4 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

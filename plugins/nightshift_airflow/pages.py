@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import ReadableDagsFilterDep, requires_access_asset, requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset, requires_access_dag
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi import Path as PathPart
 from fastapi.responses import HTMLResponse
@@ -44,10 +45,10 @@ def make_app() -> FastAPI:
     return app
 
 
-def list_runs(readable: ReadableDagsFilterDep) -> HTMLResponse:
+def list_runs(user: GetUserDep) -> HTMLResponse:
     """The latest runs of the DAGs that the user may read, each with links to its reports."""
     rows = []
-    for directory in _latest_runs(set(readable.value or ())):
+    for directory in _latest_runs(get_auth_manager().get_authorized_dag_ids(user=user, method="GET")):
         run = _read(directory / "run.json")
         links = " ".join(
             f'<a href="reports/{html.escape(directory.parent.name)}/{html.escape(directory.name)}/{html.escape(report.parent.name)}">'

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 - Airflow declares these lists as attributes of instances
 """What Nightshift adds to Airflow's UI; the one file that Airflow loads as a plugin.
 
 Every Airflow process loads it, each task included: nothing heavy is imported here. The pages are built when the first request comes.
@@ -29,7 +30,7 @@ class LazyPages:
         await self._app(scope, receive, send)
 
 
-class NightshiftPlugin(AirflowPlugin):  # type: ignore[misc]
+class NightshiftPlugin(AirflowPlugin):
     """Pages under ``/nightshift``, buttons on tasks, notes on runs."""
 
     name = "nightshift"

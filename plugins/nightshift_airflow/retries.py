@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class StageFailed(Exception):
-    """A stage failed in a way that another attempt may mend. (What no attempt mends is an `AirflowFailException`.)"""
+class StageError(Exception):
+    """A stage failed in a way that another attempt may mend; what no attempt mends is an `AirflowFailException`."""
 
 
 class BackOff(RetryPolicy):
@@ -27,12 +27,14 @@ class BackOff(RetryPolicy):
     def delay(self, try_number: int) -> timedelta:
         """The wait after the failure of attempt `try_number`, which counts from 1."""
         plain = min(self.first * self.factor ** min(try_number - 1, 30), self.longest)
-        return plain * (1 + random.random() * self.jitter)
+        return plain * (1 + random.random() * self.jitter)  # noqa: S311  nobody gains by guessing it
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None) -> RetryDecision:
         """Retry after `delay`; how often is the task's `retries`. `AirflowFailException` never comes here."""
         wait = self.delay(try_number)
-        return RetryDecision.retry(wait, f"attempt {try_number} failed ({type(exception).__name__}); the next waits {wait.total_seconds():.0f} s")
+        return RetryDecision.retry(
+            wait, f"attempt {try_number} failed ({type(exception).__name__}); the next waits {wait.total_seconds():.0f} s"
+        )
 
     def serialize(self) -> dict[str, Any]:
         """For Airflow's serialized DAG."""

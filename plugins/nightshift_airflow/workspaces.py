@@ -31,8 +31,8 @@ _LARGEST_UNTRACKED = 50 * 2**20  # bytes; a snapshot is a git commit, and data d
 _IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
 
 
-class WorkspaceError(Exception):
-    """A workspace cannot be made: an id or the state of the repository is wrong. The same call would fail again."""
+class RunRefusedError(Exception):
+    """The run cannot be opened as it was asked for: its id, partition, conf or commit is wrong, and no retry mends that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +58,10 @@ def home() -> Path:
 
 
 def check_id(what: str, text: object) -> str:
-    """`text` if it is fit for a path and a ref, else `WorkspaceError` naming `what`."""
+    """`text` if it is fit for a path and a ref, else `RunRefusedError` naming `what`."""
     if not isinstance(text, str) or not _ID.fullmatch(text) or ".." in text:
         shown = repr(text) if len(repr(text)) <= 60 else f"{repr(text)[:60]}… ({len(repr(text))} characters)"
-        raise WorkspaceError(f"{what} is {shown}; it must be 1 to 200 letters, digits and . _ : + ~ -, beginning with a letter or digit")
+        raise RunRefusedError(f"{what} is {shown}; it must be 1 to 200 letters, digits and . _ : + ~ -, beginning with a letter or digit")
     return text
 
 
@@ -97,7 +97,7 @@ def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
 def open_workspace(dag_id: str, run_id: str) -> Workspace:
     """The workspace of a run, made if there is none.
 
-    Raises `WorkspaceError` for an unfit id, and for a dirty working tree under the production profile.
+    Raises `RunRefusedError` for an unfit id, and for a dirty working tree under the production profile.
     """
     if existing := find_workspace(dag_id, run_id):
         log.info("workspace %s stands, at commit %s", existing.path, existing.commit)
@@ -119,7 +119,7 @@ def open_workspace(dag_id: str, run_id: str) -> Workspace:
     marker.parent.mkdir(parents=True, exist_ok=True)
     temporary = marker.with_suffix(".tmp")
     temporary.write_text(json.dumps({"dag_id": dag_id, "run_id": run_id, "commit": commit, "snapshot": snapshot}), encoding="utf-8")
-    os.replace(temporary, marker)
+    temporary.replace(marker)
     return Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=path.name, commit=commit, snapshot=snapshot)
 
 
@@ -134,7 +134,9 @@ def pin_commit() -> tuple[str, bool]:
         return head, False
     listed = ", ".join(dirty[:20]) + (f" and {len(dirty) - 20} more" if len(dirty) > 20 else "")
     if os.environ.get("NIGHTSHIFT_PROFILE") == "production":
-        raise WorkspaceError(f"the working tree differs from commit {head[:12]} in {listed}; production runs commits only: commit or revert")
+        raise RunRefusedError(
+            f"the working tree differs from commit {head[:12]} in {listed}; production runs commits only: commit or revert"
+        )
     commit = _snapshot(head, dirty)
     log.warning("the working tree differs from commit %s in %s: this run is pinned to the snapshot %s of it", head[:12], listed, commit)
     return commit, True
@@ -214,7 +216,7 @@ def _add_worktree(path: Path, commit: str) -> None:
 def _worktree_lock() -> Iterator[None]:
     """One process at a time adds or prunes: git's own `prune` may remove the half-written entry of another `add`."""
     common = Path(_git("rev-parse", "--path-format=absolute", "--git-common-dir"))
-    with open(common / "nightshift-worktrees.lock", "w") as lock:
+    with (common / "nightshift-worktrees.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel however this process ends
         yield
 
@@ -225,7 +227,11 @@ def _configure_dvc(path: Path) -> None:
     settings.setdefault("core", {})["analytics"] = "false"
     cache = os.environ.get("NIGHTSHIFT_DVC_CACHE", str(REPOSITORY / ".dvc" / "cache"))
     settings.setdefault("cache", {}).update({"dir": cache, "type": "reflink,hardlink,copy"})
-    lines = [line for section, values in settings.items() for line in (f"[{section}]", *(f"    {key} = {value}" for key, value in values.items()))]
+    lines = [
+        line
+        for section, values in settings.items()
+        for line in (f"[{section}]", *(f"    {key} = {value}" for key, value in values.items()))
+    ]
     target = path / ".dvc" / "config.local"
     target.touch(mode=0o600)
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -252,7 +258,7 @@ def _snapshot(head: str, dirty: list[str]) -> str:
     for name in dirty:
         file = REPOSITORY / name
         if file.is_file() and file.stat().st_size > _LARGEST_UNTRACKED:
-            raise WorkspaceError(f"{name} is not committed and has {file.stat().st_size:,} bytes; track it with `dvc add` or ignore it")
+            raise RunRefusedError(f"{name} is not committed and has {file.stat().st_size:,} bytes; track it with `dvc add` or ignore it")
     date = _git("show", "--no-patch", "--format=%cI", head)
     with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
@@ -272,6 +278,7 @@ def _git(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None
         cwd=cwd or REPOSITORY,
         env={**clean, **identity, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8", **(env or {})},
         capture_output=True,
+        check=False,
         text=True,
         encoding="utf-8",
         errors="surrogateescape",

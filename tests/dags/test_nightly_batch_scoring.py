@@ -1,0 +1,116 @@
+"""The DAG as Airflow reads it."""
+
+import datetime as dt
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ORDER = [
+    "open_run",
+    "ingest_batch",
+    "validate_batch",
+    "featurize_batch",
+    "validate_features",
+    "score",
+    "validate_scores",
+    "publish_scores",
+    "close_run",
+]
+
+
+@pytest.fixture(scope="module")
+def dag():
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(ROOT / "dags" / "nightly_batch_scoring.py", include_examples=False)
+    assert not bag.import_errors
+    return bag.dags["nightly_batch_scoring"]
+
+
+def test_the_tasks_stand_in_order(dag):
+    assert [task.task_id for task in dag.topological_sort()] == ORDER
+    for before, after in itertools.pairwise(ORDER):
+        assert after in dag.get_task(before).downstream_task_ids
+
+
+def test_open_is_the_setup_and_close_the_teardown(dag):
+    assert dag.get_task("open_run").is_setup
+    close = dag.get_task("close_run")
+    assert close.is_teardown
+    assert not close.on_failure_fail_dagrun, "Airflow would take the teardown for the run's outcome, and a stopped night for a success"
+    assert "open_run" in close.upstream_task_ids
+
+
+def test_only_publishing_has_an_outlet_and_it_is_the_scores(dag):
+    assert {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets} == {"publish_scores": ["scores"]}
+
+
+def test_every_task_may_be_tried_again_and_has_an_end(dag):
+    for task in dag.tasks:
+        assert task.retries == 3
+        assert task.retry_policy is not None
+        assert task.execution_timeout
+
+
+def test_the_docstring_is_shown_and_runs_may_overlap(dag):
+    assert dag.doc_md.startswith("Score one night")
+    assert dag.max_active_runs == 4
+    assert not dag.catchup
+
+
+def test_tonight_replays_a_night_after_the_training_window_on_the_same_weekday(dag):
+    from airflow.timetables.trigger import CronPartitionTimetable
+
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())["nightly_batch_scoring"]
+    assert settings["replay_offset_days"] % 7 == 0
+    timetable = CronPartitionTimetable(
+        dag.timetable.expression, timezone="UTC", run_offset=dag.timetable.run_offset, key_format=dag.timetable.key_format
+    )
+    for run_date, partition in [((2026, 11, 23), "2013-04-08"), ((2027, 8, 17), "2013-12-31")]:
+        date, key = timetable._get_partition_info(dt.datetime(*run_date, 2, tzinfo=dt.UTC))
+        assert key == partition
+        assert date.weekday() == dt.date(*run_date).weekday()
+
+
+def test_params_have_a_schema(dag):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    assert dag.params.get_param("reason").schema["maxLength"] == 200
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param("reason").resolve(5)
+
+
+def test_parsing_imports_nothing_heavy():
+    heavy = [
+        "pandas",
+        "numpy",
+        "pyarrow",
+        "mlflow",
+        "faiss",
+        "onnxruntime",
+        "great_expectations",
+        "sklearn",
+        "duckdb",
+        "dvc",
+        "deltalake",
+        "pipelines",
+    ]
+    code = (
+        "import json, runpy, sys; import airflow; from airflow.sdk import DAG, BaseOperator; before = set(sys.modules);"
+        f"runpy.run_path({str(ROOT / 'dags' / 'nightly_batch_scoring.py')!r}); import nightshift_airflow.plugin;"
+        f"print(json.dumps([name for name in {heavy!r} + ['fastapi', 'airflow.api_fastapi.core_api.security'] if name in sys.modules and name not in before]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def environment():
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}

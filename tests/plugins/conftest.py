@@ -1,0 +1,33 @@
+"""Airflow must not make itself at home in the home directory of whoever runs the tests."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.stub_repository import make_stub_repository
+
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-"))
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stub repository that no test changes."""
+    return make_stub_repository(tmp_path_factory.mktemp("pristine") / "repository")
+
+
+@pytest.fixture
+def repository(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stub repository of one's own, which the workspaces know as theirs; its state lies in its ``var``."""
+    import shutil
+
+    from nightshift_airflow import workspaces
+
+    path = tmp_path / "repository"
+    shutil.copytree(pristine, path)
+    monkeypatch.setattr(workspaces, "REPOSITORY", path)
+    monkeypatch.delenv("NIGHTSHIFT_HOME", raising=False)
+    monkeypatch.delenv("NIGHTSHIFT_PROFILE", raising=False)
+    monkeypatch.delenv("NIGHTSHIFT_DVC_CACHE", raising=False)
+    return path

@@ -1,0 +1,214 @@
+"""The operators on real git and real DVC, with stages that compute nothing."""
+
+import datetime as dt
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from airflow.sdk import DAG, Param
+from airflow.sdk.exceptions import AirflowFailException
+from nightshift_airflow import process, workspaces
+from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator, stage_environment
+from nightshift_airflow.retries import StageError
+
+from tests.stub_repository import git
+
+DAG_ID = "nightly_batch_scoring"
+
+
+class TaskInstance:
+    """What the operators use of Airflow's: pushing a value, and asking for the states of the run's tasks."""
+
+    def __init__(self, states=None):
+        self.states, self.pushed = states or {}, {}
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
+
+    def get_task_states(self, dag_id, run_ids):
+        return {run_ids[0]: self.states}
+
+
+@pytest.fixture
+def night(repository):
+    """Run one operator of one night; returns the task instance that it saw."""
+    with DAG(DAG_ID, params={"reason": Param("", type="string")}) as dag:
+        operators = {
+            "open_run": OpenRunOperator(task_id="open_run"),
+            "publish_scores": StageOperator(task_id="publish_scores", room="scoring"),
+            "close_run": CloseRunOperator(task_id="close_run", retention_days=7),
+            **{stage: DvcStageOperator(task_id=stage) for stage in ("ingest_batch", "validate_batch")},
+        }
+
+    def run(task_id, partition="2013-04-01", conf=None, states=None, run_id="run"):
+        instance = TaskInstance(states)
+        start = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
+        dag_run = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, partition_key=partition, conf=conf, start_date=start, run_after=start)
+        run.result = operators[task_id].execute({"dag_run": dag_run, "ti": instance})
+        return instance
+
+    run.dag = dag
+    run.repository = repository
+    return run
+
+
+def behave(repository: Path, stage: str, what: str, partition: str = "2013-04-01") -> Path:
+    file = repository / "var" / "behave" / f"{stage}-{partition}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(what)
+    return file
+
+
+def test_a_night_from_open_to_close(night):
+    night("open_run")
+    assert night.result["partition"] == "2013-04-01"
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    pinned = yaml.safe_load((workspace.path / "run.yaml").read_text())
+    assert pinned["opened_at"] == "2026-01-01T02:00:00+00:00"
+    assert pinned["run_ref"] == f"refs/runs/{DAG_ID}/run"
+    for task in ("ingest_batch", "validate_batch", "publish_scores"):
+        night(task)
+    reports = night.repository / "var" / "reports" / DAG_ID / "run"
+    assert json.loads((reports / "validate_batch" / "report.json").read_text())["partition"] == "2013-04-01"
+    assert (night.repository / "var" / "published" / "2013-04-01").read_text() == "run"
+    instance = night("close_run", states={"open_run": "success", "publish_scores": "success", "close_run": "running"})
+    assert instance.pushed["note"].startswith("2013-04-01: ")
+    assert not workspace.path.exists()
+    lock = yaml.safe_load(git(night.repository, "show", f"refs/runs/{DAG_ID}/run:dvc.lock"))
+    assert sorted(lock["stages"]) == ["ingest_batch", "validate_batch"]
+    assert (reports / "validate_batch" / "report.html").exists(), "the pages outlive the workspace"
+    night("close_run")  # again: nothing left to do
+
+
+def test_a_finished_night_runs_again_from_its_record_and_the_cache(night, caplog):
+    caplog.set_level("INFO")
+    for task in ("open_run", "ingest_batch", "validate_batch"):
+        night(task)
+    night("close_run")
+    commit = git(night.repository, "rev-parse", f"refs/runs/{DAG_ID}/run")
+    caplog.clear()
+    for task in ("open_run", "ingest_batch", "validate_batch"):
+        night(task)
+    assert "at work" not in caplog.text, "DVC restores what it has seen"
+    assert (workspaces.workspace_path(DAG_ID, "run") / "data" / "reports" / "validate_batch" / "report.json").exists()
+    night("close_run")
+    assert git(night.repository, "rev-parse", f"refs/runs/{DAG_ID}/run") == commit
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../../etc", "2013-02-30", "2013-4-1", "２０１３-04-01", "2013-04-01\n", "x'; drop table dag; --", "x" * 10_000, "", None, 20130401],
+)
+def test_a_bad_partition_is_refused_before_anything_is_made(night, key):
+    with pytest.raises(AirflowFailException, match=r"partition_key is .*; trigger the run with a date") as caught:
+        night("open_run", partition=key)
+    assert len(str(caught.value)) < 200
+    assert not (night.repository / "var").exists()
+
+
+def test_an_unknown_conf_is_refused_by_name(night):
+    with pytest.raises(AirflowFailException, match="conf holds 'raeson', which this DAG does not know; it takes reason"):
+        night("open_run", conf={"raeson": "typo"})
+    assert not (night.repository / "var").exists()
+
+
+def test_a_refusal_becomes_the_runs_note(night):
+    instance = TaskInstance()
+    dag_run = SimpleNamespace(dag_id=DAG_ID, run_id="run", partition_key="tomorrow", conf={})
+    with pytest.raises(AirflowFailException):
+        night.dag.get_task("open_run").execute({"dag_run": dag_run, "ti": instance})
+    assert instance.pushed["note"].startswith("refused: partition_key is 'tomorrow'")
+
+
+def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
+    behave(night.repository, "ingest_batch", "gate")
+    night("open_run")
+    with pytest.raises(AirflowFailException, match="ingest_batch failed: GateFailed: column carrier: 3 nulls"):
+        night("ingest_batch")
+    assert (night.repository / "var" / "reports" / DAG_ID / "run" / "ingest_batch" / "report.html").exists()
+    instance = night("close_run", states={"ingest_batch": "failed", "publish_scores": "upstream_failed"})
+    assert instance.pushed["note"] == "2013-04-01: failed at ingest_batch: column carrier: 3 nulls"
+    assert workspaces.find_workspace(DAG_ID, "run"), "kept for inspection"
+    assert "(failed)" in git(night.repository, "show", "--no-patch", "--format=%s", f"refs/runs/{DAG_ID}/run")
+
+
+@pytest.mark.parametrize("task", ["ingest_batch", "publish_scores"])
+def test_what_may_pass_is_tried_again(night, task):
+    behave(night.repository, task, "once")
+    night("open_run")
+    with pytest.raises(StageError, match=f"{task} failed"):
+        night(task)
+    night(task)
+
+
+def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(night):
+    night("open_run")
+    workspace = workspaces.workspace_path(DAG_ID, "run")
+    (workspace / "failure.json").write_text('{"stage": "old", "error": "E", "message": "of an earlier stage", "retryable": false}')
+    (workspace / "pipelines" / "stub.py").write_text("def main(name): raise MemoryError('all of it')")
+    with pytest.raises(StageError, match="ended with exit code") as caught:
+        night("publish_scores")
+    assert "MemoryError: all of it" in str(caught.value)
+    assert "earlier stage" not in str(caught.value)
+
+
+def test_a_missing_workspace_says_what_to_do(night):
+    with pytest.raises(AirflowFailException, match="is missing or incomplete; clear open_run"):
+        night("ingest_batch")
+
+
+def test_a_killed_stage_can_run_again_at_once(night):
+    """DVC's own locks must not outlive the kill."""
+    night("open_run")
+    sleeping = behave(night.repository, "ingest_batch", "sleep")
+    failures = []
+
+    def run():
+        try:
+            night("ingest_batch")
+        except StageError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not process._running or not any("pipelines.data.ingest_batch" in command for command in commands()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.stop_running()
+    thread.join()
+    assert len(failures) == 1
+    assert not any("pipelines.data.ingest_batch" in command for command in commands())
+    sleeping.unlink()
+    night("ingest_batch")
+
+
+def commands() -> list[str]:
+    """Command lines of the processes that run in this test's directories."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if "/repository/var/workspaces/" in str((entry / "cwd").readlink()):
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_stage_sees_no_secret_of_airflow(repository, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
+    monkeypatch.setenv("GIT_DIR", "/elsewhere")
+    workspace = workspaces.open_workspace(DAG_ID, "run")
+    env = stage_environment(workspace)
+    assert not [key for key in env if "AIRFLOW" in key or key.startswith("GIT_")]
+    assert env["PYTHONPATH"] == str(workspace.path)
+    assert env["NIGHTSHIFT_HOME"] == str(repository / "var")
+    assert env["DVC_NO_ANALYTICS"] == "1"
+    assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert env["PATH"].split(os.pathsep)[1:] == os.environ["PATH"].split(os.pathsep)

@@ -1,0 +1,29 @@
+"""Exponential, capped, and not all at once."""
+
+from datetime import timedelta
+
+from airflow.sdk.definitions.retry_policy import RetryAction
+from nightshift_airflow.retries import BackOff, StageError
+
+POLICY = BackOff(timedelta(seconds=10), timedelta(minutes=10))
+
+
+def test_the_wait_doubles_and_is_capped():
+    for attempt, plain in [(1, 10), (2, 20), (3, 40), (7, 600), (1000, 600)]:
+        waits = [POLICY.delay(attempt).total_seconds() for _ in range(50)]
+        assert all(plain <= wait <= 1.5 * plain for wait in waits)
+
+
+def test_two_runs_that_lost_the_same_database_do_not_return_together():
+    assert len({POLICY.delay(3) for _ in range(20)}) == 20
+
+
+def test_a_stage_error_is_tried_again_and_the_reason_says_when():
+    decision = POLICY.evaluate(StageError("database is locked"), try_number=2, max_tries=3)
+    assert decision.action is RetryAction.RETRY
+    assert decision.retry_delay is not None
+    assert "attempt 2 failed (StageError)" in (decision.reason or "")
+
+
+def test_airflow_can_serialize_it():
+    assert POLICY.serialize() == {"first": 10.0, "longest": 600.0, "factor": 2.0, "jitter": 0.5}

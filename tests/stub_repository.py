@@ -1,0 +1,109 @@
+"""A small repository with Nightshift's plugins and DAGs and stages that compute nothing, for tests of how runs are run."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+ROOMS = {
+    "ingest_batch": "data",
+    "validate_batch": "data",
+    "featurize_batch": "data",
+    "validate_features": "data",
+    "score": "scoring",
+    "validate_scores": "scoring",
+    "publish_scores": "scoring",
+}
+
+# A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
+# "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone.
+_STUB = """
+import json, os, pathlib, sys, time
+import yaml
+
+def main(name):
+    run = yaml.safe_load(open("run.yaml"))
+    home = pathlib.Path(os.environ["NIGHTSHIFT_HOME"])
+    behave = home / "behave" / f"{name}-{run['partition']}"
+    what = behave.read_text() if behave.exists() else ""
+    print(name, "at work", flush=True)
+    while what == "sleep" and behave.exists():
+        time.sleep(0.05)
+    if what == "once":
+        behave.unlink()
+    out = pathlib.Path("data/reports") / name
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"]}))
+    (out / "report.html").write_text(f"<h1>{name} {run['partition']}</h1>")
+    if what in ("gate", "once"):
+        failure = {"stage": name, "error": "GateFailed", "message": "column carrier: 3 nulls", "retryable": what == "once"}
+        pathlib.Path("failure.json").write_text(json.dumps(failure))
+        sys.exit(1)
+    if name == "publish_scores":
+        published = home / "published"
+        published.mkdir(exist_ok=True)
+        (published / run["partition"]).write_text(run["run_id"])
+"""
+
+_PIN_RUN = """
+import argparse, pathlib, yaml
+parser = argparse.ArgumentParser()
+for option in ("partition", "dag-id", "run-id", "run-ref", "git-commit", "opened-at"):
+    parser.add_argument("--" + option, required=True)
+parser.add_argument("--snapshot", action="store_true")
+options = parser.parse_args()
+if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
+    model = {"path": "data/model.onnx", "name": "Core", "version": "1"}
+    pathlib.Path("run.yaml").write_text(yaml.safe_dump({"model": model, **vars(options)}))
+"""
+
+
+def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
+    """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
+    path.mkdir(parents=True)
+    stages, previous = {}, None
+    for stage, room in ROOMS.items():
+        module = path / "pipelines" / room / f"{stage}.py"
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.write_text(f"from pipelines.stub import main\nmain({stage!r})\n")
+        if stage != "publish_scores":
+            out = f"data/reports/{stage}"
+            stages[stage] = {
+                "cmd": f"python -m pipelines.{room}.{stage}",
+                "deps": [str(module.relative_to(path)), *([previous] if previous else [])],
+                "params": [{"run.yaml": ["partition"]}],
+                "outs": [out],
+            }
+            previous = out
+    (path / "pipelines" / "stub.py").write_text(_STUB)
+    (path / "pipelines" / "registry").mkdir()
+    (path / "pipelines" / "registry" / "pin_run.py").write_text(_PIN_RUN)
+    (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    (path / "run.yaml").write_text('partition: "2013-01-01"\nmodel: {path: data/model.onnx, name: Core}\n')
+    (path / ".gitignore").write_text("/var/\n/failure.json\n__pycache__/\n")
+    (path / ".dvc").mkdir()
+    (path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    (path / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    shutil.copy(REPOSITORY / "params.yaml", path)
+    if with_airflow:
+        for part in ("plugins", "dags"):
+            shutil.copytree(REPOSITORY / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    commit_all(path, "start")
+    return path
+
+
+def git(path: Path, *arguments: str) -> str:
+    """Run git in `path`, as somebody with an identity; return its output."""
+    command = ["git", "-c", "user.name=Tester", "-c", "user.email=tester@localhost", *arguments]
+    return subprocess.run(command, cwd=path, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit_all(path: Path, message: str) -> str:
+    """Commit everything in `path`; return the commit."""
+    git(path, "add", "--all")
+    git(path, "commit", "--quiet", "-m", message)
+    return git(path, "rev-parse", "HEAD")
