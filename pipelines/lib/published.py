@@ -18,6 +18,7 @@ import logging
 import os
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -207,22 +208,26 @@ def _write_file(url: str, name: str, scores: Path, schema: pa.Schema, lineage: L
     path = f"partition={lineage.partition}/{name}.zstd.parquet"
     store = PyFileSystem(DeltaStorageHandler(url))
     index = schema.get_field_index("partition")
-    try:
-        with (
-            pq.ParquetFile(scores, pre_buffer=False, page_checksum_verification=True) as source,
-            store.open_output_stream(path) as sink,
-            pq.ParquetWriter(sink, schema.remove(index), compression="zstd", compression_level=3, write_page_checksum=True) as writer,
-        ):
-            constants = _constants(lineage)
-            for batch in source.iter_batches(BATCH_ROWS, use_threads=False):
-                columns = [*batch.columns, *(constant.slice(0, batch.num_rows) for constant in constants)]
-                writer.write_batch(pa.record_batch(columns, schema=writer.schema))
-    except pa.ArrowException as error:
-        raise DataError(f"{scores} cannot be read to its end: {error}; run score again") from None
+    constants = _constants(lineage)
+    with (
+        store.open_output_stream(path) as sink,
+        pq.ParquetWriter(sink, schema.remove(index), compression="zstd", compression_level=3, write_page_checksum=True) as writer,
+    ):
+        for batch in _batches(scores):
+            columns = [*batch.columns, *(constant.slice(0, batch.num_rows) for constant in constants)]
+            writer.write_batch(pa.record_batch(columns, schema=writer.schema))
     _flush(url, path)
     written, rows = store.get_file_info(path), pq.read_metadata(scores).num_rows
     modified = written.mtime_ns // 1_000_000
     return AddAction(path, written.size, {"partition": lineage.partition}, modified, True, json.dumps({"numRecords": rows}))
+
+
+def _batches(scores: Path) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(scores, pre_buffer=False, page_checksum_verification=True) as file:
+            yield from file.iter_batches(BATCH_ROWS, use_threads=False)
+    except (pa.ArrowException, OSError) as error:  # of the source alone: what the table's store raises is raised outside of here
+        raise DataError(f"{scores} cannot be read to its end: {error}; run score again") from None
 
 
 def _constants(lineage: Lineage) -> list[pa.Array]:

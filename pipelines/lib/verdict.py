@@ -18,11 +18,11 @@ def require_passed(directory: Path, gate: str, partition: str) -> int:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         found = (report["gate"], report["partition"])
-        passed, rows = report["passed"], report["rows"]
+        passed, rows = report["passed"], int(report["rows"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no report of the gate {gate} ({type(error).__name__}: {error}); run {gate} first") from None
     if found != (gate, partition):
         raise DataError(f"{path} is the report of {found[0]} on {found[1]}, wanted is that of {gate} on {partition}; run {gate} again")
     if passed is not True:
         raise GateFailed(f"{gate} did not pass {partition}; read {directory / 'report.html'}. Nothing was done with these rows")
-    return int(rows)
+    return rows

@@ -1,0 +1,175 @@
+"""Scoring from Parquet to Parquet, against the bare model on rows already in memory and against ``mlflow.pyfunc`` with scikit-learn.
+
+Two and twenty million rows, drawn with replacement from real flights' features (data/features/history.parquet, or made by
+``dvc repro`` if it is not there), in no order, which is the hardest to read. The runs are interleaved in one process and a ratio is the median
+over the rounds of two runs that followed each other, so that a busy machine slows both; memory is taken in processes of their own.
+
+*Ours* opens and verifies the model, reads, scores, and writes keys, score and decision. *Bare* is ``session.run`` with all cores on a float32
+matrix, with whichever of two batch sizes is faster. *pyfunc* loads the scikit-learn forest (all cores), reads with pandas, predicts, writes the same columns.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.measure import in_process
+from pipelines.lib.home import REPOSITORY, home
+from pipelines.lib.inference import load_model, score_parquet
+from pipelines.lib.signature import signature_of_features
+
+FEATURES = REPOSITORY / "data" / "features" / "history.parquet"
+KEY = ("carrier", "flight", "origin", "scheduled_departure")
+LABEL = "late"
+SMALL, LARGE = 2_000_000, 20_000_000
+CHUNK = 65_536  # rows a row group, as featurize writes them
+ROUNDS = 7
+THRESHOLD = 0.5
+
+TARGETS = {
+    "ratio_to_bare": (">=", 0.90),
+    "ratio_to_pyfunc": (">=", 1.25),
+    "peak_rss_ratio": ("<=", 1.10),
+    "peak_rss_mib_20m": ("<=", 1536.0),
+}
+
+
+def main() -> dict[str, Any]:
+    """Make the input, measure, remove it again."""
+    if not FEATURES.exists():
+        subprocess.run([sys.executable, "-m", "dvc", "repro", "featurize_history"], check=True, cwd=REPOSITORY)
+    (home() / "bench").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home() / "bench", prefix="scoring-") as name:
+        directory = Path(name)
+        in_process("benchmarks.scoring:prepare", name)
+        figures, _ = in_process("benchmarks.scoring:race", name)
+        for rows, label in ((SMALL, "2m"), (LARGE, "20m")):
+            seconds, peak = in_process("benchmarks.scoring:ours", name, rows)
+            figures[f"rows_per_s_{label}"], figures[f"peak_rss_mib_{label}"] = round(rows / seconds), round(peak, 1)
+            _input(directory, rows).unlink()
+    figures["peak_rss_ratio"] = round(figures["peak_rss_mib_20m"] / figures["peak_rss_mib_2m"], 3)
+    return dict(figures)
+
+
+def prepare(name: str) -> None:
+    """The default forest as ONNX and for MLflow, and the two inputs, drawn chunk by chunk."""
+    import mlflow.sklearn
+    from sklearn.ensemble import RandomForestClassifier
+
+    from pipelines.training.export_onnx import ExportOnnx, export_onnx
+
+    directory, signature, table = Path(name), signature_of_features(FEATURES), pq.read_table(FEATURES)
+    features = np.column_stack([table[column].to_numpy() for column in signature.names])
+    forest = RandomForestClassifier(n_estimators=100, max_depth=8, random_state=42, n_jobs=_cores()).fit(features, table[LABEL].to_numpy())
+    (directory / "model.onnx").write_bytes(export_onnx(forest, signature, ExportOnnx(opset=22)))
+    mlflow.sklearn.save_model(
+        forest, directory / "pyfunc", pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle", pip_requirements=[]
+    )
+    rng = np.random.default_rng(42)
+    rows = table.drop([LABEL])
+    for total in (SMALL, LARGE):
+        with pq.ParquetWriter(_input(directory, total), rows.schema, compression="zstd") as writer:
+            for start in range(0, total, CHUNK):
+                writer.write_table(rows.take(pa.array(rng.integers(0, len(rows), min(CHUNK, total - start)))))
+
+
+def race(name: str) -> dict[str, Any]:
+    """Rounds of bare, ours, pyfunc on the small input, then ours between two bares on the large one."""
+    directory = Path(name)
+    matrix = _matrix(directory)
+    bares = {batch: _bare(directory, matrix, batch) for batch in (8_192, 65_536)}
+    contenders: dict[str, Callable[[], float]] = {
+        **{f"bare_{batch}": run for batch, run in bares.items()},
+        "ours": lambda: ours(name, SMALL),
+        "pyfunc": lambda: _pyfunc(directory),
+    }
+    seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
+    for round_ in range(ROUNDS + 1):
+        for contender, run in contenders.items():
+            elapsed = run()
+            if round_:  # the first round warms up
+                seconds[contender].append(elapsed)
+    best = min(bares, key=lambda batch: statistics.median(seconds[f"bare_{batch}"]))
+    bare, own, pyfunc = seconds[f"bare_{best}"], seconds["ours"], seconds["pyfunc"]
+    before, large, after = bares[best](), ours(name, LARGE), bares[best]()
+    return {
+        "ratio_to_bare": round(_ratio(bare, own), 3),
+        "ratio_to_pyfunc": round(_ratio(pyfunc, own), 3),
+        "rows_per_s": round(SMALL / statistics.median(own)),
+        "ratio_to_bare_20m": round((before + after) / 2 * LARGE / SMALL / large, 3),
+        "bare_rows_per_s": round(SMALL / statistics.median(bare)),
+        "bare_batch_rows": best,
+        "pyfunc_rows_per_s": round(SMALL / statistics.median(pyfunc)),
+        "features": matrix.shape[1],
+        "rounds": ROUNDS,
+    }
+
+
+def ours(name: str, rows: int) -> float:
+    """Seconds that the stage's own function takes, the model's loading and verification included."""
+    directory = Path(name)
+    started = time.perf_counter()
+    model = load_model(directory / "model.onnx")
+    score_parquet(model, _input(directory, rows), directory / "scores.parquet", key=KEY, threshold=THRESHOLD)
+    return time.perf_counter() - started
+
+
+def _bare(directory: Path, matrix: np.ndarray, batch: int) -> Callable[[], float]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _cores()
+    session = onnxruntime.InferenceSession(directory / "model.onnx", options, providers=["CPUExecutionProvider"])
+
+    def run() -> float:
+        started = time.perf_counter()
+        for start in range(0, len(matrix), batch):
+            session.run(["probabilities"], {"features": matrix[start : start + batch]})
+        return time.perf_counter() - started
+
+    return run
+
+
+def _pyfunc(directory: Path) -> float:
+    import mlflow.pyfunc
+    import pandas as pd
+
+    names = list(signature_of_features(FEATURES).names)
+    started = time.perf_counter()
+    model = mlflow.pyfunc.load_model(str(directory / "pyfunc"))
+    frame = pd.read_parquet(_input(directory, SMALL), columns=list(dict.fromkeys([*KEY, *names])))
+    scores = model.predict(frame[names])[:, 1].astype(np.float32)
+    frame[list(KEY)].assign(score=scores, decision=scores >= THRESHOLD).to_parquet(
+        directory / "pyfunc.parquet", compression="zstd", index=False
+    )
+    return time.perf_counter() - started
+
+
+def _matrix(directory: Path) -> np.ndarray:
+    path = _input(directory, SMALL)
+    names = signature_of_features(path).names
+    matrix = np.empty((SMALL, len(names)), dtype=np.float32)
+    for index, column in enumerate(names):
+        matrix[:, index] = pq.read_table(path, columns=[column])[column].to_numpy()
+    return matrix
+
+
+def _ratio(slower: list[float], own: list[float]) -> float:
+    return statistics.median(other / mine for other, mine in zip(slower, own, strict=True))
+
+
+def _input(directory: Path, rows: int) -> Path:
+    return directory / f"features-{rows}.parquet"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
