@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing phones home, and nothing of the user's own setting redirects a run.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
@@ -28,7 +29,7 @@ lint: .venv/tests  ## ruff, mypy, layers and names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONPATH=.:plugins $(BIN)/lint-imports
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 bench: .venv/tests ## all benchmarks, or one: make bench only=scoring

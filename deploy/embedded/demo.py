@@ -6,16 +6,17 @@ four nights, follows them, prints and writes what was published, and stops every
 
 import datetime as dt
 import json
+import logging
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nightshift_airflow.workspaces import WorkspaceError
+from nightshift_airflow.workspaces import RunRefusedError
 
 from deploy.embedded.client import ApiError
-from deploy.embedded.first_champion import TrainingFailed, train_first_champion
+from deploy.embedded.first_champion import TrainingError, train_first_champion
 from deploy.embedded.nights import Night, collect_night, riskiest
 from deploy.embedded.server import Server, ServerError
 from pipelines.lib import home
@@ -30,6 +31,7 @@ _TIMEOUT_S = 1200
 def main() -> int:
     """Run the demo; 0 when every night was published."""
     started = time.monotonic()
+    logging.disable(logging.INFO)  # what matters is told by `progress`; the rest is in the logs under var/
     progress = printer(started)
     directory = home.home() / "demo"
     directory.mkdir(parents=True, exist_ok=True)
@@ -48,7 +50,7 @@ def main() -> int:
             client.follow(DAG_ID, run_ids, timeout_s=_TIMEOUT_S, progress=follow, check=server.check)
             nights = [collect_night(client, DAG_ID, run_id, partition) for run_id, partition in zip(run_ids, partitions, strict=True)]
             progress("stopping Airflow")
-    except (ServerError, TrainingFailed, NightshiftError, ApiError, WorkspaceError, TimeoutError) as error:
+    except (ServerError, TrainingError, NightshiftError, ApiError, RunRefusedError, TimeoutError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ DAG_ID = "first_champion"
 _STAGE = re.compile(r"(?:Running stage|Stage) '(\w+)'")
 
 
-class TrainingFailed(Exception):
+class TrainingError(Exception):
     """A step ended with an error; the message holds the end of what it printed."""
 
 
@@ -85,4 +85,4 @@ def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Call
             raise
     if process.returncode != 0:
         tail = "".join(lines[-25:])
-        raise TrainingFailed(f"{' '.join(map(str, command[1:4]))} ended with exit code {process.returncode}; all of it is in {Path(log)}:\n{tail}")
+        raise TrainingError(f"{' '.join(map(str, command[1:4]))} ended with exit code {process.returncode}; all of it is in {Path(log)}:\n{tail}")

@@ -3,10 +3,10 @@
 import sys
 import time
 
-from nightshift_airflow.workspaces import WorkspaceError
+from nightshift_airflow.workspaces import RunRefusedError
 
 from deploy.embedded.demo import DAG_ID, printer
-from deploy.embedded.first_champion import TrainingFailed, train_first_champion
+from deploy.embedded.first_champion import TrainingError, train_first_champion
 from deploy.embedded.server import USERNAME, Server, ServerError
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
@@ -28,7 +28,7 @@ def main() -> int:
             while True:
                 server.check()
                 time.sleep(_LOOK_S)
-    except (ServerError, TrainingFailed, NightshiftError, WorkspaceError) as error:
+    except (ServerError, TrainingError, NightshiftError, RunRefusedError) as error:
         print(f"\nNightshift is down: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

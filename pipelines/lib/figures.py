@@ -34,7 +34,7 @@ _STYLE = {
 @rc_context(_STYLE)
 def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None) -> str:
     """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot."""
-    figure, axes = _new()
+    figure, axes = _new(width=5.4)
     edges = np.linspace(0, 1, 41)
     for index, (name, values) in enumerate(series.items()):
         shares = np.histogram(values, edges)[0] / max(len(values), 1)
