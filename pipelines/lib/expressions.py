@@ -32,6 +32,8 @@ class Checker:
             raise ConfigError(f"{shown}, which is no SQL expression: {parsed['error_message']}")
         if len(parsed["statements"]) != 1 or len(parsed["statements"][0]["node"]["select_list"]) != 1:
             raise ConfigError(f"{shown}; write exactly one expression")
+        if parsed["statements"][0]["node"]["select_list"][0].get("function_name") == "row":  # what is left of an empty one
+            raise ConfigError(f"{shown}, which is no SQL expression: it is empty or a row")
         for node in _nodes(parsed["statements"]):
             self._check_node(node, shown)
         try:

@@ -245,13 +245,13 @@ def _scan_sql(
         table = sa.text(source.query).columns().subquery("source")
     else:
         schema, _, plain = (source.table or "").rpartition(".")
-        table = sa.table(plain, schema=schema or None)
+        table = sa.table(sa.quoted_name(plain, quote=True), schema=sa.quoted_name(schema, quote=True) if schema else None)
     spool = scratch / f"{hashlib.sha256(repr(source).encode()).hexdigest()}.parquet"
     try:
         with engine.connect() as database:
             _require(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
             bounds = _sql_bounds(database, table, where, window, columns)
-            statement: Any = sa.select(*(sa.column(column) for column in columns)).select_from(table)
+            statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
             if window is not None:
                 statement = statement.where(*_sql_window(window))
             streamed = database.execution_options(stream_results=True, yield_per=_SQL_BATCH).execute(statement)
@@ -261,7 +261,7 @@ def _scan_sql(
                     values = [[None if value is None else str(value) for value in cells] for cells in zip(*rows, strict=True)]
                     writer.write_batch(pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in values], schema=schema_of_text))
     except sa.exc.OperationalError as error:
-        if "no such table" in str(error.orig):  # SQLite says it so; the others raise ProgrammingError
+        if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_ERROR":  # a wrong statement; other databases raise ProgrammingError
             raise DataError(f"{where} cannot be read: {error.orig}; correct `source` in params.yaml") from None
         raise TransientError(f"{where} does not answer: {error.orig}; it is tried again") from None
     except sa.exc.SQLAlchemyError as error:
@@ -280,6 +280,12 @@ def _expand(url: str) -> str:
     return re.sub(r"\$\{(\w+)\}", value, url)
 
 
+def _sql_column(column: str) -> "sa.ColumnClause[Any]":
+    import sqlalchemy as sa
+
+    return sa.column(sa.quoted_name(column, quote=True))  # always quoted: a column may be called "order"
+
+
 def _sql_bounds(
     database: "sa.Connection", table: "sa.FromClause", where: str, window: Window | None, columns: Mapping[str, Column]
 ) -> Bounds:
@@ -287,7 +293,7 @@ def _sql_bounds(
 
     if window is None:
         return None, None
-    moment: sa.ColumnClause[Any] = sa.column(window.column)
+    moment = _sql_column(window.column)
     first, last, timeless = database.execute(
         sa.select(sa.func.min(moment), sa.func.max(moment), sa.func.count() - sa.func.count(moment)).select_from(table)
     ).one()
@@ -305,7 +311,7 @@ def _sql_window(window: Window) -> "Iterator[sa.ColumnElement[bool]]":
     import sqlalchemy as sa
 
     # A day more on either side, for time stamps with a zone; `typed`'s caller cuts exactly, on the converted time.
-    moment: sa.ColumnClause[Any] = sa.column(window.column)
+    moment = _sql_column(window.column)
     yield moment < sa.bindparam("window_end", window.end + timedelta(days=1), sa.Date)
     if window.first is not None:
         yield moment >= sa.bindparam("window_first", window.first - timedelta(days=1), sa.Date)

@@ -1,0 +1,61 @@
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipelines.data.featurize_batch import main
+from pipelines.data.ingest_batch import main as ingest
+from pipelines.lib.stage import FAILURE_FILE
+from tests.datasets import orders
+
+ARGUMENTS = ["--raw", "raw", "--gate", "gate", "--features", "features.parquet"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    orders.prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_it_writes_the_rows_of_the_night_without_a_label() -> None:
+    assert ingest(["--raw", "raw"]) == 0
+    assert main(ARGUMENTS) == 0
+    table = pq.read_table("features.parquet")
+    assert set(table["partition"].to_pylist()) == {"2024-03-15"}
+    assert "returned" not in table.column_names
+    assert all(table[name].null_count == 0 for name in table.column_names if name != "channel")
+    night = [row for row in pq.read_table("raw/events.parquet").to_pylist() if str(row["placed_at"].date()) == "2024-03-15"]
+    assert table["order_id"].to_pylist() == [row["order_id"] for row in night]
+
+
+def test_a_night_without_rows_gives_a_file_without_rows() -> None:
+    content = yaml.safe_load(Path("run.yaml").read_text())
+    Path("run.yaml").write_text(yaml.safe_dump({**content, "partition": "2029-01-01"}))
+    assert ingest(["--raw", "raw"]) == 0
+    assert main(ARGUMENTS) == 0
+    assert pq.read_table("features.parquet").num_rows == 0
+
+
+def test_an_unknown_category_is_scored_as_unseen() -> None:
+    import pyarrow as pa
+
+    table = orders.orders()
+
+    orders.write(table.set_column(4, "channel", pa.array(["carrier pigeon"] * table.num_rows)), Path("orders.parquet"))
+    assert ingest(["--raw", "raw"]) == 0
+    assert main(ARGUMENTS) == 0
+    assert set(pq.read_table("features.parquet")["channel"].to_pylist()) == {-1.0}
+
+
+def test_torn_raw_data_is_told_by_name() -> None:
+    assert ingest(["--raw", "raw"]) == 0
+    path = Path("raw/events.parquet")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(ARGUMENTS) == 1
+    failure = json.loads(FAILURE_FILE.read_text())
+    assert failure["error"] == "DataError"
+    assert "events.parquet is not a whole Parquet file" in failure["message"]
+    assert not Path("features.parquet").exists()

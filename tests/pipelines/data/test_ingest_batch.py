@@ -1,0 +1,81 @@
+import datetime as dt
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipelines.data.ingest_batch import main
+from pipelines.lib.stage import FAILURE_FILE
+from tests.datasets import orders
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    orders.prepare(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def partition(text: object) -> None:
+    content = yaml.safe_load(Path("run.yaml").read_text())
+    Path("run.yaml").write_text(yaml.safe_dump({**content, "partition": text}))
+
+
+def facts() -> dict[str, object]:
+    content: dict[str, object] = json.loads(Path("raw/source.json").read_text())
+    return content
+
+
+def test_it_writes_the_night_and_what_its_features_look_back_on() -> None:
+    assert main(["--raw", "raw"]) == 0
+    dates = {moment.date() for moment in pq.read_table("raw/events.parquet")["placed_at"].to_pylist()}
+    assert (min(dates), max(dates)) == (dt.date(2024, 1, 16), dt.date(2024, 3, 15))
+
+
+def test_the_gate_gets_its_days_even_without_lagged_features() -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["features"]["lagged"] = {}
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    assert main(["--raw", "raw"]) == 0
+    assert facts()["read_from"] == "2024-03-01"
+
+
+@pytest.mark.parametrize("night", ["2029-01-01", "1999-01-01"])
+def test_a_night_without_rows_is_written_for_the_gate_to_judge(night: str) -> None:
+    partition(night)
+    assert main(["--raw", "raw"]) == 0
+    assert (facts()["rows"], facts()["last"]) == (0, "2024-04-29")
+
+
+@pytest.mark.parametrize("night", [dt.date(2024, 3, 15), "2024-3-15", "../../etc", "'; DROP TABLE t; --", 20240315, None])
+def test_a_wrong_partition_is_refused(night: object) -> None:
+    partition(night)
+    assert main(["--raw", "raw"]) == 1
+    assert json.loads(FAILURE_FILE.read_text())["error"] == "ConfigError"
+    assert not Path("raw").exists()
+
+
+def test_one_row_is_a_night() -> None:
+    table = orders.orders()
+    night = [moment.date() == dt.date(2024, 3, 15) for moment in table["placed_at"].to_pylist()]
+    orders.write(table.slice(night.index(True), 1), Path("orders.parquet"))
+    assert main(["--raw", "raw"]) == 0
+    assert facts()["rows"] == 1
+
+
+def test_a_night_larger_than_memory_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two million rows of about 100 bytes, sorted within 100 MiB."""
+    import numpy as np
+    import pyarrow as pa
+
+    monkeypatch.setenv("NIGHTSHIFT_MEMORY", "100MiB")
+    day = orders.orders(days=1, first=dt.date(2024, 3, 15), per_day=20_000)
+    with pq.ParquetWriter("orders.parquet", day.schema) as writer:
+        for copy in range(100):
+            ids = pa.array([f"{copy:03d}-{order}" for order in day["order_id"].to_pylist()])
+            shuffled = np.random.default_rng(copy).permutation(day.num_rows)
+            writer.write_table(day.set_column(0, "order_id", ids).take(shuffled))
+    assert main(["--raw", "raw"]) == 0
+    assert facts()["rows"] == 100 * day.num_rows
