@@ -8,6 +8,7 @@ Fails   when the tree holds uncommitted changes (the version could not be rebuil
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.register``.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -85,9 +86,19 @@ def lineage(run: RunFile) -> dict[str, str]:
         "partition": run.partition,
         "data_revision": _md5_of(lock, "ingest_history"),
         "dvc_lock_sha256": sha256_of(Path("dvc.lock")),
-        "suite_hash": _md5_of(lock, "validate_history"),
+        "suite_hash": suite_hash(Path("data/reports/validate_history/report.json")),
         "requirements_sha256": sha256_of(Path("requirements.txt")),
     }
+
+
+def suite_hash(report: Path) -> str:
+    """The digest of what the history was held against: every expectation with its limits, without the verdicts."""
+    try:
+        findings = json.loads(report.read_text(encoding="utf-8"))["expectations"]
+    except OSError as error:
+        raise ConfigError(f"{report} cannot be read ({error.strerror}); run: dvc repro evaluate") from None
+    held = json.dumps([(finding["type"], finding["kwargs"]) for finding in findings], sort_keys=True)
+    return hashlib.sha256(held.encode()).hexdigest()
 
 
 def _md5_of(lock: dict[str, Any], name: str) -> str:

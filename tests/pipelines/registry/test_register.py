@@ -177,7 +177,10 @@ def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], ins
 def test_lineage_refuses_what_could_not_be_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     outs = {"outs": [{"md5": "d" * 32}]}
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"ingest_history": outs, "validate_history": outs}}))
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"ingest_history": outs}}))
+    report = tmp_path / "data" / "reports" / "validate_history" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"expectations": [{"type": "expect_something", "kwargs": {}}]}))
     (tmp_path / "requirements.txt").write_text("")
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
         subprocess.run(["git", *command], check=True)
