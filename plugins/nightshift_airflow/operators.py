@@ -153,7 +153,9 @@ def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Non
     """Refuse keys that the DAG does not declare: a misspelt one that is silently ignored is worse than none."""
     if unknown := sorted(set(conf or {}) - set(params)):
         names = ", ".join(repr(name[:40]) for name in unknown[:5])
-        raise workspaces.RunRefusedError(f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}")
+        raise workspaces.RunRefusedError(
+            f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}"
+        )
 
 
 def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace) -> None:
@@ -205,13 +207,14 @@ def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
     """One line on the run for its note in the UI, from what the stages left behind."""
     partition = read_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json").get("partition", "?")
     if failed:
-        told = read_json(workspace.path / "failure.json")
-        reason = f"{told['stage']}: {told['message']}" if told else ", ".join(failed)
+        failure = read_json(workspace.path / "failure.json")
+        reason = f"{failure['stage']}: {failure['message']}" if failure else ", ".join(failed)
         return f"{partition}: failed at {reason}"[:1000]
     published = read_json(workspace.path / "data" / "reports" / "publish_scores" / "report.json")
-    if not published:
-        return f"{partition}: done"
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in {"": f"{partition}:", **published}.items())
+    told = [f"{published['rows']} rows"] if "rows" in published else []
+    told += [str(published["model"])] if "model" in published else []
+    told += ["DEGRADED: not the champion"] if published.get("degraded") else []
+    return f"{partition}: {', '.join(told) or 'done'}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ ORDER = [
 def dag():
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(ROOT / "dags" / "nightly_batch_scoring.py", include_examples=False)
+    bag = DagBag(ROOT / "dags" / "nightly_batch_scoring.py")
     assert not bag.import_errors
     return bag.dags["nightly_batch_scoring"]
 

@@ -1,0 +1,31 @@
+"""One real Airflow for all tests that need one; starting it is most of what they cost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded.server import Server
+from tests.stub_repository import make_stub_repository
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Embedded Airflow over a repository whose stages compute nothing; nothing starts by its schedule."""
+    repository = make_stub_repository(tmp_path_factory.mktemp("airflow") / "repository", with_airflow=True)
+    with Server(repository / "var", repository=repository, schedule=False) as server:
+        server.client().unpause("nightly_batch_scoring")
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def nights_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own settings do not reach the tests."""
+    for name in ("NIGHTSHIFT_HOME", "NIGHTSHIFT_PROFILE", "NIGHTSHIFT_DVC_CACHE", "NIGHTSHIFT_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def state(airflow: Server) -> Path:
+    """The directory of the installation's state."""
+    return airflow.home
