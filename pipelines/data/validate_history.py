@@ -42,6 +42,7 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     query = f"SELECT *, ({dataset.label.expression})::BIGINT AS {label} FROM read_parquet({text(raw / 'events.parquet')})"
     unknown = _unknown_share(counts, partition - dt.timedelta(days=dataset.label.delay_days))
     columns = {column: _as_known(kind, unknown) if column in dataset.known_later else kind for column, kind in dataset.columns.items()}
+    columns.pop(dataset.event_time)  # its dates are judged
     wanted = [
         *expectations.of_schema(dataset.columns, more=[dataset.label.name]),
         expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="fewer teach nothing"),

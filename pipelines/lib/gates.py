@@ -109,10 +109,12 @@ class Finding:
     notes: str = ""
 
     def told(self) -> str:
-        """The finding in one line: expectation, column, counts, a sample row."""
+        """The finding in one line: expectation, column, what was found and what was expected, a sample row."""
         where = f" on {_clip(self.column)!r}" if self.column else ""
+        limits = ", ".join(f"{key}={value}" for key, value in self.kwargs.items() if key not in _COLUMN_KWARGS)
+        expected = "; ".join(_clip(part) for part in (limits, self.notes) if part)
         sample = f", e.g. {_line(self.sample_rows[0])}" if self.sample_rows else ""
-        return f"{self.type}{where}: {_clip(self.observed)}{sample}"
+        return f"{self.type}{where}: {_clip(self.observed)}{sample}{f' (expected: {expected})' if expected else ''}"
 
 
 @dataclass(frozen=True)

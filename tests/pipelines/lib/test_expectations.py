@@ -1,0 +1,67 @@
+"""What is generated: the band on every real night of 2013, and what a declared column turns into."""
+
+import datetime as dt
+import statistics
+from pathlib import Path
+
+import pytest
+
+from pipelines.data.validate_batch import ValidateBatch
+from pipelines.lib import expectations, flights
+from pipelines.lib.dataset import Column
+from pipelines.lib.engine import connect
+from pipelines.lib.errors import DataError
+from pipelines.lib.expectations import RowCount
+from pipelines.lib.params import load_section
+
+NIGHT = dt.date(2024, 5, 29)
+
+
+@pytest.fixture(scope="module")
+def counts() -> dict[str, int]:
+    """How many flights each date of 2013 had."""
+    with connect() as (connection, _):
+        per_date = f"SELECT scheduled_departure::DATE::VARCHAR, count(*) FROM {flights.scan(connection, 'flights')} GROUP BY 1"
+        return dict(connection.sql(per_date).fetchall())
+
+
+def test_no_night_of_2013_is_stopped_for_its_size(counts: dict[str, int]) -> None:
+    band = load_section("validate_batch", ValidateBatch).row_count.band
+    judged = {night: (band(counts, dt.date.fromisoformat(night)), rows) for night, rows in counts.items()}
+    assert len(judged) == 365
+    assert [night for night, (limits, rows) in judged.items() if not limits.low <= rows <= (limits.high or rows)] == []
+
+
+def test_a_cut_of_a_fifth_is_seen_on_nearly_every_night_of_2013(counts: dict[str, int]) -> None:
+    band = load_section("validate_batch", ValidateBatch).row_count.band
+    compared = sorted(counts.items())[7:]
+    smallest = [(rows - band(counts, dt.date.fromisoformat(night)).low + 1) / rows for night, rows in compared]
+    assert statistics.median(smallest) < 0.16
+    assert statistics.quantiles(smallest, n=20)[-1] < 0.21
+    assert max(smallest) < 0.30
+
+
+def test_a_band_without_earlier_nights_is_the_minimum_alone() -> None:
+    band = RowCount(minimum=7).band({str(NIGHT): 1_000_000}, NIGHT)
+    assert (band.low, band.high, band.reference) == (7, None, None)
+
+
+def test_a_date_without_rows_does_not_pull_the_reference_down() -> None:
+    earlier = {"2024-05-22": 100, "2024-05-15": 0, "2024-05-08": 110}
+    assert RowCount(low=0.5, high=2.0).band(earlier, NIGHT).reference == 105
+
+
+def test_a_column_becomes_what_it_declares() -> None:
+    column = Column(type="string", nulls=0.1, values=("a", "b"), unseen=0.05)
+    wanted = [(one.type, one.kwargs.get("mostly")) for one in expectations.of_columns({"x": column})]
+    assert wanted == [("expect_column_values_to_not_be_null", 0.9), ("expect_column_values_to_be_in_set", 0.95)]
+    assert expectations.of_columns({"x": Column(type="string", nulls=1)}) == []
+    [finite] = expectations.of_columns({"x": Column(type="float", nulls=1)})
+    assert finite.kwargs == {"column": "x", "min_value": -expectations.LARGEST, "max_value": expectations.LARGEST}
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"rows_per_date": 3}'])
+def test_a_torn_source_file_is_a_data_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "source.json").write_text(content)
+    with pytest.raises(DataError, match=r"source\.json"):
+        expectations.rows_per_date(tmp_path)
