@@ -22,6 +22,15 @@ from pipelines.lib.stage import Paths, stage
 LARGEST = 3.4028234663852886e38
 """The largest finite float32."""
 
+_CALENDAR = {
+    "hour": (0, 23),
+    "minute_of_day": (0, 1439),
+    "weekday": (1, 7),
+    "day_of_month": (1, 31),
+    "day_of_year": (1, 366),
+    "month": (1, 12),
+}
+
 
 class ValidateFeatures(Gate):
     """`unseen` and `missing` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal."""
@@ -49,11 +58,11 @@ def validate_features(dataset: Dataset, features: Features, params: ValidateFeat
 
 
 def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> list[Expectation]:
-    lowest = MISSING if feature in features.categorical else -LARGEST
+    low, high = _range(feature, features)
     wanted = [
         expect("column_type_to_be", column=feature, type_="float[pyarrow]"),
         expect("column_values_to_not_be_null", column=feature),
-        expect("column_values_to_be_between", column=feature, min_value=lowest, max_value=LARGEST, notes="finite"),
+        expect("column_values_to_be_between", column=feature, min_value=low, max_value=high, notes="finite, and what it can be"),
     ]
     if feature in features.categorical:
         for code, share, what in ((UNSEEN, params.unseen, "not declared"), (MISSING, params.missing, "missing")):
@@ -62,6 +71,21 @@ def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> l
                 expect("column_values_to_not_be_in_set", column=feature, value_set=[code], mostly=round(1 - share, 9), notes=notes)
             )
     return wanted
+
+
+def _range(feature: str, features: Features) -> tuple[float, float]:
+    """What the declaration of `feature` lets it be."""
+    if feature in features.categorical:
+        return MISSING, LARGEST
+    if feature in features.calendar:
+        return _CALENDAR[feature]
+    if feature in features.same_day:
+        return 0, LARGEST
+    if (lagged := features.lagged.get(feature)) and lagged.statistic == "count":
+        return 0, LARGEST
+    if lagged and lagged.value is None:  # a share of labels
+        return min(0.0, lagged.nothing_seen), max(1.0, lagged.nothing_seen)
+    return -LARGEST, LARGEST
 
 
 @stage("validate_features", "features", "report")

@@ -50,6 +50,7 @@ CASES = {
     "infinity": (put("amount", np.inf, 1), {("column_values_to_be_between", "amount")}),
     "too many undeclared": (put("country", -1, 6), {("column_values_to_not_be_in_set", "country")}),
     "too many missing": (put("country", -2, 6), {("column_values_to_not_be_in_set", "country")}),
+    "no such weekday": (put("weekday", 8, 1), {("column_values_to_be_between", "weekday")}),
     "no such code": (put("country", -3, 1), {("column_values_to_be_between", "country")}),
     "float64": (lambda frame: frame.astype({"amount": np.float64}), {("column_type_to_be", "amount")}),
     "another order": (lambda frame: frame[["shop", "order_id", "placed_at", "partition", "country", "amount", "weekday"]], {(ORDER, None)}),
