@@ -10,6 +10,7 @@ interface, so the services are started one by one, each on a leash (`plugins/nig
 import base64
 import contextlib
 import functools
+import importlib.metadata
 import json
 import os
 import secrets
@@ -208,6 +209,10 @@ class Server:
         return made
 
     def _migrate(self) -> None:
+        """Make or update the database, which takes as long as all the rest; skipped where this very Airflow has done it."""
+        done_by, version = self.airflow_home / "migrated-by", importlib.metadata.version("apache-airflow-core")
+        if (self.airflow_home / "airflow.db").exists() and done_by.exists() and done_by.read_text(encoding="utf-8") == version:
+            return
         log = self._log("migrate")
         with log.open("wb") as output:
             done = subprocess.run(
@@ -219,6 +224,7 @@ class Server:
             )
         if done.returncode != 0:
             raise ServerError(f"airflow db migrate ended with exit code {done.returncode}; the end of {log}:\n{_tail(log)}")
+        _write_private(done_by, version)
 
     def _launch(self, name: str) -> None:
         with self._log(name).open("ab") as output:

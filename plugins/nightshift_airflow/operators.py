@@ -50,6 +50,8 @@ class OpenRunOperator(BaseOperator):
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
         command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
         run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
+        if workspaces.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
+            run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--quiet"], workspace)
         pinned = {"partition": partition, "run_id": workspace.run_id, "commit": workspace.commit, "snapshot": workspace.snapshot}
         write_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json", {**pinned, "opened_at": opened_at})
         return pinned

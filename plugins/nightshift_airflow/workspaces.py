@@ -104,7 +104,7 @@ def open_workspace(dag_id: str, run_id: str) -> Workspace:
         return existing
     path = workspace_path(dag_id, run_id)
     ref = f"refs/runs/{dag_id}/{path.name}"
-    recorded = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
+    recorded = _commit_of(ref)
     if recorded:
         commit = _git("rev-parse", f"{recorded}^")
         snapshot = "Snapshot: true" in _git("show", "--no-patch", "--format=%B", recorded)
@@ -156,7 +156,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
         _git("read-tree", workspace.commit, cwd=workspace.path, env=index)
         _git("add", "--force", "--", *(file for file in files if (workspace.path / file).exists()), cwd=workspace.path, env=index)
         tree = _git("write-tree", cwd=workspace.path, env=index)
-    before = _git("rev-parse", "--verify", "--quiet", workspace.ref, check=False)
+    before = _commit_of(workspace.ref)
     message = (
         f"{workspace.dag_id}: {workspace.run_id} ({state})\n\nDag-Id: {workspace.dag_id}\nRun-Id: {workspace.run_id}\nState: {state}\n"
         f"Snapshot: {str(workspace.snapshot).lower()}\n"
@@ -167,6 +167,11 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     _git("update-ref", "-m", f"close {workspace.run_id}", workspace.ref, commit)
     log.info("recorded as %s (%s)", workspace.ref, commit)
     return commit
+
+
+def is_recorded(workspace: Workspace) -> bool:
+    """Whether this run was closed before."""
+    return bool(_commit_of(workspace.ref))
 
 
 def remove_workspace(path: Path) -> None:
@@ -193,6 +198,10 @@ def collect_workspaces(retention_days: float) -> list[Path]:
 def has_remote(workspace: Workspace) -> bool:
     """Whether a default DVC remote is configured to push to."""
     return any("remote" in _read_config(workspace.path / ".dvc" / name).get("core", {}) for name in ("config", "config.local"))
+
+
+def _commit_of(ref: str) -> str:
+    return _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
 
 
 def _is_pinned(workspace: Workspace) -> bool:
