@@ -59,6 +59,16 @@ _CALENDAR = {
 }
 
 
+class Join(Section):
+    """A side table (by default the one of the join's name), joined where each column of its key equals its SQL in `key`.
+
+    Its other columns are then called ``<join>_<column>``, and are NULL where nothing matches. `key` sees the event alone.
+    """
+
+    table: str | None = None
+    key: dict[str, str]
+
+
 class Numeric(Section):
     """An SQL `expression` (by default the column of the feature's name); `missing` stands for NULL, NaN and infinities."""
 
@@ -103,9 +113,9 @@ class Lagged(Section):
 
 
 class Features(Section):
-    """The declaration. `joins` maps a side table to {its key column: SQL over the event}; joined columns are called ``<table>_<column>``."""
+    """The declaration. Names are the features' names, those of `joins` excepted."""
 
-    joins: dict[str, dict[str, str]] = Field(default_factory=dict)
+    joins: dict[str, Join] = Field(default_factory=dict)
     numeric: dict[str, Numeric] = Field(default_factory=dict)
     categorical: dict[str, Categorical] = Field(default_factory=dict)
     calendar: tuple[Literal["hour", "minute_of_day", "weekday", "day_of_month", "day_of_year", "month"], ...] = ()
@@ -141,8 +151,7 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
         "label": dataset.label.model_dump(),
         "types": {column: declared.type for column, declared in dataset.columns.items()},
         "categories": {feature: _values(dataset, feature, declared) for feature, declared in features.categorical.items()},
-        "tables": {table: {column: declared.type for column, declared in dataset.tables[table].columns.items()} for table in features.joins
-                   if table in dataset.tables},
+        "tables": {table: {column: declared.type for column, declared in side.columns.items()} for table, side in dataset.tables.items()},
     }
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return {"names": features.names, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
@@ -264,18 +273,18 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
     known = {column: kind for column, kind in everything.items() if column not in dataset.known_later}
     before_joins = Checker(connection, known, dataset.known_later)
     offered = dict(known)
-    for table, on in features.joins.items():
-        if table not in dataset.tables:
-            raise ConfigError(f"features.joins names {table!r}, not among dataset.tables: {', '.join(dataset.tables) or 'there are none'}")
+    for alias, join in features.joins.items():
+        if (table := join.table or alias) not in dataset.tables:
+            raise ConfigError(f"features.joins.{alias} names {table!r}, not among dataset.tables: {', '.join(dataset.tables) or 'there are none'}")
         side = dataset.tables[table]
-        if set(on) != set(side.key):
-            raise ConfigError(f"features.joins.{table} joins on {', '.join(on)}; join on the whole key of the table: {', '.join(side.key)}")
-        for column, expression in on.items():
-            before_joins.check(expression, f"features.joins.{table}.{column}")
+        if set(join.key) != set(side.key):
+            raise ConfigError(f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(side.key)}")
+        for column, expression in join.key.items():
+            before_joins.check(expression, f"features.joins.{alias}.key.{column}")
         for column, declared in side.columns.items():
             if column not in side.key:
-                if (joined := f"{table}_{column}") in everything:
-                    raise ConfigError(f"the joined column {joined!r} is also a column of the events; rename the side table")
+                if (joined := f"{alias}_{column}") in everything or joined in offered:
+                    raise ConfigError(f"the joined column {joined!r} is already a column; rename the join")
                 offered[joined] = _SQL_TYPES[declared.type]
     of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
     _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), ("BOOLEAN",), "dataset.label.expression")
@@ -303,7 +312,7 @@ def _check_type(found: str, wanted: tuple[str, ...], where: str) -> None:
 
 
 def _check_side_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, raw: Path) -> None:
-    for table in features.joins:
+    for table in sorted({join.table or alias for alias, join in features.joins.items()}):
         key = ", ".join(map(name, dataset.tables[table].key))
         repeated = connection.sql(
             f"SELECT {key}, count(*) FROM read_parquet({text(_whole(raw / f'{table}.parquet'))}) GROUP BY {key} HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
@@ -335,17 +344,19 @@ def _create_views(
     computed += [f"TRY_CAST(round(({value or label})::DOUBLE * {_SCALE}) AS BIGINT) AS {alias}" for value, alias in values.items()]
     joins = []
     joined = []
-    for table, on in features.joins.items():
-        side = dataset.tables[table]
+    for alias, join in features.joins.items():
+        side = dataset.tables[join.table or alias]
         conditions = []
-        for number, (column, expression) in enumerate(on.items()):
-            computed.append(f"({expression}) AS __on_{table}_{number}")
-            conditions.append(f"event.{name(f'__on_{table}_{number}')} = {name(table)}.{name(column)}")
+        for column, expression in join.key.items():
+            on = name(f"__on_{alias}_{column}")
+            computed.append(f"({expression}) AS {on}")
+            conditions.append(f"event.{on} = {name(alias)}.{name(column)}")
         if side.event_time is not None:  # so that a row sees the same of the table, however much of it was read
-            moment = f"{name(table)}.{name(side.event_time)}::DATE"
+            moment = f"{name(alias)}.{name(side.event_time)}::DATE"
             conditions.append(f"{moment} <= event.__date AND {moment} >= event.__date - {JOIN_LOOKBACK_DAYS}")
-        joins.append(f"LEFT JOIN read_parquet({text(raw / f'{table}.parquet')}) AS {name(table)} ON {' AND '.join(conditions)}")
-        joined += [f"{name(table)}.{name(column)} AS {name(f'{table}_{column}')}" for column in side.columns if column not in side.key]
+        file = text(raw / f"{join.table or alias}.parquet")
+        joins.append(f"LEFT JOIN read_parquet({file}) AS {name(alias)} ON {' AND '.join(conditions)}")
+        joined += [f"{name(alias)}.{name(column)} AS {name(f'{alias}_{column}')}" for column in side.columns if column not in side.key]
     later = f"EXCLUDE ({', '.join(['file_row_number', *map(name, dataset.known_later)])})"
     events = f"read_parquet({text(_whole(raw / 'events.parquet'))}, file_row_number = true)"
     keys = [f"({expression}) AS {alias}_{number}" for by, alias in groups.items() for number, expression in enumerate(by)]

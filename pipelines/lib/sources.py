@@ -261,7 +261,8 @@ def _scan_sql(
                     values = [[None if value is None else str(value) for value in cells] for cells in zip(*rows, strict=True)]
                     writer.write_batch(pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in values], schema=schema_of_text))
     except sa.exc.OperationalError as error:
-        if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_ERROR":  # a wrong statement; other databases raise ProgrammingError
+        # SQLite's names for a wrong statement, where other databases raise ProgrammingError.
+        if getattr(error.orig, "sqlite_errorname", None) in ("SQLITE_ERROR", "SQLITE_SCHEMA"):
             raise DataError(f"{where} cannot be read: {error.orig}; correct `source` in params.yaml") from None
         raise TransientError(f"{where} does not answer: {error.orig}; it is tried again") from None
     except sa.exc.SQLAlchemyError as error:

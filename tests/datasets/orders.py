@@ -56,7 +56,9 @@ def orders(days: int = 120, per_day: int = 200, first: dt.date = FIRST, shift: d
 def products() -> pa.Table:
     """The side table: one row a product, some without a weight."""
     weights = [None if number % 9 == 0 else 0.2 + number / 10 for number in range(len(PRODUCTS))]
-    return pa.table({"product": PRODUCTS, "weight": pa.array(weights, pa.float64()), "fragile": [number % 3 == 0 for number in range(len(PRODUCTS))]})
+    return pa.table(
+        {"product": PRODUCTS, "weight": pa.array(weights, pa.float64()), "fragile": [number % 3 == 0 for number in range(len(PRODUCTS))]}
+    )
 
 
 def write(table: pa.Table, path: Path) -> None:

@@ -61,7 +61,9 @@ class World:
 
     def _run(self, *, partition: dt.date, start: dt.date, end: dt.date, labelled: bool) -> pa.Table:
         raw = self.directory / f"raw-{partition}-{labelled}-{len(list(self.directory.iterdir()))}"
-        extract(self.dataset, partition=partition, start=start, end=end, lookback_days=lookback_days(self.dataset, self.features), target=raw)
+        extract(
+            self.dataset, partition=partition, start=start, end=end, lookback_days=lookback_days(self.dataset, self.features), target=raw
+        )
         featurize(self.dataset, self.features, raw=raw, first=start, end=end, labelled=labelled, target=raw / "features.parquet")
         return pq.read_table(raw / "features.parquet")
 
@@ -83,7 +85,7 @@ def bits(table: pa.Table, names: list[str]) -> dict[Any, bytes]:
 
 
 ALL_KINDS: dict[str, Any] = {
-    "joins": {"side": {"k": "k"}},
+    "joins": {"side": {"key": {"k": "k"}}},
     "numeric": {"x": {"missing": -5}, "twice": {"expression": "x * 2 + coalesce(side_v, 0)", "missing": 0}},
     "categorical": {"k_code": {"expression": "k", "values": ["a", "b"]}},
     "calendar": ["hour", "minute_of_day", "weekday", "day_of_month", "day_of_year", "month"],
@@ -113,7 +115,12 @@ few = settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.gene
 
 
 @few
-@given(rows=st.lists(row_strategy, min_size=5, max_size=40), delay=st.integers(0, 3), start=st.integers(0, 3), nights=st.sets(st.integers(4, 9), max_size=3))
+@given(
+    rows=st.lists(row_strategy, min_size=5, max_size=40),
+    delay=st.integers(0, 3),
+    start=st.integers(0, 3),
+    nights=st.sets(st.integers(4, 9), max_size=3),
+)
 def test_history_and_night_agree_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], delay: int, start: int, nights: set[int]
 ) -> None:
@@ -161,7 +168,7 @@ def test_lagged_means_are_what_the_formula_says(tmp_path: Path) -> None:
         "value": {"by": ["k"], "window_days": 9, "value": "out * 0.1", "nothing_seen": 7},
         "count": {"by": ["k"], "window_days": 9, "statistic": "count"},
     }
-    night = World(tmp_path, rows, **{"lagged": lagged}).night(FIRST + 3 * DAY).to_pylist()
+    night = World(tmp_path, rows, lagged=lagged).night(FIRST + 3 * DAY).to_pylist()
     mean = 2 / 3
     seen, unseen, missing = ({name: row[name] for name in lagged} for row in night)
     approximately = {"plain": 0.5, "smooth": (1 + 4 * mean) / 6, "short": (0 + 4 * 0.5) / 5, "all": mean, "value": 0.05, "count": 2}
@@ -179,7 +186,11 @@ def test_the_first_day_has_seen_nothing(tmp_path: Path) -> None:
 
 def test_missing_and_unseen_are_told_apart(tmp_path: Path) -> None:
     features = {
-        "numeric": {"x": {"missing": -5}, "large": {"expression": "x * 1e300", "missing": 0}, "flag": {"expression": "k = 'a'", "missing": -1}},
+        "numeric": {
+            "x": {"missing": -5},
+            "large": {"expression": "x * 1e300", "missing": 0},
+            "flag": {"expression": "k = 'a'", "missing": -1},
+        },
         "categorical": {"code": {"expression": "k", "values": ["b", "a"]}},
     }
     rows = [{"k": "a", "x": 1.5}, {"k": "z", "x": float("nan")}, {"k": None, "x": float("inf")}, {"k": "b", "x": None}]
@@ -209,7 +220,7 @@ def test_same_day_counts_rows_of_that_date_only(tmp_path: Path) -> None:
 
 
 def test_a_side_table_with_a_repeated_key_is_refused(tmp_path: Path) -> None:
-    world = World(tmp_path, [{"k": "a"}], joins={"side": {"k": "k"}}, numeric={"v": {"expression": "side_v", "missing": 0}})
+    world = World(tmp_path, [{"k": "a"}], joins={"side": {"key": {"k": "k"}}}, numeric={"v": {"expression": "side_v", "missing": 0}})
     assert world.night(FIRST)["v"].to_pylist() == [1]
     world.side("k,v\na,1\nb,2\na,3\n")
     with pytest.raises(DataError, match=r"side table side holds 2 rows with the key .* = \(a\)"):
@@ -229,7 +240,7 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
     world.side("t,v\n2024-01-01 12:00:00,1\n2024-01-02 12:00:00,2\n2024-01-03 12:00:00,3\n")
     world.dataset = parse_section(content, Dataset, "dataset")
     for shift, expected in (("0", 2.0), ("24", -1.0), ("-24", 1.0)):
-        declared = {"joins": {"side": {"t": f"t + INTERVAL ({shift}) HOUR"}}, "numeric": {"v": {"expression": "side_v", "missing": -1}}}
+        declared = {"joins": {"side": {"key": {"t": f"t + INTERVAL ({shift}) HOUR"}}}, "numeric": {"v": {"expression": "side_v", "missing": -1}}}
         world.features = parse_section(declared, Features, "features")
         assert world.night(FIRST + DAY)["v"].to_pylist() == [expected]
 
@@ -242,7 +253,7 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         ({"categorical": {"y": {"expression": "out", "values": ["1"]}}}, r"categorical\.y .*known only after"),
         ({"same_day": {"y": {"by": ["out > 1"]}}}, r"same_day\.y\.by .*known only after"),
         ({"lagged": {"y": {"by": ["out > 1"], "window_days": 3}}}, r"lagged\.y\.by .*known only after"),
-        ({"joins": {"side": {"k": "CASE WHEN out > 1 THEN 'a' END"}}}, r"joins\.side\.k .*known only after"),
+        ({"joins": {"side": {"key": {"k": "CASE WHEN out > 1 THEN 'a' END"}}}}, r"joins\.side\.key\.k .*known only after"),
         ({"numeric": {"k": {"missing": 0}}}, "is a VARCHAR; it must be a number"),
         ({"lagged": {"y": {"value": "k", "window_days": 3}}}, r"lagged\.y\.value is a VARCHAR"),
         ({"categorical": {"k": {}}}, r"categorical\.k has no values"),
@@ -250,9 +261,9 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         ({"numeric": {"bad": {"expression": "x", "missing": 0}}}, "'bad' shares its name"),
         ({"numeric": {"hour": {"expression": "x", "missing": 0}}, "calendar": ["hour"]}, "'hour' shares its name"),
         ({"numeric": {"a b": {"expression": "x", "missing": 0}}}, "use letters"),
-        ({"joins": {"planes": {"k": "k"}}}, "names 'planes', not among"),
-        ({"joins": {"side": {}}}, "join on the whole key"),
-        ({"joins": {"side": {"k": "x"}}, "numeric": {"v": {"expression": "side_w", "missing": 0}}}, "no column 'side_w'"),
+        ({"joins": {"planes": {"key": {"k": "k"}}}}, "names 'planes', not among"),
+        ({"joins": {"side": {"key": {}}}}, "join on the whole key"),
+        ({"joins": {"side": {"key": {"k": "x"}}}, "numeric": {"v": {"expression": "side_w", "missing": 0}}}, "no column 'side_w'"),
     ],
 )
 def test_a_declaration_that_leaks_or_cannot_be_is_refused(tmp_path: Path, features: dict[str, Any], told: str) -> None:
@@ -277,7 +288,9 @@ def test_history_has_only_rows_whose_outcome_was_known(tmp_path: Path) -> None:
     content["dataset"]["tables"]["products"]["source"]["path"] = str(tmp_path / "products.csv")
     dataset, features = parse_section(content["dataset"], Dataset, "dataset"), parse_section(content["features"], Features, "features")
     partition = dt.date(2024, 2, 1)
-    extract(dataset, partition=partition, start=FIRST, end=partition, lookback_days=lookback_days(dataset, features), target=tmp_path / "raw")
+    extract(
+        dataset, partition=partition, start=FIRST, end=partition, lookback_days=lookback_days(dataset, features), target=tmp_path / "raw"
+    )
     featurize(dataset, features, raw=tmp_path / "raw", first=FIRST, end=partition, labelled=True, target=tmp_path / "f.parquet")
     table = pq.read_table(tmp_path / "f.parquet")
     assert max(table["partition"].to_pylist()) == "2024-01-28"
