@@ -1,14 +1,15 @@
 """Gates: a Great Expectations suite that is judged in an ephemeral context, and the report that it leaves behind.
 
 An `Expectation` is Great Expectations' own form (type and kwargs). Stages generate them from what is declared and add those
-written by hand (see `Gate`). `judge` evaluates them over an SQL query, however long its result is, in four ways:
+written by hand (see `Gate`). `judge` evaluates them over an SQL query, however long its result is, in five ways:
 
 * row by row (nulls, ranges, sets, patterns, pairs): over slices of `SLICE` rows, whose counts are added up;
 * unique keys: over the rows whose key DuckDB finds more than once, which are all the rows that can fail;
 * the number of rows and the schema: over frames that have these and no data;
-* all else (means, quantiles, distinct values): over the columns that are named, whole.
+* means, sums, least, largest and distinct values: over what DuckDB has reduced a column to;
+* all else (quantiles, deviations): over the columns that are named, whole.
 
-So memory is bounded by a slice, and by 8 bytes a row for each numeric column that an aggregate names. docs/adr/0005 says why.
+So memory is bounded by a slice, DuckDB's limit and, for the last kind alone, the named columns. docs/adr/0005 says why.
 """
 
 import contextlib
@@ -55,6 +56,13 @@ _COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
 _SCHEMA_TYPES = ("expect_column_to_exist", "expect_column_type_to_be", "expect_table_column_count", "expect_table_columns_to_match")
 
 _UNIQUE_TYPES = ("expect_compound_columns_to_be_unique", "expect_column_values_to_be_unique")
+
+_AGGREGATES = {
+    f"expect_column_{word}_to_be_between": sql for word, sql in (("mean", "avg"), ("sum", "sum"), ("min", "min"), ("max", "max"))
+}
+"""Expectations on one number, which DuckDB computes: the mean, sum, least and largest of that single number are the number."""
+
+_DISTINCT = ("expect_column_distinct_values", "expect_column_unique_value_count")
 
 _ACROSS_ROWS = ("z_scores", "outliers", "increasing", "decreasing")
 """Expectations that are told row by row but compare rows with each other, so that they need the column whole."""
@@ -226,9 +234,27 @@ class _Judge:
             wanted = ", ".join(map(name, dict.fromkeys([*columns, *self._identity])))
             repeated = f"SELECT hash({key}) FROM gated GROUP BY 1 HAVING count(*) > 1"
             query = f"SELECT {wanted} FROM gated WHERE hash({key}) IN ({repeated}) ORDER BY ALL LIMIT {SLICE}"
+        elif "row_condition" in expectation.kwargs or not columns:
+            query = "SELECT * FROM gated"
+        elif expectation.type in _AGGREGATES:
+            self._connection.execute("SET threads = 1")  # the last bits of a sum depend on its order
+            query = self._aggregate_query(columns[0], _AGGREGATES[expectation.type])
+        elif expectation.type.startswith(_DISTINCT):
+            query = f"SELECT DISTINCT {name(columns[0])} FROM gated ORDER BY 1"
         else:
-            query = f"SELECT {'*' if 'row_condition' in expectation.kwargs else ', '.join(map(name, columns)) or '*'} FROM gated"
-        return _pandas(self._connection.sql(query).to_arrow_table())
+            query = f"SELECT {', '.join(map(name, columns))} FROM gated"
+        try:
+            return _pandas(self._connection.sql(query).to_arrow_table())
+        finally:
+            self._connection.execute("RESET threads")
+
+    def _aggregate_query(self, column: str, function: str) -> str:
+        import pyarrow as pa
+
+        kind, quoted = self._schema.field(column).type, name(column)
+        known = f" WHERE NOT isnan({quoted})" if pa.types.is_floating(kind) else ""  # NaN is a missing value here
+        value = f"{quoted}::DOUBLE" if function in ("avg", "sum") else quoted
+        return f"SELECT {function}({value}) AS {quoted} FROM gated{known}"
 
     def _aggregate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
         for number, result in (self._validate(frame, expectations) if expectations else {}).items():

@@ -44,10 +44,15 @@ EXPECTATIONS = [
     expect("column_values_to_be_unique", column="doubled"),
     expect("column_values_to_be_increasing", column="key"),
     expect("column_mean_to_be_between", column="value", min_value=3.06, max_value=3.07),
+    expect("column_max_to_be_between", column="value", max_value=98),
+    expect("column_sum_to_be_between", column="key", min_value=499_500, max_value=499_500),
+    expect("column_unique_value_count_to_be_between", column="value", min_value=2, max_value=2),
+    expect("column_stdev_to_be_between", column="value", min_value=14, max_value=15),
+    expect("column_distinct_values_to_equal_set", column="word", value_set=["", "a"]),
     expect("column_type_to_be", column="value", type_="float[pyarrow]"),
     expect("column_to_exist", column="nowhere"),
 ]
-VERDICTS = [True, False, True, True, False, True, True, True, False, True, True, True, False]
+VERDICTS = [True, False, True, True, False, True, True, True, False, True, True, False, True, True, True, True, True, False]
 
 
 @pytest.mark.parametrize("rows", [ROWS, 64])
