@@ -68,7 +68,7 @@ def prepare(name: str) -> None:
     from pipelines.training.export_onnx import ExportOnnx, export_onnx
 
     directory, signature, table = Path(name), signature_of_features(FEATURES), pq.read_table(FEATURES)
-    features = np.column_stack([table[column].to_numpy() for column in signature.names])
+    features = table.select(list(signature.names)).to_pandas()
     forest = RandomForestClassifier(n_estimators=100, max_depth=8, random_state=42, n_jobs=_cores()).fit(features, table[LABEL].to_numpy())
     (directory / "model.onnx").write_bytes(export_onnx(forest, signature, ExportOnnx(opset=22)))
     mlflow.sklearn.save_model(
