@@ -15,10 +15,16 @@ from pipelines.lib.errors import ConfigError
 
 
 class Checker:
-    """Checks expressions over `columns` (name to DuckDB type); `known_later` are named in the refusal."""
+    """Checks expressions over `columns` (name to DuckDB type); `known_later` are named in the refusal.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str], known_later: tuple[str, ...] = ()) -> None:
+    `refused` are the functions that no expression may call, see `refused_functions`.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, refused: frozenset[str], columns: Mapping[str, str], known_later: tuple[str, ...] = ()
+    ) -> None:
         self._connection = connection
+        self._refused = refused
         self._columns = {column.lower() for column in columns}
         self._known_later = {column.lower() for column in known_later}
         self._offered = "(SELECT " + ", ".join(f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()) + ")"
@@ -52,12 +58,16 @@ class Checker:
                 raise ConfigError(f"{shown}, but there is no column {column!r}; there are {', '.join(sorted(self._columns))}")
         elif node["class"] in ("SUBQUERY", "WINDOW", "STAR", "PARAMETER", "LAMBDA"):
             raise ConfigError(f"{shown}, which holds a {node['class'].lower()}; an expression sees one row and nothing else")
-        elif node["class"] == "FUNCTION":
-            kinds = self._connection.sql(
-                f"SELECT DISTINCT function_type, stability FROM duckdb_functions() WHERE function_name = {text(node['function_name'])}"
-            ).fetchall()
-            if any(kind not in ("scalar", "macro") or stability not in ("CONSISTENT", None) for kind, stability in kinds):
-                raise ConfigError(f"{shown}, but {node['function_name']}() looks at other rows, the clock or chance; a feature must not")
+        elif node["class"] == "FUNCTION" and node["function_name"] in self._refused:
+            raise ConfigError(f"{shown}, but {node['function_name']}() looks at other rows, the clock or chance; a feature must not")
+
+
+def refused_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """The functions whose value follows from more than their arguments: aggregates, clocks, random numbers."""
+    found = connection.sql(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type NOT IN ('scalar', 'macro') OR stability <> 'CONSISTENT'"
+    ).fetchall()
+    return frozenset(function for (function,) in found)
 
 
 def _select(expression: str) -> str:

@@ -4,20 +4,28 @@ import pytest
 
 from pipelines.lib.engine import connect
 from pipelines.lib.errors import ConfigError
-from pipelines.lib.expressions import Checker
+from pipelines.lib.expressions import Checker, refused_functions
 
 
 @pytest.fixture
 def checker() -> Iterator[Checker]:
     with connect() as (connection, _):
         connection.execute("CREATE TABLE secret (arr_delay BIGINT)")
-        yield Checker(connection, {"a": "BIGINT", "t": "TIMESTAMP", "Word": "VARCHAR"}, ("arr_delay",))
+        yield Checker(connection, refused_functions(connection), {"a": "BIGINT", "t": "TIMESTAMP", "Word": "VARCHAR"}, ("arr_delay",))
 
 
 @pytest.mark.parametrize(
     ("expression", "kind"),
-    [("a + 1", "BIGINT"), ("hour(t)", "BIGINT"), ("a / 2", "DOUBLE"), ("word IS NULL", "BOOLEAN"), ("a -- half of it", "BIGINT"),
-     ("CASE WHEN a > 1 THEN 'x' END", "VARCHAR"), ("date_trunc('hour', t) - INTERVAL 3 HOUR", "TIMESTAMP"), ("a // 100 * 60 + a % 100", "BIGINT")],
+    [
+        ("a + 1", "BIGINT"),
+        ("hour(t)", "BIGINT"),
+        ("a / 2", "DOUBLE"),
+        ("word IS NULL", "BOOLEAN"),
+        ("a -- half of it", "BIGINT"),
+        ("CASE WHEN a > 1 THEN 'x' END", "VARCHAR"),
+        ("date_trunc('hour', t) - INTERVAL 3 HOUR", "TIMESTAMP"),
+        ("a // 100 * 60 + a % 100", "BIGINT"),
+    ],
 )
 def test_an_expression_over_the_row_has_a_type(checker: Checker, expression: str, kind: str) -> None:
     assert checker.check(expression, "features.numeric.x") == kind
