@@ -4,6 +4,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing phones home, and nothing of the user's own setting redirects a run.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
+# Every task is a process of its own: without compiled modules on disk, imports are most of a night.
+export PYTHONDONTWRITEBYTECODE :=
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
@@ -20,10 +22,10 @@ up: .venv/ready    ## the same, and stay: prints URL and login
 	$(BIN)/python -m deploy.embedded.up
 
 test: .venv/tests  ## the tests, with real servers, under ten minutes
-	$(BIN)/python -m pytest -q -m "not faults" -n 2 --dist loadgroup $(args)
+	$(BIN)/python -m pytest -q -m "not campaign" -n 2 --dist loadgroup $(args)
 
 faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
-	$(BIN)/python -m pytest -q -m faults $(args)
+	$(BIN)/python -m pytest -q -m campaign $(args)
 
 lint: .venv/tests  ## ruff, mypy, layers and names
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
 
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "nightshift",  # otherwise ids are random, and the report would never be the same twice
     "svg.fonttype": "none",
     "font.family": "sans-serif",

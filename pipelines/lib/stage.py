@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import NightshiftError
@@ -27,13 +27,19 @@ Paths = SimpleNamespace
 """One attribute of type `pathlib.Path` for each path that the stage declared."""
 
 
-def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callable[[Paths], None]], Callable[[Sequence[str] | None], int]]:
+class Main(Protocol):
+    """The entry point of a stage: `argv` as from a command line, by default this process's own; returns the exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callable[[Paths], None]], Main]:
     """Make a function of `Paths` the ``main(argv) -> int`` of the stage `name`.
 
     Each of `paths` becomes a required option, each of `options` one with the given arguments of `argparse`.
     """
 
-    def decorate(body: Callable[[Paths], None]) -> Callable[[Sequence[str] | None], int]:
+    def decorate(body: Callable[[Paths], None]) -> Main:
         @functools.wraps(body)
         def main(argv: Sequence[str] | None = None) -> int:
             parser = argparse.ArgumentParser(prog=name, description=sys.modules[body.__module__].__doc__)
