@@ -1,3 +1,5 @@
+"""Featurizing a night: the right rows, no label, odd nights, torn input."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Featurizing the history: labels, its beginning, the same bytes each time, refusals."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Ingesting a night: what is read, odd partitions, and a night larger than memory."""
+
 import datetime as dt
 import json
 from pathlib import Path

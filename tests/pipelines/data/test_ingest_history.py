@@ -1,3 +1,5 @@
+"""Ingesting the history: what is read, and what stays when reading fails."""
+
 import datetime as dt
 import json
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The declaration of a table: what contradicts itself is refused by name."""
+
 from typing import Any
 
 import pytest

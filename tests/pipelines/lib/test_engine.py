@@ -1,3 +1,5 @@
+"""The engine: Parquet whose bytes are always the same, torn files, quoting, scratch space."""
+
 from collections.abc import Iterator
 from pathlib import Path
 

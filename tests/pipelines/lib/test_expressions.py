@@ -1,3 +1,5 @@
+"""Expressions from params.yaml: what sees more than its row is refused."""
+
 from collections.abc import Iterator
 
 import pytest

@@ -1,3 +1,5 @@
+"""Features: no leak, the same bits in history and in the night, and each kind computed as documented."""
+
 import datetime as dt
 import json
 from pathlib import Path

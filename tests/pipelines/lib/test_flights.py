@@ -1,3 +1,5 @@
+"""The embedded source: complete, unique, and its hours the right ones."""
+
 from collections.abc import Iterator
 
 import duckdb

@@ -1,3 +1,5 @@
+"""The raw directory: windows, nothing from the future, the same bytes, facts for the gate."""
+
 import datetime as dt
 import json
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Sources: every kind read alike, and whatever is torn, missing or retyped refused by name."""
+
 import datetime as dt
 import gzip
 import os
@@ -21,7 +23,13 @@ from tests.datasets import orders
 
 moment = dt.datetime.fromisoformat
 
-COLUMNS = {"id": Column(type="string"), "at": Column(type="timestamp"), "n": Column(type="integer"), "x": Column(type="float"), "b": Column(type="boolean")}
+COLUMNS = {
+    "id": Column(type="string"),
+    "at": Column(type="timestamp"),
+    "n": Column(type="integer"),
+    "x": Column(type="float"),
+    "b": Column(type="boolean"),
+}
 CSV = "id,at,n,x,b\r\na,2024-01-01 10:00:00,1,0.5,true\r\nb,2024-01-02 10:00:00,,,\r\n"
 WINDOW = sources.Window("at", None, dt.date(2030, 1, 1))
 
@@ -150,7 +158,11 @@ def test_the_window_is_exact(tmp_path: Path) -> None:
         (pa.array(["a", "b"]).dictionary_encode(), "string", ["a", "b"]),
         (pa.array([dt.date(2024, 1, 1), dt.date(2024, 1, 2)]), "timestamp", [moment("2024-01-01 00:00:00"), moment("2024-01-02 00:00:00")]),
         (pa.array([0, 10**9], pa.timestamp("ns")), "timestamp", [moment("1970-01-01 00:00:00"), moment("1970-01-01 00:00:01")]),
-        (pa.array([0, 3600], pa.timestamp("s", "America/New_York")), "timestamp", [moment("1970-01-01 00:00:00"), moment("1970-01-01 01:00:00")]),
+        (
+            pa.array([0, 3600], pa.timestamp("s", "America/New_York")),
+            "timestamp",
+            [moment("1970-01-01 00:00:00"), moment("1970-01-01 01:00:00")],
+        ),
         (pa.array([None, None], pa.null()), "float", [None, None]),
     ],
 )
@@ -261,7 +273,11 @@ def test_a_secret_comes_from_the_environment_and_is_never_told(tmp_path: Path, m
 def test_a_wrong_table_is_told_without_retry(tmp_path: Path, fields: dict[str, str], columns: list[str], told: str) -> None:
     orders.write(orders.orders(days=2), tmp_path / "orders.db")
     with pytest.raises(DataError, match=told):
-        read(source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", **fields), {column: Column(type="string") for column in columns}, None)
+        read(
+            source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", **fields),
+            {column: Column(type="string") for column in columns},
+            None,
+        )
 
 
 def test_the_revision_follows_the_files(tmp_path: Path) -> None:
@@ -304,7 +320,9 @@ def test_postgresql_gives_what_parquet_gives() -> None:
     table = orders.orders(days=5)
     columns = _order_columns()
     window = sources.Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
-    directory = Path(subprocess.run(["mktemp", "-d", "/tmp/pgXXXXXX"], check=True, capture_output=True, text=True).stdout.strip())  # a socket's path is short
+    directory = Path(
+        subprocess.run(["mktemp", "-d", "/tmp/pgXXXXXX"], check=True, capture_output=True, text=True).stdout.strip()
+    )  # a socket's path is short
     try:
         with postgres(directory) as url:
             types = {"string": "text", "int64": "bigint", "double": "double precision", "bool": "boolean", "timestamp[us]": "timestamp"}
