@@ -179,6 +179,8 @@ class Server:
                 "use_job_schedule": self.schedule,
                 "scheduler_idle_sleep_time": 0.2,  # how long a finished task waits to be noticed; 1 s by default, nine times a night
                 "task_instance_heartbeat_timeout": 60,  # how long a task of a killed scheduler counts as running; 300 s by default
+                # A killed scheduler counts as dead after 30 s; how often its successor then looks for what it left running: 300 s by default.
+                "orphaned_tasks_check_interval": 10,
                 "enable_health_check": False,
             },
             "workers": {"min_heartbeat_interval": 1},  # also how long a worker may overlook that its task has ended; 5 s by default

@@ -191,7 +191,7 @@ def test_the_pages_open_with_a_token_and_with_the_cookie_of_the_ui(airflow, stat
         assert fetch(airflow.url + model, **login)[0] == 404
 
 
-@pytest.mark.parametrize("part", ["..", "%2e%2e", "..%2f..%2fairflow", "%2e%2e%2f%2e%2e%2fsecrets.json", "a%00b", "x" * 300, "A B"])
+@pytest.mark.parametrize("part", ["..", "%2e%2e", "..%2f..%2fairflow", "%2e%2e%2f%2e%2e%2fsecrets.json", "a%00b", "x" * 300, "A%20B"])
 def test_no_path_leads_out_of_the_reports(airflow, state, night, part):
     token = airflow.client().token()
     slug = slug_in(state, night)
