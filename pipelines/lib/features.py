@@ -25,10 +25,8 @@ from pipelines.lib.expressions import Checker, refused_functions
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.raw import JOIN_LOOKBACK_DAYS
+from pipelines.lib.signature import KEY
 from pipelines.lib.sources import ARROW_TYPES
-
-METADATA = "nightshift.features"
-"""Key of the Parquet and ONNX metadata that holds the names of the features and the digest of their declaration."""
 
 UNSEEN, MISSING = -1, -2
 """Codes of a category that is not declared and of no category at all."""
@@ -167,7 +165,7 @@ def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | 
     with connect() as (connection, _):
         query = compile_features(connection, dataset, features, raw=raw, first=first, end=end, labelled=labelled)
         batches = (batch for dates in query.chunks(connection) for batch in connection.sql(query.sql(*dates)).to_arrow_reader(32_768))
-        return write_parquet(batches, schema(dataset, features, labelled=labelled), target, {METADATA: identity(dataset, features)})
+        return write_parquet(batches, schema(dataset, features, labelled=labelled), target, {KEY: identity(dataset, features)})
 
 
 def schema(dataset: Dataset, features: Features, *, labelled: bool) -> pa.Schema:

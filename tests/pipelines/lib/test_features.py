@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.errors import ConfigError, DataError
-from pipelines.lib.features import METADATA, Features, featurize, identity, lookback_days
+from pipelines.lib.features import Features, featurize, identity, lookback_days
 from pipelines.lib.params import load_section, parse_section
 from pipelines.lib.raw import extract
+from pipelines.lib.signature import KEY
 from tests.datasets import orders
 
 DAY = dt.timedelta(days=1)
@@ -304,7 +305,17 @@ def test_history_has_only_rows_whose_outcome_was_known(tmp_path: Path) -> None:
 
 def test_the_file_carries_the_identity_of_its_features(tmp_path: Path) -> None:
     world = World(tmp_path, [{"k": "a"}], **ALL_KINDS)
-    assert json.loads(world.night(FIRST).schema.metadata[METADATA.encode()]) == identity(world.dataset, world.features)
+    assert json.loads(world.night(FIRST).schema.metadata[KEY.encode()]) == identity(world.dataset, world.features)
+
+
+def test_how_many_dates_are_held_at_a_time_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"t": at(number % 9), "k": "abc"[number % 3], "x": number, "out": number % 2} for number in range(60)]
+    world = World(tmp_path, rows, **ALL_KINDS)
+    whole = world.history(FIRST + 8 * DAY)
+    for rows_at_a_time in (1, 20):
+        monkeypatch.setattr("pipelines.lib.features._CHUNK", rows_at_a_time)
+        assert world.history(FIRST + 8 * DAY).equals(whole)
+    assert whole.num_rows > 40
 
 
 def test_the_identity_follows_the_declaration_and_not_the_place(tmp_path: Path) -> None:
