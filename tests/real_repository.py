@@ -45,7 +45,9 @@ class RealRepository:
         if changes:
             (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
         _git("add", "--all", cwd=self.root)
-        _git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--allow-empty", "-m", "As it is", cwd=self.root)
+        _git(
+            "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--allow-empty", "-m", "As it is", cwd=self.root
+        )
 
     def environment(self) -> dict[str, str]:
         """The environment for processes of this clone; DVC's cache is the user's, so that nothing is trained twice."""

@@ -71,7 +71,9 @@ def main() -> int:
     }
     (directory / "demo.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
     _print_nights(nights)
-    print(f"\n{'Done' if ok else 'FAILED'} in {wall_s:.0f} s. The page of these nights: {page}\nmake up starts Airflow with them and stays.")
+    print(
+        f"\n{'Done' if ok else 'FAILED'} in {wall_s:.0f} s. The page of these nights: {page}\nmake up starts Airflow with them and stays."
+    )
     return 0 if ok else 1
 
 
@@ -93,7 +95,9 @@ def _follower(progress: Callable[[str], None], partitions: dict[str, str]) -> Ca
             if task["state"] in ("success", "failed", "up_for_retry", "upstream_failed") and event not in told:
                 told.add(event)
                 done = sum(1 for other in told if other[0] == run_id and other[2] == "success")
-                progress(f"{partitions[run_id]}  {done}/{len(tasks)}  {task['task_id']:<18} {task['state']:<8} {task['duration'] or 0:5.1f} s")
+                progress(
+                    f"{partitions[run_id]}  {done}/{len(tasks)}  {task['task_id']:<18} {task['state']:<8} {task['duration'] or 0:5.1f} s"
+                )
 
     return follow
 
@@ -103,7 +107,9 @@ def _print_nights(nights: Sequence[Night]) -> None:
     for night in nights:
         gates = ", ".join(f"{gate.removeprefix('validate_')} {'passed' if passed else 'FAILED'}" for gate, passed in night.gates.items())
         print(f"\n{night.partition}  {night.state}, {night.rows} rows, expected late share {night.expected_rate:.3f}, gates: {gates}")
-        print(f"            {night.model_name} version {night.model_version}{' (DEGRADED)' if night.degraded else ''}, {night.duration_s:.0f} s")
+        print(
+            f"            {night.model_name} version {night.model_version}{' (DEGRADED)' if night.degraded else ''}, {night.duration_s:.0f} s"
+        )
         print(f"            {', '.join(f'{task} {seconds:.1f} s' for task, seconds in night.tasks.items())}")
     columns, rows = riskiest(nights[-1].partition, 10)
     if rows:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nightshift_airflow import workspaces
-from nightshift_airflow.operators import stage_environment
+from nightshift_airflow.operators import keep_model_card, stage_environment
 
 from pipelines.lib import home
 from pipelines.lib.ledger import Entry, Ledger
@@ -42,6 +42,7 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
     progress("register")
     _run(workspace, _module("registry", *register, "--registered", registered), progress)
+    keep_model_card(workspace, Path(registered))
     champion = Ledger(home.ledger_url()).champion(load_registry().name)
     promote = ["promote", "--registered", registered, "--expect", champion.version if champion else "none"]
     progress("promote")
@@ -85,4 +86,6 @@ def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Call
             raise
     if process.returncode != 0:
         tail = "".join(lines[-25:])
-        raise TrainingError(f"{' '.join(map(str, command[1:4]))} ended with exit code {process.returncode}; all of it is in {Path(log)}:\n{tail}")
+        raise TrainingError(
+            f"{' '.join(map(str, command[1:4]))} ended with exit code {process.returncode}; all of it is in {Path(log)}:\n{tail}"
+        )

@@ -69,7 +69,8 @@ def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...
     dataset = load_dataset()
     key = ", ".join(f'"{name}"' for name in dataset.key)
     cursor = open_scores().execute(
-        f"SELECT printf('%.3f', score) AS score, {key} FROM scores WHERE partition = ? ORDER BY scores.score DESC, {key} LIMIT ?", [partition, count]
+        f"SELECT printf('%.3f', score) AS score, {key} FROM scores WHERE partition = ? ORDER BY scores.score DESC, {key} LIMIT ?",
+        [partition, count],
     )
     return [column[0] for column in cursor.description], cursor.fetchall()
 

@@ -39,7 +39,9 @@ def load(path: Path) -> Any:
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; run the stage that makes it: dvc repro train") from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not a skops file that can be trusted ({type(error).__name__}: {error}); make it anew: dvc repro -f train") from error
+        raise ModelError(
+            f"{path} is not a skops file that can be trusted ({type(error).__name__}: {error}); make it anew: dvc repro -f train"
+        ) from error
 
 
 def _address(name: str) -> bytes:

@@ -28,7 +28,9 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
     """Copy the champion's file to `target`, or the previous version's where the champion's cannot be trusted."""
     champion = ledger.champion(name)
     if champion is None:
-        raise ModelError(f"{name} has no champion; register a version and promote it (make demo does, see docs/runbooks/champion-broken.md)")
+        raise ModelError(
+            f"{name} has no champion; register a version and promote it (make demo does, see docs/runbooks/champion-broken.md)"
+        )
     faults = []
     for entry in (champion, ledger.previous(name)):
         if entry is None:
@@ -40,9 +42,13 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
             stage.log.warning("%s", error)
             continue
         if faults:
-            stage.log.warning("DEGRADED: scoring with %s version %s instead of the champion, version %s", name, entry.version, champion.version)
+            stage.log.warning(
+                "DEGRADED: scoring with %s version %s instead of the champion, version %s", name, entry.version, champion.version
+            )
         return PinnedModel(path=str(target), name=name, version=entry.version, sha256=entry.sha256, degraded=bool(faults))
-    raise ModelError(f"no model to score with: {'; '.join(faults)}. Restore the file or promote another version (docs/runbooks/champion-broken.md)")
+    raise ModelError(
+        f"no model to score with: {'; '.join(faults)}. Restore the file or promote another version (docs/runbooks/champion-broken.md)"
+    )
 
 
 def restore_model(run: RunFile, ledger: Ledger) -> None:

@@ -10,12 +10,13 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.regi
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.lib import stage
+from pipelines.lib import home, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, ModelError
@@ -67,6 +68,12 @@ def _registered(client: "MlflowClient", name: str, version: str | int, digest: s
     return Registered(name=name, version=str(version), sha256=digest, model_uri=uri)
 
 
+def show_card(card: Path, version: Registered) -> None:
+    """Put the model card where Airflow's pages find it, `<home>/reports/models/<name>/<version>`; MLflow has it too."""
+    with replacing(home.home() / "reports" / "models" / version.name / version.version / "model_card.html") as temporary:
+        shutil.copyfile(card, temporary)
+
+
 def lineage(run: RunFile) -> dict[str, str]:
     """What it takes to rebuild the model: every tag of a version but its digest.
 
@@ -114,6 +121,7 @@ def _git(*arguments: str) -> str:
 @stage.stage("register", "model", "onnx", "report", "registered")
 def main(paths: stage.Paths) -> None:
     version = register(connect(), paths.model, paths.onnx, paths.report, lineage(load_run()), load_registry())
+    show_card(paths.report / "model_card.html", version)
     with replacing(paths.registered) as temporary:
         temporary.write_text(version.model_dump_json(indent=2), encoding="utf-8")
 

@@ -81,7 +81,9 @@ def model_card(result: Mapping[str, Any], model: Model, run: RunFile, training: 
         calibration=figures.calibration({"holdout": result["calibration"]}),
         roc=figures.roc(result["roc"], result["metrics"]["auc"] or 0.5),
         distribution=figures.distribution({"holdout": result["scores"]}, label="score"),
-        importances=figures.bars(dict(sorted(importances.items(), key=lambda item: -item[1])), label="importance (mean decrease in impurity)"),
+        importances=figures.bars(
+            dict(sorted(importances.items(), key=lambda item: -item[1])), label="importance (mean decrease in impurity)"
+        ),
     )
 
 
@@ -94,7 +96,9 @@ def main(paths: stage.Paths) -> None:
     since = holdout_start(run.date, dataset.label.delay_days, training["holdout_days"])
     history = read_history(paths.features, dataset, since=since)
     if not len(history.labels):
-        raise DataError(f"no labelled rows from {since} on; a holdout of {training['holdout_days']} days needs outcomes. Choose a later partition")
+        raise DataError(
+            f"no labelled rows from {since} on; a holdout of {training['holdout_days']} days needs outcomes. Choose a later partition"
+        )
     model, forest = load_model(paths.onnx), skops_file.load(paths.model)
     scores = model.score(history.features)
     result = evaluate(history, scores, float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max()), params)
@@ -113,7 +117,9 @@ def main(paths: stage.Paths) -> None:
     stage.log.info("%s", json.dumps(result["metrics"]))
     found = faults(result["metrics"], took.p99_us / 1000, params)
     if found:
-        raise GateFailed(f"the model does not pass: {'; '.join(found)}. See {paths.report / 'model_card.html'}; limits are in params.yaml: evaluate")
+        raise GateFailed(
+            f"the model does not pass: {'; '.join(found)}. See {paths.report / 'model_card.html'}; limits are in params.yaml: evaluate"
+        )
 
 
 if __name__ == "__main__":

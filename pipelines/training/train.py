@@ -39,7 +39,9 @@ def train(history: History, params: Train) -> Any:
             "Start ingest_history earlier, or choose a later partition"
         )
     if positives in (0, rows):
-        raise DataError(f"all {rows} labels before the holdout are {int(history.labels[0])}; a classifier needs both. Check dataset.label.expression")
+        raise DataError(
+            f"all {rows} labels before the holdout are {int(history.labels[0])}; a classifier needs both. Check dataset.label.expression"
+        )
     forest = RandomForestClassifier(
         n_estimators=params.n_estimators, max_depth=params.max_depth, random_state=params.random_state, n_jobs=-1
     )

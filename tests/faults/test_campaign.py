@@ -45,7 +45,9 @@ class Kill:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
-    return RealRepository(tmp_path_factory.mktemp("faults"), {"nightly_batch_scoring": {"retry_first_s": 1, "retry_longest_s": 5, "retries": 6}})
+    return RealRepository(
+        tmp_path_factory.mktemp("faults"), {"nightly_batch_scoring": {"retry_first_s": 1, "retry_longest_s": 5, "retries": 6}}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,10 @@ def _kill_through(airflow: Server, repository: RealRepository, partition: str, n
     """Run one night and kill something in each of its tasks."""
     chance = random.Random(number)
     run_id = airflow.client().trigger(DAG_ID, partition, run_id=f"killed_{partition}")
-    plan = [Kill(partition, task, VICTIMS[(number + place) % 3], round(chance.uniform(0, LONGEST_WAIT_S), 2)) for place, task in enumerate(TASKS)]
+    plan = [
+        Kill(partition, task, VICTIMS[(number + place) % 3], round(chance.uniform(0, LONGEST_WAIT_S), 2))
+        for place, task in enumerate(TASKS)
+    ]
     for kill in plan:
         _deliver(kill, airflow, run_id)
     state = airflow.client().follow(DAG_ID, [run_id], timeout_s=TIMEOUT_S, check=airflow.check)[run_id]
@@ -155,4 +160,3 @@ def _stage(runner: psutil.Process) -> psutil.Process | None:
         return next((process for process in below if any(part.startswith("pipelines.") for part in process.cmdline())), None)
     except psutil.NoSuchProcess:
         return None
-

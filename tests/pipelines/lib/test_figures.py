@@ -12,7 +12,9 @@ POINTS = [{"mean_score": 0.1, "observed_rate": 0.2, "share": 0.5}, {"mean_score"
 DRAWN: list[Callable[[], str]] = [
     lambda: figures.distribution({"a": np.linspace(0, 1, 50), "b": np.array([])}, label="score", threshold=0.5),
     lambda: figures.calibration({"holdout": POINTS}),
-    lambda: figures.roc([{"false_positive_rate": 0.0, "true_positive_rate": 0.0}, {"false_positive_rate": 1.0, "true_positive_rate": 1.0}], 0.5),
+    lambda: figures.roc(
+        [{"false_positive_rate": 0.0, "true_positive_rate": 0.0}, {"false_positive_rate": 1.0, "true_positive_rate": 1.0}], 0.5
+    ),
     lambda: figures.bars({"one": 1.0, "two": 0.5}, label="importance"),
     lambda: figures.timeline({"2013-04-01": [("score", 0, 3), ("publish", 3, 1)]}),
     lambda: figures.timeline({}),

@@ -152,7 +152,12 @@ def test_without_a_champion_the_run_says_so(ledger: Ledger, tmp_path: Path) -> N
 
 def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], installation: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
-    environment = {**os.environ, "NIGHTSHIFT_HOME": str(installation), "NIGHTSHIFT_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}", "PYTHONPATH": str(REPOSITORY)}
+    environment = {
+        **os.environ,
+        "NIGHTSHIFT_HOME": str(installation),
+        "NIGHTSHIFT_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "PYTHONPATH": str(REPOSITORY),
+    }
     workspace.mkdir()
     subprocess.run(["git", "init", "-q", str(workspace)], check=True)
     for name in ("params.yaml", "run.yaml", ".gitignore", ".dvcignore"):

@@ -48,7 +48,9 @@ def test_the_same_history_gives_the_same_files(tmp_path: Path) -> None:
 def test_a_skops_file_gives_the_forest_back(tmp_path: Path, forest: object) -> None:
     skops_file.dump(forest, tmp_path / "m.skops")
     features = _history(seed=1).features
-    np.testing.assert_allclose(skops_file.load(tmp_path / "m.skops").predict_proba(features), forest.predict_proba(features), rtol=0, atol=1e-12)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(
+        skops_file.load(tmp_path / "m.skops").predict_proba(features), forest.predict_proba(features), rtol=0, atol=1e-12
+    )  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("keep", [0, 100, 5_000])
