@@ -29,7 +29,7 @@ _MOST_RUNS = 100
 DagId = Annotated[str, PathPart(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,199}$")]
 Slug = Annotated[str, PathPart(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]
 Stage = Annotated[str, PathPart(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-ModelName = Annotated[str, PathPart(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
+ModelName = Annotated[str, PathPart(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 Version = Annotated[str, PathPart(pattern=r"^[0-9]{1,9}$")]
 
 may_read_run = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN))
@@ -68,7 +68,7 @@ def show_report(dag_id: DagId, slug: Slug, stage: Stage) -> HTMLResponse:
 
 def show_model(name: ModelName, version: Version) -> HTMLResponse:
     """The card of a registered model version."""
-    return _serve(home() / "reports" / "models" / name / version / "report.html")
+    return _serve(home() / "reports" / "models" / name / version / "model_card.html")
 
 
 def _latest_runs(dag_ids: set[str]) -> list[Path]:

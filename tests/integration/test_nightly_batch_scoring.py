@@ -189,6 +189,10 @@ def test_the_pages_open_with_a_token_and_with_the_cookie_of_the_ui(airflow, stat
         assert "default-src 'none'" in headers["content-security-policy"]
         assert fetch(airflow.url + missing, **login)[0] == 404
         assert fetch(airflow.url + model, **login)[0] == 404
+    card = state / "reports" / "models" / "Core" / "1" / "model_card.html"
+    card.parent.mkdir(parents=True, exist_ok=True)
+    card.write_text("<h1>the card</h1>")
+    assert fetch(airflow.url + model, token=token)[:2] == (200, "<h1>the card</h1>")
 
 
 @pytest.mark.parametrize("part", ["..", "%2e%2e", "..%2f..%2fairflow", "%2e%2e%2f%2e%2e%2fsecrets.json", "a%00b", "x" * 300, "A%20B"])
