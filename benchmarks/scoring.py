@@ -1,8 +1,9 @@
 """Scoring from Parquet to Parquet, against the bare model on rows already in memory and against ``mlflow.pyfunc`` with scikit-learn.
 
 Two and twenty million rows, drawn with replacement from real flights' features (data/features/history.parquet, or made by
-``dvc repro`` if it is not there), in no order, which is the hardest to read. The runs are interleaved in one process and a ratio is the median
-over the rounds of two runs that followed each other, so that a busy machine slows both; memory is taken in processes of their own.
+``dvc repro`` if it is not there), in random order: a night in the order of time is easier to read and for a tree to branch on.
+The runs are interleaved in one process, and a ratio is the median over the rounds of two runs that followed each other, but a busy machine
+still spoils it: run it alone. Memory is taken in processes of their own.
 
 *Ours* opens and verifies the model, reads, scores, and writes keys, score and decision. *Bare* is ``session.run`` with all cores on a float32
 matrix, with whichever of two batch sizes is faster. *pyfunc* loads the scikit-learn forest (all cores), reads with pandas, predicts, writes the same columns.
