@@ -53,7 +53,9 @@ def prepare(directory: str) -> None:
             file = f"read_parquet({text(one / f'{table}.parquet')})"
             years = range(TIMES) if moment else range(1)
             readers = [
-                connection.cursor().sql(f'SELECT * REPLACE ("{moment}" + INTERVAL ({year * DAYS}) DAY AS "{moment}") FROM {file} ORDER BY "{moment}"')
+                connection.cursor().sql(
+                    f'SELECT * REPLACE ("{moment}" + INTERVAL ({year * DAYS}) DAY AS "{moment}") FROM {file} ORDER BY "{moment}"'
+                )
                 if moment
                 else connection.cursor().sql(f"SELECT * FROM {file}")
                 for year in years
@@ -67,7 +69,9 @@ def run(directory: str, raw: str, years: int) -> tuple[int, float]:
     dataset, features = _declared()
     begin = time.perf_counter()
     end = FIRST + timedelta(days=DAYS * years)
-    rows = featurize(dataset, features, raw=Path(directory) / raw, first=FIRST, end=end, labelled=True, target=Path(directory) / "features.parquet")
+    rows = featurize(
+        dataset, features, raw=Path(directory) / raw, first=FIRST, end=end, labelled=True, target=Path(directory) / "features.parquet"
+    )
     return rows, time.perf_counter() - begin
 
 

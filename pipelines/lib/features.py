@@ -274,10 +274,14 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
     offered = dict(known)
     for alias, join in features.joins.items():
         if (table := join.table or alias) not in dataset.tables:
-            raise ConfigError(f"features.joins.{alias} names {table!r}, not among dataset.tables: {', '.join(dataset.tables) or 'there are none'}")
+            raise ConfigError(
+                f"features.joins.{alias} names {table!r}, not among dataset.tables: {', '.join(dataset.tables) or 'there are none'}"
+            )
         side = dataset.tables[table]
         if set(join.key) != set(side.key):
-            raise ConfigError(f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(side.key)}")
+            raise ConfigError(
+                f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(side.key)}"
+            )
         for column, expression in join.key.items():
             before_joins.check(expression, f"features.joins.{alias}.key.{column}")
         for column, declared in side.columns.items():
@@ -287,7 +291,21 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
                 offered[joined] = _SQL_TYPES[declared.type]
     of_event, of_outcome = Checker(connection, refused, offered, dataset.known_later), Checker(connection, refused, everything)
     _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), ("BOOLEAN",), "dataset.label.expression")
-    numbers = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL")
+    numbers = (
+        "BOOLEAN",
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "FLOAT",
+        "DOUBLE",
+        "DECIMAL",
+    )
     for feature, numeric in features.numeric.items():
         where = f"features.numeric.{feature}"
         _check_type(of_event.check(numeric.expression or name(feature), where), numbers, where)
@@ -307,7 +325,9 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
 
 def _check_type(found: str, wanted: tuple[str, ...], where: str) -> None:
     if found.partition("(")[0] not in wanted:
-        raise ConfigError(f"{where} is a {found}; it must be {'a BOOLEAN' if len(wanted) == 1 else 'a number or a BOOLEAN'}: compare or convert it there")
+        raise ConfigError(
+            f"{where} is a {found}; it must be {'a BOOLEAN' if len(wanted) == 1 else 'a number or a BOOLEAN'}: compare or convert it there"
+        )
 
 
 def _check_side_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, raw: Path) -> None:
@@ -398,13 +418,17 @@ def _keys(by: tuple[str, ...], alias: str) -> list[str]:
 
 
 def _join(table: str, keys: list[str]) -> str:
-    return f"LEFT JOIN (SELECT * FROM {table} WHERE {_DATES}) AS {table} ON " + " AND ".join(f"keyed.{key} = {table}.{key}" for key in ["__date", *keys])
+    return f"LEFT JOIN (SELECT * FROM {table} WHERE {_DATES}) AS {table} ON " + " AND ".join(
+        f"keyed.{key} = {table}.{key}" for key in ["__date", *keys]
+    )
 
 
 def _count(connection: duckdb.DuckDBPyConnection, by: tuple[str, ...], alias: str, dates: str) -> str:
     keys = _keys(by, alias)
     filled = " AND ".join([dates, *(f"{key} IS NOT NULL" for key in keys)])
-    connection.execute(f"CREATE TEMP TABLE same_day{alias} AS SELECT {', '.join(['__date', *keys])}, count(*) AS n FROM keyed WHERE {filled} GROUP BY ALL")
+    connection.execute(
+        f"CREATE TEMP TABLE same_day{alias} AS SELECT {', '.join(['__date', *keys])}, count(*) AS n FROM keyed WHERE {filled} GROUP BY ALL"
+    )
     return _join(f"same_day{alias}", keys)
 
 

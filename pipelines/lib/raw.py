@@ -69,7 +69,9 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
     log.info("%d rows of %s, which holds %s to %s", rows, scanned.where, first, last)
 
 
-def _side_table(connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, scratch: Path) -> tuple[Scan, str]:
+def _side_table(
+    connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, scratch: Path
+) -> tuple[Scan, str]:
     """The scan of a side table and the SELECT of its rows, sorted by key."""
     first = None if read_from is None else read_from - timedelta(days=JOIN_LOOKBACK_DAYS)
     window = None if side.event_time is None else Window(side.event_time, first, end)

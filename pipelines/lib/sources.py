@@ -74,7 +74,9 @@ class Scan:
     bounds: Bounds = (None, None)
 
 
-def scan(connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path) -> Scan:
+def scan(
+    connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path
+) -> Scan:
     """Make `source` readable on `connection`.
 
     `columns` are those that will be asked for: `DataError` names each that the source lacks. `window` lets a database send
@@ -178,7 +180,9 @@ def _csv(files: list[Path], columns: Iterable[str], nulls: tuple[str, ...]) -> s
 def _header(file: Path) -> list[str]:
     compressed = file.suffix == ".gz"
     try:
-        with gzip.open(file, "rt", newline="", encoding="utf-8-sig") if compressed else file.open(newline="", encoding="utf-8-sig") as lines:
+        with (
+            gzip.open(file, "rt", newline="", encoding="utf-8-sig") if compressed else file.open(newline="", encoding="utf-8-sig") as lines
+        ):
             header = next(csv.reader(lines), [])
         if not compressed:
             with file.open("rb") as content:
@@ -225,7 +229,9 @@ def _bounds(connection: duckdb.DuckDBPyConnection, scanned: Scan, column: str, d
 def _checked_bounds(row: tuple[Any, ...], where: str, column: str) -> Bounds:
     first, last, timeless = row
     if timeless:
-        raise DataError(f"{where} has {timeless} rows without {column!r}, so they belong to no partition; deliver the time, or drop the rows")
+        raise DataError(
+            f"{where} has {timeless} rows without {column!r}, so they belong to no partition; deliver the time, or drop the rows"
+        )
     return first, last
 
 
@@ -259,7 +265,9 @@ def _scan_sql(
             with pq.ParquetWriter(spool, schema_of_text) as writer:
                 for rows in streamed.partitions():
                     values = [[None if value is None else str(value) for value in cells] for cells in zip(*rows, strict=True)]
-                    writer.write_batch(pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in values], schema=schema_of_text))
+                    writer.write_batch(
+                        pa.RecordBatch.from_arrays([pa.array(cells, pa.string()) for cells in values], schema=schema_of_text)
+                    )
     except sa.exc.OperationalError as error:
         # SQLite's names for a wrong statement, where other databases raise ProgrammingError.
         if getattr(error.orig, "sqlite_errorname", None) in ("SQLITE_ERROR", "SQLITE_SCHEMA"):
@@ -304,7 +312,9 @@ def _sql_bounds(
             days.append(None if found is None else date.fromisoformat(str(found)[:10]))
         except ValueError:
             kind = columns[window.column].type
-            raise DataError(f"column {window.column!r} of {where} holds {str(found)[:60]!r}, which is no {kind}; deliver it as declared") from None
+            raise DataError(
+                f"column {window.column!r} of {where} holds {str(found)[:60]!r}, which is no {kind}; deliver it as declared"
+            ) from None
     return _checked_bounds((*days, timeless), where, window.column)
 
 

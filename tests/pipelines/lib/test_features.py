@@ -243,7 +243,10 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
     world.side("t,v\n2024-01-01 12:00:00,1\n2024-01-02 12:00:00,2\n2024-01-03 12:00:00,3\n")
     world.dataset = parse_section(content, Dataset, "dataset")
     for shift, expected in (("0", 2.0), ("24", -1.0), ("-24", 1.0)):
-        declared = {"joins": {"side": {"key": {"t": f"t + INTERVAL ({shift}) HOUR"}}}, "numeric": {"v": {"expression": "side_v", "missing": -1}}}
+        declared = {
+            "joins": {"side": {"key": {"t": f"t + INTERVAL ({shift}) HOUR"}}},
+            "numeric": {"v": {"expression": "side_v", "missing": -1}},
+        }
         world.features = parse_section(declared, Features, "features")
         assert world.night(FIRST + DAY)["v"].to_pylist() == [expected]
 
