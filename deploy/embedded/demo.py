@@ -31,7 +31,7 @@ _TIMEOUT_S = 1200
 def main() -> int:
     """Run the demo; 0 when every night was published."""
     started = time.monotonic()
-    logging.disable(logging.INFO)  # what matters is told by `progress`; the rest is in the logs under var/
+    logging.getLogger().setLevel(logging.WARNING)  # what matters is told by `progress`; the rest is in the logs under var/
     progress = printer(started)
     directory = home.home() / "demo"
     directory.mkdir(parents=True, exist_ok=True)

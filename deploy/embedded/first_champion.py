@@ -5,14 +5,13 @@ Where the same commit has been trained before, DVC restores it in seconds and no
 """
 
 import datetime as dt
+import logging
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from nightshift_airflow import workspaces
-from nightshift_airflow.operators import keep_model_card, stage_environment
+from nightshift_airflow import process, workspaces
+from nightshift_airflow.operators import stage_environment
 
 from pipelines.lib import home
 from pipelines.lib.ledger import Entry, Ledger
@@ -42,7 +41,6 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
     progress("register")
     _run(workspace, _module("registry", *register, "--registered", registered), progress)
-    keep_model_card(workspace, Path(registered))
     champion = Ledger(home.ledger_url()).champion(load_registry().name)
     promote = ["promote", "--registered", registered, "--expect", champion.version if champion else "none"]
     progress("promote")
@@ -59,33 +57,25 @@ def _module(room: str, name: str, *arguments: str) -> list[str]:
 
 
 def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Callable[[str], None]) -> None:
-    log = home.home() / "demo" / "first_champion.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    lines: list[str] = []
-    with (
-        log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(
-            command,
-            cwd=workspace.path,
-            env=stage_environment(workspace),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                file.write(line)
-                lines.append(line)
-                if found := _STAGE.match(line):
-                    progress(found[1])
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode != 0:
-        tail = "".join(lines[-25:])
-        raise TrainingError(
-            f"{' '.join(map(str, command[1:4]))} ended with exit code {process.returncode}; all of it is in {Path(log)}:\n{tail}"
-        )
+    log = logging.getLogger("nightshift.first_champion")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    file = home.home() / "demo" / "first_champion.log"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    log.handlers = [logging.FileHandler(file, encoding="utf-8"), _Steps(progress)]
+    code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
+    if code != 0:
+        told = "\n".join(tail)
+        raise TrainingError(f"{' '.join(command[1:4])} ended with exit code {code}; all of it is in {file}:\n{told}")
+
+
+class _Steps(logging.Handler):
+    """Tells `progress` which DVC stage is running."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if found := _STAGE.match(record.getMessage()):
+            self._progress(found[1])

@@ -55,6 +55,15 @@ def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores)
     return publication
 
 
+def mean_score(scores: Path) -> float | None:
+    """The mean of the column `score` of the file, rounded to six decimals: the rate that is expected. None without rows."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    mean = pc.mean(pq.read_table(scores, columns=["score"])["score"]).as_py()
+    return None if mean is None else round(mean, 6)
+
+
 @stage(
     "publish_scores",
     "scores",
@@ -72,6 +81,7 @@ def main(paths: Paths) -> None:
     record = {
         "rows": publication.rows,
         "model": f"{run.model.name} version {run.model.version}",
+        "mean_score": mean_score(paths.scores),
         "degraded": run.model.degraded,
         "table_version": publication.version,
     }

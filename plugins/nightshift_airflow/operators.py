@@ -205,16 +205,6 @@ def keep_report(name: str, workspace: workspaces.Workspace) -> None:
     temporary.replace(target)
 
 
-def keep_model_card(workspace: workspaces.Workspace, registered: Path) -> None:
-    """Put the card of the version that `registered` (the file that ``register`` wrote, relative to the workspace) names where the pages find it."""
-    version = json.loads((workspace.path / registered).read_text(encoding="utf-8"))
-    target = workspaces.home() / "reports" / "models" / version["name"] / version["version"] / "model_card.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(workspace.path / "data" / "reports" / "evaluate" / "model_card.html", temporary)
-    temporary.replace(target)
-
-
 def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
     """One line on the run for its note in the UI, from what the stages left behind."""
     partition = read_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json").get("partition", "?")
@@ -225,6 +215,7 @@ def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
     published = read_json(workspace.path / "data" / "reports" / "publish_scores" / "report.json")
     told = [f"{published['rows']} rows"] if "rows" in published else []
     told += [str(published["model"])] if "model" in published else []
+    told += [f"expected rate {published['mean_score']:.3f}"] if published.get("mean_score") is not None else []
     told += ["DEGRADED: not the champion"] if published.get("degraded") else []
     return f"{partition}: {', '.join(told) or 'done'}"
 

@@ -55,6 +55,7 @@ def test_a_night_is_published_and_recorded(workspace: Path, caplog: pytest.LogCa
     assert set(table["run_id"].to_pylist()) == {"nightly-1"}
     assert set(table["degraded"].to_pylist()) == {True}
     record = json.loads(Path("data/reports/publish_scores/report.json").read_text())
+    assert record.pop("mean_score") == pytest.approx(sum(table["score"].to_pylist()) / 100, abs=1e-6)
     assert record == {"rows": 100, "model": "Core_RF_Classifier version 4", "degraded": True, "table_version": 1}
 
 

@@ -18,7 +18,6 @@ from nightshift_airflow.operators import (
     DvcStageOperator,
     OpenRunOperator,
     StageOperator,
-    keep_model_card,
     stage_environment,
 )
 from nightshift_airflow.retries import StageError
@@ -166,15 +165,6 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
         night("publish_scores")
     assert "MemoryError: all of it" in str(caught.value)
     assert "earlier stage" not in str(caught.value)
-
-
-def test_a_model_card_is_kept_for_the_pages(repository):
-    workspace = workspaces.open_workspace(DAG_ID, "run")
-    (workspace.path / "data" / "reports" / "evaluate").mkdir(parents=True)
-    (workspace.path / "data" / "reports" / "evaluate" / "model_card.html").write_text("card")
-    (workspace.path / "registered.json").write_text('{"name": "Core", "version": "3"}')
-    keep_model_card(workspace, Path("registered.json"))
-    assert (repository / "var" / "reports" / "models" / "Core" / "3" / "model_card.html").read_text() == "card"
 
 
 def test_a_missing_workspace_says_what_to_do(night):
