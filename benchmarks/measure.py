@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.home import REPOSITORY, home
+from pipelines.lib.inference import cores
 
 Targets = Mapping[str, tuple[str, float]]
 """For some of the keys of a benchmark's figures: ``(">=", 0.9)`` or ``("<=", 60)``."""
@@ -43,8 +44,7 @@ def machine() -> str:
     )
     memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0.0)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "pyarrow", "scikit-learn", "duckdb"))
-    cores = len(os.sched_getaffinity(0))
-    return f"{processor}, {cores} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {libraries}"
+    return f"{processor}, {cores()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {libraries}"
 
 
 def missed(figures: Mapping[str, Any], targets: Targets) -> list[str]:

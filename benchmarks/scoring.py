@@ -1,15 +1,14 @@
 """Scoring from Parquet to Parquet, against the bare model on rows already in memory and against ``mlflow.pyfunc`` with scikit-learn.
 
-Two and twenty million rows, drawn with replacement from real flights' features (data/features/history.parquet, or made by
-``dvc repro`` if it is not there), in random order: a night in the order of time is easier to read and for a tree to branch on.
+Two and twenty million rows, drawn with replacement from real flights' features (data/features/history.parquet), in random order: a night in the order of time
+is easier for a tree to branch on.
 The runs are interleaved in one process, and a ratio is the median over the rounds of two runs that followed each other, but a busy machine
 still spoils it: run it alone. Memory is taken in processes of their own.
 
-*Ours* opens and verifies the model, reads, scores, and writes keys, score and decision. *Bare* is ``session.run`` with all cores on a float32
+*Ours* is the stage as params.yaml has it: opens and verifies the model, reads, scores, and writes keys, score and decision. *Bare* is ``session.run`` with all cores on a float32
 matrix, with whichever of two batch sizes is faster. *pyfunc* loads the scikit-learn forest (all cores), reads with pandas, predicts, writes the same columns.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -25,8 +24,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import in_process
 from pipelines.lib.home import REPOSITORY, home
-from pipelines.lib.inference import load_model, score_parquet
+from pipelines.lib.inference import cores, load_model, score_parquet
+from pipelines.lib.params import load_section
 from pipelines.lib.signature import signature_of_features
+from pipelines.scoring.score import Score
 
 FEATURES = REPOSITORY / "data" / "features" / "history.parquet"
 KEY = ("carrier", "flight", "origin", "scheduled_departure")
@@ -46,8 +47,7 @@ TARGETS = {
 
 def main() -> dict[str, Any]:
     """Make the input, measure, remove it again."""
-    if not FEATURES.exists():
-        subprocess.run([sys.executable, "-m", "dvc", "repro", "featurize_history"], check=True, cwd=REPOSITORY)
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "featurize_history"], check=True, cwd=REPOSITORY)  # up to date, or made so
     (home() / "bench").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home() / "bench", prefix="scoring-") as name:
         directory = Path(name)
@@ -70,7 +70,7 @@ def prepare(name: str) -> None:
 
     directory, signature, table = Path(name), signature_of_features(FEATURES), pq.read_table(FEATURES)
     features = table.select(list(signature.names)).to_pandas()
-    forest = RandomForestClassifier(n_estimators=100, max_depth=8, random_state=42, n_jobs=_cores()).fit(features, table[LABEL].to_numpy())
+    forest = RandomForestClassifier(n_estimators=100, max_depth=8, random_state=42, n_jobs=cores()).fit(features, table[LABEL].to_numpy())
     (directory / "model.onnx").write_bytes(export_onnx(forest, signature, ExportOnnx(opset=22)))
     mlflow.sklearn.save_model(
         forest, directory / "pyfunc", pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle", pip_requirements=[]
@@ -117,10 +117,12 @@ def race(name: str) -> dict[str, Any]:
 
 def ours(name: str, rows: int) -> float:
     """Seconds that the stage's own function takes, the model's loading and verification included."""
-    directory = Path(name)
+    directory, params = Path(name), load_section("score", Score)
     started = time.perf_counter()
     model = load_model(directory / "model.onnx")
-    score_parquet(model, _input(directory, rows), directory / "scores.parquet", key=KEY, threshold=THRESHOLD)
+    score_parquet(
+        model, _input(directory, rows), directory / "scores.parquet", key=KEY, threshold=params.threshold, order_by=params.order_by
+    )
     return time.perf_counter() - started
 
 
@@ -128,7 +130,7 @@ def _bare(directory: Path, matrix: np.ndarray, batch: int) -> Callable[[], float
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _cores()
+    options.intra_op_num_threads = cores()
     session = onnxruntime.InferenceSession(directory / "model.onnx", options, providers=["CPUExecutionProvider"])
 
     def run() -> float:
@@ -170,7 +172,3 @@ def _ratio(slower: list[float], own: list[float]) -> float:
 
 def _input(directory: Path, rows: int) -> Path:
     return directory / f"features-{rows}.parquet"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -15,10 +15,14 @@ from pipelines.lib.stage import Paths, log, stage
 
 
 class Score(Section):
-    """`threshold`: the score from which `decision` is true. `threads`: workers; null takes every core that this process may use."""
+    """`threshold`: the score from which `decision` is true. `threads`: workers; null takes every core that this process may use.
+
+    `order_by`: a feature in whose order batches are computed, which changes how long it takes and nothing else; null for none.
+    """
 
     threshold: float = Field(ge=0, le=1)
     threads: int | None = Field(default=None, ge=1)
+    order_by: str | None = None
 
 
 def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key: tuple[str, ...], params: Score) -> int:
@@ -28,7 +32,9 @@ def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key:
 
     verified = load_model(model, sha256)
     with replacing(scores) as temporary:
-        return score_parquet(verified, features, temporary, key=key, threshold=params.threshold, threads=params.threads)
+        return score_parquet(
+            verified, features, temporary, key=key, threshold=params.threshold, threads=params.threads, order_by=params.order_by
+        )
 
 
 @stage("score", "features", "gate", "model", "scores")

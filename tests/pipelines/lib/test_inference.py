@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.lib.errors import DataError, ModelError
+from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.inference import BATCH_ROWS, RUN_ROWS, Model, check_fit, latency, load_model, score_parquet
 from pipelines.lib.signature import KEY, Signature
 from tests import scored_night as night
@@ -114,6 +114,21 @@ def test_scores_are_those_of_scikit_learn_in_the_same_order(model: Model, tmp_pa
         expected = night.forest().predict_proba(night.values(rows))[:, 1]
         np.testing.assert_allclose(scores["score"].to_numpy(), expected, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(scores["decision"].to_numpy(), scores["score"].to_numpy() >= np.float32(0.5))
+
+
+def test_the_order_of_computation_changes_no_byte(model: Model, tmp_path: Path) -> None:
+    night.write_features(tmp_path / "f.parquet", 3 * BATCH_ROWS // 2)
+    written = []
+    for order_by in (None, *night.NAMES):
+        score_parquet(model, tmp_path / "f.parquet", tmp_path / "s.parquet", key=night.ORDER, threshold=0.5, order_by=order_by)
+        written.append((tmp_path / "s.parquet").read_bytes())
+    assert len(set(written)) == 1
+
+
+def test_an_order_by_no_feature_is_refused(model: Model, tmp_path: Path) -> None:
+    night.write_features(tmp_path / "f.parquet", 10)
+    with pytest.raises(ConfigError, match="order_by is 'nothing', which is no feature"):
+        score_parquet(model, tmp_path / "f.parquet", tmp_path / "s.parquet", key=night.ORDER, threshold=0.5, order_by="nothing")
 
 
 @pytest.mark.parametrize("row_group_size", [7, 1_000, 70_000, 200_000])
