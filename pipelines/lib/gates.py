@@ -4,10 +4,11 @@ An `Expectation` is Great Expectations' own form (type and kwargs). Stages gener
 written by hand (see `Gate`). `judge` evaluates them over an SQL query, however long its result is, in five ways:
 
 * row by row (nulls, ranges, sets, patterns, pairs): over slices of `SLICE` rows, whose counts are added up;
-* unique keys: over the rows whose key DuckDB finds more than once, which are all the rows that can fail;
+* unique keys: over the rows whose key DuckDB finds more than once, which are all the rows that can fail, as far as a slice goes;
+  DuckDB counts them over the whole table;
 * the number of rows and the schema: over frames that have these and no data;
 * means, sums, least, largest and distinct values: over what DuckDB has reduced a column to;
-* all else (quantiles, deviations): over the columns that are named, whole.
+* all else (quantiles, deviations, whatever has a `row_condition` and is not row by row): over the columns that are named, whole.
 
 So memory is bounded by a slice, DuckDB's limit and, for the last kind alone, the named columns. docs/adr/0005 says why.
 """
@@ -190,7 +191,7 @@ class _Judge:
         self._connection = connection
         self._identity = identity
         self._schema: pa.Schema = connection.sql("SELECT * FROM gated LIMIT 0").to_arrow_table().schema
-        self._rows: int = connection.sql("SELECT count(*) FROM gated").fetchall()[0][0]
+        self._rows = self._number("SELECT count(*) FROM gated")
 
     def judge(self, expectations: Sequence[Expectation]) -> tuple[int, list[Finding]]:
         findings: dict[int, Finding] = {}
@@ -206,6 +207,8 @@ class _Judge:
                 schema[number] = expectation
             elif _is_row_wise(expectation, impl):
                 row_wise[number] = expectation
+            elif expectation.type in _UNIQUE_TYPES and "row_condition" not in expectation.kwargs:
+                findings[number] = self._judge_unique(expectation)
             else:
                 findings.update(self._aggregate(self._frame(expectation), {number: expectation}))
         findings.update(self._aggregate(self._without_rows(), schema))
@@ -219,18 +222,13 @@ class _Judge:
         return self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
 
     def _frame(self, expectation: Expectation) -> "pd.DataFrame":
-        """The least that `expectation`, which is neither row by row nor about the schema, needs to see."""
+        """The least that `expectation`, which is neither row by row nor about the schema nor told by `_judge_unique`, needs to see."""
         import pandas as pd
 
         if expectation.type.startswith("expect_table_row_count"):
             return pd.DataFrame(index=pd.RangeIndex(self._rows))
         columns = _columns(expectation)
-        if expectation.type in _UNIQUE_TYPES:
-            key = ", ".join(map(name, columns))
-            wanted = ", ".join(map(name, dict.fromkeys([*columns, *self._identity])))
-            repeated = f"SELECT hash({key}) FROM gated GROUP BY 1 HAVING count(*) > 1"
-            query = f"SELECT {wanted} FROM gated WHERE hash({key}) IN ({repeated}) ORDER BY ALL LIMIT {SLICE}"
-        elif "row_condition" in expectation.kwargs or not columns:
+        if "row_condition" in expectation.kwargs or not columns:
             query = "SELECT * FROM gated"
         elif expectation.type in _AGGREGATES:
             self._connection.execute("SET threads = 1")  # the last bits of a sum depend on its order
@@ -245,12 +243,39 @@ class _Judge:
             self._connection.execute("RESET threads")
 
     def _aggregate_query(self, column: str, function: str) -> str:
+        quoted = name(column)
+        value = f"{quoted}::DOUBLE" if function in ("avg", "sum") else quoted
+        return f"SELECT {function}({value}) AS {quoted} FROM gated WHERE {self._present(column)}"
+
+    def _present(self, column: str) -> str:
+        """The condition that `column` has a value; NaN is none here."""
         import pyarrow as pa
 
-        kind, quoted = self._schema.field(column).type, name(column)
-        known = f" WHERE NOT isnan({quoted})" if pa.types.is_floating(kind) else ""  # NaN is a missing value here
-        value = f"{quoted}::DOUBLE" if function in ("avg", "sum") else quoted
-        return f"SELECT {function}({value}) AS {quoted} FROM gated{known}"
+        present = f"{name(column)} IS NOT NULL"
+        return f"({present} AND NOT isnan({name(column)}))" if pa.types.is_floating(self._schema.field(column).type) else present
+
+    def _judge_unique(self, expectation: Expectation) -> Finding:
+        columns = _columns(expectation)
+        key = ", ".join(map(name, columns))
+        wanted = ", ".join(map(name, dict.fromkeys([*columns, *self._identity])))
+        present = [self._present(column) for column in columns]
+        ignored = {"all_values_are_missing": " OR ".join(present), "any_value_is_missing": " AND ".join(present), "never": "true"}
+        considered = ignored[expectation.kwargs.get("ignore_row_if", "all_values_are_missing")]
+        repeated = f"SELECT hash({key}) FROM gated WHERE {considered} GROUP BY 1 HAVING count(*) > 1"
+        suspects = f"SELECT {wanted} FROM gated WHERE ({considered}) AND hash({key}) IN ({repeated})"
+        frame = _pandas(self._connection.sql(f"{suspects} ORDER BY ALL LIMIT {SLICE}").to_arrow_table())
+        [(_, finding)] = self._aggregate(frame, {0: expectation})
+        if finding.unexpected_count is None:
+            return finding
+        rows = self._number(f"SELECT count(*) FROM gated WHERE {considered}")
+        unexpected = 0
+        if len(frame):
+            unexpected = self._number(f"SELECT sum(n) FROM (SELECT count(*) AS n FROM ({suspects}) GROUP BY {key} HAVING n > 1)")
+        return _counted(expectation, _enough(expectation, rows, unexpected), rows, unexpected, finding.sample_rows)
+
+    def _number(self, query: str) -> int:
+        [[value]] = self._connection.sql(query).fetchall()
+        return int(value or 0)
 
     def _aggregate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
         for number, result in (self._validate(frame, expectations) if expectations else {}).items():
@@ -259,7 +284,8 @@ class _Judge:
                 yield number, _finding(expectation, passed=False, observed=f"could not be evaluated: {fault}")
             elif "unexpected_count" in values:
                 samples = self._samples(frame, expectation, values)
-                yield number, _counted(expectation, result["success"], self._rows, values["unexpected_count"], samples)
+                considered = values.get("element_count", self._rows) - values.get("missing_count", 0)
+                yield number, _counted(expectation, result["success"], considered, values["unexpected_count"], samples)
             else:
                 yield number, _finding(expectation, passed=result["success"], observed=_plain(values.get("observed_value")))
 
@@ -335,7 +361,7 @@ class _Tally:
             return _finding(expectation, passed=False, observed=f"could not be evaluated: {self.fault}")
         passed = self.passed
         if self.slices > 1 and not passed:  # a slice may fail where the whole, judged by the same formula, does not
-            passed = (self.considered - self.unexpected) / self.considered >= expectation.kwargs.get("mostly", 1)
+            passed = _enough(expectation, self.considered, self.unexpected)
         return _counted(expectation, passed, self.considered, self.unexpected, self.samples)
 
 
@@ -345,6 +371,11 @@ def _finding(expectation: Expectation, *, passed: bool, observed: Any, **counts:
         type=expectation.type, column=", ".join(columns) or None, kwargs=expectation.kwargs, passed=bool(passed), observed=observed,
         notes=str(expectation.meta.get("notes", "")), **counts,
     )  # fmt: skip
+
+
+def _enough(expectation: Expectation, considered: int, unexpected: int) -> bool:
+    """Great Expectations' own formula for what `mostly` asks."""
+    return not considered or bool((considered - unexpected) / considered >= expectation.kwargs.get("mostly", 1))
 
 
 def _counted(expectation: Expectation, passed: bool, considered: int, unexpected: int, samples: Sequence[Mapping[str, Any]]) -> Finding:

@@ -73,6 +73,28 @@ def test_counts_and_sample_rows_are_those_of_the_data(table: str) -> None:
     assert [row["key"] for row in doubled.sample_rows] == [0, 999]
 
 
+@pytest.mark.parametrize("rows", [ROWS, 64])
+def test_unique_is_a_share_of_all_rows_and_may_be_asked_of_some(table: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "SLICE", rows)
+    many = f"SELECT *, CASE WHEN key >= 100 THEN key // 2 END AS half FROM ({table})"  # 900 rows in pairs, 100 without a value
+    wanted = [
+        expect("column_values_to_be_unique", column="doubled", mostly=0.99),
+        expect("column_values_to_be_unique", column="doubled", mostly=0.999),
+        expect("compound_columns_to_be_unique", column_list=["doubled", "value"], ignore_row_if="any_value_is_missing"),
+        expect("column_values_to_be_unique", column="doubled", row_condition="key > 0", condition_parser="pandas"),
+        expect("column_values_to_be_unique", column="doubled", row_condition="key != 5", condition_parser="pandas"),
+        expect("column_values_to_be_unique", column="half", mostly=0.01),
+        expect("compound_columns_to_be_unique", column_list=["half", "word"]),
+        expect("compound_columns_to_be_unique", column_list=["half", "word"], ignore_row_if="any_value_is_missing"),
+        expect("compound_columns_to_be_unique", column_list=["half", "word"], ignore_row_if="never", mostly=0.1),
+    ]
+    counts = [(one.passed, one.unexpected_count, one.unexpected_share) for one in judge(many, wanted, identity=["key"])[1]]
+    assert counts == [
+        (True, 2, 0.002), (False, 2, 0.002), (True, 0, 0.0), (True, 0, 0.0), (False, 2, round(2 / 999, 6)), (False, 900, 1.0),
+        (False, 820, 0.82), (False, 720, 0.8), (True, 820, 0.82),
+    ]  # fmt: skip
+
+
 def test_what_cannot_be_evaluated_does_not_hold(table: str) -> None:
     _, (missing, mixed) = judge(
         table, [expect("column_values_to_be_between", column="nowhere", max_value=1), expect("column_values_to_be_between", column="word", max_value=1)],
