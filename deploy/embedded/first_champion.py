@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from nightshift_airflow import process, workspaces
 from nightshift_airflow.operators import stage_environment
@@ -19,6 +20,9 @@ from pipelines.lib.registry import load_registry
 from pipelines.lib.run import load_run
 
 DAG_ID = "first_champion"
+ACTOR = "make demo"
+"""Who stands in the ledger: it replaces its own champion, when the tree has changed, and nobody else's."""
+
 _STAGE = re.compile(r"(?:Running stage|Stage) '(\w+)'")
 
 
@@ -27,24 +31,30 @@ class TrainingError(Exception):
 
 
 def train_first_champion(progress: Callable[[str], None]) -> Entry:
-    """Make the model of the present tree champion, if it is not; return the ledger's entry. `progress` is told each step."""
+    """Make the model of the present tree champion and return the ledger's entry; `progress` is told each step.
+
+    A champion that somebody else has promoted, or rolled back to, stays.
+    """
+    champion = Ledger(home.ledger_url()).champion(load_registry().name)
+    if champion and champion.actor != ACTOR:
+        progress(f"keeping version {champion.version}, which {champion.actor} made champion ({champion.reason})")
+        return champion
     partition = load_run().partition
-    commit, snapshot = workspaces.pin_commit()
+    pinned = commit, snapshot = workspaces.pin_commit()
     if snapshot:
         progress(f"the working tree has uncommitted changes: using the snapshot {commit[:12]} of it")
-    workspace = workspaces.open_workspace(DAG_ID, f"{partition}-{commit[:12]}")
+    workspace = workspaces.open_workspace(DAG_ID, f"{partition}-{commit[:12]}", pinned)
     pin = ["pin_run", "--without-model", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
     pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
-    _run(workspace, _module("registry", *pin, *(["--snapshot"] if snapshot else [])), progress)
+    _run(workspace, _module("registry", *pin, *(["--snapshot"] if workspace.snapshot else [])), progress)
     _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)
     models, registered = "data/models", "data/models/registered.json"
     register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
     progress("register")
     _run(workspace, _module("registry", *register, "--registered", registered), progress)
-    champion = Ledger(home.ledger_url()).champion(load_registry().name)
     promote = ["promote", "--registered", registered, "--expect", champion.version if champion else "none"]
     progress("promote")
-    _run(workspace, _module("registry", *promote, "--actor", "make demo", "--reason", "first champion"), progress)
+    _run(workspace, _module("registry", *promote, "--actor", ACTOR, "--reason", "first champion"), progress)
     workspaces.record_run(workspace, "success")
     workspaces.remove_workspace(workspace.path)
     entry = Ledger(home.ledger_url()).champion(load_registry().name)
@@ -62,8 +72,9 @@ def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Call
     log.setLevel(logging.INFO)
     file = home.home() / "demo" / "first_champion.log"
     file.parent.mkdir(parents=True, exist_ok=True)
-    log.handlers = [logging.FileHandler(file, encoding="utf-8"), _Steps(progress)]
-    code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
+    with closing(logging.FileHandler(file, encoding="utf-8")) as handler:
+        log.handlers = [handler, _Steps(progress)]
+        code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
     if code != 0:
         told = "\n".join(tail)
         raise TrainingError(f"{' '.join(command[1:4])} ended with exit code {code}; all of it is in {file}:\n{told}")
