@@ -21,6 +21,7 @@ from deploy.embedded.nights import Night, collect_night, riskiest
 from deploy.embedded.server import Server, ServerError
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
+from pipelines.lib.published import scores_url
 from pipelines.lib.run import load_run
 
 DAG_ID = "nightly_batch_scoring"
@@ -35,6 +36,8 @@ def main() -> int:
     progress = printer(started)
     directory = home.home() / "demo"
     directory.mkdir(parents=True, exist_ok=True)
+    summary_file = directory / "demo.json"
+    summary_file.write_text(json.dumps({"ok": False, "error": "the demo has not finished"}), encoding="utf-8")  # until it has
     first = load_run().date
     partitions = [(first + dt.timedelta(days=day)).isoformat() for day in range(NIGHTS)]
     try:
@@ -50,7 +53,8 @@ def main() -> int:
             client.follow(DAG_ID, run_ids, timeout_s=_TIMEOUT_S, progress=follow, check=server.check)
             nights = [collect_night(client, DAG_ID, run_id, partition) for run_id, partition in zip(run_ids, partitions, strict=True)]
             progress("stopping Airflow")
-    except (ServerError, TrainingError, NightshiftError, ApiError, RunRefusedError, TimeoutError) as error:
+    except (ServerError, TrainingError, NightshiftError, ApiError, RunRefusedError, OSError) as error:
+        summary_file.write_text(json.dumps({"ok": False, "error": str(error)}), encoding="utf-8")
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -66,10 +70,10 @@ def main() -> int:
         "ok": ok,
         "wall_s": wall_s,
         "airflow_url": server.url,
-        "published_path": f"{home.published_url()}/scores",
+        "published_path": scores_url(),
         "nights": [night.as_json() for night in nights],
     }
-    (directory / "demo.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    summary_file.write_text(json.dumps(summary, indent=2), encoding="utf-8")
     _print_nights(nights)
     print(
         f"\n{'Done' if ok else 'FAILED'} in {wall_s:.0f} s. The page of these nights: {page}\nmake up starts Airflow with them and stays."

@@ -1,14 +1,19 @@
 """What a finished night was: its tasks from Airflow, its rows from the published table, its gates from their reports."""
 
+import datetime as dt
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nightshift_airflow.workspaces import reports_path
 
 from deploy.embedded.client import Client
-from pipelines.lib import home
 from pipelines.lib.dataset import load_dataset
+from pipelines.lib.engine import name as quoted
+from pipelines.lib.published import scores_url
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,11 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
 
 def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of the `count` highest scores of a published night."""
-    dataset = load_dataset()
-    key = ", ".join(f'"{name}"' for name in dataset.key)
-    cursor = open_scores().execute(
+    scores = open_scores()
+    if scores is None:
+        return [], []
+    key = ", ".join(map(quoted, load_dataset().key))
+    cursor = scores.execute(
         f"SELECT printf('%.3f', score) AS score, {key} FROM scores WHERE partition = ? ORDER BY scores.score DESC, {key} LIMIT ?",
         [partition, count],
     )
@@ -76,29 +83,31 @@ def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...
 
 
 def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, bool]:
-    found = (
-        open_scores()
-        .execute(
-            "SELECT count(*), avg(score), any_value(model_name), any_value(model_version), any_value(model_sha256), any_value(degraded) "
-            "FROM scores WHERE partition = ? AND run_id = ? HAVING count(*) > 0",
-            [partition, run_id],
-        )
-        .fetchone()
-    )
+    scores = open_scores()
+    if scores is None:
+        return 0, 0.0, "", "", "", False
+    found = scores.execute(
+        "SELECT count(*), avg(score), any_value(model_name), any_value(model_version), any_value(model_sha256), any_value(degraded) "
+        "FROM scores WHERE partition = ? AND run_id = ? HAVING count(*) > 0",
+        [partition, run_id],
+    ).fetchone()
     return found or (0, 0.0, "", "", "", False)
 
 
-def open_scores() -> Any:
-    """A DuckDB connection in which ``scores`` is the published table."""
+def open_scores() -> "duckdb.DuckDBPyConnection | None":
+    """A DuckDB connection in which ``scores`` is the published table; None where nothing was ever published."""
     import duckdb
     from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
 
+    try:
+        table = DeltaTable(scores_url())
+    except TableNotFoundError:
+        return None
     connection = duckdb.connect()
-    connection.register("scores", DeltaTable(f"{home.published_url()}/scores").to_pyarrow_dataset())
+    connection.register("scores", table.to_pyarrow_dataset())
     return connection
 
 
 def _seconds(text: str) -> float:
-    import datetime as dt
-
     return dt.datetime.fromisoformat(text).timestamp()

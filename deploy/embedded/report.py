@@ -10,6 +10,8 @@ from deploy.embedded.nights import Night, open_scores, riskiest
 from pipelines.lib import figures, metrics, raw
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
+from pipelines.lib.engine import name as quoted
+from pipelines.lib.engine import text
 from pipelines.lib.pages import render
 
 
@@ -40,16 +42,17 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
     """Labels [n], scores [n] and observed rate by partition of what was scored and is known by the last of `partitions`."""
     import numpy as np
 
-    if not partitions:
+    published = open_scores()
+    if not partitions or published is None:
         return np.array([], dtype=np.int8), np.array([], dtype=np.float32), {}
     dataset = load_dataset()
     first, last = (dt.date.fromisoformat(partition) for partition in (min(partitions), max(partitions)))
     matured = last - dt.timedelta(days=dataset.label.delay_days)  # outcomes of earlier dates are known at the start of `last`
-    key = ", ".join(f'"{name}"' for name in dataset.key)
+    key = ", ".join(map(quoted, dataset.key))
     with tempfile.TemporaryDirectory(prefix="nightshift-outcomes-") as directory:
         raw.extract(dataset, partition=last, start=first, end=max(first, matured), lookback_days=0, target=Path(directory) / "raw")
-        events = f"read_parquet('{directory}/raw/events.parquet')"
-        rows = open_scores().execute(
+        events = f"read_parquet({text(Path(directory) / 'raw' / 'events.parquet')})"
+        rows = published.execute(
             f"SELECT partition, score, outcome FROM scores JOIN (SELECT {key}, ({dataset.label.expression})::TINYINT AS outcome FROM {events}) "
             f"USING ({key}) WHERE outcome IS NOT NULL AND partition BETWEEN ? AND ? ORDER BY partition, {key}",
             [first.isoformat(), last.isoformat()],
@@ -61,4 +64,6 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
 
 
 def _scores_of(partition: str) -> Any:
-    return open_scores().execute("SELECT score FROM scores WHERE partition = ?", [partition]).fetchnumpy()["score"]
+    published = open_scores()
+    assert published is not None  # a night with rows has been published
+    return published.execute("SELECT score FROM scores WHERE partition = ?", [partition]).fetchnumpy()["score"]

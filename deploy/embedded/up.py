@@ -28,7 +28,7 @@ def main() -> int:
             while True:
                 server.check()
                 time.sleep(_LOOK_S)
-    except (ServerError, TrainingError, NightshiftError, RunRefusedError) as error:
+    except (ServerError, TrainingError, NightshiftError, RunRefusedError, OSError) as error:
         print(f"\nNightshift is down: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -51,9 +51,12 @@ class OpenRunOperator(BaseOperator):
         command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
         run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
         if workspaces.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
-            run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--quiet"], workspace)
+            # By force: what lies there and is not in the cache, a stage that did not finish has left.
+            run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--force"], workspace)
         pinned = {"partition": partition, "run_id": workspace.run_id, "commit": workspace.commit, "snapshot": workspace.snapshot}
-        write_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json", {**pinned, "opened_at": opened_at})
+        shown = workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json"
+        if not shown.exists():  # a run that is opened again was opened when it was
+            write_json(shown, {**pinned, "opened_at": opened_at})
         return pinned
 
     def on_kill(self) -> None:
@@ -186,6 +189,7 @@ def stage_environment(workspace: workspaces.Workspace) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": str(workspace.path),
         "NIGHTSHIFT_HOME": str(workspaces.home()),
+        "NIGHTSHIFT_REPOSITORY": str(workspaces.REPOSITORY),
         "DVC_SITE_CACHE_DIR": str(workspace.path / ".dvc" / "tmp" / "site"),
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -200,6 +204,7 @@ def keep_report(name: str, workspace: workspaces.Workspace) -> None:
         return
     target = workspaces.reports_path(workspace.dag_id, workspace.run_id) / name
     temporary = target.with_name(f".{name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process of the same number that was killed
     shutil.copytree(source, temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)

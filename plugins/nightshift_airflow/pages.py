@@ -53,7 +53,7 @@ def list_runs(user: GetUserDep) -> HTMLResponse:
         links = " ".join(
             f'<a href="reports/{html.escape(directory.parent.name)}/{html.escape(directory.name)}/{html.escape(report.parent.name)}">'
             f"{html.escape(report.parent.name)}</a>"
-            for report in sorted(directory.glob("*/report.html"), key=lambda path: path.stat().st_mtime)
+            for report in sorted(directory.glob("[a-z]*/report.html"))
         )
         cells = [run.get("partition"), directory.parent.name, run.get("run_id"), run.get("opened_at")]
         rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in cells) + f"<td>{links}</td></tr>")

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from nightshift_airflow import notes
-from nightshift_airflow.links import GateReport, ModelCard
+from nightshift_airflow.links import GateReport, ModelCard, page
 
 Message = MutableMapping[str, Any]
 
@@ -36,7 +36,7 @@ class NightshiftPlugin(AirflowPlugin):
     name = "nightshift"
     fastapi_apps = [{"app": LazyPages(), "url_prefix": "/nightshift", "name": "nightshift"}]
     external_views = [
-        {"name": "Nightshift", "href": "/nightshift/", "destination": "nav", "category": "browse", "url_route": "nightshift"},
+        {"name": "Nightshift", "href": f"{page()}/", "destination": "nav", "category": "browse", "url_route": "nightshift"},
     ]
     operator_extra_links = [GateReport(), ModelCard()]
     listeners = [notes]

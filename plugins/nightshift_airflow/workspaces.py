@@ -94,8 +94,8 @@ def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
     return Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=path.name, commit=content["commit"], snapshot=content["snapshot"])
 
 
-def open_workspace(dag_id: str, run_id: str) -> Workspace:
-    """The workspace of a run, made if there is none.
+def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = None) -> Workspace:
+    """The workspace of a run, made if there is none; of the commit that is `pinned`, by default what `pin_commit` gives now.
 
     Raises `RunRefusedError` for an unfit id, and for a dirty working tree under the production profile.
     """
@@ -110,7 +110,7 @@ def open_workspace(dag_id: str, run_id: str) -> Workspace:
         snapshot = "Snapshot: true" in _git("show", "--no-patch", "--format=%B", recorded)
         log.info("run %s was recorded before: restoring it from %s", run_id, ref)
     else:
-        commit, snapshot = pin_commit()
+        commit, snapshot = pinned or pin_commit()
     _add_worktree(path, commit)
     if recorded:
         _git("restore", "--source", recorded, "--worktree", "--", ".", cwd=path)
@@ -177,22 +177,37 @@ def is_recorded(workspace: Workspace) -> bool:
 def remove_workspace(path: Path) -> None:
     """Remove the worktree at `path`; a missing one is no error."""
     with _worktree_lock():
-        if path.exists():  # out of sight first: what is killed halfway must not look whole
-            (path / _MARKER).unlink(missing_ok=True)
-            shutil.rmtree(path)
-        _git("worktree", "prune")
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.exists():  # out of sight first: what is killed halfway must not look whole
+        (path / _MARKER).unlink(missing_ok=True)
+        shutil.rmtree(path)
+    _git("worktree", "prune")
 
 
 def collect_workspaces(retention_days: float) -> list[Path]:
     """Remove workspaces that failed runs left behind and nobody has touched for `retention_days`; return their paths."""
+    oldest = time.time() - retention_days * 86_400
     collected = []
     for path in sorted((home() / "workspaces").glob("*/*")):
-        newest = max((file.stat().st_mtime for file in (path, path / _MARKER, path / "dvc.lock") if file.exists()), default=0.0)
-        if newest < time.time() - retention_days * 86_400:
+        with _worktree_lock():  # nobody makes or removes one between the look and the removal
+            if (touched := _last_touched(path)) is None or touched >= oldest:
+                continue
             log.info("collecting the workspace %s of a failed run, untouched for %s days", path, retention_days)
-            remove_workspace(path)
-            collected.append(path)
+            _remove(path)
+        collected.append(path)
     return collected
+
+
+def _last_touched(path: Path) -> float | None:
+    """When something was last done in a workspace (UNIX time), None where it is gone."""
+    times = []
+    for file in (path, path / _MARKER, path / "dvc.lock"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            times.append(file.stat().st_mtime)
+    return max(times, default=None)
 
 
 def has_remote(workspace: Workspace) -> bool:

@@ -167,6 +167,18 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
     assert "earlier stage" not in str(caught.value)
 
 
+def test_a_closed_run_that_a_gate_stopped_can_be_cleared(night):
+    for task in ("open_run", "ingest_batch", "validate_batch"):
+        night(task)
+    report = workspaces.workspace_path(DAG_ID, "run") / "data" / "reports" / "validate_batch" / "report.json"
+    failed = {"open_run": "success", "validate_batch": "failed", "close_run": "running"}
+    report.write_text("what a gate that fails leaves behind: not what dvc.lock says, and not in the cache")
+    night("close_run", states=failed)
+    night("open_run")
+    assert "not what dvc.lock says" not in report.read_text()
+    night("validate_batch")
+
+
 def test_a_missing_workspace_says_what_to_do(night):
     with pytest.raises(AirflowFailException, match="is missing or incomplete; clear open_run"):
         night("ingest_batch")
