@@ -1,15 +1,16 @@
 """The fault campaign: real nights through real Airflow, and at every task of every night something is killed.
 
 Each of four nights is killed once in each of its nine tasks: the stage's process, the task runner or the scheduler, in turn, at a moment
-drawn from a seed. Every night must complete by its own retries, and the published table must equal that of undisturbed nights, row for row.
+drawn from a seed, at any point of the life that the process has in an undisturbed night. Every night must complete by its own retries, and the published table must equal that of undisturbed nights, row for row.
 Writes ``var/faults/report.json``. Run with ``make faults``; ``make test`` holds a quick sample (tests/integration).
 """
 
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,22 +25,24 @@ pytestmark = pytest.mark.campaign
 
 PARTITIONS = ("2013-04-01", "2013-04-02", "2013-04-03", "2013-04-04")
 VICTIMS = ("stage", "runner", "scheduler")
-LONGEST_WAIT_S = 1.5  # into a task; the shortest task takes about as long
+WITHOUT_STAGE = "close_run"  # runs no `pipelines` module: its runner is killed instead
+LATEST = 0.9  # of an undisturbed life: what comes later may come too late
 TIMEOUT_S = 900
 
-
 Rows = dict[str, list[tuple[Any, ...]]]
+Lives = dict[tuple[str, str], float]
+"""Seconds that a process lives, by its task and by "stage" or "runner"."""
 
 
 @dataclass
 class Kill:
-    """One kill: where, what, how far into the task, and whether the victim was still at work then."""
+    """One kill: where, of what, how far into its life; `killed` is the command line of what died, empty where it had ended before."""
 
     partition: str
     task: str
     victim: str
     after_s: float
-    delivered: bool = False
+    killed: str = ""
     recovered: bool = False
 
 
@@ -51,14 +54,19 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
 
 
 @pytest.fixture(scope="module")
-def expected(repository: RealRepository) -> Rows:
-    """The published rows of undisturbed nights."""
+def undisturbed(repository: RealRepository) -> tuple[Rows, Lives]:
+    """The published rows of undisturbed nights, and how long their processes live."""
     repository.train()
+    lives: Lives = {}
     with _airflow(repository, "undisturbed") as airflow:
-        client = airflow.client()
-        run_ids = [client.trigger(DAG_ID, partition, run_id=f"undisturbed_{partition}") for partition in PARTITIONS]
-        assert set(client.follow(DAG_ID, run_ids, timeout_s=TIMEOUT_S, check=airflow.check).values()) == {"success"}
-    return {partition: repository.published(partition) for partition in PARTITIONS}
+        for number, partition in enumerate(PARTITIONS):
+            run_id = airflow.client().trigger(DAG_ID, partition, run_id=f"undisturbed_{partition}")
+            for task in TASKS:
+                victim = _victim(task, number % 2)
+                lived = _watch(airflow, run_id, task, victim)
+                lives[task, victim] = min(lived, lives.get((task, victim), lived))
+            assert _state(airflow, run_id) == "success"
+    return {partition: repository.published(partition) for partition in PARTITIONS}, lives
 
 
 @contextmanager
@@ -70,38 +78,54 @@ def _airflow(repository: RealRepository, name: str) -> Iterator[Server]:
         yield server
 
 
-def test_nights_that_are_killed_at_every_task_publish_the_same_rows(expected: Rows, repository: RealRepository) -> None:
+def test_nights_that_are_killed_at_every_task_publish_the_same_rows(undisturbed: tuple[Rows, Lives], repository: RealRepository) -> None:
+    expected, lives = undisturbed
     assert all(expected.values())
     with _airflow(repository, "killed") as airflow:
-        kills = [kill for number, partition in enumerate(PARTITIONS) for kill in _kill_through(airflow, repository, partition, number)]
+        kills = [
+            kill for number, partition in enumerate(PARTITIONS) for kill in _kill_through(airflow, repository, partition, number, lives)
+        ]
     found = {partition: repository.published(partition) for partition in PARTITIONS}
     report = _report(kills, expected, found)
     assert found == expected
     assert report["kill_points"] >= 30
     assert report["recovered"] == report["kill_points"]
+    assert {kill.task for kill in kills if "pipelines." in kill.killed} == set(TASKS) - {WITHOUT_STAGE}
 
 
-def _kill_through(airflow: Server, repository: RealRepository, partition: str, number: int) -> list[Kill]:
+def _kill_through(airflow: Server, repository: RealRepository, partition: str, number: int, lives: Lives) -> list[Kill]:
     """Run one night and kill something in each of its tasks."""
     chance = random.Random(number)
     run_id = airflow.client().trigger(DAG_ID, partition, run_id=f"killed_{partition}")
-    plan = [
-        Kill(partition, task, VICTIMS[(number + place) % 3], round(chance.uniform(0, LONGEST_WAIT_S), 2))
-        for place, task in enumerate(TASKS)
-    ]
+    plan = []
+    for place, task in enumerate(TASKS):
+        victim = _victim(task, number + place)
+        life = lives[task, "runner" if victim == "scheduler" else victim]
+        plan.append(Kill(partition, task, victim, round(chance.uniform(0, LATEST * life), 2)))
     for kill in plan:
         _deliver(kill, airflow, run_id)
-    state = airflow.client().follow(DAG_ID, [run_id], timeout_s=TIMEOUT_S, check=airflow.check)[run_id]
+    state = _state(airflow, run_id)
     for kill in plan:
         kill.recovered = state == "success" and repository.publisher(partition) == {run_id}
     return plan
 
 
+def _victim(task: str, turn: int) -> str:
+    victim = VICTIMS[turn % len(VICTIMS)]
+    return "runner" if (task, victim) == (WITHOUT_STAGE, "stage") else victim
+
+
+def _state(airflow: Server, run_id: str) -> str:
+    """How the run ended, once it has."""
+    return airflow.client().follow(DAG_ID, [run_id], timeout_s=TIMEOUT_S, check=airflow.check)[run_id]
+
+
 def _report(kills: list[Kill], expected: Rows, found: Rows) -> dict[str, Any]:
     """What happened, as ``var/faults/report.json`` tells it."""
-    delivered = [kill for kill in kills if kill.delivered]
+    delivered = [kill for kill in kills if kill.killed]
     report = {
         "kill_points": len(delivered),
+        "victims": Counter(kill.victim for kill in delivered),
         "recovered": sum(kill.recovered for kill in delivered),
         "lost_rows": sum(len(set(expected[partition]) - set(found[partition])) for partition in PARTITIONS),
         "doubled_rows": sum(len(found[partition]) - len(set(found[partition])) for partition in PARTITIONS),
@@ -114,49 +138,56 @@ def _report(kills: list[Kill], expected: Rows, found: Rows) -> dict[str, Any]:
 
 
 def _deliver(kill: Kill, airflow: Server, run_id: str) -> None:
-    """Wait until the task of `kill` is at work, wait a little longer, and kill its victim, if it still lives."""
-    task = _wait_for_start(airflow, run_id, kill.task)
-    time.sleep(kill.after_s)  # the moment of the kill is the experiment; no condition stands for it
-    runner = _runner(task["id"])
-    if kill.victim == "scheduler":
-        kill.delivered = runner is not None
-        psutil.Process(airflow.pid("scheduler")).kill()
-        airflow.restart("scheduler")
+    """Wait until the task of `kill` is at work, wait a little longer, and kill its victim, if the work still goes on."""
+    process = _wait_for(airflow, run_id, kill.task, kill.victim)
+    if process is None:
         return
-    victim = runner
-    if kill.victim == "stage" and runner is not None:
-        victim = _stage(runner) or runner  # before its process has started, and in close_run, the runner is all there is
-    if victim is not None:
-        try:
-            victim.kill()
-            kill.delivered = True
-        except psutil.NoSuchProcess:
-            pass
+    time.sleep(kill.after_s)  # the moment of the kill is the experiment; no condition stands for it
+    with suppress(psutil.NoSuchProcess):  # a zombie, which has ended too, is one of these
+        process.cmdline()
+        victim = psutil.Process(airflow.pid("scheduler")) if kill.victim == "scheduler" else process
+        command = " ".join(victim.cmdline()).strip()
+        victim.kill()
+        kill.killed = command
+    if kill.killed and kill.victim == "scheduler":
+        airflow.restart("scheduler")
 
 
-def _wait_for_start(airflow: Server, run_id: str, task_id: str) -> dict[str, Any]:
+def _watch(airflow: Server, run_id: str, task: str, victim: str) -> float:
+    """Seconds that the process of `task` lives."""
+    process = _wait_for(airflow, run_id, task, victim)
+    started = time.monotonic()
+    assert process is not None, f"{task} of {run_id} ended before its {victim} was seen"
+    process.wait()
+    return time.monotonic() - started
+
+
+def _wait_for(airflow: Server, run_id: str, task_id: str, victim: str) -> psutil.Process | None:
+    """The process at work on a task: its stage's own if `victim` is the stage, else its runner; None if the task ends without one."""
+    client = airflow.client()
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        for task in airflow.client().tasks(DAG_ID, run_id):
-            if task["task_id"] == task_id and task["state"] in ("running", "success", "failed"):
-                return task
+        task = next(task for task in client.tasks(DAG_ID, run_id) if task["task_id"] == task_id)
+        runner = _runner(task["id"])
+        process = _stage(runner) if victim == "stage" and runner else runner
+        if process or task["state"] in ("success", "failed", "upstream_failed"):
+            return process
         airflow.check()
-        time.sleep(0.1)
+        time.sleep(0.02)
     raise AssertionError(f"{task_id} of {run_id} did not start in {TIMEOUT_S} s")
 
 
 def _runner(task_instance_id: str) -> psutil.Process | None:
     """The process that runs a task instance: Airflow names it so."""
-    for process in psutil.process_iter(["cmdline"]):
-        if "".join(process.info["cmdline"] or []).strip() == f"airflow worker -- {task_instance_id}":
-            return process
-    return None
+    title = f"airflow worker -- {task_instance_id}"
+    return next((process for process in psutil.process_iter(["cmdline"]) if " ".join(process.info["cmdline"] or []).strip() == title), None)
 
 
 def _stage(runner: psutil.Process) -> psutil.Process | None:
-    """The stage's own Python process below a task runner, if it has got so far."""
-    try:
-        below = runner.children(recursive=True)
-        return next((process for process in below if any(part.startswith("pipelines.") for part in process.cmdline())), None)
-    except psutil.NoSuchProcess:
-        return None
+    """The stage's own Python process below a task runner, if it has got so far; its leash and DVC are above it."""
+    with suppress(psutil.NoSuchProcess):
+        for process in runner.children(recursive=True):
+            match process.cmdline():
+                case [_, "-m", module, *_] if module.startswith("pipelines."):
+                    return process
+    return None
