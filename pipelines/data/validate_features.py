@@ -19,7 +19,7 @@ from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
 
-LARGEST = 3.4028234663852886e38
+_LARGEST_FLOAT32 = 3.4028234663852886e38
 """The largest finite float32."""
 
 _CALENDAR = {
@@ -68,7 +68,7 @@ def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> l
         for code, share, what in ((UNSEEN, params.unseen, "not declared"), (MISSING, params.missing, "missing")):
             notes = f"share of rows whose category is {what}"
             wanted.append(
-                expect("column_values_to_not_be_in_set", column=feature, value_set=[code], mostly=round(1 - share, 9), notes=notes)
+                expect("column_values_to_not_be_in_set", column=feature, value_set=[code], notes=notes, **expectations.mostly(share))
             )
     return wanted
 
@@ -76,16 +76,16 @@ def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> l
 def _range(feature: str, features: Features) -> tuple[float, float]:
     """What the declaration of `feature` lets it be."""
     if feature in features.categorical:
-        return MISSING, LARGEST
+        return MISSING, _LARGEST_FLOAT32
     if feature in features.calendar:
         return _CALENDAR[feature]
     if feature in features.same_day:
-        return 0, LARGEST
+        return 0, _LARGEST_FLOAT32
     if (lagged := features.lagged.get(feature)) and lagged.statistic == "count":
-        return 0, LARGEST
+        return 0, _LARGEST_FLOAT32
     if lagged and lagged.value is None:  # a share of labels
         return min(0.0, lagged.nothing_seen), max(1.0, lagged.nothing_seen)
-    return -LARGEST, LARGEST
+    return -_LARGEST_FLOAT32, _LARGEST_FLOAT32
 
 
 @stage("validate_features", "features", "report")

@@ -38,8 +38,9 @@ class ValidateHistory(Gate):
 def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt.date, raw: Path) -> Report:
     """The verdict on all rows before `partition` in the raw directory `raw`."""
     counts = expectations.rows_per_date(raw)
-    label = name(dataset.label.name)
-    query = f"SELECT *, ({dataset.label.expression})::BIGINT AS {label} FROM read_parquet({text(raw / 'events.parquet')})"
+    known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
+    label = f"CASE WHEN {known} THEN ({dataset.label.expression})::BIGINT END AS {name(dataset.label.name)}"
+    query = f"SELECT *, {label} FROM read_parquet({text(raw / 'events.parquet')})"
     unknown = _unknown_share(counts, partition - dt.timedelta(days=dataset.label.delay_days))
     columns = {column: _as_known(kind, unknown) if column in dataset.known_later else kind for column, kind in dataset.columns.items()}
     columns.pop(dataset.event_time)  # its dates are judged
@@ -70,11 +71,11 @@ def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
     query = f"SELECT * FROM (VALUES {', '.join(rows)}) AS dates(date, rows, share_of_recent)"
     wanted = [
         expect(
-            "column_values_to_be_between", column="rows", min_value=1, mostly=round(1 - params.empty_dates, 9), notes="dates without rows"
+            "column_values_to_be_between", column="rows", min_value=1, notes="dates without rows", **expectations.mostly(params.empty_dates)
         ),
         expect(
             "column_values_to_be_between", column="share_of_recent", min_value=params.row_count.low, max_value=params.row_count.high,
-            mostly=round(1 - params.odd_dates, 9), notes="size of each date against the dates before it",
+            notes="size of each date against the dates before it", **expectations.mostly(params.odd_dates),
         ),
     ]  # fmt: skip
     return judge(query, wanted, identity=["date"])[1]

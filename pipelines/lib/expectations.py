@@ -25,7 +25,7 @@ ARROW_NAMES = {
 }
 """How Great Expectations names the declared types, where the schema is told in Arrow's types."""
 
-LARGEST = 1.7976931348623157e308
+LARGEST_FLOAT64 = 1.7976931348623157e308
 """The largest finite float64: a bound that infinities alone exceed."""
 
 
@@ -98,18 +98,18 @@ def of_columns(columns: Mapping[str, Column]) -> list[Expectation]:
 
 def _of_column(column: str, kind: Column) -> Iterable[Expectation]:
     if kind.nulls < 1:
-        yield expect("column_values_to_not_be_null", column=column, **_mostly(kind.nulls))
+        yield expect("column_values_to_not_be_null", column=column, **mostly(kind.nulls))
     if kind.type == "float":
         low, high = kind.minimum, kind.maximum
         yield expect(
             "column_values_to_be_between", column=column, notes="finite" if low is None or high is None else "",
-            min_value=-LARGEST if low is None else low, max_value=LARGEST if high is None else high,
+            min_value=-LARGEST_FLOAT64 if low is None else low, max_value=LARGEST_FLOAT64 if high is None else high,
         )  # fmt: skip
     elif kind.minimum is not None or kind.maximum is not None:
         bounds: dict[str, Any] = {"min_value": kind.minimum, "max_value": kind.maximum}
         yield expect("column_values_to_be_between", column=column, **{key: bound for key, bound in bounds.items() if bound is not None})
     if kind.values is not None:
-        yield expect("column_values_to_be_in_set", column=column, value_set=list(kind.values), **_mostly(kind.unseen))
+        yield expect("column_values_to_be_in_set", column=column, value_set=list(kind.values), **mostly(kind.unseen))
 
 
 def of_key(key: Sequence[str]) -> list[Expectation]:
@@ -133,6 +133,6 @@ def _midnight(date: dt.date) -> str:
     return f"{date}T00:00:00"
 
 
-def _mostly(tolerated: float) -> dict[str, Any]:
+def mostly(tolerated: float) -> dict[str, Any]:
     """The share that must hold, as `mostly`; left out where all must."""
     return {"mostly": round(1 - tolerated, 9)} if tolerated else {}

@@ -80,6 +80,16 @@ def test_a_bad_history_is_stopped(case: str, tmp_path: Path) -> None:
     assert failed(judged(tmp_path, change)) == expected
 
 
+def test_an_outcome_that_is_not_known_yet_is_no_negative(tmp_path: Path) -> None:
+    """A label like `refund IS NOT NULL` has a value for every row, also where nobody can know yet."""
+    label = ORDERS.label.model_copy(update={"expression": "days_late IS NOT NULL"})
+    raw = write_raw(tmp_path, history())
+    params = parse_section({**PARAMS, "label_high": 1}, ValidateHistory, "validate_history")
+    report = validate_history(ORDERS.model_copy(update={"label": label}), params, partition=PARTITION, raw=raw)
+    [share] = [finding.observed for finding in report.findings if finding.type == "expect_column_mean_to_be_between"]
+    assert share == 1.0
+
+
 def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None:
     report = judged(tmp_path / "strict", without(30))
     assert report.failures[0].sample_rows[0] == {"date": "2024-01-31", "rows": 0}

@@ -57,7 +57,7 @@ def test_a_column_becomes_what_it_declares() -> None:
     assert wanted == [("expect_column_values_to_not_be_null", 0.9), ("expect_column_values_to_be_in_set", 0.95)]
     assert expectations.of_columns({"x": Column(type="string", nulls=1)}) == []
     [finite] = expectations.of_columns({"x": Column(type="float", nulls=1)})
-    assert finite.kwargs == {"column": "x", "min_value": -expectations.LARGEST, "max_value": expectations.LARGEST}
+    assert finite.kwargs == {"column": "x", "min_value": -expectations.LARGEST_FLOAT64, "max_value": expectations.LARGEST_FLOAT64}
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"rows_per_date": 3}'])
