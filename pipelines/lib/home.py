@@ -7,12 +7,17 @@ PostgreSQL and the published store on S3. Nothing here creates a directory or re
 import os
 from pathlib import Path
 
+from pipelines.lib.errors import ConfigError
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def home() -> Path:
-    """The directory of this installation's state, absolute."""
-    return Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
+    """The directory of this installation's state, absolute. Raises `ConfigError` where its path holds a %."""
+    path = Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
+    if "%" in str(path):
+        raise ConfigError(f"NIGHTSHIFT_HOME is {path}; the published table cannot stand under a path with a %: choose another")
+    return path
 
 
 def ledger_url() -> str:
