@@ -26,7 +26,7 @@ from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.raw import JOIN_LOOKBACK_DAYS
 from pipelines.lib.signature import KEY
-from pipelines.lib.sources import ARROW_TYPES
+from pipelines.lib.sources import ARROW_TYPES, SQL_TYPES
 
 UNSEEN, MISSING = -1, -2
 """Codes of a category that is not declared and of no category at all."""
@@ -44,8 +44,6 @@ _CHUNK = 500_000
 
 _DATES = "/* dates */"
 """Stands in a join for the condition on the dates of a chunk."""
-
-_SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 
 _CALENDAR = {
     "hour": "hour({t})",
@@ -267,7 +265,7 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
             raise ConfigError(f"a feature is called {feature!r}; use letters, digits and underscores")
         if names.count(feature) > 1 or feature in taken:
             raise ConfigError(f"the feature {feature!r} shares its name with a key, the label or another feature; rename it")
-    everything = {column: _SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
+    everything = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
     known = {column: kind for column, kind in everything.items() if column not in dataset.known_later}
     refused = refused_functions(connection)
     before_joins = Checker(connection, refused, known, dataset.known_later)
@@ -288,7 +286,7 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
             if column not in side.key:
                 if (joined := f"{alias}_{column}") in everything or joined in offered:
                     raise ConfigError(f"the joined column {joined!r} is already a column; rename the join")
-                offered[joined] = _SQL_TYPES[declared.type]
+                offered[joined] = SQL_TYPES[declared.type]
     of_event, of_outcome = Checker(connection, refused, offered, dataset.known_later), Checker(connection, refused, everything)
     _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), ("BOOLEAN",), "dataset.label.expression")
     numbers = (

@@ -39,9 +39,11 @@ ARROW_TYPES = {
 }
 """The declared types as they lie in Parquet."""
 
+SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
+"""The declared types as DuckDB calls them."""
+
 Bounds = tuple[date | None, date | None]
 
-_SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 _REFUSED = "refused value: "
 _SQL_BATCH = 10_000
 """Rows that are fetched from a database at a time."""
@@ -199,7 +201,7 @@ def _header(file: Path) -> list[str]:
 
 def _cast(column: str, declared: Column, found: str, where: str) -> str:
     """`column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
-    value, wanted = name(column), _SQL_TYPES[declared.type]
+    value, wanted = name(column), SQL_TYPES[declared.type]
     if found == wanted:
         return value
     if wanted == "VARCHAR":
@@ -274,7 +276,10 @@ def _scan_sql(
             raise DataError(f"{where} cannot be read: {error.orig}; correct `source` in params.yaml") from None
         raise TransientError(f"{where} does not answer: {error.orig}; it is tried again") from None
     except sa.exc.SQLAlchemyError as error:
-        raise DataError(f"{where} cannot be read: {getattr(error, 'orig', None) or error}; correct `source` in params.yaml") from None
+        fact = getattr(error, "orig", None) or error
+        if isinstance(error, sa.exc.TimeoutError) or getattr(error, "connection_invalidated", False):
+            raise TransientError(f"{where} does not answer: {fact}; it is tried again") from None
+        raise DataError(f"{where} cannot be read: {fact}; correct `source` in params.yaml") from None
     finally:
         engine.dispose()
     return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, bounds)

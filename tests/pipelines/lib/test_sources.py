@@ -5,7 +5,7 @@ import gzip
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from pipelines.lib import sources
 from pipelines.lib.dataset import Column, Source
@@ -278,6 +279,35 @@ def test_a_wrong_table_is_told_without_retry(tmp_path: Path, fields: dict[str, s
             {column: Column(type="string") for column in columns},
             None,
         )
+
+
+@contextmanager
+def listening(target: Any, event: str, listener: Callable[..., None]) -> Iterator[None]:
+    sa.event.listen(target, event, listener)
+    try:
+        yield
+    finally:
+        sa.event.remove(target, event, listener)
+
+
+def test_a_lost_connection_is_tried_again_and_a_wrong_database_is_not(tmp_path: Path) -> None:
+    (tmp_path / "orders.db").write_text("no database " * 100)
+    found = source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", table="orders")
+    columns = {"order_id": Column(type="string")}
+    with pytest.raises(DataError, match="file is not a database"):
+        read(found, columns, None)
+
+    def lose(context: sa.ExceptionContext) -> None:  # as a driver tells it that raises no OperationalError
+        context.is_disconnect = True
+
+    with listening(sa.Engine, "handle_error", lose), pytest.raises(TransientError, match="does not answer"):
+        read(found, columns, None)
+
+    def wait_in_vain(*_: object) -> None:
+        raise sa.exc.TimeoutError("QueuePool limit reached")
+
+    with listening(sa.Pool, "checkout", wait_in_vain), pytest.raises(TransientError, match="QueuePool limit"):
+        read(found, columns, None)
 
 
 def test_the_revision_follows_the_files(tmp_path: Path) -> None:
