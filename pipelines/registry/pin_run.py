@@ -1,27 +1,34 @@
 """Open a run: resolve once what it uses, write it to run.yaml and put the model into the workspace.
 
 Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint
-Writes  run.yaml; data/champion/model.onnx and its .dvc file, so that the run's ref gives the model back
-Fails   when there is no champion, or neither its file nor that of the version before it is what was registered
+Writes  run.yaml; data/champion/model.onnx and its .dvc file, so that the run's ref gives the model back; an empty dvc.lock
+Fails   when there is no champion, or neither its file nor that of the version before it is what was registered; when
+        params.yaml holds an unquoted date, at which DVC would end without a reason
 
 When the champion's file is missing or altered, the run is pinned to the previous version and says ``degraded``. Opening the same
 run again keeps what is pinned.
 """
 
+import datetime as dt
 import hashlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.lib import home, stage
+from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ModelError
+from pipelines.lib.errors import ConfigError, ModelError
 from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.params import PARAMS_FILE, read_yaml
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.registry import fetch, load_registry
 from pipelines.lib.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
 
 MODEL = Path("data/champion/model.onnx")
+LOCK = Path("dvc.lock")
 
 
 def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
@@ -83,6 +90,20 @@ def source_revision(dataset: Dataset, opened_at: str) -> str:
     return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
 
 
+def refuse_dates(params: dict[str, Any]) -> None:
+    """Raise `ConfigError` for the unquoted dates in `params`, which YAML makes objects of."""
+    if found := [f"{key} ({value})" for key, value in _leaves(params) if isinstance(value, dt.date)]:
+        raise ConfigError(f"{PARAMS_FILE} holds unquoted dates: {', '.join(found)}; write them as quoted strings")
+
+
+def _leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(content, dict | list):
+        for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, content
+
+
 @stage.stage(
     "pin_run",
     partition={"required": True},
@@ -96,12 +117,15 @@ def source_revision(dataset: Dataset, opened_at: str) -> str:
 )
 def main(options: stage.Paths) -> None:
     parse_partition(options.partition)
+    refuse_dates(read_yaml(PARAMS_FILE))
     ledger, present = Ledger(home.ledger_url()), load_run()
     if (present.dag_id, present.run_id) == (options.dag_id, options.run_id):
         stage.log.info("run %s is pinned already; %s stays as it is", options.run_id, RUN_FILE)
         if present.model.version:
             restore_model(present, ledger)
         return
+    with replacing(LOCK) as temporary:  # the commit's lock is a laptop's: the run's ref must list what this run made, and no more
+        temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     model = present.model if options.without_model else pin_model(ledger, load_registry().name, MODEL)
     if not options.without_model:
         from dvc.repo import Repo

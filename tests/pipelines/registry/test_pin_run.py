@@ -1,0 +1,54 @@
+"""Opening a run: what its workspace says afterwards."""
+
+import datetime as dt
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.registry.pin_run import main
+
+REPOSITORY = Path(__file__).parents[3]
+RUN = ["--partition", "2013-04-02", "--dag-id", "training", "--run-id", "run", "--run-ref", "refs/runs/training/run"]
+RUN += ["--git-commit", "0" * 40, "--opened-at", "2026-01-01T02:00:00+00:00", "--without-model"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with this repository's params.yaml, run.yaml and dvc.lock, in which one works."""
+    for name in ("params.yaml", "run.yaml", "dvc.lock"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+def test_a_run_begins_with_nothing_made_and_keeps_what_it_has_made(workspace: Path) -> None:
+    lock = workspace / "dvc.lock"
+    assert yaml.safe_load(lock.read_text())["stages"], "that of a laptop's night"
+    assert main(RUN) == 0
+    assert yaml.safe_load(lock.read_text()) == {"schema": "2.0", "stages": {}}
+    lock.write_text("schema: '2.0'\nstages: {train: {cmd: x}}\n")
+    assert main(RUN) == 0
+    assert "train" in lock.read_text(), "opened again, it is pinned already"
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "key"),
+    [
+        ("ingest_history", {"start": dt.date(2013, 1, 1)}, "ingest_history.start (2013-01-01)"),
+        ("any", [{"at": dt.date(2013, 1, 2)}], "any.0.at (2013-01-02)"),
+    ],
+)
+def test_an_unquoted_date_is_refused_by_name_and_not_tried_again(workspace: Path, section: str, value: object, key: str) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params[section] = value
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    assert main(RUN) == 1
+    told = json.loads((workspace / "failure.json").read_text())
+    assert (told["error"], told["retryable"]) == ("ConfigError", False)
+    assert key in told["message"]
+    assert "quoted strings" in told["message"]
