@@ -143,9 +143,11 @@ def revision(source: Source) -> str | None:
 
 
 def _files(pattern: str) -> list[Path]:
-    found = sorted(Path(path) for path in glob.glob(pattern, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
+    """What `pattern` names; relative to the repository where a run's workspace is elsewhere, on a laptop to the working directory."""
+    root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
+    found = sorted(root / path for path in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
     if not found:
-        raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {Path.cwd()})")
+        raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {root.resolve()})")
     return found
 
 

@@ -3,6 +3,8 @@
 import datetime as dt
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -230,6 +232,21 @@ def test_a_stage_sees_no_secret_of_airflow(repository, monkeypatch):
     assert not [key for key in env if "AIRFLOW" in key or key.startswith("GIT_")]
     assert env["PYTHONPATH"] == str(workspace.path)
     assert env["NIGHTSHIFT_HOME"] == str(repository / "var")
+    assert env["NIGHTSHIFT_REPOSITORY"] == str(repository)
     assert env["DVC_NO_ANALYTICS"] == "1"
     assert env["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert env["PATH"].split(os.pathsep)[1:] == os.environ["PATH"].split(os.pathsep)
+
+
+@pytest.mark.parametrize("path", ["var/shop/*.csv", "{root}/var/shop/orders.csv"])
+def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
+    """The table lies beside the code and is ignored by git, so no workspace has it."""
+    (repository / "var" / "shop").mkdir(parents=True)
+    (repository / "var" / "shop" / "orders.csv").write_text("id\n1\n")
+    workspace = workspaces.open_workspace(DAG_ID, "run")
+    code = "import sys; from pipelines.lib.sources import Source, revision; print(revision(Source(kind='csv', path=sys.argv[1])))"
+    env = {**stage_environment(workspace), "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, path.format(root=repository)], cwd=workspace.path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
