@@ -41,7 +41,10 @@ class ModelCard(BaseOperatorLink):
     name = "Model"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
-        """The version in MLflow where that is a server, else the model card; empty where the run has no registered model."""
+        """The version's page in MLflow where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it, else its card; empty without a version.
+
+        Not where stages reach it (``MLFLOW_TRACKING_URI``): that may be a database, a name of an inner network, or hold a password.
+        """
         import os
 
         import yaml
@@ -50,7 +53,6 @@ class ModelCard(BaseOperatorLink):
         model = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8")).get("model", {}) if workspace else {}
         if not model.get("version"):
             return ""
-        server = os.environ.get("MLFLOW_TRACKING_URI", "")
-        if server.startswith(("http://", "https://")):
+        if server := os.environ.get("NIGHTSHIFT_MLFLOW_UI_URL"):
             return f"{server.rstrip('/')}/#/models/{quote(model['name'])}/versions/{quote(model['version'])}"
         return page("models", model["name"], model["version"])
