@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 @hookimpl
 def on_dag_run_success(dag_run: "DagRun", msg: str) -> None:
-    """Take over the note of a run that succeeded."""
-    _take_over_note(dag_run)
+    """Take over the note of a run that succeeded; say so where its teardown, which does not count, has failed."""
+    failed = any(task.task_id == "close_run" and task.state == "failed" for task in dag_run.task_instances)
+    _take_over_note(dag_run, *(["NOT RECORDED: close_run failed"] if failed else []))
 
 
 @hookimpl
@@ -24,7 +25,7 @@ def on_dag_run_failed(dag_run: "DagRun", msg: str) -> None:
     _take_over_note(dag_run)
 
 
-def _take_over_note(dag_run: "DagRun") -> None:
+def _take_over_note(dag_run: "DagRun", *more: str) -> None:
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
     from sqlalchemy.orm import object_session
@@ -34,5 +35,5 @@ def _take_over_note(dag_run: "DagRun") -> None:
         return
     of_run = select(XComModel.value).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id)
     note = session.scalars(of_run.where(XComModel.key == "note").order_by(XComModel.timestamp.desc())).first()
-    if isinstance(note, str):
-        dag_run.note = note
+    if told := [*([note] if isinstance(note, str) else []), *more]:
+        dag_run.note = "; ".join(told)
