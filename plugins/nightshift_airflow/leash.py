@@ -9,6 +9,7 @@ until there are none reaches all of them, those included that made a process gro
 process group. Standard library only, and a script rather than a module, since it starts before every stage.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -61,7 +62,8 @@ def _kill_descendants() -> None:
         return
     while True:
         for pid in _children():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # reaped meanwhile, by the other thread
+                os.kill(pid, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
                 pass
