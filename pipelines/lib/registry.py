@@ -5,8 +5,11 @@ MLflow takes seconds to import, so it is imported where it is needed; a nightly 
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pydantic import Field
 
@@ -44,6 +47,7 @@ def load_registry() -> Registry:
 def connect() -> "MlflowClient":
     """A client of this installation's MLflow, which does not phone home. Raises `TransientError` when it does not answer."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -68,41 +72,47 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def fetch(entry: Entry, target: Path) -> None:
-    """Copy the model file that `entry` names to `target` and verify its digest.
+def fetch(version: Entry | Registered, target: Path) -> None:
+    """Copy the model file of `version` to `target` and verify its digest.
 
     Raises `ModelError` when the file is missing or differs from what was registered, `TransientError` when a remote store does
     not answer; in both cases there is nothing at `target`.
     """
+    what, uri = f"{version.name} version {version.version}", version.model_uri
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    if "://" not in entry.model_uri:
+    location = urlsplit(uri)
+    if location.scheme in ("", "file"):
+        path = uri if not location.scheme else url2pathname(location.path)
         try:
-            shutil.copyfile(entry.model_uri, target)
+            shutil.copyfile(path, target)
         except OSError as error:
-            raise ModelError(f"{entry.name} version {entry.version}: cannot read {entry.model_uri} ({error.strerror})") from error
+            raise ModelError(f"{what}: cannot read {uri} ({error.strerror})") from error
     else:
-        _download(entry, target)
+        _download(what, uri, target)
     found = sha256_of(target)
-    if found != entry.sha256:
+    if found != version.sha256:
         target.unlink()
         raise ModelError(
-            f"{entry.name} version {entry.version}: {entry.model_uri} has sha256 {found}, but {entry.sha256} was registered; "
-            "the file was altered or torn"
+            f"{what}: {uri} has sha256 {found}, but {version.sha256} was registered; the file was altered or torn, do not promote it"
         )
 
 
-def _download(entry: Entry, target: Path) -> None:
+def _download(what: str, uri: str, target: Path) -> None:
+    """From MLflow's server or an object store. Whether the file is there is asked first: only its absence is told alike by all stores."""
     connect()
     import mlflow
-    from mlflow.exceptions import MlflowException
 
+    parent, _, file = uri.rpartition("/")
     try:
-        shutil.move(mlflow.artifacts.download_artifacts(entry.model_uri, dst_path=str(target.parent)), target)
-    except FileNotFoundError as error:
-        raise ModelError(f"{entry.name} version {entry.version}: {entry.model_uri} does not exist") from error
-    except (MlflowException, OSError) as error:
-        raise TransientError(f"{entry.name} version {entry.version}: {entry.model_uri} did not come ({error}); try again") from error
+        exists = any(found.path.rpartition("/")[2] == file for found in mlflow.artifacts.list_artifacts(parent))
+        if exists:
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                shutil.move(mlflow.artifacts.download_artifacts(uri, dst_path=scratch), target)
+    except Exception as error:  # each store raises errors of its own
+        raise TransientError(f"{what}: {uri} did not come ({error}); check the store and try again") from error
+    if not exists:
+        raise ModelError(f"{what}: {uri} does not exist")
 
 
 def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:

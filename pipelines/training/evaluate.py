@@ -2,7 +2,7 @@
 
 Reads   data/features/history.parquet, data/models/model.skops, data/models/model.onnx
 Writes  data/reports/evaluate/: metrics.json (DVC metrics), slices.json, calibration.json and roc.json (DVC plots), model_card.html
-        data/reports/latency.json beside it: a measurement of this machine, so not versioned
+        data/reports/latency.json beside it: a measurement of this machine, so not versioned; `register` logs it
 Fails   when ONNX and scikit-learn disagree, or the quality or latency misses its limit; the reports are written all the same
 
 Metrics are those of the ONNX model, since that is what runs; scikit-learn serves for parity alone.
@@ -11,7 +11,6 @@ Metrics are those of the ONNX model, since that is what runs; scikit-learn serve
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,9 @@ from pipelines.lib import metrics, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import DataError, GateFailed
-from pipelines.lib.history import History, holdout_start, read_history
+from pipelines.lib.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.inference import Model, latency, load_model
-from pipelines.lib.params import Section, load_section, read_yaml
+from pipelines.lib.params import Section, load_section
 from pipelines.lib.run import RunFile, load_run
 
 
@@ -92,12 +91,12 @@ def main(paths: stage.Paths) -> None:
     from pipelines.lib import skops_file
 
     params, dataset, run = load_section("evaluate", Evaluate), load_dataset(), load_run()
-    training = read_yaml(Path("params.yaml"))["train"]
-    since = holdout_start(run.date, dataset.label.delay_days, training["holdout_days"])
+    training = load_section("train", Holdout)
+    since = holdout_start(run.date, dataset.label.delay_days, training.holdout_days)
     history = read_history(paths.features, dataset, since=since)
     if not len(history.labels):
         raise DataError(
-            f"no labelled rows from {since} on; a holdout of {training['holdout_days']} days needs outcomes. Choose a later partition"
+            f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
         )
     model, forest = load_model(paths.onnx), skops_file.load(paths.model)
     scores = model.score(history.features)
@@ -109,10 +108,10 @@ def main(paths: stage.Paths) -> None:
         temporary.mkdir()
         for name in ("metrics", "slices", "calibration", "roc"):
             (temporary / f"{name}.json").write_text(json.dumps(result[name], indent=2), encoding="utf-8")
-        (temporary / "model_card.html").write_text(model_card(result, model, run, training, importances), encoding="utf-8")
+        (temporary / "model_card.html").write_text(model_card(result, model, run, training.model_dump(), importances), encoding="utf-8")
     took = latency(model, rows=history.features[:1000])
     with replacing(paths.report.with_name("latency.json")) as temporary:
-        temporary.write_text(json.dumps({"p50_us": took.p50_us, "p99_us": took.p99_us}, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps({"sha256": model.sha256, "p50_us": took.p50_us, "p99_us": took.p99_us}, indent=2), encoding="utf-8")
 
     stage.log.info("%s", json.dumps(result["metrics"]))
     found = faults(result["metrics"], took.p99_us / 1000, params)

@@ -14,47 +14,61 @@ from pipelines.lib import skops_file
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
 from pipelines.lib.ledger import Ledger
+from pipelines.lib.published import publish, read_scores
 from pipelines.lib.registry import Registered, Registry, connect, project_aliases
 from pipelines.lib.run import PinnedModel, RunFile
 from pipelines.lib.signature import Signature
 from pipelines.registry.pin_run import pin_model
 from pipelines.registry.promote import promote
-from pipelines.registry.register import lineage, register
+from pipelines.registry.register import latency, lineage, register
+from pipelines.scoring.publish_scores import lineage as lineage_of_rows
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
+from tests import scored_night
 
 NAME = "Core_RF_Classifier"
+TAGS = {
+    "git_commit": "0" * 40,
+    "snapshot": "false",
+    "run_ref": "refs/runs/test/1",
+    "partition": "2013-04-01",
+    "data_revision": "d" * 32,
+    "dvc_lock_sha256": "1" * 64,
+    "suite_hash": "2" * 64,
+    "requirements_sha256": "3" * 64,
+}
+"""Every tag of a version but its digest: what it takes to rebuild it."""
+
+REGISTRY = Registry(experiment="Scalable_Inference_Suite", name=NAME)
 REPOSITORY = Path(__file__).parents[3]
+
+
+def train(files: Path, trees: int) -> Path:
+    """The directory `files` with a small model and its report, as `evaluate` leaves them; the latency is measured."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    (files / "report").mkdir(parents=True)
+    features = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    model = RandomForestClassifier(n_estimators=trees, random_state=0).fit(features, features[:, 0] > 0)
+    skops_file.dump(model, files / "model.skops")
+    (files / "model.onnx").write_bytes(export_onnx(model, Signature(("a", "b"), "0" * 64), ExportOnnx(opset=22)))
+    (files / "report" / "metrics.json").write_text(json.dumps({"auc": 0.7, "rows": 500}))
+    (files / "latency.json").write_text(json.dumps({"sha256": sha256_of(files / "model.onnx"), "p50_us": 20.0, "p99_us": 45.0}))
+    return files
 
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home of its own, with two registered versions."""
-    from sklearn.ensemble import RandomForestClassifier
-
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
         patch.setenv("NIGHTSHIFT_HOME", str(home))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         client = connect()
-        rng = np.random.default_rng(0)
-        features = rng.normal(size=(500, 2)).astype(np.float32)
         for trees in (5, 6):
-            files = home / "trained" / str(trees)
-            (files / "report").mkdir(parents=True)
-            model = RandomForestClassifier(n_estimators=trees, random_state=0).fit(features, features[:, 0] > 0)
-            skops_file.dump(model, files / "model.skops")
-            (files / "model.onnx").write_bytes(export_onnx(model, Signature(("a", "b"), "0" * 64), ExportOnnx(opset=22)))
-            (files / "report" / "metrics.json").write_text(json.dumps({"auc": 0.7, "rows": 500}))
+            files = train(home / "trained" / str(trees), trees)
             for _ in range(2):  # the second time, the version is known
-                found = register(
-                    client,
-                    files / "model.skops",
-                    files / "model.onnx",
-                    files / "report",
-                    {"run_ref": "refs/runs/test/1", "git_commit": "0" * 40},
-                    Registry(experiment="Scalable_Inference_Suite", name=NAME),
-                )
+                found = register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
             (files / "registered.json").write_text(found.model_dump_json())
     return home
 
@@ -82,12 +96,20 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
 
 
 def test_a_version_carries_its_tags_and_no_pickle(versions: list[Registered], installation: Path) -> None:
-    tags = connect().get_model_version(NAME, "1").tags
-    assert tags["sha256"] == versions[0].sha256
-    assert tags["run_ref"] == "refs/runs/test/1"
+    assert connect().get_model_version(NAME, "1").tags == TAGS | {"sha256": versions[0].sha256}
     names = {path.name for path in (installation / "mlflow" / "artifacts").rglob("*") if path.is_file()}
     assert {"model.onnx", "model.skops", "metrics.json"} <= names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def test_the_latency_is_logged_where_this_model_was_measured(versions: list[Registered], tmp_path: Path) -> None:
+    client = connect()
+    version = client.get_model_version(NAME, versions[0].version)
+    assert client.get_run(version.run_id).data.metrics == {"auc": 0.7, "rows": 500, "latency_p50_us": 20.0, "latency_p99_us": 45.0}
+    measured = train(tmp_path / "other", 7) / "report"
+    assert latency(measured, versions[0].sha256) == {}
+    measured.with_name("latency.json").unlink()  # as where DVC has restored the report
+    assert latency(measured, versions[0].sha256) == {}
 
 
 def test_promotion_is_fenced_and_repeats_harmlessly(versions: list[Registered], ledger: Ledger) -> None:
@@ -126,6 +148,20 @@ def test_a_broken_champion_degrades_to_the_previous_version(versions: list[Regis
     pinned = pin_model(ledger, NAME, tmp_path / "model.onnx")
     assert (pinned.version, pinned.degraded, pinned.sha256) == ("1", True, versions[0].sha256)
     assert sha256_of(tmp_path / "model.onnx") == versions[0].sha256
+
+
+def test_what_a_degraded_run_publishes_says_so(
+    versions: list[Registered], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_PUBLISHED_URL", str(tmp_path / "published"))
+    _promote(ledger, versions[0], "none")
+    _promote(ledger, versions[1].model_copy(update={"model_uri": str(tmp_path / "gone.onnx")}), "1")
+    opened = {"run_id": "nightly-1", "git_commit": "0" * 40, "opened_at": "2013-04-01T02:00:00+00:00"}
+    run = RunFile(partition=scored_night.PARTITION, model=pin_model(ledger, NAME, tmp_path / "model.onnx"), **opened)
+    scored_night.write_scores(tmp_path / "scores.parquet", 10)
+    publish(tmp_path / "scores.parquet", lineage_of_rows(run), expected_rows=10, attempts=12)
+    rows = read_scores(scored_night.PARTITION).select(["degraded", "model_version", "model_sha256"]).to_pylist()
+    assert rows == [{"degraded": True, "model_version": "1", "model_sha256": versions[0].sha256}] * 10
 
 
 def _break(version: Registered, target: Path, fault: str) -> None:
@@ -190,6 +226,7 @@ def test_lineage_refuses_what_could_not_be_rebuilt(tmp_path: Path, monkeypatch: 
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
         subprocess.run(["git", *command], check=True)
     run = RunFile(partition="2013-04-01", model=PinnedModel(path="m", name=NAME))
+    assert set(lineage(run)) == set(TAGS)
     assert lineage(run)["run_ref"] == lineage(run)["git_commit"]
     (tmp_path / "requirements.txt").write_text("changed")
     with pytest.raises(ConfigError, match=r"uncommitted changes.*\n.*requirements\.txt"):
