@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ConfigDict, Field
 
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.errors import ConfigError
+from pipelines.lib.params import Section
 from pipelines.lib.signature import signature_of_features
 
 
@@ -30,6 +32,17 @@ class History:
         if name not in self.rows.column_names:
             raise ConfigError(f"there is no column {name!r}; there are {', '.join([*self.rows.column_names, *self.names])}")
         return self.rows[name].to_numpy()
+
+
+class Holdout(Section):
+    """What evaluation needs of section ``train``, whose other keys are training's own.
+
+    `holdout_days`: the last labelled days, kept from training so that `evaluate` sees rows that the model has not.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    holdout_days: int = Field(ge=1)
 
 
 def holdout_start(partition: dt.date, delay_days: int, holdout_days: int) -> dt.date:

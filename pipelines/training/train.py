@@ -8,23 +8,24 @@ Fails   when there is too little history before the holdout, or it holds one cla
 import sys
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pipelines.lib import stage
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import DataError
-from pipelines.lib.history import History, holdout_start, read_history
-from pipelines.lib.params import Section, load_section
+from pipelines.lib.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 
 
-class Train(Section):
-    """`holdout_days`: the last labelled days, kept from training so that `evaluate` sees rows that the model has not."""
+class Train(Holdout):
+    """The forest's parameters, and the least number of rows that it is fitted on."""
+
+    model_config = ConfigDict(extra="forbid")
 
     n_estimators: int = Field(ge=1)
     max_depth: int = Field(ge=1)
     random_state: int
-    holdout_days: int = Field(ge=1)
     minimum_rows: int = Field(ge=2)
 
 

@@ -1,6 +1,7 @@
 """The training line on a small history: what goes in comes out the same, every time, and bad histories are refused."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipelines.lib.inference import load_model
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.signature import Signature
 from pipelines.training.evaluate import Evaluate, evaluate, faults
+from pipelines.training.evaluate import main as evaluate_main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import Train, train
 
@@ -112,6 +114,17 @@ def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: f
     found = faults(figures, p99_ms, LIMITS)
     assert len(found) == 1
     assert told in found[0]
+
+
+def test_a_misspelt_holdout_is_named_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params.replace("  holdout_days:", "  holdout_day:"), encoding="utf-8")
+    (tmp_path / "run.yaml").write_bytes(Path("run.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert evaluate_main(["--features", "f", "--model", "m", "--onnx", "o", "--report", "r"]) == 1
+    failure = json.loads((tmp_path / "failure.json").read_text(encoding="utf-8"))
+    assert (failure["error"], failure["retryable"]) == ("ConfigError", False)
+    assert "train.holdout_days: Field required" in failure["message"]
 
 
 def test_the_holdout_ends_where_outcomes_are_known() -> None:
