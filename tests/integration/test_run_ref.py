@@ -1,0 +1,64 @@
+"""What a night's ref gives back: the night, and nothing of another one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.real_repository import DAG_ID, RealRepository
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("run_ref")]
+
+PARTITION = "2013-04-02"
+STAGES = ["ingest_batch", "validate_batch", "featurize_batch", "validate_features", "score", "validate_scores"]
+_NIGHT = f"""
+import sys
+from nightshift_airflow import process, workspaces
+from nightshift_airflow.operators import run_stage
+workspace = workspaces.open_workspace({DAG_ID!r}, "night")
+pin = ["--partition", {PARTITION!r}, "--dag-id", {DAG_ID!r}, "--run-id", "night", "--run-ref", workspace.ref]
+pin += ["--git-commit", workspace.commit, "--opened-at", "2026-01-01T02:00:00+00:00"]
+run_stage("pin_run", [sys.executable, "-m", "pipelines.registry.pin_run", *pin], workspace)
+for stage in {STAGES!r}:
+    run_stage(stage, [sys.executable, "-m", "dvc", "repro", "--single-item", stage], workspace)
+workspaces.record_run(workspace, "success")
+workspaces.remove_workspace(workspace.path)
+"""
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
+    """A clone with a champion, and one night whose cache holds that night alone."""
+    repository = RealRepository(tmp_path_factory.mktemp("run_ref"))
+    repository.train()
+    run(repository, repository.root, "-c", _NIGHT)
+    return repository
+
+
+def run(repository: RealRepository, directory: Path, *arguments: str) -> None:
+    environment = repository.environment() | {"NIGHTSHIFT_DVC_CACHE": str(repository.home / "cache")}
+    done = subprocess.run([sys.executable, *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_a_nights_ref_gives_the_whole_night_back_from_a_cache_that_holds_it_alone(repository: RealRepository, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    subprocess.run(["git", "worktree", "add", "--detach", str(tree), f"refs/runs/{DAG_ID}/night"], cwd=repository.root, check=True)
+    assert sorted(yaml.safe_load((tree / "dvc.lock").read_text())["stages"]) == sorted(STAGES)
+    run(repository, tree, "-m", "dvc", "config", "--local", "cache.dir", str(repository.home / "cache"))
+    run(repository, tree, "-m", "dvc", "checkout", "--with-deps", "validate_scores")
+    for name in (
+        "raw/batch/events.parquet",
+        "features/batch.parquet",
+        "champion/model.onnx",
+        "scores/scores.parquet",
+        "reports/validate_scores/report.json",
+    ):
+        assert (tree / "data" / name).exists(), name
+    assert {
+        json.loads((tree / "data" / "reports" / stage / "report.json").read_text())["partition"] for stage in STAGES if "validate" in stage
+    } == {PARTITION}
+    assert not (tree / "data" / "raw" / "history").exists()
