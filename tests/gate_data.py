@@ -64,11 +64,11 @@ def write_raw(directory: Path, events: pd.DataFrame) -> Path:
     schema = pa.schema([(column, ARROW_TYPES[kind.type]) for column, kind in ORDERS.columns.items()])
     pq.write_table(pa.Table.from_pandas(events, schema=schema, preserve_index=False), directory / "events.parquet")
     counts = pd.to_datetime(events["placed_at"]).dropna().dt.strftime("%Y-%m-%d").value_counts().sort_index()
-    (directory / "source.json").write_text(json.dumps({"rows_per_date": counts.to_dict()}))
+    (directory / "source.json").write_text(json.dumps({"rows_per_date": counts.to_dict(), "last": counts.index.max()}))
     return directory
 
 
 def write_night(directory: Path, change: Change = lambda night: night) -> Path:
-    """A raw directory with the four same weekdays before `NIGHT` and `NIGHT` itself as `change` leaves it."""
-    before = [orders(NIGHT - dt.timedelta(weeks=week), days_late=True) for week in (4, 3, 2, 1)]
+    """A raw directory with the four same weekdays before `NIGHT`, the newest date with outcomes, and `NIGHT` as `change` leaves it."""
+    before = [orders(NIGHT - dt.timedelta(days=days), days_late=True) for days in (28, 21, 14, 7, ORDERS.label.delay_days + 1)]
     return write_raw(directory, pd.concat([*before, change(orders(NIGHT))], ignore_index=True))

@@ -1,18 +1,21 @@
 """Validate the night's raw rows before anything is computed from them.
 
 *Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
-generated from the declared columns, the night's size against the recent nights, its date, its key, and those written by hand.
+generated from the declared columns, the night's size against the recent nights, its date, its key, and those written by hand; the source
+ends before the night; or the outcomes of earlier events have stopped to arrive.
 """
 
 import datetime as dt
 import sys
 from pathlib import Path
 
+from pydantic import Field
+
 from pipelines.lib import expectations
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.expectations import RowCount
-from pipelines.lib.gates import Expectation, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
@@ -20,11 +23,13 @@ from pipelines.lib.stage import Paths, stage
 
 class ValidateBatch(Gate):
     """`row_count` is the band of the night's size. The last event may come `last_event_minutes` before the earliest last event of the
-    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like.
+    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like. `outcomes_known` is the
+    least share of events with an outcome on the newest date whose outcomes should be known.
     """
 
     row_count: RowCount = RowCount()
     last_event_minutes: int | None = None
+    outcomes_known: float = Field(default=0.25, ge=0, le=1)
 
 
 def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.date, raw: Path) -> Report:
@@ -44,7 +49,8 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
         *params.by_hand(),
     ]
     rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
-    return Report("validate_batch", str(partition), rows, findings)
+    fresh = expectations.of_freshness(raw, dataset.event_time, partition)
+    return Report("validate_batch", str(partition), rows, [fresh, *findings, *_outcomes(dataset, params, partition, events)])
 
 
 def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Expectation]:
@@ -63,6 +69,21 @@ def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, eve
     least = dt.datetime.combine(partition, dt.time()) + earliest[0] - dt.timedelta(minutes=params.last_event_minutes)
     reason = f"{earliest[1]} recent nights last till {earliest[0]} or later: a night that ends early was cut off"
     return [expect("column_max_to_be_between", column=dataset.event_time, min_value=least.isoformat(), notes=reason)]
+
+
+def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Finding]:
+    """That outcomes keep arriving: features and monitoring live on them, and a source that stops to deliver them has no other sign.
+
+    Judged on the newest date whose outcomes should be known at the start of `partition`; one that has no events tells nothing.
+    """
+    date = partition - dt.timedelta(days=dataset.label.delay_days + 1)
+    identity = [*dataset.key, dataset.event_time]
+    outcome, moment = f"({dataset.label.expression}) AS {name(dataset.label.name)}", name(dataset.event_time)
+    query = f"SELECT {', '.join(map(name, dict.fromkeys(identity)))}, {outcome} FROM {events} WHERE {moment}::DATE = {text(date)}::DATE"
+    reason = f"outcomes of {date}, which should be known by now: fewer mean that they have stopped to arrive"
+    wanted = expect("column_values_to_not_be_null", column=dataset.label.name, mostly=params.outcomes_known, notes=reason)
+    rows, findings = judge(query, [wanted], identity=identity)
+    return findings if rows else []
 
 
 @stage("validate_batch", "raw", "report")

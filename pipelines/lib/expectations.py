@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipelines.lib.dataset import Column
 from pipelines.lib.errors import DataError
-from pipelines.lib.gates import Expectation, expect
+from pipelines.lib.gates import Expectation, Finding, expect
 from pipelines.lib.params import Section
 
 ARROW_NAMES = {
@@ -78,11 +78,34 @@ class RowCount(Section):
 
 def rows_per_date(raw: Path) -> dict[str, int]:
     """How many rows each date has in the raw directory `raw`. Raises `DataError` where its ``source.json`` is missing or torn."""
+    return dict(_source(raw, "rows_per_date", dict))
+
+
+def of_freshness(raw: Path, event_time: str, partition: dt.date) -> Finding:
+    """That the source of the raw directory `raw` reaches `partition`: one that ends before it has not been delivered for this night.
+
+    It is judged on ``source.json``, since the rows themselves cannot tell a late delivery from a night on which nothing happened.
+    """
+    last = _source(raw, "last", str, type(None))
+    return Finding(
+        type="expect_column_max_to_be_between",
+        column=event_time,
+        kwargs={"column": event_time, "min_value": str(partition)},
+        passed=last is not None and last >= str(partition),
+        observed=last,
+        notes="the last date of the whole source: where it is earlier, the night has not been delivered yet",
+    )
+
+
+def _source(raw: Path, fact: str, *kinds: type) -> Any:
     path = raw / "source.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["rows_per_date"])
+        found = json.loads(path.read_text(encoding="utf-8"))[fact]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not tell the rows of each date ({error!r}); run the stage that ingests it again") from None
+        raise DataError(f"{path} does not tell {fact} ({error!r}); run the stage that ingests it again") from None
+    if not isinstance(found, kinds):
+        raise DataError(f"{path} does not tell {fact}: it has {found!r}; run the stage that ingests it again")
+    return found
 
 
 def of_schema(columns: Mapping[str, Column], more: Sequence[str] = ()) -> list[Expectation]:

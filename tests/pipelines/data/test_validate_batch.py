@@ -103,6 +103,44 @@ def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
     assert told.sample_rows[0] == {"shop": "south", "order_id": 149001, "placed_at": "2024-05-29T00:14:00", "country": "XX"}
 
 
+def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_be_empty(tmp_path: Path) -> None:
+    may_be_empty = parse_section({"row_count": {"low": 0, "minimum": 0}}, ValidateBatch, "validate_batch")
+    raw = write_night(tmp_path, lambda night: night.head(0))
+    report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
+    assert (
+        "expect_column_max_to_be_between on 'placed_at': 2024-05-26 (expected: min_value=2024-05-29; the last date of the whole source"
+        in (report.failures[0].told())
+    )
+    tell_source(raw, last=str(NIGHT + dt.timedelta(days=1)))
+    assert "column_max_to_be_between" not in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))
+    tell_source(raw, last=None)
+    assert "column_max_to_be_between" in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))
+
+
+def tell_source(raw: Path, **facts: object) -> None:
+    path = raw / "source.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+
+
+@pytest.mark.parametrize(("known", "passes"), [(100, True), (25, True), (24, False), (0, False)])
+def test_a_night_is_stopped_when_outcomes_have_stopped_to_arrive(known: int, passes: bool, tmp_path: Path) -> None:
+    newest = NIGHT - dt.timedelta(days=3)
+    before = orders(newest, days_late=True)
+    before["days_late"] = before["days_late"].where(before.index < known)
+    raw = write_raw(tmp_path, pd.concat([before, orders(NIGHT)], ignore_index=True))
+    report = validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=raw)
+    assert failed(report) == ({} if passes else {"column_values_to_not_be_null": "came_late"})
+    told = next(finding for finding in report.findings if finding.column == "came_late")
+    assert told.unexpected_count == 100 - known
+    assert "outcomes of 2024-05-26, which should be known by now" in told.notes
+
+
+def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None:
+    report = validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
+    assert report.passed
+    assert "came_late" not in {finding.column for finding in report.findings}
+
+
 def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:
     quiet = parse_section({"row_count": {"low": 0.85, "quiet": [str(NIGHT)], "quiet_low": 0.6}}, ValidateBatch, "validate_batch")
     assert judged(tmp_path / "thin", lambda night: night.head(60), quiet).passed
