@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +23,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
 DAG = "nightly_batch_scoring"
 TIMEOUT_S = 240
 TASKS = 9
+PUBLIC = {"/api/v2/monitor/health", "/api/v2/version", "/api/v2/auth/login", "/api/v2/auth/logout"}
 
 
 def follow(airflow, *run_ids):
@@ -175,6 +178,29 @@ def test_no_page_without_a_login(airflow, state, night):
         assert fetch(f"{airflow.url}/nightshift/{path}")[0] == 404
     assert fetch(f"{airflow.url}/api/v2/dags")[0] == 401
     assert fetch(f"{airflow.url}/api/v2/dags/{DAG}/dagRuns", method="POST")[0] == 401
+
+
+def test_no_route_of_the_pages_without_a_login(airflow):
+    """Whatever routes there are: one that is added without a check fails here."""
+    code = "from nightshift_airflow.pages import make_app; print('routes', *(route.path for route in make_app().routes))"
+    environment = airflow.environment() | {"PYTHONPATH": str(airflow.repository / "plugins")}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    [routes] = [line.split()[1:] for line in printed.splitlines() if line.startswith("routes ")]
+    assert len(routes) >= 3
+    assert {route: fetch(f"{airflow.url}/nightshift{filled(route)}")[0] for route in routes} == dict.fromkeys(routes, 401)
+
+
+def test_no_path_of_the_api_without_a_login(airflow):
+    described = json.loads(fetch(f"{airflow.url}/openapi.json")[1])["paths"]
+    asked = [path for path, methods in described.items() if path.startswith("/api/v2/") and "get" in methods]
+    assert len(asked) > 50
+    answers = {path: fetch(airflow.url + filled(path))[0] for path in asked}
+    assert {path for path, status in answers.items() if status != 401} == PUBLIC
+
+
+def filled(path: str) -> str:
+    """`path` with something in place of each parameter."""
+    return re.sub(r"\{\w+(:path)?\}", "1", path)
 
 
 def test_the_pages_open_with_a_token_and_with_the_cookie_of_the_ui(airflow, state, night):
