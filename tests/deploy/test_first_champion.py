@@ -1,0 +1,44 @@
+"""`make demo` brings a champion where there is none, and leaves everybody else's alone."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded.first_champion import ACTOR, train_first_champion
+from pipelines.lib import home
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.registry import load_registry
+
+
+@pytest.fixture(autouse=True)
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path))
+    monkeypatch.delenv("NIGHTSHIFT_LEDGER_URL", raising=False)
+
+
+def _promoted(actor: str, reason: str) -> Entry:
+    entry = Entry(load_registry().name, 1, "promote", "7", "a" * 64, "/model.onnx", None, "2013-04-01", actor, reason)
+    return Ledger(home.ledger_url()).append(entry)
+
+
+def test_a_champion_that_somebody_chose_is_kept_and_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.embedded.first_champion.workspaces.open_workspace", lambda *_: pytest.fail("it trains"))
+    told: list[str] = []
+    chosen = _promoted("ada", "version 8 missed the storm")
+    assert train_first_champion(told.append) == chosen
+    assert told == ["keeping version 7, which ada made champion (version 8 missed the storm)"]
+
+
+@pytest.mark.parametrize("before", ["nobody", ACTOR])
+def test_its_own_champion_and_none_give_way_to_the_trees_model(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class TrainsError(Exception):
+        pass
+
+    def trains(*_: object) -> None:
+        raise TrainsError
+
+    monkeypatch.setattr("deploy.embedded.first_champion.workspaces.open_workspace", trains)
+    if before == ACTOR:
+        _promoted(ACTOR, "first champion")
+    with pytest.raises(TrainsError):
+        train_first_champion(lambda _: None)
