@@ -38,6 +38,7 @@ print("changed" if publication.changed else "there already", flush=True)
 """
 
 READER = """
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -56,7 +57,8 @@ while True:
     polls, seen = polls + 1, seen | {run}
     if last:
         break
-print(polls, len(seen))
+print(polls, len(seen), flush=True)
+os._exit(0)  # a thread of Arrow that still wants Python when it has gone aborts the process, after all was read
 """
 
 
