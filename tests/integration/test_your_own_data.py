@@ -5,22 +5,30 @@ docs/your-own-data.md names.
 """
 
 import datetime as dt
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import DeltaTable
 
+from pipelines.lib.registry import connect
 from tests.datasets import orders
+from tests.pipelines.registry.test_register import TAGS
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("orders")]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINED_AS_OF = "2024-03-15"
+NIGHT = "2024-04-20"
+PUBLISH = ("pipelines.scoring.publish_scores", "--scores", "data/scores/scores.parquet", "--gate", "data/reports/validate_scores")
 
 
 class Shop:
@@ -40,29 +48,28 @@ class Shop:
         subprocess.run(["git", *identity, "commit", "--quiet", "--all", "--message", "Score orders"], cwd=self.root, check=True)
         self.commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=self.root, check=True, capture_output=True, text=True).stdout.strip()
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m` with `command` in the clone; returns what it printed."""
+    def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m` with `command` in the clone, however it ends."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("NIGHTSHIFT", "MLFLOW_TRACKING", "GIT_"))}
         environment = {**kept, "NIGHTSHIFT_HOME": str(self.home), "PYTHONPATH": str(self.root), "DVC_NO_ANALYTICS": "1"}
-        done = subprocess.run([sys.executable, "-m", *command], cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run([sys.executable, "-m", *command], cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+
+    def run(self, *command: str) -> None:
+        """Run `python -m` with `command` in the clone."""
+        done = self.attempt(*command)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done
+
+    def pin(self, partition: str, run_id: str) -> None:
+        """Open the run `run_id` of `partition`."""
+        named = ["--partition", partition, "--dag-id", "nightly_batch_scoring", "--run-id", run_id]
+        named += ["--run-ref", f"refs/runs/nightly_batch_scoring/{run_id}", "--git-commit", self.commit]
+        self.run("pipelines.registry.pin_run", *named, "--opened-at", f"{partition}T02:00:00+00:00")
 
     def score_night(self, partition: str) -> None:
         """What the nightly DAG does, in its order."""
-        pin = [
-            "pipelines.registry.pin_run",
-            "--partition",
-            partition,
-            "--dag-id",
-            "nightly_batch_scoring",
-            "--run-id",
-            f"night-{partition}",
-        ]
-        pin += ["--run-ref", f"refs/runs/nightly_batch_scoring/night-{partition}", "--git-commit", self.commit]
-        self.run(*pin, "--opened-at", f"{partition}T02:00:00+00:00")
+        self.pin(partition, f"night-{partition}")
         self.run("dvc", "repro", "validate_scores")  # with all that comes before it
-        self.run("pipelines.scoring.publish_scores", "--scores", "data/scores/scores.parquet", "--gate", "data/reports/validate_scores")
+        self.run(*PUBLISH)
 
     def published(self, query: str) -> list[tuple[object, ...]]:
         """The answer to an SQL query over ``scores`` and ``orders``."""
@@ -81,7 +88,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop.run(*register, "--report", "data/reports/evaluate", "--registered", f"{models}/registered.json")
     promote = ["pipelines.registry.promote", "--registered", f"{models}/registered.json", "--expect", "none"]
     shop.run(*promote, "--actor", "test", "--reason", "first champion")
-    for partition in (TRAINED_AS_OF, "2024-04-20"):
+    for partition in (TRAINED_AS_OF, NIGHT):
         shop.score_night(partition)
     return shop
 
@@ -90,7 +97,7 @@ def test_every_order_of_the_night_is_published_once(shop: Shop) -> None:
     expected = shop.published("SELECT placed_at::DATE::VARCHAR, count(*) FROM orders GROUP BY 1")
     found = shop.published("SELECT partition, count(*), count(DISTINCT order_id), any_value(model_name) FROM scores GROUP BY 1 ORDER BY 1")
     assert [(partition, rows) for partition, rows, _, _ in found] == [
-        (partition, rows) for partition, rows in sorted(expected) if partition in (TRAINED_AS_OF, "2024-04-20")
+        (partition, rows) for partition, rows in sorted(expected) if partition in (TRAINED_AS_OF, NIGHT)
     ]
     assert all(rows == distinct and name == "Orders_Returns" for _, rows, distinct, name in found)
 
@@ -105,11 +112,60 @@ def test_the_scores_tell_what_comes_back(shop: Shop) -> None:
 
 
 def test_the_known_shift_shows_as_more_returns_than_expected(shop: Shop) -> None:
-    assert dt.date(2024, 4, 20) > orders.SHIFT
+    assert dt.date.fromisoformat(NIGHT) > orders.SHIFT
     gaps = dict(
         shop.published(
             "SELECT partition, avg((refund IS NOT NULL)::INT) - avg(score) FROM scores JOIN orders USING (order_id) GROUP BY 1"  # type: ignore[arg-type]
         )
     )
-    assert gaps["2024-04-20"] > 0.05  # type: ignore[operator]
+    assert gaps[NIGHT] > 0.05  # type: ignore[operator]
     assert abs(gaps[TRAINED_AS_OF]) < 0.05  # type: ignore[operator]
+
+
+def test_a_version_carries_what_rebuilds_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(shop.home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert set(connect().get_model_version("Orders_Returns", "1").tags) == {"sha256", *TAGS}
+
+
+def torn(file: Path) -> None:
+    """As where a copy was cut off."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def cut(until: str) -> Callable[[Path], None]:
+    """A whole file, written from a table that was read too early: its rows end before `until`."""
+    return lambda file: pq.write_table(pq.read_table(file, filters=[("placed_at", "<", dt.datetime.fromisoformat(until))]), file)
+
+
+NOT_DELIVERED = f"expect_column_max_to_be_between on 'placed_at': 2024-04-19 (expected: min_value={NIGHT}"
+
+
+@pytest.mark.parametrize(
+    ("case", "fault", "stage", "error", "told"),
+    [
+        ("torn", torn, "ingest_batch", "DataError", "orders.parquet is not a whole Parquet file"),
+        ("cut", cut(f"{NIGHT}T10:00:00"), "validate_batch", "GateFailed", "expect_table_row_count_to_be_between: "),
+        ("late", cut(f"{NIGHT}T00:00:00"), "validate_batch", "GateFailed", NOT_DELIVERED),
+    ],
+    ids=["torn", "cut", "late"],
+)
+def test_a_broken_source_stops_the_next_attempt_and_what_was_published_stays(
+    shop: Shop, case: str, fault: Callable[[Path], None], stage: str, error: str, told: str
+) -> None:
+    source = shop.root / "orders.parquet"
+    whole, everything = source.read_bytes(), "SELECT * FROM scores ORDER BY ALL"
+    rows, version = shop.published(everything), DeltaTable(shop.home / "published" / "scores").version()
+    shutil.rmtree(shop.root / "data")  # every run has a workspace of its own, which starts without data
+    fault(source)
+    try:
+        shop.pin(NIGHT, f"broken-{case}")
+        assert shop.attempt("dvc", "repro", "validate_scores").returncode != 0
+        failure = json.loads((shop.root / "failure.json").read_text())
+        assert (failure["stage"], failure["error"], failure["retryable"]) == (stage, error, False)
+        assert told in failure["message"]
+        assert shop.attempt(*PUBLISH).returncode != 0
+    finally:
+        source.write_bytes(whole)
+    assert DeltaTable(shop.home / "published" / "scores").version() == version
+    assert shop.published(everything) == rows
