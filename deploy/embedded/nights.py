@@ -71,7 +71,7 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
 
 def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of the `count` highest scores of a published night."""
-    scores = open_scores()
+    scores = open_scores(partition)
     if scores is None:
         return [], []
     key = ", ".join(map(quoted, load_dataset().key))
@@ -83,7 +83,7 @@ def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...
 
 
 def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, bool]:
-    scores = open_scores()
+    scores = open_scores(partition)
     if scores is None:
         return 0, 0.0, "", "", "", False
     found = scores.execute(
@@ -94,8 +94,8 @@ def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, 
     return found or (0, 0.0, "", "", "", False)
 
 
-def open_scores() -> "duckdb.DuckDBPyConnection | None":
-    """A DuckDB connection in which ``scores`` is the published table; None where nothing was ever published."""
+def open_scores(*partitions: str) -> "duckdb.DuckDBPyConnection | None":
+    """A DuckDB connection in which ``scores`` holds what is published of `partitions`; None where nothing was ever published."""
     import duckdb
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
@@ -105,7 +105,7 @@ def open_scores() -> "duckdb.DuckDBPyConnection | None":
     except TableNotFoundError:
         return None
     connection = duckdb.connect()
-    connection.register("scores", table.to_pyarrow_dataset())
+    connection.register("scores", table.to_pyarrow_table(partitions=[("partition", "in", list(partitions))]))
     return connection
 
 

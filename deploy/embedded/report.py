@@ -42,7 +42,7 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
     """Labels [n], scores [n] and observed rate by partition of what was scored and is known by the last of `partitions`."""
     import numpy as np
 
-    published = open_scores()
+    published = open_scores(*partitions)
     if not partitions or published is None:
         return np.array([], dtype=np.int8), np.array([], dtype=np.float32), {}
     dataset = load_dataset()
@@ -64,6 +64,6 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
 
 
 def _scores_of(partition: str) -> Any:
-    published = open_scores()
+    published = open_scores(partition)
     assert published is not None  # a night with rows has been published
     return published.execute("SELECT score FROM scores WHERE partition = ?", [partition]).fetchnumpy()["score"]

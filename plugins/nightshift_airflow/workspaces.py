@@ -114,6 +114,7 @@ def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = N
     _add_worktree(path, commit)
     if recorded:
         _git("restore", "--source", recorded, "--worktree", "--", ".", cwd=path)
+        _git("restore", "--source", commit, "--worktree", "--", "dvc.yaml", cwd=path)  # all stages, also those it did not reach
     _configure_dvc(path)
     marker = path / _MARKER
     marker.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,7 @@ def pin_commit() -> tuple[str, bool]:
 def record_run(workspace: Workspace, state: str) -> str | None:
     """Commit what the run was and made (``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``) to its ref; return the commit.
 
+    Its ``dvc.yaml`` keeps the stages that the run reached, so that ``dvc checkout`` asks for these and no others.
     None where the run was never pinned. Calling it again with nothing new changes nothing.
     """
     if not _is_pinned(workspace):
@@ -155,6 +157,10 @@ def record_run(workspace: Workspace, state: str) -> str | None:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
         _git("read-tree", workspace.commit, cwd=workspace.path, env=index)
         _git("add", "--force", "--", *(file for file in files if (workspace.path / file).exists()), cwd=workspace.path, env=index)
+        graph = Path(directory) / "dvc.yaml"
+        graph.write_text(_reached_graph(workspace.path), encoding="utf-8")
+        blob = _git("hash-object", "-w", "--", str(graph), cwd=workspace.path)
+        _git("update-index", "--cacheinfo", f"100644,{blob},dvc.yaml", cwd=workspace.path, env=index)
         tree = _git("write-tree", cwd=workspace.path, env=index)
     before = _commit_of(workspace.ref)
     message = (
@@ -167,6 +173,17 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     _git("update-ref", "-m", f"close {workspace.run_id}", workspace.ref, commit)
     log.info("recorded as %s (%s)", workspace.ref, commit)
     return commit
+
+
+def _reached_graph(path: Path) -> str:
+    """``dvc.yaml`` of the workspace at `path` with the stages of its ``dvc.lock`` alone, without metrics and plots."""
+    import yaml  # not at module level: the scheduler imports this module
+
+    graph = yaml.safe_load((path / "dvc.yaml").read_text(encoding="utf-8"))
+    lock = path / "dvc.lock"
+    reached = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
+    kept = {"vars": graph.get("vars", []), "stages": {name: stage for name, stage in graph["stages"].items() if name in reached}}
+    return yaml.safe_dump(kept, sort_keys=False)
 
 
 def is_recorded(workspace: Workspace) -> bool:

@@ -49,7 +49,7 @@ def test_a_nights_ref_gives_the_whole_night_back_from_a_cache_that_holds_it_alon
     subprocess.run(["git", "worktree", "add", "--detach", str(tree), f"refs/runs/{DAG_ID}/night"], cwd=repository.root, check=True)
     assert sorted(yaml.safe_load((tree / "dvc.lock").read_text())["stages"]) == sorted(STAGES)
     run(repository, tree, "-m", "dvc", "config", "--local", "cache.dir", str(repository.home / "cache"))
-    run(repository, tree, "-m", "dvc", "checkout", "--with-deps", "validate_scores")
+    run(repository, tree, "-m", "dvc", "checkout")
     for name in (
         "raw/batch/events.parquet",
         "features/batch.parquet",
