@@ -212,8 +212,10 @@ def test_a_run_is_recorded_on_top_of_its_commit(repository):
     assert sorted(git(repository, "diff", "--name-only", f"{commit}^", commit).splitlines()) == [
         "data/champion/model.onnx.dvc",
         "dvc.lock",
+        "dvc.yaml",
         "run.yaml",
     ]
+    assert yaml.safe_load(git(repository, "show", f"{commit}:dvc.yaml"))["stages"] == {}, "it has reached no stage"
     assert git(repository, "status", "--porcelain") == ""
     assert "State: success" in git(repository, "show", "--no-patch", "--format=%B", commit)
 
