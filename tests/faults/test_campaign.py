@@ -66,8 +66,8 @@ def undisturbed(repository: RealRepository) -> tuple[Rows, Work]:
             for task in TASKS:
                 victim = _victim(task, number % 2)
                 process = _wait_for(airflow, run_id, task, victim)
-                worked = _watch(process, math.inf) if process else 0  # gone before it was seen
-                work[task, victim] = min(worked, work.get((task, victim), worked))
+                if worked := process and _watch(process, math.inf):  # close_run may be gone before it is seen
+                    work[task, victim] = min(worked, work.get((task, victim), worked))
             assert _state(airflow, run_id) == "success"
     return {partition: repository.published(partition) for partition in PARTITIONS}, work
 
