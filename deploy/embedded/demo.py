@@ -18,7 +18,7 @@ from nightshift_airflow.workspaces import RunRefusedError
 from deploy.embedded.client import ApiError
 from deploy.embedded.first_champion import TrainingError, train_first_champion
 from deploy.embedded.nights import Night, collect_night, riskiest
-from deploy.embedded.server import Server, ServerError
+from deploy.embedded.server import Server, ServerError, stop_on_signals
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.published import scores_url
@@ -33,6 +33,7 @@ def main() -> int:
     """Run the demo; 0 when every night was published."""
     started = time.monotonic()
     logging.getLogger().setLevel(logging.WARNING)  # what matters is told by `progress`; the rest is in the logs under var/
+    stop_on_signals()
     progress = printer(started)
     directory = home.home() / "demo"
     directory.mkdir(parents=True, exist_ok=True)

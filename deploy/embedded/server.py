@@ -81,8 +81,7 @@ class Server:
         return Client(self.url, USERNAME, self.password)
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(ValueError):  # only the main thread may take signals
-            signal.signal(signal.SIGTERM, _exit_on_signal)
+        stop_on_signals()
         try:
             self.start()
         except BaseException:
@@ -270,6 +269,13 @@ class Server:
         directory = self.airflow_home / "logs" / "services"
         directory.mkdir(parents=True, exist_ok=True)
         return directory / f"{name}.log"
+
+
+def stop_on_signals() -> None:
+    """Have SIGTERM and SIGINT end this process through its ``finally`` blocks, also where a shell started it with SIGINT ignored."""
+    with contextlib.suppress(ValueError):  # only the main thread may take signals
+        signal.signal(signal.SIGTERM, _exit_on_signal)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _exit_on_signal(number: int, _: object) -> None:

@@ -7,7 +7,7 @@ from nightshift_airflow.workspaces import RunRefusedError
 
 from deploy.embedded.demo import DAG_ID, printer
 from deploy.embedded.first_champion import TrainingError, train_first_champion
-from deploy.embedded.server import USERNAME, Server, ServerError
+from deploy.embedded.server import USERNAME, Server, ServerError, stop_on_signals
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.ledger import Ledger
@@ -18,6 +18,7 @@ _LOOK_S = 2  # how often to see whether every service still lives
 
 def main() -> int:
     """Start Airflow and stay; 0 after Ctrl-C."""
+    stop_on_signals()
     progress = printer(time.monotonic())
     try:
         champion = Ledger(home.ledger_url()).champion(load_registry().name) or train_first_champion(progress)

@@ -130,6 +130,7 @@ def main(options: stage.Paths) -> None:
     if not options.without_model:
         from dvc.repo import Repo
 
+        Path(f"{MODEL}.dvc").unlink(missing_ok=True)  # half a file, if an attempt was killed while it wrote
         Repo(".").add(str(MODEL))
     save_run(
         RunFile(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_KILLED = range(129, 193)  # 128 + the number of a signal; DVC's own failures are 255
 _PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -167,8 +168,11 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
     """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception."""
     failure = workspace.path / "failure.json"
     failure.unlink(missing_ok=True)
+    workspaces.begin_attempt(workspace)
     try:
         code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
+        if code not in _KILLED:
+            workspaces.end_attempt(workspace)
     finally:
         keep_report(name, workspace)
     if code == 0:

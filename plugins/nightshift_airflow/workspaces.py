@@ -27,6 +27,7 @@ REPOSITORY = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", Path(__file__).resolve
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+~-]{0,199}", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 _MARKER = Path(".dvc/tmp/workspace.json")  # ignored by git, written last: where it stands, the workspace is whole
+_BEFORE = Path(".dvc/tmp/dvc.lock.before")  # stands while a stage runs
 _LARGEST_UNTRACKED = 50 * 2**20  # bytes; a snapshot is a git commit, and data does not belong into git
 _IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
 
@@ -141,6 +142,27 @@ def pin_commit() -> tuple[str, bool]:
     commit = _snapshot(head, dirty)
     log.warning("the working tree differs from commit %s in %s: this run is pinned to the snapshot %s of it", head[:12], listed, commit)
     return commit, True
+
+
+def begin_attempt(workspace: Workspace) -> None:
+    """Remember ``dvc.lock`` as it is before a stage runs; where the attempt before was killed, first undo what that may have torn.
+
+    DVC writes ``dvc.lock`` and its own lock file in place: killed at that moment, it leaves half a file, and every later attempt would fail on it.
+    """
+    lock, before = workspace.path / "dvc.lock", workspace.path / _BEFORE
+    if before.exists():
+        log.warning("an attempt in %s was killed: dvc.lock is put back to what it was before it", workspace.path)
+        shutil.copyfile(before, lock)
+        (workspace.path / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
+    elif lock.exists():
+        temporary = before.with_suffix(".tmp")
+        shutil.copyfile(lock, temporary)
+        temporary.replace(before)
+
+
+def end_attempt(workspace: Workspace) -> None:
+    """Forget what `begin_attempt` has remembered: the stage has ended by itself, well or not."""
+    (workspace.path / _BEFORE).unlink(missing_ok=True)
 
 
 def record_run(workspace: Workspace, state: str) -> str | None:

@@ -181,6 +181,22 @@ def test_a_closed_run_that_a_gate_stopped_can_be_cleared(night):
     night("validate_batch")
 
 
+def test_what_a_kill_has_torn_is_put_back_before_the_next_attempt(night):
+    for task in ("open_run", "ingest_batch"):
+        night(task)
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    lock = workspace.path / "dvc.lock"
+    whole = lock.read_text()
+    workspaces.begin_attempt(workspace)  # and the machine dies while DVC writes
+    lock.write_text(whole[: len(whole) // 2])
+    (workspace.path / ".dvc" / "tmp" / "rwlock").write_text("")
+    night("validate_batch")
+    assert lock.read_text().startswith(whole.rstrip())
+    workspaces.begin_attempt(workspace)
+    assert (workspace.path / ".dvc" / "tmp" / "dvc.lock.before").read_text() == lock.read_text(), "an attempt that has ended is not undone"
+
+
 def test_a_missing_workspace_says_what_to_do(night):
     with pytest.raises(AirflowFailException, match="is missing or incomplete; clear open_run"):
         night("ingest_batch")
