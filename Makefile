@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Nothing phones home, and nothing of the user's own setting redirects a run.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 # Every task is a process of its own: without compiled modules on disk, imports are most of a night.
 export PYTHONDONTWRITEBYTECODE :=
+# Nothing phones home. (MLFLOW_TRACKING_URI and NIGHTSHIFT_* of the user's own pass through: docs/production.md.)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false

@@ -3,8 +3,6 @@
 import datetime as dt
 import gzip
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.params import parse_section
 from tests.datasets import orders
+from tests.servers import postgres
 
 moment = dt.datetime.fromisoformat
 
@@ -320,60 +319,30 @@ def test_the_revision_follows_the_files(tmp_path: Path) -> None:
     assert sources.revision(source(kind="flights", table="flights")) is not None
 
 
-@contextmanager
-def postgres(directory: Path) -> Iterator[str]:
-    """A PostgreSQL of its own on a unix socket under `directory`, owned by a user who is not root, as it insists."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not binaries or (os.geteuid() == 0 and shutil.which("runuser") is None):
-        pytest.skip("PostgreSQL is not installed")
-    user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(directory, "nobody")
-    cluster = directory / "cluster"
-
-    def run(*command: str) -> None:
-        subprocess.run([*user, *command], check=True, cwd=directory, stdout=subprocess.DEVNULL)
-
-    run(str(binaries[-1] / "initdb"), "-D", str(cluster), "-U", "night", "--auth=trust", "--no-sync", "--encoding=UTF8")
-    control = [str(binaries[-1] / "pg_ctl"), "-D", str(cluster), "-w", "-l", str(directory / "log")]
-    run(*control, "-o", f"-c listen_addresses='' -c unix_socket_directories='{directory}' -c fsync=off", "start")
-    try:
-        yield f"postgresql+psycopg://night@/postgres?host={directory}"
-    finally:
-        run(*control, "-m", "immediate", "stop")
-
-
 @pytest.mark.integration
-def test_postgresql_gives_what_parquet_gives() -> None:
-    import sqlalchemy as sa
-
+def test_postgresql_gives_what_parquet_gives(tmp_path: Path) -> None:
     table = orders.orders(days=5)
     columns = _order_columns()
     window = sources.Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
-    directory = Path(
-        subprocess.run(["mktemp", "-d", "/tmp/pgXXXXXX"], check=True, capture_output=True, text=True).stdout.strip()
-    )  # a socket's path is short
-    try:
-        with postgres(directory) as url:
-            types = {"string": "text", "int64": "bigint", "double": "double precision", "bool": "boolean", "timestamp[us]": "timestamp"}
-            created = ", ".join(f"{field.name} {types[str(field.type)]}" for field in table.schema)
-            engine = sa.create_engine(url)
-            with engine.begin() as database:
-                database.execute(sa.text("CREATE SCHEMA shop"))
-                database.execute(sa.text(f"CREATE TABLE shop.orders ({created})"))
-                places = ", ".join(f":{column}" for column in table.column_names)
-                database.execute(sa.text(f"INSERT INTO shop.orders VALUES ({places})"), table.to_pylist())
-            engine.dispose()
-            orders.write(table, directory / "orders.parquet")
-            expected = read(source(kind="parquet", path=str(directory / "orders.parquet")), columns, window)
-            assert read(source(kind="sql", url=url, table="shop.orders"), columns, window) == expected
-            zoned = "SELECT *, placed_at AT TIME ZONE 'UTC' AS at FROM shop.orders"
-            columns = {**columns, "at": Column(type="timestamp")}
-            assert {row[1] == row[-1] for row in read(source(kind="sql", url=url, query=zoned), columns, window)} == {True}
-            with pytest.raises(DataError, match=r'shop\.nothing at postgresql.*"shop\.nothing" does not exist'):
-                read(source(kind="sql", url=url, table="shop.nothing"), columns, window)
-    finally:
-        shutil.rmtree(directory)
+    orders.write(table, tmp_path / "orders.parquet")
+    expected = read(source(kind="parquet", path=str(tmp_path / "orders.parquet")), columns, window)
+    with postgres() as socket:
+        url = f"postgresql+psycopg://postgres@/postgres?host={socket}"
+        types = {"string": "text", "int64": "bigint", "double": "double precision", "bool": "boolean", "timestamp[us]": "timestamp"}
+        created = ", ".join(f"{field.name} {types[str(field.type)]}" for field in table.schema)
+        engine = sa.create_engine(url)
+        with engine.begin() as database:
+            database.execute(sa.text("CREATE SCHEMA shop"))
+            database.execute(sa.text(f"CREATE TABLE shop.orders ({created})"))
+            places = ", ".join(f":{column}" for column in table.column_names)
+            database.execute(sa.text(f"INSERT INTO shop.orders VALUES ({places})"), table.to_pylist())
+        engine.dispose()
+        assert read(source(kind="sql", url=url, table="shop.orders"), columns, window) == expected
+        zoned = "SELECT *, placed_at AT TIME ZONE 'UTC' AS at FROM shop.orders"
+        columns = {**columns, "at": Column(type="timestamp")}
+        assert {row[1] == row[-1] for row in read(source(kind="sql", url=url, query=zoned), columns, window)} == {True}
+        with pytest.raises(DataError, match=r'shop\.nothing at postgresql.*"shop\.nothing" does not exist'):
+            read(source(kind="sql", url=url, table="shop.nothing"), columns, window)
 
 
 def _order_columns() -> dict[str, Column]:
