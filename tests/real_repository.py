@@ -22,7 +22,7 @@ TASKS = (
     "publish_scores",
     "close_run",
 )
-_OF_THE_RUN = "run_id, git_commit, scored_at"  # what differs between two runs of one night
+_OF_THE_RUN = "run_id, run_ref, git_commit, scored_at"  # what differs between two runs of one night
 
 
 class RealRepository:

@@ -44,7 +44,7 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     if snapshot:
         progress(f"the working tree has uncommitted changes: using the snapshot {commit[:12]} of it")
     workspace = workspaces.open_workspace(DAG_ID, f"{partition}-{commit[:12]}", pinned)
-    pin = ["pin_run", "--without-model", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
+    pin = ["pin_run", "--model", "own", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
     pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
     _run(workspace, _module("registry", *pin, *(["--snapshot"] if workspace.snapshot else [])), progress)
     _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)

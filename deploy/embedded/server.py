@@ -150,6 +150,7 @@ class Server:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DVC_NO_ANALYTICS": "1",
             "PYTHONUNBUFFERED": "1",
+            "AIRFLOW_CONN_NIGHTSHIFT_API": f"http://{USERNAME}:{self.password}@{HOST}:{self.port}",  # the monitor's alerts go to itself
             **self._extra_env,
         }
 

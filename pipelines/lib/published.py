@@ -47,6 +47,7 @@ LINEAGE = pa.schema(
         pa.field("model_version", pa.string(), nullable=False),
         pa.field("model_sha256", pa.string(), nullable=False),
         pa.field("run_id", pa.string(), nullable=False),
+        pa.field("run_ref", pa.string(), nullable=False),
         pa.field("git_commit", pa.string(), nullable=False),
         pa.field("degraded", pa.bool_(), nullable=False),
         pa.field("scored_at", pa.timestamp("us", "UTC"), nullable=False),
@@ -59,13 +60,14 @@ log = logging.getLogger("nightshift")
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a night's scores come from: the columns of `LINEAGE`. `scored_at` is when the run opened, in UTC."""
+    """Where a night's scores come from: the columns of `LINEAGE`. `run_ref` is the git ref that records the run, `scored_at` (UTC) when it opened."""
 
     partition: str
     model_name: str
     model_version: str
     model_sha256: str
     run_id: str
+    run_ref: str
     git_commit: str
     degraded: bool
     scored_at: datetime

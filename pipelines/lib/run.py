@@ -20,7 +20,7 @@ class PinnedModel(Section):
 
     `path` is where it lies in the workspace. `version` and `sha256` are None on a laptop, where the model is the one
     that the same workspace trains; a registered version always carries both. `degraded` is True when the champion
-    could not be used and this is the version before it.
+    could not be used and this is the version before it; `instead_of` is then the champion's version.
     """
 
     path: str
@@ -28,6 +28,12 @@ class PinnedModel(Section):
     version: str | None = None
     sha256: str | None = None
     degraded: bool = False
+    instead_of: str | None = None
+
+    @property
+    def champion(self) -> str | None:
+        """The version that was champion when the run opened, whether or not its file could be used."""
+        return self.instead_of or self.version
 
 
 class RunFile(Section):
@@ -35,7 +41,8 @@ class RunFile(Section):
 
     `source_revision` fingerprints the source as it was when the run opened, so that a corrected source is read again
     and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True
-    when `git_commit` holds uncommitted changes of the embedded profile's working tree.
+    when `git_commit` holds uncommitted changes of the embedded profile's working tree. `night_ref` is set where a run looks at a
+    published night: the git ref of the run that scored it.
     """
 
     partition: str
@@ -47,6 +54,7 @@ class RunFile(Section):
     snapshot: bool = False
     opened_at: str | None = None
     source_revision: str | None = None
+    night_ref: str | None = None
 
     @property
     def date(self) -> dt.date:

@@ -1,12 +1,13 @@
 """Open a run: resolve once what it uses, write it to run.yaml and put the model into the workspace.
 
-Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint
+Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint; with --model night the published table
 Writes  run.yaml; data/champion/model.onnx and its .dvc file, so that the run's ref gives the model back; an empty dvc.lock
 Fails   when there is no champion, or neither its file nor that of the version before it is what was registered; when
         params.yaml holds an unquoted date, at which DVC would end without a reason
 
-When the champion's file is missing or altered, the run is pinned to the previous version and says ``degraded``. Opening the same
-run again keeps what is pinned.
+With ``--model champion`` the run is pinned to the champion; when its file is missing or altered, to the previous version, and says
+``degraded``. With ``--model night`` it is pinned to the version that scored the partition, and to the ref of the run that did; with
+``--model own`` it trains its own. Opening the same run again keeps what is pinned.
 """
 
 import datetime as dt
@@ -52,10 +53,28 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
             stage.log.warning(
                 "DEGRADED: scoring with %s version %s instead of the champion, version %s", name, entry.version, champion.version
             )
-        return PinnedModel(path=str(target), name=name, version=entry.version, sha256=entry.sha256, degraded=bool(faults))
+        degraded = entry.version != champion.version
+        return PinnedModel(
+            path=str(target),
+            name=name,
+            version=entry.version,
+            sha256=entry.sha256,
+            degraded=degraded,
+            instead_of=champion.version if degraded else None,
+        )
     raise ModelError(
         f"no model to score with: {'; '.join(faults)}. Restore the file or promote another version (docs/runbooks/champion-broken.md)"
     )
+
+
+def pin_night(ledger: Ledger, name: str, partition: str, target: Path) -> tuple[PinnedModel, str]:
+    """Copy the file of the version that scored the published night `partition` to `target`; it, and the ref of the run that did."""
+    from pipelines.lib.nights import published_night
+
+    night = published_night(name, partition)
+    entry = _entry_of(ledger, name, night.model_version)
+    fetch(entry, target)
+    return PinnedModel(path=str(target), name=name, version=entry.version, sha256=entry.sha256, degraded=night.degraded), night.run_ref
 
 
 def restore_model(run: RunFile, ledger: Ledger) -> None:
@@ -72,14 +91,14 @@ def restore_model(run: RunFile, ledger: Ledger) -> None:
         stage.log.warning("the pinned model is not in DVC's cache (%s); taking it from the registry", error)
     if target.exists() and sha256_of(target) == run.model.sha256:
         return
-    fetch(_entry_of(run, ledger), target)
+    fetch(_entry_of(ledger, run.model.name, run.model.version), target)
 
 
-def _entry_of(run: RunFile, ledger: Ledger) -> Entry:
-    for entry in ledger.history(run.model.name):
-        if entry.version == run.model.version:
+def _entry_of(ledger: Ledger, name: str, version: str | None) -> Entry:
+    for entry in ledger.history(name):
+        if entry.version == version:
             return entry
-    raise ModelError(f"the ledger does not know {run.model.name} version {run.model.version}, to which this run is pinned")
+    raise ModelError(f"the ledger does not know {name} version {version}, to which this run is pinned; restore the ledger's database")
 
 
 def source_revision(dataset: Dataset, opened_at: str) -> str:
@@ -113,7 +132,7 @@ def _leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
     git_commit={"required": True},
     opened_at={"required": True, "help": "UTC, ISO 8601"},
     snapshot={"action": "store_true", "help": "the commit holds uncommitted changes"},
-    without_model={"action": "store_true", "help": "this run trains its own model"},
+    model={"choices": ["champion", "night", "own"], "default": "champion", "help": "which model the run uses"},
 )
 def main(options: stage.Paths) -> None:
     parse_partition(options.partition)
@@ -126,8 +145,12 @@ def main(options: stage.Paths) -> None:
         return
     with replacing(LOCK) as temporary:  # the commit's lock is a laptop's: the run's ref must list what this run made, and no more
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
-    model = present.model if options.without_model else pin_model(ledger, load_registry().name, MODEL)
-    if not options.without_model:
+    model, night_ref, name = present.model, None, load_registry().name
+    if options.model == "champion":
+        model = pin_model(ledger, name, MODEL)
+    elif options.model == "night":
+        model, night_ref = pin_night(ledger, name, options.partition, MODEL)
+    if options.model != "own":
         from dvc.repo import Repo
 
         Path(f"{MODEL}.dvc").unlink(missing_ok=True)  # half a file, if an attempt was killed while it wrote
@@ -143,6 +166,7 @@ def main(options: stage.Paths) -> None:
             snapshot=options.snapshot,
             opened_at=options.opened_at,
             source_revision=source_revision(load_dataset(), options.opened_at),
+            night_ref=night_ref,
         )
     )
     stage.log.info("pinned partition %s to %s version %s, commit %.12s", options.partition, model.name, model.version, options.git_commit)

@@ -32,17 +32,17 @@ def lineage(run: RunFile) -> "Lineage":
     """What every row says of its origin. Raises `ConfigError` where the run is not pinned."""
     from pipelines.lib.published import Lineage
 
-    model, opened_at, commit = run.model, run.opened_at, run.git_commit
-    if model.version is None or model.sha256 is None or opened_at is None or commit is None:
+    model, opened_at, commit, ref = run.model, run.opened_at, run.git_commit, run.run_ref
+    if model.version is None or model.sha256 is None or opened_at is None or commit is None or ref is None:
         raise ConfigError(
-            "run.yaml is not pinned (model version and sha256, git_commit and opened_at are needed to publish): "
+            "run.yaml is not pinned (model version and sha256, git_commit, run_ref and opened_at are needed to publish): "
             "only a run that open_run has pinned publishes; on a laptop look at data/scores instead"
         )
     try:
         scored_at = datetime.fromisoformat(opened_at)
     except ValueError:
         raise ConfigError(f"run.yaml: opened_at is {opened_at!r}; it must be UTC in ISO 8601: 2013-06-01T02:00:00+00:00") from None
-    return Lineage(run.partition, model.name, model.version, model.sha256, run.run_id, commit, model.degraded, scored_at)
+    return Lineage(run.partition, model.name, model.version, model.sha256, run.run_id, ref, commit, model.degraded, scored_at)
 
 
 def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores) -> "Publication":
@@ -78,12 +78,17 @@ def main(paths: Paths) -> None:
     run = load_run()
     rows = require_passed(paths.gate, "validate_scores", run.partition)
     publication = publish_scores(paths.scores, run, rows, load_section("publish_scores", PublishScores))
+    mean = mean_score(paths.scores)
+    model = f"{run.model.name} version {run.model.version}"
+    told = [f"{publication.rows} rows", model, *([] if mean is None else [f"expected rate {mean:.3f}"])]
+    told += ["DEGRADED: not the champion"] if run.model.degraded else []
     record = {
         "rows": publication.rows,
-        "model": f"{run.model.name} version {run.model.version}",
-        "mean_score": mean_score(paths.scores),
+        "model": model,
+        "mean_score": mean,
         "degraded": run.model.degraded,
         "table_version": publication.version,
+        "note": ", ".join(told),
     }
     with replacing(paths.report / "report.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")

@@ -22,7 +22,7 @@ from pipelines.lib.published import Lineage, publish, read_scores, scores_url
 from tests import scored_night as night
 
 ROOT = Path(__file__).parents[3]
-LINEAGE = Lineage(night.PARTITION, "Core_RF_Classifier", "3", "a" * 64, "run-1", "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC))
+LINEAGE = Lineage(night.PARTITION, "Core_RF_Classifier", "3", "a" * 64, "run-1", "refs/runs/d/run-1", "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC))
 
 WRITER = """
 import sys
@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from pipelines.lib.published import Lineage, publish
 url, partition, run, scores, rows = sys.argv[1:]
-lineage = Lineage(partition, "Core_RF_Classifier", "3", "a" * 64, run, "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC))
+lineage = Lineage(partition, "Core_RF_Classifier", "3", "a" * 64, run, f"refs/runs/d/{run}", "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC))
 print("ready", flush=True)
 sys.stdin.readline()
 publication = publish(Path(scores), lineage, expected_rows=int(rows), url=url)
@@ -111,6 +111,7 @@ def test_a_night_carries_its_scores_and_where_they_come_from(scores: Path, url: 
         "model_version": {"3"},
         "model_sha256": {"a" * 64},
         "run_id": {"run-1"},
+        "run_ref": {"refs/runs/d/run-1"},
         "git_commit": {"c" * 40},
         "degraded": {False},
         "scored_at": {datetime(2013, 4, 1, 2, tzinfo=UTC)},

@@ -12,7 +12,7 @@ from pipelines.registry.pin_run import main
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = ["--partition", "2013-04-02", "--dag-id", "training", "--run-id", "run", "--run-ref", "refs/runs/training/run"]
-RUN += ["--git-commit", "0" * 40, "--opened-at", "2026-01-01T02:00:00+00:00", "--without-model"]
+RUN += ["--git-commit", "0" * 40, "--opened-at", "2026-01-01T02:00:00+00:00", "--model", "own"]
 
 
 @pytest.fixture

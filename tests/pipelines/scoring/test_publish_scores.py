@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 ARGUMENTS = ["--scores", "scores.parquet", "--gate", "gate"]
 MODEL = PinnedModel(path="model.onnx", name="Core_RF_Classifier", version="4", sha256="b" * 64, degraded=True)
 RUN = RunFile(
-    partition=night.PARTITION, model=MODEL, dag_id="d", run_id="nightly-1", git_commit="c" * 40, opened_at="2013-04-01T02:00:00+00:00"
+    partition=night.PARTITION, model=MODEL, dag_id="d", run_id="nightly-1", run_ref="refs/runs/d/nightly-1", git_commit="c" * 40, opened_at="2013-04-01T02:00:00+00:00"
 )
 
 
@@ -56,6 +56,7 @@ def test_a_night_is_published_and_recorded(workspace: Path, caplog: pytest.LogCa
     assert set(table["degraded"].to_pylist()) == {True}
     record = json.loads(Path("data/reports/publish_scores/report.json").read_text())
     assert record.pop("mean_score") == pytest.approx(sum(table["score"].to_pylist()) / 100, abs=1e-6)
+    assert record.pop("note") == "100 rows, Core_RF_Classifier version 4, expected rate 0.250, DEGRADED: not the champion"
     assert record == {"rows": 100, "model": "Core_RF_Classifier version 4", "degraded": True, "table_version": 1}
 
 
@@ -99,6 +100,7 @@ def test_a_torn_file_is_not_published(workspace: Path) -> None:
     [
         {"opened_at": None},
         {"git_commit": None},
+        {"run_ref": None},
         {"model": PinnedModel(path="m", name="n")},
         {"opened_at": "yesterday"},
         {"opened_at": "2013-04-01T02:00:00"},

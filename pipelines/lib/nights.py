@@ -1,0 +1,118 @@
+"""Nights that were published, and what their runs have left: monitoring and shadow scoring look at them again.
+
+Every published row names the git ref that records its run, and the ref gives the run's files back, bit for bit, from DVC's cache or remote.
+So nothing but scores has to be published, and nobody computes a night's features twice.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.errors import ConfigError, DataError, TransientError
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.published import LINEAGE, scores_url
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from dvc.api import DVCFileSystem
+
+FEATURES = "data/features/batch.parquet"
+SCORES = "data/scores/scores.parquet"
+
+
+@dataclass(frozen=True)
+class PublishedNight:
+    """A night as it is published: which run made it, and the version that scored its `rows`."""
+
+    partition: str
+    run_ref: str
+    run_id: str
+    model_name: str
+    model_version: str
+    model_sha256: str
+    degraded: bool
+    rows: int
+
+
+def published_nights(name: str, *, until: str, count: int, version: str | None = None, url: str | None = None) -> list[PublishedNight]:
+    """The last `count` nights up to and with partition `until` that model `name` (and `version`, if given) has scored, oldest first.
+
+    Only a row of each night is read, whatever its size. None where nothing was ever published.
+    """
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    parse_partition(until)
+    try:
+        table = DeltaTable(url or scores_url())
+    except TableNotFoundError:
+        return []
+    files = table.get_add_actions(flatten=True)
+    nights: dict[str, list[tuple[str, int]]] = {}
+    for partition, path, rows in zip(
+        *(files[column].to_pylist() for column in ("partition.partition", "path", "num_records")), strict=True
+    ):
+        nights.setdefault(partition, []).append((path, rows))
+    found: list[PublishedNight] = []
+    for partition in sorted((night for night in nights if night <= until), reverse=True):
+        if len(found) == count:
+            break
+        night = _night(table, partition, nights[partition])
+        if night.model_name == name and version in (None, night.model_version):
+            found.append(night)
+    return found[::-1]
+
+
+def published_night(name: str, partition: str, url: str | None = None) -> PublishedNight:
+    """The published night `partition` of model `name`. Raises `ConfigError` where it is not published."""
+    found = published_nights(name, until=partition, count=1, url=url)
+    if not found or found[0].partition != partition:
+        raise ConfigError(f"{partition} is not published by {name}; score it first (nightly_batch_scoring), then look at it")
+    return found[0]
+
+
+def fetch(run_ref: str, path: str, target: Path) -> None:
+    """Copy the output `path` of the run recorded at `run_ref` to `target`, from DVC's cache or else from its remote.
+
+    Raises `ConfigError` for a ref that does not exist here, `DataError` where the run made no such file, `TransientError` where the
+    file is neither in the cache nor came from a remote.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from scmrepo.exceptions import RevError, SCMError
+
+    try:
+        with Repo(".") as here:
+            cache = {"dir": here.cache.local_cache_dir}
+        files = DVCFileSystem(".", rev=run_ref, config={"cache": cache})
+        with replacing(target) as temporary:
+            files.get_file(path, str(temporary))
+    except (RevError, SCMError) as error:
+        raise ConfigError(f"{run_ref} is no recorded run of this repository ({error}); fetch refs/runs/* from where it ran") from None
+    except FileNotFoundError:
+        raise _absent(files, run_ref, path) from None
+    except (DvcException, OSError) as error:
+        raise TransientError(f"{path} of {run_ref} did not come ({error}); check DVC's cache and remote, then try again") from error
+
+
+def _absent(files: "DVCFileSystem", run_ref: str, path: str) -> DataError | TransientError:
+    """Why a file was not found: the run made none, or what it made is gone."""
+    if files.exists(path):
+        return TransientError(
+            f"{path} of {run_ref} is in neither DVC's cache nor a remote; `dvc pull` it from where it is, or run the night again"
+        )
+    return DataError(f"{run_ref} holds no {path}: that run did not get so far")
+
+
+def _night(table: "DeltaTable", partition: str, files: list[tuple[str, int]]) -> PublishedNight:
+    import pyarrow.parquet as pq
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow.fs import PyFileSystem
+
+    store = PyFileSystem(DeltaStorageHandler.from_table(table))
+    columns = [name for name in LINEAGE.names if name not in ("partition", "scored_at", "git_commit")]
+    with store.open_input_file(files[0][0]) as source, pq.ParquetFile(source, pre_buffer=False) as file:
+        row = next(file.iter_batches(1, columns=columns)).to_pylist()[0]
+    return PublishedNight(partition=partition, rows=sum(rows for _, rows in files), **row)
