@@ -50,6 +50,7 @@ with DAG(
         task_id="publish_scores",
         room="scoring",
         arguments={"scores": "data/scores/scores.parquet", "gate": "data/reports/validate_scores"},
+        records=True,  # every row names the run's ref: nobody shall find it missing
         outlets=[scores],
     )
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)

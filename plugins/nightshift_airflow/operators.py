@@ -34,8 +34,13 @@ _PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 class OpenRunOperator(BaseOperator):
     """Make the run's workspace and pin what the run uses; the setup of every run.
 
+    `model` is the one that the run is pinned to: ``champion``, or ``night`` for the version that scored the partition.
     Refuses, without retry and before a path is built of it, a partition key that is no date and a conf with unknown keys.
     """
+
+    def __init__(self, *, model: str = "champion", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model = model
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return what the run is pinned to: partition, commit, snapshot."""
@@ -50,6 +55,7 @@ class OpenRunOperator(BaseOperator):
         opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
         command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
+        command += ["--model", self.model]
         run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
         if workspaces.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
             # By force: what lies there and is not in the cache, a stage that did not finish has left.
@@ -69,29 +75,69 @@ class StageOperator(BaseOperator):
     """Run the stage named like the task, ``python -m pipelines.<room>.<task_id>``, in the run's workspace.
 
     For stages with an effect outside the workspace; whatever only makes files is a `DvcStageOperator`. `arguments` are the
-    stage's options by name.
+    stage's options by name. With `records` the run's ref is written first, for what the stage makes public names it. `connection` is an
+    Airflow connection that the stage is given as ``NIGHTSHIFT_API_URL``, ``_USER`` and ``_PASSWORD``. A stage that needs nothing of a run
+    (`in_workspace` False) works in a directory of its own with the repository's ``params.yaml`` and ``run.yaml``.
     """
 
+    template_fields = ("arguments",)
     operator_extra_links = (GateReport(), ModelCard())
 
-    def __init__(self, *, room: str, arguments: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        room: str,
+        arguments: Mapping[str, str] | None = None,
+        records: bool = False,
+        connection: str | None = None,
+        in_workspace: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.room = room
-        self.arguments = dict(arguments or {})
+        self.arguments = arguments or {}
+        self.records = records
+        self.connection = connection
+        self.in_workspace = in_workspace
 
     def command(self) -> Sequence[str]:
         """The argument list of the process that is the stage."""
-        options = [part for name, value in self.arguments.items() for part in (f"--{name}", value)]
+        options = [f"--{name}={value}" for name, value in self.arguments.items()]  # in one word: a value may begin with a dash
         return [sys.executable, "-m", f"pipelines.{self.room}.{self.task_id}", *options]
 
     def execute(self, context: "Context") -> None:
         """Run the stage; raise `AirflowFailException` for what no retry mends, `StageError` for the rest."""
         dag_run = context["dag_run"]
-        workspace = workspaces.find_workspace(dag_run.dag_id, dag_run.run_id)
-        if workspace is None:
-            path = workspaces.workspace_path(dag_run.dag_id, dag_run.run_id)
-            raise AirflowFailException(f"the workspace {path} is missing or incomplete; clear open_run, which rebuilds it")
-        run_stage(self.task_id, self.command(), workspace)
+        if not self.in_workspace:
+            with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
+                try:
+                    run_stage(self.task_id, self.command(), scratch, self.secrets())
+                finally:
+                    context["ti"].xcom_push(key="note", value=describe_stages(scratch))
+            return
+        workspace = self.workspace(context)
+        if self.records:
+            workspaces.record_run(workspace, "running")
+        run_stage(self.task_id, self.command(), workspace, self.secrets())
+
+    def workspace(self, context: "Context") -> workspaces.Workspace:
+        """The run's workspace; `AirflowFailException` where there is none."""
+        dag_run = context["dag_run"]
+        if workspace := workspaces.find_workspace(dag_run.dag_id, dag_run.run_id):
+            return workspace
+        path = workspaces.workspace_path(dag_run.dag_id, dag_run.run_id)
+        raise AirflowFailException(f"the workspace {path} is missing or incomplete; clear open_run, which rebuilds it")
+
+    def secrets(self) -> dict[str, str]:
+        """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""
+        if self.connection is None:
+            return {}
+        from airflow.sdk import BaseHook
+
+        found = BaseHook.get_connection(self.connection)
+        port = f":{found.port}" if found.port else ""
+        url = f"{found.schema or found.conn_type or 'http'}://{found.host}{port}"
+        return {"NIGHTSHIFT_API_URL": url, "NIGHTSHIFT_API_USER": found.login or "", "NIGHTSHIFT_API_PASSWORD": found.password or ""}
 
     def on_kill(self) -> None:
         """Airflow ends the task: end the stage too."""
@@ -164,13 +210,16 @@ def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Non
         )
 
 
-def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace) -> None:
-    """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception."""
+def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace, secrets: Mapping[str, str] | None = None) -> None:
+    """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
+
+    `secrets` are environment variables for this stage alone.
+    """
     failure = workspace.path / "failure.json"
     failure.unlink(missing_ok=True)
     workspaces.begin_attempt(workspace)
     try:
-        code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
+        code, tail = process.run(command, cwd=workspace.path, env={**stage_environment(workspace), **(secrets or {})}, log=log)
         if code not in _KILLED:
             workspaces.end_attempt(workspace)
     finally:
@@ -221,12 +270,13 @@ def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
         failure = read_json(workspace.path / "failure.json")
         reason = f"{failure['stage']}: {failure['message']}" if failure else ", ".join(failed)
         return f"{partition}: failed at {reason}"[:1000]
-    published = read_json(workspace.path / "data" / "reports" / "publish_scores" / "report.json")
-    told = [f"{published['rows']} rows"] if "rows" in published else []
-    told += [str(published["model"])] if "model" in published else []
-    told += [f"expected rate {published['mean_score']:.3f}"] if published.get("mean_score") is not None else []
-    told += ["DEGRADED: not the champion"] if published.get("degraded") else []
-    return f"{partition}: {', '.join(told) or 'done'}"
+    return f"{partition}: {describe_stages(workspace) or 'done'}"[:1000]
+
+
+def describe_stages(workspace: workspaces.Workspace) -> str:
+    """What the stages have to say of a run: the ``note`` of each report in `workspace`, in the order in which they were written."""
+    reports = sorted(workspace.path.glob("data/reports/*/report.json"), key=lambda report: report.stat().st_mtime_ns)
+    return "; ".join(str(note) for report in reports if (note := read_json(report).get("note")))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -125,6 +125,17 @@ def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = N
     return Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=path.name, commit=commit, snapshot=snapshot)
 
 
+@contextlib.contextmanager
+def scratch(dag_id: str, run_id: str) -> Iterator[Workspace]:
+    """A directory with the repository's code, ``params.yaml`` and ``run.yaml`` for a stage that needs no workspace of its own; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="nightshift-") as directory:
+        path = Path(directory)
+        for name in ("params.yaml", "run.yaml"):
+            shutil.copyfile(REPOSITORY / name, path / name)
+        (path / "pipelines").symlink_to(REPOSITORY / "pipelines", target_is_directory=True)
+        yield Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=slug_of(run_id), commit="", snapshot=False)
+
+
 def pin_commit() -> tuple[str, bool]:
     """The commit that a run opened now is pinned to, and whether it is a snapshot of a dirty working tree.
 
