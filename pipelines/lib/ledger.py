@@ -7,15 +7,13 @@ or remove a row. SQLite by default, PostgreSQL by `NIGHTSHIFT_LEDGER_URL`.
 """
 
 import datetime as dt
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from pipelines.lib.errors import LedgerConflict, ModelError, TransientError
+from pipelines.lib.database import Database, utc_now
+from pipelines.lib.errors import LedgerConflict
 
 _METADATA = sa.MetaData()
 _LEDGER = sa.Table(
@@ -34,20 +32,6 @@ _LEDGER = sa.Table(
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("recorded_at", sa.DateTime, nullable=False),
 )
-
-_APPEND_ONLY = {
-    "sqlite": [
-        f"CREATE TRIGGER IF NOT EXISTS ledger_no_{verb.lower()} BEFORE {verb} ON ledger "
-        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-        for verb in ("UPDATE", "DELETE")
-    ],
-    "postgresql": [
-        "CREATE OR REPLACE FUNCTION ledger_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
-        "CREATE OR REPLACE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger "
-        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_append_only()",
-    ],
-}
 
 
 @dataclass(frozen=True)
@@ -76,18 +60,12 @@ class Ledger:
     """The ledger in the database at `url`; its table is made on first use."""
 
     def __init__(self, url: str) -> None:
-        parsed = sa.make_url(url)
-        if parsed.get_backend_name() not in _APPEND_ONLY:
-            raise ModelError(f"the ledger cannot live in {parsed.get_backend_name()!r}; use an sqlite:// or postgresql:// URL")
-        # Wait for a writer rather than fail: appends are rare and take milliseconds.
-        options = {"timeout": 30} if parsed.get_backend_name() == "sqlite" else {"connect_timeout": 10}
-        self._engine = sa.create_engine(parsed, connect_args=options)
-        self._ready = False
+        self._database = Database(url, "ledger", [_LEDGER], append_only=[_LEDGER])
 
     def history(self, name: str) -> list[Entry]:
         """All entries of `name`, oldest first."""
         query = sa.select(_LEDGER).where(_LEDGER.c.name == name).order_by(_LEDGER.c.sequence)
-        with self._connect() as connection:
+        with self._database.connect() as connection:
             return [Entry(**row._mapping) for row in connection.execute(query)]
 
     def champion(self, name: str) -> Entry | None:
@@ -112,35 +90,13 @@ class Ledger:
         last = entries[-1].sequence if entries else 0
         if entry.sequence != last + 1:
             raise LedgerConflict(_conflict(entry, last))
-        recorded = Entry(**{**asdict(entry), "recorded_at": dt.datetime.now(dt.UTC).replace(tzinfo=None)})
+        recorded = Entry(**{**asdict(entry), "recorded_at": utc_now()})
         try:
-            with self._connect() as connection:
+            with self._database.connect() as connection:
                 connection.execute(_LEDGER.insert().values(asdict(recorded)))
         except sa.exc.IntegrityError:
             raise LedgerConflict(_conflict(entry, entry.sequence)) from None
         return recorded
-
-    @contextmanager
-    def _connect(self) -> Iterator[sa.Connection]:
-        try:
-            if not self._ready:
-                self._create()
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.OperationalError as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            raise TransientError(f"the ledger at {shown} did not answer: {error.orig}; check the database and try again") from error
-
-    def _create(self) -> None:
-        if self._engine.url.get_backend_name() == "sqlite" and self._engine.url.database:
-            Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-        with self._engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # two first users at once must not race on CREATE
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('nightshift.ledger'))"))
-            connection.execute(sa.schema.CreateTable(_LEDGER, if_not_exists=True))
-            for statement in _APPEND_ONLY[connection.dialect.name]:
-                connection.execute(sa.text(statement))
-        self._ready = True
 
 
 def _conflict(entry: Entry, last: int) -> str:

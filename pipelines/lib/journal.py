@@ -1,0 +1,259 @@
+"""What monitoring and retraining saw and decided, in the same database as the ledger. The governor reads nothing else but the ledger.
+
+    nights       a scored night in the bins of its model's profile        one row a (name, version, partition), replaced by a repeat
+    performance  a night's scores against its outcomes                    one row a (name, partition), a new revision when corrected
+    decisions    retrain or not, and why                                  append-only
+    verdicts     promote, refuse or ask about a challenger, and the end   append-only
+
+Every write may be repeated, from any number of processes at once: the same again changes nothing.
+"""
+
+import datetime as dt
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pipelines.lib.database import Database, utc_now
+
+_METADATA = sa.MetaData()
+
+
+def _key(name: str, length: int) -> "sa.Column[str]":
+    return sa.Column(name, sa.String(length), primary_key=True)
+
+
+def _sequence() -> "sa.Column[int]":
+    return sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False)
+
+
+_NIGHTS = sa.Table(
+    "nights",
+    _METADATA,
+    _key("name", 200),
+    _key("version", 50),
+    _key("partition", 10),
+    sa.Column("run_ref", sa.Text, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("histogram", sa.JSON, nullable=False),
+    sa.Column("drift", sa.JSON, nullable=False),
+)
+
+_PERFORMANCE = sa.Table(
+    "performance",
+    _METADATA,
+    _key("name", 200),
+    _key("partition", 10),
+    sa.Column("version", sa.String(50), nullable=False),
+    sa.Column("outcomes_sha256", sa.String(64), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("figures", sa.JSON, nullable=False),
+    sa.Column("slices", sa.JSON, nullable=False),
+)
+
+_DECISIONS = sa.Table(
+    "decisions",
+    _METADATA,
+    _key("name", 200),
+    _sequence(),
+    sa.Column("partition", sa.String(10), nullable=False),
+    sa.Column("version", sa.String(50), nullable=False),
+    sa.Column("retrain", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("recorded_at", sa.DateTime, nullable=False),
+)
+
+_VERDICTS = sa.Table(
+    "verdicts",
+    _METADATA,
+    _key("name", 200),
+    _sequence(),
+    sa.Column("run_id", sa.String(250), nullable=False),
+    sa.Column("partition", sa.String(10), nullable=False),
+    sa.Column("champion", sa.String(50)),
+    sa.Column("challenger", sa.String(50), nullable=False),
+    sa.Column("verdict", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("recorded_at", sa.DateTime, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class NightRecord:
+    """A night that `version` of model `name` scored: the counts of its features in the bins of that version's profile, and its drift.
+
+    `histogram` and `drift` are JSON as `pipelines.lib.drift` writes it; `run_ref` is the git ref of the run that scored the night.
+    """
+
+    name: str
+    version: str
+    partition: str
+    run_ref: str
+    rows: int
+    histogram: dict[str, Any]
+    drift: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PerformanceRecord:
+    """How good the published scores of a night were: `rows` of them have an outcome.
+
+    `outcomes_sha256` is the digest of those outcomes, `revision` counts from 1 how often they came in another state. `figures` are of
+    all rows, `slices` of groups of them (see `pipelines.monitoring.measure_performance`).
+    """
+
+    name: str
+    partition: str
+    version: str
+    outcomes_sha256: str
+    rows: int
+    figures: dict[str, Any]
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    revision: int = 1
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the governor decided on `partition` about the champion `version`, with its `reason` in a sentence and the `findings` behind it."""
+
+    name: str
+    partition: str
+    version: str
+    retrain: bool
+    reason: str
+    findings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DecisionRow(Decision):
+    """A decision as recorded: `sequence` counts from 1 for each name, `recorded_at` is UTC."""
+
+    sequence: int = 0
+    recorded_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a challenger: what evidence says (promote, refuse, ask), then what was done (promoted, refused, rolled_back).
+
+    `run_id` is the retraining run, `champion` the version that was champion then (None: there was none), `actor` who decided.
+    """
+
+    name: str
+    run_id: str
+    partition: str
+    champion: str | None
+    challenger: str
+    verdict: Literal["promote", "refuse", "ask", "promoted", "refused", "rolled_back"]
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class VerdictRow(Verdict):
+    """A verdict as recorded: `sequence` counts from 1 for each name, `recorded_at` is UTC."""
+
+    sequence: int = 0
+    recorded_at: dt.datetime | None = None
+
+
+Record = TypeVar("Record", NightRecord, PerformanceRecord, DecisionRow, VerdictRow)
+Row = TypeVar("Row", DecisionRow, VerdictRow)
+
+
+class Journal:
+    """The journal in the database at `url`; its tables are made on first use. Every method raises `TransientError` where that is down."""
+
+    def __init__(self, url: str) -> None:
+        tables = [_NIGHTS, _PERFORMANCE, _DECISIONS, _VERDICTS]
+        self._database = Database(url, "journal", tables, append_only=[_DECISIONS, _VERDICTS])
+
+    def record_night(self, night: NightRecord) -> None:
+        """Keep `night`, in place of what was recorded before of the same partition and version."""
+        with self._database.connect() as connection:
+            insert = _insert(connection, _NIGHTS).values(asdict(night))
+            keys = [column.name for column in _NIGHTS.primary_key]
+            changed = {column.name: insert.excluded[column.name] for column in _NIGHTS.columns if not column.primary_key}
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+
+    def nights(self, name: str, version: str | None = None, *, until: str, count: int | None = None) -> list[NightRecord]:
+        """The last `count` nights up to `until`, inclusive, that `version` (None: any) scored; oldest first."""
+        where = [_NIGHTS.c.name == name, _NIGHTS.c.partition <= until]
+        if version is not None:
+            where.append(_NIGHTS.c.version == version)
+        query = sa.select(_NIGHTS).where(*where).order_by(_NIGHTS.c.partition.desc(), _NIGHTS.c.version.desc()).limit(count)
+        return self._read(query, NightRecord)[::-1]
+
+    def record_performance(self, record: PerformanceRecord) -> bool:
+        """Keep `record` unless the same outcomes of the same version are there already; says whether anything changed.
+
+        Its `revision` is not read: it is 1 at first, and one more each time the outcomes have changed.
+        """
+        with self._database.connect() as connection:
+            insert = _insert(connection, _PERFORMANCE).values({**asdict(record), "revision": 1})
+            new = insert.excluded
+            corrected = _PERFORMANCE.c.outcomes_sha256 != new.outcomes_sha256
+            changed: dict[str, Any] = {name: new[name] for name in ("version", "outcomes_sha256", "rows", "figures", "slices")}
+            changed["revision"] = _PERFORMANCE.c.revision + sa.case((corrected, 1), else_=0)
+            upsert = insert.on_conflict_do_update(
+                index_elements=["name", "partition"], set_=changed, where=corrected | (_PERFORMANCE.c.version != new.version)
+            )
+            return connection.execute(upsert).rowcount > 0
+
+    def performance(self, name: str, *, since: str | None = None, until: str | None = None) -> list[PerformanceRecord]:
+        """The nights from `since` up to `until`, both inclusive, whose outcomes are known; oldest first."""
+        where = [_PERFORMANCE.c.name == name]
+        if since is not None:
+            where.append(_PERFORMANCE.c.partition >= since)
+        if until is not None:
+            where.append(_PERFORMANCE.c.partition <= until)
+        return self._read(sa.select(_PERFORMANCE).where(*where).order_by(_PERFORMANCE.c.partition), PerformanceRecord)
+
+    def record_decision(self, decision: Decision) -> DecisionRow:
+        """Append `decision`, unless it is what the last decision of its partition says already; returns the row that says it."""
+        content = {column.name: getattr(decision, column.name) for column in fields(Decision)}
+        return self._append(_DECISIONS, content, DecisionRow, repeats=("partition",), exact=True)
+
+    def decisions(self, name: str, *, until: str | None = None) -> list[DecisionRow]:
+        """The decisions on partitions up to `until`, inclusive, as they were made."""
+        where = [_DECISIONS.c.name == name]
+        if until is not None:
+            where.append(_DECISIONS.c.partition <= until)
+        return self._read(sa.select(_DECISIONS).where(*where).order_by(_DECISIONS.c.sequence), DecisionRow)
+
+    def record_verdict(self, verdict: Verdict) -> VerdictRow:
+        """Append `verdict`, unless its run has recorded the same one (whatever its reason) already; returns the row that stands."""
+        content = {column.name: getattr(verdict, column.name) for column in fields(Verdict)}
+        return self._append(_VERDICTS, content, VerdictRow, repeats=("run_id", "verdict"), exact=False)
+
+    def verdicts(self, name: str) -> list[VerdictRow]:
+        """All verdicts, as they were made."""
+        return self._read(sa.select(_VERDICTS).where(_VERDICTS.c.name == name).order_by(_VERDICTS.c.sequence), VerdictRow)
+
+    def _read(self, query: "sa.Select[Any]", record: type[Record]) -> list[Record]:
+        with self._database.connect() as connection:
+            return [record(**row._mapping) for row in connection.execute(query)]
+
+    def _append(self, table: sa.Table, content: dict[str, Any], row: type[Row], repeats: tuple[str, ...], *, exact: bool) -> Row:
+        """Append `content`, unless the last row with its values of `repeats` stands for it: any such row, or an equal one if `exact`."""
+        content = json.loads(json.dumps(content, allow_nan=False))  # as it will come back, so that it can be compared
+        same = [table.c[column] == content[column] for column in ("name", *repeats)]
+        # One at a time, so that of two equal ones at once the second sees the first, and no number is taken twice.
+        with self._database.connect(lock=f"{table.name} of {content['name']}") as connection:
+            last = connection.execute(sa.select(table).where(*same).order_by(table.c.sequence.desc()).limit(1)).one_or_none()
+            if last is not None and (not exact or all(last._mapping[column] == value for column, value in content.items())):
+                return row(**last._mapping)
+            taken = connection.scalar(sa.select(sa.func.max(table.c.sequence)).where(table.c.name == content["name"]))
+            new = row(**content, sequence=(taken or 0) + 1, recorded_at=utc_now())
+            connection.execute(table.insert().values(asdict(new)))
+            return new
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
+    """INSERT with ON CONFLICT, which both databases have, each in a dialect of its own."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
