@@ -14,7 +14,6 @@ from pipelines.lib.partition import parse_partition
 from pipelines.lib.published import LINEAGE, scores_url
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
     from dvc.api import DVCFileSystem
 
 FEATURES = "data/features/batch.parquet"
@@ -44,8 +43,9 @@ def published_nights(name: str, *, until: str, count: int, version: str | None =
     from deltalake.exceptions import TableNotFoundError
 
     parse_partition(until)
+    url = url or scores_url()
     try:
-        table = DeltaTable(url or scores_url())
+        table = DeltaTable(url)
     except TableNotFoundError:
         return []
     files = table.get_add_actions(flatten=True)
@@ -58,7 +58,7 @@ def published_nights(name: str, *, until: str, count: int, version: str | None =
     for partition in sorted((night for night in nights if night <= until), reverse=True):
         if len(found) == count:
             break
-        night = _night(table, partition, nights[partition])
+        night = _night(url, partition, nights[partition])
         if night.model_name == name and version in (None, night.model_version):
             found.append(night)
     return found[::-1]
@@ -81,7 +81,7 @@ def fetch(run_ref: str, path: str, target: Path) -> None:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from scmrepo.exceptions import RevError, SCMError
+    from dvc.scm import RevError, SCMError
 
     try:
         with Repo(".") as here:
@@ -106,12 +106,12 @@ def _absent(files: "DVCFileSystem", run_ref: str, path: str) -> DataError | Tran
     return DataError(f"{run_ref} holds no {path}: that run did not get so far")
 
 
-def _night(table: "DeltaTable", partition: str, files: list[tuple[str, int]]) -> PublishedNight:
+def _night(url: str, partition: str, files: list[tuple[str, int]]) -> PublishedNight:
     import pyarrow.parquet as pq
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import PyFileSystem
 
-    store = PyFileSystem(DeltaStorageHandler.from_table(table))
+    store = PyFileSystem(DeltaStorageHandler(url))
     columns = [name for name in LINEAGE.names if name not in ("partition", "scored_at", "git_commit")]
     with store.open_input_file(files[0][0]) as source, pq.ParquetFile(source, pre_buffer=False) as file:
         row = next(file.iter_batches(1, columns=columns)).to_pylist()[0]
