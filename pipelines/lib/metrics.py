@@ -3,6 +3,7 @@
 Values are rounded to six decimals, since the last bits of a sum differ between machines and reports are versioned.
 """
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,28 @@ def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str
         }
         for group in groups
     ]
+
+
+def auc_interval(labels: Labels, scores: Scores, confidence: float = 0.95) -> tuple[float, float, float] | None:
+    """The AUC and the ends of its two-sided interval (DeLong's variance, normal), None where only one class is present.
+
+    Of fewer than two rows of a class nothing is sure: [0, 1]. Where all pairs are in order (or all are not) the variance is 0, and
+    the free end is that of k successes in k trials (Clopper-Pearson), k the rows of the smaller class.
+    """
+    from pipelines.lib.delong import delong
+
+    if not 0 < labels.sum() < len(labels):
+        return None
+    areas, covariance = delong(labels, scores)
+    auc, variance, fewer = float(areas[0]), float(covariance[0, 0]), int(min(labels.sum(), (1 - labels).sum()))
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * variance**0.5
+    low, high = max(0.0, auc - half), min(1.0, auc + half)
+    if fewer < 2:
+        low, high = 0.0, 1.0
+    elif auc in (0.0, 1.0):
+        bound = ((1 - confidence) / 2) ** (1 / fewer)
+        low, high = (bound, 1.0) if auc else (0.0, 1 - bound)
+    return round(auc, 6), round(low, 6), round(high, 6)
 
 
 def roc(labels: Labels, scores: Scores, points: int = 101) -> list[dict[str, float]]:

@@ -45,3 +45,23 @@ def test_roc_runs_from_corner_to_corner() -> None:
     points = metrics.roc(LABELS, SCORES)
     assert points[-1] == {"false_positive_rate": 1.0, "true_positive_rate": 1.0}
     assert [point["true_positive_rate"] for point in points] == sorted(point["true_positive_rate"] for point in points)
+
+
+def test_an_interval_holds_the_true_area_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    labels = (rng.random(1_000_000) < 0.2).astype(np.int8)
+    scores = labels * 0.7 + rng.normal(size=len(labels))
+    true = metrics.auc_interval(labels, scores)
+    assert true
+    found = [metrics.auc_interval(labels[start : start + 500], scores[start : start + 500], 0.9) for start in range(0, 500_000, 500)]
+    assert np.mean([low <= true[0] <= high for _, low, high in filter(None, found)]) == pytest.approx(0.9, abs=0.025)
+
+
+def test_an_interval_of_next_to_nothing_is_wide() -> None:
+    one = np.array([0, 0, 1], dtype=np.int8)
+    assert metrics.auc_interval(np.ones(3, dtype=np.int8), np.arange(3.0)) is None
+    assert metrics.auc_interval(one, np.arange(3.0)) == (1.0, 0.0, 1.0)
+    perfect = np.repeat(np.array([0, 1], dtype=np.int8), 4)
+    assert metrics.auc_interval(perfect, np.arange(8.0)) == (1.0, pytest.approx(0.025**0.25, abs=1e-6), 1.0)
+    assert metrics.auc_interval(perfect, -np.arange(8.0)) == (0.0, 0.0, pytest.approx(1 - 0.025**0.25, abs=1e-6))
+    assert metrics.auc_interval(perfect, np.zeros(8)) == (0.5, 0.5, 0.5)  # a score that never differs is .5 whatever the rows
