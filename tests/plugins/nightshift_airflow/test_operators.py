@@ -266,3 +266,39 @@ def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
         [sys.executable, "-c", code, path.format(root=repository)], cwd=workspace.path, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_is_recorded_before_what_names_it_is_published(night):
+    night("open_run")
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    assert git(night.repository, "for-each-ref", workspace.ref) == ""
+    publish_scores = StageOperator(task_id="publish_scores", room="scoring", records=True)
+    behave(night.repository, "publish_scores", "gate")
+    with pytest.raises(AirflowFailException):
+        publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="run"), "ti": TaskInstance()})
+    assert git(night.repository, "show", "--no-patch", "--format=%s", workspace.ref) == f"{DAG_ID}: run (running)"
+
+
+def test_a_connection_reaches_its_stage_alone_and_not_its_command_line(night, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_NIGHTSHIFT_API", "http://somebody:s%2Fecret@127.0.0.1:8080")
+    stage = StageOperator(task_id="alert", room="monitoring", connection="nightshift_api", arguments={"report": "--odd"})
+    assert stage.secrets() == {
+        "NIGHTSHIFT_API_URL": "http://127.0.0.1:8080",
+        "NIGHTSHIFT_API_USER": "somebody",
+        "NIGHTSHIFT_API_PASSWORD": "s/ecret",
+    }
+    assert list(stage.command())[-1] == "--report=--odd", "one word, whatever it begins with"
+    night("open_run")
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    assert not {name for name in stage_environment(workspace) if name.startswith("NIGHTSHIFT_API")}
+
+
+def test_a_stage_without_a_workspace_works_where_nothing_is_left(night):
+    publish_scores = StageOperator(task_id="publish_scores", room="scoring", in_workspace=False)
+    instance = TaskInstance()
+    publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="no-night"), "ti": instance})
+    assert instance.pushed["note"] == "945 rows, Core version 1"
+    assert (workspaces.reports_path(DAG_ID, "no-night") / "publish_scores" / "report.html").exists()
+    assert workspaces.find_workspace(DAG_ID, "no-night") is None
