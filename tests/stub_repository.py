@@ -45,8 +45,8 @@ def main(name):
         sys.exit(1)
     if name == "publish_scores":
         published = home / "published"
-        published.mkdir(exist_ok=True)
-        (published / run["partition"]).write_text(run["run_id"])
+        published.mkdir(parents=True, exist_ok=True)
+        (published / run["partition"]).write_text(run.get("run_id", ""))
 """
 
 _PIN_RUN = """
