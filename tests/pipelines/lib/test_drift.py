@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -76,7 +77,9 @@ def test_ks_of_published_samples(shift: float, case: dict[str, Any]) -> None:
 def test_ks_is_that_of_scipy(first: list[int], second: list[int]) -> None:
     from scipy.stats import ks_2samp
 
-    expected = ks_2samp(first, second, method="exact")
+    with warnings.catch_warnings(record=True) as told:
+        expected = ks_2samp(first, second, method="exact")
+    assume(not told)  # where every path strays, SciPy gives up being exact
     statistic, p_value = drift.ks(np.bincount(first, minlength=31), np.bincount(second, minlength=31))
     assert statistic == pytest.approx(expected.statistic, abs=1e-12)
     assert p_value == pytest.approx(expected.pvalue, abs=1e-9)
