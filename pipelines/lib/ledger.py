@@ -72,9 +72,21 @@ class Ledger:
         """The entry that made the present champion, or None before the first promotion."""
         return next(iter(reversed(self.history(name))), None)
 
+    def line(self, name: str) -> list[Entry]:
+        """The champions that led to the present one, which is last: the history without what was rolled back from."""
+        line: list[Entry] = []
+        for entry in self.history(name):
+            versions = [before.version for before in line]
+            if entry.action == "rollback" and entry.version in versions:
+                del line[len(versions) - 1 - versions[::-1].index(entry.version) :]
+            line.append(entry)
+        return line
+
     def previous(self, name: str) -> Entry | None:
-        """The newest entry whose version is not the present champion's: what to fall back to."""
-        entries = self.history(name)
+        """What to fall back to: the champion before the present one in the `line`, or else the newest entry of any other version."""
+        entries, line = self.history(name), self.line(name)
+        if len(line) > 1:
+            return line[-2]
         return next((entry for entry in reversed(entries) if entry.version != entries[-1].version), None)
 
     def champion_as_of(self, name: str, partition: str) -> Entry | None:

@@ -3,11 +3,12 @@
 MLflow takes seconds to import, so it is imported where it is needed; a nightly run that reads a file store never needs it.
 """
 
+import datetime as dt
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -18,6 +19,7 @@ from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ModelError, TransientError
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import Section, load_section
+from pipelines.lib.partition import parse_partition
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -115,10 +117,69 @@ def _download(what: str, uri: str, target: Path) -> None:
         raise ModelError(f"{what}: {uri} does not exist")
 
 
+def make_champion(
+    ledger: Ledger,
+    version: Entry | Registered,
+    before: Entry | None,
+    *,
+    action: Literal["promote", "rollback"],
+    live_from: str,
+    actor: str,
+    reason: str,
+    evidence: dict[str, Any] | None = None,
+) -> Entry:
+    """Append `version` to the ledger as the champion that follows the entry `before`, which the caller has seen to be the last one.
+
+    The only way to move a champion. Returns the entry; raises `LedgerConflict` where the ledger has moved on since.
+    """
+    return ledger.append(
+        Entry(
+            name=version.name,
+            sequence=before.sequence + 1 if before else 1,
+            action=action,
+            version=version.version,
+            sha256=version.sha256,
+            model_uri=version.model_uri,
+            from_version=before.version if before else None,
+            live_from=live_from,
+            actor=actor,
+            reason=reason,
+            evidence=evidence or {},
+        )
+    )
+
+
+def next_night(champion: Entry) -> str:
+    """The first partition that a version can score which becomes champion by hand: the one after the newest that is published.
+
+    Where nothing is published it is the champion's own first one.
+    """
+    from pipelines.lib.nights import published_nights
+
+    newest = published_nights(champion.name, until="9999-12-30", count=1)
+    return day_after(parse_partition(newest[0].partition)) if newest else champion.live_from
+
+
+def day_after(date: dt.date) -> str:
+    """The partition that follows `date`."""
+    return (date + dt.timedelta(days=1)).isoformat()
+
+
 def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:
-    """Set the aliases `champion` and `previous` of model `name` to what the ledger says; safe to repeat, repairs after a crash."""
-    for alias, entry in (("champion", ledger.champion(name)), ("previous", ledger.previous(name))):
-        if entry:
-            client.set_registered_model_alias(name, alias, entry.version)
-        elif alias in client.get_registered_model(name).aliases:
-            client.delete_registered_model_alias(name, alias)
+    """Set the aliases `champion` and `previous` of model `name` to what the ledger says; safe to repeat, repairs after a crash.
+
+    A `challenger` that has become champion is none any more. Where the ledger moves meanwhile, it is projected again: whoever writes last has
+    also read last, so that a slow process cannot leave an older state behind.
+    """
+    while True:
+        champion, previous = ledger.champion(name), ledger.previous(name)
+        present = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+        for alias, entry in (("champion", champion), ("previous", previous)):
+            if entry and present.get(alias) != entry.version:
+                client.set_registered_model_alias(name, alias, entry.version)
+            elif not entry and alias in present:
+                client.delete_registered_model_alias(name, alias)
+        if champion and present.get("challenger") == champion.version:
+            client.delete_registered_model_alias(name, "challenger")
+        if ledger.champion(name) == champion:
+            return

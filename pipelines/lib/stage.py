@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import NightshiftError
 
 FAILURE_FILE = Path("failure.json")
+REPORTS = Path("data/reports")
 
 log = logging.getLogger("nightshift")
 
@@ -68,6 +69,14 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
         return main
 
     return decorate
+
+
+def write_report(stage_name: str, content: Mapping[str, Any], page: str | None = None) -> None:
+    """Write ``data/reports/<stage_name>/report.json``, and the HTML of `page` beside it; the key ``note`` becomes a part of the run's note."""
+    files = {"report.json": json.dumps(content, indent=2), **({} if page is None else {"report.html": page})}
+    for name, text in files.items():
+        with replacing(REPORTS / stage_name / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _record_failure(name: str, error: Exception, *, retryable: bool) -> None:

@@ -1,10 +1,12 @@
-"""What a gate has said, read back by the stages behind it.
+"""What a gate has said, and what `decide` has, read back by the stages behind them.
 
 A failed gate already stops the stages after it; these read its report all the same, since publishing must not depend on who calls it.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipelines.lib.errors import DataError, GateFailed
 
@@ -26,3 +28,26 @@ def require_passed(directory: Path, gate: str, partition: str) -> int:
     if passed is not True:
         raise GateFailed(f"{gate} did not pass {partition}; read {directory / 'report.html'}. Nothing was done with these rows")
     return rows
+
+
+def read_decision(path: Path) -> dict[str, Any]:
+    """What `decide` has written to `path`: at least ``verdict`` (promote, refuse or ask) and ``reasons``, sentences.
+
+    Raises `DataError` where it is no whole decision.
+    """
+    try:
+        decision = json.loads(path.read_text(encoding="utf-8"))
+        known = decision["verdict"] in ("promote", "refuse", "ask") and all(isinstance(reason, str) for reason in decision["reasons"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no decision ({type(error).__name__}: {error}); run decide first") from None
+    if not known:
+        raise DataError(f"{path} holds the verdict {decision['verdict']!r}; it must be promote, refuse or ask: run decide again")
+    return dict(decision)
+
+
+def require_allowed(decision: Mapping[str, Any], approver: str | None) -> None:
+    """Raise `GateFailed` unless the evidence says promote, or asks and `approver` has said yes: nobody promotes past a refusal."""
+    if decision["verdict"] == "promote" or (decision["verdict"] == "ask" and approver):
+        return
+    why = "nobody has approved it" if decision["verdict"] == "ask" else "it was refused"
+    raise GateFailed(f"the challenger was not promoted: {why} ({'; '.join(decision['reasons'])}). See docs/runbooks/approval-waiting.md")

@@ -1,0 +1,69 @@
+"""Record that a challenger was refused, by whom and why.
+
+Reads   data/models/registered.json, run.yaml, the ledger; what decide has written, unless `--reason` and `--actor` say it
+Effect  tags of the version in MLflow (``refused``, ``refused_by``), the alias `challenger` taken off it, a verdict in the journal; the
+        ledger stays as it is, and the same again changes nothing
+Writes  data/reports/refuse/report.json
+Fails   when MLflow or the journal does not answer
+
+It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.refuse``.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.lib import home, stage
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.journal import Journal, Verdict
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.params import parse_section, read_yaml
+from pipelines.lib.registry import Registered, connect, project_aliases
+from pipelines.lib.run import load_run
+from pipelines.lib.verdict import read_decision
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def refuse(client: "MlflowClient", ledger: Ledger, version: Registered, *, reason: str, actor: str) -> None:
+    """Tag `version` as refused and take the alias `challenger` off it.
+
+    The champion itself stays untouched, which a retraining may bring forth again: nothing is refused but a second promotion.
+    """
+    champion = ledger.champion(version.name)
+    if champion and champion.version == version.version:
+        stage.log.info("%s version %s is the champion itself; it stays as it is", version.name, version.version)
+        return
+    client.set_model_version_tag(version.name, version.version, "refused", reason[:5000])  # MLflow's limit of a tag
+    client.set_model_version_tag(version.name, version.version, "refused_by", actor)
+    if str(client.get_registered_model(version.name).aliases.get("challenger")) == version.version:
+        client.delete_registered_model_alias(version.name, "challenger")
+    stage.log.info("%s version %s was refused by %s: %s", version.name, version.version, actor, reason)
+
+
+@stage.stage(
+    "refuse",
+    "registered",
+    decision={"type": Path, "help": "decision.json of decide: its reasons are those of the refusal"},
+    actor={"default": "decide", "help": "who or what refuses"},
+    reason={"help": "why, for whoever reads the registry; by default the reasons of the decision"},
+)
+def main(options: stage.Paths) -> None:
+    run, ledger = load_run(), Ledger(home.ledger_url())
+    version = parse_section(read_yaml(options.registered), Registered, options.registered.name)
+    reason = options.reason or ("; ".join(read_decision(options.decision)["reasons"]) if options.decision else "")
+    if not reason:
+        raise ConfigError("nobody says why the version is refused; give --reason or --decision")
+    client = connect()
+    refuse(client, ledger, version, reason=reason, actor=options.actor)
+    if ledger.champion(version.name):
+        project_aliases(client, ledger, version.name)
+    Journal(home.ledger_url()).record_verdict(
+        Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "refused", reason, options.actor)
+    )
+    stage.write_report("refuse", {"note": f"REFUSED version {version.version} ({options.actor}): {reason}"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

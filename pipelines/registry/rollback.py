@@ -1,0 +1,99 @@
+"""Make a version that was champion before champion again: one line in the ledger, then the aliases.
+
+Reads   the ledger, the version's file in the registry, which nights are published
+Effect  a ledger entry that says who and why, and the aliases. Nothing is appended before the version's file has been fetched, and its digest verified
+Writes  data/reports/rollback/report.json
+Fails   when the version is unknown, was never champion, or is champion already; when its file is missing or altered; when the
+        champion is not the one that `--expect` names. Where MLflow does not answer, the ledger has moved all the same, since nights follow
+        the ledger: run again, it repairs the aliases
+
+It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.rollback --to previous --actor <you> --reason <why>``.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from pipelines.lib import home, stage
+from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.registry import connect, fetch, load_registry, make_champion, next_night, project_aliases
+
+PREVIOUS = "previous"
+
+
+def rollback(
+    ledger: Ledger, name: str, *, to: str, actor: str, reason: str, expect: str | None = None, request: str | None = None
+) -> Entry:
+    """Make version `to` of model `name` champion (``previous``: the one before the present one), live from the next night.
+
+    `expect` is the version that must be champion now, `request` names this very request: it is fulfilled once, however often it is
+    repeated. Returns the entry. Raises `ConfigError` or `ModelError` for a version that cannot be rolled back to, `LedgerConflict` where
+    the champion is another one than `expect`, or becomes one at this very moment.
+    """
+    history = ledger.history(name)
+    if done := next((entry for entry in history if request and entry.evidence.get("request") == request), None):
+        stage.log.info("%s was fulfilled before, by entry %d", request, done.sequence)
+        return done
+    champion = history[-1] if history else None
+    if champion is None:
+        raise ModelError(f"{name} has no champion yet, so there is nothing to roll back; promote a first version (make demo does)")
+    if expect is not None and champion.version != expect:
+        raise LedgerConflict(f"the champion of {name} is version {champion.version}, not {expect}; look again, then decide anew")
+    target = _target(ledger, name, history, to)
+    with tempfile.TemporaryDirectory() as scratch:
+        fetch(target, Path(scratch) / "model.onnx")
+    evidence = {"request": request} if request else {}
+    live_from = next_night(champion)
+    return make_champion(ledger, target, champion, action="rollback", live_from=live_from, actor=actor, reason=reason, evidence=evidence)
+
+
+def _target(ledger: Ledger, name: str, history: list[Entry], to: str) -> Entry:
+    champion = history[-1]
+    if to == PREVIOUS:
+        line = ledger.line(name)
+        if len(line) < 2:
+            others = sorted({entry.version for entry in history} - {champion.version}, key=int)
+            remedy = f"name a version to roll forward to: {', '.join(others)}" if others else "train and promote another one"
+            raise ModelError(f"no champion of {name} stands before version {champion.version}; {remedy}")
+        return line[-2]
+    if to == champion.version:
+        raise ConfigError(
+            f"{name} version {to} is champion already, since entry {champion.sequence} by {champion.actor}; nothing was changed"
+        )
+    found = next((entry for entry in reversed(history) if entry.version == to), None)
+    if found is None:
+        known = ", ".join(sorted({entry.version for entry in history}, key=int))
+        raise ModelError(f"{name} version {to} is unknown or was never champion; only what was promoted can be rolled back to: {known}")
+    return found
+
+
+@stage.stage(
+    "rollback",
+    to={"default": PREVIOUS, "help": "'previous', or the number of a version that was champion before"},
+    actor={"required": True, "help": "who decides"},
+    reason={"required": True, "help": "why, for whoever reads the ledger"},
+    expect={"help": "version that must be champion now, else nothing is changed"},
+    request={"help": "names this request: repeated, it is fulfilled once"},
+)
+def main(options: stage.Paths) -> None:
+    if not re.fullmatch(r"previous|[0-9]{1,9}", options.to, re.ASCII):
+        raise ConfigError(f"--to is {options.to[:40]!r}; it must be 'previous' or the number of a version")
+    for name in ("actor", "reason"):
+        if not getattr(options, name).strip():
+            raise ConfigError(f"--{name} is empty; say {'who decides' if name == 'actor' else 'why'}: it goes into the ledger")
+    ledger, name = Ledger(home.ledger_url()), load_registry().name
+    entry = rollback(
+        ledger, name, to=options.to, actor=options.actor, reason=options.reason, expect=options.expect, request=options.request
+    )
+    told = (
+        f"{name} version {entry.version} is champion from {entry.live_from} (entry {entry.sequence}, before: version {entry.from_version})"
+    )
+    stage.log.info("%s", told)
+    stage.write_report("rollback", {"note": told, "version": entry.version, "sequence": entry.sequence, "live_from": entry.live_from})
+    project_aliases(connect(), ledger, name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
