@@ -32,7 +32,7 @@ def main() -> dict[str, Any]:
             client.unpause(DAG_ID)
             _run(client, server, "2013-04-01")
             nights = [_run(client, server, partition) for partition in MEASURED]
-            computed = [_computed(repository.home, f"bench_{partition}") for partition in MEASURED]
+            computed = [computed_by(repository.home, f"bench_{partition}") for partition in MEASURED]
             reruns = [_rerun(client, server, f"bench_{partition}") for partition in MEASURED]
             tasks = {task: _median([night["tasks"][task] for night in nights]) for task in TASKS}
     walls = [night["wall_s"] for night in nights]
@@ -70,7 +70,7 @@ def _rerun(client: Client, server: Server, run_id: str) -> float:
     return time.monotonic() - started
 
 
-def _computed(home: Path, run_id: str) -> dict[str, float]:
+def computed_by(home: Path, run_id: str) -> dict[str, float]:
     """Seconds that each stage of a run says it took, from the logs of its tasks."""
     text = "\n".join(
         log.read_text(encoding="utf-8") for log in (home / "airflow" / "logs").rglob("*.log") if f"run_id={run_id}" in str(log)
