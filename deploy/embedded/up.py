@@ -5,7 +5,7 @@ import time
 
 from nightshift_airflow.workspaces import RunRefusedError
 
-from deploy.embedded.demo import DAG_ID, printer
+from deploy.embedded.demo import printer
 from deploy.embedded.first_champion import TrainingError, train_first_champion
 from deploy.embedded.server import USERNAME, Server, ServerError, stop_on_signals
 from pipelines.lib import home
@@ -13,6 +13,7 @@ from pipelines.lib.errors import NightshiftError
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.registry import load_registry
 
+DAGS = ("nightly_batch_scoring", "drift_monitoring", "drift_triggered_retraining", "champion_rollback", "champion_replay")
 _LOOK_S = 2  # how often to see whether every service still lives
 
 
@@ -23,8 +24,9 @@ def main() -> int:
     try:
         champion = Ledger(home.ledger_url()).champion(load_registry().name) or train_first_champion(progress)
         progress(f"champion: {champion.name} version {champion.version}, sha256 {champion.sha256[:12]}")
-        with Server(progress=progress) as server:
-            server.client().unpause(DAG_ID)
+        with Server(progress=progress, wait_for_dags=DAGS) as server:
+            for dag_id in DAGS:
+                server.client().unpause(dag_id)
             print(f"\nAirflow is at {server.url}\n  user      {USERNAME}\n  password  {server.password}\n\nCtrl-C stops it.", flush=True)
             while True:
                 server.check()
