@@ -1,4 +1,4 @@
-"""The pages under ``/nightshift``: recent runs, gate reports, model cards. Read-only, and for nobody without a login.
+"""The pages under ``/nightshift``: recent runs, gate reports, model cards; read-only, and for nobody without a login. And `alerts`.
 
 Every route asks Airflow's own authentication (header or the UI's cookie) and authorisation. Path parts are matched whole against strict
 patterns before a path is made of them. The content is served without any right to run scripts: reports quote rows of other people's data.
@@ -12,10 +12,12 @@ from typing import Annotated, Any
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset, requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi import Path as PathPart
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
+from sqlalchemy.exc import OperationalError
 
+from nightshift_airflow.alerts import receive_alerts
 from nightshift_airflow.workspaces import home
 
 _HEADERS = {
@@ -42,6 +44,8 @@ def make_app() -> FastAPI:
     app.get("/", response_class=HTMLResponse)(list_runs)
     app.get("/reports/{dag_id}/{slug}/{stage}", response_class=HTMLResponse, dependencies=[may_read_run])(show_report)
     app.get("/models/{name}/{version}", response_class=HTMLResponse, dependencies=[may_read_assets])(show_model)
+    app.post("/alerts")(receive_alerts)
+    app.add_exception_handler(OperationalError, _answer_later)
     return app
 
 
@@ -89,6 +93,10 @@ def _serve(path: Path) -> HTMLResponse:
         return _respond(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise HTTPException(404, "there is no such report") from None
+
+
+def _answer_later(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": "Airflow's database does not answer; try again"}, status_code=503, headers={"Retry-After": "10"})
 
 
 def _respond(content: str) -> HTMLResponse:

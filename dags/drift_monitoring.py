@@ -1,0 +1,56 @@
+"""Watch each published night, and ask for a retraining where the world has moved.
+
+Runs when a night's scores are published, with the same **partition**: count the night's features into the profile that came with its model,
+measure how well earlier nights were predicted as far as their outcomes are known by now, decide, draw the report, raise the alert.
+
+* The run is pinned to the model that **scored** the night, which need not be the champion of today.
+* Every decision is recorded with its reason, a *no* too. A *yes* starts `drift_triggered_retraining` over Airflow's REST API, as the
+  connection `nightshift_api`, once for a champion and a partition however often this run is repeated.
+* Nights are watched one after another: a window of nights is read from what earlier runs have counted.
+
+To watch a night again, clear its run; to watch one that was never watched, trigger the DAG with its `partition_key`, such as `2013-04-01`.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+from nightshift_airflow.assets import scores
+from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.retries import BackOff
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("drift_monitoring")
+
+with DAG(
+    dag_id="drift_monitoring",
+    doc_md=__doc__,
+    schedule=PartitionedAssetTimetable(assets=scores),
+    catchup=False,
+    max_active_runs=1,
+    params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},
+    default_args={
+        "retries": settings["retries"],
+        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
+        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": timedelta(seconds=settings["retry_longest_s"]),
+        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
+    },
+    tags=["nightshift", "monitoring"],
+):
+    open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()
+    detect_drift = StageOperator(task_id="detect_drift", room="monitoring", arguments={"report": "data/reports/detect_drift"})
+    measure_performance = StageOperator(
+        task_id="measure_performance", room="monitoring", arguments={"report": "data/reports/measure_performance"}
+    )
+    govern = StageOperator(task_id="govern", room="monitoring", arguments={"report": "data/reports/govern"})
+    report_drift = StageOperator(task_id="report_drift", room="monitoring", arguments={"report": "data/reports/report_drift"})
+    alert = StageOperator(
+        task_id="alert",
+        room="monitoring",
+        arguments={"decision": "data/reports/govern/decision.json", "report": "data/reports/alert"},
+        connection="nightshift_api",
+    )
+    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
+
+    open_run >> detect_drift >> measure_performance >> govern >> report_drift >> alert >> close_run
