@@ -143,12 +143,12 @@ def publish(scores: Path, lineage: Lineage, *, expected_rows: int, url: str | No
     raise TransientError(f"{attempts} attempts to publish {lineage.partition} to {url} lost against other writers; try again later")
 
 
-def read_scores(partition: str, url: str | None = None) -> pa.Table:
-    """The published rows of one night, none where it is not published. Raises `ConfigError` where nothing ever was."""
+def read_scores(partition: str, url: str | None = None, columns: list[str] | None = None) -> pa.Table:
+    """The published rows of one night (of them `columns`), none where it is not published. Raises `ConfigError` where nothing ever was."""
     parse_partition(partition)
     url = url or scores_url()
     try:
-        return DeltaTable(url).to_pyarrow_table(filters=[("partition", "=", partition)])
+        return DeltaTable(url).to_pyarrow_table(filters=[("partition", "=", partition)], columns=columns)
     except TableNotFoundError:
         raise ConfigError(f"there is no table at {url}; publish a night first, or set NIGHTSHIFT_PUBLISHED_URL") from None
 
