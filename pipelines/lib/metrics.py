@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer[Any]]
 Scores = NDArray[np.floating[Any]]
 
+CALIBRATED_ROWS = 100
+"""The calibration error of fewer rows, in ten groups, would be that of single rows."""
+
 
 def summary(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
     """Rows, positive rate, mean score, AUC, log loss (nats), Brier score and expected calibration error.
@@ -31,6 +34,18 @@ def summary(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
         "brier": round(float(brier_score_loss(labels, double)), 6),
         "calibration_error": round(_expected_calibration_error(calibration(labels, scores)), 6),
     }
+
+
+def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
+    """`summary` with the ends of the AUC's interval, for as few rows as a night or a slice may have: None where a figure is not defined."""
+    if len(labels) == 0:
+        return {"rows": 0} | dict.fromkeys(
+            ("positive_rate", "mean_score", "auc", "log_loss", "brier", "calibration_error", "auc_low", "auc_high")
+        )
+    found = summary(labels, scores)
+    _, low, high = auc_interval(labels, scores) or (None, None, None)
+    error = found["calibration_error"] if len(labels) >= CALIBRATED_ROWS else None
+    return found | {"calibration_error": error, "auc_low": low, "auc_high": high}
 
 
 def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str, float]]:

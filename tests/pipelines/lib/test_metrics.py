@@ -65,3 +65,15 @@ def test_an_interval_of_next_to_nothing_is_wide() -> None:
     assert metrics.auc_interval(perfect, np.arange(8.0)) == (1.0, pytest.approx(0.025**0.25, abs=1e-6), 1.0)
     assert metrics.auc_interval(perfect, -np.arange(8.0)) == (0.0, 0.0, pytest.approx(1 - 0.025**0.25, abs=1e-6))
     assert metrics.auc_interval(perfect, np.zeros(8)) == (0.5, 0.5, 0.5)  # a score that never differs is .5 whatever the rows
+
+
+def test_what_few_rows_cannot_say_is_none() -> None:
+    nothing = metrics.realised(np.array([], dtype=np.int8), np.array([], dtype=np.float32))
+    assert nothing.pop("rows") == 0
+    assert set(nothing.values()) == {None}
+    three = metrics.realised(np.array([0, 1, 0], dtype=np.int8), np.array([0.2, 0.7, 0.3], dtype=np.float32))
+    assert (three["auc"], three["auc_low"], three["auc_high"], three["calibration_error"]) == (1.0, 0.0, 1.0, None)
+    assert three["log_loss"] is not None
+    late = metrics.realised(np.ones(3, dtype=np.int8), np.array([0.2, 0.7, 0.3], dtype=np.float32))
+    assert (late["auc"], late["auc_low"], late["positive_rate"]) == (None, None, 1.0)
+    assert set(metrics.realised(LABELS, SCORES)) == {"rows", *nothing}

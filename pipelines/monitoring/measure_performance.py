@@ -1,0 +1,147 @@
+"""Measure the published scores of the last nights against their outcomes, as far as those are known.
+
+Reads   the source's outcomes as known at the start of the partition, the published table, the features that the runs have recorded,
+        data/champion/model.onnx, the journal
+Writes  data/reports/measure_performance/report.json
+Effect  `performance` in the journal: a new line for each night whose outcomes have become known, another revision where they changed
+Fails   when a row was delivered twice with different outcomes, or the source, the table or the database cannot be read
+
+Nights whose outcomes are what they were are not measured again. By hand: ``python -m pipelines.monitoring.measure_performance``.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.lib import home, metrics, nights, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.errors import NightshiftError
+from pipelines.lib.journal import Journal, PerformanceRecord
+from pipelines.lib.outcomes import Outcomes, known_outcomes
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.run import load_run
+
+if TYPE_CHECKING:
+    from pipelines.lib.inference import Model
+
+
+class MeasurePerformance(Section):
+    """`nights`: how many published nights are looked at again, for outcomes come late or corrected.
+
+    `slices` are columns of the source by whose values quality is told apart, from `slice_minimum_rows` rows a night on.
+    """
+
+    nights: int = Field(ge=1)
+    slices: tuple[str, ...] = ()
+    slice_minimum_rows: int = Field(default=50, ge=1)
+
+
+def measure_performance(rows: pa.Table, params: MeasurePerformance) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The figures of `rows` (columns score, outcome and the slices), and those of each slice; None where a figure is not defined."""
+    labels, scores = _numbers(rows["outcome"]), _numbers(rows["score"])
+    slices = []
+    for column in params.slices:
+        coded = rows[column].combine_chunks().dictionary_encode(null_encoding="encode")
+        codes = _numbers(coded.indices)
+        for code, value in sorted(enumerate(coded.dictionary.to_pylist()), key=lambda item: str(item[1])):
+            mask = codes == code
+            if mask.sum() >= params.slice_minimum_rows:
+                slices.append({"column": column, "value": value, **metrics.realised(labels[mask], scores[mask])})
+    return metrics.realised(labels, scores), slices
+
+
+def changed(journal: Journal, known: Outcomes, published: Sequence[nights.PublishedNight]) -> Iterator[tuple[nights.PublishedNight, str]]:
+    """The nights, each with the digest of its outcomes, whose outcomes or version are not those that the journal has measured."""
+    digests = known.sha256()
+    ours = [night for night in published if night.partition in digests]
+    if ours:
+        seen = {seen.partition: seen for seen in journal.performance(ours[0].model_name, since=ours[0].partition)}
+        for night in ours:
+            last = seen.get(night.partition)
+            if last is None or (last.outcomes_sha256, last.version) != (digests[night.partition], night.model_version):
+                yield night, digests[night.partition]
+
+
+def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -> dict[str, float] | None:
+    """What the features of a night were worth to `model`; None where it did not score it, or outcomes of one class are all there are."""
+    from pipelines.lib.importance import permutation_importance
+
+    if night.model_sha256 != model.sha256:
+        return None
+    try:
+        with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
+            nights.fetch(night.run_ref, nights.FEATURES, Path(scratch) / "features.parquet")
+            rows = known.beside(night.partition, Path(scratch) / "features.parquet")
+        labels = _numbers(rows["outcome"])
+        if not 0 < labels.sum() < len(labels):
+            return None
+        matrix = np.stack([_numbers(rows[feature]) for feature in model.signature.names], axis=1)
+        return permutation_importance(model, matrix, labels, seed=parse_partition(night.partition).toordinal())
+    except NightshiftError as error:  # a night's features may be gone by now; its scores can be measured all the same
+        stage.log.warning("no importances on %s: %s", night.partition, error)
+        return None
+
+
+def told_of(window: Sequence[PerformanceRecord], recorded: Sequence[str]) -> dict[str, Any]:
+    """The report: every night of the `window`, those that were `recorded` now, and the newest of them in a line."""
+    new = [record for record in window if record.partition in recorded]
+    corrected = [record.partition for record in new if record.revision > 1]
+    auc = next((record for record in reversed(new) if record.figures["auc"] is not None), None)
+    notes = [f"AUC of {auc.partition} {auc.figures['auc']:.2f}"] if auc else []
+    notes += [f"corrected outcomes: {', '.join(corrected)}"] if corrected else []
+    told = {"nights": [asdict(record) for record in window], "recorded": list(recorded), "corrected": corrected}
+    return told | {"note": "; ".join(notes)} if notes else told
+
+
+def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(array)  # to_numpy() would import pandas
+
+
+def measured(
+    journal: Journal, known: Outcomes, published: Sequence[nights.PublishedNight], model: "Model", params: MeasurePerformance
+) -> Iterator[PerformanceRecord]:
+    """The performance of each of the `published` nights that has changed, measured as it is asked for."""
+    from pipelines.lib.published import read_scores
+
+    for night, sha256 in changed(journal, known, published):
+        rows = known.beside(night.partition, read_scores(night.partition, columns=[*known.key, "score"]))
+        figures, slices = measure_performance(rows, params)
+        figures |= {"scored": night.rows, "importances": importances(known, night, model)}
+        yield PerformanceRecord(night.model_name, night.partition, night.model_version, sha256, figures["rows"], figures, slices)
+
+
+@stage.stage(
+    "measure_performance", report={"type": Path, "default": Path("data/reports/measure_performance"), "help": "directory of the report"}
+)
+def main(paths: stage.Paths) -> None:
+    """Measure as `run.yaml` and `params.yaml` say."""
+    from pipelines.lib.importance import importance_drift
+    from pipelines.lib.inference import load_model
+
+    run, dataset, params = load_run(), load_dataset(), load_section("measure_performance", MeasurePerformance)
+    journal, model = Journal(home.ledger_url()), load_model(Path(run.model.path), run.model.sha256)
+    published = nights.published_nights(run.model.name, until=run.partition, count=params.nights)
+    first = published[0].partition if published else run.partition
+    with known_outcomes(dataset, partition=run.date, first=parse_partition(first), beside=params.slices) as known:
+        recorded = [record.partition for record in measured(journal, known, published, model, params) if journal.record_performance(record)]
+    window = journal.performance(run.model.name, since=first, until=run.partition)
+    of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
+    told = {"partition": run.partition, "version": run.model.version, **told_of(window, recorded)}
+    told["importance"] = importance_drift(of_model, {feature.name: feature.importance for feature in model.profile.features})
+    with replacing(paths.report / "report.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
