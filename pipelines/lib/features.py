@@ -146,7 +146,7 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
         "event_time": dataset.event_time,
         "label": dataset.label.model_dump(),
         "types": {column: declared.type for column, declared in dataset.columns.items()},
-        "categories": {feature: _values(dataset, feature, declared) for feature, declared in features.categorical.items()},
+        "categories": {feature: category_values(dataset, feature, declared) for feature, declared in features.categorical.items()},
         "tables": {table: {column: declared.type for column, declared in side.columns.items()} for table, side in dataset.tables.items()},
     }
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -194,7 +194,7 @@ def compile_features(
     joins = [_count(connection, by, groups[by], dates) for by in dict.fromkeys(d.by for d in features.same_day.values())]
     selected = {feature: _finite(numeric.expression or name(feature), numeric.missing) for feature, numeric in features.numeric.items()}
     for feature, categorical in features.categorical.items():
-        selected[feature] = _code(categorical.expression or name(feature), _values(dataset, feature, categorical))
+        selected[feature] = _code(categorical.expression or name(feature), category_values(dataset, feature, categorical))
     for field in features.calendar:
         selected[field] = _CALENDAR[field].format(t=name(dataset.event_time))
     if features.holidays:
@@ -309,7 +309,7 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
         _check_type(of_event.check(numeric.expression or name(feature), where), numbers, where)
     for feature, categorical in features.categorical.items():
         of_event.check(categorical.expression or name(feature), f"features.categorical.{feature}")
-        _values(dataset, feature, categorical)
+        category_values(dataset, feature, categorical)
     for feature, same_day in features.same_day.items():
         for expression in same_day.by:
             of_event.check(expression, f"features.same_day.{feature}.by")
@@ -389,7 +389,8 @@ def _finite(expression: str, missing: float) -> str:
     return f"CASE WHEN isfinite({number}) THEN greatest(least({number}, {_FLOAT_MAX}), -{_FLOAT_MAX}) ELSE {missing!r}::DOUBLE END"
 
 
-def _values(dataset: Dataset, feature: str, declared: Categorical) -> tuple[str, ...]:
+def category_values(dataset: Dataset, feature: str, declared: Categorical) -> tuple[str, ...]:
+    """The declared values of the categorical `feature`, in the order of their codes. Raises `ConfigError` where there are none."""
     values = declared.values
     if values is None and (column := dataset.columns.get(declared.expression or feature)) is not None:
         values = column.values
