@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "tests")
 PRODUCTION = ("pipelines", "plugins", "dags", "deploy")
 
-NOUNS = {"dataset", "features", "registry"}  # sections that several stages share
-RUN_TASKS = {"open_run", "close_run"}  # tasks that are no stage: they make and end the workspace
+NOUNS = {"dataset", "features", "profile", "registry"}  # sections that several stages share
+RUN_TASKS = {"open_run", "close_run", "approve"}  # tasks that are no stage: they make and end the workspace, or wait for a person
 HEAVY = {
     "pandas",
     "numpy",

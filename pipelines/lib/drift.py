@@ -72,7 +72,8 @@ class Binning:
             return [*self.values, "unseen", "missing"]
         edges = [f"{edge:g}" for edge in self.edges]
         inner = [f"{low} to {high}" for low, high in pairwise(edges)]
-        return [f"up to {edges[0]}", *inner, f"above {edges[-1]}", "missing"]
+        missing = "missing" if self.filler is None else f"missing or {self.filler:g}"
+        return [f"up to {edges[0]}", *inner, f"above {edges[-1]}", missing]
 
     @property
     def cuts(self) -> tuple[float, ...]:
@@ -104,7 +105,9 @@ def numeric_binning(name: str, values: NDArray[np.floating[Any]], *, bins: int, 
     if len(distinct) == 0:
         edges = np.zeros(1, dtype=values.dtype)
     elif len(distinct) <= bins:
-        edges = np.concatenate([np.nextafter(distinct[:1], -np.inf, dtype=values.dtype), distinct])
+        lowest = distinct[:1].astype(np.float64)
+        below = lowest - (distinct[1] - lowest) / 2 if len(distinct) > 1 else np.nextafter(distinct[:1], -np.inf)
+        edges = np.unique(np.append(np.maximum(below, np.finfo(values.dtype).min).astype(values.dtype), distinct))
     else:
         edges = np.unique(np.quantile(kept.astype(np.float64), np.linspace(0, 1, bins + 1)[1:-1]).astype(values.dtype))
     return Binning(name, tuple(float(str(edge)) for edge in edges), filler)  # str: the shortest decimal that gives it back

@@ -180,7 +180,7 @@ def test_categories_have_bins_for_unseen_and_missing() -> None:
 
 def test_a_number_has_a_label_for_each_bin() -> None:
     binning = Binning("x", (1.0, 2.5), filler=-1.0)
-    assert binning.labels == ["up to 1", "1 to 2.5", "above 2.5", "missing"]
+    assert binning.labels == ["up to 1", "1 to 2.5", "above 2.5", "missing or -1"]
     assert len(binning.labels) == binning.size
 
 
