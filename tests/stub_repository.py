@@ -17,9 +17,26 @@ ROOMS = {
     "validate_scores": "scoring",
     "publish_scores": "scoring",
 }
+RETRAINING = {
+    "ingest_history": "data",
+    "validate_history": "data",
+    "featurize_history": "data",
+    "train": "training",
+    "export_onnx": "training",
+    "evaluate": "training",
+    "register": "registry",
+    "shadow": "training",
+    "decide": "training",
+    "promote": "registry",
+    "refuse": "registry",
+    "verify": "registry",
+}
+OUTSIDE = {"publish_scores", "register", "shadow", "decide", "promote", "refuse", "verify"}
+"""What has an effect outside its workspace, and so is no DVC stage."""
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
-# "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone.
+# "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone; what it says to decide is the verdict.
+# The stages of a retraining leave their arguments in <home>/called/<stage>-<partition>.
 _STUB = """
 import json, os, pathlib, sys, time
 import yaml
@@ -39,6 +56,14 @@ def main(name):
     note = {"note": "945 rows, Core version 1"} if name == "publish_scores" else {}
     (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"], **note}))
     (out / "report.html").write_text(f"<h1>{name} {run['partition']}</h1>")
+    if name == "decide":
+        verdict = what if what in ("ask", "refuse") else "promote"
+        decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": "| figure | champion | challenger |"}
+        (out / "decision.json").write_text(json.dumps(decision))
+    if name in ("promote", "refuse", "verify") and what not in ("gate", "once"):
+        called = home / "called" / f"{name}-{run['partition']}"
+        called.parent.mkdir(exist_ok=True)
+        called.write_text(json.dumps(sys.argv[1:]))
     if what in ("gate", "once"):
         failure = {"stage": name, "error": "GateFailed", "message": "column carrier: 3 nulls", "retryable": what == "once"}
         pathlib.Path("failure.json").write_text(json.dumps(failure))
@@ -50,13 +75,18 @@ def main(name):
 """
 
 _PIN_RUN = """
-import argparse, pathlib, yaml
+import argparse, json, pathlib, sys, yaml
 parser = argparse.ArgumentParser()
 for option in ("partition", "dag-id", "run-id", "run-ref", "git-commit", "opened-at"):
     parser.add_argument("--" + option, required=True)
 parser.add_argument("--snapshot", action="store_true")
 parser.add_argument("--model")
+parser.add_argument("--expect", default="")
 options = parser.parse_args()
+if options.expect not in ("", "1"):
+    failure = {"stage": "pin_run", "error": "LedgerConflict", "message": f"the run is about version {options.expect}", "retryable": False}
+    pathlib.Path("failure.json").write_text(json.dumps(failure))
+    sys.exit(1)
 if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
     model = {"path": "data/model.onnx", "name": "Core", "version": "1"}
     pathlib.Path("run.yaml").write_text(yaml.safe_dump({**vars(options), "model": model}))
@@ -67,11 +97,13 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
     path.mkdir(parents=True)
     stages, previous = {}, None
-    for stage, room in ROOMS.items():
+    for stage, room in {**ROOMS, **RETRAINING}.items():
+        if stage == "ingest_history":
+            previous = None
         module = path / "pipelines" / room / f"{stage}.py"
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(f"from pipelines.stub import main\nmain({stage!r})\n")
-        if stage != "publish_scores":
+        if stage not in OUTSIDE:
             out = f"data/reports/{stage}"
             stages[stage] = {
                 "cmd": f"python -m pipelines.{room}.{stage}",
@@ -81,7 +113,7 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
             }
             previous = out
     (path / "pipelines" / "stub.py").write_text(_STUB)
-    (path / "pipelines" / "registry").mkdir()
+    (path / "pipelines" / "registry").mkdir(exist_ok=True)
     (path / "pipelines" / "registry" / "pin_run.py").write_text(_PIN_RUN)
     (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     (path / "run.yaml").write_text('partition: "2013-01-01"\nmodel: {path: data/model.onnx, name: Core}\n')

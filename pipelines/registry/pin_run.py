@@ -2,7 +2,7 @@
 
 Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint; with --model night the published table
 Writes  run.yaml; data/champion/model.onnx and its .dvc file, so that the run's ref gives the model back; an empty dvc.lock
-Fails   when there is no champion, or neither its file nor that of the version before it is what was registered; when
+Fails   when there is no champion or another one than is expected, or neither its file nor that of the version before it is what was registered; when
         params.yaml holds an unquoted date, at which DVC would end without a reason
 
 With ``--model champion`` the run is pinned to the champion; when its file is missing or altered, to the previous version, and says
@@ -21,7 +21,7 @@ from pipelines.lib import home, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError, ModelError
+from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import PARAMS_FILE, read_yaml
 from pipelines.lib.partition import parse_partition
@@ -133,6 +133,7 @@ def _leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
     opened_at={"required": True, "help": "UTC, ISO 8601"},
     snapshot={"action": "store_true", "help": "the commit holds uncommitted changes"},
     model={"choices": ["champion", "night", "own"], "default": "champion", "help": "which model the run uses"},
+    expect={"default": "", "help": "version that must be champion, else there is nothing to do for this run"},
 )
 def main(options: stage.Paths) -> None:
     parse_partition(options.partition)
@@ -148,6 +149,10 @@ def main(options: stage.Paths) -> None:
     model, night_ref, name = present.model, None, load_registry().name
     if options.model == "champion":
         model = pin_model(ledger, name, MODEL)
+        if options.expect not in ("", model.champion):
+            raise LedgerConflict(
+                f"the run is about version {options.expect}, but version {model.champion} is champion by now: nothing to do"
+            )
     elif options.model == "night":
         model, night_ref = pin_night(ledger, name, options.partition, MODEL)
     if options.model != "own":

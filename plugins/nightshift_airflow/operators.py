@@ -34,13 +34,17 @@ _PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 class OpenRunOperator(BaseOperator):
     """Make the run's workspace and pin what the run uses; the setup of every run.
 
-    `model` is the one that the run is pinned to: ``champion``, or ``night`` for the version that scored the partition.
+    `model` is the one that the run is pinned to: ``champion``, or ``night`` for the version that scored the partition. Where `expect`
+    is a version, it must be champion still: what was to be done about it is done otherwise.
     Refuses, without retry and before a path is built of it, a partition key that is no date and a conf with unknown keys.
     """
 
-    def __init__(self, *, model: str = "champion", **kwargs: Any) -> None:
+    template_fields = ("expect",)
+
+    def __init__(self, *, model: str = "champion", expect: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model = model
+        self.expect = expect
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return what the run is pinned to: partition, commit, snapshot."""
@@ -55,8 +59,12 @@ class OpenRunOperator(BaseOperator):
         opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
         command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
-        command += ["--model", self.model]
-        run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
+        command += ["--model", self.model, f"--expect={self.expect}"]
+        try:
+            run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
+        except AirflowFailException as error:  # no teardown follows a setup that failed, so nobody else tells it
+            context["ti"].xcom_push(key="note", value=f"refused: {error}"[:1000])
+            raise
         if workspaces.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
             # By force: what lies there and is not in the cache, a stage that did not finish has left.
             run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--force"], workspace)
@@ -115,18 +123,10 @@ class StageOperator(BaseOperator):
                 finally:
                     context["ti"].xcom_push(key="note", value=describe_stages(scratch))
             return
-        workspace = self.workspace(context)
+        workspace = require_workspace(context)
         if self.records:
             workspaces.record_run(workspace, "running")
         run_stage(self.task_id, self.command(), workspace, self.secrets())
-
-    def workspace(self, context: "Context") -> workspaces.Workspace:
-        """The run's workspace; `AirflowFailException` where there is none."""
-        dag_run = context["dag_run"]
-        if workspace := workspaces.find_workspace(dag_run.dag_id, dag_run.run_id):
-            return workspace
-        path = workspaces.workspace_path(dag_run.dag_id, dag_run.run_id)
-        raise AirflowFailException(f"the workspace {path} is missing or incomplete; clear open_run, which rebuilds it")
 
     def secrets(self) -> dict[str, str]:
         """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""
@@ -188,6 +188,15 @@ class CloseRunOperator(BaseOperator):
     def on_kill(self) -> None:
         """Airflow ends the task: end its process too."""
         process.stop_running()
+
+
+def require_workspace(context: "Context") -> workspaces.Workspace:
+    """The run's workspace; `AirflowFailException` where there is none."""
+    dag_run = context["dag_run"]
+    if workspace := workspaces.find_workspace(dag_run.dag_id, dag_run.run_id):
+        return workspace
+    path = workspaces.workspace_path(dag_run.dag_id, dag_run.run_id)
+    raise AirflowFailException(f"the workspace {path} is missing or incomplete; clear open_run, which rebuilds it")
 
 
 def check_partition(key: object) -> str:

@@ -156,7 +156,7 @@ def test_what_a_degraded_run_publishes_says_so(
     monkeypatch.setenv("NIGHTSHIFT_PUBLISHED_URL", str(tmp_path / "published"))
     _promote(ledger, versions[0], "none")
     _promote(ledger, versions[1].model_copy(update={"model_uri": str(tmp_path / "gone.onnx")}), "1")
-    opened = {"run_id": "nightly-1", "git_commit": "0" * 40, "opened_at": "2013-04-01T02:00:00+00:00"}
+    opened = {"run_id": "nightly-1", "run_ref": "refs/runs/nightly/1", "git_commit": "0" * 40, "opened_at": "2013-04-01T02:00:00+00:00"}
     run = RunFile(partition=scored_night.PARTITION, model=pin_model(ledger, NAME, tmp_path / "model.onnx"), **opened)
     scored_night.write_scores(tmp_path / "scores.parquet", 10)
     publish(tmp_path / "scores.parquet", lineage_of_rows(run), expected_rows=10, attempts=12)

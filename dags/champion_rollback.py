@@ -1,0 +1,49 @@
+"""Make an earlier champion champion again, at once: to the one before, or to a named version.
+
+Trigger it with the form. The ledger keeps who did it and why; the next night is scored by that version. It can be undone the same way, by
+naming the version to roll forward to. The version's file is fetched and its digest verified before anything moves.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+from nightshift_airflow.assets import champion_model
+from nightshift_airflow.operators import StageOperator
+from nightshift_airflow.retries import BackOff
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("champion_rollback")
+
+with DAG(
+    dag_id="champion_rollback",
+    doc_md=__doc__,
+    schedule=None,
+    params={
+        "version": Param(
+            "previous",
+            type="string",
+            pattern=r"^(previous|[0-9]{1,9})$",
+            description="previous, or the number of a version that was champion before.",
+        ),
+        "reason": Param(type="string", minLength=1, maxLength=500, description="Why; it goes into the ledger."),
+    },
+    default_args={
+        "retries": settings["retries"],
+        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
+        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
+        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
+    },
+    tags=["nightshift", "registry"],
+):
+    rollback = StageOperator(
+        task_id="rollback",
+        room="registry",
+        in_workspace=False,
+        arguments={
+            "to": "{{ params.version }}",
+            "actor": "{{ dag_run.triggering_user_name or dag_run.run_type.value }}",
+            "reason": "{{ params.reason }}",
+            "request": "{{ dag_run.dag_id }}/{{ dag_run.run_id }}",
+        },
+        outlets=[champion_model],
+    )

@@ -1,0 +1,100 @@
+"""Train a challenger as of a partition, and make it champion where it is the better one.
+
+A drift alert starts this DAG over REST, or a person by hand, each with a `partition_key`: the challenger learns from what was known that day.
+It is compared with the champion on rows that neither has seen, scores the last published nights in its shadow, and then
+*decide* says **promote**, **refuse** or **ask**.
+
+* **ask** waits at *approve* for a person: *Required actions* in the UI shows the comparison. No answer in time is a refusal.
+* A refusal, by the evidence or by a person, is on record in MLflow and in the journal; *promote* and *verify* are then skipped.
+* *promote* is fenced: where another version has become champion since the run opened, it fails and changes nothing.
+* *verify* looks at the new champion as production will see it, and **rolls back by itself** what is not as it was promoted.
+* An alert about a version that is champion no more (`champion_version`) ends at *open_run*, before anything is computed.
+
+The night of the partition is scored already, so a new champion is live from the day after.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, PartitionedAtRuntime
+from nightshift_airflow.approval import ApproveOperator
+from nightshift_airflow.assets import champion_model
+from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.retries import BackOff
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("drift_triggered_retraining")
+registered = {"registered": "data/models/registered.json"}
+decided = {"decision": "data/reports/decide/decision.json"}
+compared = {"comparison": "data/reports/evaluate/comparison.json"}
+
+with DAG(
+    dag_id="drift_triggered_retraining",
+    doc_md=__doc__,
+    schedule=PartitionedAtRuntime(),
+    max_active_runs=settings["max_active_runs"],
+    params={
+        "champion_version": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^[0-9]{1,9}$",
+            description="The champion that the alert is about; where another one is champion by now, nothing is done. Empty: whoever is champion.",
+        ),
+        "reason": Param("", type="string", maxLength=500, description="Why this run was triggered, for those who read it later."),
+        "source": Param("manual", type="string", enum=["monitor", "alertmanager", "manual"], description="Who triggers it."),
+    },
+    default_args={
+        "retries": settings["retries"],
+        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
+        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": timedelta(seconds=settings["retry_longest_s"]),
+        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
+    },
+    tags=["nightshift", "training"],
+):
+    open_run = OpenRunOperator(task_id="open_run", model="champion", expect="{{ params.champion_version or '' }}").as_setup()
+    ingest_history = DvcStageOperator(task_id="ingest_history")
+    validate_history = DvcStageOperator(task_id="validate_history")
+    featurize_history = DvcStageOperator(task_id="featurize_history")
+    train = DvcStageOperator(task_id="train")
+    export_onnx = DvcStageOperator(task_id="export_onnx")
+    evaluate = DvcStageOperator(task_id="evaluate")
+    register = StageOperator(
+        task_id="register",
+        room="registry",
+        arguments={"model": "data/models/model.skops", "onnx": "data/models/model.onnx", "report": "data/reports/evaluate", **registered},
+    )
+    shadow = StageOperator(task_id="shadow", room="training")
+    decide = StageOperator(task_id="decide", room="training")
+    approve = ApproveOperator(task_id="approve", response_timeout=timedelta(hours=settings["approval_hours"]))
+    promote = StageOperator(
+        task_id="promote",
+        room="registry",
+        arguments={
+            **registered,
+            **decided,
+            **compared,
+            "approver": "{{ ti.xcom_pull(task_ids='approve')['approver'] }}",
+            "reason": "{{ ti.xcom_pull(task_ids='approve')['reason'] }}",
+        },
+        outlets=[champion_model],
+    )
+    verify = StageOperator(task_id="verify", room="registry", arguments={**registered, "golden": "data/reports/evaluate/golden.json"})
+    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
+
+    (
+        open_run
+        >> ingest_history
+        >> validate_history
+        >> featurize_history
+        >> train
+        >> export_onnx
+        >> evaluate
+        >> register
+        >> shadow
+        >> decide
+        >> approve
+        >> promote
+        >> verify
+        >> close_run
+    )
