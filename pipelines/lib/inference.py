@@ -26,6 +26,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.profile import KEY as PROFILE_KEY
+from pipelines.lib.profile import Profile
 from pipelines.lib.signature import KEY, Signature, signature_of_features
 
 BATCH_ROWS = 65_536
@@ -44,6 +46,8 @@ class Model:
     session: onnxruntime.InferenceSession
     signature: Signature
     sha256: str
+    profile: Profile | None = None
+    """What it learned from; None for a model that was exported before there were profiles."""
 
     def score(self, matrix: Matrix) -> Matrix:
         """The probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
@@ -91,7 +95,14 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
     if outputs.get("probabilities") != ("tensor(float)", 2):
         raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
-    return Model(session, signature, found)
+    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path))
+
+
+def _profile(told: str | None, path: Path) -> Profile | None:
+    try:
+        return None if told is None else Profile.from_json(told)
+    except ModelError as error:
+        raise ModelError(f"the model {path}: {error}") from None
 
 
 def check_fit(model: Model, found: Signature) -> None:

@@ -147,7 +147,7 @@ class Profile:
             return cls(**content)
         except (ValueError, TypeError, KeyError, AttributeError, ConfigError) as error:
             raise ModelError(
-                f"the profile in the model's metadata ({len(text)} bytes) cannot be read ({type(error).__name__}: {error}); train and export it again"
+                f"the profile of a model ({len(text)} bytes) cannot be read ({type(error).__name__}: {error}); train and export it again"
             ) from None
 
 

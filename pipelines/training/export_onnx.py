@@ -1,8 +1,8 @@
 """Turn the trained model into ONNX, the only form that production runs.
 
-Reads   data/models/model.skops, the signature of data/features/history.parquet
+Reads   data/models/model.skops, data/models/profile.json, the signature of data/features/history.parquet
 Writes  data/models/model.onnx (the same bytes for the same model)
-Fails   when the model does not fit the features, or cannot be converted
+Fails   when the model or its profile does not fit the features, or cannot be converted
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib import stage
+from pipelines.lib import profile, stage
 from pipelines.lib.errors import ModelError
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.signature import KEY, Signature
@@ -22,8 +22,8 @@ class ExportOnnx(Section):
     opset: int = Field(ge=15)
 
 
-def export_onnx(model: Any, signature: Signature, params: ExportOnnx) -> bytes:
-    """`model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], its signature within."""
+def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference: profile.Profile | None = None) -> bytes:
+    """`model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], its signature and profile within."""
     import skl2onnx
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -31,6 +31,8 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx) -> bytes:
         raise ModelError(
             f"the model was trained on {model.n_features_in_} features, the features file holds {len(signature.names)}; run train again"
         )
+    if reference is not None and tuple(column.binning.name for column in reference.features) != signature.names:
+        raise ModelError("the profile is of other features than the features file holds; run train again")
     proto = skl2onnx.convert_sklearn(
         model,
         initial_types=[("features", FloatTensorType([None, len(signature.names)]))],
@@ -38,19 +40,26 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx) -> bytes:
         target_opset={"": params.opset, "ai.onnx.ml": 3},
     )
     proto.graph.name = "nightshift"  # the converter would draw a random one
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = KEY, signature.to_json()
+    metadata = {KEY: signature.to_json()} | ({profile.KEY: reference.to_json()} if reference else {})
+    for key, value in metadata.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
 
-@stage.stage("export_onnx", "features", "model", "onnx")
+@stage.stage("export_onnx", "features", "model", "profile", "onnx")
 def main(paths: stage.Paths) -> None:
     from pipelines.lib import skops_file
     from pipelines.lib.atomic import replacing
     from pipelines.lib.signature import signature_of_features
 
-    content = export_onnx(skops_file.load(paths.model), signature_of_features(paths.features), load_section("export_onnx", ExportOnnx))
+    content = export_onnx(
+        skops_file.load(paths.model),
+        signature_of_features(paths.features),
+        load_section("export_onnx", ExportOnnx),
+        profile.Profile.from_json(paths.profile.read_bytes()),
+    )
     with replacing(paths.onnx) as temporary:
         temporary.write_bytes(content)
     stage.log.info("%.1f MiB of ONNX", len(content) / 2**20)

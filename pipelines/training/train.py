@@ -1,20 +1,25 @@
 """Fit the model on all labelled history before the holdout.
 
 Reads   data/features/history.parquet
-Writes  data/models/model.skops (the same bytes for the same history and parameters)
+Writes  data/models/model.skops, data/models/profile.json (the same bytes for the same history and parameters)
 Fails   when there is too little history before the holdout, or it holds one class only
 """
 
+import copy
 import sys
 from typing import Any
 
+import numpy as np
 from pydantic import ConfigDict, Field
 
 from pipelines.lib import stage
-from pipelines.lib.dataset import load_dataset
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.errors import DataError
+from pipelines.lib.features import Features, load_features
 from pipelines.lib.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.params import load_section
+from pipelines.lib.profile import Profile, ProfileParams, build_profile
 from pipelines.lib.run import load_run
 
 
@@ -49,7 +54,28 @@ def train(history: History, params: Train) -> Any:
     return forest.fit(history.features, history.labels)
 
 
-@stage.stage("train", "features", "model")
+def profile(forest: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
+    """What `forest` learned from, as monitoring will compare nights with it."""
+    one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order: other last bits each time
+
+    def score(rows: History) -> np.ndarray:
+        if not len(rows.labels):
+            return np.empty(0, dtype=np.float32)
+        return np.asarray(one_thread.predict_proba(rows.features)[:, 1], dtype=np.float32)
+
+    return build_profile(
+        history,
+        holdout,
+        scores=score(history),
+        holdout_scores=score(holdout),
+        importances=forest.feature_importances_,
+        dataset=dataset,
+        features=features,
+        params=params,
+    )
+
+
+@stage.stage("train", "features", "model", "profile")
 def main(paths: stage.Paths) -> None:
     from pipelines.lib import skops_file
 
@@ -57,7 +83,18 @@ def main(paths: stage.Paths) -> None:
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
     history = read_history(paths.features, dataset, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
-    skops_file.dump(train(history, params), paths.model)
+    forest = train(history, params)
+    told = profile(
+        forest,
+        history,
+        read_history(paths.features, dataset, since=before),
+        dataset=dataset,
+        features=load_features(),
+        params=load_section("profile", ProfileParams),
+    )
+    skops_file.dump(forest, paths.model)
+    with replacing(paths.profile) as temporary:
+        temporary.write_text(told.to_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.inference import BATCH_ROWS, RUN_ROWS, Model, check_fit, latency, load_model, score_parquet
+from pipelines.lib.profile import KEY as PROFILE_KEY
 from pipelines.lib.signature import KEY, Signature
 from tests import scored_night as night
 
@@ -74,6 +75,19 @@ def test_a_model_that_does_not_name_its_features_is_refused(tmp_path: Path) -> N
     body = "(float[n, 2] features) => (float[n, 2] probabilities) {probabilities = Identity(features)}"
     with pytest.raises(ModelError, match="does not say which features"):
         load_model(_onnx(tmp_path / "m.onnx", body, metadata=False))
+
+
+def test_a_model_of_before_profiles_has_none(model: Model) -> None:
+    assert model.profile is None
+
+
+def test_a_torn_profile_is_refused(path: Path, tmp_path: Path) -> None:
+    proto = onnx.load(path)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = PROFILE_KEY, '{"rows": 3'
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match=r"m\.onnx.*cannot be read.*train and export it again"):
+        load_model(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize(

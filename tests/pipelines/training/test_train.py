@@ -1,23 +1,28 @@
 """The training line on a small history: what goes in comes out the same, every time, and bad histories are refused."""
 
+import copy
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipelines.lib import skops_file
+from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.features import Features, Numeric
 from pipelines.lib.history import History, holdout_start
 from pipelines.lib.inference import load_model
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.profile import Profile, ProfileParams
 from pipelines.lib.signature import Signature
 from pipelines.training.evaluate import Evaluate, evaluate, faults
 from pipelines.training.evaluate import main as evaluate_main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import Train, train
+from pipelines.training.train import Train, profile, train
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, "0" * 64)
@@ -66,6 +71,48 @@ def test_a_torn_skops_file_is_refused(tmp_path: Path, forest: object, keep: int)
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(DataError, match="only 99 labelled rows"):
         train(_history(99), PARAMS)
+
+
+def _nights(rows: int, first: str = "2013-01-01") -> History:
+    """A history with dates, a hundred rows each."""
+    history = _history(rows)
+    days = np.datetime64(first) + np.arange(rows) // 100
+    return History(history.features, history.labels, history.rows.append_column("partition", pa.array(days.astype(str).tolist())), NAMES)
+
+
+def _profile(forest: Any, history: History, holdout: History) -> Profile:
+    features = Features(numeric={name: Numeric(missing=-9) for name in NAMES})
+    return profile(
+        forest, history, holdout, dataset=load_dataset(), features=features, params=ProfileParams(bins=10, window_nights=7, floor=0.0001)
+    )
+
+
+def test_the_profile_is_of_the_rows_that_were_trained_on(forest: Any) -> None:
+    told = _profile(forest, _nights(2_000), _nights(500, "2013-01-21"))
+    assert (told.rows, told.trained_from, told.trained_until) == (2_000, "2013-01-01", "2013-01-21")
+    assert [column.binning.name for column in told.features] == list(NAMES)
+    assert max(told.features, key=lambda column: column.importance).binning.name == "a"
+    assert told.quality is not None
+    assert told.quality.figures["auc"] > 0.7
+
+
+def test_threads_change_no_byte_of_a_profile(forest: Any) -> None:
+    told = {_profile(copy.copy(forest).set_params(n_jobs=jobs), _nights(2_000), _nights(0)).to_json() for jobs in (1, 2, -1)}
+    assert len(told) == 1
+
+
+def test_a_model_carries_its_profile(tmp_path: Path, forest: Any) -> None:
+    told = _profile(forest, _nights(2_000), _nights(500))
+    content = export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), told)
+    assert content == export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), Profile.from_json(told.to_json()))
+    (tmp_path / "m.onnx").write_bytes(content)
+    assert load_model(tmp_path / "m.onnx").profile == told
+
+
+def test_a_profile_of_other_features_is_not_exported(forest: Any) -> None:
+    told = _profile(forest, _nights(2_000), _nights(0))
+    with pytest.raises(ModelError, match="profile is of other features"):
+        export_onnx(forest, Signature(("a", "b", "d", "c"), "0" * 64), ExportOnnx(opset=22), told)
 
 
 def test_one_class_is_refused() -> None:
