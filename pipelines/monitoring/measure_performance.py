@@ -138,7 +138,8 @@ def main(paths: stage.Paths) -> None:
     window = journal.performance(run.model.name, since=first, until=run.partition)
     of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
     told = {"partition": run.partition, "version": run.model.version, **told_of(window, recorded)}
-    told["importance"] = importance_drift(of_model, {feature.name: feature.importance for feature in model.profile.features})
+    reference = {column.binning.name: column.importance for column in model.profile.features} if model.profile else {}
+    told["importance"] = importance_drift(of_model, reference)
     with replacing(paths.report / "report.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 

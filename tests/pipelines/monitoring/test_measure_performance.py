@@ -1,0 +1,211 @@
+"""Realised performance, on a table that is not the flights: published for good, outcomes as they come, a journal that keeps up."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from pipelines.lib import nights
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import DataError
+from pipelines.lib.home import ledger_url
+from pipelines.lib.journal import Journal, PerformanceRecord
+from pipelines.lib.published import Lineage, publish
+from pipelines.monitoring.measure_performance import MeasurePerformance, main, measure_performance
+from tests import scored_night
+from tests.datasets import orders
+
+NAME = "Orders"
+PARAMS = MeasurePerformance(nights=5, slices=("channel",), slice_minimum_rows=30)
+TABLE = orders.orders(days=16, per_day=150)
+DATES = pc.strftime(TABLE["placed_at"], "%Y-%m-%d").to_pylist()
+REFUND = TABLE.column_names.index("refund")
+
+
+def of_date(table: pa.Table, date: str) -> pa.Table:
+    return table.filter(pc.equal(pc.strftime(table["placed_at"], "%Y-%m-%d"), date))
+
+
+def scores_of(rows: pa.Table, seed: int = 0) -> np.ndarray:
+    """Scores that know something: float32 [n]."""
+    outcome = pc.is_valid(rows["refund"]).to_numpy(zero_copy_only=False)
+    return np.clip(0.15 + 0.1 * outcome + np.random.default_rng(seed).normal(0, 0.08, len(outcome)), 0.01, 0.99).astype(np.float32)
+
+
+class Shop:
+    """A directory in which nights are published and the stage runs, as a run's workspace."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        orders.prepare(directory, TABLE)
+        params = yaml.safe_load((directory / "params.yaml").read_text()) | {
+            "measure_performance": {**PARAMS.model_dump(), "slices": ["channel"]}
+        }
+        (directory / "params.yaml").write_text(yaml.safe_dump(params))
+        (directory / "model.onnx").write_bytes(scored_night.onnx_bytes())
+        self.model_sha256 = sha256_of(directory / "model.onnx")
+
+    def publish(self, date: str, version: str = "1", rows: int | None = None) -> None:
+        night = of_date(TABLE, date).slice(0, rows)
+        scored = night.select(["order_id"]).append_column("score", pa.array(scores_of(night)))
+        scored = scored.append_column("decision", pa.array([False] * night.num_rows))
+        pq.write_table(scored, self.directory / "scores.parquet")
+        opened = datetime(2024, 2, 1, tzinfo=UTC)
+        lineage = Lineage(date, NAME, version, self.model_sha256, f"run-{date}", f"refs/runs/{date}", "0" * 40, False, opened)
+        publish(self.directory / "scores.parquet", lineage, expected_rows=night.num_rows)
+
+    def deliver(self, table: pa.Table) -> None:
+        orders.write(table, self.directory / "orders.parquet")
+
+    def measure(self, partition: str, version: str = "1") -> dict:
+        model = {"path": "model.onnx", "name": NAME, "version": version, "sha256": self.model_sha256}
+        (self.directory / "run.yaml").write_text(yaml.safe_dump({"partition": partition, "model": model}))
+        if main([]):
+            raise DataError(json.loads(Path("failure.json").read_text())["message"])
+        return json.loads(Path("data/reports/measure_performance/report.json").read_text())
+
+    def performance(self) -> dict[str, PerformanceRecord]:
+        return {record.partition: record for record in Journal(ledger_url()).performance(NAME)}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return Shop(tmp_path)
+
+
+def replaced(date: str, row: int, refund: float | None) -> pa.Table:
+    """The table with another refund of the order `row` of `date`."""
+    refunds = TABLE["refund"].to_pylist()
+    refunds[DATES.index(date) + row] = refund
+    return TABLE.set_column(REFUND, "refund", pa.array(refunds, pa.float64()))
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    night = of_date(TABLE, "2024-01-03")
+    labels, scores = pc.is_valid(night["refund"]).to_numpy(zero_copy_only=False).astype(np.int8), scores_of(night)
+    rows = night.select(["channel"]).append_column("score", pa.array(scores)).append_column("outcome", pa.array(labels))
+    figures, slices = measure_performance(rows, PARAMS)
+    assert figures["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+    assert figures["auc_low"] < figures["auc"] < figures["auc_high"]
+    assert figures["log_loss"] == pytest.approx(log_loss(labels, scores.astype(float)), abs=1e-6)
+    assert figures["brier"] == pytest.approx(brier_score_loss(labels, scores), abs=1e-6)
+    assert (figures["mean_score"], figures["positive_rate"]) == pytest.approx((scores.mean(), labels.mean()), abs=1e-6)
+    assert [(found["column"], found["value"]) for found in slices] == [("channel", "app"), ("channel", "shop"), ("channel", "web")]
+    app = pc.equal(night["channel"], "app").fill_null(False).to_numpy(zero_copy_only=False)
+    assert slices[0]["auc"] == pytest.approx(roc_auc_score(labels[app], scores[app]), abs=1e-6)
+
+
+def test_a_night_is_measured_once_its_outcomes_are_known(shop: Shop) -> None:
+    for day in range(1, 5):
+        shop.publish(f"2024-01-{day:02d}")
+    assert shop.measure("2024-01-04")["nights"] == []
+    report = shop.measure("2024-01-06")
+    assert report["recorded"] == ["2024-01-01", "2024-01-02"]
+    assert [night["partition"] for night in report["nights"]] == ["2024-01-01", "2024-01-02"]
+    assert report["note"].startswith("AUC of 2024-01-02 ")
+    seen = shop.performance()["2024-01-01"]
+    assert (seen.rows, seen.figures["scored"], seen.revision) == (DATES.count("2024-01-01"), DATES.count("2024-01-01"), 1)
+    assert shop.measure("2024-01-06")["recorded"] == []
+    assert shop.measure("2024-01-07")["recorded"] == ["2024-01-03"]
+
+
+def test_corrected_outcomes_are_another_revision_of_their_own_night_alone(shop: Shop) -> None:
+    for day in range(1, 4):
+        shop.publish(f"2024-01-{day:02d}")
+    shop.measure("2024-01-09")
+    before = shop.performance()
+    returned = of_date(TABLE, "2024-01-02")["refund"][5].as_py()
+    shop.deliver(replaced("2024-01-02", 5, None if returned else 9.5))
+    report = shop.measure("2024-01-10")
+    assert (report["recorded"], report["corrected"]) == (["2024-01-02"], ["2024-01-02"])
+    assert "corrected outcomes: 2024-01-02" in report["note"]
+    after = shop.performance()
+    assert {date: record.revision for date, record in after.items()} == {"2024-01-01": 1, "2024-01-02": 2, "2024-01-03": 1}
+    assert after["2024-01-02"].figures["positive_rate"] != before["2024-01-02"].figures["positive_rate"]
+    assert (after["2024-01-01"], after["2024-01-03"]) == (before["2024-01-01"], before["2024-01-03"])
+
+
+def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["dataset"]["label"]["expression"] = "refund > 20"  # NULL: nothing has come
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    shop.publish("2024-01-02")
+    shop.deliver(TABLE.set_column(REFUND, "refund", pa.array([None] * len(TABLE), pa.float64())))
+    assert shop.measure("2024-01-06")["recorded"] == ["2024-01-02"]
+    assert (shop.performance()["2024-01-02"].rows, shop.performance()["2024-01-02"].figures["auc"]) == (0, None)
+    shop.deliver(TABLE)
+    assert shop.measure("2024-01-07")["recorded"] == ["2024-01-02"]
+    seen = shop.performance()["2024-01-02"]
+    assert (seen.revision, seen.rows) == (2, pc.count(of_date(TABLE, "2024-01-02")["refund"]).as_py())
+
+
+def test_rows_that_come_twice_count_once_and_contradictions_stop_the_stage(shop: Shop) -> None:
+    shop.publish("2024-01-02")
+    shop.measure("2024-01-06")
+    before = shop.performance()
+    shop.deliver(pa.concat_tables([TABLE, of_date(TABLE, "2024-01-02")]))
+    assert shop.measure("2024-01-07")["recorded"] == []
+    returned = of_date(TABLE, "2024-01-02")["refund"][5].as_py()
+    shop.deliver(pa.concat_tables([TABLE, of_date(replaced("2024-01-02", 5, None if returned else 9.5), "2024-01-02")]))
+    key = of_date(TABLE, "2024-01-02")["order_id"][5].as_py()
+    with pytest.raises(DataError, match=f"order_id {key} was delivered 2 times with different outcomes of 'returned'"):
+        shop.measure("2024-01-07")
+    assert shop.performance() == before
+
+
+def test_three_rows_are_measured_as_far_as_they_go(shop: Shop) -> None:
+    shop.publish("2024-01-02", rows=3)
+    assert shop.measure("2024-01-06")["recorded"] == ["2024-01-02"]
+    seen = shop.performance()["2024-01-02"]
+    assert (seen.rows, seen.slices, seen.figures["calibration_error"]) == (3, [], None)
+    assert seen.figures["log_loss"] is not None
+
+
+def test_only_the_last_nights_are_looked_at_again(shop: Shop) -> None:
+    for day in range(1, 8):
+        shop.publish(f"2024-01-{day:02d}")
+    assert shop.measure("2024-01-15")["recorded"] == [f"2024-01-{day:02d}" for day in range(3, 8)]
+
+
+def test_a_night_that_another_version_published_again_is_measured_again(shop: Shop) -> None:
+    shop.publish("2024-01-02")
+    shop.measure("2024-01-06")
+    shop.publish("2024-01-02", version="2")
+    assert shop.measure("2024-01-06", version="2")["recorded"] == ["2024-01-02"]
+    assert (shop.performance()["2024-01-02"].version, shop.performance()["2024-01-02"].revision) == ("2", 1)
+
+
+def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC's part, giving the file of a run back, is tested with `pipelines.lib.nights`; here it lies ready."""
+    night = of_date(TABLE, "2024-01-02")
+    features = night.select(["order_id"])
+    matrix = scored_night.values(night.num_rows)
+    matrix[:, 0] += 2 * pc.is_valid(night["refund"]).to_numpy(zero_copy_only=False)  # `a` tells the outcome, and the model looks at `a`
+    for index, feature in enumerate(scored_night.NAMES):
+        features = features.append_column(feature, pa.array(matrix[:, index]))
+    pq.write_table(features, "features.parquet")
+    monkeypatch.setattr(nights, "fetch", lambda ref, path, target: shutil.copy("features.parquet", target))
+    shop.publish("2024-01-02")
+    shop.measure("2024-01-06")
+    found = shop.performance()["2024-01-02"].figures["importances"]
+    assert max(found, key=lambda feature: found[feature]) == "a"
+    assert found["a"] > 0.2
+
+
+def test_a_night_whose_features_are_gone_is_measured_all_the_same(shop: Shop) -> None:
+    shop.publish("2024-01-02")
+    report = shop.measure("2024-01-06")
+    seen = shop.performance()["2024-01-02"]
+    assert seen.figures["importances"] is None
+    assert seen.figures["auc"] is not None
+    assert report["importance"] == {"nights": 0, "rows": 0, "ndcg": None, "features": []}
