@@ -1,0 +1,158 @@
+"""What a run's ref records, made again: a clean clone of the ref, its inputs restored, its stages executed anew.
+
+Nothing of the result is taken from a cache: only the raw data (and the champion that the run was pinned to) come out of DVC's cache or
+remote, every stage behind them runs, by force and without DVC's run cache, and what it makes is not put into the cache.
+"""
+
+import configparser
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.lib import home
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ConfigError, TransientError
+from pipelines.lib.params import read_yaml
+
+STAGES = ("validate_history", "featurize_history", "train", "export_onnx", "evaluate")
+"""Of the training line, what is executed anew; `ingest_history` is not, since its source may have been corrected since."""
+
+RAW = "data/raw/history"
+CHAMPION = "data/champion/model.onnx.dvc"
+_OF_THE_RUN = re.compile(r"run\.yaml|dvc\.lock|dvc\.yaml|data/.*")  # what a ref has beside the commit of its code
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a model: as it was `recorded` when the version was registered, and as it was `found`, both for people to read."""
+
+    name: str
+    recorded: str
+    found: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether it is the same."""
+        return self.recorded == self.found
+
+
+def clone(ref: str, target: Path) -> None:
+    """A clean clone, at `target`, of what `ref` records, with access to DVC's cache. Raises `ConfigError` where there is no such ref."""
+    source = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
+    try:
+        commit = git(source, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    except subprocess.CalledProcessError:
+        raise ConfigError(f"{ref} is no ref or commit of {source}; fetch refs/runs/* from where the model was trained") from None
+    git(source, "clone", "--quiet", "--shared", "--no-checkout", str(source), str(target))
+    git(target, "checkout", "--quiet", "--detach", commit)
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    settings.read(source / ".dvc" / "config.local", encoding="utf-8")  # remotes, and access to them
+    cache = os.environ.get("NIGHTSHIFT_DVC_CACHE", str(source / ".dvc" / "cache"))
+    settings.read_dict({"core": {"analytics": "false"}, "cache": {"dir": cache, "type": "reflink,copy"}})
+    (target / ".dvc" / "config.local").touch(mode=0o600)
+    with (target / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
+        settings.write(file)
+
+
+def restore(path: Path) -> None:
+    """Bring the raw data, and the champion where the run was pinned to one, into the clone at `path`; `TransientError` where they are nowhere."""
+    targets = [RAW, *([CHAMPION] if (path / CHAMPION).exists() else [])]
+    done = _dvc(path, "checkout", *targets)
+    if done.returncode != 0:
+        done = _dvc(path, "pull", *targets)
+    if done.returncode != 0:
+        raise TransientError(
+            f"{', '.join(targets)} came neither from DVC's cache nor from a remote: {_end(done)}. Restore the data, then again"
+        )
+
+
+def execute(path: Path, stages: Sequence[str] = STAGES) -> str | None:
+    """Run `stages` in the clone at `path`; return why they did not come to their end, None where all is well."""
+    done = _dvc(path, "repro", "--force", "--no-run-cache", "--no-commit", "--single-item", *stages)
+    if done.returncode == 0:
+        return None
+    try:
+        failure = json.loads((path / "failure.json").read_text(encoding="utf-8"))
+        return f"{failure['stage']} failed: {failure['message']}"
+    except (OSError, ValueError, KeyError):
+        return _end(done)
+
+
+def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
+    """The inputs of the model whose version carries `tags`, as recorded and as found in the clone at `path`, whose raw data is restored."""
+    lock = read_yaml(path / "dvc.lock")["stages"]
+    ref = git(path, "rev-parse", "HEAD")
+    commit = git(path, "rev-parse", "HEAD^") if tags["run_ref"].startswith("refs/") else ref
+    strange = [name for name in git(path, "diff", "--name-only", commit, ref).splitlines() if not _OF_THE_RUN.fullmatch(name)]
+    changed = _changed(path)
+    data = lock["ingest_history"]["outs"][0]["md5"] if "ingest_history" in lock else "none"
+    return [
+        Input("code commit", tags["git_commit"], _and(commit, strange)),
+        Input("code of the stages", "as in dvc.lock", _and("as in dvc.lock", changed["code"])),
+        Input("data revision", tags["data_revision"], _and(data, changed["data"])),
+        Input("params", "as in dvc.lock", _and("as in dvc.lock", changed["params"])),
+        Input("dvc.lock", tags["dvc_lock_sha256"], sha256_of(path / "dvc.lock")),
+        Input("requirements", tags["requirements_sha256"], sha256_of(path / "requirements.txt")),
+        Input("environment", "as in requirements.txt", _and("as in requirements.txt", environment(path / "requirements.txt"))),
+    ]
+
+
+def environment(requirements: Path) -> list[str]:
+    """The packages that are installed in another version than the pins of `requirements` say, or not at all."""
+    pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)(?!.*;)", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+    installed = {_plain(found.name): found.version for found in importlib.metadata.distributions()}
+    return [f"{name} {installed.get(_plain(name), 'missing')} instead of {pin}" for name, pin in pins if installed.get(_plain(name)) != pin]
+
+
+def git(path: Path, *arguments: str) -> str:
+    """What git says in `path`. Raises `subprocess.CalledProcessError`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(["git", *arguments], cwd=path, check=True, capture_output=True, text=True, env=environment)
+    return done.stdout.strip()
+
+
+def _changed(path: Path) -> dict[str, list[str]]:
+    """What DVC finds changed against ``dvc.lock``: of the params, of the code, of the raw data."""
+    done = _dvc(path, "status", "--json", "ingest_history", *STAGES)
+    if done.returncode != 0:
+        raise ConfigError(f"DVC cannot read the clone: {_end(done)}")
+    found: dict[str, list[str]] = {"params": [], "code": [], "data": []}
+    for stage, findings in json.loads(done.stdout or "{}").items():
+        for finding in findings:
+            if finding == "changed command":
+                found["code"].append(f"{stage}: another command")
+                continue
+            for name, change in finding.get("changed deps", {}).items():
+                if isinstance(change, dict):  # of a file of parameters: each key with what happened to it
+                    found["params"] += [f"{key} {what}" for key, what in change.items()]
+                elif not name.startswith("data/"):
+                    found["code"].append(f"{name} {change}")
+            if stage == "ingest_history":
+                found["data"] += [f"{name} {change}" for name, change in finding.get("changed outs", {}).items()]
+    return {kind: sorted(set(names)) for kind, names in found.items()}
+
+
+def _dvc(path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    variables |= {"PYTHONPATH": str(path), "DVC_SITE_CACHE_DIR": str(path / ".dvc" / "tmp" / "site"), "DVC_NO_ANALYTICS": "1"}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=path, env=variables, capture_output=True, text=True, check=False)
+
+
+def _end(done: "subprocess.CompletedProcess[str]") -> str:
+    return " / ".join(f"{done.stdout}\n{done.stderr}".strip().splitlines()[-5:])
+
+
+def _and(found: str, different: Sequence[str]) -> str:
+    shown = [*different[:10], *([f"{len(different) - 10} more"] if len(different) > 10 else [])]
+    return f"{found}, but: {', '.join(shown)}" if different else found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

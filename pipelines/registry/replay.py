@@ -1,0 +1,118 @@
+"""Rebuild a registered version from the ref of its run alone, and compare: the same bytes, the same metrics.
+
+Reads   the version's tags and metrics in MLflow; from its run's ref the code, the parameters and the data revision; the raw data from
+        DVC's cache or remote
+Writes  data/reports/replay/: report.json and report.html
+Fails   when the model or a metric differs, naming the input that is not what was recorded; when the ref or the raw data is gone
+
+It needs no workspace: the clone in which it works is its own, and gone afterwards. ``python -m pipelines.registry.replay <version>``.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.lib import home, pages, rebuild, stage
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ConfigError, GateFailed
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.registry import connect, load_registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+LINEAGE = ("run_ref", "git_commit", "data_revision", "dvc_lock_sha256", "requirements_sha256", "sha256")
+MODEL, METRICS = "data/models/model.onnx", "data/reports/evaluate/metrics.json"
+
+
+def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path) -> dict[str, Any]:
+    """Rebuild, below `scratch`, the version that carries `tags` and was logged with `metrics`; return what came out of it, as JSON.
+
+    ``equal`` says whether the model is the same byte for byte and every metric the same; ``inputs`` what went in, then and now.
+    """
+    path = scratch / "clone"
+    rebuild.clone(tags["run_ref"], path)
+    rebuild.restore(path)
+    inputs = rebuild.inputs(path, tags)
+    stopped = rebuild.execute(path)
+    rebuilt = sha256_of(path / MODEL) if (path / MODEL).exists() else None
+    compared = compare_metrics(metrics, path / METRICS)
+    return {
+        "equal": rebuilt == tags["sha256"] and all(row["equal"] for row in compared),
+        "sha256": {"recorded": tags["sha256"], "rebuilt": rebuilt},
+        "metrics": compared,
+        "inputs": [{"name": one.name, "recorded": one.recorded, "found": one.found, "equal": one.equal} for one in inputs],
+        "stopped": stopped,
+    }
+
+
+def compare_metrics(recorded: Mapping[str, float], path: Path) -> list[dict[str, Any]]:
+    """Each number that the rebuilt model's evaluation at `path` gives beside the one `recorded`; what is recorded elsewhere is left out."""
+    try:
+        rebuilt = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [{"name": "metrics.json", "recorded": None, "rebuilt": None, "equal": False}]
+    names = [name for name in sorted(rebuilt) if name in recorded]
+    return [
+        {"name": name, "recorded": recorded[name], "rebuilt": rebuilt[name], "equal": recorded[name] == rebuilt[name]} for name in names
+    ]
+
+
+def conclude(name: str, version: str, result: Mapping[str, Any]) -> str:
+    """What came out of it, in a sentence."""
+    what = f"{name} version {version}"
+    if result["equal"]:
+        return f"{what} was rebuilt byte for byte (sha256 {result['sha256']['recorded'][:12]}), {len(result['metrics'])} metrics the same"
+    different = [f"{one['name']} ({one['found']}, recorded was {one['recorded']})" for one in result["inputs"] if not one["equal"]]
+    outputs = ["the model"] if result["sha256"]["rebuilt"] != result["sha256"]["recorded"] else []
+    outputs += [row["name"] for row in result["metrics"] if not row["equal"]]
+    why = (
+        f"what differs is {'; '.join(different)}"
+        if different
+        else "every recorded input is the same: look at the machine and its libraries"
+    )
+    stopped = f" ({result['stopped']})" if result["stopped"] else ""
+    return f"{what} did NOT come out the same: {', '.join(outputs)}{stopped}; {why}"
+
+
+def read_version(client: "MlflowClient", name: str, version: str) -> tuple[str, dict[str, str], dict[str, float]]:
+    """The number, tags and metrics of `version`, or of the present champion. Raises `ConfigError` where it cannot be rebuilt."""
+    from mlflow.exceptions import MlflowException
+
+    if version == CHAMPION:
+        champion = Ledger(home.ledger_url()).champion(name)
+        if champion is None:
+            raise ConfigError(f"{name} has no champion; name a version to replay")
+        version = champion.version
+    try:
+        found = client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise ConfigError(f"{name} has no version {version[:40]!r}; the registry lists them") from None
+        raise
+    if missing := [tag for tag in LINEAGE if tag not in found.tags]:
+        raise ConfigError(f"{name} version {version} lacks the tags {', '.join(missing)}; it was not registered by `register`")
+    return version, dict(found.tags), dict(client.get_run(found.run_id).data.metrics)
+
+
+@stage.stage("replay", version={"default": CHAMPION, "help": "'champion', or the number of a registered version"})
+def main(options: stage.Paths) -> None:
+    name = load_registry().name
+    version, tags, metrics = read_version(connect(), name, options.version)
+    with tempfile.TemporaryDirectory(prefix="nightshift-replay-") as scratch:
+        result = replay(tags, metrics, Path(scratch))
+    told = conclude(name, version, result)
+    report = {"name": name, "version": version, "run_ref": tags["run_ref"], "partition": tags.get("partition"), **result, "note": told}
+    stage.write_report("replay", report, pages.render("replay.html", **report))
+    if not result["equal"]:
+        raise GateFailed(f"{told}. See {stage.REPORTS / 'replay' / 'report.html'}")
+    stage.log.info("%s", told)
+
+
+if __name__ == "__main__":
+    named = sys.argv[1:2] and not sys.argv[1].startswith("-")
+    sys.exit(main(["--version", *sys.argv[1:]] if named else None))
