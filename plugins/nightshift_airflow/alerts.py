@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from airflow.api.common.trigger_dag import trigger_dag
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import bearer_scheme, requires_access_dag, resolve_user_from_token
+from airflow.api_fastapi.core_api.security import bearer_scheme, get_user, requires_access_dag
 from airflow.exceptions import DagNotFound, DagRunAlreadyExists
 from airflow.models import DagModel, DagRun
 from airflow.sdk.exceptions import ParamValidationError
@@ -39,8 +40,11 @@ LONGEST_REASON = 500
 LONGEST_PART = 100  # of a name or value of other people's in an answer
 
 log = logging.getLogger(__name__)
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 _creating = threading.Lock()  # whoever makes runs in this process; another process is met by the unique constraint
 _may_trigger = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=DAG_ID)
+
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
 
 
 def _calendar_date(text: str) -> str:
@@ -90,19 +94,24 @@ class Drift(BaseModel):
         return run.partition_key == self.partition and (run.conf or {}).get("champion_version") == self.champion_version
 
 
-async def identify_caller(request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]) -> str:
+async def known_user(request: Request, bearer: Bearer) -> BaseUser:
+    """Whom Airflow knows the caller as. A token that is none gets 401, where Airflow has 403, which would say that somebody is known and may not."""
+    try:
+        return await get_user(request, None, bearer)
+    except HTTPException as error:
+        raise HTTPException(401, error.detail, _CHALLENGE) from None
+
+
+async def identify_caller(request: Request, bearer: Bearer) -> str:
     """Who calls: a user's name or a credential's. Raises 401 for a token that is missing or not good, 403 for a user who may not trigger."""
     if bearer is None:
-        raise HTTPException(401, "no token; send one as Authorization: Bearer <token>", {"WWW-Authenticate": "Bearer"})
+        raise HTTPException(401, "no token; send one as Authorization: Bearer <token>", _CHALLENGE)
     if bearer.credentials.startswith(credentials.PREFIX):
         owner = await run_in_threadpool(credentials.find_owner, bearer.credentials, dt.datetime.now(dt.UTC))
         if owner is None:
-            raise HTTPException(401, "this credential is unknown, revoked or expired; make a new one", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, "this credential is unknown, revoked or expired; make a new one", _CHALLENGE)
         return f"credential {owner}"
-    try:
-        user = await resolve_user_from_token(bearer.credentials)
-    except HTTPException as error:  # a token that is none gets 403 from Airflow, which would say that somebody is known and may not
-        raise HTTPException(401, error.detail, {"WWW-Authenticate": "Bearer"}) from None
+    user = await known_user(request, bearer)
     await run_in_threadpool(_may_trigger, request, user)
     return str(user.get_name())
 

@@ -13,7 +13,9 @@ from tests.stub_repository import make_stub_repository
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Embedded Airflow over a repository whose stages compute nothing; nothing starts by its schedule."""
     repository = make_stub_repository(tmp_path_factory.mktemp("airflow") / "repository", with_airflow=True)
-    with Server(repository / "var", repository=repository, schedule=False) as server:
+    users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "nightshift:admin,user:user,viewer:viewer"}  # passwords.json holds their passwords
+    dags = ("nightly_batch_scoring", "drift_monitoring", "drift_triggered_retraining")
+    with Server(repository / "var", repository=repository, schedule=False, wait_for_dags=dags, env=users) as server:
         server.client().unpause("nightly_batch_scoring")
         yield server
 
