@@ -101,10 +101,14 @@ class Retraining(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What is recorded of model `name`, as far as the decision on `partition` needs it; `reference` is that of the present champion."""
+    """What is recorded of model `name`, as far as the decision on `partition` needs it.
+
+    `scored_by` is the version that scored the partition: another than the champion where that could not be used. `reference` is the champion's.
+    """
 
     name: str
     partition: str
+    scored_by: str
     promotions: Sequence[Promotion]
     nights: Sequence[Night]
     outcomes: Sequence[Outcome] = ()
@@ -135,7 +139,7 @@ def govern(history: History, policy: Policy) -> Decision:
     signals = [_drift(history, policy), _quality(history, policy)]
     alarms = [signal for signal in signals if signal.alarm]
     armed = [signal for signal in alarms if _armed(signal.name, history, policy)]
-    block = _superseded(history) or (_blocked(history, policy, alarms, armed) if alarms else None)
+    block = _beside_the_point(history) or (_blocked(history, policy, alarms, armed) if alarms else None)
     words = "; ".join(signal.words for signal in (armed or alarms or signals))
     retrain = bool(armed) and block is None
     return Decision(
@@ -148,8 +152,10 @@ def govern(history: History, policy: Policy) -> Decision:
     )
 
 
-def _superseded(history: History) -> str | None:
-    """An old night, watched late, must not start anything: the world has moved on since."""
+def _beside_the_point(history: History) -> str | None:
+    """An old night, watched late, must not start anything: the world has moved on since. Nor may a night that another model scored."""
+    if history.scored_by != history.champion.version:
+        return f"version {history.scored_by} scored this night in place of the champion, version {history.champion.version}"
     promotions = [promotion for promotion in history.promotions if promotion.live_from > history.partition]
     retrainings = [retraining.partition for retraining in history.retrainings if retraining.partition > history.partition]
     if promotions:

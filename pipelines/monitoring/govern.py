@@ -1,0 +1,105 @@
+"""Decide whether the champion should be retrained, and say why; nothing is started here.
+
+Reads   the journal (drift and performance of the champion's nights, earlier decisions), the ledger, data/champion/model.onnx
+Writes  data/reports/govern/: decision.json (what `alert` acts on) and report.json
+Effect  the decision is a row in the journal's `decisions`, a *no* as well; the same again adds nothing
+Fails   when no version was champion on the partition, the model is not the pinned one, or the database does not answer
+
+The rules are `pipelines.lib.governor`'s. Running it again on the same history decides the same: ``python -m pipelines.monitoring.govern``.
+"""
+
+import datetime as dt
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from pipelines.lib import home, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.errors import ModelError
+from pipelines.lib.governor import History, Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
+from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.params import load_section
+from pipelines.lib.profile import Profile
+from pipelines.lib.run import load_run
+
+
+def reference_of(profile: Profile) -> Reference | None:
+    """Quality on the holdout, or None where there was too little to tell it and its spread."""
+    quality = profile.quality
+    if quality is None or quality.night_auc is None or quality.night_auc_std is None:
+        return None
+    return Reference(quality.night_auc, quality.night_auc_std, quality.nights)
+
+
+def night_of(record: NightRecord, profile: Profile) -> Night:
+    """A recorded window, each PSI beside the noise and the importance that the profile tells of its column."""
+    psi = {name: measured["psi"] for name, measured in record.drift["columns"].items()}
+    features = {column.binning.name: measure_of(column.binning.name, psi, profile) for column in profile.features}
+    score = measure_of(profile.score.binning.name, psi, profile)
+    return Night(record.partition, record.version, record.drift["rows"], record.drift["nights"], features, score)
+
+
+def measure_of(name: str, psi: dict[str, float], profile: Profile) -> Measure:
+    """The measure of one column. The noise is that of weeks as they came, the slow movement within training included."""
+    column = profile.column(name)
+    return Measure(psi[name], column.noise.consecutive_p95, column.importance)
+
+
+def outcome_of(record: PerformanceRecord) -> Outcome:
+    """A night's realised quality."""
+    return Outcome(record.partition, record.version, record.rows, record.figures["auc"])
+
+
+def promotion_of(entry: Entry) -> Promotion:
+    """An entry of the ledger, as far as it matters here."""
+    return Promotion(entry.sequence, entry.live_from, entry.version)
+
+
+def retrainings_of(decisions: list[DecisionRow]) -> list[Retraining]:
+    """The decisions that started something."""
+    return [Retraining(row.partition, row.version, tuple(row.findings.get("signals", ()))) for row in decisions if row.retrain]
+
+
+@stage.stage("govern", report={"type": Path, "default": Path("data/reports/govern"), "help": "directory of the report"})
+def main(paths: stage.Paths) -> None:
+    """Decide as `params.yaml` says, from what is recorded up to the partition of `run.yaml`."""
+    from pipelines.lib.inference import load_model
+
+    run, policy, delay = load_run(), load_section("govern", Policy), load_dataset().label.delay_days
+    name, url = run.model.name, home.ledger_url()
+    journal, model = Journal(url), load_model(Path(run.model.path), run.model.sha256)
+    matured = (run.date - dt.timedelta(days=delay + 1)).isoformat()
+    promotions = [promotion_of(entry) for entry in Ledger(url).history(name)]
+    if run.model.version is None or model.profile is None:
+        raise ModelError(
+            f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
+        )
+    nights = journal.nights(name, run.model.version, until=run.partition, count=max(policy.of_nights, policy.retry_nights))
+    history = History(
+        name=name,
+        partition=run.partition,
+        scored_by=run.model.version,
+        promotions=promotions,
+        nights=[night_of(record, model.profile) for record in nights],
+        outcomes=[outcome_of(record) for record in journal.performance(name, until=matured)],
+        retrainings=retrainings_of(journal.decisions(name)),
+        reference=reference_of(model.profile),
+    )
+    decision = govern(history, policy)
+    journal.record_decision(decision)
+    told = {"retrain": decision.retrain, "reason": decision.reason, "findings": decision.findings}
+    with replacing(paths.report) as temporary:
+        temporary.mkdir()
+        for file, content in (
+            ("decision.json", told | {"champion_version": decision.version, "partition": decision.partition}),
+            ("report.json", asdict(decision) | {"note": f"retraining {decision.reason.partition(';')[0]}"}),
+        ):
+            (temporary / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    stage.log.info("%s", decision.reason)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
