@@ -3,16 +3,15 @@
 Everything here is *challenger minus champion* on rows that neither has trained on. The rows of one night share its weather, so they are
 no independent witnesses: a difference is judged by how it varies from night to night, not from row to row.
 
-* **AUC**: the area's structural components (for a positive row the share of negatives below it, for a negative row the share of
-  positives above it; DeLong et al. 1988), summed by night: the clustered variance of Obuchowski 1997, *Nonparametric Analysis of
-  Clustered ROC Curve Data*, Biometrics 53. Where every row is a night of its own it is DeLong's.
+* **AUC**: the structural components of the areas (`pipelines.lib.delong`), summed by night: the clustered variance of Obuchowski 1997,
+  *Nonparametric Analysis of Clustered ROC Curve Data*, Biometrics 53. Where every row is a night of its own it is DeLong's.
 * **Log loss**: the mean of a paired difference, with the cluster-robust variance of Liang and Zeger 1986.
 
 Both have the form Var = G / (G - 1) * sum over the G nights of (the night's sum of influences) squared, and both are compared with
 Student's t of G - 1 degrees of freedom, as Cameron and Miller 2015, *A Practitioner's Guide to Cluster-Robust Inference*, advise for few clusters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.lib import metrics
+from pipelines.lib.delong import placements
+from pipelines.lib.errors import ModelError
+from pipelines.lib.history import History
+from pipelines.lib.inference import Model, check_fit
 
 LEVEL = 0.95
 
@@ -43,16 +46,20 @@ class Difference:
 def auc_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
     """Difference of the areas under the ROC curves; labels {0, 1} [n], scores [n], `nights` [n] the cluster of each row.
 
-    Raises `ValueError` where only one class is there: the area is then not defined.
+    Raises `DataError` where only one class is there: the area is then not defined.
     """
-    positive = labels.astype(bool)
-    m, n = int(positive.sum()), int((~positive).sum())
-    if not m or not n:
-        raise ValueError(f"{m} positive and {n} negative rows have no ROC curve")
-    change = _placements(positive, challenger) - _placements(positive, champion)
-    value = float(change[positive].mean())
-    influence = (change - value) / np.where(positive, m, n)
+    above, below = placements(labels, champion, challenger)
+    value = float((above[1] - above[0]).mean())
+    influence = np.empty(len(labels))
+    influence[labels == 1] = (above[1] - above[0] - value) / above.shape[1]
+    influence[labels != 1] = (below[1] - below[0] - value) / below.shape[1]
     return _judge(value, influence, nights)
+
+
+def auc_interval(labels: Values, scores: Values, nights: Values) -> list[float | None]:
+    """The ends of the 95 % interval of one model's AUC: its difference to a model that tells nothing, whose area is one half."""
+    found = auc_difference(labels, np.zeros(len(scores)), scores, nights)
+    return [round(min(max(0.5 + end, 0.0), 1.0), 6) if np.isfinite(end) else None for end in (found.low, found.high)]
 
 
 def log_loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
@@ -84,6 +91,41 @@ def compare(
     }
 
 
+def compare_models(
+    challenger: Model, champion: Model, history: History, *, since: str, slices: Iterable[str], minimum_rows: int
+) -> dict[str, Any]:
+    """`compare` on the rows of `history` from partition `since` on, which neither model has trained on.
+
+    Where the two cannot be compared the result holds a `fault`, the reason, instead of figures.
+    """
+    rows = history.since(since)
+    if not 0 < rows.labels.sum() < len(rows.labels):
+        return {
+            "fault": f"the {len(rows.labels)} labelled rows from {since} on, which neither model has trained on, are of one class at most"
+        }
+    try:
+        check_fit(champion, challenger.signature)
+        mine, theirs = finite_scores(challenger, rows.features), finite_scores(champion, rows.features)
+    except ModelError as error:
+        return {"fault": f"the champion cannot be compared with: {error}"}
+    columns = {column: rows.column(column) for column in slices}
+    return compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows)
+
+
+def finite_scores(model: Model, features: Values) -> Values:
+    """The scores [n] of `features` [n, f]. Raises `ModelError` where one of them is no finite number."""
+    scores = model.score(features)
+    if wrong := np.flatnonzero(~np.isfinite(scores)).tolist():
+        raise ModelError(f"{len(wrong)} of {len(scores)} scores are not finite, the first is {scores[wrong[0]]}; do not promote this model")
+    return scores
+
+
+def trained_until(model: Model, otherwise: str) -> str:
+    """The first date that `model` has not trained on: its profile tells, and `otherwise` where it has none."""
+    profile = getattr(model, "profile", None)
+    return str(profile.trained_until) if profile else otherwise
+
+
 def _figures(labels: Values, champion: Values, challenger: Values, nights: Values) -> dict[str, Any]:
     return {
         "champion": metrics.summary(labels, champion),
@@ -97,19 +139,6 @@ def _nights_won(labels: Values, champion: Values, challenger: Values, nights: Va
     """On how many nights the challenger's mean log loss is the lower one."""
     _, which = np.unique(nights, return_inverse=True)
     return int((np.bincount(which, _log_losses(labels, challenger) - _log_losses(labels, champion)) < 0).sum())
-
-
-def _placements(positive: Values, scores: Values) -> Values:
-    """For each row [n] the share of the other class that it is on the right side of; ties count half. Their mean is the AUC."""
-    from scipy.stats import rankdata
-
-    among_all, own = rankdata(scores), np.empty(len(scores))
-    for mask in (positive, ~positive):
-        own[mask] = rankdata(scores[mask])
-    m, n = positive.sum(), (~positive).sum()
-    below = among_all - own  # rows of the other class with a lower score
-    share: Values = np.where(positive, below / n, 1 - below / m)
-    return share
 
 
 def _log_losses(labels: Values, scores: Values) -> Values:

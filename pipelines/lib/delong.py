@@ -19,18 +19,25 @@ def delong(labels: NDArray[np.integer[Any]], *score_columns: NDArray[np.floating
 
     Tied scores count half. The covariance is NaN with fewer than two rows of a class. Raises `DataError` where there is one class only.
     """
+    above, below = placements(labels, *score_columns)
+    return above.mean(axis=1), _covariance(above) / above.shape[1] + _covariance(below) / below.shape[1]
+
+
+def placements(labels: NDArray[np.integer[Any]], *score_columns: NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
+    """Of each positive row the share of negative ones that it outranks [m, positives], of each negative row the share that outranks it
+    [m, negatives]: the structural components of the areas, which are the means of either. Raises as `delong`.
+    """
     positive = np.asarray(labels) == 1
     count, others = int(positive.sum()), int((~positive).sum())
     if count == 0 or others == 0:
         raise DataError(f"{count} positive and {others} negative rows: an area under the ROC curve needs both; take more rows")
-    # Of each positive row the share of negative ones that it outranks, of each negative row the share that outranks it.
     above, below = np.empty((len(score_columns), count)), np.empty((len(score_columns), others))
     for index, column in enumerate(score_columns):
         scores = np.asarray(column, dtype=np.float64)
         ranks = _midranks(scores)
         above[index] = (ranks[positive] - _midranks(scores[positive])) / others
         below[index] = 1 - (ranks[~positive] - _midranks(scores[~positive])) / count
-    return above.mean(axis=1), _covariance(above) / count + _covariance(below) / others
+    return above, below
 
 
 def _midranks(values: Doubles) -> Doubles:

@@ -73,9 +73,7 @@ def choose(names: tuple[str, ...], features: np.ndarray, scores: np.ndarray, sha
 def check(model: Scorer, golden: Golden) -> list[str]:
     """Why `model` is not the one that `golden` was written by; empty where it reproduces every score within `TOLERANCE`."""
     if model.signature.names != golden.names:
-        return [
-            f"the model takes {len(model.signature.names)} features, the golden set has {len(golden.names)} or others; restore the model"
-        ]
+        return [f"the model takes {', '.join(model.signature.names)}; the golden set holds {', '.join(golden.names)}"]
     if not len(golden.scores):
         return ["the golden set holds no rows, so it shows nothing; evaluate the model again"]
     scores = model.score(golden.features)

@@ -33,6 +33,16 @@ class History:
             raise ConfigError(f"there is no column {name!r}; there are {', '.join([*self.rows.column_names, *self.names])}")
         return self.rows[name].to_numpy()
 
+    @property
+    def nights(self) -> np.ndarray:
+        """The partition [n] of each row."""
+        return self.column("partition").astype(str)
+
+    def since(self, partition: str) -> "History":
+        """The rows of `partition` and later."""
+        kept = self.nights >= partition
+        return History(self.features[kept], self.labels[kept], self.rows.filter(pa.array(kept)), self.names)
+
 
 class Holdout(Section):
     """What evaluation needs of section ``train``, whose other keys are training's own.

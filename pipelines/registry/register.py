@@ -1,30 +1,30 @@
 """Log an evaluated model to MLflow and register it as a new version.
 
 Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yaml, dvc.lock, the git commit
-Writes  data/models/registered.json: name, version, sha256 and where the file lies
-Effect  an MLflow run and a registered version with its tags; the same model registered again is the version it already is
+Writes  data/models/registered.json: name, version, sha256 and where the file lies; data/reports/register/report.json
+Effect  an MLflow run and a registered version with its tags and its model card; the alias `challenger`, where another version is champion;
+        the same model registered again is the version it already is
 Fails   when the tree holds uncommitted changes (the version could not be rebuilt), MLflow does not answer, or gives other bytes
         back than were logged
 
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.register``.
 """
 
-import hashlib
 import json
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipelines.lib import home, stage
+from pipelines.lib import costs, home, model_card, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError
+from pipelines.lib.errors import DataError
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.lineage import lineage, selection
 from pipelines.lib.params import read_yaml
 from pipelines.lib.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
-from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.run import load_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,69 +74,48 @@ def _registered(client: "MlflowClient", name: str, version: str | int, digest: s
 
 def latency(report: Path, digest: str) -> dict[str, float]:
     """What `evaluate` measured beside its report, if it measured this model: where DVC restored the report, nothing was measured."""
-    try:
-        measured = json.loads(report.with_name("latency.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    found = costs.read(report.with_name("latency.json"), "challenger", digest)
+    if found is None:
         return {}
-    return {f"latency_{name}": measured[name] for name in ("p50_us", "p99_us")} if measured.get("sha256") == digest else {}
+    return {"latency_p50_us": found.p50_us, "latency_p99_us": found.p99_us, "memory_mib": found.memory_mib, "size_mib": found.size_mib}
 
 
-def show_card(card: Path, version: Registered) -> None:
-    """Put the model card where Airflow's pages find it, `<home>/reports/models/<name>/<version>`; MLflow has it too."""
-    with replacing(home.home() / "reports" / "models" / version.name / version.version / "model_card.html") as temporary:
-        shutil.copyfile(card, temporary)
+def challenge(client: "MlflowClient", ledger: Ledger, version: Registered) -> None:
+    """Give `version` the alias `challenger`, unless it is the champion or there is nobody to challenge."""
+    champion = ledger.champion(version.name)
+    if champion and champion.version != version.version:
+        client.set_registered_model_alias(version.name, "challenger", version.version)
 
 
-def lineage(run: RunFile) -> dict[str, str]:
-    """What it takes to rebuild the model: every tag of a version but its digest.
+def show_card(client: "MlflowClient", version: Registered, report: Path) -> None:
+    """Write the version's model card where Airflow's pages find it, `<home>/reports/models/<name>/<version>`, and to its MLflow run.
 
-    Raises `ConfigError` for uncommitted changes outside a run, which pins its own commit.
+    A card that is there stays: a version that is registered again was compared with the champion of another day, but is the same model.
     """
-    lock = read_yaml(Path("dvc.lock"))["stages"]
-    commit = run.git_commit
-    if not commit:
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-        if changed:
-            raise ConfigError(f"the working tree has uncommitted changes, so a version could not be rebuilt; commit them first:\n{changed}")
-        commit = _git("rev-parse", "HEAD")
-    return {
-        "git_commit": commit,
-        "snapshot": str(run.snapshot).lower(),
-        "run_ref": run.run_ref or commit,
-        "partition": run.partition,
-        "data_revision": _md5_of(lock, "ingest_history"),
-        "dvc_lock_sha256": sha256_of(Path("dvc.lock")),
-        "suite_hash": suite_hash(Path("data/reports/validate_history/report.json")),
-        "requirements_sha256": sha256_of(Path("requirements.txt")),
-    }
-
-
-def suite_hash(report: Path) -> str:
-    """The digest of what the history was held against: every expectation with its limits, without the verdicts."""
+    target = home.home() / "reports" / "models" / version.name / version.version / "model_card.html"
+    if target.exists():
+        return
     try:
-        findings = json.loads(report.read_text(encoding="utf-8"))["expectations"]
-    except OSError as error:
-        raise ConfigError(f"{report} cannot be read ({error.strerror}); run: dvc repro evaluate") from None
-    held = json.dumps([(finding["type"], finding["kwargs"]) for finding in findings], sort_keys=True)
-    return hashlib.sha256(held.encode()).hexdigest()
-
-
-def _md5_of(lock: dict[str, Any], name: str) -> str:
-    if name not in lock:
-        raise ConfigError(f"dvc.lock has no stage {name}; run: dvc repro evaluate")
-    return str(lock[name]["outs"][0]["md5"])
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+        evaluation = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{report / 'evaluation.json'} cannot be read ({error}); run: dvc repro evaluate") from None
+    found = client.get_model_version(version.name, version.version)
+    tags = {name: value for name, value in found.tags.items() if name != "sha256"}
+    card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
+    client.log_text(found.run_id, card, "model_card.html")
+    with replacing(target) as temporary:
+        temporary.write_text(card, encoding="utf-8")
 
 
 @stage.stage("register", "model", "onnx", "report", "registered")
 def main(paths: stage.Paths) -> None:
-    version = register(connect(), paths.model, paths.onnx, paths.report, lineage(load_run()), load_registry())
-    show_card(paths.report / "model_card.html", version)
+    client, run = connect(), load_run()
+    version = register(client, paths.model, paths.onnx, paths.report, lineage(run) | selection(paths.onnx), load_registry())
+    challenge(client, Ledger(home.ledger_url()), version)
+    show_card(client, version, paths.report)
     with replacing(paths.registered) as temporary:
         temporary.write_text(version.model_dump_json(indent=2), encoding="utf-8")
+    stage.write_report("register", {"note": f"registered version {version.version}"})
 
 
 if __name__ == "__main__":

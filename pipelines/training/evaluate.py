@@ -1,9 +1,11 @@
-"""Judge the exported model on the holdout: the last labelled days, which training has not seen.
+"""Judge the exported model: on the holdout, which training has not seen, and against the champion on the rows that neither has seen.
 
-Reads   data/features/history.parquet, data/models/model.skops, data/models/model.onnx
-Writes  data/reports/evaluate/: metrics.json (DVC metrics), slices.json, calibration.json and roc.json (DVC plots), model_card.html
-        data/reports/latency.json beside it: a measurement of this machine, so not versioned; `register` logs it
-Fails   when ONNX and scikit-learn disagree, or the quality or latency misses its limit; the reports are written all the same
+Reads   data/features/history.parquet, data/models/model.skops, data/models/model.onnx; data/champion/model.onnx where the run is pinned to one
+Writes  data/reports/evaluate/: evaluation.json (all that `decide` and the model card need), metrics.json (DVC metrics), calibration.json and
+        roc.json (DVC plots), comparison.json (evidence for the ledger, null without a champion), golden.json, report.json, report.html
+        data/reports/latency.json beside it: a measurement of this machine, so not versioned; `register` and `decide` read it
+Fails   when the model misses a limit of params.yaml: evaluate, gives what is no number, contradicts the golden set, or is not what
+        scikit-learn trained; the reports are written all the same. Whether it is *better* is for `decide` to say
 
 Metrics are those of the ONNX model, since that is what runs; scikit-learn serves for parity alone.
 """
@@ -11,36 +13,53 @@ Metrics are those of the ONNX model, since that is what runs; scikit-learn serve
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import metrics, stage
+from pipelines.lib import comparison, costs, metrics, model_card, stage
+from pipelines.lib import golden as known
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import DataError, GateFailed
+from pipelines.lib.errors import DataError, GateFailed, ModelError
 from pipelines.lib.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.inference import Model, latency, load_model
+from pipelines.lib.inference import check_fit, load_model
 from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.run import load_run
+from pipelines.lib.signature import signature_of_features
 
 
 class Evaluate(Section):
-    """Limits that a model must keep, and the columns by whose values the quality is told apart (`slices`)."""
+    """Limits that a model must keep, and the columns by whose values the quality is told apart (`slices`).
+
+    `golden`: what is known to make the outcome likelier or less likely; a model that does not see it so does not pass.
+    """
 
     slices: tuple[str, ...]
     slice_minimum_rows: int = Field(ge=1)
     minimum_auc: float = Field(ge=0, le=1)
     parity_tolerance: float = Field(gt=0)
     latency_p99_limit_ms: float = Field(gt=0)
+    golden_rows: int = Field(default=200, ge=1)
+    golden: tuple[known.Direction, ...] = ()
 
 
 def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate) -> dict[str, Any]:
     """The figures of `scores` [n] on the holdout `history` [n]; the same for the same rows and model."""
     overall = metrics.summary(history.labels, scores)
+    interval = comparison.auc_interval(history.labels, scores, history.nights) if overall["auc"] is not None else None
     # The converter rounds thresholds to float32: the last digits of the difference are noise.
-    return {"metrics": overall | {"parity_max_difference": round(parity, 6)}, "slices": _slices(history, scores, params)}
+    return {
+        "metrics": overall | {"parity_max_difference": round(parity, 6)},
+        "auc_interval": interval,
+        "slices": _slices(history, scores, params),
+        "calibration": metrics.calibration(history.labels, scores),
+        "roc": metrics.roc(history.labels, scores) if interval else [],
+        "scores": np.histogram(scores, np.linspace(0, 1, 41))[0].tolist(),
+    }
 
 
 def _slices(history: History, scores: np.ndarray, params: Evaluate) -> list[dict[str, Any]]:
@@ -54,70 +73,83 @@ def _slices(history: History, scores: np.ndarray, params: Evaluate) -> list[dict
     return found
 
 
-def faults(figures: Mapping[str, Any], p99_ms: float, params: Evaluate) -> list[str]:
-    """Why this model must not go on; empty for a good one."""
-    found = []
+def faults(evaluation: Mapping[str, Any], p99_ms: float, params: Evaluate) -> list[str]:
+    """Why this model must not go on, whatever it is compared with; empty for a good one."""
+    figures, found = evaluation["metrics"], []
     if figures["parity_max_difference"] > params.parity_tolerance:
         found.append(f"ONNX and scikit-learn differ by {figures['parity_max_difference']:.2g}, more than {params.parity_tolerance:.2g}")
     if figures["auc"] is None or figures["auc"] < params.minimum_auc:
         found.append(f"the AUC on the holdout is {figures['auc']}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
         found.append(f"one row takes {p99_ms:.2f} ms at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
-    return found
+    return found + [f"golden set: {known.told(finding)}" for finding in evaluation["golden"] if not finding["passed"]]
 
 
-def model_card(result: Mapping[str, Any], model: Model, run: RunFile, training: Mapping[str, Any], importances: Mapping[str, float]) -> str:
-    """The page that a person reads before trusting the model; self-contained HTML."""
-    from pipelines.lib import figures, pages
-
-    return pages.render(
-        "model_card.html",
-        run=run,
-        sha256=model.sha256,
-        metrics=result["metrics"],
-        slices=result["slices"],
-        training=training,
-        calibration=figures.calibration({"holdout": result["calibration"]}),
-        roc=figures.roc(result["roc"], result["metrics"]["auc"] or 0.5),
-        distribution=figures.distribution({"holdout": result["scores"]}, label="score"),
-        importances=figures.bars(
-            dict(sorted(importances.items(), key=lambda item: -item[1])), label="importance (mean decrease in impurity)"
-        ),
-    )
+def write(report: Path, evaluation: Mapping[str, Any], golden: known.Golden | None) -> None:
+    """The directory `report`: what DVC shows as metrics and plots, what later stages read, what people read."""
+    found = evaluation["comparison"]
+    files = {name: evaluation.get(name, {}) for name in ("metrics", "calibration", "roc")} | {"evaluation": evaluation}
+    files["comparison"] = found and {key: value for key, value in found.items() if key not in ("calibration", "roc")}
+    files["report"] = {"note": _note(evaluation)}
+    with replacing(report) as temporary:
+        temporary.mkdir()
+        for name, content in files.items():
+            (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (temporary / "report.html").write_text(model_card.render(evaluation), encoding="utf-8")
+        if golden:
+            (temporary / "golden.json").write_text(golden.to_json(), encoding="utf-8")
 
 
-@stage.stage("evaluate", "features", "model", "onnx", "report")
+def _note(evaluation: Mapping[str, Any]) -> str:
+    if evaluation["faults"]:
+        return f"the challenger does not pass: {'; '.join(evaluation['faults'])}"
+    change = (evaluation["comparison"] or {}).get("auc_difference")
+    return f"challenger's AUC {evaluation['metrics']['auc']:.3f}" + (f", {change['value']:+.3f} to the champion's" if change else "")
+
+
+@stage.stage("evaluate", "features", "model", "onnx", "champion", "report")
 def main(paths: stage.Paths) -> None:
     from pipelines.lib import skops_file
 
-    params, dataset, run = load_section("evaluate", Evaluate), load_dataset(), load_run()
-    training = load_section("train", Holdout)
-    since = holdout_start(run.date, dataset.label.delay_days, training.holdout_days)
-    history = read_history(paths.features, dataset, since=since)
-    if not len(history.labels):
-        raise DataError(
-            f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
-        )
-    model, forest = load_model(paths.onnx), skops_file.load(paths.model)
-    scores = model.score(history.features)
-    result = evaluate(history, scores, float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max()), params)
-    result |= {"calibration": metrics.calibration(history.labels, scores), "roc": metrics.roc(history.labels, scores), "scores": scores}
-    importances = {name: round(float(value), 6) for name, value in zip(history.names, forest.feature_importances_, strict=True)}
+    params, dataset, run, training = load_section("evaluate", Evaluate), load_dataset(), load_run(), load_section("train", Holdout)
+    start = holdout_start(run.date, dataset.label.delay_days, training.holdout_days).isoformat()
+    pinned, golden = paths.champion / "model.onnx", None
+    champion = load_model(pinned, run.model.sha256) if run.model.version or pinned.exists() else None
+    evaluation: dict[str, Any] = {"name": run.model.name, "partition": run.partition, "training": training.model_dump(), "comparison": None}
+    try:
+        model, forest = load_model(paths.onnx), skops_file.load(paths.model)
+        check_fit(model, signature_of_features(paths.features))
+        since = comparison.trained_until(model, start)
+        history = read_history(paths.features, dataset, since=parse_partition(since))
+        if not len(history.labels):
+            raise DataError(
+                f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
+            )
+        scores = comparison.finite_scores(model, history.features)
+        parity = float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max())
+        evaluation |= {"sha256": model.sha256, "since": since} | evaluate(history, scores, parity, params)
+        evaluation["importances"] = dict(zip(history.names, forest.feature_importances_.round(6).tolist(), strict=True))
+        evaluation["golden"] = known.directions(model, history.features, params.golden)
+        golden = known.choose(history.names, history.features, scores, model.sha256, params.golden_rows)
+        mine, theirs = costs.measure(model, paths.onnx, history.features), None
+        if champion:
+            gate = max(since, comparison.trained_until(champion, start))
+            found = comparison.compare_models(
+                model, champion, history, since=gate, slices=params.slices, minimum_rows=params.slice_minimum_rows
+            )
+            told = {"version": run.model.version, "degraded": run.model.degraded, "instead_of": run.model.instead_of}
+            evaluation["comparison"] = {**told, "sha256": champion.sha256, "since": gate, **found}
+            theirs = None if "fault" in found else costs.measure(champion, pinned, history.features)
+        costs.write(paths.report.with_name("latency.json"), {"challenger": mine, "champion": theirs})
+        evaluation["faults"] = faults(evaluation, mine.p99_us / 1000, params)
+    except ModelError as error:  # it does not even give scores: that is the whole report
+        evaluation["faults"] = [str(error)]
 
-    with replacing(paths.report) as temporary:
-        temporary.mkdir()
-        for name in ("metrics", "slices", "calibration", "roc"):
-            (temporary / f"{name}.json").write_text(json.dumps(result[name], indent=2), encoding="utf-8")
-        (temporary / "model_card.html").write_text(model_card(result, model, run, training.model_dump(), importances), encoding="utf-8")
-    took = latency(model, rows=history.features[:1000])
-    with replacing(paths.report.with_name("latency.json")) as temporary:
-        temporary.write_text(json.dumps({"sha256": model.sha256, "p50_us": took.p50_us, "p99_us": took.p99_us}, indent=2), encoding="utf-8")
-
-    stage.log.info("%s", json.dumps(result["metrics"]))
-    found = faults(result["metrics"], took.p99_us / 1000, params)
-    if found:
+    write(paths.report, evaluation, golden)
+    stage.log.info("%s", json.dumps(evaluation.get("metrics")))
+    if evaluation["faults"]:
         raise GateFailed(
-            f"the model does not pass: {'; '.join(found)}. See {paths.report / 'model_card.html'}; limits are in params.yaml: evaluate"
+            f"the model does not pass: {'; '.join(evaluation['faults'])}. See {paths.report / 'report.html'}; limits are in params.yaml: evaluate"
         )
 
 

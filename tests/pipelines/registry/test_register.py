@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.lib import skops_file
+from pipelines.lib import costs, skops_file
+from pipelines.lib.costs import Costs
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
 from pipelines.lib.ledger import Ledger
@@ -38,6 +39,7 @@ TAGS = {
 }
 """Every tag of a version but its digest: what it takes to rebuild it."""
 
+MEASURED = {"latency_p50_us": 20.0, "latency_p99_us": 45.0, "memory_mib": 30.0, "size_mib": 0.5}
 REGISTRY = Registry(experiment="Scalable_Inference_Suite", name=NAME)
 REPOSITORY = Path(__file__).parents[3]
 
@@ -52,7 +54,8 @@ def train(files: Path, trees: int) -> Path:
     skops_file.dump(model, files / "model.skops")
     (files / "model.onnx").write_bytes(export_onnx(model, Signature(("a", "b"), "0" * 64), ExportOnnx(opset=22)))
     (files / "report" / "metrics.json").write_text(json.dumps({"auc": 0.7, "rows": 500}))
-    (files / "latency.json").write_text(json.dumps({"sha256": sha256_of(files / "model.onnx"), "p50_us": 20.0, "p99_us": 45.0}))
+    measured = Costs(sha256_of(files / "model.onnx"), p50_us=20.0, p99_us=45.0, memory_mib=30.0, size_mib=0.5)
+    costs.write(files / "latency.json", {"challenger": measured, "champion": None})
     return files
 
 
@@ -105,7 +108,7 @@ def test_a_version_carries_its_tags_and_no_pickle(versions: list[Registered], in
 def test_the_latency_is_logged_where_this_model_was_measured(versions: list[Registered], tmp_path: Path) -> None:
     client = connect()
     version = client.get_model_version(NAME, versions[0].version)
-    assert client.get_run(version.run_id).data.metrics == {"auc": 0.7, "rows": 500, "latency_p50_us": 20.0, "latency_p99_us": 45.0}
+    assert client.get_run(version.run_id).data.metrics == {"auc": 0.7, "rows": 500} | MEASURED
     measured = train(tmp_path / "other", 7) / "report"
     assert latency(measured, versions[0].sha256) == {}
     measured.with_name("latency.json").unlink()  # as where DVC has restored the report

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,19 @@ import pytest
 
 from pipelines.lib import skops_file
 from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.errors import DataError, ModelError
 from pipelines.lib.features import Features, Numeric
 from pipelines.lib.history import History, holdout_start
 from pipelines.lib.inference import load_model
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.profile import Profile, ProfileParams
 from pipelines.lib.signature import Signature
-from pipelines.training.evaluate import Evaluate, evaluate, faults
-from pipelines.training.evaluate import main as evaluate_main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import Train, profile, train
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, "0" * 64)
 PARAMS = Train(n_estimators=20, max_depth=4, random_state=42, holdout_days=14, minimum_rows=100)
-LIMITS = Evaluate(slices=("side",), slice_minimum_rows=50, minimum_auc=0.6, parity_tolerance=1e-5, latency_p99_limit_ms=1000.0)
 
 
 def _history(rows: int = 2_000, seed: int = 0) -> History:
@@ -131,47 +127,6 @@ def test_onnx_scores_as_scikit_learn_does(tmp_path: Path, forest: object) -> Non
 def test_a_model_of_other_features_is_not_exported(forest: object) -> None:
     with pytest.raises(ModelError, match="trained on 4 features, the features file holds 3"):
         export_onnx(forest, Signature(("a", "b", "c"), "0" * 64), ExportOnnx(opset=22))
-
-
-def test_evaluation_tells_slices_apart(forest: object) -> None:
-    history = _history(5_000, seed=3)
-    result = evaluate(history, forest.predict_proba(history.features)[:, 1].astype(np.float32), 1e-7, LIMITS)  # type: ignore[attr-defined]
-    assert result["metrics"]["auc"] > 0.7
-    assert {(row["column"], row["value"]) for row in result["slices"]} == {("side", "left"), ("side", "right")}
-    assert sum(row["rows"] for row in result["slices"]) == 5_000
-    assert faults(result["metrics"], 0.01, LIMITS) == []
-
-
-def test_an_unknown_slice_is_named(forest: object) -> None:
-    history = _history()
-    with pytest.raises(ConfigError, match="no column 'nowhere'"):
-        evaluate(history, np.full(2_000, 0.5, dtype=np.float32), 0, LIMITS.model_copy(update={"slices": ("nowhere",)}))
-
-
-@pytest.mark.parametrize(
-    ("figures", "p99_ms", "told"),
-    [
-        ({"auc": 0.55, "parity_max_difference": 0.0}, 0.01, "AUC"),
-        ({"auc": None, "parity_max_difference": 0.0}, 0.01, "AUC"),
-        ({"auc": 0.7, "parity_max_difference": 0.01}, 0.01, "differ"),
-        ({"auc": 0.7, "parity_max_difference": 0.0}, 2_000, "99th percentile"),
-    ],
-)
-def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
-    found = faults(figures, p99_ms, LIMITS)
-    assert len(found) == 1
-    assert told in found[0]
-
-
-def test_a_misspelt_holdout_is_named_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = Path("params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(params.replace("  holdout_days:", "  holdout_day:"), encoding="utf-8")
-    (tmp_path / "run.yaml").write_bytes(Path("run.yaml").read_bytes())
-    monkeypatch.chdir(tmp_path)
-    assert evaluate_main(["--features", "f", "--model", "m", "--onnx", "o", "--report", "r"]) == 1
-    failure = json.loads((tmp_path / "failure.json").read_text(encoding="utf-8"))
-    assert (failure["error"], failure["retryable"]) == ("ConfigError", False)
-    assert "train.holdout_days: Field required" in failure["message"]
 
 
 def test_the_holdout_ends_where_outcomes_are_known() -> None:

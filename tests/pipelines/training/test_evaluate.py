@@ -1,0 +1,278 @@
+"""Evaluation of whole models on files: a good one passes and is compared, each poisoned one is refused with its own reason."""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from onnx import helper
+from sklearn.ensemble import RandomForestClassifier
+
+from pipelines.lib import skops_file
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.golden import Golden, check
+from pipelines.lib.history import History
+from pipelines.lib.inference import load_model
+from pipelines.lib.signature import KEY, Signature
+from pipelines.training.evaluate import Evaluate, evaluate, faults, main
+from pipelines.training.export_onnx import ExportOnnx, export_onnx
+
+NAMES = ("a", "b", "c", "d")
+SIGNATURE = Signature(NAMES, "0" * 64)
+FIRST = dt.date(2013, 3, 1)
+PARTITION = "2013-04-01"
+EVALUATE = {
+    "slices": ["side"],
+    "slice_minimum_rows": 50,
+    "minimum_auc": 0.6,
+    "parity_tolerance": 1e-5,
+    "latency_p99_limit_ms": 1000.0,
+    "golden": [{"change": {"a": 3.0}, "expect": "higher"}],
+}
+LIMITS = Evaluate.model_validate_json(json.dumps(EVALUATE))
+
+
+@cache
+def history(rows: int = 6_000, seed: int = 0) -> History:
+    """A month of nights of 200 rows; the outcome follows `a`."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rows, len(NAMES))).astype(np.float32)
+    labels = (features[:, 0] + rng.normal(size=rows) > 0).astype(np.int8)
+    nights = [(FIRST + dt.timedelta(days=30 * row // rows)).isoformat() for row in range(rows)]
+    side = np.where(features[:, 1] > 0, "left", "right")
+    return History(features, labels, pa.table({"partition": nights, "side": side}), NAMES)
+
+
+@cache
+def forest(trees: int = 20, *, flipped: bool = False) -> RandomForestClassifier:
+    """A forest fitted on another month; on labels that are each the wrong one, if `flipped`."""
+    other = history(seed=1)
+    return RandomForestClassifier(trees, max_depth=4, random_state=42).fit(other.features, 1 - other.labels if flipped else other.labels)
+
+
+def exported(model: RandomForestClassifier) -> onnx.ModelProto:
+    return onnx.load_from_string(export_onnx(model, SIGNATURE, ExportOnnx(opset=22)))
+
+
+class Files:
+    """A workspace with a history and a model, as the stages before `evaluate` leave it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for folder in ("models", "champion"):
+            (root / folder).mkdir()
+        params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+        params["evaluate"] = EVALUATE
+        params["dataset"]["label"]["name"] = "label"
+        (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        self.pin()
+        given = history()
+        columns = {name: given.features[:, index] for index, name in enumerate(NAMES)}
+        table = given.rows.append_column("label", pa.array(given.labels.astype(bool)))
+        for name, values in columns.items():
+            table = table.append_column(name, pa.array(values))
+        pq.write_table(table.replace_schema_metadata({KEY: SIGNATURE.to_json()}), root / "history.parquet")
+        self.put(forest())
+
+    def pin(self, **model: object) -> None:
+        """Write the run file; `model` is what it says about the champion."""
+        content = {"partition": PARTITION, "model": {"path": "champion/model.onnx", "name": "Core", **model}}
+        (self.root / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    def put(self, model: RandomForestClassifier, proto: onnx.ModelProto | None = None) -> None:
+        """The challenger: `model`, and `proto` where ONNX is not what comes of it."""
+        skops_file.dump(model, self.root / "models" / "model.skops")
+        (self.root / "models" / "model.onnx").write_bytes((proto or exported(model)).SerializeToString())
+
+    def crown(self, model: RandomForestClassifier, **pinned: object) -> str:
+        """The champion; returns its digest."""
+        path = self.root / "champion" / "model.onnx"
+        path.write_bytes(exported(model).SerializeToString())
+        self.pin(**{"version": "1", "sha256": sha256_of(path), **pinned})
+        return sha256_of(path)
+
+    def evaluate(self) -> int:
+        """Run the stage; its exit code."""
+        paths = {"features": "history.parquet", "model": "models/model.skops", "onnx": "models/model.onnx", "champion": "champion"}
+        return main([word for name, path in {**paths, "report": "reports/evaluate"}.items() for word in (f"--{name}", path)])
+
+    def read(self, name: str) -> dict:
+        """A JSON file of the report."""
+        return json.loads((self.root / "reports" / "evaluate" / f"{name}.json").read_text(encoding="utf-8"))
+
+    def failure(self) -> dict:
+        """What the stage says of its failure."""
+        return json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    made = Files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def test_evaluation_tells_slices_apart() -> None:
+    given = history()
+    result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS)
+    assert result["metrics"]["auc"] > 0.7
+    assert result["auc_interval"][0] < result["metrics"]["auc"] < result["auc_interval"][1]
+    assert {(row["column"], row["value"]) for row in result["slices"]} == {("side", "left"), ("side", "right")}
+    assert sum(row["rows"] for row in result["slices"]) == sum(result["scores"]) == 6_000
+    assert faults({**result, "golden": []}, 0.01, LIMITS) == []
+
+
+def test_an_unknown_slice_is_named() -> None:
+    with pytest.raises(ConfigError, match="no column 'nowhere'"):
+        evaluate(history(), np.full(6_000, 0.5, dtype=np.float32), 0, LIMITS.model_copy(update={"slices": ("nowhere",)}))
+
+
+@pytest.mark.parametrize(
+    ("figures", "p99_ms", "told"),
+    [
+        ({"auc": 0.55, "parity_max_difference": 0.0}, 0.01, "AUC"),
+        ({"auc": None, "parity_max_difference": 0.0}, 0.01, "AUC"),
+        ({"auc": 0.7, "parity_max_difference": 0.01}, 0.01, "differ"),
+        ({"auc": 0.7, "parity_max_difference": 0.0}, 2_000, "99th percentile"),
+    ],
+)
+def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
+    found = faults({"metrics": figures, "golden": []}, p99_ms, LIMITS)
+    assert len(found) == 1
+    assert told in found[0]
+
+
+def test_a_misspelt_holdout_is_named_and_not_tried_again(files: Files) -> None:
+    text = (files.root / "params.yaml").read_text(encoding="utf-8")
+    (files.root / "params.yaml").write_text(text.replace("holdout_days:", "holdout_day:"), encoding="utf-8")
+    assert files.evaluate() == 1
+    assert (files.failure()["error"], files.failure()["retryable"]) == ("ConfigError", False)
+    assert "train.holdout_days: Field required" in files.failure()["message"]
+
+
+def test_a_good_model_without_a_champion_passes(files: Files) -> None:
+    assert files.evaluate() == 0
+    evaluation = files.read("evaluation")
+    assert evaluation["comparison"] is None
+    assert files.read("comparison") is None
+    assert evaluation["since"] == "2013-03-17"  # as of 1 April, one day of delay and fourteen of holdout
+    assert evaluation["metrics"]["rows"] == 14 * 200
+    assert check(load_model(files.root / "models" / "model.onnx"), Golden.from_json(json.dumps(files.read("golden")))) == []
+    page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "champion of the time" not in page
+
+
+def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
+    files.crown(forest(5))
+    digests = []
+    for _ in range(2):
+        assert files.evaluate() == 0
+        digests.append({path.name: sha256_of(path) for path in (files.root / "reports" / "evaluate").iterdir()})
+    assert digests[0] == digests[1]
+
+
+def test_the_challenger_is_compared_with_the_champion_on_the_same_rows(files: Files) -> None:
+    digest = files.crown(forest(flipped=True), degraded=True, instead_of="2")
+    assert files.evaluate() == 0
+    found = files.read("comparison")
+    assert (found["version"], found["sha256"], found["degraded"], found["instead_of"]) == ("1", digest, True, "2")
+    assert found["champion"]["rows"] == found["challenger"]["rows"] == 14 * 200
+    assert found["champion"]["auc"] < 0.5 < found["challenger"]["auc"]
+    assert found["auc_difference"]["low"] > 0.4
+    assert found["nights_won"] == found["nights"] == 14
+    measured = json.loads((files.root / "reports" / "latency.json").read_text(encoding="utf-8"))
+    assert measured["champion"]["sha256"] == digest
+    assert min(measured["challenger"][figure] for figure in ("p50_us", "p99_us", "memory_mib", "size_mib")) > 0
+    assert "champion of the time" in (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_altered_champion_stops_the_run(files: Files) -> None:
+    files.crown(forest(5))
+    files.pin(version="1", sha256="f" * 64)
+    assert files.evaluate() == 1
+    assert files.failure()["error"] == "ModelError"
+    assert "pinned was ffff" in files.failure()["message"]
+
+
+def test_a_champion_of_other_features_cannot_be_compared_with(files: Files) -> None:
+    files.crown(forest())
+    path = files.root / "champion" / "model.onnx"
+    path.write_bytes(export_onnx(forest(), Signature(NAMES, "1" * 64), ExportOnnx(opset=22)))
+    files.pin(version="1", sha256=sha256_of(path))
+    assert files.evaluate() == 0
+    assert "cannot be compared with: the model takes 4 features" in files.read("comparison")["fault"]
+
+
+def _flip(files: Files) -> None:
+    files.put(forest(flipped=True))
+
+
+def _not_a_number(files: Files) -> None:
+    proto = exported(forest())
+    _rename_output(proto, "probabilities", "finite")
+    nan = helper.make_node("Constant", [], ["nan"], value=helper.make_tensor("nan", onnx.TensorProto.FLOAT, [1], [np.nan]))
+    proto.graph.node.extend([nan, helper.make_node("Add", ["finite", "nan"], ["probabilities"])])
+    files.put(forest(), proto)
+
+
+def _too_wide(files: Files) -> None:
+    wide = RandomForestClassifier(5, random_state=0).fit(np.zeros((10, 5), dtype=np.float32), np.arange(10) % 2)
+    proto = onnx.load_from_string(export_onnx(wide, Signature((*NAMES, "e"), "0" * 64), ExportOnnx(opset=22)))
+    proto.metadata_props[0].value = SIGNATURE.to_json()  # it claims to take four features, and takes five
+    files.put(forest(), proto)
+
+
+def _of_other_features(files: Files) -> None:
+    wide = RandomForestClassifier(5, random_state=0).fit(np.zeros((10, 5), dtype=np.float32), np.arange(10) % 2)
+    files.put(forest(), onnx.load_from_string(export_onnx(wide, Signature((*NAMES, "e"), "0" * 64), ExportOnnx(opset=22))))
+
+
+def _not_what_was_trained(files: Files) -> None:
+    files.put(forest(), exported(forest(19)))
+
+
+def _torn(files: Files) -> None:
+    path = files.root / "models" / "model.onnx"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _contradicts(files: Files) -> None:
+    text = (files.root / "params.yaml").read_text(encoding="utf-8")
+    (files.root / "params.yaml").write_text(text.replace("expect: higher", "expect: lower"), encoding="utf-8")
+
+
+def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
+    for node in proto.graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+
+
+@pytest.mark.parametrize(
+    ("poison", "told"),
+    [
+        (_flip, r"the AUC on the holdout is 0\.[0-3]"),
+        (_not_a_number, "2800 of 2800 scores are not finite, the first is nan"),
+        (_too_wide, r"takes \{'features': \('tensor\(float\)', 5\)\}; it must take one input 'features', float \[n, 4\]"),
+        (_of_other_features, r"the model takes 5 features of declaration 0+, there are 4 of 0+ \(missing: \[.e.\]"),
+        (_not_what_was_trained, "ONNX and scikit-learn differ by"),
+        (_torn, "is not a whole ONNX model"),
+        (_contradicts, "golden set: with a = 3 the mean score goes from"),
+    ],
+)
+def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], told: str) -> None:
+    poison(files)
+    assert files.evaluate() == 1
+    assert (files.failure()["error"], files.failure()["retryable"]) == ("GateFailed", False)
+    found = files.read("evaluation")["faults"]
+    assert any(re.search(told, fault) for fault in found), found
+    page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
+    assert "does not pass" in page
