@@ -10,7 +10,7 @@ The same rows give the same bytes: windows are drawn with a fixed seed, and figu
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -78,7 +78,8 @@ class Quality:
     `auc_std` is the standard deviation of the AUC of one window of nights (over windows of training rows, of which there are more).
     `night_auc` is the mean AUC of the holdout's single nights, weighted by rows: less than that of all rows together, which also tells
     good nights from bad, and what a night's realised AUC is to be held against. It is over `nights` nights that have both classes;
-    `night_auc_std` is the standard deviation between single nights of training.
+    `night_auc_std` is the standard deviation between single nights of training. `importances`: how much a night's AUC drops when a
+    feature is shuffled (`pipelines.lib.importance`), to be held against the same of later nights.
     """
 
     figures: dict[str, Any]
@@ -87,6 +88,7 @@ class Quality:
     night_auc_std: float | None
     nights: int
     calibration: tuple[dict[str, float], ...]
+    importances: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,11 @@ def build_profile(
     dataset: "Dataset",
     features: "Features",
     params: ProfileParams,
+    holdout_importances: Mapping[str, float] | None = None,
 ) -> Profile:
     """The profile of a model that gave its `training` rows [n] the `scores` [n], and those of the `holdout` [m] the `holdout_scores` [m].
 
-    `importances` [f] are in the order of the features. Both histories need the column ``partition``.
+    `importances` [f] are in the order of the features; `holdout_importances` are `Quality.importances`. Both histories need the column ``partition``.
     """
     nights = _nights(training, features)
     steady, windows = np.concatenate(list(nights.values())), _windows(len(nights), params.window_nights)
@@ -176,6 +179,7 @@ def build_profile(
         for binning, importance in zip(binnings, [*importances, 0.0], strict=True)
     ]
     dates = sorted(set(training.column("partition").tolist()))
+    quality = _quality(training, scores, list(nights.values()), windows[0], holdout, holdout_scores) if len(holdout.labels) else None
     return Profile(
         trained_from=dates[0],
         trained_until=(dt.date.fromisoformat(dates[-1]) + dt.timedelta(days=1)).isoformat(),
@@ -184,7 +188,7 @@ def build_profile(
         floor=params.floor,
         features=tuple(references[:-1]),
         score=references[-1],
-        quality=_quality(training, scores, list(nights.values()), windows[0], holdout, holdout_scores) if len(holdout.labels) else None,
+        quality=quality and replace(quality, importances=dict(holdout_importances or {})),
     )
 
 

@@ -82,11 +82,9 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
         with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
             nights.fetch(night.run_ref, nights.FEATURES, Path(scratch) / "features.parquet")
             rows = known.beside(night.partition, Path(scratch) / "features.parquet")
-        labels = _numbers(rows["outcome"])
-        if not 0 < labels.sum() < len(labels):
-            return None
         matrix = np.stack([_numbers(rows[feature]) for feature in model.signature.names], axis=1)
-        return permutation_importance(model, matrix, labels, seed=parse_partition(night.partition).toordinal())
+        dates = np.full(len(matrix), night.partition)
+        return permutation_importance(model.score, matrix, _numbers(rows["outcome"]), dates, model.signature.names) or None
     except NightshiftError as error:  # a night's features may be gone by now; its scores can be measured all the same
         stage.log.warning("no importances on %s: %s", night.partition, error)
         return None
@@ -138,7 +136,7 @@ def main(paths: stage.Paths) -> None:
     window = journal.performance(run.model.name, since=first, until=run.partition)
     of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
     told = {"partition": run.partition, "version": run.model.version, **told_of(window, recorded)}
-    reference = {column.binning.name: column.importance for column in model.profile.features} if model.profile else {}
+    reference = model.profile.quality.importances if model.profile and model.profile.quality else {}
     told["importance"] = importance_drift(of_model, reference)
     with replacing(paths.report / "report.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

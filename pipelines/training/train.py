@@ -18,6 +18,7 @@ from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.errors import DataError
 from pipelines.lib.features import Features, load_features
 from pipelines.lib.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.importance import permutation_importance
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile, ProfileParams, build_profile
 from pipelines.lib.run import load_run
@@ -58,17 +59,18 @@ def profile(forest: Any, history: History, holdout: History, *, dataset: Dataset
     """What `forest` learned from, as monitoring will compare nights with it."""
     one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order: other last bits each time
 
-    def score(rows: History) -> np.ndarray:
-        if not len(rows.labels):
+    def score(matrix: np.ndarray) -> np.ndarray:
+        if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        return np.asarray(one_thread.predict_proba(rows.features)[:, 1], dtype=np.float32)
+        return np.asarray(one_thread.predict_proba(matrix)[:, 1], dtype=np.float32)
 
     return build_profile(
         history,
         holdout,
-        scores=score(history),
-        holdout_scores=score(holdout),
+        scores=score(history.features),
+        holdout_scores=score(holdout.features),
         importances=forest.feature_importances_,
+        holdout_importances=permutation_importance(score, holdout.features, holdout.labels, holdout.nights, holdout.names),
         dataset=dataset,
         features=features,
         params=params,

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from pipelines.lib.errors import DataError
 from pipelines.lib.importance import importance_drift, ndcg, permutation_importance, ranking
 from pipelines.lib.inference import Model, load_model
 from tests import scored_night
@@ -19,25 +18,51 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_model(path)
 
 
+def measured(model: Model, features: np.ndarray, labels: np.ndarray, nights: np.ndarray | None = None) -> dict[str, float]:
+    nights = np.full(len(labels), "2013-06-01") if nights is None else nights
+    return permutation_importance(model.score, features, labels, nights, model.signature.names)
+
+
 def test_the_feature_that_decides_is_the_one_that_matters(model: Model) -> None:
     features = scored_night.values(3_000)
     labels = (features[:, 0] > 0).astype(np.int8)
-    found = permutation_importance(model, features, labels, seed=3)
+    found = measured(model, features, labels)
     assert found["a"] == pytest.approx(0.5, abs=0.03)  # without it the model guesses
     assert all(abs(found[name]) < 0.02 for name in "bcde")
-    assert permutation_importance(model, features, labels, seed=3) == found
-    assert permutation_importance(model, features, labels, seed=4) != found
+    assert measured(model, features, labels) == found
+    assert measured(model, features, labels, np.full(3_000, "2013-06-02")) != found  # shuffled in another way
+
+
+def test_nights_together_are_the_mean_of_each_alone_by_rows(model: Model) -> None:
+    features = scored_night.values(1_200)
+    labels = ((features[:, 0] + np.random.default_rng(1).normal(size=1_200)) > 0).astype(np.int8)
+    nights = np.where(np.arange(1_200) < 900, "2013-06-01", "2013-06-02")
+    together = measured(model, features, labels, nights)
+    alone = [measured(model, features[nights == night], labels[nights == night], nights[nights == night]) for night in np.unique(nights)]
+    assert together["a"] == pytest.approx(0.75 * alone[0]["a"] + 0.25 * alone[1]["a"], abs=1e-6)
+
+
+def test_a_feature_that_is_the_same_all_night_is_worth_nothing(model: Model) -> None:
+    features = scored_night.values(800)
+    nights = np.where(np.arange(800) < 400, "2013-06-01", "2013-06-02")
+    features[:, 0] = np.where(nights == "2013-06-01", -1.0, 1.0)
+    labels = np.random.default_rng(2).integers(0, 2, 800).astype(np.int8)
+    assert measured(model, features, labels, nights)["a"] == 0.0
 
 
 def test_of_very_many_rows_some_are_drawn(model: Model) -> None:
     features = scored_night.values(30_000)
     labels = (features[:, 0] > 0).astype(np.int8)
-    assert permutation_importance(model, features, labels, seed=3)["a"] == pytest.approx(0.5, abs=0.02)
+    assert measured(model, features, labels)["a"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_one_class_has_no_importances(model: Model) -> None:
-    with pytest.raises(DataError, match="needs both"):
-        permutation_importance(model, scored_night.values(9), np.zeros(9, dtype=np.int8), seed=0)
+def test_nights_of_one_class_do_not_count(model: Model) -> None:
+    features = scored_night.values(600)
+    labels = (features[:, 0] > 0).astype(np.int8)
+    assert measured(model, features[:9], np.zeros(9, dtype=np.int8)) == {}
+    nights = np.where(np.arange(600) < 500, "2013-06-01", "2013-06-02")
+    labels[500:] = 0
+    assert measured(model, features, labels, nights) == measured(model, features[:500], labels[:500], nights[:500])
 
 
 def test_ndcg_is_that_of_scikit_learn() -> None:
