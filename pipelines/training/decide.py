@@ -1,0 +1,102 @@
+"""Say what becomes of the challenger: promote, refuse, or ask a person; with every reason.
+
+Reads   data/reports/evaluate/evaluation.json and golden.json, data/reports/latency.json, data/reports/shadow/report.json,
+        data/models/registered.json, the challenger's file in the workspace and in the registry
+Writes  data/reports/decide/: decision.json (verdict, reasons, table as Markdown), report.json, report.html
+Effect  the verdict in the journal and as tags of the version in MLflow
+Fails   when a report is missing, or MLflow or the journal does not answer. A refusal is no failure: it is the result
+
+It has an effect outside the workspace, so it is no DVC stage: ``python -m pipelines.training.decide``.
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipelines.lib import costs, home, pages, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import DataError, ModelError
+from pipelines.lib.golden import Golden, check
+from pipelines.lib.inference import load_model
+from pipelines.lib.journal import Journal
+from pipelines.lib.journal import Verdict as Recorded
+from pipelines.lib.params import load_section, parse_section, read_yaml
+from pipelines.lib.policy import Policy, Verdict, decide
+from pipelines.lib.registry import Registered, connect, fetch
+from pipelines.lib.run import RunFile, load_run
+
+REPORTS = Path("data/reports")
+MODEL = Path("data/models/model.onnx")
+
+
+def altered(version: Registered, evaluated: str | None, golden: Golden, scratch: Path) -> list[str]:
+    """Why the registered version is not what was evaluated, or no more; empty where it is, in the workspace and in the registry."""
+    found = [
+        f"{what} has sha256 {digest}, registered was {version.sha256}"
+        for what, digest in (("the model that was evaluated", evaluated), (f"the file {MODEL}", sha256_of(MODEL)))
+        if digest != version.sha256
+    ]
+    try:
+        fetch(version, scratch)
+        return found + check(load_model(scratch, version.sha256), golden)
+    except ModelError as error:
+        return [*found, str(error)]
+
+
+def measured(version: Registered, run: RunFile, golden: Golden) -> dict[str, Any]:
+    """The costs of challenger and champion: as `evaluate` has measured them, or measured now where DVC has restored its report."""
+    path = REPORTS / "latency.json"
+    models = {"challenger": (MODEL, version.sha256), "champion": (Path(run.model.path), run.model.sha256)}
+    found = {name: costs.read(path, name, digest or "") for name, (_, digest) in models.items()}
+    if None in found.values():
+        found = {name: costs.measure(load_model(file), file, golden.features) for name, (file, _) in models.items()}
+        costs.write(path, found)
+    return {name: cost and asdict(cost) for name, cost in found.items()}
+
+
+def read(path: Path, stage_name: str) -> dict[str, Any]:
+    """A report. Raises `DataError` where the stage has not written a whole one."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); run {stage_name} first") from None
+
+
+def record(version: Registered, run: RunFile, verdict: Verdict) -> None:
+    """The verdict in the journal and on the version; the same again changes nothing."""
+    reason = "; ".join(verdict.reasons)
+    Journal(home.ledger_url()).record_verdict(
+        Recorded(version.name, run.run_id, run.partition, run.model.champion, version.version, verdict.verdict, reason, "decide")
+    )
+    client = connect()
+    for tag, value in (("verdict", verdict.verdict), ("verdict_reasons", reason[:5000]), ("verdict_run", run.run_id)):
+        client.set_model_version_tag(version.name, version.version, tag, value)
+
+
+@stage.stage("decide", registered={"type": Path, "default": Path("data/models/registered.json")})
+def main(paths: stage.Paths) -> None:
+    run, policy = load_run(), load_section("decide", Policy)
+    version = parse_section(read_yaml(paths.registered), Registered, paths.registered.name)
+    evaluation, shadow = read(REPORTS / "evaluate" / "evaluation.json", "evaluate"), read(REPORTS / "shadow" / "report.json", "shadow")
+    if shadow["challenger"] != version.version:
+        raise DataError(f"shadow has looked at version {shadow['challenger']}, registered is {version.version}; run shadow again")
+    golden = Golden.from_json((REPORTS / "evaluate" / "golden.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as scratch:
+        evaluation["faults"] += altered(version, evaluation.get("sha256"), golden, Path(scratch) / "model.onnx")
+    verdict = decide(evaluation | {"costs": measured(version, run, golden)}, shadow, policy)
+    record(version, run, verdict)
+    told = {"partition": run.partition, "champion": run.model.champion, "challenger": version.version, **asdict(verdict)}
+    with replacing(REPORTS / "decide" / "decision.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=2), encoding="utf-8")
+    note = f"{verdict.verdict.upper()} version {version.version}: {'; '.join(verdict.reasons)}"
+    page = pages.render("decide.html", decision=told, name=version.name, found=evaluation["comparison"], policy=policy.model_dump())
+    stage.write_report("decide", {"note": note, **told}, page)
+    stage.log.info("%s", note)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
