@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -67,7 +66,9 @@ class Installation:
 
     def publish(self, version: str = "1") -> None:
         """Publish the night that `REF` has recorded, as scored by `version`."""
-        lineage = Lineage(NIGHT, NAME, version, self.versions[version].sha256, "night", REF, "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC))
+        lineage = Lineage(
+            NIGHT, NAME, version, self.versions[version].sha256, "night", REF, "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC)
+        )
         publish(self.root / "workspace" / SCORES, lineage, expected_rows=ROWS)
 
 
@@ -98,7 +99,9 @@ def _make_workspace(path: Path, model: Path) -> None:
     path.mkdir()
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(REPOSITORY / name, path)
-    stages = {name: {"cmd": f"cp {source} {out}", "outs": [out]} for name, (out, source) in zip(("features", "scores"), made.items(), strict=True)}
+    stages = {
+        name: {"cmd": f"cp {source} {out}", "outs": [out]} for name, (out, source) in zip(("features", "scores"), made.items(), strict=True)
+    }
     (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     for out in made:
         (path / out).parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +125,13 @@ def copy_template(template: Path, root: Path, patch: pytest.MonkeyPatch) -> Inst
     shutil.copytree(template / "workspace", root / "workspace")
     _move_versions(root / "home" / "mlflow" / "mlflow.db", str(template), str(root))
     patch.setenv("NIGHTSHIFT_HOME", str(root / "home"))
-    for name in ("MLFLOW_TRACKING_URI", "NIGHTSHIFT_LEDGER_URL", "NIGHTSHIFT_PUBLISHED_URL", "NIGHTSHIFT_REPOSITORY", "NIGHTSHIFT_DVC_CACHE"):
+    for name in (
+        "MLFLOW_TRACKING_URI",
+        "NIGHTSHIFT_LEDGER_URL",
+        "NIGHTSHIFT_PUBLISHED_URL",
+        "NIGHTSHIFT_REPOSITORY",
+        "NIGHTSHIFT_DVC_CACHE",
+    ):
         patch.delenv(name, raising=False)
     patch.chdir(root / "workspace")
     installation = Installation(root)
@@ -136,7 +145,8 @@ def _move_versions(database: Path, before: str, after: str) -> None:
     import sqlite3
 
     with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE model_versions SET source = replace(source, ?, ?)", (before, after))
+        for column in ("source", "storage_location"):
+            connection.execute(f"UPDATE model_versions SET {column} = replace({column}, ?, ?)", (before, after))
     connection.close()
 
 
@@ -146,14 +156,11 @@ def _run(*command: str, cwd: Path) -> None:
 
 
 def change_score(file: Path, answer: Path) -> None:
-    """Write to `answer` the model of `file` with the first leaf of its forest turned round: other scores, still a model."""
+    """Write to `answer` the model of `file` with every leaf of its forest turned round: the contrary scores, still a model."""
     model = onnx.load(file)
     [forest] = [node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier"]
     [weights] = [attribute for attribute in forest.attribute if attribute.name == "class_weights"]
+    trees = len({*next(attribute for attribute in forest.attribute if attribute.name == "class_treeids").ints})
     for index, weight in enumerate(weights.floats):
-        weights.floats[index] = 0.05 - weight
+        weights.floats[index] = 1 / trees - weight
     answer.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def rows_of(path: Path) -> int:
-    return pq.read_metadata(path).num_rows

@@ -51,6 +51,30 @@ def test_previous_is_the_version_before_also_after_a_rollback(url: str) -> None:
     assert (champion.version, previous.version) == ("1", "2")
 
 
+@pytest.mark.parametrize(
+    ("moves", "line", "previous"),
+    [
+        ("", "", None),
+        ("1", "1", None),
+        ("1 2 3", "123", "2"),
+        ("1 2 3 <2", "12", "1"),
+        ("1 2 3 <2 <1", "1", "2"),
+        ("1 2 3 <1 <3", "13", "1"),
+        ("1 2 <1 3", "13", "1"),
+        ("1 2 1 3 <1", "121", "2"),
+    ],
+)
+def test_the_line_leaves_out_what_was_rolled_back_from(url: str, moves: str, line: str, previous: str | None) -> None:
+    """A rollback leads to the champion before, and a second one to the one before that, not forward to what was just left."""
+    ledger = Ledger(url)
+    for number, move in enumerate(moves.split(), 1):
+        action = "rollback" if move.startswith("<") else "promote"
+        ledger.append(replace(FIRST, sequence=number, version=move.removeprefix("<"), action=action))
+    assert "".join(entry.version for entry in ledger.line("forest")) == line
+    found = ledger.previous("forest")
+    assert (found.version if found else None) == previous
+
+
 @pytest.mark.parametrize(("partition", "version"), [("2013-03-31", None), ("2013-04-01", "1"), ("2013-04-30", "1"), ("2013-05-01", "2")])
 def test_as_of_a_partition_the_version_that_was_live_then(url: str, partition: str, version: str | None) -> None:
     ledger = Ledger(url)

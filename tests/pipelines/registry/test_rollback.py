@@ -47,7 +47,7 @@ def test_it_is_live_from_the_night_after_the_newest_published_one(installation_o
 def test_two_steps_back_are_two_steps_and_forward_again_goes_by_name(installation_of_three: Installation) -> None:
     installation_of_three.promoted("1", "2", "3")
     assert [back(installation_of_three), back(installation_of_three)] == ["2", "1"]
-    with pytest.raises(ModelError, match="no champion of .* stands before version 1; name a version to roll forward to: 2, 3"):
+    with pytest.raises(ModelError, match=r"no champion of .* stands before version 1; name a version to roll forward to: 2, 3"):
         back(installation_of_three)
     assert back(installation_of_three, "3") == "3"
     assert back(installation_of_three) == "1", "what was rolled back from does not come back by itself"
@@ -57,7 +57,7 @@ def test_two_steps_back_are_two_steps_and_forward_again_goes_by_name(installatio
 @pytest.mark.parametrize("to", ["3", "99"])
 def test_a_version_that_never_was_champion_is_refused(installation_of_three: Installation, to: str) -> None:
     installation_of_three.promoted("1", "2")
-    with pytest.raises(ModelError, match=f"version {to} is unknown or was never champion; only what was promoted .*: 1, 2"):
+    with pytest.raises(ModelError, match=rf"version {to} is unknown or was never champion; only what was promoted .*: 1, 2"):
         back(installation_of_three, to)
     assert len(installation_of_three.ledger.history(NAME)) == 2
 
@@ -115,7 +115,9 @@ def test_a_request_that_is_repeated_is_fulfilled_once(installation_of_three: Ins
         (["--actor", "ada", "--reason", ""], "--reason is empty"),
     ],
 )
-def test_what_is_no_version_or_says_nothing_is_refused_by_name(installation_of_three: Installation, arguments: list[str], told: str) -> None:
+def test_what_is_no_version_or_says_nothing_is_refused_by_name(
+    installation_of_three: Installation, arguments: list[str], told: str
+) -> None:
     installation_of_three.promoted("1", "2")
     assert main(arguments) == 1
     assert (failure()["error"], failure()["retryable"]) == ("ConfigError", False)

@@ -1,0 +1,148 @@
+"""Promotions that race or die: whatever happens, there is exactly one champion, and the ledger has no gap."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.lib import home
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.registry import connect
+from tests.registered_models import NAME, Installation, copy_template, make_template
+from tests.servers import postgres
+
+pytestmark = pytest.mark.faults
+
+RACERS = 50
+ROOT = Path(__file__).resolve().parents[2]
+
+RACER = """
+import sys
+from pipelines.lib import home
+from pipelines.lib.errors import LedgerConflict
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.registry import Registered
+from pipelines.registry.promote import promote
+
+number = sys.argv[1]
+version = Registered(name="forest", version=number, sha256=f"{int(number):064x}", model_uri=f"/models/{number}/model.onnx")
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    entry = promote(Ledger(home.ledger_url()), version, expect="1", live_from="2013-04-02", actor=f"racer {number}", reason="a race")
+except LedgerConflict as error:
+    sys.exit(f"LedgerConflict: {error}")
+print("champion", entry.sequence, flush=True)
+"""
+
+KILLED = """
+import os, signal, sys
+from importlib import import_module
+
+stage = import_module("pipelines.registry." + sys.argv[1])
+stage.project_aliases = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # it dies between the ledger and the aliases
+sys.exit(stage.main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        return
+    with postgres() as socket:
+        yield f"postgresql+psycopg://postgres@/postgres?host={socket}"
+
+
+def test_of_fifty_at_once_one_wins_and_the_others_are_told_why(url: str) -> None:
+    """Processes of their own, all ready before the first is let go."""
+    ledger = Ledger(url)
+    ledger.append(Entry("forest", 1, "promote", "1", "a" * 64, "/models/1/model.onnx", None, "2013-04-01", "ada", "first"))
+    environment = {**os.environ, "NIGHTSHIFT_LEDGER_URL": url, "PYTHONPATH": str(ROOT)}
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(number)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2, RACERS + 2)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n", racer.communicate()[1]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    ends = [racer.communicate(timeout=120) for racer in racers]
+    winners = [racer for racer in racers if racer.returncode == 0]
+    assert len(winners) == 1
+    told = [error.strip().splitlines()[-1] for racer, (_, error) in zip(racers, ends, strict=True) if racer.returncode]
+    assert len(told) == RACERS - 1
+    assert all(line.startswith("LedgerConflict: ") and "decide anew" in line for line in told), told
+    history = ledger.history("forest")
+    assert [entry.sequence for entry in history] == [1, 2]
+    assert history[1].from_version == "1"
+    assert history[1].actor == f"racer {history[1].version}"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("registered")
+    make_template(directory)
+    return directory
+
+
+@pytest.fixture
+def installation(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """Version 2 is champion after version 1, everywhere; the run that works here has registered version 3."""
+    found = copy_template(template, tmp_path / "installation", monkeypatch)
+    found.promoted("1", "2")
+    found.opened("2", "3")
+    client = connect()
+    client.set_registered_model_alias(NAME, "champion", "2")
+    client.set_registered_model_alias(NAME, "previous", "1")
+    return found
+
+
+def _run(code: list[str]) -> int:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *code], env=environment, check=False, capture_output=True).returncode
+
+
+PROMOTE = ["--registered", "data/models/registered.json", "--actor", "ada", "--reason", "better"]
+ROLLBACK = ["--to", "previous", "--actor", "ada", "--reason", "worse", "--request", "one"]
+VERIFY = ["--registered", "data/models/registered.json", "--golden", "data/reports/evaluate/golden.json"]
+REFUSE = ["--registered", "data/models/registered.json", "--reason", "worse"]
+
+
+@pytest.mark.parametrize(
+    ("killed", "touch", "aliases"),
+    [
+        (["promote", *PROMOTE], ["promote", *PROMOTE], {"champion": "3", "previous": "2"}),
+        (["promote", *PROMOTE], ["verify", *VERIFY], {"champion": "3", "previous": "2"}),
+        (["promote", *PROMOTE], ["refuse", *REFUSE], {"champion": "3", "previous": "2"}),
+        (["promote", *PROMOTE], ["rollback", *ROLLBACK], {"champion": "2", "previous": "1"}),
+        (["rollback", *ROLLBACK], ["rollback", *ROLLBACK], {"champion": "1", "previous": "2"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_kill_between_the_ledger_and_the_aliases_is_repaired_at_the_next_touch(
+    installation: Installation, killed: list[str], touch: list[str], aliases: dict[str, str]
+) -> None:
+    assert _run(["-c", KILLED, *killed]) == -signal.SIGKILL
+    assert installation.aliases() == {"champion": "2", "previous": "1"}, "not yet"
+    moved = Ledger(home.ledger_url()).champion(NAME)
+    assert moved is not None
+    assert moved.sequence == 3
+    assert _run(["-m", f"pipelines.registry.{touch[0]}", *touch[1:]]) == 0
+    assert installation.aliases() == aliases
+    entries = 4 if (killed[0], touch[0]) == ("promote", "rollback") else 3
+    assert [entry.sequence for entry in installation.ledger.history(NAME)] == list(range(1, entries + 1))

@@ -1,0 +1,169 @@
+"""A promotion carries its evidence, moves nothing where the evidence says no, and repairs what a killed one has left."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.lib.errors import LedgerConflict
+from pipelines.lib.registry import connect, project_aliases
+from pipelines.registry.promote import main, promote
+from tests.registered_models import NAME, Installation
+
+REGISTERED = ["--registered", "data/models/registered.json"]
+DECIDED = [*REGISTERED, "--decision", "data/reports/decide/decision.json", "--comparison", "data/reports/evaluate/comparison.json"]
+
+
+def decide(verdict: str, *reasons: str) -> None:
+    for path, content in (
+        ("data/reports/decide/decision.json", {"verdict": verdict, "reasons": list(reasons or ["AUC .03 better"]), "table": ""}),
+        ("data/reports/evaluate/comparison.json", {"auc_difference": 0.03}),
+    ):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(content))
+
+
+def failure() -> tuple[str, str, bool]:
+    told = json.loads(Path("failure.json").read_text())
+    return told["error"], told["message"], told["retryable"]
+
+
+@pytest.fixture
+def retraining(installation_of_three: Installation) -> Installation:
+    """The workspace of a retraining that was pinned to version 1, has registered version 2 and decided to promote it."""
+    installation_of_three.promoted("1")
+    installation_of_three.opened("1", "2")
+    decide("promote")
+    connect().set_registered_model_alias(NAME, "challenger", "2")
+    return installation_of_three
+
+
+def test_what_speaks_for_it_is_in_the_ledger_and_it_is_live_from_the_day_after(retraining: Installation) -> None:
+    assert main(DECIDED) == 0
+    entry = retraining.ledger.champion(NAME)
+    assert entry is not None
+    assert (entry.version, entry.from_version, entry.live_from) == ("2", "1", "2013-04-02")
+    assert (entry.actor, entry.reason) == ("decide", "AUC .03 better")
+    assert entry.evidence["decision"]["verdict"] == "promote"
+    assert entry.evidence["comparison"] == {"auc_difference": 0.03}
+    assert entry.evidence["run_ref"] == "refs/runs/retraining/run"
+    assert retraining.aliases() == {"champion": "2", "previous": "1"}, "and it is no challenger any more"
+    [verdict] = retraining.journal.verdicts(NAME)
+    assert (verdict.verdict, verdict.champion, verdict.challenger, verdict.actor) == ("promoted", "1", "2", "decide")
+    assert json.loads(Path("data/reports/promote/report.json").read_text())["note"] == "promoted version 2, live from 2013-04-02, by decide"
+
+
+def test_who_approved_is_who_promotes(retraining: Installation) -> None:
+    decide("ask", "the interval holds zero")
+    assert main([*DECIDED, "--approver", "ada", "--reason", "the slice matters"]) == 0
+    entry = retraining.ledger.champion(NAME)
+    assert entry and (entry.actor, entry.reason, entry.evidence["approver"]) == ("ada", "the slice matters", "ada")
+    assert entry.evidence["decision"]["reasons"] == ["the interval holds zero"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "more", "told"),
+    [("refuse", [], "it was refused"), ("refuse", ["--approver", "ada"], "it was refused"), ("ask", [], "nobody has approved it")],
+)
+def test_nobody_promotes_past_the_evidence(retraining: Installation, verdict: str, more: list[str], told: str) -> None:
+    decide(verdict, "the AUC is lower")
+    assert main([*DECIDED, *more]) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("GateFailed", False)
+    assert told in message and "the AUC is lower" in message
+    assert len(retraining.ledger.history(NAME)) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"verdict": "yes", "reasons": []}', '{"verdict": "promote"}'])
+def test_a_decision_that_is_none_promotes_nothing(retraining: Installation, content: str) -> None:
+    Path("data/reports/decide/decision.json").write_text(content)
+    assert main(DECIDED) == 1
+    assert failure()[0] == "DataError"
+    assert len(retraining.ledger.history(NAME)) == 1
+
+
+def test_a_champion_that_came_meanwhile_stays(retraining: Installation) -> None:
+    retraining.promoted("3")
+    assert main(DECIDED) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("LedgerConflict", False)
+    assert "is version 3, not 1; version 2 was not promoted" in message
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "3"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "altered"])
+def test_a_file_that_was_edited_after_registration_is_not_promoted(retraining: Installation, fault: str) -> None:
+    file = Path(retraining.versions["2"].model_uri)
+    file.unlink() if fault == "missing" else file.write_bytes(file.read_bytes() + b"\0")
+    assert main(DECIDED) == 1
+    assert failure()[0] == "ModelError"
+    assert len(retraining.ledger.history(NAME)) == 1
+
+
+def test_where_mlflow_is_down_it_is_tried_again_and_the_champion_stays(retraining: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        assert main(DECIDED) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("TransientError", True)
+    assert message.startswith("MLflow at http://127.0.0.1:9 did not answer")
+    assert len(retraining.ledger.history(NAME)) == 1
+
+
+def test_without_a_decision_somebody_must_say_who_and_why(retraining: Installation) -> None:
+    assert main(REGISTERED) == 1
+    assert failure()[:1] == ("ConfigError",)
+    assert main([*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1", "--live-from", "2013-05-01"]) == 0
+    entry = retraining.ledger.champion(NAME)
+    assert entry and (entry.actor, entry.live_from) == ("ada", "2013-05-01")
+    assert retraining.journal.verdicts(NAME) == [], "no retraining"
+
+
+def test_a_bad_first_night_is_refused(retraining: Installation) -> None:
+    assert main([*DECIDED, "--live-from", "2013-02-30"]) == 1
+    assert failure()[0] == "ConfigError"
+
+
+def test_repeated_it_appends_nothing_and_repairs_the_aliases(retraining: Installation) -> None:
+    assert main(DECIDED) == 0
+    client = connect()
+    client.set_registered_model_alias(NAME, "champion", "3")
+    client.delete_registered_model_alias(NAME, "previous")
+    assert main(DECIDED) == 0
+    assert retraining.aliases() == {"champion": "2", "previous": "1"}
+    assert len(retraining.ledger.history(NAME)) == 2
+    assert len(retraining.journal.verdicts(NAME)) == 1
+
+
+def test_a_projection_that_was_overtaken_is_done_again(retraining: Installation) -> None:
+    """A process reads the ledger, is overtaken by another promotion, and writes the alias last."""
+    client, ledger = connect(), retraining.ledger
+
+    class Overtaken:
+        """The ledger as a slow process sees it: while it writes, version 3 becomes champion and is projected."""
+
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def champion(self, name: str) -> object:
+            found = ledger.champion(name)
+            self.seen += 1
+            if self.seen == 1:
+                retraining.promoted("3")
+                project_aliases(client, ledger, NAME)
+            return found
+
+        def previous(self, name: str) -> object:
+            return ledger.previous(name)
+
+    project_aliases(client, Overtaken(), NAME)  # type: ignore[arg-type]
+    assert retraining.aliases()["champion"] == "3"
+
+
+def test_two_promotions_of_one_run_pinned_to_the_same_champion_make_one(retraining: Installation) -> None:
+    more = {"live_from": "2013-04-02", "actor": "test", "reason": "test"}
+    promote(retraining.ledger, retraining.versions["2"], expect="1", **more)
+    with pytest.raises(LedgerConflict):
+        promote(retraining.ledger, retraining.versions["3"], expect="1", **more)
+    assert [entry.sequence for entry in retraining.ledger.history(NAME)] == [1, 2]

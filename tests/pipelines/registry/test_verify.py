@@ -1,0 +1,163 @@
+"""Whatever is wrong with a new champion, it is rolled back at once; what only cannot be looked at is tried again."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.golden import Golden
+from pipelines.lib.inference import load_model
+from pipelines.lib.registry import Registered, connect, project_aliases
+from pipelines.registry.verify import Verify, main, verify
+from tests.pipelines.registry.test_promote import failure
+from tests.registered_models import NAME, REF, Installation, change_score
+
+ARGUMENTS = ["--registered", "data/models/registered.json", "--golden", "data/reports/evaluate/golden.json"]
+GOLDEN = Path("data/reports/evaluate/golden.json")
+
+
+@pytest.fixture
+def promoted(installation_of_three: Installation) -> Installation:
+    """Version 2 has just become champion in the place of version 1, and the night that version 1 has scored is published."""
+    installation_of_three.publish()
+    installation_of_three.promoted("1", "2")
+    installation_of_three.opened("1", "2")
+    project_aliases(connect(), installation_of_three.ledger, NAME)
+    return installation_of_three
+
+
+def rolled_back(installation: Installation, why: str) -> None:
+    """Verify, and find that it failed, said why, and made version 1 champion again everywhere."""
+    assert main(ARGUMENTS) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("GateFailed", False)
+    assert message.startswith("ROLLED BACK to version 1, live from 2013-04-02: version 2 is not as it was promoted: ")
+    assert why in message
+    entry = installation.ledger.champion(NAME)
+    assert entry is not None
+    assert (entry.version, entry.action, entry.actor, entry.live_from) == ("1", "rollback", "verify", "2013-04-02")
+    assert why in entry.reason
+    assert installation.aliases() == {"champion": "1", "previous": "2"}
+    assert why in connect().get_model_version(NAME, "2").tags["rolled_back"]
+    assert installation.journal.verdicts(NAME)[-1].verdict == "rolled_back"
+    assert json.loads(Path("data/reports/verify/report.json").read_text())["note"] == "ROLLED BACK to version 1, live from 2013-04-02"
+
+
+def test_a_champion_that_is_what_was_promoted_stays(promoted: Installation) -> None:
+    for _ in range(2):
+        assert main(ARGUMENTS) == 0
+    assert promoted.aliases() == {"champion": "2", "previous": "1"}
+    assert len(promoted.ledger.history(NAME)) == 2
+    assert json.loads(Path("data/reports/verify/report.json").read_text()) == {"note": "verified version 2", "faults": []}
+
+
+def test_without_a_published_night_the_rest_counts(installation_of_three: Installation) -> None:
+    installation_of_three.promoted("1", "2")
+    installation_of_three.opened("1", "2")
+    assert main(ARGUMENTS) == 0
+    assert installation_of_three.aliases() == {"champion": "2", "previous": "1"}, "the aliases of a promotion that was killed were repaired"
+
+
+@pytest.mark.parametrize(("fault", "why"), [("missing", "cannot read"), ("altered", "has sha256"), ("torn", "has sha256")])
+def test_a_file_that_is_not_what_was_promoted(promoted: Installation, fault: str, why: str) -> None:
+    file = Path(promoted.versions["2"].model_uri)
+    content = file.read_bytes()
+    file.unlink() if fault == "missing" else file.write_bytes(content[:-1] if fault == "torn" else content + b"\0")
+    rolled_back(promoted, why)
+
+
+def test_an_alias_that_leads_to_another_file(promoted: Installation) -> None:
+    """Somebody has replaced the registry's file by a whole other model and its digest beside it: the ledger's digest counts."""
+    shutil.copyfile(promoted.versions["3"].model_uri, promoted.versions["2"].model_uri)
+    rolled_back(promoted, "was registered; the file was altered")
+
+
+def test_an_alias_that_says_another_version_than_the_ledger(promoted: Installation, tmp_path: Path) -> None:
+    """It is repaired before anybody looks; who moves it at that very moment is found out."""
+    entry, client = promoted.ledger.champion(NAME), connect()
+    assert entry is not None
+    client.set_registered_model_alias(NAME, "champion", "3")
+    faults = verify(client, entry, GOLDEN, tmp_path, "2013-04-01", Verify(minimum_correlation=0.3))
+    assert faults == ["the alias champion says version 3, the ledger version 2"]
+
+
+def test_golden_rows_that_get_another_score(promoted: Installation) -> None:
+    golden = Golden.from_json(GOLDEN.read_text())
+    GOLDEN.write_text(Golden(golden.names, golden.features, (golden.scores + np.float32(0.01)), golden.sha256).to_json())
+    rolled_back(promoted, "10 of 10 golden rows get another score")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "golden set data/reports/evaluate/golden.json cannot be read"), ("{", "no golden set")]
+)
+def test_a_golden_set_that_is_gone_or_torn(promoted: Installation, content: str | None, why: str) -> None:
+    GOLDEN.unlink() if content is None else GOLDEN.write_text(content)
+    rolled_back(promoted, why)
+
+
+def test_a_model_that_says_the_contrary_of_the_published_night(promoted: Installation) -> None:
+    """Promoted as it is, digest and golden set included: only the shadow night gives it away."""
+    file = Path(promoted.versions["3"].model_uri)
+    change_score(file, file)
+    poisoned = Registered(name=NAME, version="3", sha256=sha256_of(file), model_uri=str(file))
+    promoted.versions["3"] = poisoned
+    promoted.promoted("3")
+    promoted.opened("2", "3")
+    golden = Golden.from_json(GOLDEN.read_text())
+    scores = load_model(file).score(golden.features)
+    GOLDEN.write_text(Golden(golden.names, golden.features, scores, poisoned.sha256).to_json())
+    assert main(ARGUMENTS) == 1
+    assert "ROLLED BACK to version 2" in failure()[1]
+    assert "its scores of 2013-04-01 have a rank correlation of -" in failure()[1]
+
+
+def test_a_store_that_does_not_answer_is_no_fault_of_the_model(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(promoted.root / "workspace" / ".dvc" / "cache")
+    assert main(ARGUMENTS) == 1
+    assert (failure()[0], failure()[2]) == ("TransientError", True)
+    assert len(promoted.ledger.history(NAME)) == 2
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        assert main(ARGUMENTS) == 1
+    assert (failure()[0], failure()[2]) == ("TransientError", True)
+    assert len(promoted.ledger.history(NAME)) == 2
+
+
+def test_a_champion_that_somebody_has_replaced_since_is_left_alone(promoted: Installation) -> None:
+    promoted.promoted("3")
+    assert main(ARGUMENTS) == 0
+    assert (
+        json.loads(Path("data/reports/verify/report.json").read_text())["note"]
+        == "version 3 is champion by now, so version 2 is not verified"
+    )
+    assert len(promoted.ledger.history(NAME)) == 3
+
+
+def test_cleared_after_a_rollback_it_says_so_again_and_rolls_back_nothing_else(promoted: Installation) -> None:
+    Path(promoted.versions["2"].model_uri).unlink()
+    assert main(ARGUMENTS) == 1
+    assert main(ARGUMENTS) == 1
+    assert "ROLLED BACK to version 1 by an earlier attempt" in failure()[1]
+    assert len(promoted.ledger.history(NAME)) == 3
+    assert len(promoted.journal.verdicts(NAME)) == 1
+
+
+def test_with_nothing_to_go_back_to_it_says_so(installation_of_three: Installation) -> None:
+    installation_of_three.promoted("2")
+    installation_of_three.opened("2", "2")
+    Path(installation_of_three.versions["2"].model_uri).unlink()
+    assert main(ARGUMENTS) == 1
+    assert "NOT rolled back: there is no champion before version 2" in failure()[1]
+    assert len(installation_of_three.ledger.history(NAME)) == 1
+
+
+def test_a_night_whose_ref_is_unknown_here_stops_without_a_rollback(promoted: Installation) -> None:
+    subprocess.run(["git", "update-ref", "-d", REF], check=True)
+    assert main(ARGUMENTS) == 1
+    assert failure()[0] == "ConfigError"
+    assert len(promoted.ledger.history(NAME)) == 2
