@@ -221,6 +221,11 @@ def test_a_file_counts_as_its_columns(tmp_path: Path) -> None:
     assert count_parquet(tmp_path / "f.parquet", bins) == count(values, bins)
 
 
+def test_a_file_without_rows_counts_nothing(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": pa.array([], pa.float32())}), tmp_path / "f.parquet")
+    assert count_parquet(tmp_path / "f.parquet", [Binning("x", (1.0,))]) == drift.empty([Binning("x", (1.0,))])
+
+
 @pytest.mark.parametrize("kind", [pa.float32(), pa.int16(), pa.float64()])
 def test_nulls_are_missing(tmp_path: Path, kind: pa.DataType) -> None:
     pq.write_table(pa.table({"x": pa.array([None, 1, 2, None], kind)}), tmp_path / "f.parquet")
