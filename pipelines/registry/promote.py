@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.lib import home, stage
-from pipelines.lib.errors import ConfigError, LedgerConflict
+from pipelines.lib.errors import ConfigError, DataError, LedgerConflict
 from pipelines.lib.journal import Journal, Verdict
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import parse_section, read_yaml
@@ -63,12 +63,14 @@ def first_night(run: RunFile) -> str:
     return day_after(run.date) if run.model.champion else run.partition
 
 
-def gather(run: RunFile, options: stage.Paths) -> dict[str, Any]:
+def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str, Any]:
     """What speaks for the promotion, as the ledger keeps it. Raises `GateFailed` where the decision does not allow it."""
     evidence: dict[str, Any] = {"run_ref": run.run_ref}
     if options.decision:
-        evidence["decision"] = read_decision(options.decision)
-        require_allowed(evidence["decision"], options.approver)
+        evidence["decision"] = decision = read_decision(options.decision)
+        if decision.get("challenger", version.version) != version.version:
+            raise DataError(f"the decision is on version {decision['challenger']}, registered is {version.version}; run decide again")
+        require_allowed(decision, options.approver)
     if options.approver:
         evidence["approver"] = options.approver
     if options.comparison and options.comparison.exists():
@@ -90,7 +92,7 @@ def gather(run: RunFile, options: stage.Paths) -> dict[str, Any]:
 def main(options: stage.Paths) -> None:
     run, ledger = load_run(), Ledger(home.ledger_url())
     version = parse_section(read_yaml(options.registered), Registered, options.registered.name)
-    evidence = gather(run, options)
+    evidence = gather(run, version, options)
     reason = options.reason or "; ".join(evidence.get("decision", {}).get("reasons", []))
     actor = options.actor or options.approver or ("decide" if options.decision else "")
     if not (actor and reason):

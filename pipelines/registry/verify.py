@@ -23,6 +23,7 @@ from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import Section, load_section, parse_section, read_yaml
 from pipelines.lib.registry import Registered, connect, fetch, make_champion, next_night, project_aliases
 from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.signature import signature_of_features
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,7 +63,7 @@ def verify(client: "MlflowClient", entry: Entry, expected: Path, scratch: Path, 
 
 
 def shadow_faults(model: "Model", name: str, until: str, scratch: Path, params: Verify) -> list[str]:
-    """What is wrong with the scores that `model` gives the newest published night; nothing where no night is published."""
+    """What is wrong with the scores that `model` gives the newest published night; nothing where there is no night of its features."""
     from scipy.stats import spearmanr
 
     from pipelines.lib.inference import score_parquet
@@ -73,6 +74,9 @@ def shadow_faults(model: "Model", name: str, until: str, scratch: Path, params: 
         return []
     night = newest[0]
     nights.fetch(night.run_ref, nights.FEATURES, scratch / "features.parquet")
+    if signature_of_features(scratch / "features.parquet") != model.signature:
+        stage.log.info("%s has features of another declaration: nothing to hold the scores against", night.partition)
+        return []
     nights.fetch(night.run_ref, nights.SCORES, scratch / "published.parquet")
     rows = score_parquet(model, scratch / "features.parquet", scratch / "scores.parquet", key=(), threshold=0.5)
     if rows < 2:

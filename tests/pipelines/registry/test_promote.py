@@ -82,6 +82,14 @@ def test_a_decision_that_is_none_promotes_nothing(retraining: Installation, cont
     assert len(retraining.ledger.history(NAME)) == 1
 
 
+def test_a_decision_on_another_version_promotes_nothing(retraining: Installation) -> None:
+    path = Path("data/reports/decide/decision.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": "3"}))
+    assert main(DECIDED) == 1
+    assert failure()[1].startswith("the decision is on version 3, registered is 2")
+    assert len(retraining.ledger.history(NAME)) == 1
+
+
 def test_a_champion_that_came_meanwhile_stays(retraining: Installation) -> None:
     retraining.promoted("3")
     assert main(DECIDED) == 1

@@ -12,7 +12,9 @@ from pipelines.lib.digest import sha256_of
 from pipelines.lib.golden import Golden
 from pipelines.lib.inference import load_model
 from pipelines.lib.registry import Registered, connect, project_aliases
-from pipelines.registry.verify import Verify, main, verify
+from pipelines.lib.signature import Signature
+from pipelines.registry.verify import Verify, main, shadow_faults, verify
+from tests import scored_night
 from tests.pipelines.registry.test_promote import failure
 from tests.registered_models import NAME, REF, Installation, change_score
 
@@ -113,6 +115,15 @@ def test_a_model_that_says_the_contrary_of_the_published_night(promoted: Install
     assert main(ARGUMENTS) == 1
     assert "ROLLED BACK to version 2" in failure()[1]
     assert "its scores of 2013-04-01 have a rank correlation of -" in failure()[1]
+
+
+def test_a_night_of_another_declaration_of_features_is_not_held_against_it(promoted: Installation, tmp_path: Path) -> None:
+    """As where the features were declared anew: the model was judged on its own, the night was made before."""
+    entry, other = promoted.ledger.champion(NAME), Signature(scored_night.NAMES, "6" * 64)
+    assert entry is not None
+    file = tmp_path / "other.onnx"
+    file.write_bytes(scored_night.onnx_bytes(other))
+    assert shadow_faults(load_model(file), NAME, "2013-04-01", tmp_path, Verify(minimum_correlation=1)) == []
 
 
 def test_a_store_that_does_not_answer_is_no_fault_of_the_model(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
