@@ -46,7 +46,8 @@ class ServerError(Exception):
 class Server:
     """Embedded Airflow, as a context manager.
 
-    `schedule` False starts no run by itself, `progress` is told each step of the start. `repository` holds dags/ and plugins/.
+    `schedule` False starts no run by the clock; an asset still starts what waits for it. `progress` is told each step of the start. `repository`
+    holds dags/ and plugins/.
     """
 
     def __init__(
@@ -176,7 +177,8 @@ class Server:
             "api": {"host": HOST, "port": self.port, "base_url": self.url, "secret_key": kept["secret_key"], "workers": 1},
             "api_auth": {"jwt_secret": kept["jwt_secret"]},
             "scheduler": {
-                "use_job_schedule": self.schedule,
+                # How many runs the clock may start in one look: none stops the clock alone, where use_job_schedule would stop assets too.
+                "max_dagruns_to_create_per_loop": 10 if self.schedule else 0,
                 "scheduler_idle_sleep_time": 0.2,  # how long a finished task waits to be noticed; 1 s by default, nine times a night
                 "task_instance_heartbeat_timeout": 60,  # how long a task of a killed scheduler counts as running; 300 s by default
                 # A killed scheduler counts as dead after 30 s; how often its successor then looks for what it left running: 300 s by default.
