@@ -39,18 +39,11 @@ with DAG(
     tags=["nightshift", "monitoring"],
 ):
     open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()
-    detect_drift = StageOperator(task_id="detect_drift", room="monitoring", arguments={"report": "data/reports/detect_drift"})
-    measure_performance = StageOperator(
-        task_id="measure_performance", room="monitoring", arguments={"report": "data/reports/measure_performance"}
-    )
-    govern = StageOperator(task_id="govern", room="monitoring", arguments={"report": "data/reports/govern"})
-    report_drift = StageOperator(task_id="report_drift", room="monitoring", arguments={"report": "data/reports/report_drift"})
-    alert = StageOperator(
-        task_id="alert",
-        room="monitoring",
-        arguments={"decision": "data/reports/govern/decision.json", "report": "data/reports/alert"},
-        connection="nightshift_api",
-    )
+    detect_drift = StageOperator(task_id="detect_drift", room="monitoring")
+    measure_performance = StageOperator(task_id="measure_performance", room="monitoring")
+    govern = StageOperator(task_id="govern", room="monitoring")
+    report_drift = StageOperator(task_id="report_drift", room="monitoring")
+    alert = StageOperator(task_id="alert", room="monitoring", connection="nightshift_api")
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
     open_run >> detect_drift >> measure_performance >> govern >> report_drift >> alert >> close_run

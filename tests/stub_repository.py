@@ -31,11 +31,14 @@ RETRAINING = {
     "refuse": "registry",
     "verify": "registry",
 }
-OUTSIDE = {"publish_scores", "register", "shadow", "decide", "promote", "refuse", "verify"}
+MONITORING = dict.fromkeys(("detect_drift", "measure_performance", "govern", "report_drift"), "monitoring")
+"""Of this line `alert` is the real one, with the real nouns."""
+OUTSIDE = {*MONITORING, "publish_scores", "register", "shadow", "decide", "promote", "refuse", "verify"}
 """What has an effect outside its workspace, and so is no DVC stage."""
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
-# "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone; what it says to decide is the verdict.
+# "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone; what it says to decide is the verdict,
+# and "retrain" is what the governor may be told.
 # The stages of a retraining leave their arguments in <home>/called/<stage>-<partition>.
 _STUB = """
 import json, os, pathlib, sys, time
@@ -56,6 +59,9 @@ def main(name):
     note = {"note": "945 rows, Core version 1"} if name == "publish_scores" else {}
     (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"], **note}))
     (out / "report.html").write_text(f"<h1>{name} {run['partition']}</h1>")
+    if name == "govern":
+        told = {"retrain": what == "retrain", "reason": "it was told so", "findings": [], "champion_version": run["model"].get("version")}
+        (out / "decision.json").write_text(json.dumps({**told, "partition": run["partition"]}))
     if name == "decide":
         verdict = what if what in ("ask", "refuse") else "promote"
         decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": "| figure | champion | challenger |"}
@@ -97,7 +103,7 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
     path.mkdir(parents=True)
     stages, previous = {}, None
-    for stage, room in {**ROOMS, **RETRAINING}.items():
+    for stage, room in {**ROOMS, **MONITORING, **RETRAINING}.items():
         if stage == "ingest_history":
             previous = None
         module = path / "pipelines" / room / f"{stage}.py"
@@ -113,6 +119,8 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
             }
             previous = out
     (path / "pipelines" / "stub.py").write_text(_STUB)
+    shutil.copytree(REPOSITORY / "pipelines" / "lib", path / "pipelines" / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pipelines" / "monitoring" / "alert.py", path / "pipelines" / "monitoring")
     (path / "pipelines" / "registry").mkdir(exist_ok=True)
     (path / "pipelines" / "registry" / "pin_run.py").write_text(_PIN_RUN)
     (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))

@@ -135,11 +135,15 @@ def _detail(answer: dict[str, Any]) -> str:
     return str(answer.get("detail", "without a reason"))[:LONGEST_REASON]
 
 
-@stage("alert", "decision", "report")
+@stage(
+    "alert",
+    decision={"type": Path, "default": Path("data/reports/govern/decision.json"), "help": "what the governor wrote"},
+    report={"type": Path, "default": Path("data/reports/alert"), "help": "directory of the record of what was asked for"},
+)
 def main(paths: Paths) -> None:
     """Act on the decision, or say that there is nothing to do."""
     try:
-        decision = parse_section(json.loads(Path(paths.decision).read_text(encoding="utf-8")), Decision, paths.decision.name)
+        decision = parse_section(json.loads(paths.decision.read_text(encoding="utf-8")), Decision, paths.decision.name)
     except (OSError, ValueError) as error:
         raise DataError(f"{paths.decision} is no decision ({type(error).__name__}: {error}); run govern first") from None
     record: dict[str, Any] = {"retrain": decision.retrain, "run_id": None, "state": "not asked", "note": "no retraining asked for"}

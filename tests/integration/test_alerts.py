@@ -21,12 +21,12 @@ import jwt
 import pytest
 import yaml
 
-from deploy.embedded.client import ApiError, Client
+from deploy.embedded.client import FINISHED, ApiError, Client
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
 
 ROOT = Path(__file__).resolve().parents[2]
-DAG = "drift_triggered_retraining"
+DAG, MONITORING = "drift_triggered_retraining", "drift_monitoring"
 STORM, IDS, THREADS = 1000, 5, 32
 
 
@@ -332,6 +332,38 @@ def test_a_storm_makes_one_run_of_each_id_and_no_5xx(quiet, token):
     assert sorted(created) == [f"drift__3__{partition}" for partition in wanted], "each told as created once"
     assert set(created) <= run_ids(quiet)
     quiet.check()
+
+
+# --- from a night to a run
+
+
+def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
+    """Everything is real but what computes: the asset, the connection, the call, the run. Watched again, it asks again, and nothing changes."""
+    client, partition = quiet.client(), "2013-06-13"
+    behave = quiet.home / "behave" / f"govern-{partition}"
+    behave.parent.mkdir(exist_ok=True)
+    behave.write_text("retrain")
+
+    def watched():
+        runs = client.call("GET", f"/dags/{MONITORING}/dagRuns?limit=100")["dag_runs"]
+        return [run for run in runs if run["partition_key"] == partition and run["state"] in FINISHED]
+
+    client.unpause(MONITORING)
+    try:
+        client.trigger("nightly_batch_scoring", partition, run_id="watched")
+        wait_until(watched, quiet.airflow_home / "logs" / "services" / "scheduler.log", 240)
+        [run] = watched()
+        assert (run["state"], run["note"]) == ("success", f"{partition}: retraining asked for: drift__1__{partition}")
+        asked = client.run(DAG, f"drift__1__{partition}")
+        assert (asked["partition_key"], asked["triggering_user_name"]) == (partition, "nightshift")
+        assert asked["conf"] == {"champion_version": "1", "reason": "it was told so", "source": "monitor"}
+        client.clear(MONITORING, run["dag_run_id"])
+        wait_until(lambda: not watched(), quiet.airflow_home / "logs" / "services" / "scheduler.log")
+        wait_until(watched, quiet.airflow_home / "logs" / "services" / "scheduler.log", 240)
+        assert watched()[0]["note"] == f"{partition}: retraining was asked for before: drift__1__{partition}"
+        assert client.run(DAG, f"drift__1__{partition}") == asked
+    finally:
+        client.unpause(MONITORING, paused=True)
 
 
 # --- as the documents say

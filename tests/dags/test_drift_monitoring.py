@@ -1,0 +1,64 @@
+"""The DAG as Airflow reads it."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ORDER = ["open_run", "detect_drift", "measure_performance", "govern", "report_drift", "alert", "close_run"]
+
+
+@pytest.fixture(scope="module")
+def dag():
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(ROOT / "dags" / "drift_monitoring.py")
+    assert not bag.import_errors
+    return bag.dags["drift_monitoring"]
+
+
+def test_the_tasks_stand_in_order(dag):
+    assert [task.task_id for task in dag.topological_sort()] == ORDER
+    for before, after in itertools.pairwise(ORDER):
+        assert after in dag.get_task(before).downstream_task_ids
+
+
+def test_a_published_night_starts_it_and_hands_it_its_partition(dag):
+    from airflow.sdk import PartitionedAssetTimetable
+
+    assert isinstance(dag.timetable, PartitionedAssetTimetable)
+    assert dag.timetable.asset_condition.name == "scores"
+
+
+def test_nights_are_watched_one_after_another(dag):
+    assert dag.max_active_runs == 1
+    assert not dag.catchup
+
+
+def test_it_looks_at_the_model_that_scored_the_night(dag):
+    assert dag.get_task("open_run").model == "night"
+    assert dag.get_task("open_run").is_setup
+    assert dag.get_task("close_run").is_teardown
+    assert not dag.get_task("close_run").on_failure_fail_dagrun
+
+
+def test_only_the_alert_is_given_a_password(dag):
+    given = {task.task_id: getattr(task, "connection", None) for task in dag.tasks}
+    assert {name: connection for name, connection in given.items() if connection} == {"alert": "nightshift_api"}
+
+
+def test_it_has_no_outlet(dag):
+    """What it finds is no asset: a DAG that waited for it would be started by every night."""
+    assert not [task.task_id for task in dag.tasks if task.outlets]
+
+
+def test_every_task_may_be_tried_again_and_has_an_end(dag):
+    for task in dag.tasks:
+        assert task.retries == 5
+        assert task.retry_policy is not None
+        assert task.execution_timeout
+
+
+def test_the_docstring_is_shown(dag):
+    assert dag.doc_md.startswith("Watch each published night")
