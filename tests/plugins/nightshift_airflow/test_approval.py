@@ -1,0 +1,137 @@
+"""The gate at which a person may stand: who is asked, what they read, and what becomes of their answer."""
+
+import datetime as dt
+import json
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.standard.operators import hitl
+from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY
+from airflow.sdk import DAG, Param
+from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskAwaitingInput
+from nightshift_airflow import workspaces
+from nightshift_airflow.approval import TIMED_OUT, ApproveOperator
+from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.retries import StageError
+
+DAG_ID, PARTITION = "drift_triggered_retraining", "2013-04-01"
+
+
+@pytest.fixture
+def waiting_room(repository, monkeypatch):
+    """The workspace of a retraining that has come to `approve`; `decide` says what was decided, `approve` runs the operator."""
+    with DAG(DAG_ID, params={"reason": Param("", type="string")}):
+        opening = OpenRunOperator(task_id="open_run").as_setup()
+        operator = ApproveOperator(task_id="approve", response_timeout=dt.timedelta(hours=72), execution_timeout=dt.timedelta(minutes=1))
+        promote, verify = (StageOperator(task_id=name, room="registry") for name in ("promote", "verify"))
+        closing = CloseRunOperator(task_id="close_run").as_teardown(setups=opening)
+        opening >> operator >> promote >> verify >> closing
+    start = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
+    dag_run = SimpleNamespace(dag_id=DAG_ID, run_id="run", partition_key=PARTITION, conf={}, start_date=start, run_after=start)
+    pushed, asked = {}, []
+    ti = SimpleNamespace(id="one", map_index=-1, xcom_push=lambda key, value: pushed.update({key: value}))
+    context = {"dag_run": dag_run, "ti": ti, "task_instance": ti, "task": operator}
+    opening.execute(context)
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **question: asked.append(question))
+    room = SimpleNamespace(asked=asked, pushed=pushed, home=repository / "var", path=workspaces.workspace_path(DAG_ID, "run"))
+
+    def decide(verdict, *reasons, table="| figure | champion | challenger |"):
+        path = room.path / "data" / "reports" / "decide" / "decision.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"verdict": verdict, "reasons": reasons, "table": table}))
+
+    def answer(option, user=None, **params):
+        who = user and {"id": user, "name": user}
+        event = {"chosen_options": [option], "params_input": params, "responded_at": start, "responded_by_user": who, "timedout": not user}
+        return operator.execute_complete(context, event)
+
+    room.decide, room.answer, room.approve = decide, answer, lambda: operator.execute(context)
+    room.refused = lambda: json.loads((room.home / "called" / f"refuse-{PARTITION}").read_text())
+    return room
+
+
+def skipped(room):
+    return room.pushed[XCOM_SKIPMIXIN_KEY]["skipped"]
+
+
+def test_what_is_clearly_better_passes_at_once_and_nobody_is_asked(waiting_room):
+    waiting_room.decide("promote", "AUC .03 better")
+    assert waiting_room.approve() == {"approver": "", "reason": ""}
+    assert not waiting_room.asked
+    assert not (waiting_room.home / "called").exists()
+
+
+def test_what_is_worse_is_refused_on_record_and_the_rest_is_skipped_but_the_teardown(waiting_room):
+    waiting_room.decide("refuse", "the AUC is lower")
+    with pytest.raises(DownstreamTasksSkipped) as caught:
+        waiting_room.approve()
+    assert sorted(caught.value.tasks) == ["promote", "verify"] == sorted(skipped(waiting_room))
+    assert waiting_room.refused() == ["--registered=data/models/registered.json", "--decision=data/reports/decide/decision.json"]
+    assert not waiting_room.asked
+
+
+def test_what_is_not_clear_waits_for_a_person_who_reads_why_and_the_comparison(waiting_room):
+    waiting_room.decide("ask", "the interval holds zero", "{{ 7 * 7 }}", table="| AUC | .70 | .71 |")
+    with pytest.raises(TaskAwaitingInput) as caught:
+        waiting_room.approve()
+    assert caught.value.timeout == dt.timedelta(hours=72)
+    [question] = waiting_room.asked
+    assert question["options"] == ["Approve", "Reject"]
+    assert question["defaults"] == ["Reject"], "silence is a refusal"
+    assert "* the interval holds zero\n" in question["body"]
+    assert "| AUC | .70 | .71 |" in question["body"]
+    assert "{{ 7 * 7 }}" in question["body"], "what a report says is no template"
+    assert list(question["params"]) == ["comment"], "the DAG's own params are no part of the form"
+
+
+def test_who_approves_is_handed_on_with_the_reason(waiting_room):
+    waiting_room.decide("ask", "close")
+    assert waiting_room.answer("Approve", "ada", comment="the storm is over") == {"approver": "ada", "reason": "the storm is over"}
+    assert not (waiting_room.home / "called").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "user", "comment", "told"),
+    [
+        ("Reject", "ada", "not before the holidays", ["--actor=ada", "--reason=rejected by ada: not before the holidays"]),
+        ("Reject", "ada", "", ["--actor=ada", "--reason=rejected by ada"]),
+        ("Reject", None, "", [f"--actor={TIMED_OUT}", f"--reason=rejected by {TIMED_OUT}"]),
+        ("Approve", None, "", [f"--actor={TIMED_OUT}", f"--reason=rejected by {TIMED_OUT}"]),
+    ],
+)
+def test_a_no_and_silence_are_refusals_on_record(waiting_room, option, user, comment, told):
+    waiting_room.decide("ask", "close")
+    with pytest.raises(DownstreamTasksSkipped):
+        waiting_room.answer(option, user, comment=comment)
+    assert waiting_room.refused()[1:] == told
+    assert sorted(skipped(waiting_room)) == ["promote", "verify"]
+
+
+def test_where_recording_fails_nobody_is_asked_twice(waiting_room):
+    waiting_room.decide("ask", "close")
+    behave = waiting_room.home / "behave" / f"refuse-{PARTITION}"
+    behave.parent.mkdir(parents=True)
+    behave.write_text("once")
+    with pytest.raises(StageError):
+        waiting_room.answer("Reject", "ada", comment="no")
+    with pytest.raises(DownstreamTasksSkipped):
+        waiting_room.approve()
+    assert not waiting_room.asked
+    assert waiting_room.refused()[1:] == ["--actor=ada", "--reason=rejected by ada: no"]
+
+
+def test_an_answer_holds_for_the_decision_that_was_read(waiting_room):
+    waiting_room.decide("ask", "close")
+    waiting_room.answer("Approve", "ada")
+    waiting_room.decide("ask", "close, but another comparison")
+    with pytest.raises(TaskAwaitingInput):
+        waiting_room.approve()
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"verdict": "yes"}'])
+def test_without_a_decision_nothing_passes(waiting_room, content):
+    waiting_room.decide("promote")
+    path = waiting_room.path / "data" / "reports" / "decide" / "decision.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(AirflowFailException, match="holds no verdict"):
+        waiting_room.approve()
