@@ -50,9 +50,9 @@ def test_the_intervals_are_those_of_a_bootstrap_of_nights() -> None:
     drawn = []
     for _ in range(300):
         rows = np.concatenate([where[night] for night in rng.integers(NIGHTS, size=NIGHTS)])
-        auc = roc_auc_score(labels[rows], challenger[rows]) - roc_auc_score(labels[rows], champion[rows])
-        loss = log_loss(labels[rows], challenger[rows].astype(float)) - log_loss(labels[rows], champion[rows].astype(float))
-        drawn.append((auc, loss))
+        drawn.append(
+            [difference(labels[rows], champion[rows], challenger[rows], rows).value for difference in (auc_difference, log_loss_difference)]
+        )
     for found, spread in zip(
         (auc_difference(labels, champion, challenger, nights), log_loss_difference(labels, champion, challenger, nights)),
         np.std(drawn, axis=0),
@@ -105,10 +105,14 @@ def test_the_interval_of_one_auc_holds_it() -> None:
 
 def test_what_sets_two_models_apart_is_told_by_slice() -> None:
     labels, champion, challenger, nights = draw(8, better=1.0)
-    side = np.where(np.arange(len(labels)) % 2, "odd", "even")
+    parity = np.where(np.arange(len(labels)) % 2, "odd", "even")
     rare = np.where(np.arange(len(labels)) < 50, "few", "many")
-    found = compare(labels, champion, challenger, nights, slices={"side": side, "rare": rare}, minimum_rows=200)
+    found = compare(labels, champion, challenger, nights, slices={"side": parity, "rare": rare}, minimum_rows=200)
     assert [(part["column"], part["value"]) for part in found["slices"]] == [("side", "even"), ("side", "odd"), ("rare", "many")]
     assert found["nights"] == NIGHTS
-    assert found["nights_won"] > NIGHTS / 2
+    losses = [
+        [log_loss(labels[nights == night], side[nights == night].astype(float)) for side in (champion, challenger)]
+        for night in range(NIGHTS)
+    ]
+    assert found["nights_won"] == sum(theirs > mine for theirs, mine in losses)
     assert set(found["roc"]) == set(found["calibration"]) == {"champion", "challenger"}

@@ -13,7 +13,6 @@ from pipelines.lib.inference import load_model
 from pipelines.lib.signature import Signature
 from tests import scored_night
 
-
 TWO = Signature(("a", "b"), "0" * 64)
 
 

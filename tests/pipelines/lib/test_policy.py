@@ -8,7 +8,7 @@ import pytest
 from pipelines.lib.params import load_section
 from pipelines.lib.policy import Policy, decide
 
-POLICY = Policy(clear=0.1, log_loss_worse=0.005, calibration_worse=0.03, slice_fall=0.03, slower=3.0, larger=3.0, disagreement=0.15)
+POLICY = Policy(clear=0.1, log_loss_worse=0.005, calibration_worse=0.03, slice_fall=0.03, slower=3.0, larger=3.0, disagreement=0.2)
 Evidence = tuple[dict[str, Any], dict[str, Any]]
 
 
@@ -83,7 +83,7 @@ ASKED = [
     ("comparison.degraded", True, "it was compared with version 1"),
     ("comparison", None, "there is no champion to compare with"),
     ("comparison", {"fault": "the champion cannot be compared with: other features", "degraded": False}, "other features"),
-    ("shadow.overall.disagreement", 0.2, "it decides 20.0% of the shadowed rows otherwise"),
+    ("shadow.overall.disagreement", 0.25, "it decides 25.0% of the shadowed rows otherwise"),
 ]
 
 
