@@ -1,12 +1,15 @@
 """Plots for pages, as SVG text that can stand inside HTML: one look, no script, the same bytes for the same data."""
 
+import datetime as dt
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, patches, rc_context
+from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
 
@@ -99,6 +102,134 @@ def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
     handles = [patches.Patch(color=palette(index % 10), label=task) for index, task in enumerate(tasks)]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.9 / max(len(lanes), 1)), ncols=5)
     return _svg(figure)
+
+
+WIDE = 11.2
+"""Inches of a figure that fills a page from edge to edge."""
+
+HEAT = (
+    ("below half", MUTED, 0.12),
+    ("half to all of it", ACCENT, 0.35),
+    ("to 1.5 ×", SECOND, 0.65),
+    ("to 2.5 ×", SECOND, 1.0),
+    ("more", BAD, 1.0),
+)
+"""Classes of a value relative to its limit, with the upper ends .5, 1, 1.5, 2.5 and none."""
+
+
+@rc_context(_STYLE)
+def heat_map(
+    rows: Mapping[str, Sequence[float | None]], columns: Sequence[str], *, label: str, changes: Mapping[str, str] | None = None
+) -> str:
+    """A cell for each value, coloured by how it compares with its limit, which is 1; None leaves the cell empty.
+
+    The first of `rows` is on top, one value for each of `columns` (ISO dates). `changes` marks columns with a word above.
+    """
+    figure, axes = _new(width=WIDE, height=1.1 + 0.21 * len(rows))
+    figure.subplots_adjust(left=0.15, right=0.99)
+    for place, values in enumerate(rows.values()):
+        for column, value in enumerate(values):
+            if value is not None:
+                _, colour, opacity = HEAT[sum(value > end for end in (0.5, 1, 1.5, 2.5))]
+                axes.add_patch(patches.Rectangle((column, place), 0.92, 0.88, facecolor=colour, alpha=opacity, linewidth=0))
+    axes.set(xlim=(0, max(len(columns), 1)), ylim=(len(rows), 0))
+    axes.set_yticks([place + 0.44 for place in range(len(rows))], list(rows))
+    shown = range(len(columns) - 1, -1, -max(1, -(-len(columns) // 9)))  # from the last one back, at most nine
+    axes.set_xticks([column + 0.46 for column in shown], [columns[column] for column in shown])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    for index, (date, word) in enumerate((date, word) for date, word in (changes or {}).items() if date in columns):
+        axes.axvline(columns.index(date) - 0.04, color=GOOD, linewidth=1.5)
+        axes.text(columns.index(date) + 0.1, -0.25 - 0.9 * (index % 2), word, color=GOOD, va="bottom")  # two close ones do not meet
+    handles = [patches.Patch(color=colour, alpha=opacity, label=name) for name, colour, opacity in HEAT]
+    below = -0.42 / (0.21 * len(rows) + 0.3)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=len(HEAT), title=label, alignment="left", borderpad=0)
+    axes.get_legend().get_title().set_color(MUTED)
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
+    """Reference against current shares, a panel each, two in a row.
+
+    A panel holds `reference` and `current` shares of the same bins, and either `edges` between all bins but the last, which is *missing*,
+    or `labels` of all bins; and a `note` for its title.
+    """
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(WIDE, 2.7 * lines))
+    grid = figure.subplots(lines, 2, squeeze=False)
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.62, wspace=0.12)
+    for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
+        reference, current = np.asarray(panel["reference"]), np.asarray(panel["current"])
+        labels = list(panel.get("labels") or ["", *(f"{edge:.4g}" for edge in panel["edges"]), "missing"])
+        if "labels" not in panel:
+            places = [*(place - 0.5 for place in range(1, len(panel["edges"]) + 1)), len(reference) - 1]
+            labels = labels[1:]
+        else:
+            places = list(range(len(reference)))
+        middle = np.arange(len(reference))
+        axes.bar(middle - 0.2, reference, 0.38, color=MUTED, alpha=0.55, label="reference")
+        axes.bar(middle + 0.2, current, 0.38, color=ACCENT, label="current")
+        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set(ylim=(0, 1.12 * max(reference.max(), current.max())))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_title(f"{name}: {panel['note']}", color=MUTED, fontsize=9.5)
+        axes.grid(axis="x", visible=False)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    if panels:  # in a line of its own: bars may stand anywhere
+        grid[0, 0].legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1.16), borderaxespad=0)
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def performance(
+    nights: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, str, bool]], levels: Sequence[tuple[str, float, str, str]] = ()
+) -> str:
+    """Two panels over time: the AUC of each of `nights` with its interval, and its mean score beside the observed rate.
+
+    A night has `partition` and the figures of `pipelines.lib.metrics.realised`; where one is None there is a gap. `changes` are vertical
+    marks (date, word, whether it went forward); `levels` horizontal ones on the AUC (word, value, first date, last date).
+    """
+    figure = Figure(figsize=(WIDE, 5.4))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.24)  # room for the legend of the upper one
+    known = [night for night in nights if night["auc"] is not None]
+    days, areas = [_day(night["partition"]) for night in known], np.array([night["auc"] for night in known])
+    spans = [[night["auc"] - night["auc_low"] for night in known], [night["auc_high"] - night["auc"] for night in known]]
+    upper.errorbar(days, areas, spans, fmt="o", color=MUTED, markersize=3.2, elinewidth=0.9, alpha=0.8, label="a night, 95 % interval")
+    weights = np.array([night["rows"] for night in known])
+    means = [np.average(areas[max(0, end - 7) : end], weights=weights[max(0, end - 7) : end]) for end in range(1, len(known) + 1)]
+    upper.plot(days, means, color=ACCENT, linewidth=1.8, label="mean of 7 nights")
+    for word, value, first, last in levels:
+        colour = BAD if word == "limit" else GOOD
+        upper.plot([_day(first), _day(last)], [value, value], color=colour, linestyle="--", linewidth=1.2, label=word)
+    upper.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
+    upper.set(ylabel="AUC")
+    counted = [night for night in nights if night["mean_score"] is not None]
+    days = [_day(night["partition"]) for night in counted]
+    lower.plot(
+        days, [night["positive_rate"] for night in counted], color=SECOND, marker="o", markersize=3, linewidth=1.2, label="observed rate"
+    )
+    lower.plot(days, [night["mean_score"] for night in counted], color=ACCENT, linewidth=1.8, label="mean score")
+    lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    lower.set(ylabel="share of rows")
+    for index, (date, word, forward) in enumerate(changes):
+        colour = GOOD if forward else BAD
+        for axes in (upper, lower):
+            axes.axvline(_day(date), color=colour, linewidth=1.4)
+        place = (3, 2 + 11 * (index % 2))  # two close ones do not meet
+        upper.annotate(word, (_day(date), 1), xycoords=("data", "axes fraction"), xytext=place, textcoords="offset points", color=colour)
+    for axes, below in ((upper, -0.01), (lower, -0.17)):
+        axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0.3)
+    lower.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=9))
+    lower.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))
+    return _svg(figure)
+
+
+def _day(partition: str) -> float:
+    return float(date2num(dt.date.fromisoformat(partition)))
 
 
 def _new(width: float = 6.4, height: float = 3.2) -> tuple[Figure, Any]:

@@ -1,0 +1,204 @@
+"""The report on a model's drift on a night: what is told of it as JSON, as a page, and as series."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pipelines.lib.drift import Histogram, merge
+from pipelines.lib.governor import Policy
+from pipelines.lib.journal import DecisionRow, NightRecord, PerformanceRecord
+from pipelines.lib.ledger import Entry
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.profile import SCORE, Profile
+from pipelines.lib.tracking import Point
+
+FIGURES = ("auc", "auc_low", "auc_high", "log_loss", "brier", "calibration_error", "mean_score", "positive_rate", "rows")
+
+
+WORST = 4
+"""Columns whose histograms are drawn."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is recorded of a model over the days of the report, each oldest first; `decision` is the governor's of this night."""
+
+    nights: Sequence[NightRecord]
+    performance: Sequence[PerformanceRecord]
+    entries: Sequence[Entry]
+    decisions: Sequence[DecisionRow]
+    decision: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+
+def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
+    """The report: the last of the nights in detail, the others as far as the pictures need them."""
+    night = seen.nights[-1]
+    columns = [column(name, found, profile, policy) for name, found in night.drift["columns"].items()]
+    columns.sort(key=lambda told: -told["relative"])
+    judged = enough(night, policy)
+    drifted = [told for told in columns if judged and told["relative"] > 1]
+    last = str(parse_partition(profile.trained_until) - timedelta(days=1))
+    named = ", ".join(f"{told['name']} (PSI {told['psi']:.2f})" for told in drifted[:3])
+    more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""
+    return {
+        "partition": night.partition,
+        "name": night.name,
+        "version": night.version,
+        "decision": dict(seen.decision),
+        "window": {"nights": night.drift["nights"], "rows": night.drift["rows"], "floor": profile.floor},
+        "reference": {"from": profile.trained_from, "last": last, "rows": profile.rows},
+        "columns": columns,
+        "nights": [
+            {
+                "partition": record.partition,
+                "version": record.version,
+                "relative": {name: relative(found, policy) for name, found in record.drift["columns"].items()}
+                if enough(record, policy)
+                else {},
+            }
+            for record in seen.nights
+        ],
+        "performance": [
+            {"partition": record.partition, "version": record.version, "revision": record.revision, **figures_of(record)}
+            for record in seen.performance
+        ],
+        "slices": slices(seen.performance, night.version),
+        "importance": seen.measured.get("importance"),
+        "changes": [
+            {"live_from": e.live_from, "action": e.action, "version": e.version, "actor": e.actor, "reason": e.reason} for e in seen.entries
+        ],
+        "decisions": [
+            {"partition": d.partition, "version": d.version, "retrain": d.retrain, "reason": d.reason} for d in seen.decisions[-7:]
+        ],
+        "drifted": [told["name"] for told in drifted],
+        "note": f"drift in {named}{more}" if drifted else "no drift" if judged else "too few nights or rows to speak of drift",
+    }
+
+
+def enough(night: NightRecord, policy: Policy) -> bool:
+    """Whether the window of `night` holds as much as the governor asks for; two nights have no Sunday, and always look different."""
+    return bool(night.drift["nights"] >= policy.minimum_nights and night.drift["rows"] >= policy.minimum_rows)
+
+
+def relative(found: Mapping[str, Any], policy: Policy) -> float:
+    """The PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
+    return round(found["psi"] / max(policy.psi_limit, policy.noise_factor * found["noise"]), 4)
+
+
+def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:
+    """A column of the window with its limit, and the share of rows that missed it in training."""
+    reference = profile.column(name)
+    limit = max(policy.psi_limit, policy.noise_factor * found["noise"])
+    missing = reference.counts[-1] / max(sum(reference.counts), 1)
+    told = {key: found[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
+    return {"name": name, **told, "limit": round(limit, 6), "relative": relative(found, policy), "reference_missing": round(missing, 6)}
+
+
+def figures_of(record: PerformanceRecord) -> dict[str, Any]:
+    """Those figures of a night that are drawn and logged; None where one is not defined."""
+    return {name: record.figures[name] for name in FIGURES}
+
+
+def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[str, Any]]:
+    """Each slice over all nights of `version`: rows, and means of the nights' figures weighted by rows."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in performance:
+        for part in record.slices if record.version == version else ():
+            found.setdefault((part["column"], str(part["value"])), []).append(part)
+    told = []
+    for (name, value), parts in sorted(found.items()):
+        means = {}
+        for figure in ("auc", "mean_score", "positive_rate", "log_loss"):
+            known = [part for part in parts if part[figure] is not None]
+            rows = sum(part["rows"] for part in known)
+            means[figure] = round(sum(part["rows"] * part[figure] for part in known) / rows, 6) if rows else None
+        told.append({"column": name, "value": value, "nights": len(parts), "rows": sum(part["rows"] for part in parts), **means})
+    return told
+
+
+def points(report: Mapping[str, Any], recorded: Sequence[str]) -> Iterator[Point]:
+    """What goes to MLflow: the drift of this night, and the quality of those nights whose outcomes have been `recorded` now."""
+    drift = {f"psi/{told['name']}": told["psi"] for told in report["columns"]}
+    drift |= {"drifted": len(report["drifted"]), "retrain": bool(report["decision"].get("retrain"))}
+    if (report["importance"] or {}).get("ndcg") is not None:
+        drift["importance_ndcg"] = report["importance"]["ndcg"]
+    yield Point(report["partition"], drift)
+    for night in report["performance"]:
+        if night["partition"] in recorded and night["version"] == report["version"]:
+            figures = {f"realised/{name}": night[name] for name in FIGURES if night[name] is not None}
+            yield Point(night["partition"], figures, night["revision"])
+
+
+def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """For each of the columns `names` the shares of the reference and of the window in its bins, as `pipelines.lib.figures` draws them."""
+    night = seen.nights[-1]
+    ours = [Histogram.from_json(record.histogram) for record in seen.nights if record.version == night.version]
+    window = merge(ours[-night.drift["nights"] :])
+    panels = {}
+    for name in names:
+        binning, reference = profile.column(name).binning, profile.column(name).counts
+        panels[name] = {
+            "reference": [count / max(sum(reference), 1) for count in reference],
+            "current": [count / max(window.rows, 1) for count in window.counts[name]],
+            **({"edges": binning.edges} if binning.values is None else {"labels": binning.labels}),
+        }
+    return panels
+
+
+def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) -> str:
+    """The report as self-contained HTML; `outcome` is what the model predicts, in a word."""
+    from pipelines.lib import figures, pages
+
+    by_importance = sorted(report["columns"], key=lambda told: (told["name"] == SCORE, -told["importance"]))
+    lines = {
+        told["name"] if told["name"] == SCORE else f"{told['name']}  {told['importance']:.0%}": [
+            night["relative"].get(told["name"]) for night in report["nights"]
+        ]
+        for told in by_importance
+    }
+    worst = [told for told in report["columns"] if told["name"] != SCORE][:WORST]
+    panels = histograms(seen, profile, [told["name"] for told in worst])
+    for told in worst:
+        panels[told["name"]]["note"] = f"PSI {told['psi']:.2f}, limit {told['limit']:.2f}"
+    return pages.render(
+        "drift.html",
+        report=report,
+        outcome=outcome,
+        quality=profile.quality,
+        heat=figures.heat_map(
+            lines, [night["partition"] for night in report["nights"]], label="PSI, relative to its limit", changes=words_of(report)
+        ),
+        histograms=figures.histograms(panels),
+        performance=figures.performance(report["performance"], marks(report), levels(report, profile)) if report["performance"] else "",
+    )
+
+
+def words_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """The nights of the report on which a version went live, each with a word."""
+    return {change["live_from"]: f"version {change['version']}" for change in report["changes"]}
+
+
+def marks(report: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """The promotions and rollbacks among the measured nights: (date, word, whether it went forward)."""
+    first = report["performance"][0]["partition"]
+    return [
+        (
+            change["live_from"],
+            f"{'' if change['action'] == 'promote' else 'back to '}version {change['version']}",
+            change["action"] == "promote",
+        )
+        for change in report["changes"]
+        if first <= change["live_from"] <= report["partition"]
+    ]
+
+
+def levels(report: Mapping[str, Any], profile: Profile) -> list[tuple[str, float, str, str]]:
+    """What a night's AUC is held against, over the nights of this version: the holdout's, and the governor's limit."""
+    ours = [night["partition"] for night in report["performance"] if night["version"] == report["version"]]
+    if not ours or profile.quality is None or profile.quality.night_auc is None:
+        return []
+    found = [("holdout", profile.quality.night_auc, ours[0], report["partition"])]
+    limit = report["decision"].get("findings", {}).get("quality", {}).get("limit")
+    return found if limit is None else [*found, ("limit", limit, ours[0], report["partition"])]

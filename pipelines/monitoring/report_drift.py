@@ -1,0 +1,103 @@
+"""Draw up what is known about a model on a night: where its inputs have moved, how good it was, what was decided.
+
+Reads   the journal, the ledger, data/champion/model.onnx with its profile, data/reports/govern/decision.json and, for the importances,
+        data/reports/measure_performance/report.json
+Writes  data/reports/report_drift/: report.json, report.html
+Effect  the night's figures, and those of earlier nights whose outcomes have become known, are series in MLflow; a repeat changes nothing
+Fails   when the night was not measured by detect_drift, or the database or MLflow does not answer; the report is written all the same
+
+By hand: ``python -m pipelines.monitoring.report_drift``.
+"""
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.lib import drift_report, home, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.drift_report import Seen
+from pipelines.lib.errors import ConfigError, ModelError
+from pipelines.lib.governor import Policy
+from pipelines.lib.journal import Journal
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.profile import Profile
+from pipelines.lib.registry import connect, experiment_id, load_registry
+from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.tracking import log_points
+
+
+class ReportDrift(Section):
+    """`nights`: how many days the report looks back."""
+
+    nights: int = Field(ge=1)
+
+
+def report_drift(seen: Seen, profile: Profile, policy: Policy, outcome: str) -> tuple[dict[str, Any], str]:
+    """The report on the last of the nights that were `seen`, as JSON can carry it and as a page; `outcome` is the label's name."""
+    told = drift_report.draw_up(seen, profile, policy)
+    return told, drift_report.page(told, seen, profile, outcome)
+
+
+def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Mapping[str, Any]) -> Seen:
+    """What the journal and the ledger hold of the `days` up to the run's partition. Raises `ConfigError` where that was not measured."""
+    name, since = run.model.name, (run.date - dt.timedelta(days=days - 1)).isoformat()
+    journal = Journal(home.ledger_url())
+    nights = [night for night in journal.nights(name, until=run.partition) if night.partition >= since]
+    if not nights or (nights[-1].partition, nights[-1].version) != (run.partition, run.model.version):
+        raise ConfigError(f"{run.partition} was not measured with {name} version {run.model.version}; run detect_drift first")
+    return Seen(
+        nights=nights,
+        performance=journal.performance(name, since=since, until=run.partition),
+        entries=[entry for entry in Ledger(home.ledger_url()).history(name) if since <= entry.live_from <= run.partition],
+        decisions=journal.decisions(name, until=run.partition),
+        decision=decision,
+        measured=measured,
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON of an earlier stage; nothing where it has not run, as it may by hand."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+@stage.stage(
+    "report_drift",
+    report={"type": Path, "default": Path("data/reports/report_drift"), "help": "directory of the report"},
+    decision={"type": Path, "default": Path("data/reports/govern/decision.json"), "help": "what govern has written"},
+    measured={
+        "type": Path,
+        "default": Path("data/reports/measure_performance/report.json"),
+        "help": "what measure_performance has written",
+    },
+)
+def main(paths: stage.Paths) -> None:
+    """Report as `run.yaml` and `params.yaml` say."""
+    from pipelines.lib.inference import load_model
+
+    run, params, policy = load_run(), load_section("report_drift", ReportDrift), load_section("govern", Policy)
+    profile = load_model(Path(run.model.path), run.model.sha256).profile
+    if profile is None or run.model.version is None:
+        raise ModelError(
+            f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
+        )
+    measured = read(paths.measured)
+    told, html = report_drift(look_back(run, params.nights, read(paths.decision), measured), profile, policy, load_dataset().label.name)
+    with replacing(paths.report) as temporary:
+        temporary.mkdir()
+        (temporary / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        (temporary / "report.html").write_text(html, encoding="utf-8")
+    client = connect()
+    points = drift_report.points(told, measured.get("recorded", []))
+    log_points(client, experiment_id(client, load_registry().experiment), run.model.name, run.model.version, points)
+    stage.log.info("%s", told["note"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
