@@ -338,7 +338,7 @@ def test_a_storm_makes_one_run_of_each_id_and_no_5xx(quiet, token):
 
 
 def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
-    """Everything is real but what computes: the asset, the connection, the call, the run. Watched again, it asks again, and nothing changes."""
+    """Everything is real but what computes: the asset, the connection, the call, the run."""
     client, partition = quiet.client(), "2013-06-13"
     behave = quiet.home / "behave" / f"govern-{partition}"
     behave.parent.mkdir(exist_ok=True)
@@ -357,13 +357,27 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
         asked = client.run(DAG, f"drift__1__{partition}")
         assert (asked["partition_key"], asked["triggering_user_name"]) == (partition, "nightshift")
         assert asked["conf"] == {"champion_version": "1", "reason": "it was told so", "source": "monitor"}
-        client.clear(MONITORING, run["dag_run_id"])
-        wait_until(lambda: not watched(), quiet.airflow_home / "logs" / "services" / "scheduler.log")
-        wait_until(watched, quiet.airflow_home / "logs" / "services" / "scheduler.log", 240)
-        assert watched()[0]["note"] == f"{partition}: retraining was asked for before: drift__1__{partition}"
-        assert client.run(DAG, f"drift__1__{partition}") == asked
     finally:
         client.unpause(MONITORING, paused=True)
+
+
+def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
+    decision = {"retrain": True, "reason": "PSI .41", "champion_version": "3", "partition": "2013-06-14", "findings": []}
+    (tmp_path / "decision.json").write_text(json.dumps(decision))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    settings = {"NIGHTSHIFT_API_URL": quiet.url, "NIGHTSHIFT_API_USER": "nightshift", "NIGHTSHIFT_API_PASSWORD": quiet.password}
+    command = [sys.executable, "-m", "pipelines.monitoring.alert", "--decision", "decision.json", "--report", "report"]
+
+    def ask():
+        environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+        return json.loads((tmp_path / "report" / "report.json").read_text())["state"], quiet.client().run(DAG, "drift__3__2013-06-14")
+
+    first, made = ask()
+    second, found = ask()
+    assert (first, second) == ("created", "existed")
+    assert made == found
+    assert post(quiet, webhook(alert("2013-06-14")), quiet.client().token())[1]["existed"] == ["drift__3__2013-06-14"]
 
 
 # --- as the documents say
