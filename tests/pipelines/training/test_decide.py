@@ -1,0 +1,212 @@
+"""The verdict on registered challengers: written, on record in the journal and in MLflow, and each poison refused for what it is."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from pipelines.lib import golden
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.inference import load_model
+from pipelines.lib.registry import connect
+from pipelines.lib.verdict import read_decision
+from pipelines.training.decide import main
+from tests.registered_models import NAME, NIGHT, Installation, change_score
+from tests.scored_night import values
+
+DECISION = Path("data/reports/decide/decision.json")
+
+
+def difference(value: float, p: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.01, "high": value + 0.01, "p": p}
+
+
+class Retraining:
+    """A workspace in which version 1 is champion, version 2 was evaluated as clearly better and has shadowed a week."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        installation.promoted("1")
+        installation.opened("1", "2")
+        Path("data/champion").mkdir()
+        shutil.copy(installation.versions["1"].model_uri, "data/champion/model.onnx")
+        shutil.copy(installation.versions["2"].model_uri, "data/models/model.onnx")
+        figures = {
+            "rows": 1_000,
+            "auc": 0.7,
+            "log_loss": 0.5,
+            "brier": 0.15,
+            "calibration_error": 0.02,
+            "mean_score": 0.2,
+            "positive_rate": 0.2,
+        }
+        compared = {
+            "sha256": installation.versions["1"].sha256,
+            "version": "1",
+            "since": "2013-03-17",
+            "degraded": False,
+            "instead_of": None,
+        }
+        compared |= {"champion": figures, "challenger": {**figures, "auc": 0.72}, "nights": 14, "nights_won": 12, "slices": []}
+        compared |= {"auc_difference": difference(0.02, 0.001), "log_loss_difference": difference(-0.01, 0.01)}
+        self.evaluation: dict[str, Any] = {"sha256": installation.versions["2"].sha256, "faults": [], "comparison": compared}
+        overall = {"rows": 900, "disagreement": 0.01, "correlation": 0.99, "champion_mean": 0.2, "challenger_mean": 0.2}
+        self.shadow: dict[str, Any] = {"challenger": "2", "fault": None, "nights": [{"partition": NIGHT}], "overall": overall}
+
+    def put(self, model: onnx.ModelProto) -> None:
+        """Make `model` the version 2 that was evaluated and registered."""
+        for file in (Path(self.installation.versions["2"].model_uri), Path("data/models/model.onnx")):
+            file.write_bytes(model.SerializeToString())
+        digest = sha256_of(file)
+        self.evaluation["sha256"] = digest
+        version = self.installation.versions["2"].model_copy(update={"sha256": digest})
+        Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
+
+    def decide(self) -> dict[str, Any]:
+        """The decision; the golden set is that of the file in the workspace."""
+        model, rows = load_model(Path("data/models/model.onnx")), values(50)
+        for name, content in (("evaluate/evaluation", self.evaluation), ("shadow/report", self.shadow)):
+            path = Path(f"data/reports/{name}.json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content), encoding="utf-8")
+        written = golden.choose(model.signature.names, rows, model.score(rows), model.sha256, 20)
+        Path("data/reports/evaluate/golden.json").write_text(written.to_json(), encoding="utf-8")
+        assert main([]) == 0
+        return read_decision(DECISION)
+
+    def refusals(self) -> list[str]:
+        """The reasons of a refusal."""
+        decision = self.decide()
+        assert decision["verdict"] == "refuse"
+        return list(decision["reasons"])
+
+
+@pytest.fixture
+def retraining(installation_of_three: Installation) -> Retraining:
+    return Retraining(installation_of_three)
+
+
+def test_a_better_challenger_is_promoted_on_record(retraining: Retraining) -> None:
+    decision = retraining.decide()
+    assert (decision["verdict"], decision["champion"], decision["challenger"]) == ("promote", "1", "2")
+    assert "AUC +0.0200" in decision["reasons"][0]
+    assert "µs for a row" in decision["table"]  # DVC had restored the report, so both were measured here
+    [verdict] = retraining.installation.journal.verdicts(NAME)
+    assert (verdict.verdict, verdict.champion, verdict.challenger, verdict.actor) == ("promote", "1", "2", "decide")
+    tags = connect().get_model_version(NAME, "2").tags
+    assert (tags["verdict"], tags["verdict_run"]) == ("promote", "run")
+    assert tags["verdict_reasons"] == decision["reasons"][0]
+    assert "becomes champion" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
+    assert json.loads(Path("data/reports/decide/report.json").read_text(encoding="utf-8"))["note"].startswith(
+        "PROMOTE version 2: AUC +0.02"
+    )
+
+
+def test_the_same_evidence_gives_the_same_bytes_and_one_verdict(retraining: Retraining) -> None:
+    retraining.decide()
+    first = DECISION.read_bytes()
+    retraining.decide()
+    assert DECISION.read_bytes() == first
+    assert len(retraining.installation.journal.verdicts(NAME)) == 1
+
+
+def test_a_question_is_asked_with_the_table(retraining: Retraining) -> None:
+    retraining.evaluation["comparison"] |= {"auc_difference": difference(0.001, 0.8), "log_loss_difference": difference(-0.001, 0.8)}
+    decision = retraining.decide()
+    assert decision["verdict"] == "ask"
+    assert decision["table"].count("\n| ") > 5
+    assert "waits for a person" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
+
+
+def test_a_file_edited_in_the_registry_is_refused(retraining: Retraining) -> None:
+    with Path(retraining.installation.versions["2"].model_uri).open("ab") as file:
+        file.write(b"\0")
+    [reason] = retraining.refusals()
+    assert "the file was altered or torn, do not promote it" in reason
+
+
+def test_a_file_edited_in_the_workspace_is_refused(retraining: Retraining) -> None:
+    model = onnx.load("data/models/model.onnx")
+    model.doc_string = "edited"
+    Path("data/models/model.onnx").write_bytes(model.SerializeToString())
+    [reason] = retraining.refusals()
+    assert reason.startswith("the file data/models/model.onnx has sha256 ")
+    assert reason.endswith(f"registered was {retraining.installation.versions['2'].sha256}")
+
+
+def test_another_model_than_was_evaluated_is_refused(retraining: Retraining) -> None:
+    retraining.evaluation["sha256"] = "e" * 64
+    [reason] = retraining.refusals()
+    assert reason.startswith("the model that was evaluated has sha256 eeee")
+
+
+def test_a_model_that_answers_otherwise_than_it_did_is_refused(retraining: Retraining, tmp_path: Path) -> None:
+    change_score(Path("data/models/model.onnx"), tmp_path / "turned.onnx")
+    file = Path("data/models/model.onnx")
+    registered = Path(retraining.installation.versions["2"].model_uri)
+    registered.write_bytes((tmp_path / "turned.onnx").read_bytes())
+    version = retraining.installation.versions["2"].model_copy(update={"sha256": sha256_of(registered)})
+    Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
+    reasons = retraining.refusals()
+    assert any("20 of 20 golden rows get another score than at registration" in reason for reason in reasons), reasons
+    assert any(str(file) in reason for reason in reasons)
+
+
+def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
+    """The same scores, after work that leads to nothing: products of matrices that depend on the row, so that nothing is folded away."""
+    model = onnx.load("data/models/model.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["quick" if name == "probabilities" else name for name in node.output]
+    size = 192
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.full((size, size), 1 / size, dtype=np.float32), "matrix"),
+            numpy_helper.from_array(np.zeros(1, dtype=np.float32), "nothing"),
+        ]
+    )
+    steps = [helper.make_node("ReduceSum", ["features"], ["sum"], keepdims=0), helper.make_node("Add", ["matrix", "sum"], ["work0"])]
+    steps += [helper.make_node("MatMul", [f"work{step}", "matrix"], [f"work{step + 1}"]) for step in range(8)]
+    steps += [helper.make_node("ReduceMax", ["work8"], ["worked"], keepdims=0), helper.make_node("Mul", ["worked", "nothing"], ["padding"])]
+    model.graph.node.extend([*steps, helper.make_node("Add", ["quick", "padding"], ["probabilities"])])
+    retraining.put(model)
+    reasons = retraining.refusals()
+    [slow] = [reason for reason in reasons if "for a row" in reason]
+    times = float(slow.split(" times the champion's")[0].rpartition(" ")[2])
+    assert times > 30, slow
+
+
+def test_a_challenger_with_faults_of_evaluation_is_refused_for_each(retraining: Retraining) -> None:
+    retraining.evaluation["faults"] = [
+        "the AUC on the holdout is 0.31, below 0.6",
+        "golden set: with a = 3 the mean score goes from 0.5 to 0.2",
+    ]
+    retraining.shadow["fault"] = "the model gives the score nan"
+    assert len(retraining.refusals()) == 3
+    [verdict] = retraining.installation.journal.verdicts(NAME)
+    assert "below 0.6; golden set" in verdict.reason
+
+
+def test_the_very_champion_again_is_refused(retraining: Retraining) -> None:
+    shutil.copy(retraining.installation.versions["1"].model_uri, "data/models/model.onnx")
+    Path("data/models/registered.json").write_text(retraining.installation.versions["1"].model_dump_json(), encoding="utf-8")
+    retraining.evaluation["sha256"] = retraining.installation.versions["1"].sha256
+    retraining.shadow["challenger"] = "1"
+    assert retraining.refusals() == ["it is the very model that is champion already, byte for byte"]
+
+
+def test_a_shadow_of_another_version_is_no_evidence(retraining: Retraining) -> None:
+    retraining.decide()
+    retraining.shadow["challenger"] = "3"
+    Path("data/reports/shadow/report.json").write_text(json.dumps(retraining.shadow), encoding="utf-8")
+    assert main([]) == 1
+    assert "shadow has looked at version 3, registered is 2; run shadow again" in Path("failure.json").read_text(encoding="utf-8")
+
+
+def test_without_a_report_it_says_which_stage_to_run(retraining: Retraining) -> None:
+    assert main([]) == 1
+    assert "run evaluate first" in Path("failure.json").read_text(encoding="utf-8")

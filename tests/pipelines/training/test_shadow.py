@@ -1,0 +1,118 @@
+"""The challenger beside the champion on published nights: what differs is counted, and nothing of it is published."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.published import read_scores
+from pipelines.lib.signature import KEY, Signature
+from pipelines.training.shadow import main, shadow
+from tests.registered_models import NIGHT, REF, ROWS, Installation, change_score
+from tests.scored_night import NAMES
+
+
+@pytest.fixture
+def challenged(installation_of_three: Installation) -> Installation:
+    """In a retraining's workspace: version 1 is champion and has scored the published night, version 2 is the challenger."""
+    installation = installation_of_three
+    installation.promoted("1")
+    installation.opened("1", "2")
+    installation.publish()
+    Path("data/champion").mkdir()
+    shutil.copy(installation.versions["1"].model_uri, "data/champion/model.onnx")
+    return installation
+
+
+def report(*, code: int = 0) -> dict:
+    assert main([]) == code
+    return json.loads(Path("data/reports/shadow/report.json").read_text(encoding="utf-8"))
+
+
+def replaced(installation: Installation, model: onnx.ModelProto) -> None:
+    """Make `model` the registered version 2."""
+    file = Path(installation.versions["2"].model_uri)
+    file.write_bytes(model.SerializeToString())
+    version = installation.versions["2"].model_copy(update={"sha256": sha256_of(file)})
+    Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
+
+
+def test_two_models_are_told_apart() -> None:
+    champion = np.linspace(0, 1, 1_000, dtype=np.float32)
+    same = shadow(champion, champion, 0.5)
+    assert (same["rows"], same["disagreement"], same["correlation"], same["psi"], same["ks"]) == (1_000, 0, 1, 0, 0)
+    turned = shadow(champion, 1 - champion, 0.5)
+    assert (turned["disagreement"], turned["correlation"]) == (1, -1)
+    assert turned["psi"] < 0.01
+    higher = shadow(champion, champion / 2 + 0.5, 0.5)
+    assert higher["ks"] == pytest.approx(0.5, abs=0.01)
+    assert higher["challenger_mean"] == pytest.approx(0.75, abs=0.001)
+    assert shadow(champion, np.full(1_000, 0.3, dtype=np.float32), 0.5)["correlation"] is None
+
+
+def test_the_challenger_scores_the_published_night_beside_the_champion(challenged: Installation) -> None:
+    before = read_scores(NIGHT)
+    found = report()
+    assert [(night["partition"], night["run_ref"], night["scored_by"], night["rows"]) for night in found["nights"]] == [
+        (NIGHT, REF, "1", ROWS)
+    ]
+    assert found["overall"]["disagreement"] == 0
+    assert found["note"] == "shadowed 1 of 1 nights: 0.0% of decisions differ"
+    assert read_scores(NIGHT) == before
+    assert "<svg" in Path("data/reports/shadow/report.html").read_text(encoding="utf-8")
+
+
+def test_a_challenger_that_thinks_otherwise_is_seen(challenged: Installation, tmp_path: Path) -> None:
+    change_score(Path(challenged.versions["2"].model_uri), tmp_path / "turned.onnx")
+    replaced(challenged, onnx.load(tmp_path / "turned.onnx"))
+    found = report()["overall"]
+    assert found["disagreement"] > 0.9
+    assert found["correlation"] < -0.9
+
+
+def test_where_nothing_is_published_it_says_so(installation_of_three: Installation) -> None:
+    installation_of_three.opened("1", "2")
+    Path("data/champion").mkdir()
+    shutil.copy(installation_of_three.versions["1"].model_uri, "data/champion/model.onnx")
+    found = report()
+    assert (found["nights"], found["overall"], found["fault"]) == ([], None, None)
+    assert found["note"] == "no night to shadow is published yet"
+
+
+def test_a_night_of_other_features_is_told_and_not_counted(challenged: Installation) -> None:
+    model = onnx.load(challenged.versions["2"].model_uri)
+    [entry] = [entry for entry in model.metadata_props if entry.key == KEY]
+    entry.value = Signature(NAMES, "9" * 64).to_json()
+    replaced(challenged, model)
+    found = report()
+    assert found["fault"] is found["overall"] is None
+    assert "the model takes 5 features of declaration 999999999999" in found["nights"][0]["skipped"]
+    assert found["note"] == "shadowed 0 of 1 nights, none has the challenger's features"
+
+
+def test_a_file_that_was_edited_after_registration_is_a_fault(challenged: Installation) -> None:
+    with Path(challenged.versions["2"].model_uri).open("ab") as file:
+        file.write(b"\0")
+    assert "but " + challenged.versions["2"].sha256 + " was registered" in report()["fault"]
+
+
+def test_a_score_that_is_no_number_is_a_fault(challenged: Installation) -> None:
+    model = onnx.load(challenged.versions["2"].model_uri)
+    for node in model.graph.node:
+        node.output[:] = ["finite" if name == "probabilities" else name for name in node.output]
+    nan = helper.make_node("Constant", [], ["nan"], value=helper.make_tensor("nan", onnx.TensorProto.FLOAT, [1], [np.nan]))
+    model.graph.node.extend([nan, helper.make_node("Add", ["finite", "nan"], ["probabilities"])])
+    replaced(challenged, model)
+    assert "gives the score nan" in report()["fault"]
+
+
+def test_an_altered_champion_stops_it(challenged: Installation) -> None:
+    with Path("data/champion/model.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert main([]) == 1
+    assert "it was altered or torn" in Path("failure.json").read_text(encoding="utf-8")
