@@ -20,6 +20,7 @@ import datetime as dt
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from pipelines.lib.governor import Measure, Night, Outcome, Policy, Promotion, R
 from pipelines.lib.history import History, read_history
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.params import load_section
-from pipelines.lib.profile import SCORE, Profile, ProfileParams, build_profile
+from pipelines.lib.profile import SCORE, ProfileParams
 from pipelines.lib.raw import extract
-from pipelines.training.train import Train, train
+from pipelines.training.train import Train, profile, train
 
 YEARS = 250
 """Stationary years a world, and shifted years a shift."""
@@ -52,6 +53,9 @@ FOLLOWED = 28
 
 LIVE_FROM = dt.date(2012, 1, 1)
 FIRST = dt.date(2013, 1, 1)
+HALF = ("2013-01-22", "2013-07-01")
+"""Not the first three weeks: what looks back on earlier flights has too little there, and no later week is like them."""
+
 SEASON = ("2013-10-14", "2013-11-11")
 
 TARGETS = {
@@ -87,6 +91,7 @@ def main() -> dict[str, Any]:
     return figures
 
 
+@cache
 def section(name: str, model: Any) -> Any:
     """Section `name` of the repository's own parameters."""
     return load_section(name, model, REPOSITORY / "params.yaml")
@@ -105,13 +110,15 @@ class Flights:
     """The world in which flights are drawn one by one."""
 
     def __init__(self, year: History, dataset: Dataset, features: Features) -> None:
-        self.dataset, self.features, self.params = dataset, features, section("train", Train)
+        self.dataset, self.params = dataset, section("train", Train)
         dates = year.rows["partition"].to_numpy().astype("datetime64[D]")
-        half, odd = dates < np.datetime64("2013-07-01"), dates.astype(int) % 2 == 1
+        half, odd = (dates >= np.datetime64(HALF[0])) & (dates < np.datetime64(HALF[1])), dates.astype(int) % 2 == 1
         training, pool = select(year, half & ~odd), select(year, half & odd)
         season = select(year, (dates >= np.datetime64(SEASON[0])) & (dates < np.datetime64(SEASON[1])))
         self.forest = train(training, self.params)
-        self.profile = self._profile(self._training(training), pool)
+        self.profile = profile(
+            self.forest, self._training(training), pool, dataset=dataset, features=features, params=section("profile", ProfileParams)
+        )
         self.pool, self.season = self._pool(pool), self._pool(season)
         self.reference = np.concatenate([column.counts for column in self.profile.columns])
         self.starts = np.cumsum([0, *(column.binning.size for column in self.profile.columns)])[:-1]
@@ -227,18 +234,6 @@ class Flights:
             training.labels[rows],
             pa.table({"partition": np.repeat([day(night) for night in range(nights)], ROWS)}),
             training.names,
-        )
-
-    def _profile(self, training: History, holdout: History) -> Profile:
-        return build_profile(
-            training,
-            holdout,
-            scores=self._scores(training),
-            holdout_scores=self._scores(holdout),
-            importances=self.forest.feature_importances_,
-            dataset=self.dataset,
-            features=self.features,
-            params=section("profile", ProfileParams),
         )
 
     def _scores(self, rows: History) -> NDArray[np.float32]:

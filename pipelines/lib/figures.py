@@ -228,6 +228,40 @@ def performance(
     return _svg(figure)
 
 
+@rc_context(_STYLE)
+def race(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
+    """One panel above the other, each two lines over time: `reference` and `other` are (name, dates, values), the space between is shaded.
+
+    `marks` are (date, good or not) below the lines: a filled one is good, a hollow one not. `told` stands at the right of the title.
+    """
+    figure = Figure(figsize=(WIDE, 2.7 * len(panels)))
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.3)
+    for axes, (title, panel) in zip(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], panels.items(), strict=True):
+        name, dates, values = panel["reference"]
+        days, low = [_day(date) for date in dates], np.asarray(values)
+        axes.plot(days, low, color=MUTED, linewidth=1.4, label=name)
+        name, _, values = panel["other"]
+        high = np.asarray(values)
+        axes.plot(days, high, color=ACCENT, linewidth=1.8, label=name)
+        axes.fill_between(days, low, high, where=(high >= low).tolist(), interpolate=True, color=GOOD, alpha=0.18, linewidth=0)
+        axes.fill_between(days, low, high, where=(high < low).tolist(), interpolate=True, color=BAD, alpha=0.18, linewidth=0)
+        floor = float(min(low.min(), high.min()))
+        for good, word in ((True, "retrained and promoted"), (False, "retrained and refused")):
+            marked = [_day(date) for date, fine in panel["marks"] if fine is good]
+            colour = GOOD if good else BAD
+            axes.vlines(marked, floor, float(max(low.max(), high.max())), color=colour, linewidth=0.9, alpha=0.5)
+            axes.scatter(
+                marked, [floor] * len(marked), s=46, marker="^", color=colour if good else "none", edgecolors=colour, label=word, zorder=3
+            )
+        axes.set(ylabel=label)
+        axes.set_title(title, color=MUTED)
+        axes.set_title(panel["told"], color=MUTED, loc="right")
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=10))
+        axes.xaxis.set_major_formatter(DateFormatter("%Y-%m"))
+    axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, -0.12), borderaxespad=0.3)
+    return _svg(figure)
+
+
 def _day(partition: str) -> float:
     return float(date2num(dt.date.fromisoformat(partition)))
 
