@@ -22,7 +22,7 @@ class Api:
     """Airflow's REST API at `url`, as `user`. Redirects are not followed: a password goes where it was sent, and a POST stays one."""
 
     def __init__(self, url: str, user: str, password: str, timeout_s: float) -> None:
-        if not re.match(r"https?://\S+$", url) or not user or not password:
+        if not re.fullmatch(r"https?://[^\s@]+", url) or not user or not password:
             raise ConfigError(
                 f"NIGHTSHIFT_API_URL is {url!r}, NIGHTSHIFT_API_USER {user!r}, the password is {'set' if password else 'missing'}; "
                 "set all three, in Airflow with the connection nightshift_api"

@@ -62,10 +62,8 @@ def alert(decision: Decision, api: Api) -> str:
     status, run = api.call("GET", f"{runs}/{run_id}")
     if status != 200:
         raise TransientError(f"{run_id} was not started ({told}), and reading it back gave {status} {detail(run)}; try again")
-    found, wanted = (
-        (run.get("partition_key"), (run.get("conf") or {}).get("champion_version")),
-        (decision.partition, conf["champion_version"]),
-    )
+    found = (run.get("partition_key"), (run.get("conf") or {}).get("champion_version"))
+    wanted = (decision.partition, decision.champion_version)
     if found != wanted:
         raise ConfigError(f"{run_id} exists and is for partition and champion {found}, wanted are {wanted}; delete it and clear this task")
     return "existed"

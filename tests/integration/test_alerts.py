@@ -334,6 +334,42 @@ def test_a_storm_makes_one_run_of_each_id_and_no_5xx(quiet, token):
     quiet.check()
 
 
+_RACE = """
+import sys
+from airflow.utils.session import create_session
+from nightshift_airflow.alerts import Drift, create_run
+drifts = [Drift(partition=f"2012-07-{day:02}", champion_version="3", reason="") for day in range(1, 11)]
+print("ready", flush=True)
+sys.stdin.readline()
+print("made", *(drift.run_id for drift in drifts if create_run(drift.run_id, drift, "racer")), flush=True)
+"""
+
+
+def test_several_api_servers_at_once_make_one_run(quiet):
+    """The lock is one of a process; between processes the database decides."""
+    environment = quiet.environment() | {"PYTHONPATH": str(quiet.repository / "plugins")}
+    racers = [
+        subprocess.Popen([sys.executable, "-c", _RACE], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+
+    def hear(racer, word):
+        for line in racer.stdout:
+            if line.startswith(word):
+                return line.split()[1:]
+        raise AssertionError(f"a racer ended with {racer.wait()}")
+
+    for racer in racers:
+        hear(racer, "ready")
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    made = [run_id for racer in racers for run_id in hear(racer, "made")]
+    for racer in racers:
+        racer.communicate()
+    assert sorted(made) == [f"drift__3__2012-07-{day:02}" for day in range(1, 11)]
+
+
 # --- from a night to a run
 
 

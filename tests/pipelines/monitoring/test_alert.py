@@ -194,7 +194,8 @@ def test_nobody_listening_is_tried_again():
 
 
 @pytest.mark.parametrize(
-    ("url", "user", "password"), [("", "", ""), ("file:///etc/passwd", "a", "b"), ("http://host", "", "b"), ("http://host", "a", "")]
+    ("url", "user", "password"),
+    [("", "", ""), ("file:///etc/passwd", "a", "b"), ("http://a:b@host", "a", "b"), ("http://host", "", "b"), ("http://host", "a", "")],
 )
 def test_missing_settings_are_named(url, user, password):
     with pytest.raises(ConfigError, match=r"NIGHTSHIFT_API_URL is .* set all three"):
