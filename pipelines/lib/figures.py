@@ -132,7 +132,7 @@ def heat_map(
             if value is not None:
                 _, colour, opacity = HEAT[sum(value > end for end in (0.5, 1, 1.5, 2.5))]
                 axes.add_patch(patches.Rectangle((column, place), 0.92, 0.88, facecolor=colour, alpha=opacity, linewidth=0))
-    axes.set(xlim=(0, max(len(columns), 1)), ylim=(len(rows), 0))
+    axes.set(xlim=(0, max(len(columns), 1)), ylim=(max(len(rows), 1), 0))
     axes.set_yticks([place + 0.44 for place in range(len(rows))], list(rows))
     shown = range(len(columns) - 1, -1, -max(1, -(-len(columns) // 9)))  # from the last one back, at most nine
     axes.set_xticks([column + 0.46 for column in shown], [columns[column] for column in shown])
@@ -156,7 +156,7 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
     A panel holds `reference` and `current` shares of the same bins, and either `edges` between all bins but the last, which is *missing*,
     or `labels` of all bins; and a `note` for its title.
     """
-    lines = -(-len(panels) // 2)
+    lines = max(1, -(-len(panels) // 2))
     figure = Figure(figsize=(WIDE, 2.7 * lines))
     grid = figure.subplots(lines, 2, squeeze=False)
     figure.subplots_adjust(left=0.05, right=0.99, hspace=0.62, wspace=0.12)

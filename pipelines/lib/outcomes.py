@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, name, text
-from pipelines.lib.errors import DataError
+from pipelines.lib.errors import ConfigError, DataError
 from pipelines.lib.expressions import Checker, refused_functions
 from pipelines.lib.raw import extract
 from pipelines.lib.sources import SQL_TYPES
@@ -66,8 +66,11 @@ class Outcomes:
 def known_outcomes(dataset: Dataset, *, partition: date, first: date, beside: Sequence[str] = ()) -> Iterator[Outcomes]:
     """The outcomes from `first` on that were known at the start of `partition`, with the columns `beside` of the source.
 
-    Raises `DataError` where a row was delivered twice with two outcomes, and where the source cannot be read.
+    Raises `DataError` where a row was delivered twice with two outcomes, and where the source cannot be read, `ConfigError` for a column
+    that is not declared or a label that looks beyond its row.
     """
+    if unknown := [column for column in beside if column not in dataset.columns]:
+        raise ConfigError(f"slices names {', '.join(unknown)}, not among dataset.columns; there are {', '.join(dataset.columns)}")
     last = partition - timedelta(days=dataset.label.delay_days + 1)
     first = min(first, last + timedelta(days=1))
     events = dataset.model_copy(update={"tables": {}})  # no side table has a say in an outcome

@@ -9,6 +9,24 @@ import pytest
 from pipelines.lib import figures
 
 POINTS = [{"mean_score": 0.1, "observed_rate": 0.2, "share": 0.5}, {"mean_score": 0.6, "observed_rate": 0.5, "share": 0.5}]
+NIGHTS = [
+    {
+        "partition": f"2013-04-{day:02d}",
+        "rows": 900,
+        "auc": 0.7,
+        "auc_low": 0.65,
+        "auc_high": 0.75,
+        "mean_score": 0.2,
+        "positive_rate": 0.25,
+    }
+    for day in range(1, 12)
+]
+UNDEFINED = {"partition": "2013-04-12", "rows": 0} | dict.fromkeys(("auc", "auc_low", "auc_high", "mean_score", "positive_rate"))
+PANELS = {
+    "a number": {"reference": [0.5, 0.5, 0.0], "current": [0.1, 0.8, 0.1], "edges": [1013.25], "note": "PSI .41"},
+    "a category": {"reference": [0.5, 0.5, 0, 0], "current": [1, 0, 0, 0], "labels": ["x", "y", "unseen", "missing"], "note": "PSI 9"},
+    "another": {"reference": [1, 0], "current": [0, 1], "labels": ["unseen", "missing"], "note": ""},
+}
 DRAWN: list[Callable[[], str]] = [
     lambda: figures.distribution({"a": np.linspace(0, 1, 50), "b": np.array([])}, label="score", threshold=0.5),
     lambda: figures.calibration({"holdout": POINTS}),
@@ -18,6 +36,12 @@ DRAWN: list[Callable[[], str]] = [
     lambda: figures.bars({"one": 1.0, "two": 0.5}, label="importance"),
     lambda: figures.timeline({"2013-04-01": [("score", 0, 3), ("publish", 3, 1)]}),
     lambda: figures.timeline({}),
+    lambda: figures.heat_map({"a": [0.2, 0.7, 1.2, 2.0, 9.0], "b": [None] * 5}, list("12345"), label="PSI", changes={"2": "v2", "9": "v9"}),
+    lambda: figures.heat_map({}, [], label="PSI"),
+    lambda: figures.histograms(PANELS),
+    lambda: figures.histograms({}),
+    lambda: figures.performance([*NIGHTS, UNDEFINED], [("2013-04-05", "version 2", True)], [("limit", 0.6, "2013-04-05", "2013-04-11")]),
+    lambda: figures.performance([UNDEFINED], []),
 ]
 
 
@@ -27,3 +51,15 @@ def test_each_is_svg_and_the_same_again(draw: Callable[[], str]) -> None:
     assert ET.fromstring(first).tag.endswith("svg")
     assert draw() == first
     assert "<image" not in first
+
+
+def test_a_value_above_its_limit_is_seen() -> None:
+    below, above = (figures.heat_map({"a": [value]}, ["2013-04-01"], label="PSI") for value in (0.99, 1.01))
+    assert below.count(figures.SECOND) == above.count(figures.SECOND) - 1
+
+
+def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
+    steady = figures.performance(NIGHTS, [])
+    small = figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"rows": 1}], [])
+    assert steady == small  # equal nights: weights change nothing
+    assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"auc": 0.6, "auc_low": 0.55, "auc_high": 0.65}], [])

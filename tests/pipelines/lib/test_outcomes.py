@@ -143,3 +143,11 @@ def test_an_expression_that_looks_elsewhere_is_refused(source: Path) -> None:
         known_outcomes(dataset(source, expression="now() > placed_at"), partition=PARTITION, first=FIRST),
     ):
         pass
+
+
+def test_a_slice_that_is_no_column_is_refused(source: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="slices names chanel, not among"),
+        known_outcomes(dataset(source), partition=PARTITION, first=FIRST, beside=("chanel",)),
+    ):
+        pass

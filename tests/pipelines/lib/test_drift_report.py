@@ -1,0 +1,98 @@
+"""The report judges by the governor's limits, tells what is recorded, and quotes nothing as code."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from pipelines.lib import drift_report
+from tests import watched_model
+from tests.watched_model import POLICY, profile, seen
+
+
+def test_a_calm_window_has_not_drifted() -> None:
+    told = drift_report.draw_up(seen(), profile(), POLICY)
+    assert (told["note"], told["drifted"]) == ("no drift", [])
+    assert told["window"] == {"nights": 7, "rows": 7 * watched_model.ROWS, "floor": 0.0001}
+    assert told["reference"] == {"from": "2013-01-01", "last": "2013-03-14", "rows": 2_000}
+    assert all(column["limit"] == POLICY.psi_limit for column in told["columns"])
+
+
+def test_what_exceeds_its_limit_comes_first_and_is_named() -> None:
+    told = drift_report.draw_up(seen(watched_model.nights(moved_from=10)), profile(), POLICY)
+    assert set(told["drifted"]) == {"a", "score"}
+    assert [column["name"] for column in told["columns"][:2]] == told["drifted"]
+    assert re.fullmatch(r"drift in (a|score) \(PSI \d\.\d\d\), (a|score) \(PSI \d\.\d\d\)", told["note"])
+    relative = [night["relative"]["a"] for night in told["nights"] if night["relative"]]
+    assert relative[0] < 1 < relative[-1]
+
+
+def test_the_limit_grows_with_the_noise() -> None:
+    record = watched_model.nights(moved_from=10)[-1]
+    columns = record.drift["columns"]
+    noisy = columns | {"a": columns["a"] | {"noise": columns["a"]["psi"]}}
+    told = drift_report.draw_up(seen([replace(record, drift=record.drift | {"columns": noisy})]), profile(), POLICY)
+    assert "a" not in told["drifted"]
+    [a] = [column for column in told["columns"] if column["name"] == "a"]
+    assert a["relative"] == pytest.approx(1 / POLICY.noise_factor, abs=1e-3)
+
+
+def test_of_too_few_nights_nothing_is_said() -> None:
+    told = drift_report.draw_up(seen(watched_model.nights(number=3, moved_from=0)), profile(), POLICY)
+    assert told["drifted"] == []
+    assert told["note"] == "too few nights or rows to speak of drift"
+    assert [night["relative"] for night in told["nights"]] == [{}] * 3
+
+
+def test_slices_are_means_over_the_nights_of_this_version_by_rows() -> None:
+    performances = [watched_model.performance(f"2013-04-{day:02d}", rows=rows) for day, rows in ((20, 200), (21, 400))]
+    other = watched_model.performance("2013-04-22", version="1")
+    [first, second] = drift_report.slices([*performances, other, watched_model.performance("2013-04-23", rows=0)], "2")
+    assert (first["value"], first["nights"], first["rows"], second["value"]) == ("<x>", 2, 300, "y")
+    parts = [record.slices[0] for record in performances]
+    assert first["mean_score"] == pytest.approx((100 * parts[0]["mean_score"] + 200 * parts[1]["mean_score"]) / 300, abs=1e-6)
+
+
+def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
+    recorded = seen(watched_model.nights(moved_from=10), retrain=True, reason="yes: PSI of a is 2.10, limit .10")
+    told = drift_report.draw_up(recorded, profile(), POLICY)
+    page = drift_report.page(told, recorded, profile(), "late")
+    assert page == drift_report.page(told, recorded, profile(), "late")
+    header = page[page.index("<header") : page.index("</header>")]
+    assert 'class="bad"' in header
+    assert "2013-04-30: retrain Watched version 2" in header
+    assert "Yes: PSI of a is 2.10, limit .10." in header
+    assert page.count("<svg") == 3
+    assert {"version 2", "holdout", "limit"} <= set(re.findall(r">([^<>]+)</text>", page))
+
+
+def test_the_page_runs_nothing_and_fetches_nothing() -> None:
+    recorded = seen(reason="no: <script>alert(1)</script>")
+    page = drift_report.page(drift_report.draw_up(recorded, profile(), POLICY), recorded, profile(), "<b>late</b>")
+    assert "<script" not in page
+    assert "<image" not in page
+    assert "<b>" not in page
+    assert "&lt;x&gt;" in page
+    assert not re.search(r'(href|src)="(?!#)', page)
+
+
+def test_a_first_night_without_outcomes_or_a_decision_has_a_page() -> None:
+    bare = replace(seen(watched_model.nights(number=1)), performance=[], entries=[], decisions=[], decision={})
+    page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")
+    assert "No outcomes are known yet" in page
+    assert "nothing decided about Watched version 2" in page
+
+
+def test_series_are_the_drift_of_the_night_and_the_quality_of_nights_that_are_known_now() -> None:
+    recorded = replace(
+        seen(), performance=[watched_model.performance("2013-04-27", revision=2), watched_model.performance("2013-04-28", rows=0)]
+    )
+    told = drift_report.draw_up(recorded, profile(), POLICY)
+    tonight, corrected, empty = drift_report.points(told, ["2013-04-27", "2013-04-28"])
+    assert (tonight.partition, tonight.figures["retrain"], tonight.figures["drifted"]) == ("2013-04-30", False, 0)
+    assert "psi/a" in tonight.figures
+    assert "psi/score" in tonight.figures
+    assert (corrected.partition, corrected.revision) == ("2013-04-27", 2)
+    assert corrected.figures["realised/auc"] == recorded.performance[0].figures["auc"]
+    assert empty.figures == {"realised/rows": 0}
+    assert len(list(drift_report.points(told, []))) == 1

@@ -1,0 +1,96 @@
+"""The stage, as a run calls it: a real journal, ledger and MLflow."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.home import REPOSITORY, ledger_url
+from pipelines.lib.journal import Decision, Journal
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.registry import connect
+from pipelines.lib.tracking import WATCHED
+from pipelines.monitoring.report_drift import main
+from tests import watched_model
+from tests.watched_model import NAME, VERSION
+
+REPORT = Path("data/reports/report_drift")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run's workspace on the last night, with all that earlier stages have recorded."""
+    root = tmp_path_factory.mktemp("workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(root / "home"))
+        patch.chdir(root)
+        (root / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+        (root / "model.onnx").write_bytes(watched_model.onnx_bytes())
+        recorded = watched_model.seen(watched_model.nights(moved_from=10))
+        journal = Journal(ledger_url())
+        for night in recorded.nights:
+            journal.record_night(night)
+        for record in recorded.performance:
+            journal.record_performance(record)
+        last = recorded.decisions[-1]
+        journal.record_decision(Decision(NAME, last.partition, VERSION, last.retrain, last.reason, last.findings))
+        Ledger(ledger_url()).append(replace(recorded.entries[0], sequence=1))
+        for stage, file, content in (
+            ("govern", "decision.json", recorded.decision),
+            ("measure_performance", "report.json", {"recorded": [recorded.performance[-1].partition], "importance": None}),
+        ):
+            (root / "data" / "reports" / stage).mkdir(parents=True)
+            (root / "data" / "reports" / stage / file).write_text(json.dumps(content), encoding="utf-8")
+        yield root
+
+
+def run(**changes: Any) -> int:
+    model = {"path": "model.onnx", "name": NAME, "version": VERSION, "sha256": sha256_of(Path("model.onnx"))}
+    Path("run.yaml").write_text(yaml.safe_dump({"partition": str(watched_model.LAST), "model": model} | changes), encoding="utf-8")
+    return main([])
+
+
+def logged() -> dict[str, list[tuple[int, float]]]:
+    client = connect()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    [found] = client.search_runs(experiments, f"tags.`{WATCHED}` = '{NAME}/{VERSION}'")
+    keys = ("psi/a", "realised/auc")
+    return {key: [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, key)] for key in keys}
+
+
+def test_the_report_is_written_and_the_series_grow_by_one_night(workspace: Path) -> None:
+    assert run() == 0
+    report = json.loads((REPORT / "report.json").read_text())
+    assert report["note"].startswith("drift in ")
+    assert report["changes"][0]["version"] == VERSION
+    assert len(report["nights"]) == 14
+    assert "keep Watched version 2" in (REPORT / "report.html").read_text()
+    series = logged()
+    assert [len(points) for points in series.values()] == [1, 1]
+    before = {name: (REPORT / name).read_bytes() for name in ("report.json", "report.html")}
+    assert run() == 0
+    assert logged() == series
+    assert {name: (REPORT / name).read_bytes() for name in before} == before
+
+
+def test_a_night_that_was_not_measured_is_an_error(workspace: Path) -> None:
+    assert run(partition="2013-05-01") == 1
+    failure = json.loads(Path("failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("ConfigError", False)
+    assert "run detect_drift first" in failure["message"]
+
+
+def test_without_mlflow_the_report_is_there_and_the_stage_is_tried_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for file in REPORT.glob("*"):
+        file.unlink()
+    assert run() == 1
+    failure = json.loads(Path("failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("TransientError", True)
+    assert (REPORT / "report.html").exists()
