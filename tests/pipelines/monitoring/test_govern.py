@@ -1,0 +1,165 @@
+"""Governing in a workspace: from what the journal and the ledger hold to a recorded decision, again and again the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from sklearn.ensemble import RandomForestClassifier
+
+from pipelines.lib.dataset import Column, Dataset, Label, Source
+from pipelines.lib.drift import Histogram, count
+from pipelines.lib.features import Features, Numeric
+from pipelines.lib.history import History
+from pipelines.lib.home import ledger_url
+from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.signature import Signature
+from pipelines.monitoring.detect_drift import DetectDrift, detect_drift
+from pipelines.monitoring.govern import main, reference_of
+from pipelines.training.export_onnx import ExportOnnx, export_onnx
+from pipelines.training.train import profile
+
+ROOT = Path(__file__).parents[3]
+NAME, NAMES, ROWS = "Core", ("heat", "wind"), 300
+SIGNATURE = Signature(NAMES, "7" * 64)
+DATASET = Dataset(
+    name="small",
+    source=Source(kind="parquet", path="none.parquet"),
+    key=("id",),
+    event_time="at",
+    label=Label(name="late", expression="true", delay_days=1),
+    columns={"id": Column(type="integer"), "at": Column(type="timestamp")},
+)
+
+
+def values(rows: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal([20 + shift, 5], 5, (rows, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[bytes, Profile]:
+    matrix = values(28 * ROWS, seed=0)
+    labels = (matrix[:, 0] + np.random.default_rng(1).normal(0, 5, len(matrix)) > 22).astype(np.int8)
+    dates = [str(np.datetime64("2013-01-01") + day) for day in range(28) for _ in range(ROWS)]
+    history = History(matrix, labels, pa.table({"partition": dates}), NAMES)
+    forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(matrix, labels)
+    features = Features(numeric={"heat": Numeric(missing=-99), "wind": Numeric(missing=-99)})
+    params = ProfileParams(bins=10, window_nights=7, floor=0.0001)
+    made = profile(forest, history, history.since("2013-01-15"), dataset=DATASET, features=features, params=params)
+    return export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), made), made
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: tuple[bytes, Profile]) -> Path:
+    """A champion since March, and nights from 1 to 14 May: calm ones, then three that are hotter."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    content, reference = trained
+    Path("model.onnx").write_bytes(content)
+    Ledger(ledger_url()).append(Entry(NAME, 1, "promote", "3", "0" * 64, "models:/Core/3", None, "2013-03-01", "test", "first"))
+    journal, counted = Journal(ledger_url()), []
+    for day in range(1, 15):
+        matrix = values(ROWS, seed=day, shift=12.0 if day > 11 else 0.0)
+        tonight = count({"heat": matrix[:, 0], "wind": matrix[:, 1], SCORE: np.full(ROWS, 0.3, np.float32)}, reference.binnings)
+        drift = detect_drift(reference, tonight, counted[-6:], DetectDrift(psi=0.1, minimum_rows=100))
+        counted.append(Histogram.from_json(tonight.to_json()))
+        partition = f"2013-05-{day:02d}"
+        journal.record_night(NightRecord(NAME, "3", partition, "ref", ROWS, tonight.to_json(), drift))
+        journal.record_performance(PerformanceRecord(NAME, partition, "3", "0" * 64, ROWS, {"auc": 0.0 if day > 12 else 0.9}))
+    return tmp_path
+
+
+def decide(partition: str, version: str | None = "3") -> dict:
+    model = {"path": "model.onnx", "name": NAME, "version": version}
+    Path("run.yaml").write_text(yaml.safe_dump({"partition": partition, "model": model}), encoding="utf-8")
+    assert main([]) == 0
+    return json.loads(Path("data/reports/govern/decision.json").read_text(encoding="utf-8"))
+
+
+def use(**changes: float) -> None:
+    """Change the shipped policy."""
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["govern"] |= changes
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+
+def only_heat() -> None:
+    """The constant score of these nights is a drift by itself: judge the features."""
+    for night in Journal(ledger_url()).nights(NAME, until="2013-12-31"):
+        night.drift["columns"][SCORE]["psi"] = 0.0
+        Journal(ledger_url()).record_night(night)
+
+
+def test_a_hot_stretch_calls_for_a_retraining(workspace: Path) -> None:
+    only_heat()
+    calm = decide("2013-05-11")
+    assert not calm["retrain"]
+    told = decide("2013-05-14")
+    assert told["retrain"], told["reason"]
+    assert told["reason"].startswith("yes: PSI of heat is ")
+    assert (told["champion_version"], told["partition"]) == ("3", "2013-05-14")
+    assert told["findings"]["signals"] == ["drift"]
+    report = json.loads(Path("data/reports/govern/report.json").read_text(encoding="utf-8"))
+    assert report["note"].startswith("retraining yes: PSI of heat is ")
+    recorded = Journal(ledger_url()).decisions(NAME)
+    assert [(row.partition, row.retrain) for row in recorded] == [("2013-05-11", False), ("2013-05-14", True)]
+
+
+def test_the_same_night_again_decides_and_records_the_same(workspace: Path) -> None:
+    only_heat()
+    first = decide("2013-05-14")
+    report = Path("data/reports/govern/report.json").read_bytes()
+    assert decide("2013-05-14") == first
+    assert Path("data/reports/govern/report.json").read_bytes() == report
+    assert len(Journal(ledger_url()).decisions(NAME)) == 1
+
+
+def test_outcomes_count_once_they_are_due(workspace: Path) -> None:
+    """The nights of 13 and 14 May, which went as badly as can be, are known on the 15th at the earliest."""
+    only_heat()
+    assert decide("2013-05-14")["findings"]["quality"]["nights"][-1] == "2013-05-12"
+
+
+def test_after_a_yes_it_cools_down(workspace: Path) -> None:
+    only_heat()
+    use(alarms=1)
+    assert decide("2013-05-13")["retrain"]
+    assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-10")
+
+
+def test_a_night_of_a_stand_in_starts_nothing(workspace: Path) -> None:
+    assert decide("2013-05-14", version="2")["reason"].startswith("no: version 2 scored this night in place of the champion, version 3")
+
+
+def test_a_policy_can_be_turned_off(workspace: Path) -> None:
+    only_heat()
+    use(per_month=0)
+    assert decide("2013-05-14")["reason"].startswith("no: 0 of 0 retrainings of 2013-05 are used")
+
+
+@pytest.mark.parametrize(
+    ("version", "error", "remedy"),
+    [(None, "ModelError", "register one that train and export_onnx have made"), ("3", "ConfigError", "promote one that is live from then")],
+)
+def test_what_cannot_be_decided_is_refused(workspace: Path, version: str | None, error: str, remedy: str) -> None:
+    model = {"path": "model.onnx", "name": NAME, "version": version}
+    Path("run.yaml").write_text(yaml.safe_dump({"partition": "2013-02-01", "model": model}), encoding="utf-8")
+    assert main([]) == 1
+    failure = json.loads(Path("failure.json").read_text(encoding="utf-8"))
+    assert failure["error"] == error
+    assert remedy in failure["message"]
+    assert not failure["retryable"]
+
+
+def test_the_reference_is_that_of_single_nights(trained: tuple[bytes, Profile]) -> None:
+    reference = reference_of(trained[1])
+    assert reference is not None
+    assert reference.nights == 14
+    assert 0.7 < reference.auc < 1
+    assert 0 < reference.night_sd < 0.1
