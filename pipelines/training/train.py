@@ -6,6 +6,7 @@ Fails   when there is too little history before the holdout, or it holds one cla
 """
 
 import copy
+import datetime as dt
 import sys
 from typing import Any
 
@@ -25,7 +26,10 @@ from pipelines.lib.run import load_run
 
 
 class Train(Holdout):
-    """The forest's parameters, and the least number of rows that it is fitted on."""
+    """The forest's parameters, and the least number of rows that it is fitted on.
+
+    `window_days`: the last days before the holdout that it learns from; None: all history (from ``ingest_history.start`` on).
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,6 +37,7 @@ class Train(Holdout):
     max_depth: int = Field(ge=1)
     random_state: int
     minimum_rows: int = Field(ge=2)
+    window_days: int | None = Field(default=None, ge=1)
 
 
 def train(history: History, params: Train) -> Any:
@@ -43,7 +48,7 @@ def train(history: History, params: Train) -> Any:
     if rows < params.minimum_rows:
         raise DataError(
             f"only {rows} labelled rows lie before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
-            "Start ingest_history earlier, or choose a later partition"
+            "Start ingest_history earlier, widen train.window_days, or choose a later partition"
         )
     if positives in (0, rows):
         raise DataError(
@@ -83,7 +88,8 @@ def main(paths: stage.Paths) -> None:
 
     params, dataset = load_section("train", Train), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
-    history = read_history(paths.features, dataset, until=before)
+    since = before - dt.timedelta(days=params.window_days) if params.window_days else None
+    history = read_history(paths.features, dataset, since=since, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
     forest = train(history, params)
     told = profile(

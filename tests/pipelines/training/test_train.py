@@ -2,12 +2,15 @@
 
 import copy
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipelines.lib import skops_file
 from pipelines.lib.dataset import load_dataset
@@ -17,9 +20,10 @@ from pipelines.lib.history import History, holdout_start
 from pipelines.lib.inference import load_model
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.profile import Profile, ProfileParams
-from pipelines.lib.signature import Signature
+from pipelines.lib.signature import KEY, Signature
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import Train, profile, train
+from pipelines.training.train import main as train_main
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, "0" * 64)
@@ -132,3 +136,20 @@ def test_a_model_of_other_features_is_not_exported(forest: object) -> None:
 def test_the_holdout_ends_where_outcomes_are_known() -> None:
     # As of 1 April with one day of delay, 30 March is the last date with outcomes; 14 days back from there is 17 March.
     assert holdout_start(parse_partition("2013-04-01"), 1, 14) == parse_partition("2013-03-17")
+
+
+def test_only_the_last_days_are_learned_from_where_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    rows = _nights(9_000)
+    table = rows.rows.append_column(params["dataset"]["label"]["name"], pa.array(rows.labels.astype(bool)))
+    for index, name in enumerate(NAMES):
+        table = table.append_column(name, pa.array(rows.features[:, index]))
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(table.replace_schema_metadata({KEY: SIGNATURE.to_json()}), "history.parquet")
+    params["features"] = {"numeric": {name: {"expression": name, "missing": 0} for name in NAMES}}
+    params["train"] |= {"n_estimators": 2, "window_days": 20, "minimum_rows": 100}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    Path("run.yaml").write_text(yaml.safe_dump({"partition": "2013-04-01", "model": {"path": "m", "name": "n"}}), encoding="utf-8")
+    assert train_main(["--features", "history.parquet", "--model", "model.skops", "--profile", "profile.json"]) == 0
+    told = json.loads(Path("profile.json").read_text(encoding="utf-8"))
+    assert (told["trained_from"], told["trained_until"]) == ("2013-02-25", "2013-03-17")
