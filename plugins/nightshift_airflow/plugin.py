@@ -31,7 +31,7 @@ class LazyPages:
 
 
 class NightshiftPlugin(AirflowPlugin):
-    """Pages under ``/nightshift``, buttons on tasks, notes on runs."""
+    """Pages and the door for alerts under ``/nightshift``, buttons on tasks, notes on runs."""
 
     name = "nightshift"
     fastapi_apps = [{"app": LazyPages(), "url_prefix": "/nightshift", "name": "nightshift"}]
