@@ -60,7 +60,7 @@ class Database:
             for table in self._tables:
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for table in self._append_only:
-                for statement in _append_only(table.name, self._holder)[connection.dialect.name]:
+                for statement in _append_only(table, self._holder)[connection.dialect.name]:
                     connection.execute(sa.text(statement))
         self._ready = True
 
@@ -78,18 +78,21 @@ def _lock(connection: sa.Connection, name: str) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _append_only(table: str, holder: str) -> dict[str, list[str]]:
+def _append_only(table: sa.Table, holder: str) -> dict[str, list[str]]:
     """The statements, for each kind of database, that make `table` refuse every change of what it holds."""
-    refusal = f"the {holder} is append-only"
+    name, refusal = table.name, f"the {holder} is append-only"
+    abort = f"BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
+    taken = " AND ".join(f"{column.name} = NEW.{column.name}" for column in table.primary_key)
     return {
         "sqlite": [
-            f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
-            for verb in ("UPDATE", "DELETE")
+            *(f"CREATE TRIGGER IF NOT EXISTS {name}_no_{verb.lower()} BEFORE {verb} ON {name} {abort}" for verb in ("UPDATE", "DELETE")),
+            # INSERT OR REPLACE removes the row in its way without asking the trigger on DELETE.
+            f"CREATE TRIGGER IF NOT EXISTS {name}_no_replace BEFORE INSERT ON {name} WHEN EXISTS (SELECT 1 FROM {name} WHERE {taken}) {abort}",
         ],
         "postgresql": [
-            f"CREATE OR REPLACE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            f"CREATE OR REPLACE FUNCTION {name}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
             f"$$ BEGIN RAISE EXCEPTION '{refusal}'; END $$",
-            f"CREATE OR REPLACE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
-            f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only()",
+            f"CREATE OR REPLACE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {name}_append_only()",
         ],
     }
