@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.lib.dataset import Dataset
+from pipelines.lib.engine import connect
 from pipelines.lib.errors import ConfigError, DataError
+from pipelines.lib.home import REPOSITORY
 from pipelines.lib.outcomes import known_outcomes
-from pipelines.lib.params import parse_section
+from pipelines.lib.params import load_section, parse_section
+from pipelines.lib.sources import scan, typed
 from tests.datasets import orders
 
 PARTITION = dt.date(2024, 1, 12)
@@ -151,3 +154,19 @@ def test_a_slice_that_is_no_column_is_refused(source: Path) -> None:
         known_outcomes(dataset(source), partition=PARTITION, first=FIRST, beside=("chanel",)),
     ):
         pass
+
+
+def test_of_the_flights_those_that_never_arrived_have_no_outcome() -> None:
+    flights = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
+    with known_outcomes(flights, partition=dt.date(2013, 2, 11), first=dt.date(2013, 2, 8), beside=("arr_delay", "origin")) as known:
+        assert known.partitions == ["2013-02-08", "2013-02-09"]
+        with connect() as (connection, scratch):
+            scanned = scan(connection, flights.source, flights.columns, None, scratch)
+            departed = connection.sql(
+                f"SELECT {', '.join(flights.key)} FROM ({typed(scanned, flights.columns)}) WHERE scheduled_departure::DATE = '2013-02-09'"
+            ).to_arrow_table()
+        rows = known.beside("2013-02-09", departed)
+        assert 0 < rows.num_rows < departed.num_rows  # the blizzard: more were cancelled than flew
+        assert [late == (delay >= 15) for late, delay in zip(*(rows[c].to_pylist() for c in ("outcome", "arr_delay")), strict=True)] == [
+            True
+        ] * len(rows)
