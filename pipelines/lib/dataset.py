@@ -4,6 +4,7 @@ Nothing here knows flights; another table is another section. Column types are D
 the same in Parquet, CSV and SQL.
 """
 
+import hashlib
 from collections.abc import Iterable
 from typing import Literal, Self
 
@@ -130,3 +131,11 @@ def _temporal(columns: dict[str, Column], event_time: str) -> None:
     _declared(columns, "event_time", [event_time])
     if (found := columns[event_time].type) not in ("timestamp", "date"):
         raise ValueError(f"event_time {event_time!r} is a {found}; declare it as timestamp or date")
+
+
+def source_revision(dataset: Dataset, opened_at: str) -> str:
+    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
+    from pipelines.lib.sources import revision  # which imports this module
+
+    sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
+    return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()

@@ -7,6 +7,7 @@ type is a `ConfigError` that names the key, since a misspelt threshold that is s
 
 import datetime as dt
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,3 +64,17 @@ def load_section(name: str, model: type[S], path: Path = PARAMS_FILE) -> S:
     if name not in content:
         raise ConfigError(f"{path} has no section {name!r}; it has {', '.join(sorted(content))}")
     return parse_section(content[name], model, f"{path.name}: {name}")
+
+
+def refuse_dates(params: dict[str, Any]) -> None:
+    """Raise `ConfigError` for the unquoted dates in `params`, which YAML makes objects of."""
+    if found := [f"{key} ({value})" for key, value in _leaves(params) if isinstance(value, dt.date)]:
+        raise ConfigError(f"{PARAMS_FILE} holds unquoted dates: {', '.join(found)}; write them as quoted strings")
+
+
+def _leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(content, dict | list):
+        for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, content

@@ -10,20 +10,16 @@ With ``--model champion`` the run is pinned to the champion; when its file is mi
 ``--model own`` it trains its own. Opening the same run again keeps what is pinned.
 """
 
-import datetime as dt
-import hashlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipelines.lib import home, stage
 from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.dataset import load_dataset, source_revision
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
+from pipelines.lib.errors import LedgerConflict, ModelError
 from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.params import PARAMS_FILE, read_yaml
+from pipelines.lib.params import PARAMS_FILE, read_yaml, refuse_dates
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.registry import fetch, load_registry
 from pipelines.lib.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
@@ -99,28 +95,6 @@ def _entry_of(ledger: Ledger, name: str, version: str | None) -> Entry:
         if entry.version == version:
             return entry
     raise ModelError(f"the ledger does not know {name} version {version}, to which this run is pinned; restore the ledger's database")
-
-
-def source_revision(dataset: Dataset, opened_at: str) -> str:
-    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
-    from pipelines.lib.sources import revision
-
-    sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
-    return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
-
-
-def refuse_dates(params: dict[str, Any]) -> None:
-    """Raise `ConfigError` for the unquoted dates in `params`, which YAML makes objects of."""
-    if found := [f"{key} ({value})" for key, value in _leaves(params) if isinstance(value, dt.date)]:
-        raise ConfigError(f"{PARAMS_FILE} holds unquoted dates: {', '.join(found)}; write them as quoted strings")
-
-
-def _leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(content, dict | list):
-        for name, value in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, content
 
 
 @stage.stage(
