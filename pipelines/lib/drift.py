@@ -162,11 +162,13 @@ def empty(binnings: Sequence[Binning]) -> Histogram:
 def count(columns: Mapping[str, NDArray[Any]], binnings: Sequence[Binning]) -> Histogram:
     """Count each column [n] in its bins. A matrix is given as ``dict(zip(names, matrix.T))``. Raises `DataError` for a column that is gone."""
     _require(columns, binnings)
-    counted = {binning.name: _count_column(columns[binning.name], binning) for binning in binnings}
+    counted = {binning.name: _Tally(binning) for binning in binnings}
+    for name, tally in counted.items():
+        tally.add(columns[name])
     rows = {len(columns[binning.name]) for binning in binnings}
     if len(rows) > 1:
         raise DataError(f"the columns have {', '.join(map(str, sorted(rows)))} rows; they must be columns of one table")
-    return Histogram(rows.pop() if rows else 0, {name: tuple(counts.tolist()) for name, counts in counted.items()})
+    return Histogram(rows.pop() if rows else 0, {name: tuple(tally.counts().tolist()) for name, tally in counted.items()})
 
 
 def count_parquet(path: Path, binnings: Sequence[Binning]) -> Histogram:
@@ -193,17 +195,17 @@ def _count_groups(path: Path, groups: Sequence[int], binnings: Sequence[Binning]
 
     from pipelines.lib.engine import open_parquet
 
-    totals = [np.zeros(binning.size, dtype=np.int64) for binning in binnings]
+    tallies = [_Tally(binning) for binning in binnings]
     with open_parquet(path) as file:
         try:
             for batch in file.iter_batches(
                 BLOCK_ROWS, row_groups=groups, columns=[binning.name for binning in binnings], use_threads=False
             ):
-                for index, binning in enumerate(binnings):
-                    totals[index] += _count_column(_numbers(batch.column(binning.name), binning.name), binning)
+                for tally in tallies:
+                    tally.add(_numbers(batch.column(tally.binning.name), tally.binning.name))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again") from None
-    return totals
+    return [tally.counts() for tally in tallies]
 
 
 def _require(names: Iterable[str], binnings: Sequence[Binning], where: str = "the rows") -> None:
@@ -229,36 +231,54 @@ def _numbers(column: Any, name: str) -> NDArray[Any]:
         raise DataError(f"the column {name} holds {column.type}; a feature is a number") from None
 
 
-def _count_column(values: NDArray[Any], binning: Binning) -> Counts:
-    """Values [n] -> counts [binning.size]; see the head of this module."""
-    cuts = np.asarray(binning.cuts, dtype=values.dtype if values.dtype.kind == "f" else np.float64)
-    limits = [np.asarray(cut) for cut in cuts]  # NumPy compares with an array of no dimension sooner than with a scalar
-    filler = None if binning.filler is None else np.asarray(binning.filler, dtype=cuts.dtype)
-    present, filled = 0, 0
-    above = np.zeros(len(cuts) + 1, dtype=np.int64)  # how many lie above each cut, and none above all
-    flags = np.empty(min(BLOCK_ROWS, len(values)), dtype=bool)
-    for start in range(0, len(values), BLOCK_ROWS):
-        block = np.ascontiguousarray(values[start : start + BLOCK_ROWS])
-        flag = flags[: len(block)]
-        if len(cuts) <= MOST_COMPARISONS:
-            present += int(np.count_nonzero(np.less_equal(block, limits[0], flag)))
-            for index, limit in enumerate(limits):
-                above[index] += np.count_nonzero(np.greater(block, limit, flag))
-        else:
-            held = block[~np.isnan(block)]
-            places = np.bincount(np.searchsorted(cuts, held), minlength=len(cuts) + 1)
-            present += int(places[0])
-            above += len(held) - np.cumsum(places)
-        if filler is not None:
-            filled += int(np.count_nonzero(np.equal(block, filler, flag)))
-    present += int(above[0])
-    bins = -np.diff(above, prepend=present)
-    if binning.values is not None:  # (.., missing], unseen, the values in order, beyond them
-        missing, unseen, *known, beyond = bins
-        return np.array([*known, unseen + beyond, missing + len(values) - present], dtype=np.int64)
-    if filler is not None:
-        bins[np.searchsorted(cuts, filler)] -= filled
-    return np.append(bins, len(values) - present + filled)
+class _Tally:
+    """Counts of one column as they come in, block by block: how many values lie above each cut, how many are a number at all.
+
+    All that does not depend on a block is done once, since a block takes 5 microseconds a cut.
+    """
+
+    def __init__(self, binning: Binning) -> None:
+        self.binning = binning
+        self.rows = self.below = self.filled = 0
+        self.above = [0] * len(binning.cuts)
+        self._limits: list[NDArray[Any]] = []
+        self._flags = np.empty(BLOCK_ROWS, dtype=bool)
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Count `values` [n]."""
+        self.rows += len(values)
+        dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+        if not self._limits or self._limits[0].dtype != dtype:
+            self._limits = [np.asarray(cut, dtype=dtype) for cut in self.binning.cuts]  # no dimension: compared sooner than a scalar
+            self._filler = None if self.binning.filler is None else np.asarray(self.binning.filler, dtype=dtype)
+        for start in range(0, len(values), BLOCK_ROWS):
+            block = np.ascontiguousarray(values[start : start + BLOCK_ROWS])
+            flags = self._flags[: len(block)]
+            if len(self._limits) <= MOST_COMPARISONS:
+                self.below += int(np.count_nonzero(np.less_equal(block, self._limits[0], flags)))
+                for index, limit in enumerate(self._limits):
+                    self.above[index] += int(np.count_nonzero(np.greater(block, limit, flags)))
+            else:
+                self._search(block)
+            if self._filler is not None:
+                self.filled += int(np.count_nonzero(np.equal(block, self._filler, flags)))
+
+    def _search(self, block: NDArray[Any]) -> None:
+        held = block[~np.isnan(block)]
+        places = np.bincount(np.searchsorted(np.asarray(self._limits), held), minlength=len(self._limits) + 1)
+        self.below += int(places[0])
+        self.above = [before + now for before, now in zip(self.above, (len(held) - np.cumsum(places[:-1])).tolist(), strict=True)]
+
+    def counts(self) -> Counts:
+        """The counts [binning.size]."""
+        numbers = self.below + self.above[0]
+        bins = -np.diff([numbers, *self.above, 0])
+        if self.binning.values is not None:  # (.., missing], unseen, the values in order, beyond them
+            missing, unseen, *known, beyond = bins
+            return np.array([*known, unseen + beyond, missing + self.rows - numbers], dtype=np.int64)
+        if self._limits and self._filler is not None:
+            bins[np.searchsorted(np.asarray(self._limits), self._filler)] -= self.filled
+        return np.append(bins, self.rows - numbers + self.filled).astype(np.int64)
 
 
 # ------------------------------------------------------------------------------------------------ measures
