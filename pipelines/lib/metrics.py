@@ -24,7 +24,8 @@ def summary(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     both = 0 < labels.sum() < len(labels)
-    double = scores.astype(np.float64)
+    # The votes of a forest are summed in float32: a score of 1 may come out as 1.0000001. What lies further outside is refused below.
+    double = np.where((scores > 1) & (scores < 1 + 1e-5), 1.0, scores.astype(np.float64))
     return {
         "rows": len(labels),
         "positive_rate": round(float(labels.mean()), 6),

@@ -77,3 +77,10 @@ def test_what_few_rows_cannot_say_is_none() -> None:
     late = metrics.realised(np.ones(3, dtype=np.int8), np.array([0.2, 0.7, 0.3], dtype=np.float32))
     assert (late["auc"], late["auc_low"], late["positive_rate"]) == (None, None, 1.0)
     assert set(metrics.realised(LABELS, SCORES)) == {"rows", *nothing}
+
+
+def test_a_sure_forest_exceeds_1_by_rounding_and_nothing_else_may() -> None:
+    sure = np.array([0.1, 0.4, 0.35, np.nextafter(np.float32(1), np.float32(2))], dtype=np.float32)
+    assert metrics.summary(LABELS, sure) == metrics.summary(LABELS, np.minimum(sure, np.float32(1)))
+    with pytest.raises(ValueError, match="greater than 1"):
+        metrics.summary(LABELS, np.array([0.1, 0.4, 0.35, 1.1], dtype=np.float32))

@@ -1,7 +1,6 @@
 """Realised performance, on a table that is not the flights: published for good, outcomes as they come, a journal that keeps up."""
 
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 import yaml
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from pipelines.lib import nights
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import DataError
 from pipelines.lib.home import ledger_url
@@ -22,6 +20,7 @@ from pipelines.lib.published import Lineage, publish
 from pipelines.monitoring.measure_performance import MeasurePerformance, main, measure_performance
 from tests import scored_night
 from tests.datasets import orders
+from tests.registered_models import ROWS, Installation
 
 NAME = "Orders"
 PARAMS = MeasurePerformance(nights=5, slices=("channel",), slice_minimum_rows=30)
@@ -185,21 +184,28 @@ def test_a_night_that_another_version_published_again_is_measured_again(shop: Sh
     assert (shop.performance()["2024-01-02"].version, shop.performance()["2024-01-02"].revision) == ("2", 1)
 
 
-def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC's part, giving the file of a run back, is tested with `pipelines.lib.nights`; here it lies ready."""
-    night = of_date(TABLE, "2024-01-02")
-    features = night.select(["order_id"])
-    matrix = scored_night.values(night.num_rows)
-    matrix[:, 0] += 2 * pc.is_valid(night["refund"]).to_numpy(zero_copy_only=False)  # `a` tells the outcome, and the model looks at `a`
-    for index, feature in enumerate(scored_night.NAMES):
-        features = features.append_column(feature, pa.array(matrix[:, index]))
-    pq.write_table(features, "features.parquet")
-    monkeypatch.setattr(nights, "fetch", lambda ref, path, target: shutil.copy("features.parquet", target))
-    shop.publish("2024-01-02")
-    shop.measure("2024-01-06")
-    found = shop.performance()["2024-01-02"].figures["importances"]
+def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(installation_of_three: Installation) -> None:
+    night = scored_night.features_table(ROWS)
+    delay = pa.array(np.where(night["a"].to_numpy() > 0, 60, 0))  # `a` tells the outcome, and the model looks at `a`
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    absent = {name: pa.nulls(ROWS, pa.int64()) for name in params["dataset"]["columns"]}
+    orders.write(pa.table({**absent, **{key: night[key] for key in scored_night.ORDER}, "arr_delay": delay}), Path("flights.parquet"))
+    params["dataset"]["source"] = {"kind": "parquet", "path": "flights.parquet"}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    installation_of_three.publish("1")
+    version = installation_of_three.versions["1"]
+    model = {"path": version.model_uri, "name": version.name, "version": "1", "sha256": version.sha256}
+    Path("run.yaml").write_text(yaml.safe_dump({"partition": "2013-04-03", "model": model}))
+    assert main([]) == 0
+    [seen] = installation_of_three.journal.performance(version.name)
+    assert (seen.rows, seen.figures["auc"] > 0.9) == (ROWS, True)
+    found = seen.figures["importances"]
     assert max(found, key=lambda feature: found[feature]) == "a"
-    assert found["a"] > 0.2
+    assert found["a"] > 0.3
+    assert [(part["column"], part["value"]) for part in seen.slices] == [
+        *(("origin", origin) for origin in ("EWR", "JFK", "LGA")),
+        *(("carrier", carrier) for carrier in ("UA", "Ünïted")),
+    ]
 
 
 def test_a_night_whose_features_are_gone_is_measured_all_the_same(shop: Shop) -> None:
