@@ -111,6 +111,8 @@ def test_a_request_that_is_repeated_is_fulfilled_once(installation_of_three: Ins
         (["--to", "../1", *BY], "--to is '../1'"),
         (["--to", "", *BY], "--to is ''"),
         (["--to", "1" * 10, *BY], "--to is"),
+        (["--to", "1\n", *BY], "--to is"),
+        (["--to", "١", *BY], "--to is"),
         (["--actor", " ", "--reason", "x"], "--actor is empty"),
         (["--actor", "ada", "--reason", ""], "--reason is empty"),
     ],
