@@ -61,7 +61,8 @@ def selection(onnx: Path) -> dict[str, str]:
     from pipelines.lib.inference import load_model
 
     params = read_yaml(Path("params.yaml"))
-    told = {"history_start": params["ingest_history"].get("start"), "window_days": params["train"].get("window_days")}
+    asked = {"history_start": (params.get("ingest_history") or {}).get("start"), "window_days": params["train"].get("window_days")}
+    told: dict[str, str | int | None] = dict(asked)
     profile = load_model(onnx).profile
     if profile:
         told |= {"trained_from": profile.trained_from, "trained_until": profile.trained_until, "trained_rows": profile.rows}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.lib import costs, skops_file
+from pipelines.lib import comparison, costs, metrics, model_card, skops_file
 from pipelines.lib.costs import Costs
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
@@ -21,13 +21,13 @@ from pipelines.lib.run import PinnedModel, RunFile
 from pipelines.lib.signature import Signature
 from pipelines.registry.pin_run import pin_model
 from pipelines.registry.promote import promote
-from pipelines.registry.register import latency, lineage, register
+from pipelines.registry.register import challenge, latency, lineage, register, show_card
 from pipelines.scoring.publish_scores import lineage as lineage_of_rows
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from tests import scored_night
 
 NAME = "Core_RF_Classifier"
-TAGS = {
+LINEAGE = {
     "git_commit": "0" * 40,
     "snapshot": "false",
     "run_ref": "refs/runs/test/1",
@@ -37,7 +37,16 @@ TAGS = {
     "suite_hash": "2" * 64,
     "requirements_sha256": "3" * 64,
 }
-"""Every tag of a version but its digest: what it takes to rebuild it."""
+"""What it takes to rebuild a version."""
+
+TAGS = LINEAGE | {
+    "history_start": "2013-01-01",
+    "window_days": "all",
+    "trained_from": "2013-01-01",
+    "trained_until": "2013-03-17",
+    "trained_rows": "64177",
+}
+"""Every tag of a version but its digest."""
 
 MEASURED = {"latency_p50_us": 20.0, "latency_p99_us": 45.0, "memory_mib": 30.0, "size_mib": 0.5}
 REGISTRY = Registry(experiment="Scalable_Inference_Suite", name=NAME)
@@ -113,6 +122,70 @@ def test_the_latency_is_logged_where_this_model_was_measured(versions: list[Regi
     assert latency(measured, versions[0].sha256) == {}
     measured.with_name("latency.json").unlink()  # as where DVC has restored the report
     assert latency(measured, versions[0].sha256) == {}
+
+
+def test_a_version_challenges_another_champion_and_nobody_else(versions: list[Registered], ledger: Ledger) -> None:
+    client = connect()
+
+    def challenger() -> str | None:
+        found = client.get_registered_model(NAME).aliases.get("challenger")
+        return None if found is None else str(found)
+
+    challenge(client, ledger, versions[0])
+    assert challenger() is None  # there is nobody to challenge
+    _promote(ledger, versions[0], "none")
+    challenge(client, ledger, versions[0])
+    assert challenger() is None
+    challenge(client, ledger, versions[1])
+    assert challenger() == "2"
+    client.delete_registered_model_alias(NAME, "challenger")
+
+
+def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Registered], installation: Path) -> None:
+    client, report = connect(), installation / "trained" / "6" / "report"
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 400), rng.random(400, dtype=np.float32)
+    nights, side = np.arange(400) // 40, np.where(np.arange(400) % 2, "left", "right")
+    figures = metrics.summary(labels, scores)
+    found = comparison.compare(labels, scores, scores[::-1], nights, slices={"side": side}, minimum_rows=100)
+    evaluation = {
+        "name": NAME,
+        "partition": "2013-04-01",
+        "training": {"holdout_days": 14, "max_depth": 8},
+        "sha256": versions[1].sha256,
+        "since": "2013-03-17",
+        "faults": [],
+        "metrics": figures | {"parity_max_difference": 0.0},
+        "auc_interval": comparison.auc_interval(labels, scores, nights),
+        "slices": [{"column": "side", "value": "left", **figures}],
+        "calibration": metrics.calibration(labels, scores),
+        "roc": metrics.roc(labels, scores),
+        "scores": [10] * 40,
+        "importances": {"a": 0.7, "b": 0.3},
+        "golden": [{"change": {"a": 1.0}, "expect": "higher", "before": 0.2, "after": 0.3, "passed": True}],
+        "comparison": {"version": "1", "sha256": versions[0].sha256, "since": "2013-03-17", **found},
+    }
+    (report / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    show_card(client, versions[1], report)
+    card = (installation / "reports" / "models" / NAME / "2" / "model_card.html").read_text(encoding="utf-8")
+    for told in (
+        TAGS["git_commit"],
+        TAGS["dvc_lock_sha256"],
+        TAGS["suite_hash"],
+        TAGS["run_ref"],
+        "trained_until",
+        "Against the champion of the time",
+    ):
+        assert told in card
+    assert card.count("<svg") == 5  # roc, calibration, scores, both models' calibration, importances
+    for limit in model_card.limits(evaluation):
+        assert limit.split(",")[0] in card
+    run_id = client.get_model_version(NAME, "2").run_id
+    assert "model_card.html" in {file.path for file in client.list_artifacts(run_id)}
+    evaluation["partition"] = "2013-05-01"  # registered again, compared with another champion
+    (report / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    show_card(client, versions[1], report)
+    assert (installation / "reports" / "models" / NAME / "2" / "model_card.html").read_text(encoding="utf-8") == card
 
 
 def test_promotion_is_fenced_and_repeats_harmlessly(versions: list[Registered], ledger: Ledger) -> None:
@@ -229,7 +302,7 @@ def test_lineage_refuses_what_could_not_be_rebuilt(tmp_path: Path, monkeypatch: 
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
         subprocess.run(["git", *command], check=True)
     run = RunFile(partition="2013-04-01", model=PinnedModel(path="m", name=NAME))
-    assert set(lineage(run)) == set(TAGS)
+    assert set(lineage(run)) == set(LINEAGE)
     assert lineage(run)["run_ref"] == lineage(run)["git_commit"]
     (tmp_path / "requirements.txt").write_text("changed")
     with pytest.raises(ConfigError, match=r"uncommitted changes.*\n.*requirements\.txt"):
