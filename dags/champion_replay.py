@@ -3,11 +3,9 @@
 Each month, or for any version by hand. A run that turns red says which input is not what it was: its report tells the rest.
 """
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 from nightshift_airflow.operators import StageOperator
-from nightshift_airflow.retries import BackOff
+from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
 settings = load_settings("champion_replay")
@@ -23,12 +21,7 @@ with DAG(
             "champion", type="string", pattern=r"^(champion|[0-9]{1,9})$", description="champion, or the number of a registered version."
         ),
     },
-    default_args={
-        "retries": settings["retries"],
-        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
-        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
-        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
-    },
+    default_args=task_defaults(settings),
     tags=["nightshift", "registry"],
 ):
     replay = StageOperator(task_id="replay", room="registry", in_workspace=False, arguments={"version": "{{ params.version }}"})

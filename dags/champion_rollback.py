@@ -4,12 +4,10 @@ Trigger it with the form. The ledger keeps who did it and why; the next night is
 naming the version to roll forward to. The version's file is fetched and its digest verified before anything moves.
 """
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, Param
 from nightshift_airflow.assets import champion_model
 from nightshift_airflow.operators import StageOperator
-from nightshift_airflow.retries import BackOff
+from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
 settings = load_settings("champion_rollback")
@@ -27,12 +25,7 @@ with DAG(
         ),
         "reason": Param(type="string", minLength=1, maxLength=500, description="Why; it goes into the ledger."),
     },
-    default_args={
-        "retries": settings["retries"],
-        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
-        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
-        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
-    },
+    default_args=task_defaults(settings),
     tags=["nightshift", "registry"],
 ):
     rollback = StageOperator(

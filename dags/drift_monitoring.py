@@ -11,12 +11,10 @@ measure how well earlier nights were predicted as far as their outcomes are know
 To watch a night again, clear its run; to watch one that was never watched, trigger the DAG with its `partition_key`, such as `2013-04-01`.
 """
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
-from nightshift_airflow.retries import BackOff
+from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
 settings = load_settings("drift_monitoring")
@@ -28,14 +26,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},
-    default_args={
-        "retries": settings["retries"],
-        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
-        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
-        "retry_exponential_backoff": 2,
-        "max_retry_delay": timedelta(seconds=settings["retry_longest_s"]),
-        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
-    },
+    default_args=task_defaults(settings),
     tags=["nightshift", "monitoring"],
 ):
     open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()

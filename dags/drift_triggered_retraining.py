@@ -19,7 +19,7 @@ from airflow.sdk import DAG, Param, PartitionedAtRuntime
 from nightshift_airflow.approval import ApproveOperator
 from nightshift_airflow.assets import champion_model
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
-from nightshift_airflow.retries import BackOff
+from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
 settings = load_settings("drift_triggered_retraining")
@@ -42,14 +42,7 @@ with DAG(
         "reason": Param("", type="string", maxLength=500, description="Why this run was triggered, for those who read it later."),
         "source": Param("manual", type="string", enum=["monitor", "alertmanager", "manual"], description="Who triggers it."),
     },
-    default_args={
-        "retries": settings["retries"],
-        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
-        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
-        "retry_exponential_backoff": 2,
-        "max_retry_delay": timedelta(seconds=settings["retry_longest_s"]),
-        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
-    },
+    default_args=task_defaults(settings),
     tags=["nightshift", "training"],
 ):
     open_run = OpenRunOperator(task_id="open_run", model="champion", expect="{{ params.champion_version or '' }}").as_setup()

@@ -10,12 +10,10 @@ read the night's batch, check it, make its features, check them, score, check th
 The flights are of 2013, so the schedule replays them: `replay_offset_days` days ago, on the same weekday.
 """
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, CronPartitionTimetable, Param
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
-from nightshift_airflow.retries import BackOff
+from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
 settings = load_settings("nightly_batch_scoring")
@@ -29,14 +27,7 @@ with DAG(
     catchup=False,
     max_active_runs=settings["max_active_runs"],
     params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},
-    default_args={
-        "retries": settings["retries"],
-        "retry_policy": BackOff(timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])),
-        "retry_delay": timedelta(seconds=settings["retry_first_s"]),  # where the task runner itself was killed and no policy was asked
-        "retry_exponential_backoff": 2,
-        "max_retry_delay": timedelta(seconds=settings["retry_longest_s"]),
-        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
-    },
+    default_args=task_defaults(settings),
     tags=["nightshift", "scoring"],
 ):
     open_run = OpenRunOperator(task_id="open_run").as_setup()

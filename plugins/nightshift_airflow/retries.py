@@ -5,6 +5,7 @@ so that all nights that lost the same database would come back in the same secon
 """
 
 import random
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
 
 class StageError(Exception):
     """A stage failed in a way that another attempt may mend; what no attempt mends is an `AirflowFailException`."""
+
+
+def task_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``default_args`` of a DAG: how often and after what its tasks are tried again, and how long one may take.
+
+    `settings` is the DAG's section of ``params.yaml``: retries, retry_first_s, retry_longest_s, task_timeout_minutes.
+    """
+    first, longest = timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])
+    return {
+        "retries": settings["retries"],
+        "retry_policy": BackOff(first, longest),
+        "retry_delay": first,  # where the task runner itself was killed and no policy was asked
+        "retry_exponential_backoff": 2,
+        "max_retry_delay": longest,
+        "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
+    }
 
 
 class BackOff(RetryPolicy):
