@@ -68,13 +68,14 @@ def load_section(name: str, model: type[S], path: Path = PARAMS_FILE) -> S:
 
 def refuse_dates(params: dict[str, Any]) -> None:
     """Raise `ConfigError` for the unquoted dates in `params`, which YAML makes objects of."""
-    if found := [f"{key} ({value})" for key, value in _leaves(params) if isinstance(value, dt.date)]:
+    if found := [f"{key} ({value})" for key, value in leaves(params) if isinstance(value, dt.date)]:
         raise ConfigError(f"{PARAMS_FILE} holds unquoted dates: {', '.join(found)}; write them as quoted strings")
 
 
-def _leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
+def leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Each value within `content` with its dotted key: ``train.max_depth``, 8."""
     if isinstance(content, dict | list):
         for name, value in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
     else:
         yield key, content

@@ -14,11 +14,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.lib import home
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, TransientError
-from pipelines.lib.params import read_yaml
+from pipelines.lib.params import leaves, read_yaml
 
 STAGES = ("validate_history", "featurize_history", "train", "export_onnx", "evaluate")
 """Of the training line, what is executed anew; `ingest_history` is not, since its source may have been corrected since."""
@@ -90,7 +91,7 @@ def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
     ref = git(path, "rev-parse", "HEAD")
     commit = git(path, "rev-parse", "HEAD^") if tags["run_ref"].startswith("refs/") else ref
     strange = [name for name in git(path, "diff", "--name-only", commit, ref).splitlines() if not _OF_THE_RUN.fullmatch(name)]
-    changed = _changed(path)
+    changed = _changed(path, lock)
     data = lock["ingest_history"]["outs"][0]["md5"] if "ingest_history" in lock else "none"
     return [
         Input("code commit", tags["git_commit"], _and(commit, strange)),
@@ -117,25 +118,35 @@ def git(path: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _changed(path: Path) -> dict[str, list[str]]:
+def _changed(path: Path, lock: Mapping[str, Any]) -> dict[str, list[str]]:
     """What DVC finds changed against ``dvc.lock``: of the params, of the code, of the raw data."""
     done = _dvc(path, "status", "--json", "ingest_history", *STAGES)
     if done.returncode != 0:
         raise ConfigError(f"DVC cannot read the clone: {_end(done)}")
-    found: dict[str, list[str]] = {"params": [], "code": [], "data": []}
+    found: dict[str, list[str]] = {"params": _changed_params(path, lock), "code": [], "data": []}
     for stage, findings in json.loads(done.stdout or "{}").items():
         for finding in findings:
             if finding == "changed command":
                 found["code"].append(f"{stage}: another command")
                 continue
             for name, change in finding.get("changed deps", {}).items():
-                if isinstance(change, dict):  # of a file of parameters: each key with what happened to it
-                    found["params"] += [f"{key} {what}" for key, what in change.items()]
-                elif not name.startswith("data/"):
+                if not isinstance(change, dict) and not name.startswith("data/"):  # parameters are told below, data follows from all of it
                     found["code"].append(f"{name} {change}")
             if stage == "ingest_history":
                 found["data"] += [f"{name} {change}" for name, change in finding.get("changed outs", {}).items()]
     return {kind: sorted(set(names)) for kind, names in found.items()}
+
+
+def _changed_params(path: Path, lock: Mapping[str, Any]) -> list[str]:
+    """Each parameter of the stages in `lock` whose value in the clone is another one."""
+    found = []
+    for stage in ("ingest_history", *STAGES):
+        for file, recorded in lock.get(stage, {}).get("params", {}).items():
+            present = dict(leaves(read_yaml(path / file)))
+            for key, value in leaves(recorded):
+                if present.get(key) != value:
+                    found.append(f"{key} {present.get(key, 'missing')!r} instead of {value!r}")
+    return found
 
 
 def _dvc(path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

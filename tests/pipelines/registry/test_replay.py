@@ -1,0 +1,264 @@
+"""A version is rebuilt from its run's ref, and what is not what it was is named. The training line computes next to nothing here."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import ConfigError, TransientError
+from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.registry import connect
+from pipelines.registry.replay import MODEL, conclude, main, replay
+from tests.stub_repository import commit_all, git
+
+NAME = "Core_RF_Classifier"
+REF = "refs/runs/first_champion/one"
+
+STAGE = """
+import json, pathlib, sys, yaml
+name, source, target = sys.argv[1:]
+params = yaml.safe_load(open("params.yaml"))[name]
+made = pathlib.Path(source).read_text() + json.dumps({name: params}) + open("salt").read()
+path = pathlib.Path(target)
+path.parent.mkdir(parents=True, exist_ok=True)
+if name == "evaluate":
+    path.mkdir()
+    (path / "metrics.json").write_text(json.dumps({"auc": 0.1 + len(made) / 7, "rows": len(made), "note": "no number that MLflow has"}))
+else:
+    path.write_text(made)
+"""
+
+LINE = {
+    "ingest_history": ("source", "data/raw/history"),
+    "validate_history": ("data/raw/history", "data/reports/validate_history"),
+    "featurize_history": ("data/raw/history", "data/features/history.parquet"),
+    "train": ("data/features/history.parquet", "data/models/model.skops"),
+    "export_onnx": ("data/models/model.skops", MODEL),
+    "evaluate": (MODEL, "data/reports/evaluate"),
+}
+
+
+@dataclass
+class Trained:
+    """A repository at `path` in which the line has run, recorded as `REF`; the tags and metrics of the version that came of it."""
+
+    path: Path
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+    def changed(self, **files: str) -> dict[str, str]:
+        """The tags, with the ref of a run that is like the recorded one but for `files` (underscores for slashes and dots)."""
+        git(self.path, "checkout", "--quiet", "--detach", REF)
+        for name, content in files.items():
+            (self.path / name.replace("__", "/").replace("_", ".", 1)).write_text(content)
+        commit = commit_all(self.path, "changed")
+        git(self.path, "checkout", "--quiet", "main")
+        return {**self.tags, "run_ref": commit}
+
+
+def make_line(path: Path) -> None:
+    """A committed repository with a training line of six stages that hash their inputs."""
+    path.mkdir()
+    (path / "pipelines").mkdir()
+    (path / "pipelines" / "line.py").write_text(STAGE)
+    (path / "salt").write_text("-")
+    (path / "source").write_text("flights")
+    (path / "params.yaml").write_text(yaml.safe_dump({name: {"depth": 8} for name in LINE}))
+    (path / "requirements.txt").write_text(f"PyYAML=={installed('PyYAML')} \\\n    --hash=sha256:00\nmissing==1.0 ; python_version < '3'\n")
+    (path / "run.yaml").write_text("partition: '2013-04-01'\n")
+    (path / ".gitignore").write_text("/data/*/?*\n/failure.json\n")
+    stages = {
+        name: {
+            "cmd": f"python -m pipelines.line {name} {source} {out}",
+            "deps": ["pipelines/line.py", "salt", source],
+            "params": [name],
+            "outs": [out],
+        }
+        for name, (source, out) in LINE.items()
+    }
+    (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(path)}
+    git(path, "init", "--quiet", "--initial-branch", "main")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=path, check=True, env=environment)
+    commit_all(path, "code")
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=path, check=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    path = tmp_path_factory.mktemp("line") / "repository"
+    make_line(path)
+    commit = git(path, "rev-parse", "HEAD")
+    git(path, "checkout", "--quiet", "--detach")
+    commit_all(path, "the run")
+    git(path, "update-ref", REF, "HEAD")
+    lock = yaml.safe_load((path / "dvc.lock").read_text())["stages"]
+    tags = {
+        "run_ref": REF,
+        "git_commit": commit,
+        "partition": "2013-04-01",
+        "data_revision": lock["ingest_history"]["outs"][0]["md5"],
+        "dvc_lock_sha256": sha256_of(path / "dvc.lock"),
+        "requirements_sha256": sha256_of(path / "requirements.txt"),
+        "sha256": sha256_of(path / MODEL),
+    }
+    metrics = json.loads((path / "data/reports/evaluate/metrics.json").read_text())
+    git(path, "checkout", "--quiet", "main")
+    return Trained(path, tags, {name: float(value) for name, value in metrics.items() if name != "note"} | {"latency_p50_us": 20.0})
+
+
+@pytest.fixture
+def trained(pristine: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    path = tmp_path / "repository"
+    shutil.copytree(pristine.path, path)
+    monkeypatch.setenv("NIGHTSHIFT_REPOSITORY", str(path))
+    monkeypatch.delenv("NIGHTSHIFT_DVC_CACHE", raising=False)
+    return Trained(path, dict(pristine.tags), dict(pristine.metrics))
+
+
+def different(result: dict[str, Any]) -> list[str]:
+    return [one["name"] for one in result["inputs"] if not one["equal"]]
+
+
+def test_the_same_ref_gives_the_same_bytes_and_metrics_and_nothing_comes_out_of_the_cache(trained: Trained, tmp_path: Path) -> None:
+    raw = yaml.safe_load(git(trained.path, "show", f"{REF}:dvc.lock"))["stages"]["ingest_history"]["outs"][0]["md5"]
+    for file in (trained.path / ".dvc" / "cache" / "files").rglob("*"):
+        if file.is_file() and file.parent.name + file.name != raw:
+            file.unlink()  # all but the raw data
+    shutil.rmtree(trained.path / ".dvc" / "cache" / "runs")
+    before = git(trained.path, "status", "--porcelain")
+    result = replay(trained.tags, trained.metrics, tmp_path)
+    assert result["equal"] is True, result
+    assert (different(result), result["stopped"]) == ([], None)
+    assert [row["name"] for row in result["metrics"]] == ["auc", "rows"]
+    assert "was rebuilt byte for byte" in conclude(NAME, "1", result)
+    made = [file for file in (trained.path / ".dvc" / "cache" / "files").rglob("*") if file.is_file()]
+    assert [file.parent.name + file.name for file in made] == [raw], "what was rebuilt is not put into the cache"
+    assert (git(trained.path, "status", "--porcelain"), git(trained.path, "worktree", "list").count("\n")) == (before, 0)
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "told"),
+    [
+        (
+            {"params_yaml": yaml.safe_dump({name: {"depth": 9 if name == "train" else 8} for name in LINE})},
+            "params",
+            "train.depth 9 instead of 8",
+        ),
+        ({"pipelines__line_py": STAGE + "\n# another line"}, "code of the stages", "pipelines/line.py modified"),
+        ({"salt": "pepper"}, "code of the stages", "salt modified"),
+        ({"requirements_txt": "PyYAML==0.1\n"}, "environment", f"PyYAML {installed('PyYAML')} instead of 0.1"),
+        ({"requirements_txt": "PyYAML==0.1\n"}, "requirements", ""),
+    ],
+)
+def test_the_input_that_is_not_what_was_recorded_is_named(
+    trained: Trained, tmp_path: Path, files: dict[str, str], named: str, told: str
+) -> None:
+    result = replay(trained.changed(**files), trained.metrics, tmp_path)
+    assert named in different(result)
+    assert told in next(one["found"] for one in result["inputs"] if one["name"] == named)
+    if named != "requirements" and "requirements_txt" not in files:
+        assert "code commit" in different(result)
+    same_bytes = "params_yaml" not in files and "salt" not in files
+    assert result["equal"] is same_bytes
+    if not same_bytes:
+        sentence = conclude(NAME, "1", result)
+        assert "did NOT come out the same: the model" in sentence
+        assert told in sentence
+
+
+def test_other_data_is_another_model_and_is_named(trained: Trained, tmp_path: Path) -> None:
+    result = replay({**trained.tags, "data_revision": "0" * 32, "sha256": "1" * 64}, trained.metrics, tmp_path)
+    assert result["equal"] is False
+    assert different(result) == ["data revision"]
+
+
+def test_raw_data_that_was_edited_in_the_cache_is_found_out(trained: Trained, tmp_path: Path) -> None:
+    raw = trained.tags["data_revision"]
+    cached = trained.path / ".dvc" / "cache" / "files" / "md5" / raw[:2] / raw[2:]
+    cached.chmod(0o644)
+    cached.write_text("weather")
+    try:
+        result = replay(trained.tags, trained.metrics, tmp_path)
+    except TransientError as error:  # DVC has seen it
+        assert "data/raw/history" in str(error)
+    else:
+        assert result["equal"] is False
+        assert different(result) == ["data revision"]
+
+
+def test_a_metric_that_differs_alone_is_a_difference(trained: Trained, tmp_path: Path) -> None:
+    result = replay(trained.tags, {**trained.metrics, "auc": 0.5}, tmp_path)
+    assert result["equal"] is False
+    assert "did NOT come out the same: auc; every recorded input is the same" in conclude(NAME, "1", result)
+
+
+def test_a_stage_that_fails_now_is_told(trained: Trained, tmp_path: Path) -> None:
+    broken = STAGE.replace("name, source", "import nowhere\nname, source")
+    result = replay(trained.changed(pipelines__line_py=broken), trained.metrics, tmp_path)
+    assert result["equal"] is False
+    assert result["sha256"]["rebuilt"] is None
+    assert "failed to reproduce" in result["stopped"]
+
+
+def test_without_the_ref_or_the_raw_data_it_says_what_to_bring_back(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"refs/runs/gone is no ref or commit .* fetch refs/runs"):
+        replay({**trained.tags, "run_ref": "refs/runs/gone"}, trained.metrics, tmp_path / "one")
+    shutil.rmtree(trained.path / ".dvc" / "cache")
+    with pytest.raises(TransientError, match="data/raw/history came neither from DVC's cache nor from a remote"):
+        replay(trained.tags, trained.metrics, tmp_path / "two")
+
+
+@pytest.fixture
+def registered(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Version 1 is what was trained, and champion; version 2 has no tags."""
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client = connect()
+    client.create_registered_model(NAME)
+    run = client.create_run(client.create_experiment("test"))
+    for name, value in trained.metrics.items():
+        client.log_metric(run.info.run_id, name, value)
+    client.create_model_version(NAME, str(tmp_path), run.info.run_id, tags=trained.tags)
+    client.create_model_version(NAME, str(tmp_path), run.info.run_id)
+    entry = Entry(NAME, 1, "promote", "1", trained.tags["sha256"], "/model.onnx", None, "2013-04-01", "test", "test")
+    Ledger(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}").append(entry)
+    return trained
+
+
+@pytest.mark.parametrize("arguments", [[], ["--version", "1"]])
+def test_the_champion_or_a_named_version_is_reported_equal(registered: Trained, arguments: list[str]) -> None:
+    assert main(arguments) == 0
+    report = json.loads(Path("data/reports/replay/report.json").read_text())
+    assert (report["version"], report["equal"], report["run_ref"]) == ("1", True, REF)
+    page = Path("data/reports/replay/report.html").read_text()
+    assert "is the same, byte for byte" in page
+    assert registered.tags["sha256"] in page
+
+
+def test_a_difference_turns_it_red_and_the_page_names_it(registered: Trained) -> None:
+    connect().set_model_version_tag(NAME, "1", "sha256", "f" * 64)
+    assert main([]) == 1
+    failure = json.loads(Path("failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("GateFailed", False)
+    assert "did NOT come out the same: the model" in failure["message"]
+    assert "did not come out the same" in Path("data/reports/replay/report.html").read_text()
+
+
+@pytest.mark.parametrize(("version", "told"), [("9", "has no version '9'"), ("x", "has no version 'x'"), ("2", "lacks the tags run_ref")])
+def test_a_version_that_cannot_be_rebuilt_is_told(registered: Trained, version: str, told: str) -> None:
+    assert main(["--version", version]) == 1
+    failure = json.loads(Path("failure.json").read_text())
+    assert failure["error"] == "ConfigError"
+    assert told in failure["message"]
