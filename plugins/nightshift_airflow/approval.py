@@ -33,7 +33,8 @@ class ApproveOperator(ApprovalOperator):
 
     Returns, as its XCom, who approved (`approver`, a user's name) and why (`reason`), both empty where the evidence was enough. A refusal,
     whoever utters it, is recorded by `pipelines.registry.refuse` before what is downstream is skipped. An answer is kept in the workspace: where recording it fails and the task
-    is tried again, nobody is asked twice.
+    is tried again, nobody is asked twice. Only an answer that comes before Airflow has let go of the worker that asked, within a second, may be lost:
+    Airflow takes the end of that worker for a failure of the task that the answer has resumed, and asks again.
     """
 
     def __init__(self, **kwargs: Any) -> None:
