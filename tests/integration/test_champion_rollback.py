@@ -1,0 +1,110 @@
+"""A rollback through real Airflow: from the form to the ledger, and how long it takes."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded.client import ApiError
+from deploy.embedded.server import Server
+from pipelines.lib.ledger import Entry
+from tests.real_repository import RealRepository
+from tests.registered_models import NAME, Installation, copy_template, make_template
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
+
+DAG = "champion_rollback"
+EFFECTIVE_S = 30
+"""From the trigger to the ledger, which the next night follows."""
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Three versions in MLflow, of which the second is champion after the first."""
+    make_template(directory := tmp_path_factory.mktemp("template"))
+    with pytest.MonkeyPatch.context() as patch:
+        found = copy_template(directory, tmp_path_factory.mktemp("rollback") / "installation", patch)
+        found.promoted("1", "2")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def rolling(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Airflow over this repository as it is, at home in the installation."""
+    repository = RealRepository(tmp_path_factory.mktemp("real"))
+    with Server(installation.root / "home", repository=repository.root, schedule=False, wait_for_dags=(DAG,)) as server:
+        server.client().unpause(DAG)
+        yield server
+
+
+def trigger(server: Server, run_id: str, **form: str) -> str:
+    body = {"logical_date": None, "dag_run_id": run_id, "conf": form}
+    return str(server.client().call("POST", f"/dags/{DAG}/dagRuns", body)["dag_run_id"])
+
+
+def finished(server: Server, run_id: str) -> str:
+    return server.client().follow(DAG, [run_id], timeout_s=180, check=server.check)[run_id]
+
+
+def champion(installation: Installation) -> Entry:
+    entry = installation.ledger.champion(NAME)
+    assert entry is not None
+    return entry
+
+
+def test_the_form_rolls_back_within_half_a_minute_and_says_who_and_why(rolling: Server, installation: Installation) -> None:
+    started = time.monotonic()
+    run_id = trigger(rolling, "back", reason="it missed the storm")
+    while champion(installation).version == "2":
+        assert time.monotonic() - started < EFFECTIVE_S
+        time.sleep(0.05)
+    print(f"\nfrom the trigger to the ledger: {time.monotonic() - started:.1f} s")
+    assert finished(rolling, run_id) == "success"
+    print(f"and to the aliases and the end of the run: {time.monotonic() - started:.1f} s")
+    entry = champion(installation)
+    assert (entry.version, entry.action, entry.actor, entry.reason) == ("1", "rollback", "nightshift", "it missed the storm")
+    assert installation.aliases() == {"champion": "1", "previous": "2"}
+    assert rolling.client().run(DAG, run_id)["note"].startswith(f"{NAME} version 1 is champion from ")
+    events = rolling.client().call("GET", f"/assets/events?source_dag_id={DAG}")["asset_events"]
+    assert [event["source_task_id"] for event in events] == ["rollback"]
+
+
+def test_a_run_that_is_cleared_rolls_nothing_back_again_and_forward_goes_by_name(rolling: Server, installation: Installation) -> None:
+    before = len(installation.ledger.history(NAME))
+    rolling.client().clear(DAG, "back")
+    while rolling.client().run(DAG, "back")["state"] == "success":
+        time.sleep(0.05)  # until the clearing is seen
+    assert finished(rolling, "back") == "success"
+    assert len(installation.ledger.history(NAME)) == before
+    assert finished(rolling, trigger(rolling, "forward", version="2", reason="it was the weather")) == "success"
+    assert champion(installation).version == "2"
+
+
+def test_what_cannot_be_rolled_back_to_fails_without_a_retry_and_moves_nothing(rolling: Server, installation: Installation) -> None:
+    before = installation.ledger.history(NAME)
+    assert finished(rolling, trigger(rolling, "never", version="3", reason="a guess")) == "failed"
+    [task] = rolling.client().tasks(DAG, "never")
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    assert installation.ledger.history(NAME) == before
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({}, "reason"),
+        ({"reason": ""}, "reason"),
+        ({"reason": "x" * 501}, "reason"),
+        ({"reason": "x", "version": "../1"}, "version"),
+        ({"reason": "x", "version": ""}, "version"),
+    ],
+)
+def test_a_bad_form_gets_a_4xx_that_names_the_field(rolling: Server, form: dict[str, str], field: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        trigger(rolling, "bad", **form)
+    assert caught.value.status in (400, 422)
+    assert field in str(caught.value.detail)
+
+
+def test_the_workers_leave_nothing_behind(rolling: Server, installation: Installation) -> None:
+    assert not (installation.root / "home" / "workspaces").exists() or not list(Path(installation.root / "home" / "workspaces").glob("*/*"))
