@@ -41,7 +41,9 @@ def read_decision(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no decision ({type(error).__name__}: {error}); run decide first") from None
     if not known:
-        raise DataError(f"{path} holds the verdict {decision['verdict']!r}; it must be promote, refuse or ask: run decide again")
+        raise DataError(
+            f"{path} holds the verdict {decision['verdict']!r}, which must be promote, refuse or ask with reasons in words; run decide again"
+        )
     return dict(decision)
 
 
