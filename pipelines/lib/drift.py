@@ -7,21 +7,25 @@ bin of its own at the end: NaN, and the exact number (`filler`) that stands for 
 
 Nothing is searched: ``np.count_nonzero(block > edge)`` for each edge, on a block that stays in cache, gives the cumulative counts at .08 ns a
 value and edge, where ``np.searchsorted`` takes 20 ns a value; NaN is above no edge. More threads gain nothing: ``count_nonzero`` keeps
-Python's lock. Reading a file is another matter: see `count_parquet`.
+Python's lock.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.lib.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BLOCK_ROWS = 65_536
 """Values compared at a time: 256 KiB of float32 stay in a core's second cache."""
@@ -174,38 +178,34 @@ def count(columns: Mapping[str, NDArray[Any]], binnings: Sequence[Binning]) -> H
 def count_parquet(path: Path, binnings: Sequence[Binning]) -> Histogram:
     """Count the columns of a Parquet file batch by batch: memory stays flat, however many rows there are.
 
-    Each core reads and counts its own row groups, so that none waits for the other. Raises `DataError` where the file is torn or a column is gone or no number. Nulls are counted as missing.
+    The next batches are read while one is counted. Raises `DataError` where the file is torn or a column is gone or no number. Nulls are
+    counted as missing.
     """
-    from pipelines.lib.engine import open_parquet
-    from pipelines.lib.inference import cores
-
-    with open_parquet(path) as file:
-        _require(file.schema_arrow.names, binnings, str(path))
-        rows, groups = file.metadata.num_rows, file.num_row_groups
-    workers = max(1, min(groups, cores()))
-    with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(lambda first: _count_groups(path, range(first, groups, workers), binnings), range(workers))
-        totals = [sum(counts) for counts in zip(*parts, strict=True)]
-    return Histogram(rows, {binning.name: tuple(counts.tolist()) for binning, counts in zip(binnings, totals, strict=True)})
-
-
-def _count_groups(path: Path, groups: Sequence[int], binnings: Sequence[Binning]) -> list[Counts]:
-    """The counts of each binning over some row groups of a file, read and counted in this thread alone."""
     import pyarrow as pa
 
     from pipelines.lib.engine import open_parquet
 
     tallies = [_Tally(binning) for binning in binnings]
+    rows = 0
     with open_parquet(path) as file:
+        _require(file.schema_arrow.names, binnings, str(path))
         try:
-            for batch in file.iter_batches(
-                BLOCK_ROWS, row_groups=groups, columns=[binning.name for binning in binnings], use_threads=False
-            ):
+            for batch in _ahead(file.iter_batches(BLOCK_ROWS, columns=[binning.name for binning in binnings])):
+                rows += batch.num_rows
                 for tally in tallies:
                     tally.add(_numbers(batch.column(tally.binning.name), tally.binning.name))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again") from None
-    return [tally.counts() for tally in tallies]
+    return Histogram(rows, {tally.binning.name: tuple(tally.counts().tolist()) for tally in tallies})
+
+
+def _ahead(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+    """The same `batches`, of which two are fetched ahead by a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = deque(pool.submit(next, batches, None) for _ in range(2))
+        while (batch := pending.popleft().result()) is not None:
+            pending.append(pool.submit(next, batches, None))
+            yield batch
 
 
 def _require(names: Iterable[str], binnings: Sequence[Binning], where: str = "the rows") -> None:

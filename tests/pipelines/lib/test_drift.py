@@ -243,6 +243,15 @@ def test_files_that_cannot_be_counted_are_refused(tmp_path: Path) -> None:
         count_parquet(tmp_path / "torn.parquet", [Binning("x", (1.0,))])
 
 
+def test_a_file_that_is_damaged_within_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": np.random.default_rng(0).normal(size=5_000)}), tmp_path / "f.parquet", compression="zstd")
+    content = bytearray((tmp_path / "f.parquet").read_bytes())
+    content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+    (tmp_path / "f.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"f\.parquet cannot be read to its end"):
+        count_parquet(tmp_path / "f.parquet", [Binning("x", (1.0,))])
+
+
 # ------------------------------------------------------------------------------------------------ comparing
 
 counts = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), min_size=1, max_size=20).filter(
