@@ -44,7 +44,15 @@ import os, signal, sys
 from importlib import import_module
 
 stage = import_module("pipelines.registry." + sys.argv[1])
-stage.project_aliases = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # it dies between the ledger and the aliases
+appended = stage.make_champion
+
+
+def append(*arguments, **more):  # from here on it dies between the ledger and the aliases
+    stage.project_aliases = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return appended(*arguments, **more)
+
+
+stage.make_champion = append
 sys.exit(stage.main(sys.argv[2:]))
 """
 
@@ -146,3 +154,14 @@ def test_a_kill_between_the_ledger_and_the_aliases_is_repaired_at_the_next_touch
     assert installation.aliases() == aliases
     entries = 4 if (killed[0], touch[0]) == ("promote", "rollback") else 3
     assert [entry.sequence for entry in installation.ledger.history(NAME)] == list(range(1, entries + 1))
+
+
+def test_a_verification_that_is_killed_in_its_rollback_ends_it_when_it_runs_again(installation: Installation) -> None:
+    assert _run(["-m", "pipelines.registry.promote", *PROMOTE]) == 0
+    Path(installation.versions["3"].model_uri).unlink()
+    assert _run(["-c", KILLED, "verify", *VERIFY]) == -signal.SIGKILL
+    assert installation.aliases() == {"champion": "3", "previous": "2"}, "not yet"
+    assert _run(["-m", "pipelines.registry.verify", *VERIFY]) == 1, "red, since it was rolled back"
+    assert installation.aliases() == {"champion": "2", "previous": "1"}
+    assert [entry.version for entry in installation.ledger.history(NAME)] == ["1", "2", "3", "2"]
+    assert [verdict.verdict for verdict in installation.journal.verdicts(NAME)] == ["rolled_back"]
