@@ -197,7 +197,7 @@ class Flights:
         windows = total[ends] - total[starts]
         values = self.psi(windows)
         rows = windows[:, self.starts[0] : self.starts[1]].sum(axis=1)
-        columns = [(column.binning.name, column.noise.consecutive_p95, column.importance) for column in self.profile.columns]
+        columns = [(column.binning.name, column.noise.p95, column.importance) for column in self.profile.columns]
         found = []
         for index in range(len(counts)):
             measures = {

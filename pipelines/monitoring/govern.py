@@ -43,9 +43,9 @@ def night_of(record: NightRecord, profile: Profile) -> Night:
 
 
 def measure_of(name: str, psi: dict[str, float], profile: Profile) -> Measure:
-    """The measure of one column. The noise is that of weeks as they came, the slow movement within training included."""
+    """The measure of one column. The noise is that of a world that stands still: slow movement within training is movement as well."""
     column = profile.column(name)
-    return Measure(psi[name], column.noise.consecutive_p95, column.importance)
+    return Measure(psi[name], column.noise.p95, column.importance)
 
 
 def outcome_of(record: PerformanceRecord) -> Outcome:
