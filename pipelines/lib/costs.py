@@ -58,6 +58,12 @@ def _memory_mib(path: Path, rows: np.ndarray) -> float:
 
 
 def _resident_mib() -> float:
-    """What this process holds in memory (proc(5), field 2 of statm); the peak of `getrusage` would be that of the process it came from."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    """What this process holds in memory (proc(5), field 2 of statm); the peak of `getrusage` would be that of the process it came from.
+
+    Where there is no /proc, as on a Mac, nothing is measured: 0, which is compared with nothing.
+    """
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except FileNotFoundError:
+        return 0.0
     return pages * resource.getpagesize() / 2**20

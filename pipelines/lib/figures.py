@@ -65,11 +65,13 @@ def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 
 @rc_context(_STYLE)
-def roc(points: Sequence[Mapping[str, float]], auc: float) -> str:
-    """Receiver operating characteristic; `points` have `false_positive_rate` and `true_positive_rate`."""
+def roc(curves: Mapping[str, tuple[Sequence[Mapping[str, float]], float]]) -> str:
+    """Receiver operating characteristics; of each named curve the points (`false_positive_rate`, `true_positive_rate`) and the AUC."""
     figure, axes = _new(width=4.6)
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
-    axes.plot([p["false_positive_rate"] for p in points], [p["true_positive_rate"] for p in points], color=ACCENT, label=f"AUC {auc:.3f}")
+    for index, (name, (points, auc)) in enumerate(curves.items()):
+        x, y = ([point[f"{side}_positive_rate"] for point in points] for side in ("false", "true"))
+        axes.plot(x, y, color=_colour(index), linewidth=1.2, label=f"{name}: AUC {auc:.3f}")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="lower right")
     return _svg(figure)

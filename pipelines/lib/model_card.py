@@ -18,7 +18,7 @@ def render(evaluation: Mapping[str, Any], *, lineage: Mapping[str, str] | None =
     compared = evaluation.get("comparison") or {}
     plots = []
     if scored and evaluation["roc"]:
-        plots.append(figures.roc(evaluation["roc"], evaluation["metrics"]["auc"]))
+        plots.append(figures.roc({"holdout": (evaluation["roc"], evaluation["metrics"]["auc"])}))
     if scored:
         bins = len(evaluation["scores"])
         scores = np.repeat((np.arange(bins) + 0.5) / bins, evaluation["scores"])
@@ -29,7 +29,12 @@ def render(evaluation: Mapping[str, Any], *, lineage: Mapping[str, str] | None =
         scored=scored,
         plots=plots,
         importances=figures.bars(_descending(evaluation["importances"]), label="importance (mean decrease in impurity)") if scored else "",
-        both=figures.calibration(compared["calibration"]) if "calibration" in compared else "",
+        both=[
+            figures.roc({side: (points, compared[side]["auc"]) for side, points in compared["roc"].items()}),
+            figures.calibration(compared["calibration"]),
+        ]
+        if "roc" in compared
+        else [],
         limits=list(limits(evaluation)),
         lineage=lineage or {},
         facts=facts or {},

@@ -27,12 +27,11 @@ PANELS = {
     "a category": {"reference": [0.5, 0.5, 0, 0], "current": [1, 0, 0, 0], "labels": ["x", "y", "unseen", "missing"], "note": "PSI 9"},
     "another": {"reference": [1, 0], "current": [0, 1], "labels": ["unseen", "missing"], "note": ""},
 }
+CURVE = [{"false_positive_rate": 0.0, "true_positive_rate": 0.0}, {"false_positive_rate": 1.0, "true_positive_rate": 1.0}]
 DRAWN: list[Callable[[], str]] = [
     lambda: figures.distribution({"a": np.linspace(0, 1, 50), "b": np.array([])}, label="score", threshold=0.5),
     lambda: figures.calibration({"holdout": POINTS}),
-    lambda: figures.roc(
-        [{"false_positive_rate": 0.0, "true_positive_rate": 0.0}, {"false_positive_rate": 1.0, "true_positive_rate": 1.0}], 0.5
-    ),
+    lambda: figures.roc({"one": (CURVE, 0.5), "another": (CURVE, 0.5)}),
     lambda: figures.bars({"one": 1.0, "two": 0.5}, label="importance"),
     lambda: figures.timeline({"2013-04-01": [("score", 0, 3), ("publish", 3, 1)]}),
     lambda: figures.timeline({}),

@@ -177,7 +177,7 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
         "Against the champion of the time",
     ):
         assert told in card
-    assert card.count("<svg") == 5  # roc, calibration, scores, both models' calibration, importances
+    assert card.count("<svg") == 6  # roc, calibration and scores; roc and calibration of both models; importances
     for limit in model_card.limits(evaluation):
         assert limit.split(",")[0] in card
     run_id = client.get_model_version(NAME, "2").run_id
