@@ -96,6 +96,25 @@ class Client:
             check()
             time.sleep(interval_s)
 
+    def follow_partitions(
+        self, dag_id: str, partitions: Sequence[str], *, since: str, timeout_s: float, check: Callable[[], None] = lambda: None
+    ) -> dict[str, dict[str, Any]]:
+        """Wait until a run that began at `since` (ISO 8601) or later has finished for each of `partitions`; return these runs.
+
+        For runs that somebody else starts, such as those of an asset. Raises `TimeoutError`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            runs = self.call("GET", f"/dags/{_part(dag_id)}/dagRuns?limit=100&order_by=-run_after&run_after_gte={_part(since)}")["dag_runs"]
+            found = {run["partition_key"]: run for run in reversed(runs) if run["state"] in FINISHED}
+            if missing := [partition for partition in partitions if partition not in found]:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"after {timeout_s:.0f} s {dag_id} has not finished {', '.join(missing)}; see its runs in the UI")
+                check()
+                time.sleep(0.5)
+                continue
+            return {partition: found[partition] for partition in partitions}
+
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, token: str | None) -> Any:
         request = urllib.request.Request(self.url + path, method=method, data=None if body is None else json.dumps(body).encode())  # noqa: S310  our own server
         request.add_header("Content-Type", "application/json")

@@ -1,7 +1,8 @@
 """``make demo``: a real model scores four real nights through real Airflow, and a page shows what happened.
 
 Trains the first champion on the flights of January to March 2013, starts Airflow on loopback, triggers `nightly_batch_scoring` over REST for
-four nights, follows them, prints and writes what was published, and stops everything that it started.
+four nights, follows them and the monitoring that each publication starts, prints and writes what was published and what the governor made of
+it, and stops everything that it started.
 """
 
 import datetime as dt
@@ -17,14 +18,14 @@ from nightshift_airflow.workspaces import RunRefusedError
 
 from deploy.embedded.client import ApiError
 from deploy.embedded.first_champion import TrainingError, train_first_champion
-from deploy.embedded.nights import Night, collect_night, riskiest
+from deploy.embedded.nights import Night, collect_night, riskiest, with_decision
 from deploy.embedded.server import Server, ServerError, stop_on_signals
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.published import scores_url
 from pipelines.lib.run import load_run
 
-DAG_ID = "nightly_batch_scoring"
+DAG_ID, MONITORING = "nightly_batch_scoring", "drift_monitoring"
 NIGHTS = 4
 _TIMEOUT_S = 1200
 
@@ -44,15 +45,21 @@ def main() -> int:
     try:
         champion = train_first_champion(progress)
         progress(f"champion: {champion.name} version {champion.version}, sha256 {champion.sha256[:12]}")
-        with Server(schedule=False, progress=progress) as server:
+        with Server(schedule=False, progress=progress, wait_for_dags=(DAG_ID, MONITORING)) as server:
             progress(f"Airflow is at {server.url}")
             client = server.client()
             client.unpause(DAG_ID)
+            client.unpause(MONITORING)
+            since = dt.datetime.now(dt.UTC).isoformat()
             run_ids = [client.trigger(DAG_ID, partition, run_id=_run_id(partition)) for partition in partitions]
             progress(f"triggered {', '.join(partitions)} over REST")
             follow = _follower(progress, dict(zip(run_ids, partitions, strict=True)))
             client.follow(DAG_ID, run_ids, timeout_s=_TIMEOUT_S, progress=follow, check=server.check)
             nights = [collect_night(client, DAG_ID, run_id, partition) for run_id, partition in zip(run_ids, partitions, strict=True)]
+            published = [night.partition for night in nights if night.state == "success"]
+            progress(f"watching {', '.join(published)} for drift")
+            watched = client.follow_partitions(MONITORING, published, since=since, timeout_s=_TIMEOUT_S, check=server.check)
+            nights = [with_decision(night, watched) for night in nights]
             progress("stopping Airflow")
     except (ServerError, TrainingError, NightshiftError, ApiError, RunRefusedError, OSError) as error:
         summary_file.write_text(json.dumps({"ok": False, "error": str(error)}), encoding="utf-8")
@@ -64,7 +71,7 @@ def main() -> int:
 
     from deploy.embedded.report import write_report
 
-    ok = all(night.state == "success" for night in nights)
+    ok = all(night.state == "success" and night.decision for night in nights)
     page = write_report(nights, directory / "report.html")
     wall_s = round(time.monotonic() - started, 1)
     summary = {
@@ -116,6 +123,7 @@ def _print_nights(nights: Sequence[Night]) -> None:
             f"            {night.model_name} version {night.model_version}{' (DEGRADED)' if night.degraded else ''}, {night.duration_s:.0f} s"
         )
         print(f"            {', '.join(f'{task} {seconds:.1f} s' for task, seconds in night.tasks.items())}")
+        print(f"            retrain? {night.decision or 'NOT WATCHED: ' + MONITORING + ' failed'}")
     columns, rows = riskiest(nights[-1].partition, 10)
     if rows:
         print(f"\nThe ten riskiest of {nights[-1].partition}:")

@@ -2,7 +2,8 @@
 
 import datetime as dt
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nightshift_airflow.workspaces import reports_path
@@ -10,6 +11,8 @@ from nightshift_airflow.workspaces import reports_path
 from deploy.embedded.client import Client
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.engine import name as quoted
+from pipelines.lib.home import ledger_url
+from pipelines.lib.journal import Journal
 from pipelines.lib.published import scores_url
 
 if TYPE_CHECKING:
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Night:
-    """One run of the nightly DAG. `expected_rate` is the mean score, `spans` (task, start, seconds) with start as UNIX time."""
+    """One run of the nightly DAG. `expected_rate` is the mean score, `spans` (task, start, seconds) with start as UNIX time.
+
+    `decision` is what the governor said of the night, empty where it was not watched.
+    """
 
     partition: str
     run_id: str
@@ -34,10 +40,11 @@ class Night:
     spans: tuple[tuple[str, float, float], ...] = ()
     gates: dict[str, bool] = field(default_factory=dict)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    decision: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The night as ``demo.json`` tells it."""
-        names = ("partition", "run_id", "state", "rows", "model_name", "model_version", "model_sha256", "duration_s", "tasks")
+        names = ("partition", "run_id", "state", "rows", "model_name", "model_version", "model_sha256", "duration_s", "tasks", "decision")
         return {name: getattr(self, name) for name in names}
 
 
@@ -67,6 +74,14 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
         gates={gate: bool(report["passed"]) for gate, report in reports.items()},
         reports=reports,
     )
+
+
+def with_decision(night: Night, watched: Mapping[str, Mapping[str, Any]]) -> Night:
+    """`night` with the governor's latest decision on it, where its monitoring, among `watched` by partition, has succeeded."""
+    if watched.get(night.partition, {}).get("state") != "success":
+        return night
+    decisions = Journal(ledger_url()).decisions(night.model_name, until=night.partition)
+    return replace(night, decision=next((row.reason for row in reversed(decisions) if row.partition == night.partition), ""))
 
 
 def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
