@@ -12,7 +12,7 @@ import onnx
 import pytest
 import yaml
 
-from pipelines.lib import golden, home
+from pipelines.lib import golden
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.inference import load_model, score_parquet
 from pipelines.lib.journal import Journal
@@ -38,12 +38,16 @@ class Installation:
     versions: dict[str, Registered] = field(default_factory=dict)
 
     @property
+    def url(self) -> str:
+        return f"sqlite:///{self.root / 'home' / 'ledger.db'}"
+
+    @property
     def ledger(self) -> Ledger:
-        return Ledger(home.ledger_url())
+        return Ledger(self.url)
 
     @property
     def journal(self) -> Journal:
-        return Journal(home.ledger_url())
+        return Journal(self.url)
 
     def promoted(self, *versions: str) -> Entry:
         """Have `versions` become champion one after the other, in the ledger alone; return the last entry."""

@@ -38,6 +38,12 @@ def rolling(installation: Installation, tmp_path_factory: pytest.TempPathFactory
         yield server
 
 
+@pytest.fixture(autouse=True)
+def at_home(nights_are_quick: None, installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests ask MLflow is asked in the installation."""
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(installation.root / "home"))
+
+
 def trigger(server: Server, run_id: str, **form: str) -> str:
     body = {"logical_date": None, "dag_run_id": run_id, "conf": form}
     return str(server.client().call("POST", f"/dags/{DAG}/dagRuns", body)["dag_run_id"])
