@@ -12,7 +12,7 @@ from pipelines.lib.ledger import Entry
 from tests.real_repository import RealRepository
 from tests.registered_models import NAME, Installation, copy_template, make_template
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("champion_rollback")]
 
 DAG = "champion_rollback"
 EFFECTIVE_S = 30

@@ -146,34 +146,24 @@ def test_the_same_ref_gives_the_same_bytes_and_metrics_and_nothing_comes_out_of_
     assert (git(trained.path, "status", "--porcelain"), git(trained.path, "worktree", "list").count("\n")) == (before, 0)
 
 
-@pytest.mark.parametrize(
-    ("files", "named", "told"),
-    [
-        (
-            {"params_yaml": yaml.safe_dump({name: {"depth": 9 if name == "train" else 8} for name in LINE})},
-            "params",
-            "train.depth 9 instead of 8",
-        ),
-        ({"pipelines__line_py": STAGE + "\n# another line"}, "code of the stages", "pipelines/line.py modified"),
-        ({"salt": "pepper"}, "code of the stages", "salt modified"),
-        ({"requirements_txt": "PyYAML==0.1\n"}, "environment", f"PyYAML {installed('PyYAML')} instead of 0.1"),
-        ({"requirements_txt": "PyYAML==0.1\n"}, "requirements", ""),
-    ],
-)
-def test_the_input_that_is_not_what_was_recorded_is_named(
-    trained: Trained, tmp_path: Path, files: dict[str, str], named: str, told: str
-) -> None:
-    result = replay(trained.changed(**files), trained.metrics, tmp_path)
-    assert named in different(result)
-    assert told in next(one["found"] for one in result["inputs"] if one["name"] == named)
-    if named != "requirements" and "requirements_txt" not in files:
-        assert "code commit" in different(result)
-    same_bytes = "params_yaml" not in files and "salt" not in files
-    assert result["equal"] is same_bytes
-    if not same_bytes:
-        sentence = conclude(NAME, "1", result)
-        assert "did NOT come out the same: the model" in sentence
-        assert told in sentence
+def test_each_input_that_is_not_what_was_recorded_is_named(trained: Trained, tmp_path: Path) -> None:
+    params = yaml.safe_dump({name: {"depth": 9 if name == "train" else 8} for name in LINE})
+    result = replay(trained.changed(params_yaml=params, salt="pepper", requirements_txt="PyYAML==0.1\n"), trained.metrics, tmp_path)
+    found = {one["name"]: one["found"] for one in result["inputs"] if not one["equal"]}
+    assert set(found) == {"code commit", "code of the stages", "params", "requirements", "environment"}
+    assert "train.depth 9 instead of 8" in found["params"]
+    assert "salt modified" in found["code of the stages"]
+    assert f"PyYAML {installed('PyYAML')} instead of 0.1" in found["environment"]
+    assert result["equal"] is False
+    sentence = conclude(NAME, "1", result)
+    assert "did NOT come out the same: the model" in sentence
+    assert "train.depth 9 instead of 8" in sentence
+
+
+def test_code_that_makes_the_same_is_equal_and_told_all_the_same(trained: Trained, tmp_path: Path) -> None:
+    result = replay(trained.changed(pipelines__line_py=STAGE + "\n# another line"), trained.metrics, tmp_path)
+    assert result["equal"] is True
+    assert different(result) == ["code commit", "code of the stages"]
 
 
 def test_other_data_is_another_model_and_is_named(trained: Trained, tmp_path: Path) -> None:
