@@ -106,9 +106,16 @@ def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
 
 def environment(requirements: Path) -> list[str]:
     """The packages that are installed in another version than the pins of `requirements` say, or not at all."""
-    pins = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)(?!.*;)", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+    from packaging.requirements import Requirement
+
+    lines = re.findall(r"^[A-Za-z0-9][^\\\n]*==[^\\\n]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+    pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
     installed = {_plain(found.name): found.version for found in importlib.metadata.distributions()}
-    return [f"{name} {installed.get(_plain(name), 'missing')} instead of {pin}" for name, pin in pins if installed.get(_plain(name)) != pin]
+    return [
+        f"{pin.name} {installed.get(_plain(pin.name), 'missing')} instead of {str(pin.specifier).removeprefix('==')}"
+        for pin in pins
+        if not pin.specifier.contains(installed.get(_plain(pin.name), "0+missing"), prereleases=True)
+    ]
 
 
 def git(path: Path, *arguments: str) -> str:

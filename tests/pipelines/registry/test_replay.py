@@ -16,6 +16,7 @@ import yaml
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, TransientError
 from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.rebuild import environment
 from pipelines.lib.registry import connect
 from pipelines.registry.replay import MODEL, conclude, main, replay
 from tests.stub_repository import commit_all, git
@@ -158,6 +159,21 @@ def test_each_input_that_is_not_what_was_recorded_is_named(trained: Trained, tmp
     sentence = conclude(NAME, "1", result)
     assert "did NOT come out the same: the model" in sentence
     assert "train.depth 9 instead of 8" in sentence
+
+
+def test_the_environment_is_held_against_the_pins_that_hold_here(tmp_path: Path) -> None:
+    pins = [
+        f"PyYAML=={installed('PyYAML')} \\",
+        "    --hash=sha256:00",
+        "numpy==0.1 ; python_version >= '3'",
+        "pandas==0.1 ; python_version < '3'",
+    ]
+    (tmp_path / "requirements.txt").write_text("\n".join([*pins, "no-such-package[extra]==1.0"]))
+    assert environment(tmp_path / "requirements.txt") == [
+        f"numpy {installed('numpy')} instead of 0.1",
+        "no-such-package missing instead of 1.0",
+    ]
+    assert environment(Path(__file__).parents[3] / "requirements.txt") == [], "that of the tests is the locked one"
 
 
 def test_code_that_makes_the_same_is_equal_and_told_all_the_same(trained: Trained, tmp_path: Path) -> None:
