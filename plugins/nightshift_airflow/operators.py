@@ -118,10 +118,14 @@ class StageOperator(BaseOperator):
         dag_run = context["dag_run"]
         if not self.in_workspace:
             with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
+                note = ""
                 try:
                     run_stage(self.task_id, self.command(), scratch, self.secrets())
+                except (AirflowFailException, StageError) as error:
+                    note = str(error)
+                    raise
                 finally:
-                    context["ti"].xcom_push(key="note", value=describe_stages(scratch))
+                    context["ti"].xcom_push(key="note", value=(describe_stages(scratch) or note)[:1000])
             return
         workspace = require_workspace(context)
         if self.records:

@@ -92,6 +92,7 @@ def test_what_cannot_be_rolled_back_to_fails_without_a_retry_and_moves_nothing(r
     assert finished(rolling, trigger(rolling, "never", version="3", reason="a guess")) == "failed"
     [task] = rolling.client().tasks(DAG, "never")
     assert (task["state"], task["try_number"]) == ("failed", 1)
+    assert rolling.client().run(DAG, "never")["note"].startswith(f"rollback failed: ModelError: {NAME} version 3 is unknown or was never")
     assert installation.ledger.history(NAME) == before
 
 
