@@ -19,7 +19,7 @@ from typing import Any
 from pipelines.lib import home
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, TransientError
-from pipelines.lib.params import leaves, read_yaml
+from pipelines.lib.params import leaves
 
 STAGES = ("validate_history", "featurize_history", "train", "export_onnx", "evaluate")
 """Of the training line, what is executed anew; `ingest_history` is not, since its source may have been corrected since."""
@@ -87,7 +87,7 @@ def execute(path: Path, stages: Sequence[str] = STAGES) -> str | None:
 
 def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
     """The inputs of the model whose version carries `tags`, as recorded and as found in the clone at `path`, whose raw data is restored."""
-    lock = read_yaml(path / "dvc.lock")["stages"]
+    lock = _load_yaml(path / "dvc.lock")["stages"]
     ref = git(path, "rev-parse", "HEAD")
     commit = git(path, "rev-parse", "HEAD^") if tags["run_ref"].startswith("refs/") else ref
     strange = [name for name in git(path, "diff", "--name-only", commit, ref).splitlines() if not _OF_THE_RUN.fullmatch(name)]
@@ -149,11 +149,18 @@ def _changed_params(path: Path, lock: Mapping[str, Any]) -> list[str]:
     found = []
     for stage in ("ingest_history", *STAGES):
         for file, recorded in lock.get(stage, {}).get("params", {}).items():
-            present = dict(leaves(read_yaml(path / file)))
+            present = dict(leaves(_load_yaml(path / file)))
             for key, value in leaves(recorded):
                 if present.get(key) != value:
                     found.append(f"{key} {present.get(key, 'missing')!r} instead of {value!r}")
     return found
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    """As DVC reads and writes it, in YAML 1.2: a small number such as 1e-05 in its lock would be a string to PyYAML."""
+    from dvc.utils.serialize import load_yaml
+
+    return dict(load_yaml(str(path)))
 
 
 def _dvc(path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

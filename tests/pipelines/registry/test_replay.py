@@ -73,7 +73,7 @@ def make_line(path: Path) -> None:
     (path / "pipelines" / "line.py").write_text(STAGE)
     (path / "salt").write_text("-")
     (path / "source").write_text("flights")
-    (path / "params.yaml").write_text(yaml.safe_dump({name: {"depth": 8} for name in LINE}))
+    (path / "params.yaml").write_text(yaml.safe_dump({name: {"depth": 8, "tolerance": 1.0e-5} for name in LINE}))
     (path / "requirements.txt").write_text(f"PyYAML=={installed('PyYAML')} \\\n    --hash=sha256:00\nmissing==1.0 ; python_version < '3'\n")
     (path / "run.yaml").write_text("partition: '2013-04-01'\n")
     (path / ".gitignore").write_text("/data/*/?*\n/failure.json\n")
@@ -148,7 +148,7 @@ def test_the_same_ref_gives_the_same_bytes_and_metrics_and_nothing_comes_out_of_
 
 
 def test_each_input_that_is_not_what_was_recorded_is_named(trained: Trained, tmp_path: Path) -> None:
-    params = yaml.safe_dump({name: {"depth": 9 if name == "train" else 8} for name in LINE})
+    params = yaml.safe_dump({name: {"depth": 9 if name == "train" else 8, "tolerance": 1.0e-5} for name in LINE})
     result = replay(trained.changed(params_yaml=params, salt="pepper", requirements_txt="PyYAML==0.1\n"), trained.metrics, tmp_path)
     found = {one["name"]: one["found"] for one in result["inputs"] if not one["equal"]}
     assert set(found) == {"code commit", "code of the stages", "params", "requirements", "environment"}
