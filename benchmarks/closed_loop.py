@@ -38,7 +38,7 @@ from pipelines.lib.policy import Policy as Promoting
 from pipelines.lib.policy import decide
 from pipelines.lib.profile import SCORE, Profile, ProfileParams
 from pipelines.lib.signature import Signature, signature_of_features
-from pipelines.monitoring.detect_drift import DetectDrift, detect_drift
+from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import night_of, outcome_of, reference_of
 from pipelines.monitoring.measure_performance import MeasurePerformance, measure_performance
 from pipelines.training.evaluate import Evaluate, evaluate, faults
@@ -219,7 +219,7 @@ class Loop:
         """What `detect_drift` records."""
         tonight = count({**dict(zip(self.history.names, features.T, strict=True)), SCORE: scores}, champion.profile.binnings)
         earlier = [Histogram.from_json(record.histogram) for record in champion.nights[1 - champion.profile.window_nights :]]
-        drift = detect_drift(champion.profile, tonight, earlier, section("detect_drift", DetectDrift))
+        drift = detect_drift(champion.profile, tonight, earlier, section("govern", Policy))
         return NightRecord("m", champion.version, night, "", tonight.rows, tonight.to_json(), drift)
 
     def judge(self, challenger: Champion, champion: Champion, partition: str) -> dict[str, Any]:

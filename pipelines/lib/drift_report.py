@@ -84,13 +84,13 @@ def enough(night: NightRecord, policy: Policy) -> bool:
 
 def relative(found: Mapping[str, Any], policy: Policy) -> float:
     """The PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
-    return round(found["psi"] / max(policy.psi_limit, policy.noise_factor * found["noise"]), 4)
+    return round(found["psi"] / policy.limit(found["noise"]), 4)
 
 
 def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:
     """A column of the window with its limit, and the share of rows that missed it in training."""
     reference = profile.column(name)
-    limit = max(policy.psi_limit, policy.noise_factor * found["noise"])
+    limit = policy.limit(found["noise"])
     missing = reference.counts[-1] / max(sum(reference.counts), 1)
     told = {key: found[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
     return {"name": name, **told, "limit": round(limit, 6), "relative": relative(found, policy), "reference_missing": round(missing, 6)}

@@ -45,6 +45,10 @@ class Policy(Section):
     cool_down_nights: int = Field(ge=0)
     per_month: int = Field(ge=0)
 
+    def limit(self, noise: float) -> float:
+        """The PSI above which a column of this noise has drifted."""
+        return max(self.psi_limit, self.noise_factor * noise)
+
 
 class Measure(NamedTuple):
     """How far a window lies from the reference: its PSI, the PSI that sampling whole nights alone reaches, the share of importance."""
@@ -209,21 +213,21 @@ def _drift(history: History, policy: Policy) -> Signal:
             f"{policy.minimum_rows} rows on, version {history.champion.version} has {len(nights)}"
         )  # fmt: skip
     now = nights[-1]
-    limits = {name: _limit(measure, policy) for name, measure in now.features.items()}
+    limits = {name: policy.limit(measure.noise) for name, measure in now.features.items()}
     drifted = sorted(name for name, measure in now.features.items() if measure.psi > limits[name])
     share = sum(now.features[name].importance for name in drifted)
     over = [night.partition for night in nights if not _calm(night, policy, 1.0)]
     weighty = {name: now.features[name] for name in _top(now, policy)} | {"the score": now.score}
-    worst = max(weighty, key=lambda name: (weighty[name].psi / _limit(weighty[name], policy), name))
+    worst = max(weighty, key=lambda name: (weighty[name].psi / policy.limit(weighty[name].noise), name))
     findings = {
         "nights": [night.partition for night in nights],
         "alarming": over,
         "drifted": {name: {"psi": round(now.features[name].psi, 4), "limit": round(limits[name], 4)} for name in drifted},
         "importance_share": round(share, 4),
-        "worst": {"name": worst, "psi": round(weighty[worst].psi, 4), "limit": round(_limit(weighty[worst], policy), 4)},
+        "worst": {"name": worst, "psi": round(weighty[worst].psi, 4), "limit": round(policy.limit(weighty[worst].noise), 4)},
     }
     words = (
-        f"PSI of {worst} is {_short(weighty[worst].psi)}, limit {_short(_limit(weighty[worst], policy))}, and what has drifted carries "
+        f"PSI of {worst} is {_short(weighty[worst].psi)}, limit {_short(policy.limit(weighty[worst].noise))}, and what has drifted carries "
         f"{_short(share)} of the importance, limit {_short(policy.importance_share)}; {len(over)} of {len(nights)} nights alarm, "
         f"{policy.alarms} are needed"
     )
@@ -286,22 +290,18 @@ def _outcomes(history: History) -> list[Outcome]:
 def _calm(night: Night, policy: Policy, scale: float | None = None) -> bool:
     """Whether the night stays under all limits times `scale`, by default `rearm`."""
     scale = policy.rearm if scale is None else scale
-    drifted = {name for name, measure in night.features.items() if measure.psi > scale * _limit(measure, policy)}
+    drifted = {name for name, measure in night.features.items() if measure.psi > scale * policy.limit(measure.noise)}
     share = sum(night.features[name].importance for name in sorted(drifted))
     return (
         share < scale * policy.importance_share
         and not drifted & set(_top(night, policy))
-        and night.score.psi <= scale * _limit(night.score, policy)
+        and night.score.psi <= scale * policy.limit(night.score.noise)
     )
 
 
 def _top(night: Night, policy: Policy) -> list[str]:
     """The most important features."""
     return sorted(night.features, key=lambda name: (-night.features[name].importance, name))[: policy.top_features]
-
-
-def _limit(measure: Measure, policy: Policy) -> float:
-    return max(policy.psi_limit, policy.noise_factor * measure.noise)
 
 
 def _after(partition: str, days: int) -> str:

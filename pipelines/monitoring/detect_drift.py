@@ -5,7 +5,7 @@ Writes  data/reports/detect_drift/report.json
 Effect  the night's counts and the drift of the window that ends with it are a row in the journal's `nights`; a repeat replaces it
 Fails   when the model carries no profile, a column that the profile counts is gone, or the recorded files or the database cannot be read
 
-What is told as *drifted* here is for people to look at; whether to act is decided by `govern`. A run that looks at no published night
+A column has drifted where its PSI exceeds the limit of section ``govern``; whether to act is decided by the stage `govern`. A run that looks at no published night
 (``night_ref`` is null in run.yaml) compares the batch of its own workspace: ``python -m pipelines.monitoring.detect_drift``.
 """
 
@@ -17,26 +17,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from pipelines.lib import home, nights, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.drift import Histogram, compare, count_parquet, merge
 from pipelines.lib.errors import DataError, ModelError
+from pipelines.lib.governor import Policy
 from pipelines.lib.journal import Journal, NightRecord
-from pipelines.lib.params import Section, load_section
+from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile
 from pipelines.lib.run import load_run
 
 
-class DetectDrift(Section):
-    """A column of a window has drifted when its PSI exceeds `psi` and its noise; below `minimum_rows` nothing is said to have."""
-
-    psi: float = Field(gt=0)
-    minimum_rows: int = Field(ge=1)
-
-
-def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogram], params: DetectDrift) -> dict[str, Any]:
+def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogram], policy: Policy) -> dict[str, Any]:
     """The drift of the window of `earlier` nights and `tonight`, and of `tonight` alone, as the journal keeps it.
 
     ``rows`` and ``nights`` are the window's, ``columns`` its measures, each with the importance and noise of the profile; ``tonight``
@@ -46,15 +38,15 @@ def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogr
     window = merge([*earlier, tonight])
     measured = compare(profile.binnings, profile.histogram, window, floor=profile.floor)
     alone = compare(profile.binnings, profile.histogram, tonight, floor=profile.floor) if tonight.rows else {}
-    too_few = window.rows < params.minimum_rows
+    too_few = window.rows < policy.minimum_rows
     columns = {}
     for column in profile.columns:
         found = measured[column.binning.name]
-        drifted = None if too_few else found.psi > max(params.psi, column.noise.consecutive_p95)
+        drifted = None if too_few else found.psi > policy.limit(column.noise.p95)
         columns[column.binning.name] = {
             **asdict(found),
             "importance": column.importance,
-            "noise": column.noise.consecutive_p95,
+            "noise": column.noise.p95,
             "drifted": drifted,
         }
     by_importance = sorted((name for name in columns if columns[name]["drifted"]), key=lambda name: -columns[name]["importance"])
@@ -84,21 +76,12 @@ def count_night(night_ref: str | None, profile: Profile) -> Histogram:
     return Histogram(features.rows, features.counts | scores.counts)
 
 
-def note_of(drift: dict[str, Any]) -> str:
-    """The drift in a line."""
-    if drift["too_few_rows"]:
-        return f"too few rows to speak of drift: {drift['rows']} in {drift['nights']} nights"
-    named = [f"{name} (PSI {drift['columns'][name]['psi']:.2f})" for name in drift["drifted"][:3]]
-    more = f" and {len(drift['drifted']) - 3} more" if len(drift["drifted"]) > 3 else ""
-    return f"beyond the noise: {', '.join(named)}{more}" if named else "nothing beyond the noise"
-
-
 @stage.stage("detect_drift", report={"type": Path, "default": Path("data/reports/detect_drift"), "help": "directory of the report"})
 def main(paths: stage.Paths) -> None:
     """Compare as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.inference import load_model
 
-    run, params = load_run(), load_section("detect_drift", DetectDrift)
+    run, policy = load_run(), load_section("govern", Policy)
     model, name, version = load_model(Path(run.model.path), run.model.sha256), run.model.name, run.model.version
     if model.profile is None or version is None:
         raise ModelError(
@@ -109,7 +92,7 @@ def main(paths: stage.Paths) -> None:
     tonight = count_night(run.night_ref, profile)
     recorded = journal.nights(name, version, until=run.partition, count=profile.window_nights)
     earlier = [night for night in reversed(recorded) if night.partition < run.partition][: profile.window_nights - 1]
-    drift = detect_drift(profile, tonight, [Histogram.from_json(night.histogram) for night in earlier], params)
+    drift = detect_drift(profile, tonight, [Histogram.from_json(night.histogram) for night in earlier], policy)
     journal.record_night(
         NightRecord(name, version, run.partition, run.night_ref or run.run_id, tonight.rows, histogram=tonight.to_json(), drift=drift)
     )
@@ -120,9 +103,11 @@ def main(paths: stage.Paths) -> None:
         "window": [*(night.partition for night in reversed(earlier)), run.partition],
         **drift,
     }
+    if drift["too_few_rows"]:  # otherwise the report on the night, which says it all, has the note
+        told["note"] = f"too few rows to speak of drift: {drift['rows']} in {drift['nights']} nights"
     with replacing(paths.report / "report.json") as temporary:
-        temporary.write_text(json.dumps(told | {"note": note_of(drift)}, indent=2) + "\n", encoding="utf-8")
-    stage.log.info("%s", note_of(drift))
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    stage.log.info("%d rows in %d nights; drifted: %s", drift["rows"], drift["nights"], ", ".join(drift["drifted"]) or "nothing")
 
 
 if __name__ == "__main__":

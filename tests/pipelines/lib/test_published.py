@@ -22,7 +22,9 @@ from pipelines.lib.published import Lineage, publish, read_scores, scores_url
 from tests import scored_night as night
 
 ROOT = Path(__file__).parents[3]
-LINEAGE = Lineage(night.PARTITION, "Core_RF_Classifier", "3", "a" * 64, "run-1", "refs/runs/d/run-1", "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC))
+LINEAGE = Lineage(
+    night.PARTITION, "Core_RF_Classifier", "3", "a" * 64, "run-1", "refs/runs/d/run-1", "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC)
+)
 
 WRITER = """
 import sys

@@ -13,13 +13,15 @@ from sklearn.ensemble import RandomForestClassifier
 from pipelines.lib.dataset import Column, Dataset, Label, Source
 from pipelines.lib.drift import Histogram, count
 from pipelines.lib.features import Features, Numeric
+from pipelines.lib.governor import Policy
 from pipelines.lib.history import History
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord
 from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, Profile, ProfileParams
 from pipelines.lib.signature import Signature
-from pipelines.monitoring.detect_drift import DetectDrift, detect_drift
+from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import main, reference_of
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import profile
@@ -67,7 +69,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: tuple[by
     for day in range(1, 15):
         matrix = values(ROWS, seed=day, shift=12.0 if day > 11 else 0.0)
         tonight = count({"heat": matrix[:, 0], "wind": matrix[:, 1], SCORE: np.full(ROWS, 0.3, np.float32)}, reference.binnings)
-        drift = detect_drift(reference, tonight, counted[-6:], DetectDrift(psi=0.1, minimum_rows=100))
+        drift = detect_drift(reference, tonight, counted[-6:], load_section("govern", Policy))
         counted.append(Histogram.from_json(tonight.to_json()))
         partition = f"2013-05-{day:02d}"
         journal.record_night(NightRecord(NAME, "3", partition, "ref", ROWS, tonight.to_json(), drift))

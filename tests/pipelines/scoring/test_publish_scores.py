@@ -16,7 +16,13 @@ ROOT = Path(__file__).parents[3]
 ARGUMENTS = ["--scores", "scores.parquet", "--gate", "gate"]
 MODEL = PinnedModel(path="model.onnx", name="Core_RF_Classifier", version="4", sha256="b" * 64, degraded=True)
 RUN = RunFile(
-    partition=night.PARTITION, model=MODEL, dag_id="d", run_id="nightly-1", run_ref="refs/runs/d/nightly-1", git_commit="c" * 40, opened_at="2013-04-01T02:00:00+00:00"
+    partition=night.PARTITION,
+    model=MODEL,
+    dag_id="d",
+    run_id="nightly-1",
+    run_ref="refs/runs/d/nightly-1",
+    git_commit="c" * 40,
+    opened_at="2013-04-01T02:00:00+00:00",
 )
 
 
