@@ -98,6 +98,8 @@ def compare_models(
 
     Where the two cannot be compared the result holds a `fault`, the reason, instead of figures.
     """
+    if champion.profile is None:
+        return {"fault": "the champion carries no profile: nobody knows which rows it has trained on, so there are none to compare on"}
     rows = history.since(since)
     if not 0 < rows.labels.sum() < len(rows.labels):
         return {

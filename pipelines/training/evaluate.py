@@ -133,7 +133,7 @@ def main(paths: stage.Paths) -> None:
         golden = known.choose(history.names, history.features, scores, model.sha256, params.golden_rows)
         mine, theirs = costs.measure(model, paths.onnx, history.features), None
         if champion:
-            gate = max(since, comparison.trained_until(champion, start))
+            gate = max(since, comparison.trained_until(champion, since))
             found = comparison.compare_models(
                 model, champion, history, since=gate, slices=params.slices, minimum_rows=params.slice_minimum_rows
             )

@@ -18,10 +18,12 @@ from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib import skops_file
 from pipelines.lib.digest import sha256_of
+from pipelines.lib.drift import count, numeric_binning
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.golden import Golden, check
 from pipelines.lib.history import History
 from pipelines.lib.inference import load_model
+from pipelines.lib.profile import SCORE, Noise, Profile, Reference
 from pipelines.lib.signature import KEY, Signature
 from pipelines.training.evaluate import Evaluate, evaluate, faults, main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
@@ -59,8 +61,17 @@ def forest(trees: int = 20, *, flipped: bool = False) -> RandomForestClassifier:
     return RandomForestClassifier(trees, max_depth=4, random_state=42).fit(other.features, 1 - other.labels if flipped else other.labels)
 
 
-def exported(model: RandomForestClassifier) -> onnx.ModelProto:
-    return onnx.load_from_string(export_onnx(model, SIGNATURE, ExportOnnx(opset=22)))
+def exported(model: RandomForestClassifier, profile: Profile | None = None) -> onnx.ModelProto:
+    return onnx.load_from_string(export_onnx(model, SIGNATURE, ExportOnnx(opset=22), profile))
+
+
+def trained_until(date: str) -> Profile:
+    """The profile of a model that has trained on the nights before `date`."""
+    columns = {**dict(zip(NAMES, history().features.T, strict=True)), SCORE: np.linspace(0, 1, 6_000, dtype=np.float32)}
+    binnings = {name: numeric_binning(name, values, bins=4) for name, values in columns.items()}
+    counted = count(columns, list(binnings.values())).counts
+    references = [Reference(binnings[name], counted[name], 0.0, Noise(0.0, 0.0, 0.0)) for name in columns]
+    return Profile("2013-01-01", date, 6_000, 7, 0.0001, tuple(references[:-1]), references[-1], None)
 
 
 class Files:
@@ -93,10 +104,10 @@ class Files:
         skops_file.dump(model, self.root / "models" / "model.skops")
         (self.root / "models" / "model.onnx").write_bytes((proto or exported(model)).SerializeToString())
 
-    def crown(self, model: RandomForestClassifier, **pinned: object) -> str:
-        """The champion; returns its digest."""
+    def crown(self, model: RandomForestClassifier, *, until: str | None = "2013-03-01", **pinned: object) -> str:
+        """The champion, trained on what lies before `until` (None: it does not say); returns its digest."""
         path = self.root / "champion" / "model.onnx"
-        path.write_bytes(exported(model).SerializeToString())
+        path.write_bytes(exported(model, trained_until(until) if until else None).SerializeToString())
         self.pin(**{"version": "1", "sha256": sha256_of(path), **pinned})
         return sha256_of(path)
 
@@ -196,6 +207,21 @@ def test_the_challenger_is_compared_with_the_champion_on_the_same_rows(files: Fi
     assert "champion of the time" in (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
 
 
+def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) -> None:
+    files.crown(forest(5), until="2013-03-25")
+    assert files.evaluate() == 0
+    found = files.read("comparison")
+    assert (found["since"], found["nights"], found["champion"]["rows"]) == ("2013-03-25", 6, 6 * 200)
+    assert files.read("evaluation")["metrics"]["rows"] == 14 * 200, "the challenger itself is judged on all that it has not seen"
+
+
+@pytest.mark.parametrize(("until", "told"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
+def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, told: str) -> None:
+    files.crown(forest(5), until=until)
+    assert files.evaluate() == 0
+    assert told in files.read("comparison")["fault"]
+
+
 def test_an_altered_champion_stops_the_run(files: Files) -> None:
     files.crown(forest(5))
     files.pin(version="1", sha256="f" * 64)
@@ -207,7 +233,7 @@ def test_an_altered_champion_stops_the_run(files: Files) -> None:
 def test_a_champion_of_other_features_cannot_be_compared_with(files: Files) -> None:
     files.crown(forest())
     path = files.root / "champion" / "model.onnx"
-    path.write_bytes(export_onnx(forest(), Signature(NAMES, "1" * 64), ExportOnnx(opset=22)))
+    path.write_bytes(export_onnx(forest(), Signature(NAMES, "1" * 64), ExportOnnx(opset=22), trained_until("2013-03-01")))
     files.pin(version="1", sha256=sha256_of(path))
     assert files.evaluate() == 0
     assert "cannot be compared with: the model takes 4 features" in files.read("comparison")["fault"]
