@@ -26,6 +26,11 @@ from pipelines.lib.inference import Model, check_fit
 
 LEVEL = 0.95
 
+WITNESSES, NIGHTS = 20, 5
+"""Rows of the rarer class, and nights that have one, below which no interval is given: the clustered variance is then far too small. Of equal
+models with one positive row among 300, three in four differ at p <= .1, with five one in five, with twenty one in nine; it should be one in ten.
+"""
+
 Values = NDArray[Any]
 
 
@@ -53,7 +58,7 @@ def auc_difference(labels: Values, champion: Values, challenger: Values, nights:
     influence = np.empty(len(labels))
     influence[labels == 1] = (above[1] - above[0] - value) / above.shape[1]
     influence[labels != 1] = (below[1] - below[0] - value) / below.shape[1]
-    return _judge(value, influence, nights)
+    return _judge(value, influence, labels, nights)
 
 
 def auc_interval(labels: Values, scores: Values, nights: Values) -> list[float | None]:
@@ -65,7 +70,7 @@ def auc_interval(labels: Values, scores: Values, nights: Values) -> list[float |
 def log_loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
     """Difference of the mean log losses in nats; less is better. Shapes as for `auc_difference`."""
     change = _log_losses(labels, challenger) - _log_losses(labels, champion)
-    return _judge(float(change.mean()), (change - change.mean()) / len(change), nights)
+    return _judge(float(change.mean()), (change - change.mean()) / len(change), labels, nights)
 
 
 def compare(
@@ -151,15 +156,16 @@ def _log_losses(labels: Values, scores: Values) -> Values:
     return losses
 
 
-def _judge(value: float, influence: Values, nights: Values) -> Difference:
-    """`value` with the interval and p that its rows' influences [n], summed by night, give it."""
+def _judge(value: float, influence: Values, labels: Values, nights: Values) -> Difference:
+    """`value` with the interval and p that its rows' influences [n], summed by night, give it; without them where too few rows are witnesses."""
     from scipy.stats import t
 
+    rarer = labels == (labels.mean() < 0.5)
+    if rarer.sum() < WITNESSES or len(np.unique(nights[rarer])) < NIGHTS:
+        return Difference(value, np.nan, np.nan, np.nan)
     _, which = np.unique(nights, return_inverse=True)
     sums = np.bincount(which, influence)
     clusters = len(sums)
-    if clusters < 2:
-        return Difference(value, np.nan, np.nan, np.nan)
     error = float(np.sqrt(clusters / (clusters - 1) * np.square(sums).sum()))
     if error == 0:  # the two models give the same scores
         return Difference(value, value, value, 1.0 if value == 0 else 0.0)

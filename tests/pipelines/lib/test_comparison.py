@@ -103,6 +103,17 @@ def test_the_interval_of_one_auc_holds_it() -> None:
     assert 0.5 < low < roc_auc_score(labels, scores) < high < 1
 
 
+@pytest.mark.parametrize(("positives", "on_nights"), [(1, 1), (19, 14), (40, 4)])
+def test_few_witnesses_give_a_difference_and_no_judgement(positives: int, on_nights: int) -> None:
+    nights = np.repeat(np.arange(14), 30)
+    labels = np.zeros(len(nights), dtype=np.int8)
+    labels[np.flatnonzero(nights < on_nights)[:: max(1, 30 * on_nights // positives)][:positives]] = 1
+    one, other = np.random.default_rng(0).uniform(0.1, 0.9, (2, len(nights)))
+    for found in (auc_difference(labels, one, other, nights), log_loss_difference(labels, one, other, nights)):
+        assert np.isfinite(found.value)
+        assert found.to_json() == {"value": round(found.value, 6), "low": None, "high": None, "p": None}
+
+
 def test_what_sets_two_models_apart_is_told_by_slice() -> None:
     labels, champion, challenger, nights = draw(8, better=1.0)
     parity = np.where(np.arange(len(labels)) % 2, "odd", "even")
