@@ -53,8 +53,8 @@ class Installation:
         """Have `versions` become champion one after the other, in the ledger alone; return the last entry."""
         for version in versions:
             champion, made = self.ledger.champion(NAME), self.versions[version]
-            before = (champion.sequence, champion.version) if champion else (0, None)
-            where = (made.version, made.sha256, made.model_uri, before[1], "2013-03-01", "test", f"version {version}")
+            before = (champion.sequence, champion.version, champion.live_from) if champion else (0, None, "2013-03-01")
+            where = (made.version, made.sha256, made.model_uri, before[1], before[2], "test", f"version {version}")
             entry = self.ledger.append(Entry(NAME, before[0] + 1, "promote", *where))
         return entry
 
@@ -63,7 +63,14 @@ class Installation:
 
     def opened(self, version: str, challenger: str, run_id: str = "run") -> None:
         """Be in the workspace of a retraining that was pinned to the champion `version` and has registered `challenger`."""
-        pinned = PinnedModel(path="data/champion/model.onnx", name=NAME, version=version, sha256=self.versions[version].sha256)
+        champion = self.ledger.champion(NAME)
+        pinned = PinnedModel(
+            path="data/champion/model.onnx",
+            name=NAME,
+            version=version,
+            sha256=self.versions[version].sha256,
+            ledger_sequence=champion.sequence if champion else None,
+        )
         save_run(RunFile(partition=NIGHT, model=pinned, dag_id="retraining", run_id=run_id, run_ref=f"refs/runs/retraining/{run_id}"))
         Path("data/models").mkdir(parents=True, exist_ok=True)
         Path("data/models/registered.json").write_text(self.versions[challenger].model_dump_json())

@@ -53,6 +53,8 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     progress("register")
     _run(workspace, _module("registry", *register, "--registered", registered), progress)
     promote = ["promote", "--registered", registered, "--expect", champion.version if champion else "none"]
+    if champion:  # it takes its own champion's place on the nights that it scores anew, too
+        promote += ["--live-from", max(partition, champion.live_from)]
     progress("promote")
     _run(workspace, _module("registry", *promote, "--actor", ACTOR, "--reason", "first champion"), progress)
     workspaces.record_run(workspace, "success")

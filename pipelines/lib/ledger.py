@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from pipelines.lib.database import Database, utc_now
-from pipelines.lib.errors import LedgerConflict
+from pipelines.lib.errors import ConfigError, LedgerConflict
 
 _METADATA = sa.MetaData()
 _LEDGER = sa.Table(
@@ -96,12 +96,18 @@ class Ledger:
     def append(self, entry: Entry) -> Entry:
         """Append `entry`; its sequence must be one more than the last one its author has seen (1 for the first).
 
-        Returns the entry as recorded. Raises `LedgerConflict` when somebody else was first.
+        Returns the entry as recorded. Raises `LedgerConflict` when somebody else was first, `ConfigError` for an entry that would be live
+        before the one it follows: `champion_as_of` would tell another history than the one that nights have seen.
         """
         entries = self.history(entry.name)
-        last = entries[-1].sequence if entries else 0
-        if entry.sequence != last + 1:
-            raise LedgerConflict(_conflict(entry, last))
+        last = entries[-1] if entries else None
+        if entry.sequence != (last.sequence if last else 0) + 1:
+            raise LedgerConflict(_conflict(entry, last.sequence if last else 0))
+        if last and entry.live_from < last.live_from:
+            raise ConfigError(
+                f"{entry.name} version {entry.version} cannot be live from {entry.live_from}: the champion before it, version {last.version}, "
+                f"is live from {last.live_from} (entry {last.sequence}). Name that partition, or a later one"
+            )
         recorded = Entry(**{**asdict(entry), "recorded_at": utc_now()})
         try:
             with self._database.connect() as connection:

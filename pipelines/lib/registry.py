@@ -16,13 +16,19 @@ from pydantic import Field
 
 from pipelines.lib import home
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ModelError, TransientError
+from pipelines.lib.errors import ConfigError, GateFailed, ModelError, TransientError
+from pipelines.lib.journal import Journal
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.run import RunFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+MARKS = ("refused", "refused_by", "rolled_back")
+"""Tags of a version that was turned down."""
 
 
 class Registry(Section):
@@ -149,20 +155,61 @@ def make_champion(
     )
 
 
-def next_night(champion: Entry) -> str:
-    """The first partition that a version can score which becomes champion by hand: the one after the newest that is published.
-
-    Where nothing is published it is the champion's own first one.
-    """
+def next_night(name: str, not_before: str) -> str:
+    """The first partition that the next champion of `name` can score: the one after the newest that is published, or `not_before` if later."""
     from pipelines.lib.nights import published_nights
 
-    newest = published_nights(champion.name, until="9999-12-30", count=1)
-    return day_after(parse_partition(newest[0].partition)) if newest else champion.live_from
+    newest = published_nights(name, until="9999-12-30", count=1)
+    return max([not_before, *(day_after(parse_partition(night.partition)) for night in newest)])
+
+
+def choose_live_from(run: RunFile, name: str, champion: Entry | None, asked: str | None) -> str:
+    """The partition from which a version that `run` made is live: after all that is published, and not before the `champion` that it follows.
+
+    Of a retraining it is the day after its own at the earliest, since a champion has scored that. Raises `ConfigError` where the partition
+    `asked` for lies before the champion's; otherwise that is it.
+    """
+    if asked is None:
+        first = day_after(run.date) if run.model.champion else run.partition
+        return next_night(name, max(first, champion.live_from) if champion else first)
+    parse_partition(asked)
+    if champion and asked < champion.live_from:
+        raise ConfigError(
+            f"--live-from is {asked}, but version {champion.version} became champion from {champion.live_from} on (entry {champion.sequence}); "
+            "name that partition, or a later one, or leave it out"
+        )
+    return asked
 
 
 def day_after(date: dt.date) -> str:
     """The partition that follows `date`."""
     return (date + dt.timedelta(days=1)).isoformat()
+
+
+def withdraw(client: "MlflowClient", version: Registered) -> None:
+    """Take the alias `challenger` off `version`; a newer challenger keeps it."""
+    if str(client.get_registered_model(version.name).aliases.get("challenger")) == version.version:
+        client.delete_registered_model_alias(version.name, "challenger")
+
+
+def clear_marks(client: "MlflowClient", version: Registered) -> None:
+    """Take off `version` what said that it was refused or rolled back: it is champion."""
+    for mark in sorted(client.get_model_version(version.name, version.version).tags.keys() & set(MARKS)):
+        client.delete_model_version_tag(version.name, version.version, mark)
+
+
+def require_not_refused(client: "MlflowClient", journal: Journal, version: Registered) -> None:
+    """Raise `GateFailed` where `version` was refused or rolled back, by its tags or by what the journal says of it last."""
+    tags = client.get_model_version(version.name, version.version).tags
+    told = [f"{mark}: {tags[mark]}" for mark in MARKS if mark in tags]
+    verdicts = [row for row in journal.verdicts(version.name) if row.challenger == version.version != row.champion]
+    if verdicts and verdicts[-1].verdict in ("refuse", "refused", "rolled_back"):
+        told.append(f"{verdicts[-1].verdict} in {verdicts[-1].run_id}: {verdicts[-1].reason}")
+    if told:
+        raise GateFailed(
+            f"{version.name} version {version.version} was turned down and is not promoted by hand ({'; '.join(told)}). Trigger a retraining, which "
+            "decides anew; what was champion before comes back by rollback --to. See docs/runbooks/refused-challenger.md"
+        )
 
 
 def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:

@@ -20,7 +20,8 @@ class PinnedModel(Section):
 
     `path` is where it lies in the workspace. `version` and `sha256` are None on a laptop, where the model is the one
     that the same workspace trains; a registered version always carries both. `degraded` is True when the champion
-    could not be used and this is the version before it; `instead_of` is then the champion's version.
+    could not be used and this is the version before it; `instead_of` is then the champion's version. `ledger_sequence` is
+    the entry of the ledger that had made the champion: the same version may become champion again, an entry never does.
     """
 
     path: str
@@ -29,6 +30,7 @@ class PinnedModel(Section):
     sha256: str | None = None
     degraded: bool = False
     instead_of: str | None = None
+    ledger_sequence: int | None = None
 
     @property
     def champion(self) -> str | None:

@@ -36,9 +36,7 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
             f"{name} has no champion; register a version and promote it (make demo does, see docs/runbooks/champion-broken.md)"
         )
     faults = []
-    for entry in (champion, ledger.previous(name)):
-        if entry is None:
-            continue
+    for entry in filter(None, (champion, ledger.previous(name))):
         try:
             fetch(entry, target)
         except ModelError as error:
@@ -57,6 +55,7 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
             sha256=entry.sha256,
             degraded=degraded,
             instead_of=champion.version if degraded else None,
+            ledger_sequence=champion.sequence,
         )
     raise ModelError(
         f"no model to score with: {'; '.join(faults)}. Restore the file or promote another version (docs/runbooks/champion-broken.md)"

@@ -1,10 +1,13 @@
 """Make a registered version champion: one fenced line in the ledger, then the aliases.
 
-Reads   data/models/registered.json, run.yaml, the ledger; in a retraining also what decide and evaluate have written
+Reads   data/models/registered.json, run.yaml, the ledger, which nights are published; in a retraining also what decide and evaluate have
+        written, by hand the version's tags and the journal
 Effect  a ledger entry with its evidence and the aliases `champion` and `previous`; repeated for the present champion, it only
-        repairs the aliases. Nothing is appended before the version's file has been fetched, and its digest verified
-Fails   when the champion is not the one that the run was pinned to (or that `--expect` names): somebody promoted meanwhile; when
-        the evidence says no, or asks and nobody has approved; when the file was altered; when MLflow does not answer
+        repairs the aliases. Nothing is appended before the version's file has been fetched, and its digest verified. A challenger that
+        comes too late is on record as refused
+Fails   when the champion is not the one that the run was pinned to, entry for entry (or the version that `--expect` names): somebody promoted
+        or rolled back meanwhile; when the evidence says no, or asks and nobody has approved; by hand, when the version was refused or rolled
+        back; when the file was altered; when MLflow does not answer
 
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.promote``.
 """
@@ -20,8 +23,17 @@ from pipelines.lib.errors import ConfigError, DataError, LedgerConflict
 from pipelines.lib.journal import Journal, Verdict
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import parse_section, read_yaml
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.registry import Registered, connect, day_after, fetch, make_champion, project_aliases
+from pipelines.lib.registry import (
+    Registered,
+    choose_live_from,
+    clear_marks,
+    connect,
+    fetch,
+    make_champion,
+    project_aliases,
+    require_not_refused,
+    withdraw,
+)
 from pipelines.lib.run import RunFile, load_run
 from pipelines.lib.verdict import read_decision, require_allowed
 
@@ -37,30 +49,41 @@ def promote(
     actor: str,
     reason: str,
     evidence: dict[str, Any] | None = None,
+    sequence: int | None = None,
+    run_ref: str | None = None,
 ) -> Entry:
     """Append `version` as champion of its name where the present champion is version `expect` (``none`` before the first).
 
-    Returns the entry that makes it champion, a new one or the one that did already. Raises `LedgerConflict` when another
-    version is champion, or becomes it at this very moment.
+    With `sequence` the champion must have been made by that very entry, and the run `run_ref` promotes a version once: what was rolled
+    back since does not come back by a repetition. Returns the entry that makes the version champion, a new one or the one that did
+    already. Raises `LedgerConflict` when another version is champion, or becomes it at this very moment.
     """
-    champion = ledger.champion(version.name)
+    history = ledger.history(version.name)
+    champion = history[-1] if history else None
     if champion and champion.version == version.version:
         stage.log.info("%s version %s is champion already (entry %d)", version.name, version.version, champion.sequence)
         return champion
+    mine = [entry for entry in history if run_ref and (entry.version, entry.evidence.get("run_ref")) == (version.version, run_ref)]
+    if mine and champion:
+        back = history[mine[-1].sequence]  # the entry after it, since they count from 1
+        raise LedgerConflict(
+            f"{version.name} version {version.version} was promoted by this run as entry {mine[-1].sequence}, and entry {back.sequence} took it "
+            f"back ({back.actor}: {back.reason}); it was not promoted again. Roll forward to it by name, or train anew"
+        )
     found = champion.version if champion else NOBODY
     if found != expect:
         raise LedgerConflict(
             f"the champion of {version.name} is version {found}, not {expect}; version {version.version} was not promoted. "
             "Compare with the present champion and decide anew"
         )
+    if champion and sequence not in (None, champion.sequence):
+        raise LedgerConflict(
+            f"the champion of {version.name} is version {found} by entry {champion.sequence}, not by entry {sequence} as when the run opened: it was "
+            f"replaced and came back; version {version.version} was not promoted. Compare anew and decide anew"
+        )
     entry = make_champion(ledger, version, champion, action="promote", live_from=live_from, actor=actor, reason=reason, evidence=evidence)
     stage.log.info("%s version %s is champion from %s (entry %d, before: %s)", entry.name, entry.version, live_from, entry.sequence, found)
     return entry
-
-
-def first_night(run: RunFile) -> str:
-    """The partition from which a version that `run` made is live: of a retraining the day after, since a champion has scored its own."""
-    return day_after(run.date) if run.model.champion else run.partition
 
 
 def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str, Any]:
@@ -68,9 +91,11 @@ def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str,
     evidence: dict[str, Any] = {"run_ref": run.run_ref}
     if options.decision:
         evidence["decision"] = decision = read_decision(options.decision)
-        if decision.get("challenger", version.version) != version.version:
-            raise DataError(f"the decision is on version {decision['challenger']}, registered is {version.version}; run decide again")
+        if decision.get("challenger") != version.version:
+            raise DataError(f"the decision is on version {decision.get('challenger')}, registered is {version.version}; run decide again")
         require_allowed(decision, options.approver)
+    else:
+        evidence["by_hand"] = True
     if options.approver:
         evidence["approver"] = options.approver
     if options.comparison and options.comparison.exists():
@@ -81,33 +106,45 @@ def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str,
 @stage.stage(
     "promote",
     "registered",
-    expect={"help": "version that is champion now, or 'none'; by default the one that the run was pinned to"},
-    live_from={"help": "first partition that it scores; by default the day after the run's, and the run's own where there was no champion"},
-    decision={"type": Path, "help": "decision.json of decide"},
+    expect={"help": "version that is champion now, or 'none'; by default the ledger's entry that the run was pinned to"},
+    live_from={"help": "first partition that it scores; by default the one after the run's, and after all that is published"},
+    decision={"type": Path, "help": "decision.json of decide; without it, it is promoted by hand"},
     comparison={"type": Path, "help": "comparison.json of evaluate"},
     approver={"default": "", "help": "the person who said yes where the decision was to ask"},
     actor={"help": "who or what decides; by default the approver, else decide"},
     reason={"help": "why, for whoever reads the ledger; by default the reasons of the decision"},
 )
 def main(options: stage.Paths) -> None:
-    run, ledger = load_run(), Ledger(home.ledger_url())
+    run, ledger, journal = load_run(), Ledger(home.ledger_url()), Journal(home.ledger_url())
     version = parse_section(read_yaml(options.registered), Registered, options.registered.name)
     evidence = gather(run, version, options)
     reason = options.reason or "; ".join(evidence.get("decision", {}).get("reasons", []))
     actor = options.actor or options.approver or ("decide" if options.decision else "")
     if not (actor and reason):
         raise ConfigError("nobody says who decides, or why; give --actor and --reason, or the --decision of a retraining")
-    live_from = options.live_from or first_night(run)
-    parse_partition(live_from)
+    champion = ledger.champion(version.name)
+    live_from = choose_live_from(run, version.name, champion, options.live_from)
     client = connect()  # before the ledger moves: where MLflow is down, the champion stays
+    if not options.decision and not (champion and champion.version == version.version):
+        require_not_refused(client, journal, version)
     with tempfile.TemporaryDirectory() as scratch:
         fetch(version, Path(scratch) / "model.onnx")
-    expect = options.expect or run.model.champion or NOBODY
-    entry = promote(ledger, version, expect=expect, live_from=live_from, actor=actor, reason=reason, evidence=evidence)
+    fence: dict[str, Any] = {"expect": run.model.champion or NOBODY, "sequence": run.model.ledger_sequence, "run_ref": run.run_ref}
+    if options.expect:
+        fence = {"expect": options.expect}
+    told = (version.name, run.run_id, run.partition, run.model.champion, version.version)
+    try:
+        entry = promote(ledger, version, **fence, live_from=live_from, actor=actor, reason=reason, evidence=evidence)
+    except LedgerConflict as error:
+        if options.decision:
+            withdraw(client, version)
+            project_aliases(client, ledger, version.name)
+            journal.record_verdict(Verdict(*told, "refused", str(error), actor))
+        raise
     project_aliases(client, ledger, version.name)
+    clear_marks(client, version)
     if options.decision:
-        verdict = Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "promoted", reason, actor)
-        Journal(home.ledger_url()).record_verdict(verdict)
+        journal.record_verdict(Verdict(*told, "promoted", reason, actor))
         stage.write_report("promote", {"note": f"promoted version {entry.version}, live from {entry.live_from}, by {entry.actor}"})
 
 

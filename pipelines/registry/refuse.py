@@ -18,7 +18,7 @@ from pipelines.lib.errors import ConfigError
 from pipelines.lib.journal import Journal, Verdict
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.params import parse_section, read_yaml
-from pipelines.lib.registry import Registered, connect, project_aliases
+from pipelines.lib.registry import Registered, connect, project_aliases, withdraw
 from pipelines.lib.run import load_run
 from pipelines.lib.verdict import read_decision
 
@@ -37,8 +37,7 @@ def refuse(client: "MlflowClient", ledger: Ledger, version: Registered, *, reaso
         return
     client.set_model_version_tag(version.name, version.version, "refused", reason[:5000])  # MLflow's limit of a tag
     client.set_model_version_tag(version.name, version.version, "refused_by", actor)
-    if str(client.get_registered_model(version.name).aliases.get("challenger")) == version.version:
-        client.delete_registered_model_alias(version.name, "challenger")
+    withdraw(client, version)
     stage.log.info("%s version %s was refused by %s: %s", version.name, version.version, actor, reason)
 
 

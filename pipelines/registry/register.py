@@ -4,8 +4,8 @@ Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yam
 Writes  data/models/registered.json: name, version, sha256 and where the file lies; data/reports/register/report.json
 Effect  an MLflow run and a registered version with its tags and its model card; the alias `challenger`, where another version is champion;
         the same model registered again is the version it already is
-Fails   when the tree holds uncommitted changes (the version could not be rebuilt), MLflow does not answer, or gives other bytes
-        back than were logged
+Fails   when the model was not evaluated, or did not pass; when the tree holds uncommitted changes (the version could not be rebuilt), MLflow
+        does not answer, or gives other bytes back than were logged
 
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.register``.
 """
@@ -14,12 +14,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.lib import costs, home, model_card, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import DataError
+from pipelines.lib.errors import GateFailed
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.lineage import lineage, selection
 from pipelines.lib.params import read_yaml
@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 
 
 def register(client: "MlflowClient", model: Path, onnx: Path, report: Path, tags: dict[str, str], params: Registry) -> Registered:
-    """The version of `params.name` whose ONNX file has the digest of `onnx`: a new one, or the one that exists."""
+    """The version of `params.name` whose ONNX file has the digest of `onnx`: a new one, or the one that exists.
+
+    Raises `GateFailed` where `report` does not say that this very file is sound.
+    """
     digest = sha256_of(onnx)
+    require_sound(report, digest)
     found = client.search_model_versions(f"name = '{params.name}' and tags.sha256 = '{digest}'")
     if found:
         stage.log.info("%s version %s is this very model (sha256 %s); nothing to register", params.name, found[0].version, digest[:12])
@@ -61,6 +65,25 @@ def register(client: "MlflowClient", model: Path, onnx: Path, report: Path, tags
         version = mlflow.register_model(logged.model_uri, params.name, tags=tags | {"sha256": digest})
     stage.log.info("registered %s version %s (sha256 %s)", params.name, version.version, digest[:12])
     return _registered(client, params.name, version.version, digest)
+
+
+def require_sound(report: Path, digest: str) -> dict[str, Any]:
+    """The evaluation in `report`. Raises `GateFailed` unless it is one of the model with `digest`, and without faults."""
+    path = report / "evaluation.json"
+    try:
+        evaluation = dict(json.loads(path.read_text(encoding="utf-8")))
+        faults, evaluated = list(evaluation["faults"]), evaluation.get("sha256")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GateFailed(
+            f"{path} is no evaluation ({type(error).__name__}: {error}), so nothing is registered; run: dvc repro evaluate"
+        ) from None
+    if faults:
+        raise GateFailed(
+            f"the model did not pass evaluate ({'; '.join(map(str, faults))}), so it is not registered; see {report / 'report.html'}"
+        )
+    if evaluated != digest:
+        raise GateFailed(f"{path} judges the model {evaluated}, the file has sha256 {digest}; run: dvc repro evaluate")
+    return evaluation
 
 
 def _registered(client: "MlflowClient", name: str, version: str | int, digest: str) -> Registered:
@@ -95,10 +118,7 @@ def show_card(client: "MlflowClient", version: Registered, report: Path) -> None
     target = home.home() / "reports" / "models" / version.name / version.version / "model_card.html"
     if target.exists():
         return
-    try:
-        evaluation = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{report / 'evaluation.json'} cannot be read ({error}); run: dvc repro evaluate") from None
+    evaluation = require_sound(report, version.sha256)
     found = client.get_model_version(version.name, version.version)
     tags = {name: value for name, value in found.tags.items() if name != "sha256"}
     card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})

@@ -45,7 +45,7 @@ def rollback(
     with tempfile.TemporaryDirectory() as scratch:
         fetch(target, Path(scratch) / "model.onnx")
     evidence = {"request": request} if request else {}
-    live_from = next_night(champion)
+    live_from = next_night(name, champion.live_from)
     return make_champion(ledger, target, champion, action="rollback", live_from=live_from, actor=actor, reason=reason, evidence=evidence)
 
 

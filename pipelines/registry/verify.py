@@ -107,7 +107,7 @@ def roll_back(ledger: Ledger, entry: Entry, run: RunFile, reason: str) -> str:
             line[-2],
             entry,
             action="rollback",
-            live_from=next_night(entry),
+            live_from=next_night(entry.name, entry.live_from),
             actor=ACTOR,
             reason=reason,
             evidence={"run_id": run.run_id},

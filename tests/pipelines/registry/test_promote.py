@@ -16,7 +16,7 @@ DECIDED = [*REGISTERED, "--decision", "data/reports/decide/decision.json", "--co
 
 def decide(verdict: str, *reasons: str) -> None:
     for path, content in (
-        ("data/reports/decide/decision.json", {"verdict": verdict, "reasons": list(reasons or ["AUC .03 better"]), "table": ""}),
+        ("data/reports/decide/decision.json", {"verdict": verdict, "reasons": list(reasons or ["AUC .03 better"]), "table": "", "challenger": "2"}),
         ("data/reports/evaluate/comparison.json", {"auc_difference": 0.03}),
     ):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
