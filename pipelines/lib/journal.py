@@ -3,7 +3,8 @@
     nights       a scored night in the bins of its model's profile        one row a (name, version, partition), replaced by a repeat
     performance  a night's scores against its outcomes                    one row a (name, partition), a new revision when corrected
     decisions    retrain or not, and why                                  append-only
-    verdicts     promote, refuse or ask about a challenger, and the end   append-only
+    verdicts     a retraining was asked for, what was said of its         append-only
+                 challenger, and the end
 
 Every write may be repeated, from any number of processes at once: the same again changes nothing.
 """
@@ -139,8 +140,9 @@ class DecisionRow(Decision):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a challenger: what evidence says (promote, refuse, ask), then what was done (promoted, refused, rolled_back).
+    """What became of a retraining: what evidence says of its challenger (promote, refuse, ask), then what was done (promoted, refused, rolled_back).
 
+    Before all that it may have been *asked* for, by the monitor: there is no challenger yet, and `challenger` is empty.
     `run_id` is the retraining run, `champion` the version that was champion then (None: there was none), `actor` who decided.
     """
 
@@ -149,7 +151,7 @@ class Verdict:
     partition: str
     champion: str | None
     challenger: str
-    verdict: Literal["promote", "refuse", "ask", "promoted", "refused", "rolled_back"]
+    verdict: Literal["asked", "promote", "refuse", "ask", "promoted", "refused", "rolled_back"]
     reason: str
     actor: str
 
@@ -181,11 +183,15 @@ class Journal:
             changed = {column.name: insert.excluded[column.name] for column in _NIGHTS.columns if not column.primary_key}
             connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
 
-    def nights(self, name: str, version: str | None = None, *, until: str, count: int | None = None) -> list[NightRecord]:
-        """The last `count` nights up to `until`, inclusive, that `version` (None: any) scored; oldest first."""
+    def nights(
+        self, name: str, version: str | None = None, *, until: str, since: str | None = None, count: int | None = None
+    ) -> list[NightRecord]:
+        """The last `count` nights from `since` up to `until`, both inclusive, that `version` (None: any) scored; oldest first."""
         where = [_NIGHTS.c.name == name, _NIGHTS.c.partition <= until]
         if version is not None:
             where.append(_NIGHTS.c.version == version)
+        if since is not None:
+            where.append(_NIGHTS.c.partition >= since)
         query = sa.select(_NIGHTS).where(*where).order_by(_NIGHTS.c.partition.desc(), _NIGHTS.c.version.desc()).limit(count)
         return self._read(query, NightRecord)[::-1]
 
@@ -227,9 +233,12 @@ class Journal:
         return self._read(sa.select(_DECISIONS).where(*where).order_by(_DECISIONS.c.sequence), DecisionRow)
 
     def record_verdict(self, verdict: Verdict) -> VerdictRow:
-        """Append `verdict`, unless its run has recorded the same one (whatever its reason) already; returns the row that stands."""
+        """Append `verdict`, unless its run has said the same of the same challenger (whatever the reason) already; returns the row that stands.
+
+        A run is told by its challenger too: on a laptop every run is ``laptop``.
+        """
         content = {column.name: getattr(verdict, column.name) for column in fields(Verdict)}
-        return self._append(_VERDICTS, content, VerdictRow, repeats=("run_id", "verdict"), exact=False)
+        return self._append(_VERDICTS, content, VerdictRow, repeats=("run_id", "challenger", "verdict"), exact=False)
 
     def verdicts(self, name: str) -> list[VerdictRow]:
         """All verdicts, as they were made."""

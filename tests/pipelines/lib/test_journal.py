@@ -104,6 +104,14 @@ def test_a_verdict_is_recorded_once_a_run(journal: Journal) -> None:
     assert journal.verdicts("forest") == [first, done, other]
 
 
+def test_a_verdict_on_another_challenger_of_a_run_of_the_same_name_is_another_one(journal: Journal) -> None:
+    """On a laptop every run is called alike."""
+    first = journal.record_verdict(replace(REFUSE, run_id="laptop"))
+    second = journal.record_verdict(replace(REFUSE, run_id="laptop", challenger="5"))
+    assert journal.record_verdict(replace(REFUSE, run_id="laptop", challenger="5", reason="asked again")) == second
+    assert journal.verdicts("forest") == [first, second]
+
+
 def _write(url: str, number: int) -> tuple[bool, int]:
     journal = Journal(url)
     journal.record_night(replace(NIGHT, rows=number))
