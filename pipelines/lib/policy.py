@@ -3,6 +3,7 @@
 See docs/promotion.md for the rules in words. Everything that speaks against a challenger is told, not the first thing found.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,7 +47,7 @@ def decide(evaluation: Mapping[str, Any], shadow: Mapping[str, Any], policy: Pol
     found = evaluation["comparison"] or {"fault": "there is no champion to compare with"}
     compared = "fault" not in found
     refusals = [*evaluation["faults"], *([shadow["fault"]] if shadow["fault"] else [])]
-    if found.get("sha256") == evaluation.get("sha256"):
+    if found.get("sha256") is not None and found["sha256"] == evaluation.get("sha256"):
         refusals.append("it is the very model that is champion already, byte for byte")
     if compared:
         refusals += _worse(found, policy)
@@ -135,6 +136,12 @@ def told(difference: Mapping[str, Any]) -> str:
     return f"{difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
 
 
+def plain(text: object) -> str:
+    """`text` as Markdown that shows it, in a line: what comes from data makes no cell, link, picture or tag of a page that a person trusts."""
+    shown = re.sub(r"([\\|\[\]`<>*_~#&])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"(https?:|www(?=\.)|@)", "\\1\u2060", shown, flags=re.IGNORECASE)  # a bare address would be made a link of
+
+
 def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> str:
     """The comparison as a Markdown table, for whoever is asked; empty where nothing was compared."""
     found, measured = evaluation["comparison"] or {}, evaluation.get("costs") or {}
@@ -149,7 +156,8 @@ def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> str:
         rows.append((name, *(f"{side[key]:.4f}" for side in sides), f"{sides[1][key] - sides[0][key]:+.4f}"))
     for part in sorted(found["slices"], key=lambda part: part["auc_difference"]["value"])[:3]:
         auc = (f"{part[side]['auc']:.4f}" for side in ("champion", "challenger"))
-        rows.append((f"AUC of {part['column']} = {part['value']}, among its worst slices", *auc, told(part["auc_difference"])))
+        what = f"AUC of {plain(part['column'])} = {plain(part['value'])}, among its worst slices"
+        rows.append((what, *auc, told(part["auc_difference"])))
     mine, theirs = measured.get("challenger"), measured.get("champion")
     if mine and theirs:
         for name, key in (("µs for a row, median", "p50_us"), ("memory, MiB", "memory_mib"), ("size, MiB", "size_mib")):

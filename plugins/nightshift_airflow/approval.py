@@ -6,6 +6,7 @@ under *Required actions* in the UI, and anybody who may answer there, or over th
 
 import hashlib
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,8 +107,14 @@ def _read_decision(workspace: Path) -> tuple[dict[str, Any], str]:
 
 
 def _body(decision: dict[str, Any]) -> str:
-    """What the person reads, as Markdown: why they are asked, and the comparison."""
-    reasons = "\n".join(f"* {reason}" for reason in decision.get("reasons", []))
+    """What the person reads, as Markdown: why they are asked, and the comparison, which is Markdown already."""
+    reasons = "\n".join(f"* {_plain(reason)}" for reason in decision.get("reasons", []))
     return (
         f"{reasons}\n\n{decision.get('table', '')}\n\nNo answer in time is a *Reject*. What to look at: docs/runbooks/approval-waiting.md"
     )
+
+
+def _plain(reason: str) -> str:
+    """A reason as Markdown that shows it: it quotes values of the data, which must make no link, picture or table here."""
+    shown = re.sub(r"([\\|\[\]`<>*_~#&])", r"\\\1", " ".join(reason.split()))
+    return re.sub(r"(https?:|www(?=\.)|@)", "\\1\u2060", shown, flags=re.IGNORECASE)  # a bare address would be made a link of

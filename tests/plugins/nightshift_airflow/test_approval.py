@@ -71,7 +71,7 @@ def test_what_is_worse_is_refused_on_record_and_the_rest_is_skipped_but_the_tear
 
 
 def test_what_is_not_clear_waits_for_a_person_who_reads_why_and_the_comparison(waiting_room):
-    waiting_room.decide("ask", "the interval holds zero", "{{ 7 * 7 }}", table="| AUC | .70 | .71 |")
+    waiting_room.decide("ask", "the interval holds zero", "{{ 7 + 7 }}", table="| AUC | .70 | .71 |")
     with pytest.raises(TaskAwaitingInput) as caught:
         waiting_room.approve()
     assert caught.value.timeout == dt.timedelta(hours=72)
@@ -80,8 +80,16 @@ def test_what_is_not_clear_waits_for_a_person_who_reads_why_and_the_comparison(w
     assert question["defaults"] == ["Reject"], "silence is a refusal"
     assert "* the interval holds zero\n" in question["body"]
     assert "| AUC | .70 | .71 |" in question["body"]
-    assert "{{ 7 * 7 }}" in question["body"], "what a report says is no template"
+    assert "{{ 7 + 7 }}" in question["body"], "what a report says is no template"
     assert list(question["params"]) == ["comment"], "the DAG's own params are no part of the form"
+
+
+def test_what_a_reason_quotes_from_the_data_forges_nothing_on_the_page(waiting_room):
+    waiting_room.decide("ask", "on carrier = [Approve](http://e.vil)\n\n| a | b |\n# **sure** its AUC falls")
+    with pytest.raises(TaskAwaitingInput):
+        waiting_room.approve()
+    first = waiting_room.asked[0]["body"].splitlines()[0]
+    assert first == "* on carrier = \\[Approve\\](http:\u2060//e.vil) \\| a \\| b \\| \\# \\*\\*sure\\*\\* its AUC falls"
 
 
 def test_who_approves_is_handed_on_with_the_reason(waiting_room):
