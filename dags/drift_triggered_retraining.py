@@ -8,7 +8,7 @@ It is compared with the champion on rows that neither has seen, scores the last 
 * A refusal, by the evidence or by a person, is on record in MLflow and in the journal; *promote* and *verify* are then skipped.
 * *promote* is fenced: where another version has become champion since the run opened, it fails and changes nothing.
 * *verify* looks at the new champion as production will see it, and **rolls back by itself** what is not as it was promoted.
-* An alert about a version that is champion no more (`champion_version`) ends at *open_run*, before anything is computed.
+* An alert about a version that is champion no more (`champion_version`), or about a night that was not scored yet, ends at *open_run*.
 
 The night of the partition is scored already, so a new champion is live from the day after.
 """
@@ -45,7 +45,7 @@ with DAG(
     default_args=task_defaults(settings),
     tags=["nightshift", "training"],
 ):
-    open_run = OpenRunOperator(task_id="open_run", model="champion", expect="{{ params.champion_version or '' }}").as_setup()
+    open_run = OpenRunOperator(task_id="open_run", model="champion", expect="{{ params.champion_version or '' }}", scored=True).as_setup()
     ingest_history = DvcStageOperator(task_id="ingest_history")
     validate_history = DvcStageOperator(task_id="validate_history")
     featurize_history = DvcStageOperator(task_id="featurize_history")

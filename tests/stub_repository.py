@@ -87,6 +87,7 @@ for option in ("partition", "dag-id", "run-id", "run-ref", "git-commit", "opened
     parser.add_argument("--" + option, required=True)
 parser.add_argument("--snapshot", action="store_true")
 parser.add_argument("--model")
+parser.add_argument("--scored", action="store_true")
 parser.add_argument("--expect", default="")
 options = parser.parse_args()
 if options.expect not in ("", "1"):

@@ -72,6 +72,18 @@ def published_night(name: str, partition: str, url: str | None = None) -> Publis
     return found[0]
 
 
+def require_no_future(name: str, partition: str, url: str | None = None) -> None:
+    """Raise `ConfigError` where `partition` lies after the newest night that `name` has published: its outcomes are not there to learn from.
+
+    Where nothing was published yet, every partition will do.
+    """
+    newest = published_nights(name, until="9999-12-31", count=1, url=url)
+    if newest and newest[0].partition < partition:
+        raise ConfigError(
+            f"{partition} lies after {newest[0].partition}, the newest night that {name} has published; train as of a night that was scored"
+        )
+
+
 def fetch(run_ref: str, path: str, target: Path) -> None:
     """Copy the output `path` of the run recorded at `run_ref` to `target`, from DVC's cache or else from its remote.
 

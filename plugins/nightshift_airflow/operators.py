@@ -35,16 +35,18 @@ class OpenRunOperator(BaseOperator):
     """Make the run's workspace and pin what the run uses; the setup of every run.
 
     `model` is the one that the run is pinned to: ``champion``, or ``night`` for the version that scored the partition. Where `expect`
-    is a version, it must be champion still: what was to be done about it is done otherwise.
+    is a version, it must be champion still: what was to be done about it is done otherwise. With `scored`, a partition after the newest
+    published night is refused: who trains as of a night to come would learn what nobody can know.
     Refuses, without retry and before a path is built of it, a partition key that is no date and a conf with unknown keys.
     """
 
     template_fields = ("expect",)
 
-    def __init__(self, *, model: str = "champion", expect: str = "", **kwargs: Any) -> None:
+    def __init__(self, *, model: str = "champion", expect: str = "", scored: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.expect = expect
+        self.scored = scored
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return what the run is pinned to: partition, commit, snapshot."""
@@ -59,7 +61,7 @@ class OpenRunOperator(BaseOperator):
         opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
         command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
-        command += ["--model", self.model, f"--expect={self.expect}"]
+        command += ["--model", self.model, f"--expect={self.expect}", *(["--scored"] if self.scored else [])]
         try:
             run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
         except AirflowFailException as error:  # no teardown follows a setup that failed, so nobody else tells it
@@ -137,8 +139,14 @@ class StageOperator(BaseOperator):
         if self.connection is None:
             return {}
         from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
 
-        found = BaseHook.get_connection(self.connection)
+        try:
+            found = BaseHook.get_connection(self.connection)
+        except AirflowNotFoundException:
+            raise AirflowFailException(
+                f"there is no connection {self.connection}; add it in Airflow (docs/production.md, Close the loop), then clear this task"
+            ) from None
         port = f":{found.port}" if found.port else ""
         url = f"{found.schema or found.conn_type or 'http'}://{found.host}{port}"
         return {"NIGHTSHIFT_API_URL": url, "NIGHTSHIFT_API_USER": found.login or "", "NIGHTSHIFT_API_PASSWORD": found.password or ""}

@@ -177,7 +177,9 @@ def end_attempt(workspace: Workspace) -> None:
 
 
 def record_run(workspace: Workspace, state: str) -> str | None:
-    """Commit what the run was and made (``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``) to its ref; return the commit.
+    """Commit what the run was and made to its ref; return the commit.
+
+    That is ``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``, and what stages outside DVC hand on or report as JSON.
 
     Its ``dvc.yaml`` keeps the stages that the run reached, so that ``dvc checkout`` asks for these and no others.
     None where the run was never pinned. Calling it again with nothing new changes nothing.
@@ -185,7 +187,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     if not _is_pinned(workspace):
         log.warning("%s was never pinned; there is nothing to record", workspace.path)
         return None
-    files = ["run.yaml", "dvc.lock", *(str(file.relative_to(workspace.path)) for file in sorted(workspace.path.glob("data/**/*.dvc")))]
+    files = ["run.yaml", "dvc.lock", "data/models/registered.json", *_beside_dvc(workspace.path)]
     with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
         _git("read-tree", workspace.commit, cwd=workspace.path, env=index)
@@ -206,6 +208,13 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     _git("update-ref", "-m", f"close {workspace.run_id}", workspace.ref, commit)
     log.info("recorded as %s (%s)", workspace.ref, commit)
     return commit
+
+
+def _beside_dvc(path: Path) -> list[str]:
+    """The ``.dvc`` files of the workspace at `path`, and the JSON in ``data/reports`` that is no output of a DVC stage."""
+    graph = (path / "dvc.yaml").read_text(encoding="utf-8")
+    reports = [file for file in path.glob("data/reports/*/*.json") if f"data/reports/{file.parent.name}" not in graph]
+    return sorted(str(file.relative_to(path)) for file in (*path.glob("data/**/*.dvc"), *reports))
 
 
 def _reached_graph(path: Path) -> str:

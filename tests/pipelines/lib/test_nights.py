@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.lib.errors import ConfigError, DataError, TransientError
-from pipelines.lib.nights import fetch, published_night, published_nights
+from pipelines.lib.nights import fetch, published_night, published_nights, require_no_future
 from pipelines.lib.published import Lineage, publish
 from tests import scored_night as night
 
@@ -106,3 +106,10 @@ def test_a_file_that_left_the_cache_is_asked_for_again(repository: Path, tmp_pat
     with pytest.raises(TransientError, match="DVC's cache"):
         fetch(REF, "data/features/batch.parquet", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_nobody_trains_as_of_a_night_that_was_not_scored(url: str, tmp_path: Path) -> None:
+    require_no_future("Core", "2013-04-04", url)
+    with pytest.raises(ConfigError, match="2013-04-05 lies after 2013-04-04, the newest night that Core has published"):
+        require_no_future("Core", "2013-04-05", url)
+    require_no_future("Core", "2013-04-05", str(tmp_path / "none"))

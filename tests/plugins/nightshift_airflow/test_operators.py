@@ -295,6 +295,28 @@ def test_a_connection_reaches_its_stage_alone_and_not_its_command_line(night, mo
     assert not {name for name in stage_environment(workspace) if name.startswith("NIGHTSHIFT_API")}
 
 
+def test_a_missing_connection_is_named_and_not_tried_again(night):
+    stage = StageOperator(task_id="alert", room="monitoring", connection="nobody_made_this")
+    with pytest.raises(AirflowFailException, match="no connection nobody_made_this; add it in Airflow"):
+        stage.secrets()
+
+
+def test_what_stages_hand_on_outside_dvc_comes_back_with_the_run(night):
+    night("open_run")
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    decision = workspace.path / "data" / "reports" / "decide" / "decision.json"
+    decision.parent.mkdir(parents=True)
+    decision.write_text('{"verdict": "ask"}')
+    night("ingest_batch")
+    night("close_run")
+    recorded = git(night.repository, "ls-tree", "-r", "--name-only", workspace.ref).splitlines()
+    assert "data/reports/decide/decision.json" in recorded
+    assert "data/reports/ingest_batch/report.json" not in recorded, "that is DVC's"
+    night("open_run")
+    assert decision.read_text() == '{"verdict": "ask"}'
+
+
 def test_a_stage_without_a_workspace_works_where_nothing_is_left(night):
     publish_scores = StageOperator(task_id="publish_scores", room="scoring", in_workspace=False)
     instance = TaskInstance()
