@@ -75,10 +75,10 @@ class Installation:
         Path("data/models").mkdir(parents=True, exist_ok=True)
         Path("data/models/registered.json").write_text(self.versions[challenger].model_dump_json())
 
-    def publish(self, version: str = "1") -> None:
-        """Publish the night that `REF` has recorded, as scored by `version`."""
+    def publish(self, version: str = "1", partition: str = NIGHT) -> None:
+        """Publish the night that `REF` has recorded as `partition`, scored by `version`."""
         lineage = Lineage(
-            NIGHT, NAME, version, self.versions[version].sha256, "night", REF, "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC)
+            partition, NAME, version, self.versions[version].sha256, "night", REF, "c" * 40, False, datetime(2013, 4, 1, 2, tzinfo=UTC)
         )
         publish(self.root / "workspace" / SCORES, lineage, expected_rows=ROWS)
 

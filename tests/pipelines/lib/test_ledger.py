@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.lib.errors import LedgerConflict, NightshiftError, TransientError
+from pipelines.lib.errors import ConfigError, LedgerConflict, NightshiftError, TransientError
 from pipelines.lib.ledger import Entry, Ledger
 
 FIRST = Entry("forest", 1, "promote", "1", "a" * 64, "/models/1/model.onnx", None, "2013-04-01", "ada", "first")
@@ -96,6 +96,15 @@ def test_names_do_not_mix(url: str) -> None:
 def test_a_stale_sequence_is_refused(url: str, sequence: int) -> None:
     with pytest.raises(LedgerConflict, match="decide anew"):
         Ledger(url).append(replace(FIRST, sequence=sequence))
+
+
+def test_nothing_is_live_before_what_it_follows(url: str) -> None:
+    ledger = Ledger(url)
+    ledger.append(replace(FIRST, live_from="2013-05-01"))
+    with pytest.raises(ConfigError, match=r"cannot be live from 2013-04-30: .* version 1, is live from 2013-05-01 \(entry 1\)"):
+        ledger.append(replace(FIRST, sequence=2, version="2", live_from="2013-04-30"))
+    assert len(ledger.history("forest")) == 1
+    ledger.append(replace(FIRST, sequence=2, version="2", live_from="2013-05-01"))
 
 
 def test_of_eight_at_once_one_wins(url: str) -> None:

@@ -3,11 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.lib.errors import LedgerConflict
-from pipelines.lib.registry import connect, project_aliases
+from pipelines.lib.golden import Golden
+from pipelines.lib.journal import Verdict
+from pipelines.lib.partition import parse_partition
+from pipelines.lib.registry import connect, day_after, project_aliases
 from pipelines.registry.promote import main, promote
+from pipelines.registry.rollback import main as roll_back
+from pipelines.registry.verify import main as verify
 from tests.registered_models import NAME, Installation
 
 REGISTERED = ["--registered", "data/models/registered.json"]
@@ -16,7 +22,10 @@ DECIDED = [*REGISTERED, "--decision", "data/reports/decide/decision.json", "--co
 
 def decide(verdict: str, *reasons: str) -> None:
     for path, content in (
-        ("data/reports/decide/decision.json", {"verdict": verdict, "reasons": list(reasons or ["AUC .03 better"]), "table": "", "challenger": "2"}),
+        (
+            "data/reports/decide/decision.json",
+            {"verdict": verdict, "reasons": list(reasons or ["AUC .03 better"]), "table": "", "challenger": "2"},
+        ),
         ("data/reports/evaluate/comparison.json", {"auc_difference": 0.03}),
     ):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +93,10 @@ def test_a_decision_that_is_none_promotes_nothing(retraining: Installation, cont
 
 def test_a_decision_on_another_version_promotes_nothing(retraining: Installation) -> None:
     path = Path("data/reports/decide/decision.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": "3"}))
-    assert main(DECIDED) == 1
-    assert failure()[1].startswith("the decision is on version 3, registered is 2")
+    for challenger in ("3", None):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": challenger}))
+        assert main(DECIDED) == 1
+        assert failure()[1].startswith(f"the decision is on version {challenger}, registered is 2")
     assert len(retraining.ledger.history(NAME)) == 1
 
 
@@ -97,6 +107,9 @@ def test_a_champion_that_came_meanwhile_stays(retraining: Installation) -> None:
     assert (error, retryable) == ("LedgerConflict", False)
     assert "is version 3, not 1; version 2 was not promoted" in message
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "3"]
+    assert retraining.aliases() == {"champion": "3", "previous": "1"}, "repaired, and version 2 challenges nobody any more"
+    [verdict] = retraining.journal.verdicts(NAME)
+    assert (verdict.verdict, verdict.challenger, verdict.champion, verdict.reason) == ("refused", "2", "1", message)
 
 
 @pytest.mark.parametrize("fault", ["missing", "altered"])
@@ -125,6 +138,7 @@ def test_without_a_decision_somebody_must_say_who_and_why(retraining: Installati
     assert main([*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1", "--live-from", "2013-05-01"]) == 0
     entry = retraining.ledger.champion(NAME)
     assert entry and (entry.actor, entry.live_from) == ("ada", "2013-05-01")
+    assert entry.evidence == {"run_ref": "refs/runs/retraining/run", "by_hand": True}
     assert retraining.journal.verdicts(NAME) == [], "no retraining"
 
 
@@ -142,6 +156,107 @@ def test_repeated_it_appends_nothing_and_repairs_the_aliases(retraining: Install
     assert retraining.aliases() == {"champion": "2", "previous": "1"}
     assert len(retraining.ledger.history(NAME)) == 2
     assert len(retraining.journal.verdicts(NAME)) == 1
+
+
+def test_what_a_person_has_rolled_back_does_not_come_back_by_a_repetition(retraining: Installation) -> None:
+    assert main(DECIDED) == 0
+    assert roll_back(["--to", "previous", "--actor", "ada", "--reason", "it missed the storm"]) == 0
+    for _ in range(2):  # the task is tried again, or cleared
+        assert main(DECIDED) == 1
+        error, message, retryable = failure()
+        assert (error, retryable) == ("LedgerConflict", False)
+        assert "version 2 was promoted by this run as entry 2, and entry 3 took it back (ada: it missed the storm)" in message
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1"]
+    assert retraining.aliases() == {"champion": "1", "previous": "2"}
+
+
+def test_what_verify_has_rolled_back_does_not_come_back_by_a_repetition(retraining: Installation) -> None:
+    assert main(DECIDED) == 0
+    golden = Path("data/reports/evaluate/golden.json")
+    known = Golden.from_json(golden.read_text())
+    golden.write_text(Golden(known.names, known.features, known.scores + np.float32(0.01), known.sha256).to_json())
+    assert verify([*REGISTERED, "--golden", str(golden)]) == 1
+    assert main(DECIDED) == 1
+    assert failure()[0] == "LedgerConflict"
+    assert "promoted by this run as entry 2, and entry 3 took it back (verify: 10 of 10 golden rows" in failure()[1]
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1"]
+
+
+def test_a_champion_that_was_replaced_and_came_back_is_another_entry(retraining: Installation) -> None:
+    retraining.promoted("3")
+    assert roll_back(["--to", "1", "--actor", "ada", "--reason", "worse"]) == 0
+    assert main(DECIDED) == 1
+    assert failure()[0] == "LedgerConflict"
+    assert "is version 1 by entry 3, not by entry 1 as when the run opened" in failure()[1]
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "3", "1"]
+
+
+def test_where_somebody_rolled_forward_to_it_a_repetition_leaves_it_so(retraining: Installation) -> None:
+    assert main(DECIDED) == 0
+    for to in ("1", "2"):
+        assert roll_back(["--to", to, "--actor", "ada", "--reason", "to and fro"]) == 0
+    assert main(DECIDED) == 0
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
+
+
+def test_by_hand_the_version_that_is_expected_is_all_that_counts(retraining: Installation) -> None:
+    by_hand = [*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1"]
+    assert main(by_hand) == 0
+    assert roll_back(["--to", "1", "--actor", "ada", "--reason", "worse"]) == 0
+    assert main(by_hand) == 0
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
+
+
+@pytest.mark.parametrize("published", ["2013-03-31", "2013-04-01", "2013-04-09"])
+def test_it_is_live_after_all_that_is_published(retraining: Installation, published: str) -> None:
+    retraining.publish(partition=published)
+    assert main(DECIDED) == 0
+    entry = retraining.ledger.champion(NAME)
+    assert entry and entry.live_from == max("2013-04-02", day_after(parse_partition(published)))
+    as_was = retraining.ledger.champion_as_of(NAME, published)
+    assert as_was and as_was.version == "1"
+
+
+def test_it_is_not_live_before_the_champion_that_it_follows(retraining: Installation) -> None:
+    by_hand = [*REGISTERED, "--actor", "ada", "--reason", "by hand"]
+    assert main([*by_hand, "--live-from", "2013-05-01"]) == 0
+    retraining.opened("2", "3")
+    assert main([*by_hand, "--live-from", "2013-04-30"]) == 1
+    assert failure()[0] == "ConfigError"
+    assert failure()[1].startswith("--live-from is 2013-04-30, but version 2 became champion from 2013-05-01 on (entry 2)")
+    assert len(retraining.ledger.history(NAME)) == 2
+    retraining.publish("2", "2013-05-09")
+    assert main([*by_hand, "--live-from", "2013-05-01"]) == 0, "whoever says so takes its place on the published nights, too"
+    retraining.opened("3", "1")
+    assert main(by_hand) == 0
+    entry = retraining.ledger.champion(NAME)
+    assert entry and (entry.version, entry.live_from) == ("1", "2013-05-10")
+
+
+@pytest.mark.parametrize("where", ["refused", "rolled_back", "journal"])
+def test_by_hand_nobody_promotes_what_was_turned_down(retraining: Installation, where: str) -> None:
+    if where == "journal":
+        retraining.journal.record_verdict(Verdict(NAME, "run", "2013-04-01", "1", "2", "refuse", "the AUC is lower", "decide"))
+    else:
+        connect().set_model_version_tag(NAME, "2", where, "the AUC is lower")
+    assert main([*REGISTERED, "--actor", "ada", "--reason", "by hand"]) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("GateFailed", False)
+    assert "version 2 was turned down" in message and "the AUC is lower" in message and "Trigger a retraining" in message
+    assert len(retraining.ledger.history(NAME)) == 1
+
+
+def test_a_retraining_that_decides_anew_takes_the_marks_off(retraining: Installation) -> None:
+    for mark in ("refused", "refused_by", "rolled_back", "verdict"):
+        connect().set_model_version_tag(NAME, "2", mark, "once")
+    assert main(DECIDED) == 0
+    assert dict(connect().get_model_version(NAME, "2").tags) == {"verdict": "once"}
+
+
+def test_the_champion_that_was_trained_again_was_not_turned_down(retraining: Installation) -> None:
+    """A retraining that brings forth the champion itself is refused; the version stays what it is, also after a rollback from it."""
+    retraining.journal.record_verdict(Verdict(NAME, "again", "2013-04-01", "2", "2", "refused", "the very model", "decide"))
+    assert main([*REGISTERED, "--actor", "ada", "--reason", "by hand"]) == 0
 
 
 def test_a_projection_that_was_overtaken_is_done_again(retraining: Installation) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pipelines.lib import comparison, costs, metrics, model_card, skops_file
 from pipelines.lib.costs import Costs
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
+from pipelines.lib.errors import ConfigError, GateFailed, LedgerConflict, ModelError
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.published import publish, read_scores
 from pipelines.lib.registry import Registered, Registry, connect, project_aliases
@@ -107,6 +107,33 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
     assert [version.version for version in versions] == ["1", "2"]
     for version, trees in zip(versions, ("5", "6"), strict=True):
         assert version.sha256 == sha256_of(installation / "trained" / trees / "model.onnx") == sha256_of(Path(version.model_uri))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "is no evaluation"),
+        ("{", "is no evaluation"),
+        ("[]", "is no evaluation"),
+        ('{"sha256": "%s"}', "is no evaluation"),
+        (
+            '{"sha256": "%s", "faults": ["the AUC on the holdout is 0.4, below 0.6"]}',
+            "did not pass evaluate .the AUC on the holdout is 0.4",
+        ),
+        ('{"faults": []}', "judges the model None, the file has sha256"),
+        ('{"sha256": "abc", "faults": []}', "judges the model abc, the file has sha256"),
+    ],
+)
+def test_what_was_not_evaluated_or_did_not_pass_is_not_registered(
+    versions: list[Registered], tmp_path: Path, content: str | None, told: str
+) -> None:
+    files = train(tmp_path / "other", 7)
+    evaluation = files / "report" / "evaluation.json"
+    evaluation.unlink() if content is None else evaluation.write_text(content.replace("%s", sha256_of(files / "model.onnx")))
+    client = connect()
+    with pytest.raises(GateFailed, match=told):
+        register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
 
 def test_a_version_carries_its_tags_and_no_pickle(versions: list[Registered], installation: Path) -> None:
@@ -213,7 +240,7 @@ def test_aliases_follow_the_ledger_and_are_repaired_from_it(versions: list[Regis
 def test_a_run_is_pinned_to_the_champion(versions: list[Registered], ledger: Ledger, tmp_path: Path) -> None:
     _promote(ledger, versions[0], "none")
     pinned = pin_model(ledger, NAME, tmp_path / "model.onnx")
-    assert pinned == PinnedModel(path=str(tmp_path / "model.onnx"), name=NAME, version="1", sha256=versions[0].sha256, degraded=False)
+    assert pinned == PinnedModel(path=str(tmp_path / "model.onnx"), name=NAME, version="1", sha256=versions[0].sha256, ledger_sequence=1)
     assert sha256_of(tmp_path / "model.onnx") == versions[0].sha256
 
 
@@ -225,6 +252,7 @@ def test_a_broken_champion_degrades_to_the_previous_version(versions: list[Regis
     _promote(ledger, broken, "1")
     pinned = pin_model(ledger, NAME, tmp_path / "model.onnx")
     assert (pinned.version, pinned.degraded, pinned.sha256) == ("1", True, versions[0].sha256)
+    assert (pinned.champion, pinned.ledger_sequence) == ("2", 2), "the champion stays what the run is pinned to"
     assert sha256_of(tmp_path / "model.onnx") == versions[0].sha256
 
 
