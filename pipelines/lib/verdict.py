@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.lib.errors import DataError, GateFailed
+from pipelines.lib.home import ledger_url
+from pipelines.lib.run import RunFile
 
 
 def require_passed(directory: Path, gate: str, partition: str) -> int:
@@ -53,3 +55,11 @@ def require_allowed(decision: Mapping[str, Any], approver: str | None) -> None:
         return
     why = "nobody has approved it" if decision["verdict"] == "ask" else "it was refused"
     raise GateFailed(f"the challenger was not promoted: {why} ({'; '.join(decision['reasons'])}). See docs/runbooks/approval-waiting.md")
+
+
+def record_refusal(run: RunFile, challenger: str, reason: str, actor: str) -> None:
+    """Put on record that the `challenger` of `run` was refused by `actor`; the same again adds nothing."""
+    from pipelines.lib.journal import Journal, Verdict
+
+    verdict = Verdict(run.model.name, run.run_id, run.partition, run.model.champion, challenger, "refused", reason, actor)
+    Journal(ledger_url()).record_verdict(verdict)

@@ -30,6 +30,7 @@ from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.run import load_run
 from pipelines.lib.signature import signature_of_features
+from pipelines.lib.verdict import record_refusal
 
 
 class Evaluate(Section):
@@ -148,9 +149,10 @@ def main(paths: stage.Paths) -> None:
     write(paths.report, evaluation, golden)
     stage.log.info("%s", json.dumps(evaluation.get("metrics")))
     if evaluation["faults"]:
-        raise GateFailed(
-            f"the model does not pass: {'; '.join(evaluation['faults'])}. See {paths.report / 'report.html'}; limits are in params.yaml: evaluate"
-        )
+        reasons = "; ".join(evaluation["faults"])
+        if run.model.version:  # a challenger: who asks what became of it looks into the journal. DVC never skips a stage that has failed
+            record_refusal(run, str(evaluation.get("sha256", "no scores"))[:12], reasons, actor="evaluate")
+        raise GateFailed(f"the model does not pass: {reasons}. See {paths.report / 'report.html'}; limits are in params.yaml: evaluate")
 
 
 if __name__ == "__main__":

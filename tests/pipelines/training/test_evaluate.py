@@ -23,6 +23,7 @@ from pipelines.lib.errors import ConfigError
 from pipelines.lib.golden import Golden, check
 from pipelines.lib.history import History
 from pipelines.lib.inference import load_model
+from pipelines.lib.journal import Journal
 from pipelines.lib.profile import SCORE, Noise, Profile, Reference
 from pipelines.lib.signature import KEY, Signature
 from pipelines.training.evaluate import Evaluate, evaluate, faults, main
@@ -302,3 +303,14 @@ def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, pois
     assert any(re.search(told, fault) for fault in found), found
     page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
     assert "does not pass" in page
+
+
+def test_a_challenger_that_does_not_pass_is_on_record_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{files.root / 'ledger.db'}")
+    files.crown(forest(5))
+    _flip(files)
+    assert files.evaluate() == 1
+    assert files.evaluate() == 1
+    (row,) = Journal(f"sqlite:///{files.root / 'ledger.db'}").verdicts("Core")
+    assert (row.verdict, row.actor, row.champion, row.challenger) == ("refused", "evaluate", "1", files.read("evaluation")["sha256"][:12])
+    assert "AUC" in row.reason
