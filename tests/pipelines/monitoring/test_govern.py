@@ -132,7 +132,7 @@ def test_after_a_yes_it_cools_down(workspace: Path) -> None:
     only_heat()
     use(alarms=1)
     assert decide("2013-05-13")["retrain"]
-    assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-10")
+    assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-03")
 
 
 def test_a_night_of_a_stand_in_starts_nothing(workspace: Path) -> None:
