@@ -83,8 +83,8 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
 def fetch(version: Entry | Registered, target: Path) -> None:
     """Copy the model file of `version` to `target` and verify its digest.
 
-    Raises `ModelError` when the file is missing or differs from what was registered, `TransientError` when a remote store does
-    not answer; in both cases there is nothing at `target`.
+    Raises `ModelError` when the file is missing or differs from what was registered, `TransientError` when a store does not answer or
+    there is no room at `target`; in both cases there is nothing at `target`.
     """
     what, uri = f"{version.name} version {version.version}", version.model_uri
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +94,11 @@ def fetch(version: Entry | Registered, target: Path) -> None:
         path = uri if not location.scheme else url2pathname(location.path)
         try:
             shutil.copyfile(path, target)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
             raise ModelError(f"{what}: cannot read {uri} ({error.strerror})") from error
+        except OSError as error:  # a full disk, a mount that does not answer: nothing about the file
+            target.unlink(missing_ok=True)
+            raise TransientError(f"{what}: {uri} was not copied to {target} ({error}); check the disks and try again") from error
     else:
         _download(what, uri, target)
     found = sha256_of(target)
@@ -153,6 +156,18 @@ def make_champion(
             evidence=evidence or {},
         )
     )
+
+
+def roll_back(ledger: Ledger, target: Entry, champion: Entry, *, actor: str, reason: str, evidence: dict[str, Any] | None = None) -> Entry:
+    """Make `target`, which was champion before, champion again in the place of the entry `champion`, from the next night on.
+
+    Nothing is appended before the file of `target` was fetched and its digest verified. Returns the entry; raises what `fetch` and
+    `make_champion` raise.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        fetch(target, Path(scratch) / "model.onnx")
+    live_from = next_night(champion.name, champion.live_from)
+    return make_champion(ledger, target, champion, action="rollback", live_from=live_from, actor=actor, reason=reason, evidence=evidence)
 
 
 def next_night(name: str, not_before: str) -> str:

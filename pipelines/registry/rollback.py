@@ -12,13 +12,11 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.regi
 
 import re
 import sys
-import tempfile
-from pathlib import Path
 
 from pipelines.lib import home, stage
 from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
 from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import connect, fetch, load_registry, make_champion, next_night, project_aliases
+from pipelines.lib.registry import connect, load_registry, project_aliases, roll_back
 
 PREVIOUS = "previous"
 
@@ -42,11 +40,7 @@ def rollback(
     if expect is not None and champion.version != expect:
         raise LedgerConflict(f"the champion of {name} is version {champion.version}, not {expect}; look again, then decide anew")
     target = _target(ledger, name, history, to)
-    with tempfile.TemporaryDirectory() as scratch:
-        fetch(target, Path(scratch) / "model.onnx")
-    evidence = {"request": request} if request else {}
-    live_from = next_night(name, champion.live_from)
-    return make_champion(ledger, target, champion, action="rollback", live_from=live_from, actor=actor, reason=reason, evidence=evidence)
+    return roll_back(ledger, target, champion, actor=actor, reason=reason, evidence={"request": request} if request else {})
 
 
 def _target(ledger: Ledger, name: str, history: list[Entry], to: str) -> Entry:

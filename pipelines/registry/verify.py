@@ -3,8 +3,10 @@
 Reads   the alias `champion` in MLflow, the file behind it, the ledger; data/models/registered.json and the golden set of evaluate; the
         newest published night: its features and its scores, from the run that made them
 Writes  data/reports/verify/report.json
-Effect  none where all is well. Else a rollback to the champion before, in the ledger, the aliases, the journal and the version's tags
-Fails   when anything is wrong with the champion, ``ROLLED BACK`` in the message; when a store does not answer (tried again, nothing rolled back)
+Effect  none where all is well. Else a rollback to the champion before, once its file was verified, in the ledger, the aliases, the journal and
+        the version's tags
+Fails   when anything is wrong with the champion, ``ROLLED BACK`` in the message, or ``NOT rolled back`` and why; when a store does not answer or a
+        disk is full (tried again, nothing rolled back). A night that cannot be had is no fault of the champion: told, and held against nobody
 
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.verify``.
 """
@@ -17,11 +19,11 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.lib import golden, home, nights, stage
-from pipelines.lib.errors import DataError, GateFailed, LedgerConflict, ModelError
+from pipelines.lib.errors import ConfigError, DataError, GateFailed, LedgerConflict, ModelError, TransientError
 from pipelines.lib.journal import Journal, Verdict
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import Section, load_section, parse_section, read_yaml
-from pipelines.lib.registry import Registered, connect, fetch, make_champion, next_night, project_aliases
+from pipelines.lib.registry import Registered, connect, fetch, project_aliases, roll_back
 from pipelines.lib.run import RunFile, load_run
 from pipelines.lib.signature import signature_of_features
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pipelines.lib.inference import Model
 
 ACTOR = "verify"
+NOTHING = "with nothing to hold its scores against"
 
 
 class Verify(Section):
@@ -39,14 +42,18 @@ class Verify(Section):
     minimum_correlation: float = Field(ge=-1, le=1)
 
 
-def verify(client: "MlflowClient", entry: Entry, expected: Path, scratch: Path, until: str, params: Verify) -> list[str]:
-    """What is wrong with the champion that the ledger's `entry` made; empty where all is well.
+def verify(client: "MlflowClient", entry: Entry, expected: Path, scratch: Path, until: str, params: Verify) -> tuple[list[str], str]:
+    """What is wrong with the champion that the ledger's `entry` made, empty where all is well; and what its scores were held against, in words.
 
     `expected` is the golden set that the model was registered with. The shadow night is the newest that is published up to `until`.
     """
     found = client.get_model_version_by_alias(entry.name, "champion").version
     if str(found) != entry.version:
-        return [f"the alias champion says version {found}, the ledger version {entry.version}"]
+        return [f"the alias champion says version {found}, the ledger version {entry.version}"], ""
+    try:
+        written = expected.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return [f"the golden set {expected} cannot be read ({error.strerror})"], ""
     uri = f"{client.get_model_version_download_uri(entry.name, entry.version)}/model.onnx"
     version = Registered(name=entry.name, version=entry.version, sha256=entry.sha256, model_uri=uri)
     try:
@@ -54,67 +61,58 @@ def verify(client: "MlflowClient", entry: Entry, expected: Path, scratch: Path, 
         from pipelines.lib.inference import load_model
 
         model = load_model(scratch / "model.onnx", entry.sha256)
-        faults = golden.check(model, golden.Golden.from_json(expected.read_text(encoding="utf-8")))
-        return faults + shadow_faults(model, entry.name, until, scratch, params)
-    except OSError as error:
-        return [f"the golden set {expected} cannot be read ({error.strerror})"]
+        faults = golden.check(model, golden.Golden.from_json(written))
+        more, held = shadow_faults(model, entry.name, until, scratch, params)
+        return faults + more, held
     except (ModelError, DataError) as error:
-        return [str(error)]
+        return [str(error)], ""
 
 
-def shadow_faults(model: "Model", name: str, until: str, scratch: Path, params: Verify) -> list[str]:
-    """What is wrong with the scores that `model` gives the newest published night; nothing where there is no night of its features."""
+def shadow_faults(model: "Model", name: str, until: str, scratch: Path, params: Verify) -> tuple[list[str], str]:
+    """What is wrong with the scores that `model` gives the newest published night, and what they were held against, in words.
+
+    Nothing is wrong where there is no night of its features, or that night cannot be had. Raises `ModelError` for a score that is no number.
+    """
+    import pyarrow.parquet as pq
     from scipy.stats import spearmanr
 
     from pipelines.lib.inference import score_parquet
 
     newest = nights.published_nights(name, until=until, count=1)
     if not newest:
-        stage.log.info("no night is published up to %s: nothing to hold the scores against", until)
-        return []
-    night = newest[0]
-    nights.fetch(night.run_ref, nights.FEATURES, scratch / "features.parquet")
-    if signature_of_features(scratch / "features.parquet") != model.signature:
-        stage.log.info("%s has features of another declaration: nothing to hold the scores against", night.partition)
-        return []
-    nights.fetch(night.run_ref, nights.SCORES, scratch / "published.parquet")
-    rows = score_parquet(model, scratch / "features.parquet", scratch / "scores.parquet", key=(), threshold=0.5)
+        return [], f"{NOTHING}: no night is published up to {until}"
+    night, features, scores, published = newest[0], *(scratch / f"{file}.parquet" for file in ("features", "scores", "published"))
+    try:
+        nights.fetch(night.run_ref, nights.FEATURES, features)
+        if signature_of_features(features) != model.signature:
+            return [], f"{NOTHING}: {night.partition} has features of another declaration"
+        nights.fetch(night.run_ref, nights.SCORES, published)
+        rows = score_parquet(model, features, scores, key=(), threshold=0.5)
+    except (DataError, ConfigError) as error:  # the night's run made no such files, or its ref is not here
+        return [], f"{NOTHING}: {error}"
     if rows < 2:
-        return []
-    import pyarrow.parquet as pq
-
-    ours, theirs = (
-        pq.read_table(scratch / file, columns=["score"])["score"].to_numpy() for file in ("scores.parquet", "published.parquet")
-    )
+        return [], f"{NOTHING}: {night.partition} has {rows} rows"
+    ours, theirs = (pq.read_table(file, columns=["score"])["score"].to_numpy() for file in (scores, published))
     found = float(spearmanr(ours, theirs).statistic)
-    stage.log.info("%s: %d rows scored, rank correlation with what was published %.3f", night.partition, rows, found)
-    if not found >= params.minimum_correlation:  # a constant score has none: NaN
-        return [
-            f"its scores of {night.partition} have a rank correlation of {found:.3f} with those published by version {night.model_version}, "
-            f"below {params.minimum_correlation}"
-        ]
-    return []
+    held = f"rank correlation {found:.3f} with the {rows} scores of {night.partition} that version {night.model_version} has published"
+    fine = found >= params.minimum_correlation  # a constant score has none: NaN
+    return [] if fine else [f"{held}, below {params.minimum_correlation}"], held
 
 
-def roll_back(ledger: Ledger, entry: Entry, run: RunFile, reason: str) -> str:
-    """Make the champion before `entry` champion again, and say in words what became of it."""
+def go_back(ledger: Ledger, entry: Entry, run: RunFile, reason: str) -> tuple[Entry | None, str]:
+    """Make the champion before `entry` champion again; the entry, None where nothing was rolled back, and in words what became of it."""
     line = ledger.line(entry.name)
     if len(line) < 2:
-        return f"NOT rolled back: there is no champion before version {entry.version}; train another one, nights go on with this one"
+        return None, f"NOT rolled back: there is no champion before version {entry.version}; train another one, nights go on with this one"
     try:
-        back = make_champion(
-            ledger,
-            line[-2],
-            entry,
-            action="rollback",
-            live_from=next_night(entry.name, entry.live_from),
-            actor=ACTOR,
-            reason=reason,
-            evidence={"run_id": run.run_id},
-        )
+        back = roll_back(ledger, line[-2], entry, actor=ACTOR, reason=reason, evidence={"run_id": run.run_id})
+    except ModelError as error:
+        return None, f"NOT rolled back: the champion before is broken too ({error}); restore a file, or name another version by hand"
     except LedgerConflict:
-        return f"not rolled back: somebody has moved the champion of {entry.name} at this very moment"
-    return f"ROLLED BACK to version {back.version}, live from {back.live_from}"
+        return None, f"NOT rolled back: somebody has moved the champion of {entry.name} at this very moment"
+    except TransientError as error:
+        raise TransientError(f"version {entry.version} is not as it was promoted ({reason}), and NOT rolled back yet: {error}") from error
+    return back, f"ROLLED BACK to version {back.version}, live from {back.live_from}"
 
 
 def rolled_back_before(ledger: Ledger, name: str, version: str, run: RunFile) -> Entry | None:
@@ -130,27 +128,30 @@ def main(paths: stage.Paths) -> None:
     version = parse_section(read_yaml(paths.registered), Registered, paths.registered.name)
     project_aliases(client, ledger, version.name)  # a promotion that was killed before it came so far
     champion = ledger.champion(version.name)
+    back: Entry | None
     if champion and champion.version == version.version:
-        with tempfile.TemporaryDirectory() as scratch:
-            faults = verify(client, champion, paths.golden, Path(scratch), run.partition, load_section("verify", Verify))
-        if not faults:
-            stage.write_report("verify", {"note": f"verified version {version.version}", "faults": []})
-            return
-        reason = "; ".join(faults)
-        told = roll_back(ledger, champion, run, reason)
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                faults, held = verify(client, champion, paths.golden, Path(scratch), run.partition, load_section("verify", Verify))
+            reason = "; ".join(faults)
+            back, told = go_back(ledger, champion, run, reason) if faults else (None, f"verified version {version.version}, {held}")
+        except OSError as error:  # the published table, a disk: nothing about the champion
+            raise TransientError(f"version {version.version} is not verified, nor rolled back: {error}; check stores and disk") from error
         project_aliases(client, ledger, version.name)
-    elif before := rolled_back_before(ledger, version.name, version.version, run):
-        reason, told = before.reason, f"ROLLED BACK to version {before.version} by an earlier attempt"
+    elif back := rolled_back_before(ledger, version.name, version.version, run):
+        faults, reason, told = [back.reason], back.reason, f"ROLLED BACK to version {back.version} by an earlier attempt"
     else:
-        told = f"version {champion.version if champion else 'none'} is champion by now, so version {version.version} is not verified"
-        stage.write_report("verify", {"note": told, "faults": []})
-        return
-    stage.write_report("verify", {"note": told, "faults": [reason]})
-    client.set_model_version_tag(version.name, version.version, "rolled_back", reason[:5000])
-    Journal(home.ledger_url()).record_verdict(
-        Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "rolled_back", reason, ACTOR)
-    )
-    raise GateFailed(f"{told}: version {version.version} is not as it was promoted: {reason}. See docs/runbooks/rollback.md")
+        present = champion.version if champion else "none"
+        faults, told = [], f"version {present} is champion by now, so version {version.version} is not verified"
+    stage.log.info("%s", told)
+    stage.write_report("verify", {"note": told, "faults": faults})
+    if back:
+        client.set_model_version_tag(version.name, version.version, "rolled_back", reason[:5000])
+        Journal(home.ledger_url()).record_verdict(
+            Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "rolled_back", reason, ACTOR)
+        )
+    if faults:
+        raise GateFailed(f"{told}: version {version.version} is not as it was promoted: {reason}. See docs/runbooks/rollback.md")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Promotions that race or die: whatever happens, there is exactly one champion, and the ledger has no gap."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,9 +44,10 @@ print("champion", entry.sequence, flush=True)
 KILLED = """
 import os, signal, sys
 from importlib import import_module
+from pipelines.lib.ledger import Ledger
 
 stage = import_module("pipelines.registry." + sys.argv[1])
-appended = stage.make_champion
+appended = Ledger.append
 
 
 def append(*arguments, **more):  # from here on it dies between the ledger and the aliases
@@ -52,7 +55,7 @@ def append(*arguments, **more):  # from here on it dies between the ledger and t
     return appended(*arguments, **more)
 
 
-stage.make_champion = append
+Ledger.append = append
 sys.exit(stage.main(sys.argv[2:]))
 """
 
@@ -165,3 +168,44 @@ def test_a_verification_that_is_killed_in_its_rollback_ends_it_when_it_runs_agai
     assert installation.aliases() == {"champion": "2", "previous": "1"}
     assert [entry.version for entry in installation.ledger.history(NAME)] == ["1", "2", "3", "2"]
     assert [verdict.verdict for verdict in installation.journal.verdicts(NAME)] == ["rolled_back"]
+
+
+def test_of_two_retrainings_at_once_one_wins_and_the_other_is_on_record_as_refused(template: Path, tmp_path: Path) -> None:
+    """Two workspaces that were pinned to version 1, the tasks of both runs side by side in processes of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = copy_template(template, tmp_path / "installation", patch)
+        found.promoted("1")
+        places = {}
+        for challenger in ("2", "3"):
+            places[challenger] = found.root / f"workspace-{challenger}"
+            shutil.copytree(found.root / "workspace", places[challenger])
+            patch.chdir(places[challenger])
+            found.opened("1", challenger, run_id=f"run-{challenger}")
+            decided = {"verdict": "promote", "reasons": ["AUC .03 better"], "table": "", "challenger": challenger}
+            decision = places[challenger] / "data/reports/decide/decision.json"
+            decision.parent.mkdir(parents=True)
+            decision.write_text(json.dumps(decided))
+        connect().set_registered_model_alias(NAME, "challenger", "3")
+        promoted = _at_once(
+            places, "promote", "--registered", "data/models/registered.json", "--decision", "data/reports/decide/decision.json"
+        )
+        assert sorted(promoted.values()) == [0, 1]
+        [winner] = [challenger for challenger, code in promoted.items() if code == 0]
+        [loser] = set(places) - {winner}
+        told = json.loads((places[loser] / "failure.json").read_text())
+        assert (told["error"], told["retryable"]) == ("LedgerConflict", False)
+        assert set(_at_once(places, "verify", *VERIFY).values()) == {0}, "there is nothing to verify for the one that lost"
+        assert [entry.version for entry in found.ledger.history(NAME)] == ["1", winner]
+        assert [entry.sequence for entry in found.ledger.history(NAME)] == [1, 2]
+        assert found.aliases() == {"champion": winner, "previous": "1"}
+        verdicts = {(row.run_id, row.verdict): row.reason for row in found.journal.verdicts(NAME)}
+        assert set(verdicts) == {(f"run-{winner}", "promoted"), (f"run-{loser}", "refused")}
+        assert verdicts[f"run-{loser}", "refused"] == told["message"]
+
+
+def _at_once(places: dict[str, Path], stage: str, *arguments: str) -> dict[str, int]:
+    """The exit codes of `stage`, run in all `places` at the same time."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"pipelines.registry.{stage}", *arguments]
+    runs = {name: subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL) for name, place in places.items()}
+    return {name: run.wait(timeout=120) for name, run in runs.items()}

@@ -1,22 +1,27 @@
 """Whatever is wrong with a new champion, it is rolled back at once; what only cannot be looked at is tried again."""
 
+import errno
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from pipelines.lib import inference, nights, registry
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.golden import Golden
 from pipelines.lib.inference import load_model
+from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.registry import Registered, connect, project_aliases
 from pipelines.lib.signature import Signature
 from pipelines.registry.verify import Verify, main, shadow_faults, verify
 from tests import scored_night
 from tests.pipelines.registry.test_promote import failure
-from tests.registered_models import NAME, REF, Installation, change_score
+from tests.registered_models import NAME, REF, ROWS, Installation, change_score
 
 ARGUMENTS = ["--registered", "data/models/registered.json", "--golden", "data/reports/evaluate/golden.json"]
 GOLDEN = Path("data/reports/evaluate/golden.json")
@@ -30,6 +35,10 @@ def promoted(installation_of_three: Installation) -> Installation:
     installation_of_three.opened("1", "2")
     project_aliases(connect(), installation_of_three.ledger, NAME)
     return installation_of_three
+
+
+def note() -> str:
+    return str(json.loads(Path("data/reports/verify/report.json").read_text())["note"])
 
 
 def rolled_back(installation: Installation, why: str) -> None:
@@ -46,7 +55,7 @@ def rolled_back(installation: Installation, why: str) -> None:
     assert installation.aliases() == {"champion": "1", "previous": "2"}
     assert why in connect().get_model_version(NAME, "2").tags["rolled_back"]
     assert installation.journal.verdicts(NAME)[-1].verdict == "rolled_back"
-    assert json.loads(Path("data/reports/verify/report.json").read_text())["note"] == "ROLLED BACK to version 1, live from 2013-04-02"
+    assert note() == "ROLLED BACK to version 1, live from 2013-04-02"
 
 
 def test_a_champion_that_is_what_was_promoted_stays(promoted: Installation) -> None:
@@ -54,13 +63,15 @@ def test_a_champion_that_is_what_was_promoted_stays(promoted: Installation) -> N
         assert main(ARGUMENTS) == 0
     assert promoted.aliases() == {"champion": "2", "previous": "1"}
     assert len(promoted.ledger.history(NAME)) == 2
-    assert json.loads(Path("data/reports/verify/report.json").read_text()) == {"note": "verified version 2", "faults": []}
+    note = f"verified version 2, rank correlation 1.000 with the {ROWS} scores of 2013-04-01 that version 1 has published"
+    assert json.loads(Path("data/reports/verify/report.json").read_text()) == {"note": note, "faults": []}
 
 
 def test_without_a_published_night_the_rest_counts(installation_of_three: Installation) -> None:
     installation_of_three.promoted("1", "2")
     installation_of_three.opened("1", "2")
     assert main(ARGUMENTS) == 0
+    assert note() == "verified version 2, with nothing to hold its scores against: no night is published up to 2013-04-01"
     assert installation_of_three.aliases() == {"champion": "2", "previous": "1"}, "the aliases of a promotion that was killed were repaired"
 
 
@@ -83,7 +94,7 @@ def test_an_alias_that_says_another_version_than_the_ledger(promoted: Installati
     entry, client = promoted.ledger.champion(NAME), connect()
     assert entry is not None
     client.set_registered_model_alias(NAME, "champion", "3")
-    faults = verify(client, entry, GOLDEN, tmp_path, "2013-04-01", Verify(minimum_correlation=0.3))
+    faults, _ = verify(client, entry, GOLDEN, tmp_path, "2013-04-01", Verify(minimum_correlation=0.3))
     assert faults == ["the alias champion says version 3, the ledger version 2"]
 
 
@@ -114,7 +125,7 @@ def test_a_model_that_says_the_contrary_of_the_published_night(promoted: Install
     GOLDEN.write_text(Golden(golden.names, golden.features, scores, poisoned.sha256).to_json())
     assert main(ARGUMENTS) == 1
     assert "ROLLED BACK to version 2" in failure()[1]
-    assert "its scores of 2013-04-01 have a rank correlation of -" in failure()[1]
+    assert "not as it was promoted: rank correlation -" in failure()[1]
 
 
 def test_a_night_of_another_declaration_of_features_is_not_held_against_it(promoted: Installation, tmp_path: Path) -> None:
@@ -123,7 +134,9 @@ def test_a_night_of_another_declaration_of_features_is_not_held_against_it(promo
     assert entry is not None
     file = tmp_path / "other.onnx"
     file.write_bytes(scored_night.onnx_bytes(other))
-    assert shadow_faults(load_model(file), NAME, "2013-04-01", tmp_path, Verify(minimum_correlation=1)) == []
+    faults, held = shadow_faults(load_model(file), NAME, "2013-04-01", tmp_path, Verify(minimum_correlation=1))
+    assert faults == []
+    assert held == "with nothing to hold its scores against: 2013-04-01 has features of another declaration"
 
 
 def test_a_store_that_does_not_answer_is_no_fault_of_the_model(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,10 +155,7 @@ def test_a_store_that_does_not_answer_is_no_fault_of_the_model(promoted: Install
 def test_a_champion_that_somebody_has_replaced_since_is_left_alone(promoted: Installation) -> None:
     promoted.promoted("3")
     assert main(ARGUMENTS) == 0
-    assert (
-        json.loads(Path("data/reports/verify/report.json").read_text())["note"]
-        == "version 3 is champion by now, so version 2 is not verified"
-    )
+    assert note() == "version 3 is champion by now, so version 2 is not verified"
     assert len(promoted.ledger.history(NAME)) == 3
 
 
@@ -158,17 +168,114 @@ def test_cleared_after_a_rollback_it_says_so_again_and_rolls_back_nothing_else(p
     assert len(promoted.journal.verdicts(NAME)) == 1
 
 
-def test_with_nothing_to_go_back_to_it_says_so(installation_of_three: Installation) -> None:
+def raising(error: Exception) -> Callable[..., None]:
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call
+
+
+def untouched(installation: Installation, entries: int) -> None:
+    """Find that the ledger is as it was, and that nothing says that anything was rolled back."""
+    assert len(installation.ledger.history(NAME)) == entries
+    assert installation.journal.verdicts(NAME) == []
+    assert "rolled_back" not in connect().get_model_version(NAME, "2").tags
+
+
+def test_with_nothing_to_go_back_to_it_says_so_and_records_no_rollback(installation_of_three: Installation) -> None:
     installation_of_three.promoted("2")
     installation_of_three.opened("2", "2")
     Path(installation_of_three.versions["2"].model_uri).unlink()
     assert main(ARGUMENTS) == 1
     assert "NOT rolled back: there is no champion before version 2" in failure()[1]
-    assert len(installation_of_three.ledger.history(NAME)) == 1
+    assert note().startswith("NOT rolled back")
+    untouched(installation_of_three, entries=1)
 
 
-def test_a_night_whose_ref_is_unknown_here_stops_without_a_rollback(promoted: Installation) -> None:
-    subprocess.run(["git", "update-ref", "-d", REF], check=True)
+def test_a_champion_that_somebody_moves_at_that_very_moment_is_not_said_to_be_rolled_back(
+    promoted: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(promoted.versions["2"].model_uri).unlink()
+    append = Ledger.append
+
+    def overtaken(ledger: Ledger, entry: Entry) -> Entry:
+        monkeypatch.setattr(Ledger, "append", append)
+        promoted.promoted("3")
+        return append(ledger, entry)
+
+    monkeypatch.setattr(Ledger, "append", overtaken)
     assert main(ARGUMENTS) == 1
-    assert failure()[0] == "ConfigError"
-    assert len(promoted.ledger.history(NAME)) == 2
+    assert "NOT rolled back: somebody has moved the champion" in failure()[1]
+    untouched(promoted, entries=3)
+    assert promoted.aliases()["champion"] == "3"
+
+
+def test_a_champion_before_that_is_broken_too_is_not_gone_back_to(promoted: Installation) -> None:
+    Path(promoted.versions["2"].model_uri).unlink()
+    with Path(promoted.versions["1"].model_uri).open("ab") as file:
+        file.write(b"\0")
+    assert main(ARGUMENTS) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("GateFailed", False)
+    assert message.startswith("NOT rolled back: the champion before is broken too (Core_RF_Classifier version 1: ")
+    untouched(promoted, entries=2)
+
+
+def test_a_champion_before_that_cannot_be_looked_at_is_tried_again(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "next_night", raising(OSError("the object store did not answer")))
+    Path(promoted.versions["2"].model_uri).unlink()
+    assert main(ARGUMENTS) == 1
+    assert (failure()[0], failure()[2]) == ("TransientError", True)
+    untouched(promoted, entries=2)
+
+
+def test_a_night_whose_ref_is_unknown_here_is_held_against_nobody(promoted: Installation) -> None:
+    subprocess.run(["git", "update-ref", "-d", REF], check=True)
+    assert main(ARGUMENTS) == 0
+    assert note().startswith(f"verified version 2, with nothing to hold its scores against: {REF} is no recorded run of this repository")
+    untouched(promoted, entries=2)
+
+
+def test_a_night_whose_run_has_kept_no_features_is_held_against_nobody(promoted: Installation) -> None:
+    """As where the ref was recorded by a run that stopped before."""
+    tree = subprocess.run(
+        ["git", "hash-object", "-t", "tree", "-w", "/dev/null"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    commit = ["git", *identity, "commit-tree", tree, "-m", "empty"]
+    empty = subprocess.run(commit, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(["git", "update-ref", REF, empty], check=True)
+    assert main(ARGUMENTS) == 0
+    assert "verified version 2, with nothing to hold its scores against: " in note()
+    untouched(promoted, entries=2)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "error"),
+    [
+        (nights, "published_nights", OSError("Generic S3 error: error sending request")),
+        (nights, "fetch", ConnectionError(errno.ECONNREFUSED, "Connection refused")),
+        (registry.shutil, "copyfile", OSError(errno.ENOSPC, "No space left on device")),
+        (inference, "score_parquet", OSError(errno.ENOSPC, "No space left on device")),
+    ],
+    ids=["table down", "remote down", "no room for the model", "no room for the scores"],
+)
+def test_a_store_that_is_down_or_a_full_disk_rolls_back_nothing(
+    promoted: Installation, monkeypatch: pytest.MonkeyPatch, where: ModuleType, name: str, error: OSError
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, raising(error))
+        assert main(ARGUMENTS) == 1
+    assert (failure()[0], failure()[2]) == ("TransientError", True)
+    untouched(promoted, entries=2)
+    assert main(ARGUMENTS) == 0, "and with the store back it is verified"
+
+
+def test_a_published_table_that_does_not_answer_rolls_back_nothing(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real thing: S3 on a port where nobody listens."""
+    access = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+    for key, value in {**access, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "NIGHTSHIFT_PUBLISHED_URL": "s3://published"}.items():
+        monkeypatch.setenv(key, value)
+    assert main(ARGUMENTS) == 1
+    assert (failure()[0], failure()[2]) == ("TransientError", True)
+    untouched(promoted, entries=2)
