@@ -1,11 +1,12 @@
 """Watch each published night, and ask for a retraining where the world has moved.
 
 Runs when a night's scores are published, with the same **partition**: count the night's features into the profile that came with its model,
-measure how well earlier nights were predicted as far as their outcomes are known by now, decide, draw the report, raise the alert.
+measure how well earlier nights were predicted as far as their outcomes are known by now, decide; then raise the alert, and draw the report.
 
 * The run is pinned to the model that **scored** the night, which need not be the champion of today.
 * Every decision is recorded with its reason, a *no* too. A *yes* starts `drift_triggered_retraining` over Airflow's REST API, as the
-  connection `nightshift_api`, once for a champion and a partition however often this run is repeated.
+  connection `nightshift_api`, once for a champion and a partition however often this run is repeated. A *yes* that did not get through is
+  said again the next night. The report stands beside the alert, not before it: a picture that cannot be drawn holds no alarm back.
 * Nights are watched one after another: a window of nights is read from what earlier runs have counted.
 
 To watch a night again, clear its run; to watch one that was never watched, trigger the DAG with its `partition_key`, such as `2013-04-01`.
@@ -37,4 +38,4 @@ with DAG(
     alert = StageOperator(task_id="alert", room="monitoring", connection="nightshift_api")
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
-    open_run >> detect_drift >> measure_performance >> govern >> report_drift >> alert >> close_run
+    open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run

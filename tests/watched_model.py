@@ -89,4 +89,5 @@ def seen(records: list[NightRecord] | None = None, *, retrain: bool = False, rea
     decision = {"retrain": retrain, "reason": reason, "findings": findings, "champion_version": VERSION, "partition": records[-1].partition}
     row = DecisionRow(NAME, records[-1].partition, VERSION, retrain, reason, findings, sequence=1)
     promoted = Entry(NAME, 2, "promote", VERSION, "a" * 64, "m", "1", records[len(records) // 2].partition, "ada", "better")
-    return Seen(records, [performance(record.partition) for record in records[:-2]], [promoted], [row], decision, {})
+    window = records[-records[-1].drift["nights"] :]
+    return Seen(records, window, [performance(record.partition) for record in records[:-2]], [promoted], [row], decision, {})

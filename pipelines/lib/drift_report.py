@@ -22,9 +22,13 @@ WORST = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """What is recorded of a model over the days of the report, each oldest first; `decision` is the governor's of this night."""
+    """What is recorded of a model over the days of the report, each oldest first; `decision` is the governor's of this night.
+
+    `nights` holds one record a night, `window` those that were added up for this night: it is last in both.
+    """
 
     nights: Sequence[NightRecord]
+    window: Sequence[NightRecord]
     performance: Sequence[PerformanceRecord]
     entries: Sequence[Entry]
     decisions: Sequence[DecisionRow]
@@ -34,7 +38,7 @@ class Seen:
 
 def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
     """The report: the last of the nights in detail, the others as far as the pictures need them."""
-    night = seen.nights[-1]
+    night = seen.window[-1]
     columns = [column(name, found, profile, policy) for name, found in night.drift["columns"].items()]
     columns.sort(key=lambda told: -told["relative"])
     judged = enough(night, policy)
@@ -48,6 +52,7 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
         "version": night.version,
         "decision": dict(seen.decision),
         "window": {"nights": night.drift["nights"], "rows": night.drift["rows"], "floor": profile.floor},
+        "judged_from": {"nights": policy.minimum_nights, "rows": policy.minimum_rows},
         "reference": {"from": profile.trained_from, "last": last, "rows": profile.rows},
         "columns": columns,
         "nights": [
@@ -75,6 +80,17 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
         "drifted": [told["name"] for told in drifted],
         "note": f"drift in {named}{more}" if drifted else "no drift" if judged else "too few nights or rows to speak of drift",
     }
+
+
+def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> list[NightRecord]:
+    """Of each partition the record of the version that scored it last, as `scored_by` tells; of one that it does not tell, any."""
+    kept: dict[str, NightRecord] = {}
+    for night in nights:
+        if night.version == scored_by.get(night.partition, night.version):
+            kept[night.partition] = night
+        else:
+            kept.setdefault(night.partition, night)
+    return list(kept.values())
 
 
 def enough(night: NightRecord, policy: Policy) -> bool:
@@ -118,24 +134,25 @@ def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[
     return told
 
 
-def points(report: Mapping[str, Any], recorded: Sequence[str]) -> Iterator[Point]:
-    """What goes to MLflow: the drift of this night, and the quality of those nights whose outcomes have been `recorded` now."""
+def points(report: Mapping[str, Any]) -> Iterator[Point]:
+    """What goes to MLflow: the drift of this night, and the quality of every night of the report that this version scored.
+
+    Most of them are there already, which does no harm, and none is lost when a run ends before it has said what it measured.
+    """
     drift = {f"psi/{told['name']}": told["psi"] for told in report["columns"]}
     drift |= {"drifted": len(report["drifted"]), "retrain": bool(report["decision"].get("retrain"))}
     if (report["importance"] or {}).get("ndcg") is not None:
         drift["importance_ndcg"] = report["importance"]["ndcg"]
     yield Point(report["partition"], drift)
     for night in report["performance"]:
-        if night["partition"] in recorded and night["version"] == report["version"]:
+        if night["version"] == report["version"]:
             figures = {f"realised/{name}": night[name] for name in FIGURES if night[name] is not None}
             yield Point(night["partition"], figures, night["revision"])
 
 
 def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """For each of the columns `names` the shares of the reference and of the window in its bins, as `pipelines.lib.figures` draws them."""
-    night = seen.nights[-1]
-    ours = [Histogram.from_json(record.histogram) for record in seen.nights if record.version == night.version]
-    window = merge(ours[-night.drift["nights"] :])
+    window = merge([Histogram.from_json(record.histogram) for record in seen.window])
     panels = {}
     for name in names:
         binning, reference = profile.column(name).binning, profile.column(name).counts
@@ -169,7 +186,9 @@ def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) 
         quality=profile.quality,
         heat=figures.heat_map(
             lines, [night["partition"] for night in report["nights"]], label="PSI, relative to its limit", changes=words_of(report)
-        ),
+        )
+        if any(night["relative"] for night in report["nights"])
+        else "",
         histograms=figures.histograms(panels),
         performance=figures.performance(report["performance"], marks(report), levels(report, profile)) if report["performance"] else "",
     )

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps, patches, rc_context
 from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
 
@@ -35,12 +35,16 @@ _STYLE: Any = {
 
 
 @rc_context(_STYLE)
-def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None) -> str:
-    """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot."""
+def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None, counted: bool = False) -> str:
+    """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot.
+
+    The arrays hold values or, `counted`, how many values each of n equal bins over [0, 1] has, n a multiple of 40.
+    """
     figure, axes = _new(width=5.4)
     edges = np.linspace(0, 1, 41)
     for index, (name, values) in enumerate(series.items()):
-        shares = np.histogram(values, edges)[0] / max(len(values), 1)
+        counts = values.reshape(40, -1).sum(axis=1) if counted else np.histogram(values, edges)[0]
+        shares = counts / max(int(values.sum()) if counted else len(values), 1)
         axes.stairs(shares, edges, label=name, color=_colour(index), fill=len(series) == 1, alpha=0.9, linewidth=1.4)
     if threshold is not None:
         axes.axvline(threshold, color=BAD, linestyle="--", linewidth=1, label=f"decision from {threshold:g}")
@@ -225,7 +229,7 @@ def performance(
         upper.annotate(word, (_day(date), 1), xycoords=("data", "axes fraction"), xytext=place, textcoords="offset points", color=colour)
     for axes, below in ((upper, -0.01), (lower, -0.17)):
         axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0.3)
-    lower.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=9))
+    lower.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))  # whole days: hours of one would have the same label
     lower.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))
     return _svg(figure)
 

@@ -1,6 +1,6 @@
 """When to retrain: a pure function of what was recorded, and of the policy in ``params.yaml``.
 
-Two signals are read, each over nights that the present champion scored:
+Two signals are read, each over nights that the present champion scored since it is champion:
 
 *drift*: a window of nights differs from what the model learned from. A feature has drifted where its population stability index exceeds a
 limit that grows with what sampling alone does (`Measure.noise`): a week has seven weathers, so its temperature has a PSI of .5 in the calmest
@@ -96,7 +96,7 @@ class Promotion(NamedTuple):
 
 
 class Retraining(NamedTuple):
-    """The governor said yes on `partition`, about the champion `version`, because of `signals`."""
+    """A retraining as of `partition`, about the champion `version`; `signals` are the governor's reasons, none where somebody else began it."""
 
     partition: str
     version: str
@@ -108,6 +108,7 @@ class History:
     """What is recorded of model `name`, as far as the decision on `partition` needs it.
 
     `scored_by` is the version that scored the partition: another than the champion where that could not be used. `reference` is the champion's.
+    `decided` is the newest partition on which anything was decided.
     """
 
     name: str
@@ -118,6 +119,7 @@ class History:
     outcomes: Sequence[Outcome] = ()
     retrainings: Sequence[Retraining] = ()
     reference: Reference | None = None
+    decided: str | None = None
 
     @property
     def champion(self) -> Promotion:
@@ -130,11 +132,12 @@ class History:
 
 @dataclass(frozen=True)
 class Signal:
-    """One reason to retrain: whether it says so, in words, with the figures behind it."""
+    """One reason to retrain: whether it says so, in words, with the figures behind it; or what it `lacks` to be judged."""
 
     name: str
-    alarm: bool
-    words: str
+    alarm: bool = False
+    words: str = ""
+    lacks: str = ""
     findings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -144,7 +147,7 @@ def govern(history: History, policy: Policy) -> Decision:
     alarms = [signal for signal in signals if signal.alarm]
     armed = [signal for signal in alarms if _armed(signal.name, history, policy)]
     block = _beside_the_point(history) or (_blocked(history, policy, alarms, armed) if alarms else None)
-    words = "; ".join(signal.words for signal in (armed or alarms or signals))
+    words = _words(armed or alarms or signals, history.champion.version)
     retrain = bool(armed) and block is None
     return Decision(
         name=history.name,
@@ -156,6 +159,13 @@ def govern(history: History, policy: Policy) -> Decision:
     )
 
 
+def _words(signals: Sequence[Signal], version: str) -> str:
+    """What `signals` say; what they lack stands in one sentence at the end."""
+    lacks = ", and ".join(signal.lacks for signal in signals if signal.lacks)
+    told = [signal.words for signal in signals if signal.words]
+    return "; ".join([*told, f"too little is known of version {version}: {lacks}"] if lacks else told)
+
+
 def _beside_the_point(history: History) -> str | None:
     """An old night, watched late, must not start anything: the world has moved on since. Nor may a night that another model scored."""
     if history.scored_by != history.champion.version:
@@ -165,7 +175,11 @@ def _beside_the_point(history: History) -> str | None:
     if promotions:
         later = max(promotions, key=lambda promotion: promotion.sequence)
         return f"version {later.version} is champion from {later.live_from} on"
-    return f"a retraining was decided on {max(retrainings)}, after this night" if retrainings else None
+    if retrainings:
+        return f"there was a retraining on {max(retrainings)}, after this night"
+    if history.decided is not None and history.decided > history.partition:
+        return f"a later night, {history.decided}, has been decided on"
+    return None
 
 
 def _blocked(history: History, policy: Policy, alarms: Sequence[Signal], armed: Sequence[Signal]) -> str | None:
@@ -207,11 +221,12 @@ def _armed(signal: str, history: History, policy: Policy) -> bool:
 
 def _drift(history: History, policy: Policy) -> Signal:
     nights = _nights(history, policy)[-policy.of_nights :]
-    if not nights or nights[-1].partition != history.partition or len(nights) < policy.alarms:
+    if len(nights) < policy.alarms:
         return Signal(
-            "drift", alarm=False, words=f"drift is judged from {policy.alarms} windows of {policy.minimum_nights} nights and "
-            f"{policy.minimum_rows} rows on, version {history.champion.version} has {len(nights)}"
-        )  # fmt: skip
+            "drift", lacks=f"{len(nights)} of {policy.alarms} windows of {policy.minimum_nights} nights and {policy.minimum_rows} rows"
+        )
+    if nights[-1].partition != history.partition:
+        return Signal("drift", lacks=f"no window of {policy.minimum_nights} nights and {policy.minimum_rows} rows ends with this night")
     now = nights[-1]
     limits = {name: policy.limit(measure.noise) for name, measure in now.features.items()}
     drifted = sorted(name for name, measure in now.features.items() if measure.psi > limits[name])
@@ -237,12 +252,11 @@ def _drift(history: History, policy: Policy) -> Signal:
 def _quality(history: History, policy: Policy) -> Signal:
     rows = _outcomes(history)[-policy.quality_nights :]
     if history.reference is None:
-        return Signal("quality", alarm=False, words="the champion's profile tells no quality to compare with")
-    if len(rows) < policy.quality_nights or sum(row.rows for row in rows) < policy.minimum_rows:
-        return Signal(
-            "quality", alarm=False, words=f"quality is judged from {policy.quality_nights} nights and {policy.minimum_rows} rows with outcomes on, "
-            f"version {history.champion.version} has {len(rows)} and {sum(row.rows for row in rows)}"
-        )  # fmt: skip
+        return Signal("quality", words="the champion's profile tells no quality to compare with")
+    if len(rows) < policy.quality_nights:
+        return Signal("quality", lacks=f"{len(rows)} of {policy.quality_nights} nights with outcomes")
+    if sum(row.rows for row in rows) < policy.minimum_rows:
+        return Signal("quality", lacks=f"{sum(row.rows for row in rows)} of {policy.minimum_rows} rows with outcomes")
     auc, loss, allowed = _loss(rows, history.reference, policy)
     return Signal(
         "quality",
@@ -268,13 +282,13 @@ def _loss(rows: Sequence[Outcome], reference: Reference | None, policy: Policy) 
 
 
 def _nights(history: History, policy: Policy) -> list[Night]:
-    """The champion's windows that hold enough, oldest first."""
-    version = history.champion.version
+    """The champion's windows that hold enough, oldest first: since it is champion, not those of its time before a rollback brought it back."""
+    champion = history.champion
     enough = [
         night
         for night in history.nights
-        if night.version == version
-        and night.partition <= history.partition
+        if night.version == champion.version
+        and champion.live_from <= night.partition <= history.partition
         and night.rows >= policy.minimum_rows
         and night.nights >= policy.minimum_nights
     ]
@@ -282,9 +296,13 @@ def _nights(history: History, policy: Policy) -> list[Night]:
 
 
 def _outcomes(history: History) -> list[Outcome]:
-    """The champion's nights that have an AUC, oldest first."""
-    version = history.champion.version
-    return sorted(row for row in history.outcomes if row.version == version and row.partition < history.partition and row.auc is not None)
+    """The champion's nights that have an AUC, oldest first, since it is champion."""
+    champion = history.champion
+    return sorted(
+        row
+        for row in history.outcomes
+        if row.version == champion.version and champion.live_from <= row.partition < history.partition and row.auc is not None
+    )
 
 
 def _calm(night: Night, policy: Policy, scale: float | None = None) -> bool:

@@ -1,9 +1,11 @@
 """Ask Airflow for a retraining, over its REST API, where the governor has decided for one.
 
 Reads   data/reports/govern/decision.json; NIGHTSHIFT_API_URL, NIGHTSHIFT_API_USER and NIGHTSHIFT_API_PASSWORD from the environment
-Effect  the run ``drift__<champion version>__<partition>`` of drift_triggered_retraining; there is one of it, however often it is asked for
+Effect  the run ``drift__<champion version>__<partition>`` of drift_triggered_retraining; there is one of it, however often it is asked for.
+        Once it is there the journal says so, by which the governor knows of it: a yes that did not get through is said again the next night
 Writes  data/reports/alert/report.json: what was asked for and what came of it
-Fails   for good when the API refuses the call or a run of that id is for something else; is retried when the API does not answer
+Fails   for good when the API refuses the call or a run of that id is for something else; is retried when the API or the journal's database
+        does not answer
 
 An answer that was lost on its way is no reason to ask for a second run: the run is read back by its id.
 """
@@ -17,15 +19,19 @@ from typing import Any
 
 from pydantic import ConfigDict
 
+from pipelines.lib import home
 from pipelines.lib.airflow_api import LATER, Api, detail
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import ConfigError, DataError, TransientError
+from pipelines.lib.journal import Journal, Verdict
 from pipelines.lib.params import Section, load_section, parse_section
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, log, stage
 
 DAG_ID = "drift_triggered_retraining"
 LONGEST_REASON = 500
+ACTOR = "monitor"
 
 
 class Alert(Section):
@@ -48,7 +54,7 @@ class Decision(Section):
 def alert(decision: Decision, api: Api) -> str:
     """See to it that the run which `decision` asks for exists; return ``created`` or ``existed``."""
     run_id, runs = run_id_of(decision), f"/api/v2/dags/{DAG_ID}/dagRuns"
-    conf = {"champion_version": decision.champion_version, "reason": decision.reason[:LONGEST_REASON], "source": "monitor"}
+    conf = {"champion_version": decision.champion_version, "reason": decision.reason[:LONGEST_REASON], "source": ACTOR}
     body = {"dag_run_id": run_id, "logical_date": None, "partition_key": decision.partition, "conf": conf}
     try:
         status, answer = api.call("POST", runs, body)
@@ -89,9 +95,11 @@ def main(paths: Paths) -> None:
         raise DataError(f"{paths.decision} is no decision ({type(error).__name__}: {error}); run govern first") from None
     record: dict[str, Any] = {"retrain": decision.retrain, "run_id": None, "state": "not asked", "note": "no retraining asked for"}
     if decision.retrain:
-        params = load_section("alert", Alert)
+        params, name = load_section("alert", Alert), load_run().model.name
         url, user, password = (os.environ.get(f"NIGHTSHIFT_API_{name}", "") for name in ("URL", "USER", "PASSWORD"))
         run_id, state = run_id_of(decision), alert(decision, Api(url, user, password, params.timeout_s))
+        asked = Verdict(name, run_id, decision.partition, decision.champion_version, "", "asked", decision.reason, ACTOR)
+        Journal(home.ledger_url()).record_verdict(asked)
         told = "asked for" if state == "created" else "was asked for before"
         record |= {"run_id": run_id, "state": state, "note": f"retraining {told}: {run_id}"}
     log.info("%s", record["note"])

@@ -9,6 +9,7 @@ A column has drifted where its PSI exceeds the limit of section ``govern``; whet
 (``night_ref`` is null in run.yaml) compares the batch of its own workspace: ``python -m pipelines.monitoring.detect_drift``.
 """
 
+import datetime as dt
 import json
 import sys
 import tempfile
@@ -90,7 +91,9 @@ def main(paths: stage.Paths) -> None:
         )
     profile, journal = model.profile, Journal(home.ledger_url())
     tonight = count_night(run.night_ref, profile)
-    recorded = journal.nights(name, version, until=run.partition, count=profile.window_nights)
+    # A version that a rollback brought back has nights of its former time as champion as well: a season ago is no part of this week.
+    since = (run.date - dt.timedelta(days=2 * profile.window_nights)).isoformat()
+    recorded = journal.nights(name, version, since=since, until=run.partition, count=profile.window_nights)
     earlier = [night for night in reversed(recorded) if night.partition < run.partition][: profile.window_nights - 1]
     drift = detect_drift(profile, tonight, [Histogram.from_json(night.histogram) for night in earlier], policy)
     journal.record_night(

@@ -1,6 +1,6 @@
 """Decide whether the champion should be retrained, and say why; nothing is started here.
 
-Reads   the journal (drift and performance of the champion's nights, earlier decisions), the ledger, data/champion/model.onnx
+Reads   the journal (drift and performance of the champion's nights, earlier decisions, retrainings), the ledger, data/champion/model.onnx
 Writes  data/reports/govern/: decision.json (what `alert` acts on) and report.json
 Effect  the decision is a row in the journal's `decisions`, a *no* as well; the same again adds nothing
 Fails   when no version was champion on the partition, the model is not the pinned one, or the database does not answer
@@ -11,6 +11,7 @@ The rules are `pipelines.lib.governor`'s. Running it again on the same history d
 import datetime as dt
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import ModelError
 from pipelines.lib.governor import History, Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
-from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord
+from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile
@@ -58,9 +59,14 @@ def promotion_of(entry: Entry) -> Promotion:
     return Promotion(entry.sequence, entry.live_from, entry.version)
 
 
-def retrainings_of(decisions: list[DecisionRow]) -> list[Retraining]:
-    """The decisions that started something."""
-    return [Retraining(row.partition, row.version, tuple(row.findings.get("signals", ()))) for row in decisions if row.retrain]
+def retrainings_of(verdicts: Sequence[VerdictRow], decisions: Sequence[DecisionRow]) -> list[Retraining]:
+    """The runs that `alert` has asked for, and those that somebody else began and that got so far as to a verdict.
+
+    A decision alone is none: a yes that never reached Airflow has started nothing. It tells why its partition was retrained.
+    """
+    reasons = {(row.partition, row.version): tuple(row.findings.get("signals", ())) for row in decisions if row.retrain}
+    runs = dict.fromkeys((row.run_id, row.partition, row.champion or "") for row in verdicts)
+    return [Retraining(partition, champion, reasons.get((partition, champion), ())) for _, partition, champion in runs]
 
 
 @stage.stage("govern", report={"type": Path, "default": Path("data/reports/govern"), "help": "directory of the report"})
@@ -78,6 +84,7 @@ def main(paths: stage.Paths) -> None:
             f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
         )
     nights = journal.nights(name, run.model.version, until=run.partition, count=max(policy.of_nights, policy.retry_nights))
+    decisions = journal.decisions(name)
     history = History(
         name=name,
         partition=run.partition,
@@ -85,8 +92,9 @@ def main(paths: stage.Paths) -> None:
         promotions=promotions,
         nights=[night_of(record, model.profile) for record in nights],
         outcomes=[outcome_of(record) for record in journal.performance(name, until=matured)],
-        retrainings=retrainings_of(journal.decisions(name)),
+        retrainings=retrainings_of(journal.verdicts(name), decisions),
         reference=reference_of(model.profile),
+        decided=max((row.partition for row in decisions), default=None),
     )
     decision = govern(history, policy)
     journal.record_decision(decision)

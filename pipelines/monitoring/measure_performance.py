@@ -4,15 +4,15 @@ Reads   the source's outcomes as known at the start of the partition, the publis
         data/champion/model.onnx, the journal
 Writes  data/reports/measure_performance/report.json
 Effect  `performance` in the journal: a new line for each night whose outcomes have become known, another revision where they changed
-Fails   when a row was delivered twice with different outcomes, or the source, the table or the database cannot be read
+Fails   when the source, the table, the database or (for now) what a run has recorded cannot be read
 
-Nights whose outcomes are what they were are not measured again. By hand: ``python -m pipelines.monitoring.measure_performance``.
+Nights whose outcomes are what they were are not measured again, and a night with a row that has two outcomes is not measured: the report says which. By hand: ``python -m pipelines.monitoring.measure_performance``.
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from pydantic import Field
 from pipelines.lib import home, metrics, nights, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import NightshiftError
+from pipelines.lib.errors import NightshiftError, TransientError
 from pipelines.lib.journal import Journal, PerformanceRecord
 from pipelines.lib.outcomes import Outcomes, known_outcomes
 from pipelines.lib.params import Section, load_section
@@ -73,7 +73,10 @@ def changed(journal: Journal, known: Outcomes, published: Sequence[nights.Publis
 
 
 def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -> dict[str, float] | None:
-    """What the features of a night were worth to `model`; None where it did not score it, or outcomes of one class are all there are."""
+    """What the features of a night were worth to `model`; None where it did not score it, outcomes are of one class, or the features are gone.
+
+    Raises `TransientError` where they did not come this time: a night is measured once, so that what is left out now stays out.
+    """
     from pipelines.lib.importance import permutation_importance
 
     if night.model_sha256 != model.sha256:
@@ -85,19 +88,24 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
         matrix = np.stack([_numbers(rows[feature]) for feature in model.signature.names], axis=1)
         dates = np.full(len(matrix), night.partition)
         return permutation_importance(model.score, matrix, _numbers(rows["outcome"]), dates, model.signature.names) or None
-    except NightshiftError as error:  # a night's features may be gone by now; its scores can be measured all the same
+    except TransientError:
+        raise
+    except NightshiftError as error:  # gone for good; its scores can be measured all the same
         stage.log.warning("no importances on %s: %s", night.partition, error)
         return None
 
 
-def told_of(window: Sequence[PerformanceRecord], recorded: Sequence[str]) -> dict[str, Any]:
-    """The report: every night of the `window`, those that were `recorded` now, and the newest of them in a line."""
+def told_of(window: Sequence[PerformanceRecord], recorded: Sequence[str], contradicted: Mapping[str, str]) -> dict[str, Any]:
+    """The report: every night of the `window`, those that were `recorded` now, those that are `contradicted`; and the news in a line."""
     new = [record for record in window if record.partition in recorded]
     corrected = [record.partition for record in new if record.revision > 1]
     auc = next((record for record in reversed(new) if record.figures["auc"] is not None), None)
     notes = [f"AUC of {auc.partition} {auc.figures['auc']:.2f}"] if auc else []
     notes += [f"corrected outcomes: {', '.join(corrected)}"] if corrected else []
+    if contradicted:
+        notes.append(f"not measured for contradicting outcomes: {', '.join(contradicted)} ({contradicted[max(contradicted)]})")
     told = {"nights": [asdict(record) for record in window], "recorded": list(recorded), "corrected": corrected}
+    told["contradicted"] = dict(contradicted)
     return told | {"note": "; ".join(notes)} if notes else told
 
 
@@ -133,9 +141,12 @@ def main(paths: stage.Paths) -> None:
     first = published[0].partition if published else run.partition
     with known_outcomes(dataset, partition=run.date, first=parse_partition(first), beside=params.slices) as known:
         recorded = [record.partition for record in measured(journal, known, published, model, params) if journal.record_performance(record)]
+        contradicted = {
+            night.partition: known.contradicted[night.partition] for night in published if night.partition in known.contradicted
+        }
     window = journal.performance(run.model.name, since=first, until=run.partition)
     of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
-    told = {"partition": run.partition, "version": run.model.version, **told_of(window, recorded)}
+    told = {"partition": run.partition, "version": run.model.version, **told_of(window, recorded, contradicted)}
     reference = model.profile.quality.importances if model.profile and model.profile.quality else {}
     told["importance"] = importance_drift(of_model, reference)
     with replacing(paths.report / "report.json") as temporary:

@@ -3,7 +3,7 @@
 Reads   the journal, the ledger, data/champion/model.onnx with its profile, data/reports/govern/decision.json and, for the importances,
         data/reports/measure_performance/report.json
 Writes  data/reports/report_drift/: report.json, report.html
-Effect  the night's figures, and those of earlier nights whose outcomes have become known, are series in MLflow; a repeat changes nothing
+Effect  the night's figures, and those of the earlier nights whose outcomes are known, are series in MLflow; a repeat changes nothing
 Fails   when the night was not measured by detect_drift, or the database or MLflow does not answer; the report is written all the same
 
 By hand: ``python -m pipelines.monitoring.report_drift``.
@@ -48,14 +48,20 @@ def report_drift(seen: Seen, profile: Profile, policy: Policy, outcome: str) -> 
 def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Mapping[str, Any]) -> Seen:
     """What the journal and the ledger hold of the `days` up to the run's partition. Raises `ConfigError` where that was not measured."""
     name, since = run.model.name, (run.date - dt.timedelta(days=days - 1)).isoformat()
-    journal = Journal(home.ledger_url())
-    nights = [night for night in journal.nights(name, until=run.partition) if night.partition >= since]
-    if not nights or (nights[-1].partition, nights[-1].version) != (run.partition, run.model.version):
+    journal, entries = Journal(home.ledger_url()), Ledger(home.ledger_url()).history(name)
+    own = journal.nights(name, run.model.version, since=run.partition, until=run.partition)
+    if not own:
         raise ConfigError(f"{run.partition} was not measured with {name} version {run.model.version}; run detect_drift first")
+    nights = journal.nights(name, since=since, until=run.partition)
+    performance = journal.performance(name, since=since, until=run.partition)
+    # Where a night was scored again, of another version: that of its published scores, or who was champion while these have no outcomes.
+    live = {night.partition: entry.version for night in nights for entry in entries if entry.live_from <= night.partition}
+    scored_by = live | {record.partition: record.version for record in performance} | {run.partition: own[0].version}
     return Seen(
-        nights=nights,
-        performance=journal.performance(name, since=since, until=run.partition),
-        entries=[entry for entry in Ledger(home.ledger_url()).history(name) if since <= entry.live_from <= run.partition],
+        nights=drift_report.one_each(nights, scored_by),
+        window=journal.nights(name, run.model.version, until=run.partition, count=own[0].drift["nights"]),
+        performance=performance,
+        entries=[entry for entry in entries if since <= entry.live_from <= run.partition],
         decisions=journal.decisions(name, until=run.partition),
         decision=decision,
         measured=measured,
@@ -87,15 +93,15 @@ def main(paths: stage.Paths) -> None:
         raise ModelError(
             f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
         )
-    measured = read(paths.measured)
-    told, html = report_drift(look_back(run, params.nights, read(paths.decision), measured), profile, policy, load_dataset().label.name)
+    seen = look_back(run, params.nights, read(paths.decision), read(paths.measured))
+    told, html = report_drift(seen, profile, policy, load_dataset().label.name)
     with replacing(paths.report) as temporary:
         temporary.mkdir()
         (temporary / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         (temporary / "report.html").write_text(html, encoding="utf-8")
     client = connect()
-    points = drift_report.points(told, measured.get("recorded", []))
-    log_points(client, experiment_id(client, load_registry().experiment), run.model.name, run.model.version, points)
+    experiment = experiment_id(client, load_registry().experiment)
+    log_points(client, experiment, run.model.name, run.model.version, drift_report.points(told))
     stage.log.info("%s", told["note"])
 
 

@@ -88,11 +88,31 @@ def test_series_are_the_drift_of_the_night_and_the_quality_of_nights_that_are_kn
         seen(), performance=[watched_model.performance("2013-04-27", revision=2), watched_model.performance("2013-04-28", rows=0)]
     )
     told = drift_report.draw_up(recorded, profile(), POLICY)
-    tonight, corrected, empty = drift_report.points(told, ["2013-04-27", "2013-04-28"])
+    tonight, corrected, empty = drift_report.points(told)
     assert (tonight.partition, tonight.figures["retrain"], tonight.figures["drifted"]) == ("2013-04-30", False, 0)
     assert "psi/a" in tonight.figures
     assert "psi/score" in tonight.figures
     assert (corrected.partition, corrected.revision) == ("2013-04-27", 2)
     assert corrected.figures["realised/auc"] == recorded.performance[0].figures["auc"]
     assert empty.figures == {"realised/rows": 0}
-    assert len(list(drift_report.points(told, []))) == 1
+
+
+def test_series_leave_out_what_another_version_scored() -> None:
+    recorded = replace(seen(), performance=[watched_model.performance("2013-04-27", version="1")])
+    assert len(list(drift_report.points(drift_report.draw_up(recorded, profile(), POLICY)))) == 1
+
+
+def test_of_a_night_that_two_versions_scored_that_which_scored_it_last_is_shown() -> None:
+    ours, other = watched_model.nights(number=2, version="10"), watched_model.nights(number=2, version="9")
+    both = [other[0], ours[0], ours[1], other[1]]
+    first, last = (night.partition for night in ours)
+    assert drift_report.one_each(both, {first: "9", last: "10"}) == [other[0], ours[1]]
+    assert drift_report.one_each(both, {first: "10", last: "9"}) == [ours[0], other[1]]
+    assert [night.partition for night in drift_report.one_each(both, {first: "8"})] == [first, last]
+
+
+def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
+    bare = seen(watched_model.nights(number=3))
+    page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")
+    assert page.count("<svg") == 2
+    assert f"Drift is judged from {POLICY.minimum_nights} nights of one version with 1,000 rows on" in page

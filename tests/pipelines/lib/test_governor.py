@@ -130,7 +130,7 @@ def test_small_windows_decide_nothing(lack: dict[str, int]) -> None:
     nights = [replace(found, **lack) for found in drifted(3, top=9.0)[-3:]]
     decision = govern(history(nights=nights), POLICY)
     assert not decision.retrain
-    assert "drift is judged from 2 windows of 5 nights and 1000 rows on, version 2 has 0" in decision.reason
+    assert decision.reason.endswith("; too little is known of version 2: 0 of 2 windows of 5 nights and 1000 rows")
 
 
 def test_nights_of_another_version_do_not_count() -> None:
@@ -138,11 +138,27 @@ def test_nights_of_another_version_do_not_count() -> None:
     outcomes = [row._replace(version="1") for row in worse(0.5)]
     decision = govern(history(nights=nights, outcomes=outcomes), POLICY)
     assert not decision.retrain
-    assert "version 2 has 0" in decision.reason
+    assert decision.reason == (
+        "no: too little is known of version 2: 0 of 2 windows of 5 nights and 1000 rows, and 0 of 5 nights with outcomes"
+    )
 
 
 def test_a_night_that_was_not_measured_decides_nothing() -> None:
-    assert not govern(history(nights=drifted(3, top=9.0)[:-1]), POLICY).retrain
+    decision = govern(history(nights=drifted(3, top=9.0)[:-1]), POLICY)
+    assert not decision.retrain
+    assert "too little is known of version 2: no window of 5 nights and 1000 rows ends with this night" in decision.reason
+
+
+def test_nights_before_a_rollback_brought_it_back_do_not_count() -> None:
+    """Version 2 was champion until ten days ago, then 3 was, and since yesterday it is 2 again."""
+    promotions = [*history().promotions, Promotion(3, day(-10), "3"), Promotion(4, day(-1), "2")]
+    nights = [night(offset, top=9.0) for offset in (*range(-60, -10), 0)]
+    outcomes = [row._replace(auc=0.5) for row in history().outcomes if row.partition < day(-10)]
+    decision = govern(history(nights=nights, outcomes=outcomes, promotions=promotions), POLICY.model_copy(update={"cool_down_nights": 0}))
+    assert decision.reason == (
+        "no: too little is known of version 2: 1 of 2 windows of 5 nights and 1000 rows, and 0 of 5 nights with outcomes"
+    )
+    assert not decision.retrain
 
 
 # ------------------------------------------------------------------------------------------------ quality
@@ -170,7 +186,10 @@ def test_quality_waits_for_its_nights() -> None:
     outcomes = worse(0.5)[-4:]
     decision = govern(history(outcomes=outcomes), POLICY)
     assert not decision.retrain
-    assert "quality is judged from 5 nights and 1000 rows with outcomes on, version 2 has 4 and 3600" in decision.reason
+    assert decision.reason.endswith("; too little is known of version 2: 4 of 5 nights with outcomes")
+    few = govern(history(outcomes=[row._replace(rows=100) for row in worse(0.5)]), POLICY)
+    assert not few.retrain
+    assert few.reason.endswith("; too little is known of version 2: 500 of 1000 rows with outcomes")
 
 
 def test_a_night_of_one_class_is_left_out() -> None:
@@ -251,7 +270,11 @@ def test_an_old_night_starts_nothing() -> None:
     assert later.reason.startswith(f"no: version 3 is champion from {day(1)} on")
     again = govern(history(nights=ALARM, retrainings=[Retraining(day(3), "2", ("drift",))]), POLICY)
     assert not again.retrain
-    assert again.reason.startswith(f"no: a retraining was decided on {day(3)}, after this night")
+    assert again.reason.startswith(f"no: there was a retraining on {day(3)}, after this night")
+    out_of_order = govern(history(nights=ALARM, decided=day(1)), POLICY)
+    assert not out_of_order.retrain
+    assert out_of_order.reason.startswith(f"no: a later night, {day(1)}, has been decided on (PSI of top")
+    assert govern(history(nights=ALARM, decided=day(0)), POLICY).retrain, "this night itself, once more"
 
 
 def test_a_night_that_another_model_scored_starts_nothing() -> None:
@@ -298,6 +321,7 @@ histories = st.builds(
     outcomes=st.lists(outcomes, max_size=8, unique_by=lambda found: found.partition),
     retrainings=st.lists(retrainings, max_size=2),
     reference=st.none() | st.builds(Reference, st.just(0.7), st.sampled_from([0.01, 0.1]), st.just(14)),
+    decided=st.none() | st.integers(-3, 1).map(day),
 )  # fmt: skip
 EAGER = POLICY.model_copy(update={"minimum_nights": 2, "alarms": 1, "outcome_nights": 0, "cool_down_nights": 9, "retry_nights": 12})
 
@@ -317,11 +341,13 @@ def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
     assert govern(shuffled, EAGER) == decision, "the order of rows is of no account"
     assert decision.reason.startswith("yes: " if decision.retrain else "no: ")
     if decision.retrain:
+        assert found.decided is None or found.decided <= found.partition, "older than a recorded decision"
         before = [r.partition for r in found.retrainings if r.partition != found.partition]
         assert all(partition <= day(-9) for partition in [*before, found.champion.live_from]), "inside the cool-down"
         assert sum(partition[:7] == found.partition[:7] for partition in before) < EAGER.per_month, "over budget"
-        enough = [n for n in found.nights if n.version == "2" and n.partition <= day(0) and n.rows >= 1000 and n.nights >= 2]
-        known = [row for row in found.outcomes if row.version == "2" and row.auc is not None]
+        since = found.champion.live_from
+        enough = [n for n in found.nights if n.version == "2" and since <= n.partition <= day(0) and n.rows >= 1000 and n.nights >= 2]
+        known = [row for row in found.outcomes if row.version == "2" and row.auc is not None and row.partition >= since]
         if decision.findings["signals"] == ["drift"]:
             assert enough, "under the minimum sample"
         if decision.findings["signals"] == ["quality"]:

@@ -1,6 +1,7 @@
 """Outcomes come late, twice and corrected; what is known of them is told apart by date, and by digest."""
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect
-from pipelines.lib.errors import ConfigError, DataError
+from pipelines.lib.errors import ConfigError
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.outcomes import known_outcomes
 from pipelines.lib.params import load_section, parse_section
@@ -116,17 +117,32 @@ def test_late_outcomes_are_none_and_then_some(source: Path, table: pa.Table) -> 
     assert {date for date in KNOWN if before[date] != after[date]} == {"2024-01-05"}
 
 
-def test_a_row_that_contradicts_itself_is_refused_with_its_key_and_values(source: Path, table: pa.Table) -> None:
+def test_a_row_that_contradicts_itself_makes_its_date_unknown_and_is_told_with_its_key_and_values(source: Path, table: pa.Table) -> None:
+    before = digests(dataset(source))
     twice = of_date(table, "2024-01-05").slice(3, 1)
     refund = None if twice["refund"][0].as_py() else 9.5
     other = twice.set_column(table.column_names.index("refund"), "refund", pa.array([refund], pa.float64()))
     pq.write_table(pa.concat_tables([table, other]), source)
-    with (
-        pytest.raises(DataError, match=f"order_id {twice['order_id'][0]} was delivered 2 times .*'returned': refund") as error,
-        known_outcomes(dataset(source), partition=PARTITION, first=FIRST),
-    ):
-        pass
-    assert str(refund) in str(error.value)
+    with known_outcomes(dataset(source), partition=PARTITION, first=FIRST) as known:
+        [(date, fault)] = known.contradicted.items()
+        assert date == "2024-01-05"
+        assert re.match(f"the row with order_id {twice['order_id'][0]} was delivered 2 times .*'returned': refund", fault)
+        assert str(refund) in fault
+        assert known.partitions == [other for other in KNOWN if other != date]
+        assert known.sha256() == {other: digest for other, digest in before.items() if other != date}
+        assert known.beside(date, table.select(["order_id"])).num_rows == 0
+        assert known.beside("2024-01-06", table.select(["order_id"])).num_rows > 0
+
+
+def test_each_date_tells_its_first_contradiction(source: Path, table: pa.Table) -> None:
+    """An append-only feed that corrects everything: no more of it is read than is told."""
+    refunds = pa.array([None if refund else 9.5 for refund in table["refund"].to_pylist()], pa.float64())
+    pq.write_table(pa.concat_tables([table, table.set_column(table.column_names.index("refund"), "refund", refunds)]), source)
+    with known_outcomes(dataset(source), partition=PARTITION, first=FIRST) as known:
+        assert list(known.contradicted) == KNOWN
+        assert (known.partitions, known.sha256()) == ([], {})
+        for date, fault in known.contradicted.items():
+            assert f"order_id {min(of_date(table, date)['order_id'].to_pylist())} was delivered 2 times" in fault
 
 
 def test_no_outcome_and_an_outcome_do_not_contradict_each_other(source: Path, table: pa.Table) -> None:

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from pipelines.lib.errors import ConfigError, DataError, TransientError
+from pipelines.lib.home import ledger_url
+from pipelines.lib.journal import Journal
 from pipelines.monitoring import alert as stage
 from pipelines.monitoring.alert import Api, Decision, alert, run_id_of
 
@@ -220,6 +222,10 @@ def test_a_partition_that_is_no_date_makes_no_id(partition):
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    Path("run.yaml").write_text(
+        yaml.safe_dump({"partition": "2013-06-01", "model": {"path": "model.onnx", "name": "Core", "version": "3"}})
+    )
     Path("params.yaml").write_text(yaml.safe_dump({"alert": {"timeout_s": 10}}))
     for name in ("URL", "USER", "PASSWORD"):
         monkeypatch.delenv(f"NIGHTSHIFT_API_{name}", raising=False)
@@ -251,6 +257,35 @@ def test_a_yes_is_asked_for_once_and_noted(workspace, airflow, monkeypatch):
         "note": f"retraining was asked for before: {RUN_ID}",
     }
     assert list(airflow.runs) == [RUN_ID]
+    assert asked() == [(RUN_ID, "2013-06-01", "3", "", "asked", "dep_delay: PSI .41", "monitor")]
+
+
+def test_what_did_not_get_through_was_not_asked(workspace, airflow, monkeypatch):
+    for name, value in {"URL": airflow.url, "USER": "monitor", "PASSWORD": "right"}.items():
+        monkeypatch.setenv(f"NIGHTSHIFT_API_{name}", value)
+    airflow.script = ["lost before", 403]
+    for retryable in (True, False):
+        assert run_stage(DECISION)[1]["retryable"] is retryable
+        assert asked() == []
+    assert run_stage(DECISION)[1]["state"] == "created"
+    assert [row[0] for row in asked()] == [RUN_ID]
+
+
+def test_a_run_that_the_journal_does_not_know_yet_is_noted_by_the_next_attempt(workspace, airflow, monkeypatch):
+    """The database was down when the run had been made."""
+    for name, value in {"URL": airflow.url, "USER": "monitor", "PASSWORD": "right"}.items():
+        monkeypatch.setenv(f"NIGHTSHIFT_API_{name}", value)
+    monkeypatch.setenv("NIGHTSHIFT_LEDGER_URL", "postgresql+psycopg://nobody@127.0.0.1:1/none")
+    code, failure = run_stage(DECISION)
+    assert (code, failure["error"], list(airflow.runs)) == (1, "TransientError", [RUN_ID])
+    monkeypatch.delenv("NIGHTSHIFT_LEDGER_URL")
+    assert run_stage(DECISION)[1]["state"] == "existed"
+    assert [row[0] for row in asked()] == [RUN_ID]
+
+
+def asked():
+    rows = Journal(ledger_url()).verdicts("Core")
+    return [(row.run_id, row.partition, row.champion, row.challenger, row.verdict, row.reason, row.actor) for row in rows]
 
 
 def test_a_yes_without_settings_fails_for_good(workspace):

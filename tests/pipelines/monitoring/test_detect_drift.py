@@ -142,6 +142,14 @@ def test_a_window_is_of_one_version(monitor: Monitor) -> None:
     assert monitor.night(3)["window"] == ["2013-02-01", "2013-02-03"]
 
 
+def test_a_version_that_comes_back_starts_a_window_of_its_own(monitor: Monitor) -> None:
+    """Its nights of a season ago are not those of this week; two windows back, a store that is shut on Sundays still has seven."""
+    for day in (1, 2, 3):
+        monitor.night(day)
+    assert monitor.night(17)["window"] == ["2013-02-03", "2013-02-17"]
+    assert monitor.night(18)["window"] == ["2013-02-17", "2013-02-18"]
+
+
 # ------------------------------------------------------------------------------------------------ bad nights
 
 

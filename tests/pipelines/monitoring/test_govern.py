@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from pipelines.lib.features import Features, Numeric
 from pipelines.lib.governor import Policy
 from pipelines.lib.history import History
 from pipelines.lib.home import ledger_url
-from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord
+from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord, Verdict
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, Profile, ProfileParams
@@ -128,11 +129,62 @@ def test_outcomes_count_once_they_are_due(workspace: Path) -> None:
     assert decide("2013-05-14")["findings"]["quality"]["nights"][-1] == "2013-05-12"
 
 
-def test_after_a_yes_it_cools_down(workspace: Path) -> None:
+def asked(partition: str, run_id: str | None = None, verdict: Literal["asked", "refused"] = "asked") -> None:
+    """What `alert` leaves, or the end of a run that somebody else began."""
+    run_id = run_id or f"drift__3__{partition}"
+    Journal(ledger_url()).record_verdict(Verdict(NAME, run_id, partition, "3", "" if verdict == "asked" else "4", verdict, "", "test"))
+
+
+def test_after_a_yes_that_got_through_it_cools_down(workspace: Path) -> None:
+    only_heat()
+    use(alarms=1, cool_down_nights=28)
+    assert decide("2013-05-13")["retrain"]
+    asked("2013-05-13")
+    assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-10")
+
+
+def test_a_yes_that_was_never_asked_is_said_again_the_next_night(workspace: Path) -> None:
     only_heat()
     use(alarms=1)
     assert decide("2013-05-13")["retrain"]
-    assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-03")
+    assert decide("2013-05-14")["retrain"]
+
+
+def test_its_own_question_does_not_hold_a_night_back(workspace: Path) -> None:
+    only_heat()
+    first = decide("2013-05-14")
+    asked("2013-05-14")
+    assert decide("2013-05-14") == first
+    assert first["retrain"]
+
+
+@pytest.mark.parametrize("run_id", ["drift__3__2013-05-10", "manual__2013-05-10"])
+def test_a_retraining_that_somebody_else_began_counts(workspace: Path, run_id: str) -> None:
+    only_heat()
+    use(cool_down_nights=28)
+    asked("2013-05-10", run_id, "refused")
+    assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-07")
+    use(cool_down_nights=0, per_month=2)
+    assert decide("2013-05-14")["retrain"]
+    asked("2013-05-10", "manual__another", "refused")
+    assert decide("2013-05-14")["reason"].startswith("no: 2 of 2 retrainings of 2013-05 are used")
+
+
+def test_a_question_and_its_verdict_are_one_retraining_for_the_reasons_of_its_decision(workspace: Path) -> None:
+    only_heat()
+    use(alarms=1, cool_down_nights=0, per_month=2)
+    assert decide("2013-05-13")["findings"]["signals"] == ["drift"]
+    asked("2013-05-13")
+    asked("2013-05-13", verdict="refused")
+    assert decide("2013-05-14")["reason"].startswith("no: drift led to a retraining on 2013-05-13 and has not been calm since")
+
+
+def test_a_night_watched_again_after_a_later_one_starts_nothing(workspace: Path) -> None:
+    only_heat()
+    use(alarms=1)
+    assert decide("2013-05-14")["retrain"]
+    assert decide("2013-05-13")["reason"].startswith("no: a later night, 2013-05-14, has been decided on")
+    assert decide("2013-05-14")["retrain"]
 
 
 def test_a_night_of_a_stand_in_starts_nothing(workspace: Path) -> None:

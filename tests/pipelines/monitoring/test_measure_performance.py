@@ -12,8 +12,9 @@ import pytest
 import yaml
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from pipelines.lib import nights
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import DataError
+from pipelines.lib.errors import DataError, TransientError
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal, PerformanceRecord
 from pipelines.lib.published import Lineage, publish
@@ -21,6 +22,7 @@ from pipelines.monitoring.measure_performance import MeasurePerformance, main, m
 from tests import scored_night
 from tests.datasets import orders
 from tests.registered_models import ROWS, Installation
+from tests.stub_repository import git
 
 NAME = "Orders"
 PARAMS = MeasurePerformance(nights=5, slices=("channel",), slice_minimum_rows=30)
@@ -40,11 +42,15 @@ def scores_of(rows: pa.Table, seed: int = 0) -> np.ndarray:
 
 
 class Shop:
-    """A directory in which nights are published and the stage runs, as a run's workspace."""
+    """A repository in which nights are published and the stage runs, as a run's workspace. It has no ref of the runs that scored."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         orders.prepare(directory, TABLE)
+        (directory / ".dvc").mkdir()
+        (directory / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+        git(directory, "init", "--quiet")
+        git(directory, "commit", "--quiet", "--allow-empty", "--message", "start")
         params = yaml.safe_load((directory / "params.yaml").read_text()) | {
             "measure_performance": {**PARAMS.model_dump(), "slices": ["channel"]}
         }
@@ -148,18 +154,25 @@ def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
     assert (seen.revision, seen.rows) == (2, pc.count(of_date(TABLE, "2024-01-02")["refund"]).as_py())
 
 
-def test_rows_that_come_twice_count_once_and_contradictions_stop_the_stage(shop: Shop) -> None:
-    shop.publish("2024-01-02")
+def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_and_told(shop: Shop) -> None:
+    for day in (2, 4):
+        shop.publish(f"2024-01-{day:02d}")
     shop.measure("2024-01-06")
     before = shop.performance()
     shop.deliver(pa.concat_tables([TABLE, of_date(TABLE, "2024-01-02")]))
-    assert shop.measure("2024-01-07")["recorded"] == []
+    assert shop.measure("2024-01-06")["recorded"] == []
     returned = of_date(TABLE, "2024-01-02")["refund"][5].as_py()
     shop.deliver(pa.concat_tables([TABLE, of_date(replaced("2024-01-02", 5, None if returned else 9.5), "2024-01-02")]))
     key = of_date(TABLE, "2024-01-02")["order_id"][5].as_py()
-    with pytest.raises(DataError, match=f"order_id {key} was delivered 2 times with different outcomes of 'returned'"):
-        shop.measure("2024-01-07")
-    assert shop.performance() == before
+    report = shop.measure("2024-01-08")
+    fault = report["contradicted"]["2024-01-02"]
+    assert list(report["contradicted"]) == ["2024-01-02"]
+    assert fault.startswith(f"the row with order_id {key} was delivered 2 times with different outcomes of 'returned'")
+    assert report["note"].endswith(f"not measured for contradicting outcomes: 2024-01-02 ({fault})")
+    assert report["recorded"] == ["2024-01-04"], "the other nights go on"
+    assert {date: record for date, record in shop.performance().items() if date in before} == before
+    shop.deliver(TABLE)
+    assert shop.measure("2024-01-08")["contradicted"] == {}
 
 
 def test_three_rows_are_measured_as_far_as_they_go(shop: Shop) -> None:
@@ -206,6 +219,23 @@ def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(instal
         *(("origin", origin) for origin in ("EWR", "JFK", "LGA")),
         *(("carrier", carrier) for carrier in ("UA", "Ünïted")),
     ]
+
+
+def test_importances_that_did_not_come_this_time_are_tried_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night is measured once: what is left out now would stay out."""
+    shop.publish("2024-01-02")
+    fetch = nights.fetch
+
+    def unreachable(run_ref: str, path: str, target: Path) -> None:
+        raise TransientError(f"{path} of {run_ref} did not come")
+
+    monkeypatch.setattr(nights, "fetch", unreachable)
+    with pytest.raises(DataError, match="did not come"):
+        shop.measure("2024-01-06")
+    assert json.loads(Path("failure.json").read_text())["retryable"]
+    assert shop.performance() == {}
+    monkeypatch.setattr(nights, "fetch", fetch)
+    assert shop.measure("2024-01-06")["recorded"] == ["2024-01-02"]
 
 
 def test_a_night_whose_features_are_gone_is_measured_all_the_same(shop: Shop) -> None:

@@ -1,5 +1,6 @@
 """The stage, as a run calls it: a real journal, ledger and MLflow."""
 
+import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import yaml
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.home import REPOSITORY, ledger_url
 from pipelines.lib.journal import Decision, Journal
-from pipelines.lib.ledger import Ledger
+from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.registry import connect
 from pipelines.lib.tracking import WATCHED
 from pipelines.monitoring.report_drift import main
@@ -42,7 +43,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Ledger(ledger_url()).append(replace(recorded.entries[0], sequence=1))
         for stage, file, content in (
             ("govern", "decision.json", recorded.decision),
-            ("measure_performance", "report.json", {"recorded": [recorded.performance[-1].partition], "importance": None}),
+            ("measure_performance", "report.json", {"recorded": [], "importance": None}),
         ):
             (root / "data" / "reports" / stage).mkdir(parents=True)
             (root / "data" / "reports" / stage / file).write_text(json.dumps(content), encoding="utf-8")
@@ -63,7 +64,8 @@ def logged() -> dict[str, list[tuple[int, float]]]:
     return {key: [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, key)] for key in keys}
 
 
-def test_the_report_is_written_and_the_series_grow_by_one_night(workspace: Path) -> None:
+def test_the_report_is_written_and_the_series_hold_what_was_ever_recorded(workspace: Path) -> None:
+    """Also what an earlier run has recorded and, killed before its report, told nobody."""
     assert run() == 0
     report = json.loads((REPORT / "report.json").read_text())
     assert report["note"].startswith("drift in ")
@@ -71,7 +73,7 @@ def test_the_report_is_written_and_the_series_grow_by_one_night(workspace: Path)
     assert len(report["nights"]) == 14
     assert "keep Watched version 2" in (REPORT / "report.html").read_text()
     series = logged()
-    assert [len(points) for points in series.values()] == [1, 1]
+    assert [len(points) for points in series.values()] == [1, 12]
     before = {name: (REPORT / name).read_bytes() for name in ("report.json", "report.html")}
     assert run() == 0
     assert logged() == series
@@ -94,3 +96,24 @@ def test_without_mlflow_the_report_is_there_and_the_stage_is_tried_again(workspa
     failure = json.loads(Path("failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == ("TransientError", True)
     assert (REPORT / "report.html").exists()
+
+
+@pytest.mark.parametrize("ours", ["9", "10"])
+def test_a_night_that_two_versions_scored_is_reported_with_the_one_that_is_asked_about(workspace: Path, ours: str) -> None:
+    """Scored by 9, and again by 10 after its promotion, or the other way round after a rollback; older nights are not read."""
+    journal, name = Journal(ledger_url()), f"Twice{ours}"
+    for version in ("9", "10"):
+        for night in watched_model.nights(number=8, version=version):
+            journal.record_night(replace(night, name=name))
+    journal.record_night(replace(night, name=name, partition="2012-01-01"))
+    measured = str(watched_model.LAST - dt.timedelta(days=3))
+    journal.record_performance(replace(watched_model.performance(measured, version="10"), name=name))
+    Ledger(ledger_url()).append(Entry(name, 1, "promote", "9", "a" * 64, "m", None, "2013-01-01", "ada", "first"))
+    assert run(model={"path": "model.onnx", "name": name, "version": ours, "sha256": sha256_of(Path("model.onnx"))}) == 0
+    report = json.loads((REPORT / "report.json").read_text())
+    assert (report["version"], report["window"]["nights"]) == (ours, 7)
+    shown = {night["partition"]: night["version"] for night in report["nights"]}
+    assert len(shown) == len(report["nights"]) == 8
+    assert {partition: version for partition, version in shown.items() if version != "9"} == (
+        {measured: "10"} | ({str(watched_model.LAST): "10"} if ours == "10" else {})
+    )
