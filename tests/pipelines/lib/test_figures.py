@@ -30,6 +30,7 @@ PANELS = {
 CURVE = [{"false_positive_rate": 0.0, "true_positive_rate": 0.0}, {"false_positive_rate": 1.0, "true_positive_rate": 1.0}]
 DRAWN: list[Callable[[], str]] = [
     lambda: figures.distribution({"a": np.linspace(0, 1, 50), "b": np.array([])}, label="score", threshold=0.5),
+    lambda: figures.distribution({"a": np.arange(80), "b": np.zeros(80)}, label="score", counted=True),
     lambda: figures.calibration({"holdout": POINTS}),
     lambda: figures.roc({"one": (CURVE, 0.5), "another": (CURVE, 0.5)}),
     lambda: figures.bars({"one": 1.0, "two": 0.5}, label="importance"),

@@ -11,8 +11,9 @@ from onnx import helper
 
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.published import read_scores
+from pipelines.lib.run import load_run, save_run
 from pipelines.lib.signature import KEY, Signature
-from pipelines.training.shadow import main, shadow
+from pipelines.training.shadow import main
 from tests.registered_models import NIGHT, REF, ROWS, Installation, change_score
 from tests.scored_night import NAMES
 
@@ -40,19 +41,6 @@ def replaced(installation: Installation, model: onnx.ModelProto) -> None:
     file.write_bytes(model.SerializeToString())
     version = installation.versions["2"].model_copy(update={"sha256": sha256_of(file)})
     Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
-
-
-def test_two_models_are_told_apart() -> None:
-    champion = np.linspace(0, 1, 1_000, dtype=np.float32)
-    same = shadow(champion, champion, 0.5)
-    assert (same["rows"], same["disagreement"], same["correlation"], same["psi"], same["ks"]) == (1_000, 0, 1, 0, 0)
-    turned = shadow(champion, 1 - champion, 0.5)
-    assert (turned["disagreement"], turned["correlation"]) == (1, -1)
-    assert turned["psi"] < 0.01
-    higher = shadow(champion, champion / 2 + 0.5, 0.5)
-    assert higher["ks"] == pytest.approx(0.5, abs=0.01)
-    assert higher["challenger_mean"] == pytest.approx(0.75, abs=0.001)
-    assert shadow(champion, np.full(1_000, 0.3, dtype=np.float32), 0.5)["correlation"] is None
 
 
 def test_the_challenger_scores_the_published_night_beside_the_champion(challenged: Installation) -> None:
@@ -92,7 +80,7 @@ def test_a_night_of_other_features_is_told_and_not_counted(challenged: Installat
     found = report()
     assert found["fault"] is found["overall"] is None
     assert "the model takes 5 features of declaration 999999999999" in found["nights"][0]["skipped"]
-    assert found["note"] == "shadowed 0 of 1 nights, none has the challenger's features"
+    assert found["note"].startswith("shadowed 0 of 1 nights: the model takes 5 features of declaration 9999")
 
 
 def test_a_file_that_was_edited_after_registration_is_a_fault(challenged: Installation) -> None:
@@ -101,14 +89,31 @@ def test_a_file_that_was_edited_after_registration_is_a_fault(challenged: Instal
     assert "but " + challenged.versions["2"].sha256 + " was registered" in report()["fault"]
 
 
-def test_a_score_that_is_no_number_is_a_fault(challenged: Installation) -> None:
-    model = onnx.load(challenged.versions["2"].model_uri)
+def without_numbers(file: Path) -> onnx.ModelProto:
+    """The model of `file`, whose every score is no number."""
+    model = onnx.load(file)
     for node in model.graph.node:
         node.output[:] = ["finite" if name == "probabilities" else name for name in node.output]
     nan = helper.make_node("Constant", [], ["nan"], value=helper.make_tensor("nan", onnx.TensorProto.FLOAT, [1], [np.nan]))
     model.graph.node.extend([nan, helper.make_node("Add", ["finite", "nan"], ["probabilities"])])
-    replaced(challenged, model)
+    return model
+
+
+def test_a_score_that_is_no_number_is_a_fault(challenged: Installation) -> None:
+    replaced(challenged, without_numbers(Path(challenged.versions["2"].model_uri)))
     assert "gives the score nan" in report()["fault"]
+
+
+def test_a_champion_that_cannot_score_a_night_is_no_fault_of_the_challenger(challenged: Installation) -> None:
+    """As on a row that the champion has never met: the night is told, and not counted."""
+    champion = Path("data/champion/model.onnx")
+    champion.write_bytes(without_numbers(champion).SerializeToString())
+    run = load_run()
+    save_run(run.model_copy(update={"model": run.model.model_copy(update={"sha256": sha256_of(champion)})}))
+    found = report()
+    assert found["fault"] is found["overall"] is None
+    assert found["nights"][0]["skipped"].startswith("the champion cannot score it: the model gives the score nan")
+    assert found["note"].startswith("shadowed 0 of 1 nights: the champion cannot score it")
 
 
 def test_an_altered_champion_stops_it(challenged: Installation) -> None:
