@@ -231,17 +231,31 @@ def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:
     """Set the aliases `champion` and `previous` of model `name` to what the ledger says; safe to repeat, repairs after a crash.
 
     A `challenger` that has become champion is none any more. Where the ledger moves meanwhile, it is projected again: whoever writes last has
-    also read last, so that a slow process cannot leave an older state behind.
+    also read last, so that a slow process cannot leave an older state behind. Raises `TransientError` where MLflow refuses to write.
     """
+    from mlflow.exceptions import MlflowException
+
+    failures = 0
     while True:
-        champion, previous = ledger.champion(name), ledger.previous(name)
-        present = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
-        for alias, entry in (("champion", champion), ("previous", previous)):
-            if entry and present.get(alias) != entry.version:
-                client.set_registered_model_alias(name, alias, entry.version)
-            elif not entry and alias in present:
-                client.delete_registered_model_alias(name, alias)
-        if champion and present.get("challenger") == champion.version:
-            client.delete_registered_model_alias(name, "challenger")
+        champion = ledger.champion(name)
+        try:
+            _write_aliases(client, name, {"champion": champion, "previous": ledger.previous(name)})
+        except MlflowException as error:  # another process has written the same alias at this very moment
+            failures += 1
+            if failures == 3:
+                raise TransientError(f"MLflow did not set the aliases of {name} ({error}); run this again, it repairs them") from error
+            continue
         if ledger.champion(name) == champion:
             return
+
+
+def _write_aliases(client: "MlflowClient", name: str, wanted: dict[str, Entry | None]) -> None:
+    present = {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    for alias, entry in wanted.items():
+        if entry and present.get(alias) != entry.version:
+            client.set_registered_model_alias(name, alias, entry.version)
+        elif not entry and alias in present:
+            client.delete_registered_model_alias(name, alias)
+    champion = wanted["champion"]
+    if champion and present.get("challenger") == champion.version:
+        client.delete_registered_model_alias(name, "challenger")
