@@ -234,14 +234,16 @@ def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Non
 def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace, secrets: Mapping[str, str] | None = None) -> None:
     """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
 
-    `secrets` are environment variables for this stage alone.
+    `secrets` are environment variables for this stage alone. Stages that DVC does not run may be two at a time: only DVC writes what an
+    attempt may tear, and a failure that names another stage is not this one's.
     """
-    failure = workspace.path / "failure.json"
+    failure, by_dvc = workspace.path / "failure.json", "dvc" in command
     failure.unlink(missing_ok=True)
-    workspaces.begin_attempt(workspace)
+    if by_dvc:
+        workspaces.begin_attempt(workspace)
     try:
         code, tail = process.run(command, cwd=workspace.path, env={**stage_environment(workspace), **(secrets or {})}, log=log)
-        if code not in _KILLED:
+        if by_dvc and code not in _KILLED:
             workspaces.end_attempt(workspace)
     finally:
         keep_report(name, workspace)
@@ -249,6 +251,8 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
         return
     try:
         told = json.loads(failure.read_text(encoding="utf-8"))
+        if told["stage"] != name:
+            raise ValueError(f"{failure} is of {told['stage']}")
         message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
     except (OSError, ValueError, KeyError, TypeError):  # killed, or failed before it could tell
         message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True

@@ -181,6 +181,28 @@ def test_a_closed_run_that_a_gate_stopped_can_be_cleared(night):
     night("validate_batch")
 
 
+def test_the_failure_of_a_stage_beside_it_is_not_taken_for_its_own(night):
+    """Else an alert would fail for good because a report could not be drawn."""
+    night("open_run")
+    other = {"stage": "beside", "error": "E", "message": "of the stage beside", "retryable": False}
+    stub = f"import pathlib\ndef main(name):\n    pathlib.Path('failure.json').write_text({json.dumps(other)!r})\n    raise SystemExit(1)"
+    (workspaces.workspace_path(DAG_ID, "run") / "pipelines" / "stub.py").write_text(stub)
+    with pytest.raises(StageError, match="publish_scores ended with exit code 1"):
+        night("publish_scores")
+
+
+def test_a_stage_that_runs_beside_another_undoes_nothing_of_dvc(night):
+    for task in ("open_run", "ingest_batch"):
+        night(task)
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    workspaces.begin_attempt(workspace)  # DVC is at work
+    (workspace.path / "dvc.lock").write_text("half")
+    night("publish_scores")
+    assert (workspace.path / "dvc.lock").read_text() == "half"
+    assert (workspace.path / ".dvc" / "tmp" / "dvc.lock.before").exists()
+
+
 def test_what_a_kill_has_torn_is_put_back_before_the_next_attempt(night):
     for task in ("open_run", "ingest_batch"):
         night(task)
