@@ -61,7 +61,7 @@ def main(name):
     (out / "report.html").write_text(f"<h1>{name} {run['partition']}</h1>")
     if name == "govern":
         told = {"retrain": what == "retrain", "reason": "it was told so", "findings": [], "champion_version": run["model"].get("version")}
-        (out / "decision.json").write_text(json.dumps({**told, "partition": run["partition"]}))
+        (out / "decision.json").write_text(json.dumps({**told, "name": run["model"]["name"], "partition": run["partition"]}))
     if name == "decide":
         verdict = what if what in ("ask", "refuse") else "promote"
         decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": "| figure | champion | challenger |"}

@@ -26,7 +26,6 @@ from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.journal import Journal, Verdict
 from pipelines.lib.params import Section, load_section, parse_section
 from pipelines.lib.partition import parse_partition
-from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, log, stage
 
 DAG_ID = "drift_triggered_retraining"
@@ -45,6 +44,7 @@ class Decision(Section):
 
     model_config = ConfigDict(extra="ignore")
 
+    name: str
     retrain: bool
     reason: str
     partition: str
@@ -95,10 +95,10 @@ def main(paths: Paths) -> None:
         raise DataError(f"{paths.decision} is no decision ({type(error).__name__}: {error}); run govern first") from None
     record: dict[str, Any] = {"retrain": decision.retrain, "run_id": None, "state": "not asked", "note": "no retraining asked for"}
     if decision.retrain:
-        params, name = load_section("alert", Alert), load_run().model.name
+        params = load_section("alert", Alert)
         url, user, password = (os.environ.get(f"NIGHTSHIFT_API_{name}", "") for name in ("URL", "USER", "PASSWORD"))
         run_id, state = run_id_of(decision), alert(decision, Api(url, user, password, params.timeout_s))
-        asked = Verdict(name, run_id, decision.partition, decision.champion_version, "", "asked", decision.reason, ACTOR)
+        asked = Verdict(decision.name, run_id, decision.partition, decision.champion_version, "", "asked", decision.reason, ACTOR)
         Journal(home.ledger_url()).record_verdict(asked)
         told = "asked for" if state == "created" else "was asked for before"
         record |= {"run_id": run_id, "state": state, "note": f"retraining {told}: {run_id}"}

@@ -98,7 +98,7 @@ def main(paths: stage.Paths) -> None:
     )
     decision = govern(history, policy)
     journal.record_decision(decision)
-    told = {"retrain": decision.retrain, "reason": decision.reason, "findings": decision.findings}
+    told = {"name": name, "retrain": decision.retrain, "reason": decision.reason, "findings": decision.findings}
     with replacing(paths.report) as temporary:
         temporary.mkdir()
         for file, content in (

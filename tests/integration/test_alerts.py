@@ -393,9 +393,8 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
 
 
 def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
-    decision = {"retrain": True, "reason": "PSI .41", "champion_version": "3", "partition": "2013-06-14", "findings": []}
+    decision = {"name": "Core", "retrain": True, "reason": "PSI .41", "champion_version": "3", "partition": "2013-06-14", "findings": []}
     (tmp_path / "decision.json").write_text(json.dumps(decision))
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"partition": "2013-06-14", "model": {"path": "model.onnx", "name": "Asked"}}))
     shutil.copy(ROOT / "params.yaml", tmp_path)
     settings = {
         "NIGHTSHIFT_HOME": str(tmp_path / "home"),

@@ -18,7 +18,14 @@ from pipelines.monitoring.alert import Api, Decision, alert, run_id_of
 
 RUNS = "/api/v2/dags/drift_triggered_retraining/dagRuns"
 RUN_ID = "drift__3__2013-06-01"
-DECISION = {"retrain": True, "reason": "dep_delay: PSI .41", "findings": [], "champion_version": "3", "partition": "2013-06-01"}
+DECISION = {
+    "name": "Core",
+    "retrain": True,
+    "reason": "dep_delay: PSI .41",
+    "findings": [],
+    "champion_version": "3",
+    "partition": "2013-06-01",
+}
 
 
 class Airflow(ThreadingHTTPServer):
@@ -207,13 +214,13 @@ def test_missing_settings_are_named(url, user, password):
 @pytest.mark.parametrize("version", [None, "", "03", "0", "x", "3/../4", "3\n", "٣", "1234567890"])
 def test_a_version_that_is_no_number_makes_no_id(version):
     with pytest.raises(DataError, match="run govern again"):
-        run_id_of(Decision(retrain=True, reason="", partition="2013-06-01", champion_version=version))
+        run_id_of(Decision(name="Core", retrain=True, reason="", partition="2013-06-01", champion_version=version))
 
 
 @pytest.mark.parametrize("partition", ["2013-6-1", "2013-02-30", "../../etc", ""])
 def test_a_partition_that_is_no_date_makes_no_id(partition):
     with pytest.raises(ConfigError):
-        run_id_of(Decision(retrain=True, reason="", partition=partition, champion_version="3"))
+        run_id_of(Decision(name="Core", retrain=True, reason="", partition=partition, champion_version="3"))
 
 
 # --- the stage

@@ -29,7 +29,7 @@ def test_an_alert_asks_for_the_run_that_the_monitor_would_ask_for():
 
     drift, faults = read()
     assert faults == []
-    assert drift.run_id == run_id_of(Decision(retrain=True, reason="", partition="2013-06-01", champion_version="3"))
+    assert drift.run_id == run_id_of(Decision(name="Core", retrain=True, reason="", partition="2013-06-01", champion_version="3"))
     assert drift.conf() == {"champion_version": "3", "reason": "ModelDrift: dep_delay has moved", "source": "alertmanager"}
     assert DAG_ID == MONITORED
 
