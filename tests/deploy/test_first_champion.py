@@ -1,6 +1,7 @@
 """`make demo` brings a champion where there is none, and leaves everybody else's alone."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,3 +43,18 @@ def test_its_own_champion_and_none_give_way_to_the_trees_model(before: str, monk
         _promoted(ACTOR, "first champion")
     with pytest.raises(TrainsError):
         train_first_champion(lambda _: None)
+
+
+def test_its_next_champion_takes_the_place_of_its_own_on_the_nights_that_are_scored_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nights of the demo are published already: the ledger must still say that they are this champion's, which scores them again."""
+    commands: list[list[str]] = []
+    module = "deploy.embedded.first_champion"
+    place = SimpleNamespace(run_id="run", ref="refs/runs/first_champion/run", commit="c" * 40, snapshot=False, path=Path())
+    for name, answer in (("open_workspace", place), ("record_run", None), ("remove_workspace", None)):
+        monkeypatch.setattr(f"{module}.workspaces.{name}", lambda *_, answer=answer: answer)
+    monkeypatch.setattr(f"{module}._run", lambda _, command, progress: commands.append(list(command)))
+    _promoted(ACTOR, "first champion")
+    train_first_champion(lambda _: None)
+    promote = next(command for command in commands if "pipelines.registry.promote" in command)
+    assert promote[promote.index("--live-from") + 1] == "2013-04-01"
+    assert promote[promote.index("--expect") + 1] == "7"
