@@ -229,6 +229,8 @@ def performance(
         upper.annotate(word, (_day(date), 1), xycoords=("data", "axes fraction"), xytext=place, textcoords="offset points", color=colour)
     for axes, below in ((upper, -0.01), (lower, -0.17)):
         axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0.3)
+    if len(nights) == 1:  # otherwise the axis spans years
+        lower.set_xlim(_day(nights[0]["partition"]) - 2, _day(nights[0]["partition"]) + 4)
     lower.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))  # whole days: hours of one would have the same label
     lower.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))
     return _svg(figure)

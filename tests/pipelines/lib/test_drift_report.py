@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.lib import drift_report
+from pipelines.lib import drift_report, figures
 from tests import watched_model
 from tests.watched_model import POLICY, profile, seen
 
@@ -64,6 +64,16 @@ def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
     assert "Yes: PSI of a is 2.10, limit .10." in header
     assert page.count("<svg") == 3
     assert {"version 2", "holdout", "limit"} <= set(re.findall(r">([^<>]+)</text>", page))
+
+
+@pytest.mark.parametrize("measured", [1, 2, 3, 20])
+def test_a_date_stands_once_below_the_performance(measured: int) -> None:
+    recorded = seen(watched_model.nights(number=measured + 2))
+    told = drift_report.draw_up(recorded, profile(), POLICY)
+    dates = re.findall(r">(\d{4}-\d\d-\d\d)</text>", figures.performance(told["performance"], []))
+    assert 0 < len(dates) == len(set(dates)) < 10
+    assert dates == sorted(dates)
+    assert dates[0][:4] == dates[-1][:4] == "2013"
 
 
 def test_the_page_runs_nothing_and_fetches_nothing() -> None:
