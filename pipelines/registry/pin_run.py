@@ -107,6 +107,7 @@ def _entry_of(ledger: Ledger, name: str, version: str | None) -> Entry:
     snapshot={"action": "store_true", "help": "the commit holds uncommitted changes"},
     model={"choices": ["champion", "night", "own"], "default": "champion", "help": "which model the run uses"},
     expect={"default": "", "help": "version that must be champion, else there is nothing to do for this run"},
+    scored={"action": "store_true", "help": "refuse a partition after the newest published night"},
 )
 def main(options: stage.Paths) -> None:
     parse_partition(options.partition)
@@ -120,12 +121,14 @@ def main(options: stage.Paths) -> None:
     with replacing(LOCK) as temporary:  # the commit's lock is a laptop's: the run's ref must list what this run made, and no more
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     model, night_ref, name = present.model, None, load_registry().name
+    if options.scored:
+        from pipelines.lib.nights import require_no_future
+
+        require_no_future(name, options.partition)
     if options.model == "champion":
         model = pin_model(ledger, name, MODEL)
         if options.expect not in ("", model.champion):
-            raise LedgerConflict(
-                f"the run is about version {options.expect}, but version {model.champion} is champion by now: nothing to do"
-            )
+            raise LedgerConflict(f"the run is about version {options.expect}, but {model.champion} is champion by now: nothing to do")
     elif options.model == "night":
         model, night_ref = pin_night(ledger, name, options.partition, MODEL)
     if options.model != "own":
