@@ -63,3 +63,14 @@ def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
     small = figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"rows": 1}], [])
     assert steady == small  # equal nights: weights change nothing
     assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"auc": 0.6, "auc_low": 0.55, "auc_high": 0.65}], [])
+
+
+def test_a_race_tells_who_is_ahead_and_what_was_promoted() -> None:
+    dates = ["2013-04-01", "2013-04-02", "2013-04-03"]
+    marks = [("2013-04-02", True), ("2013-04-03", False)]
+    panel = {"reference": ("alone", dates, [0.6, 0.7, 0.6]), "other": ("loop", dates, [0.6, 0.6, 0.7]), "marks": marks, "told": "mean .63"}
+    drawn = figures.race({"One": panel, "Two": panel | {"marks": []}}, label="AUC")
+    assert drawn == figures.race({"One": panel, "Two": panel | {"marks": []}}, label="AUC")
+    assert ET.fromstring(drawn).tag.endswith("svg")
+    for part in ("One", "Two", "alone", "loop", "mean .63", figures.GOOD, figures.BAD):
+        assert part in drawn
