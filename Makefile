@@ -21,8 +21,9 @@ demo: .venv/ready  ## train, register, promote, score four real nights through A
 up: .venv/ready    ## the same, and stay: prints URL and login
 	$(BIN)/python -m deploy.embedded.up
 
-test: .venv/tests  ## the tests, with real servers, under ten minutes
-	$(BIN)/python -m pytest -q -m "not campaign" -n 2 --dist loadgroup $(args)
+# A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
+test: .venv/tests  ## the tests, with real servers
+	$(BIN)/python -m pytest -q -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder $(args)
 
 faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
 	$(BIN)/python -m pytest -q -m campaign $(args)

@@ -16,7 +16,7 @@ import pytest
 from tests.real_repository import SOURCE
 from tests.stub_repository import make_stub_repository
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow_server")]
+pytestmark = pytest.mark.integration
 
 _START_S, _STOP_S = 240, 60
 _HOLD = """

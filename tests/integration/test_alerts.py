@@ -23,7 +23,7 @@ import yaml
 
 from deploy.embedded.client import FINISHED, ApiError, Client
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG, MONITORING = "drift_triggered_retraining", "drift_monitoring"

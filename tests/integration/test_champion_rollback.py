@@ -12,7 +12,7 @@ from pipelines.lib.ledger import Entry
 from tests.real_repository import RealRepository
 from tests.registered_models import NAME, Installation, copy_template, make_template
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("champion_rollback")]
+pytestmark = pytest.mark.integration
 
 DAG = "champion_rollback"
 EFFECTIVE_S = 30
@@ -33,7 +33,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 def rolling(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Airflow over this repository as it is, at home in the installation."""
     repository = RealRepository(tmp_path_factory.mktemp("real"))
-    with Server(installation.root / "home", repository=repository.root, schedule=False, wait_for_dags=(DAG,)) as server:
+    with Server(installation.root / "home", repository=repository.root, port=0, schedule=False, wait_for_dags=(DAG,)) as server:
         server.client().unpause(DAG)
         yield server
 

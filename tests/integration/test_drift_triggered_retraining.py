@@ -8,7 +8,7 @@ import pytest
 from deploy.embedded.client import ApiError
 from tests.stub_repository import git
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
+pytestmark = pytest.mark.integration
 
 DAG = "drift_triggered_retraining"
 TIMEOUT_S = 300

@@ -10,7 +10,7 @@ import yaml
 
 from tests.real_repository import SOURCE, RealRepository
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("laptop")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pipelines.lib.ledger import Ledger
 from pipelines.lib.nights import published_night
 from tests.real_repository import DAG_ID, RealRepository
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("loop")]
+pytestmark = pytest.mark.integration
 
 MONITORING, RETRAINING = "drift_monitoring", "drift_triggered_retraining"
 NIGHTS = ("2013-07-08", "2013-07-09", "2013-07-10")

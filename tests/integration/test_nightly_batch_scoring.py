@@ -18,7 +18,7 @@ import pytest
 from deploy.embedded.client import ApiError
 from tests.stub_repository import git
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("airflow")]
+pytestmark = pytest.mark.integration
 
 DAG = "nightly_batch_scoring"
 TIMEOUT_S = 240
