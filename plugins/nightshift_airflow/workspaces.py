@@ -29,6 +29,7 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 _MARKER = Path(".dvc/tmp/workspace.json")  # ignored by git, written last: where it stands, the workspace is whole
 _BEFORE = Path(".dvc/tmp/dvc.lock.before")  # stands while a stage runs
 _LARGEST_UNTRACKED = 50 * 2**20  # bytes; a snapshot is a git commit, and data does not belong into git
+_HANDED_ON = ("data/models/registered.json", *(f"data/reports/{name}.json" for name in ("*/decision", "shadow/report", "approve/report")))
 _IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
 
 
@@ -179,7 +180,7 @@ def end_attempt(workspace: Workspace) -> None:
 def record_run(workspace: Workspace, state: str) -> str | None:
     """Commit what the run was and made to its ref; return the commit.
 
-    That is ``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``, and what stages outside DVC hand on or report as JSON.
+    That is ``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``, and what stages outside DVC hand on to the next.
 
     Its ``dvc.yaml`` keeps the stages that the run reached, so that ``dvc checkout`` asks for these and no others.
     None where the run was never pinned. Calling it again with nothing new changes nothing.
@@ -187,7 +188,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     if not _is_pinned(workspace):
         log.warning("%s was never pinned; there is nothing to record", workspace.path)
         return None
-    files = ["run.yaml", "dvc.lock", "data/models/registered.json", *_beside_dvc(workspace.path)]
+    files = ["run.yaml", "dvc.lock", *_beside_dvc(workspace.path)]
     with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
         _git("read-tree", workspace.commit, cwd=workspace.path, env=index)
@@ -202,8 +203,11 @@ def record_run(workspace: Workspace, state: str) -> str | None:
         f"{workspace.dag_id}: {workspace.run_id} ({state})\n\nDag-Id: {workspace.dag_id}\nRun-Id: {workspace.run_id}\nState: {state}\n"
         f"Snapshot: {str(workspace.snapshot).lower()}\n"
     )
-    if before and _git("show", "--no-patch", "--format=%T%n%P%n%B", before) == f"{tree}\n{workspace.commit}\n{message}".strip():
-        return before
+    if before:
+        content, _, words = _git("show", "--no-patch", "--format=%T%n%P%n%n%B", before).partition("\n\n")
+        # What a finished run recorded stays as it is while it runs again and makes the same.
+        if content == f"{tree}\n{workspace.commit}" and (state == "running" or words.strip() == message.strip()):
+            return before
     commit = _git("commit-tree", tree, "-p", workspace.commit, "-m", message)
     _git("update-ref", "-m", f"close {workspace.run_id}", workspace.ref, commit)
     log.info("recorded as %s (%s)", workspace.ref, commit)
@@ -211,10 +215,9 @@ def record_run(workspace: Workspace, state: str) -> str | None:
 
 
 def _beside_dvc(path: Path) -> list[str]:
-    """The ``.dvc`` files of the workspace at `path`, and the JSON in ``data/reports`` that is no output of a DVC stage."""
-    graph = (path / "dvc.yaml").read_text(encoding="utf-8")
-    reports = [file for file in path.glob("data/reports/*/*.json") if f"data/reports/{file.parent.name}" not in graph]
-    return sorted(str(file.relative_to(path)) for file in (*path.glob("data/**/*.dvc"), *reports))
+    """What of the workspace at `path` is recorded beside ``run.yaml`` and ``dvc.lock``."""
+    patterns = ("data/**/*.dvc", *_HANDED_ON)
+    return sorted(str(file.relative_to(path)) for pattern in patterns for file in path.glob(pattern))
 
 
 def _reached_graph(path: Path) -> str:
