@@ -36,7 +36,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealReposi
     repository = RealRepository(tmp_path_factory.mktemp("loop"), FASTER)
     repository.train()
     dags = (DAG_ID, MONITORING, RETRAINING)
-    environment = {"NIGHTSHIFT_DVC_CACHE": repository.environment()["NIGHTSHIFT_DVC_CACHE"]}
+    registry = f"sqlite:///{repository.home / 'mlflow' / 'mlflow.db'}"
+    environment = {"NIGHTSHIFT_DVC_CACHE": repository.environment()["NIGHTSHIFT_DVC_CACHE"], "MLFLOW_TRACKING_URI": registry}
     with Server(repository.home, repository=repository.root, port=0, wait_for_dags=dags, env=environment) as server:
         for dag_id in dags:
             server.client().unpause(dag_id)

@@ -90,6 +90,7 @@ def make_line(path: Path) -> None:
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(path)}
     git(path, "init", "--quiet", "--initial-branch", "main")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=path, check=True, env=environment)
+    (path / ".gitignore").write_text("__pycache__/\n")
     commit_all(path, "code")
     subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=path, check=True, env=environment)
 
