@@ -38,3 +38,8 @@ def tracking_uri() -> str:
 def artifact_root() -> str:
     """Where MLflow keeps artefacts when this process talks to a database itself rather than to a server."""
     return os.environ.get("NIGHTSHIFT_ARTIFACT_ROOT", str(home() / "mlflow" / "artifacts"))
+
+
+def index_root() -> Path:
+    """The directory of the published generations of the vector index: a disk that all readers share, since FAISS maps files."""
+    return Path(os.environ.get("NIGHTSHIFT_INDEX_DIR", home() / "index")).resolve()

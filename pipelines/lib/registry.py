@@ -27,15 +27,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+
 MARKS = ("refused", "refused_by", "rolled_back")
 """Tags of a version that was turned down."""
 
 
 class Registry(Section):
-    """Section ``registry``: the MLflow `experiment` and the `name` under which versions are registered."""
+    """Section ``registry``: the MLflow `experiment`, and the names under which versions of the model and of the `encoder` are registered."""
 
     experiment: str = Field(min_length=1)
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    name: str = Field(pattern=NAME)
+    encoder: str = Field(default="encoder", pattern=NAME)
 
 
 class Registered(Section):

@@ -5,6 +5,7 @@ In the repository it describes a laptop's run; in a workspace `pipelines.registr
 
 import datetime as dt
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -38,6 +39,24 @@ class PinnedModel(Section):
         return self.instead_of or self.version
 
 
+class PinnedIndex(Section):
+    """The generation of the vector index that was published when the run opened.
+
+    `sequence` is the pointer's, which counts every switch: a later one means that somebody published or rolled back since. `degraded` is True
+    where the newest generation could not be used (`fault` says why) and this is the one before it.
+    """
+
+    name: str
+    generation: str
+    manifest_sha256: str
+    partition: str
+    encoder_version: str
+    encoder_sha256: str
+    sequence: int
+    degraded: bool = False
+    fault: str | None = None
+
+
 class RunFile(Section):
     """What a run is for and what it was pinned to; `run_ref` is the git ref that will record it when it closes.
 
@@ -45,6 +64,9 @@ class RunFile(Section):
     and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True
     when `git_commit` holds uncommitted changes of the embedded profile's working tree. `night_ref` is set where a run looks at a
     published night: the git ref of the run that scored it.
+
+    Of the vector index: `encoder` makes the vectors, `shards` are the months (``2013-01``) that hold all matured rows, `index` is what was published
+    (None: nothing yet), `rebuild` whether an incremental rebuild of it will do.
     """
 
     partition: str
@@ -57,6 +79,10 @@ class RunFile(Section):
     opened_at: str | None = None
     source_revision: str | None = None
     night_ref: str | None = None
+    encoder: PinnedModel = PinnedModel(path="data/encoder/encoder.onnx", name="encoder")
+    shards: tuple[str, ...] = ()
+    index: PinnedIndex | None = None
+    rebuild: Literal["auto", "full", "incremental"] = "auto"
 
     @property
     def date(self) -> dt.date:
@@ -74,4 +100,4 @@ def load_run(path: Path = RUN_FILE) -> RunFile:
 def save_run(run: RunFile, path: Path = RUN_FILE) -> None:
     """Write `run` to `path`, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(run.model_dump(), sort_keys=False), encoding="utf-8")
+        temporary.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
