@@ -19,8 +19,8 @@ import pytest
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ModelError, TransientError
 from pipelines.lib.ledger import Ledger
+from pipelines.lib.pins import pin_model
 from pipelines.lib.registry import Registered, connect, fetch, project_aliases
-from pipelines.registry.pin_run import pin_model
 from pipelines.registry.promote import promote
 from pipelines.registry.register import register
 from tests.pipelines.registry.test_register import NAME, REGISTRY, REPOSITORY, TAGS, train

@@ -15,11 +15,11 @@ from pipelines.lib.costs import Costs
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, GateFailed, LedgerConflict, ModelError
 from pipelines.lib.ledger import Ledger
+from pipelines.lib.pins import pin_model
 from pipelines.lib.published import publish, read_scores
 from pipelines.lib.registry import Registered, Registry, connect, project_aliases
 from pipelines.lib.run import PinnedModel, RunFile
 from pipelines.lib.signature import Signature
-from pipelines.registry.pin_run import pin_model
 from pipelines.registry.promote import promote
 from pipelines.registry.register import challenge, latency, lineage, register, show_card
 from pipelines.scoring.publish_scores import lineage as lineage_of_rows
