@@ -270,6 +270,65 @@ def race(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
     return _svg(figure)
 
 
+@rc_context(_STYLE)
+def recall_curve(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    exact: float,
+    chosen: Mapping[str, tuple[float, float]] | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> str:
+    """Recall against queries a second, the classic curve of an index: up and to the right is better.
+
+    Of each named curve the points (recall@10, queries a second), narrow searches first. `exact` is the speed of comparing with everything, `chosen` the
+    point that each index is published with, `limits` the recall that its gate demands.
+    """
+    figure, axes = _new(width=6.4, height=3.6)
+    for index, (name, points) in enumerate(curves.items()):
+        recalls, speeds = [point[0] for point in points], [point[1] for point in points]
+        axes.plot(recalls, speeds, color=_colour(index), linewidth=1.4, marker="o", markersize=3.2, label=name)
+        if chosen and name in chosen:
+            axes.plot(
+                *chosen[name],
+                color=_colour(index),
+                marker="o",
+                markersize=9,
+                markerfacecolor="none",
+                linestyle="none",
+                label="published with",
+            )
+        if limits and name in limits:
+            axes.axvline(limits[name], color=_colour(index), linestyle="--", linewidth=1, label=f"gate, {limits[name]:g}")
+    axes.axhline(exact, color=MUTED, linestyle=":", linewidth=1.2, label="exact search")
+    axes.set(xlabel="recall@10", ylabel="queries a second", yscale="log")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def projection(groups: Mapping[str, np.ndarray], *, label: str) -> str:
+    """Points [n, 2] of each named group on one plane, without scale: what lies together is alike. The last group is drawn on top."""
+    figure, axes = _new(width=4.8, height=4.2)
+    for index, (name, points) in enumerate(groups.items()):
+        axes.plot(
+            points[:, 0],
+            points[:, 1],
+            marker=".",
+            linestyle="none",
+            color=_colour(index),
+            markersize=3.5,
+            alpha=0.55,
+            markeredgewidth=0,
+            label=name,
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set(xlabel=label)
+    axes.grid(visible=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=3)
+    return _svg(figure)
+
+
 def _day(partition: str) -> float:
     return float(date2num(dt.date.fromisoformat(partition)))
 

@@ -42,6 +42,9 @@ DRAWN: list[Callable[[], str]] = [
     lambda: figures.histograms({}),
     lambda: figures.performance([*NIGHTS, UNDEFINED], [("2013-04-05", "version 2", True)], [("limit", 0.6, "2013-04-05", "2013-04-11")]),
     lambda: figures.performance([UNDEFINED], []),
+    lambda: figures.recall_curve({"hnsw": [(0.9, 2e5), (0.99, 1e5)]}, exact=2e3, chosen={"hnsw": (0.99, 1e5)}, limits={"hnsw": 0.98}),
+    lambda: figures.recall_curve({"ivfpq": []}, exact=2e3),
+    lambda: figures.projection({"late": np.zeros((3, 2)), "others": np.zeros((0, 2))}, label="PCA"),
 ]
 
 
