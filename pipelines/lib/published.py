@@ -1,4 +1,4 @@
-"""The published scores: one Delta table, partitioned by night, the only thing that consumers read.
+"""The published tables: scores, and evidence beside them. Delta, partitioned by night; the only thing that consumers read.
 
 A night appears, or replaces an earlier one, in a single commit of the table's log, so a reader sees all rows of one run or none of
 them. The rows are written first, as one Parquet file that nothing points to: streamed, since delta-rs' own partitioned writer holds
@@ -36,6 +36,7 @@ from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.home import published_url
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.run import RunFile
 
 BATCH_ROWS = 65_536
 """Rows streamed at a time, and the row-group size of a night's file."""
@@ -53,14 +54,14 @@ LINEAGE = pa.schema(
         pa.field("scored_at", pa.timestamp("us", "UTC"), nullable=False),
     ]
 )
-"""The columns that follow the key, `score` and `decision`: the same value in every row of a night."""
+"""The columns that follow those of the file that is published: the same value in every row of a night."""
 
 log = logging.getLogger("nightshift")
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a night's scores come from: the columns of `LINEAGE`. `run_ref` is the git ref that records the run, `scored_at` (UTC) when it opened."""
+    """Where a night's rows come from: the columns of `LINEAGE`. `run_ref` is the git ref that records the run, `scored_at` (UTC) when it opened."""
 
     partition: str
     model_name: str
@@ -89,39 +90,58 @@ class Publication:
 
 
 def scores_url() -> str:
-    """Path or URL of the table."""
+    """Path or URL of the table of scores."""
     return f"{published_url().rstrip('/')}/scores"
 
 
-def publish(scores: Path, lineage: Lineage, *, expected_rows: int, url: str | None = None, attempts: int = 12) -> Publication:
-    """Make the rows of the file `scores` the table's only rows of the night `lineage.partition`, in one commit.
+def evidence_url() -> str:
+    """Path or URL of the table of evidence: the past rows that resemble a night's riskiest, and how they ended."""
+    return f"{published_url().rstrip('/')}/evidence"
+
+
+def lineage_of(run: RunFile) -> Lineage:
+    """What every row that `run` publishes says of its origin. Raises `ConfigError` where the run is not pinned."""
+    model, opened_at, commit, ref = run.model, run.opened_at, run.git_commit, run.run_ref
+    if model.version is None or model.sha256 is None or opened_at is None or commit is None or ref is None:
+        raise ConfigError(
+            "run.yaml is not pinned (model version and sha256, git_commit, run_ref and opened_at are needed to publish): "
+            "only a run that open_run has pinned publishes; on a laptop look at data/scores and data/evidence instead"
+        )
+    try:
+        scored_at = datetime.fromisoformat(opened_at)
+    except ValueError:
+        raise ConfigError(f"run.yaml: opened_at is {opened_at!r}; it must be UTC in ISO 8601: 2013-06-01T02:00:00+00:00") from None
+    return Lineage(run.partition, model.name, model.version, model.sha256, run.run_id, ref, commit, model.degraded, scored_at)
+
+
+def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | None = None, attempts: int = 12) -> Publication:
+    """Make the rows of the Parquet file `source` the only rows of the night `lineage.partition`, in one commit, in the table at `url` (None: the scores).
 
     Rows are streamed, so memory does not grow with the night. The table is made if there is none. A writer of the same night
-    that was faster costs one of the `attempts`. Raises `DataError` when `scores` is torn, empty or not of `expected_rows`,
+    that was faster costs one of the `attempts`. Raises `DataError` when `source` is torn, empty or not of `expected_rows`,
     `ConfigError` when the table has other columns, `TransientError` when other writers never let this one through.
     Whatever is raised, the table is as it was.
     """
     url = url or scores_url()
-    sha256 = sha256_of(scores)
     try:
-        with pq.ParquetFile(scores) as file:
+        sha256 = sha256_of(source)
+        with pq.ParquetFile(source) as file:
             rows, schema = file.metadata.num_rows, _with_lineage(file.schema_arrow)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{scores} is not a whole Parquet file: {error}; run score again") from None
+        raise DataError(f"{source} is not a whole Parquet file: {error}; run the stage that writes it again") from None
     if rows != expected_rows:
-        raise DataError(
-            f"{scores} has {rows} rows, its gate passed {expected_rows}: they are not of one run; run score and validate_scores again"
-        )
+        raise DataError(f"{source} has {rows} rows, its report says {expected_rows}: they are not of one run; run the stages of both again")
     if rows == 0:
-        raise DataError(f"{scores} has no rows; a night without scores is not published. See what the gates say of its source")
-    night = _night(lineage, sha256)
+        raise DataError(f"{source} has no rows; a night without rows is not published. See what the gates say of its source")
+    digest = {f"{_name_of(url)}_sha256": sha256}
+    night = _night(lineage, digest)
     file_to_add: AddAction | None = None
     for attempt in range(attempts):
         table = _open_or_create(url, schema, attempts)
         if table.transaction_version(night.app_id) == night.version and _rows_of(table, lineage.partition) == rows:
             return Publication(table.version(), rows, changed=False)
         _check_schema(table, schema, url)
-        file_to_add = file_to_add or _write_file(url, f"{night.version:016x}-{table.version()}", scores, schema, lineage)
+        file_to_add = file_to_add or _write_file(url, f"{night.version:016x}-{table.version()}", source, schema, lineage)
         try:
             table.create_write_transaction(
                 [file_to_add],
@@ -130,7 +150,7 @@ def publish(scores: Path, lineage: Lineage, *, expected_rows: int, url: str | No
                 partition_by=["partition"],
                 partition_filters=[("partition", "=", lineage.partition)],
                 commit_properties=CommitProperties(
-                    custom_metadata={"partition": lineage.partition, "run_id": lineage.run_id, "scores_sha256": sha256},
+                    custom_metadata={"partition": lineage.partition, "run_id": lineage.run_id, **digest},
                     app_transactions=[night],
                 ),
             )
@@ -144,7 +164,7 @@ def publish(scores: Path, lineage: Lineage, *, expected_rows: int, url: str | No
 
 
 def read_scores(partition: str, url: str | None = None, columns: list[str] | None = None) -> pa.Table:
-    """The published rows of one night (of them `columns`), none where it is not published. Raises `ConfigError` where nothing ever was."""
+    """The published rows of one night (of them `columns`) in the table at `url` (None: the scores), none where it is not published. Raises `ConfigError` where nothing ever was."""
     parse_partition(partition)
     url = url or scores_url()
     try:
@@ -153,19 +173,23 @@ def read_scores(partition: str, url: str | None = None, columns: list[str] | Non
         raise ConfigError(f"there is no table at {url}; publish a night first, or set NIGHTSHIFT_PUBLISHED_URL") from None
 
 
-def _with_lineage(scores: pa.Schema) -> pa.Schema:
-    """The table's schema: keys, score and decision as in the file (strings not as dictionaries), then the lineage."""
-    clash = sorted(set(scores.names) & set(LINEAGE.names))
+def _name_of(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2]
+
+
+def _with_lineage(source: pa.Schema) -> pa.Schema:
+    """The table's schema: the columns of the file (strings not as dictionaries), then the lineage."""
+    clash = sorted(set(source.names) & set(LINEAGE.names))
     if clash:
         raise ConfigError(f"the key has columns that the published table adds itself: {', '.join(clash)}; rename them in the source")
-    return pa.schema([*scores.remove_metadata(), *LINEAGE])
+    return pa.schema([*source.remove_metadata(), *LINEAGE])
 
 
-def _night(lineage: Lineage, sha256: str) -> Transaction:
+def _night(lineage: Lineage, digest: dict[str, str]) -> Transaction:
     """The Delta transaction of a night. Its version is not a counter but 63 bits of the digest of all that is published."""
-    content = json.dumps({**asdict(lineage), "scored_at": lineage.scored_at.isoformat(), "scores_sha256": sha256}, sort_keys=True)
-    digest = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
-    return Transaction(f"nightshift/{lineage.partition}", digest)
+    content = json.dumps({**asdict(lineage), "scored_at": lineage.scored_at.isoformat(), **digest}, sort_keys=True)
+    version = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
+    return Transaction(f"nightshift/{lineage.partition}", version)
 
 
 def _open_or_create(url: str, schema: pa.Schema, attempts: int) -> DeltaTable:
@@ -174,7 +198,7 @@ def _open_or_create(url: str, schema: pa.Schema, attempts: int) -> DeltaTable:
             return DeltaTable(url)
         except TableNotFoundError:
             try:
-                DeltaTable.create(url, schema, mode="error", partition_by=["partition"], name="scores")
+                DeltaTable.create(url, schema, mode="error", partition_by=["partition"], name=_name_of(url))
             except Exception as error:  # another process made it just now: delta-rs has three ways to say so
                 log.info("%s was not made here (%s); looking again", url, str(error).splitlines()[0])
                 _back_off(attempt)
@@ -192,7 +216,7 @@ def _check_schema(table: DeltaTable, schema: pa.Schema, url: str) -> None:
     found = pa.schema(table.schema().to_arrow())
     if [(field.name, field.type) for field in found] != [(field.name, field.type) for field in schema]:
         raise ConfigError(
-            f"{url} has the columns {_columns(found)}, the scores {_columns(schema)}; "
+            f"{url} has the columns {_columns(found)}, what is to be published {_columns(schema)}; "
             "publish to another NIGHTSHIFT_PUBLISHED_URL, or change the table on purpose (docs/published-store.md)"
         )
 
@@ -201,7 +225,7 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def _write_file(url: str, name: str, scores: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
+def _write_file(url: str, name: str, source: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
     """Write a night's rows as a new file of the table at `url`; no reader sees it until a commit adds it.
 
     `name` tells the content and the table's version that it follows, so it is never that of a file which was removed, and a writer
@@ -215,21 +239,21 @@ def _write_file(url: str, name: str, scores: Path, schema: pa.Schema, lineage: L
         store.open_output_stream(path) as sink,
         pq.ParquetWriter(sink, schema.remove(index), compression="zstd", compression_level=3, write_page_checksum=True) as writer,
     ):
-        for batch in _batches(scores):
+        for batch in _batches(source):
             columns = [*batch.columns, *(constant.slice(0, batch.num_rows) for constant in constants)]
             writer.write_batch(pa.record_batch(columns, schema=writer.schema))
     _flush(url, path)
-    written, rows = store.get_file_info(path), pq.read_metadata(scores).num_rows
+    written, rows = store.get_file_info(path), pq.read_metadata(source).num_rows
     modified = written.mtime_ns // 1_000_000
     return AddAction(path, written.size, {"partition": lineage.partition}, modified, True, json.dumps({"numRecords": rows}))
 
 
-def _batches(scores: Path) -> Iterator[pa.RecordBatch]:
+def _batches(source: Path) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(scores, pre_buffer=False, page_checksum_verification=True) as file:
+        with pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True) as file:
             yield from file.iter_batches(BATCH_ROWS, use_threads=False)
     except (pa.ArrowException, OSError) as error:  # of the source alone: what the table's store raises is raised outside of here
-        raise DataError(f"{scores} cannot be read to its end: {error}; run score again") from None
+        raise DataError(f"{source} cannot be read to its end: {error}; run the stage that writes it again") from None
 
 
 def _constants(lineage: Lineage) -> list[pa.Array]:

@@ -9,17 +9,15 @@ No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it ag
 
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lib.errors import ConfigError
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.run import RunFile, load_run
 from pipelines.lib.stage import Paths, log, stage
 
 if TYPE_CHECKING:
-    from pipelines.lib.published import Lineage, Publication
+    from pipelines.lib.published import Publication
 
 
 class PublishScores(Section):
@@ -28,28 +26,11 @@ class PublishScores(Section):
     attempts: int
 
 
-def lineage(run: RunFile) -> "Lineage":
-    """What every row says of its origin. Raises `ConfigError` where the run is not pinned."""
-    from pipelines.lib.published import Lineage
-
-    model, opened_at, commit, ref = run.model, run.opened_at, run.git_commit, run.run_ref
-    if model.version is None or model.sha256 is None or opened_at is None or commit is None or ref is None:
-        raise ConfigError(
-            "run.yaml is not pinned (model version and sha256, git_commit, run_ref and opened_at are needed to publish): "
-            "only a run that open_run has pinned publishes; on a laptop look at data/scores instead"
-        )
-    try:
-        scored_at = datetime.fromisoformat(opened_at)
-    except ValueError:
-        raise ConfigError(f"run.yaml: opened_at is {opened_at!r}; it must be UTC in ISO 8601: 2013-06-01T02:00:00+00:00") from None
-    return Lineage(run.partition, model.name, model.version, model.sha256, run.run_id, ref, commit, model.degraded, scored_at)
-
-
 def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores) -> "Publication":
     """Publish the file `scores`, which must have the `rows` that its gate passed. Raises `DataError` where it has not."""
-    from pipelines.lib.published import publish
+    from pipelines.lib.published import lineage_of, publish
 
-    publication = publish(scores, lineage(run), expected_rows=rows, attempts=params.attempts)
+    publication = publish(scores, lineage_of(run), expected_rows=rows, attempts=params.attempts)
     done = "published" if publication.changed else "were there already"
     log.info("%d rows of %s %s, version %d of the table", publication.rows, run.partition, done, publication.version)
     return publication

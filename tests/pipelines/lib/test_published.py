@@ -207,7 +207,7 @@ def test_bad_scores_leave_the_night_as_it_was(scores: Path, url: str, tmp_path: 
         (torn, 50_000, "not a whole Parquet file"),
         (damaged, 50_000, "cannot be read to its end"),
         (empty, 0, "has no rows"),
-        (scores, 99, "has 100 rows, its gate passed 99"),
+        (scores, 99, "has 100 rows, its report says 99"),
     ):
         with pytest.raises(DataError, match=told):
             publish(file, other, expected_rows=rows, url=url)

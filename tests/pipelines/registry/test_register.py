@@ -16,13 +16,12 @@ from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, GateFailed, LedgerConflict, ModelError
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.pins import pin_model
-from pipelines.lib.published import publish, read_scores
+from pipelines.lib.published import lineage_of, publish, read_scores
 from pipelines.lib.registry import Registered, Registry, connect, project_aliases
 from pipelines.lib.run import PinnedModel, RunFile
 from pipelines.lib.signature import Signature
 from pipelines.registry.promote import promote
 from pipelines.registry.register import challenge, latency, lineage, register, show_card
-from pipelines.scoring.publish_scores import lineage as lineage_of_rows
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from tests import scored_night
 
@@ -265,7 +264,7 @@ def test_what_a_degraded_run_publishes_says_so(
     opened = {"run_id": "nightly-1", "run_ref": "refs/runs/nightly/1", "git_commit": "0" * 40, "opened_at": "2013-04-01T02:00:00+00:00"}
     run = RunFile(partition=scored_night.PARTITION, model=pin_model(ledger, NAME, tmp_path / "model.onnx"), **opened)
     scored_night.write_scores(tmp_path / "scores.parquet", 10)
-    publish(tmp_path / "scores.parquet", lineage_of_rows(run), expected_rows=10, attempts=12)
+    publish(tmp_path / "scores.parquet", lineage_of(run), expected_rows=10, attempts=12)
     rows = read_scores(scored_night.PARTITION).select(["degraded", "model_version", "model_sha256"]).to_pylist()
     assert rows == [{"degraded": True, "model_version": "1", "model_sha256": versions[0].sha256}] * 10
 

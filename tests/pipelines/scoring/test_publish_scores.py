@@ -92,7 +92,7 @@ def test_a_night_without_a_gate_is_not_published(workspace: Path) -> None:
 
 def test_other_rows_than_the_gate_saw_are_not_published(workspace: Path) -> None:
     _gate(rows=101)
-    _refused("DataError", "has 100 rows, its gate passed 101")
+    _refused("DataError", "has 100 rows, its report says 101")
 
 
 def test_a_torn_file_is_not_published(workspace: Path) -> None:
