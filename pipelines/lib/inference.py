@@ -13,11 +13,12 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -29,6 +30,9 @@ from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.profile import KEY as PROFILE_KEY
 from pipelines.lib.profile import Profile
 from pipelines.lib.signature import KEY, Signature, signature_of_features
+
+if TYPE_CHECKING:
+    from pipelines.lib.encoder import Encoder
 
 BATCH_ROWS = 65_536
 """Rows read, scored and written at a time, and so the row-group size of the output: 6 MiB of 22 features."""
@@ -65,10 +69,19 @@ class Latency:
 
 
 def load_model(path: Path, sha256: str | None = None) -> Model:
-    """The model at `path`, whose digest must be `sha256` unless that is None (a laptop's own model, not registered).
+    """The model at `path`, as `open_session` opens it. Raises `ModelError` also when its outputs are not those of an exported Nightshift model."""
+    session, signature, found = open_session(path, sha256)
+    outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
+    if outputs.get("probabilities") != ("tensor(float)", 2):
+        raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
+    return Model(session, signature, found, _profile(session.get_modelmeta().custom_metadata_map.get(PROFILE_KEY), path))
 
-    What is hashed is what is run: the file is read once. Raises `ModelError` when the file is missing, altered or torn,
-    or when its input and outputs are not those of an exported Nightshift model.
+
+def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.InferenceSession, Signature, str]:
+    """A session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
+
+    The digest must be `sha256` unless that is None (a laptop's own model, not registered). What is hashed is what is run: the file is read
+    once. Raises `ModelError` when the file is missing, altered or torn, or does not take features.
     """
     try:
         content = path.read_bytes()
@@ -93,10 +106,7 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     inputs = {value.name: (value.type, value.shape[-1]) for value in session.get_inputs()}
     if inputs != {"features": ("tensor(float)", len(signature.names))}:
         raise ModelError(f"the model {path} takes {inputs}; it must take one input 'features', float [n, {len(signature.names)}]")
-    outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
-    if outputs.get("probabilities") != ("tensor(float)", 2):
-        raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
-    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path))
+    return session, signature, found
 
 
 def _profile(told: str | None, path: Path) -> Profile | None:
@@ -106,7 +116,7 @@ def _profile(told: str | None, path: Path) -> Profile | None:
         raise ModelError(f"the model {path}: {error}") from None
 
 
-def check_fit(model: Model, found: Signature) -> None:
+def check_fit(model: "Model | Encoder", found: Signature) -> None:
     """Raise `ModelError` unless the model takes exactly the features that were `found`: names, order and declaration."""
     wanted = model.signature
     if wanted == found:
@@ -139,9 +149,10 @@ def score_parquet(
     threads = threads or cores()
     if order_by is not None and order_by not in model.signature.names:
         raise ConfigError(f"score.order_by is {order_by!r}, which is no feature; the features are {', '.join(model.signature.names)}")
-    with _open(features) as file:
+    with open_features(features) as file:
         check_fit(model, signature_of_features(features))
-        schema = _output_schema(file.schema_arrow, model.signature.names, key, features)
+        check_columns(file.schema_arrow, model.signature.names, key, features)
+        schema = _output_schema(file.schema_arrow, key)
         columns = list(dict.fromkeys([*key, *model.signature.names]))
         matrices: SimpleQueue[Matrix] = SimpleQueue()
         for _ in range(threads):
@@ -169,7 +180,7 @@ def score_parquet(
             ThreadPoolExecutor(threads) as pool,
             pq.ParquetWriter(scores, schema, compression="zstd", use_dictionary=strings, write_page_checksum=True) as writer,
         ):
-            for batch in _batches(file, columns, features):
+            for batch in read_batches(file, columns, features):
                 rows += batch.num_rows
                 pending.append(pool.submit(score, batch))
                 if len(pending) > 2 * threads:
@@ -198,12 +209,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: str | None) -> Matrix:
-    holes = [name for name in model.signature.names if batch.column(name).null_count]
-    if holes:
+def feature_columns(batch: pa.RecordBatch, names: Sequence[str]) -> list[Matrix]:
+    """The features `names` of `batch`, each [n], without a copy. Raises `DataError` where one has nulls."""
+    if holes := [name for name in names if batch.column(name).null_count]:
         raise DataError(f"the features {', '.join(holes)} have nulls; every missing value must be filled in the declaration of features")
+    return [np.from_dlpack(batch.column(name)) for name in names]
+
+
+def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: str | None) -> Matrix:
+    columns = feature_columns(batch, model.signature.names)
     values = np.empty(batch.num_rows, dtype=np.float32)
-    columns = [np.from_dlpack(batch.column(name)) for name in model.signature.names]  # zero-copy
     order = None if order_by is None else np.argsort(columns[model.signature.names.index(order_by)])
     for start in range(0, batch.num_rows, RUN_ROWS):
         rows = slice(start, min(start + RUN_ROWS, batch.num_rows)) if order is None else order[start : start + RUN_ROWS]
@@ -217,14 +232,16 @@ def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: 
     return values
 
 
-def _batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+def read_batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+    """The `columns` of `file`, which lies at `path`, in batches of `BATCH_ROWS`. Raises `DataError` where it is torn."""
     try:  # batches of BATCH_ROWS whatever the row groups are
         yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again with `dvc repro`") from None
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def open_features(path: Path) -> pq.ParquetFile:
+    """The Parquet file at `path`, to be streamed with its pages verified. Raises `DataError` where it is missing or torn."""
     try:
         # Pre-buffering would hold every row group that was read until the file is closed: 10 times the rows, 10 times the memory.
         return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
@@ -232,11 +249,15 @@ def _open(path: Path) -> pq.ParquetFile:
         raise DataError(f"{path} is not a whole Parquet file: {error}; make it again with `dvc repro`") from None
 
 
-def _output_schema(schema: pa.Schema, names: tuple[str, ...], key: tuple[str, ...], path: Path) -> pa.Schema:
-    absent = [name for name in (*key, *names) if name not in schema.names]
+def check_columns(schema: pa.Schema, names: Sequence[str], others: Sequence[str], path: Path) -> None:
+    """Raise `DataError` unless the features file at `path`, of `schema`, has the features `names` in float32, and the columns `others`."""
+    absent = [name for name in (*others, *names) if name not in schema.names]
     if absent:
         raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(schema.names)}. Make it again with featurize")
     wrong = [f"{name} ({schema.field(name).type})" for name in names if schema.field(name).type != pa.float32()]
     if wrong:
         raise DataError(f"{path} has features that are not float32: {', '.join(wrong)}. Make it again with featurize")
+
+
+def _output_schema(schema: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
     return pa.schema([*(schema.field(name) for name in key), pa.field("score", pa.float32()), pa.field("decision", pa.bool_())])

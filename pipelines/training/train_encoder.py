@@ -1,0 +1,99 @@
+"""Fit the encoder on all labelled history before the holdout: a small network whose last hidden layer becomes a row's vector.
+
+Reads   data/features/history.parquet
+Writes  data/encoder/fp32.onnx and data/encoder/fitted.skops, what scikit-learn fitted (the same bytes for the same history and parameters)
+Fails   when there is too little history before the holdout, or it holds one class only
+"""
+
+import sys
+import warnings
+from typing import Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field
+
+from pipelines.lib import stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.encoder_graph import Fitted, encoder_graph
+from pipelines.lib.errors import DataError
+from pipelines.lib.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.params import load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.signature import signature_of_features
+
+
+class TrainEncoder(Holdout):
+    """The network's parameters, and the least number of rows that it is fitted on.
+
+    `layers`: units of each hidden layer; the last number is the dimension of the vectors. `clip`: standard deviations that a feature may lie from
+    its mean; what lies further counts as that far.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    layers: tuple[int, ...] = Field(min_length=1)
+    activation: Literal["tanh", "relu", "logistic"]
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    alpha: float = Field(ge=0)
+    random_state: int
+    minimum_rows: int = Field(ge=2)
+    clip: float = Field(gt=0)
+
+
+def train_encoder(history: History, params: TrainEncoder) -> Fitted:
+    """A scaler and a network fitted on `history` (features [n, f] float32, labels [n]); the same for the same rows, on one thread."""
+    import threadpoolctl
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import StandardScaler
+
+    rows, positives = len(history.labels), int(history.labels.sum())
+    if rows < params.minimum_rows:
+        raise DataError(
+            f"only {rows} labelled rows lie before the holdout; train_encoder.minimum_rows asks for {params.minimum_rows}. "
+            "Start ingest_history earlier, or choose a later partition"
+        )
+    if positives in (0, rows):
+        raise DataError(
+            f"all {rows} labels before the holdout are {int(history.labels[0])}; an encoder needs both. Check dataset.label.expression"
+        )
+    network = MLPClassifier(
+        params.layers,
+        activation=params.activation,
+        max_iter=params.epochs,
+        batch_size=min(params.batch_size, rows),
+        learning_rate_init=params.learning_rate,
+        alpha=params.alpha,
+        random_state=params.random_state,
+    )
+    fitted = Fitted(StandardScaler().fit(history.features), params.clip, network)
+    with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():  # several threads add up in any order: other last bits each time
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are chosen, not waited for
+        network.fit(fitted.scaled(history.features), history.labels)
+    del network._optimizer, network._random_state  # what only a longer training would need, and no file is trusted with
+    return fitted
+
+
+@stage.stage("train_encoder", "features", "fitted", "onnx")
+def main(paths: stage.Paths) -> None:
+    from pipelines.lib import skops_file
+
+    params, dataset = load_section("train_encoder", TrainEncoder), load_dataset()
+    before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
+    history = read_history(paths.features, dataset, until=before)
+    stage.log.info(
+        "%d rows before %s, %.3f positive, %d features", len(history.labels), before, np.mean(history.labels), len(history.names)
+    )
+    fitted = train_encoder(history, params)
+    content = encoder_graph(fitted, signature_of_features(paths.features), before.isoformat())
+    skops_file.dump(vars(fitted), paths.fitted)
+    with replacing(paths.onnx) as temporary:
+        temporary.write_bytes(content)
+    stage.log.info("%.2f MiB of ONNX, vectors of %d dimensions", len(content) / 2**20, params.layers[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
