@@ -89,3 +89,11 @@ def sample(count: int, queries: int, seed: int, *, second: bool = False) -> Ids:
         return np.arange(count, dtype=np.int64)
     chosen = np.random.default_rng(seed).choice(count, size=2 * queries, replace=False)
     return np.sort(chosen[queries:] if second else chosen[:queries]).astype(np.int64)
+
+
+def without(distances: Vectors, ids: Ids, leave_out: Ids) -> tuple[Vectors, Ids]:
+    """An answer [m, k + 1] less the row `leave_out` [m] of each query, or less the last where that row was not found: [m, k]."""
+    hit = ids == leave_out[:, None]
+    hit[~hit.any(axis=1), -1] = True
+    shape = (len(ids), ids.shape[1] - 1)
+    return distances[~hit].reshape(shape), ids[~hit].reshape(shape)

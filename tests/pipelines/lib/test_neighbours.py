@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.lib.neighbours import exact, nearest, overlap, recall, sample
+from pipelines.lib.neighbours import exact, nearest, overlap, recall, sample, without
 
 
 def vectors(rows: int, *, seed: int = 0, dimension: int = 8) -> np.ndarray:
@@ -89,3 +89,10 @@ def test_two_samples_share_no_row_and_are_always_the_same() -> None:
     np.testing.assert_array_equal(first, sample(5_000, 1_000, 42))
     np.testing.assert_array_equal(sample(9, 1_000, 42), np.arange(9))
     assert len(sample(0, 1_000, 42, second=True)) == 0
+
+
+def test_an_answer_is_rid_of_the_query_itself_or_else_of_its_last_row() -> None:
+    distances, ids = np.array([[0, 1, 2], [0, 1, 2]], dtype=np.float32), np.array([[4, 5, 6], [7, 8, 9]])
+    left, found = without(distances, ids, np.array([5, 0]))
+    assert found.tolist() == [[4, 6], [7, 8]]
+    assert left.tolist() == [[0, 2], [0, 1]]
