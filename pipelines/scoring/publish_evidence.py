@@ -1,0 +1,62 @@
+"""Publish a night's evidence: one commit to the table `evidence`, which stands beside that of the scores.
+
+Reads   data/evidence/evidence.parquet, the report of attach_evidence, run.yaml for where they come from
+Writes  the night in the published table (see `pipelines.lib.published`); data/reports/publish_evidence/report.json: what was done
+Fails   when the evidence is not the one of the report, or the run is not pinned to a registered model; the table is then as it was
+
+A night without evidence publishes none and says so. No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.lib.errors import DataError
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.stage import Paths, log, stage, write_report
+
+
+class PublishEvidence(Section):
+    """`attempts`: how often a night is tried against other writers of that same night before the task gives up and is retried."""
+
+    attempts: int = Field(ge=1)
+
+
+def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvidence) -> dict[str, Any]:
+    """Publish the file `evidence`, which must have the `rows` that attach_evidence tells of; returns what was done. None are no fault."""
+    from pipelines.lib.published import evidence_url, lineage_of, publish
+
+    if rows == 0:
+        return {"rows": 0, "table_version": None, "note": "no evidence published"}
+    publication = publish(evidence, lineage_of(run), expected_rows=rows, url=evidence_url(), attempts=params.attempts)
+    done = "published" if publication.changed else "were there already"
+    log.info("%d rows of evidence for %s %s, version %d of the table", rows, run.partition, done, publication.version)
+    return {"rows": rows, "table_version": publication.version, "note": f"{rows} rows of evidence published"}
+
+
+def rows_of(report: Path, partition: str) -> int:
+    """How many rows attach_evidence says it has written for `partition`. Raises `DataError` where its `report` is missing or of another night."""
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))
+        rows, found = int(told["rows"]), told["partition"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{report} is no report of attach_evidence ({type(error).__name__}: {error}); run it first") from None
+    if found != partition:
+        raise DataError(f"{report} is of {found}, wanted is {partition}; run attach_evidence again")
+    return rows
+
+
+@stage("publish_evidence", "evidence", "report")
+def main(paths: Paths) -> None:
+    """Publish as `run.yaml` and `params.yaml` say."""
+    run = load_run()
+    rows = rows_of(paths.report / "report.json", run.partition)
+    write_report("publish_evidence", publish_evidence(paths.evidence, run, rows, load_section("publish_evidence", PublishEvidence)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
