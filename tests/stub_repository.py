@@ -16,6 +16,8 @@ ROOMS = {
     "score": "scoring",
     "validate_scores": "scoring",
     "publish_scores": "scoring",
+    "attach_evidence": "scoring",
+    "publish_evidence": "scoring",
 }
 RETRAINING = {
     "ingest_history": "data",
@@ -33,7 +35,7 @@ RETRAINING = {
 }
 MONITORING = dict.fromkeys(("detect_drift", "measure_performance", "govern", "report_drift"), "monitoring")
 """Of this line `alert` is the real one, with the real nouns."""
-OUTSIDE = {*MONITORING, "publish_scores", "register", "shadow", "decide", "promote", "refuse", "verify"}
+OUTSIDE = {*MONITORING, "publish_scores", "publish_evidence", "register", "shadow", "decide", "promote", "refuse", "verify"}
 """What has an effect outside its workspace, and so is no DVC stage."""
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
@@ -72,7 +74,7 @@ def main(name):
         called.write_text(json.dumps(sys.argv[1:]))
     if what in ("gate", "once"):
         failure = {"stage": name, "error": "GateFailed", "message": "column carrier: 3 nulls", "retryable": what == "once"}
-        pathlib.Path("failure.json").write_text(json.dumps(failure))
+        pathlib.Path(os.environ["NIGHTSHIFT_FAILURE_FILE"]).write_text(json.dumps(failure))
         sys.exit(1)
     if name == "publish_scores":
         published = home / "published"
@@ -81,18 +83,19 @@ def main(name):
 """
 
 _PIN_RUN = """
-import argparse, json, pathlib, sys, yaml
+import argparse, json, os, pathlib, sys, yaml
 parser = argparse.ArgumentParser()
 for option in ("partition", "dag-id", "run-id", "run-ref", "git-commit", "opened-at"):
     parser.add_argument("--" + option, required=True)
 parser.add_argument("--snapshot", action="store_true")
 parser.add_argument("--model")
 parser.add_argument("--scored", action="store_true")
+parser.add_argument("--index", action="store_true")
 parser.add_argument("--expect", default="")
 options = parser.parse_args()
 if options.expect not in ("", "1"):
     failure = {"stage": "pin_run", "error": "LedgerConflict", "message": f"the run is about version {options.expect}", "retryable": False}
-    pathlib.Path("failure.json").write_text(json.dumps(failure))
+    pathlib.Path(os.environ["NIGHTSHIFT_FAILURE_FILE"]).write_text(json.dumps(failure))
     sys.exit(1)
 if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
     model = {"path": "data/model.onnx", "name": "Core", "version": "1"}

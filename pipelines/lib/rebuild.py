@@ -164,7 +164,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
 
 
 def _dvc(path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "NIGHTSHIFT_FAILURE"))}
     variables |= {"PYTHONPATH": str(path), "DVC_SITE_CACHE_DIR": str(path / ".dvc" / "tmp" / "site"), "DVC_NO_ANALYTICS": "1"}
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, cwd=path, env=variables, capture_output=True, text=True, check=False)

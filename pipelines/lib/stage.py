@@ -1,13 +1,15 @@
 """What every stage's ``main`` has in common: its paths come from ``dvc.yaml``, and a failure leaves ``failure.json`` behind.
 
 DVC turns every failure into exit code 255, so the reason travels in a file:
-``{"stage", "error", "message", "retryable"}``, written to the working directory.
+``{"stage", "error", "message", "retryable"}``, written to the working directory, or to where ``NIGHTSHIFT_FAILURE_FILE`` says: stages
+that are at work at once in one directory have a file each.
 """
 
 import argparse
 import functools
 import json
 import logging
+import os
 import sys
 import time
 import traceback
@@ -51,7 +53,7 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
             arguments = parser.parse_args(argv)
             logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stdout)  # libraries: warnings only
             log.setLevel(logging.INFO)
-            FAILURE_FILE.unlink(missing_ok=True)
+            _failure_file().unlink(missing_ok=True)
             started = time.perf_counter()
             try:
                 body(Paths(**vars(arguments)))
@@ -79,7 +81,11 @@ def write_report(stage_name: str, content: Mapping[str, Any], page: str | None =
             temporary.write_text(text, encoding="utf-8")
 
 
+def _failure_file() -> Path:
+    return Path(os.environ.get("NIGHTSHIFT_FAILURE_FILE", FAILURE_FILE))
+
+
 def _record_failure(name: str, error: Exception, *, retryable: bool) -> None:
     record = {"stage": name, "error": type(error).__name__, "message": str(error), "retryable": retryable}
-    with replacing(FAILURE_FILE) as temporary:
+    with replacing(_failure_file()) as temporary:
         temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")

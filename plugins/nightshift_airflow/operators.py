@@ -4,6 +4,7 @@ They hold no logic of their own: a workspace comes from `nightshift_airflow.work
 is computed is a stage's business. A failed stage leaves ``failure.json``; what it says decides between failing and trying again.
 """
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KILLED = range(129, 193)  # 128 + the number of a signal; DVC's own failures are 255
 _PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SHARD = re.compile(r"\d{4}-\d{2}", re.ASCII)
+_WELL = ("success", "skipped", "removed")  # removed: of a mapped task that has fewer shards than before
+_FAILURES = Path(".dvc/tmp/failures")
 
 
 class OpenRunOperator(BaseOperator):
@@ -36,17 +39,29 @@ class OpenRunOperator(BaseOperator):
 
     `model` is the one that the run is pinned to: ``champion``, or ``night`` for the version that scored the partition. Where `expect`
     is a version, it must be champion still: what was to be done about it is done otherwise. With `scored`, a partition after the newest
-    published night is refused: who trains as of a night to come would learn what nobody can know.
+    published night is refused: who trains as of a night to come would learn what nobody can know. `index` pins the published vector index too,
+    and `rebuild` (``auto``, ``full``, ``incremental``) says that the run makes it anew, and how.
     Refuses, without retry and before a path is built of it, a partition key that is no date and a conf with unknown keys.
     """
 
-    template_fields = ("expect",)
+    template_fields = ("expect", "rebuild")
 
-    def __init__(self, *, model: str = "champion", expect: str = "", scored: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        model: str = "champion",
+        expect: str = "",
+        scored: bool = False,
+        index: bool = False,
+        rebuild: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.model = model
         self.expect = expect
         self.scored = scored
+        self.index = index
+        self.rebuild = rebuild
 
     def execute(self, context: "Context") -> dict[str, Any]:
         """Return what the run is pinned to: partition, commit, snapshot."""
@@ -62,6 +77,7 @@ class OpenRunOperator(BaseOperator):
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
         command += ["--run-id", workspace.run_id, "--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", opened_at]
         command += ["--model", self.model, f"--expect={self.expect}", *(["--scored"] if self.scored else [])]
+        command += [*(["--index"] if self.index else []), *([f"--rebuild={self.rebuild}"] if self.rebuild else [])]
         try:
             run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
         except AirflowFailException as error:  # no teardown follows a setup that failed, so nobody else tells it
@@ -90,7 +106,7 @@ class StageOperator(BaseOperator):
     (`in_workspace` False) works in a directory of its own with the repository's ``params.yaml`` and ``run.yaml``.
     """
 
-    template_fields = ("arguments",)
+    template_fields: Sequence[str] = ("arguments",)
     operator_extra_links = (GateReport(), ModelCard())
 
     def __init__(
@@ -115,14 +131,14 @@ class StageOperator(BaseOperator):
         options = [f"--{name}={value}" for name, value in self.arguments.items()]  # in one word: a value may begin with a dash
         return [sys.executable, "-m", f"pipelines.{self.room}.{self.task_id}", *options]
 
-    def execute(self, context: "Context") -> None:
+    def execute(self, context: "Context") -> Any:
         """Run the stage; raise `AirflowFailException` for what no retry mends, `StageError` for the rest."""
         dag_run = context["dag_run"]
         if not self.in_workspace:
             with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
                 note = ""
                 try:
-                    run_stage(self.task_id, self.command(), scratch, self.secrets())
+                    run_stage(self.stage, self.command(), scratch, self.secrets())
                 except (AirflowFailException, StageError) as error:
                     note = str(error)
                     raise
@@ -132,7 +148,12 @@ class StageOperator(BaseOperator):
         workspace = require_workspace(context)
         if self.records:
             workspaces.record_run(workspace, "running")
-        run_stage(self.task_id, self.command(), workspace, self.secrets())
+        run_stage(self.stage, self.command(), workspace, self.secrets())
+
+    @property
+    def stage(self) -> str:
+        """The stage that the task is."""
+        return str(self.task_id)
 
     def secrets(self) -> dict[str, str]:
         """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""
@@ -157,14 +178,42 @@ class StageOperator(BaseOperator):
 
 
 class DvcStageOperator(StageOperator):
-    """Bring the DVC stage named like the task up to date; what is unchanged is skipped, what was seen before is restored."""
+    """Bring the DVC stage named like the task up to date; what is unchanged is skipped, what was seen before is restored.
 
-    def __init__(self, **kwargs: Any) -> None:
+    Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
+    `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over.
+    """
+
+    template_fields: Sequence[str] = (*StageOperator.template_fields, "shard")
+
+    def __init__(self, *, shard: str | None = None, returns: str | None = None, **kwargs: Any) -> None:
         super().__init__(room="", **kwargs)
+        self.shard = shard
+        self.returns = returns
 
     def command(self) -> Sequence[str]:
         """The argument list of ``dvc repro`` for this one stage."""
-        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", self.task_id]
+        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", self.stage]
+
+    @property
+    def stage(self) -> str:
+        """What DVC calls the stage; `AirflowFailException` where the shard is no month."""
+        if self.shard is None:
+            return self.task_id
+        if not isinstance(self.shard, str) or not _SHARD.fullmatch(self.shard):
+            raise AirflowFailException(f"shard is {str(self.shard)[:40]!r}; it must be a month such as 2013-01")
+        return f"{self.task_id}@{self.shard}"
+
+    def execute(self, context: "Context") -> list[str] | None:
+        """Run the stage as `StageOperator` does; return the list that `returns` names."""
+        super().execute(context)
+        if self.returns is None:
+            return None
+        import yaml  # not at module level: the scheduler imports this module
+
+        path, _, key = self.returns.partition(":")
+        content = yaml.safe_load((require_workspace(context).path / path).read_text(encoding="utf-8"))
+        return list(content[key])
 
 
 class CloseRunOperator(BaseOperator):
@@ -186,7 +235,7 @@ class CloseRunOperator(BaseOperator):
             log.info("run %s has no workspace: it was closed before", dag_run.run_id)
             return None
         states = instance.get_task_states(dag_id=dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
-        failed = sorted(task for task, state in states.items() if task != self.task_id and state not in ("success", "skipped"))
+        failed = sorted(task for task, state in states.items() if task != self.task_id and state not in _WELL)
         instance.xcom_push(key="note", value=describe_run(workspace, failed))
         commit = workspaces.record_run(workspace, "failed" if failed else "success")
         if commit and workspaces.has_remote(workspace):
@@ -234,27 +283,28 @@ def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Non
 def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace, secrets: Mapping[str, str] | None = None) -> None:
     """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
 
-    `secrets` are environment variables for this stage alone. Stages that DVC does not run may be two at a time: only DVC writes what an
-    attempt may tear, and a failure that names another stage is not this one's.
+    `secrets` are environment variables for this stage alone. Several stages may be at work in a workspace: each tells its failure in a file of
+    its own, and `workspaces.attempt` keeps what DVC writes for all of them.
     """
-    failure, by_dvc = workspace.path / "failure.json", "dvc" in command
+    failure = workspace.path / _FAILURES / f"{name}.json"
+    failure.parent.mkdir(parents=True, exist_ok=True)
     failure.unlink(missing_ok=True)
-    if by_dvc:
-        workspaces.begin_attempt(workspace)
+    environment = {**stage_environment(workspace), "NIGHTSHIFT_FAILURE_FILE": str(failure), **(secrets or {})}
     try:
-        code, tail = process.run(command, cwd=workspace.path, env={**stage_environment(workspace), **(secrets or {})}, log=log)
-        if by_dvc and code not in _KILLED:
-            workspaces.end_attempt(workspace)
+        with workspaces.attempt(workspace) if "dvc" in command else contextlib.nullcontext():
+            code, tail = process.run(command, cwd=workspace.path, env=environment, log=log)
     finally:
         keep_report(name, workspace)
     if code == 0:
+        if "repro" in command and not workspaces.is_kept(workspace, name):
+            raise StageError(
+                f"another stage was killed while it wrote dvc.lock, and what {name} had written there is lost; DVC restores it"
+            )
         return
-    try:
-        told = json.loads(failure.read_text(encoding="utf-8"))
-        if told["stage"] != name:
-            raise ValueError(f"{failure} is of {told['stage']}")
+    told = read_json(failure)
+    if {"error", "message", "retryable"} <= set(told):
         message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
-    except (OSError, ValueError, KeyError, TypeError):  # killed, or failed before it could tell
+    else:  # killed, or failed before it could tell
         message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True
     raise StageError(message) if retryable else AirflowFailException(message)
 
@@ -292,8 +342,8 @@ def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
     """One line on the run for its note in the UI, from what the stages left behind."""
     partition = read_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json").get("partition", "?")
     if failed:
-        failure = read_json(workspace.path / "failure.json")
-        reason = f"{failure['stage']}: {failure['message']}" if failure else ", ".join(failed)
+        told = sorted((workspace.path / _FAILURES).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        reason = f"{told[0].stem}: {read_json(told[0])['message']}" if told else ", ".join(failed)
         return f"{partition}: failed at {reason}"[:1000]
     return f"{partition}: {describe_stages(workspace) or 'done'}"[:1000]
 

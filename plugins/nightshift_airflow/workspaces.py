@@ -27,7 +27,9 @@ REPOSITORY = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", Path(__file__).resolve
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+~-]{0,199}", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 _MARKER = Path(".dvc/tmp/workspace.json")  # ignored by git, written last: where it stands, the workspace is whole
-_BEFORE = Path(".dvc/tmp/dvc.lock.before")  # stands while a stage runs
+_WHOLE = Path(".dvc/tmp/dvc.lock.whole")  # the last dvc.lock that was seen whole
+_IN_FLIGHT = Path(".dvc/tmp/in-flight.lock")  # held shared by whoever has DVC at work in the workspace
+_END = "\ndatasets: []\n"  # of a whole dvc.lock: DVC leaves it where it is, after all stages; half a file may be good YAML, but does not end so
 _LARGEST_UNTRACKED = 50 * 2**20  # bytes; a snapshot is a git commit, and data does not belong into git
 _HANDED_ON = ("data/models/registered.json", *(f"data/reports/{name}.json" for name in ("*/decision", "shadow/report", "approve/report")))
 _IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
@@ -120,9 +122,7 @@ def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = N
     _configure_dvc(path)
     marker = path / _MARKER
     marker.parent.mkdir(parents=True, exist_ok=True)
-    temporary = marker.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"dag_id": dag_id, "run_id": run_id, "commit": commit, "snapshot": snapshot}), encoding="utf-8")
-    temporary.replace(marker)
+    _write(marker, json.dumps({"dag_id": dag_id, "run_id": run_id, "commit": commit, "snapshot": snapshot}))
     return Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=path.name, commit=commit, snapshot=snapshot)
 
 
@@ -156,25 +156,74 @@ def pin_commit() -> tuple[str, bool]:
     return commit, True
 
 
-def begin_attempt(workspace: Workspace) -> None:
-    """Remember ``dvc.lock`` as it is before a stage runs; where the attempt before was killed, first undo what that may have torn.
+@contextlib.contextmanager
+def attempt(workspace: Workspace) -> Iterator[None]:
+    """Let DVC work in `workspace`, beside whatever else of it does, and keep ``dvc.lock`` whole: before, afterwards, and however it ends.
 
-    DVC writes ``dvc.lock`` and its own lock file in place: killed at that moment, it leaves half a file, and every later attempt would fail on it.
+    DVC writes ``dvc.lock`` and its own list of who reads and writes what in place: killed at that moment, it leaves half a file, on which
+    every later attempt would fail, or which a sibling takes for whole and completes. What ended by itself while ``dvc.lock`` was whole is in
+    the last whole copy; a sibling whose entry was lost with the torn file sees that by `is_kept`, and DVC restores its outputs in a second.
     """
-    lock, before = workspace.path / "dvc.lock", workspace.path / _BEFORE
-    if before.exists():
-        log.warning("an attempt in %s was killed: dvc.lock is put back to what it was before it", workspace.path)
-        shutil.copyfile(before, lock)
-        (workspace.path / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
-    elif lock.exists():
-        temporary = before.with_suffix(".tmp")
-        shutil.copyfile(lock, temporary)
-        temporary.replace(before)
+    flight = workspace.path / _IN_FLIGHT
+    flight.parent.mkdir(parents=True, exist_ok=True)
+    with flight.open("a") as file:  # the kernel lets go of it however this process ends
+        with _dvc_waits(workspace):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                alone = False
+            _mend(workspace, alone=alone)
+            fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            with _dvc_waits(workspace):
+                _mend(workspace, alone=False)
 
 
-def end_attempt(workspace: Workspace) -> None:
-    """Forget what `begin_attempt` has remembered: the stage has ended by itself, well or not."""
-    (workspace.path / _BEFORE).unlink(missing_ok=True)
+def is_kept(workspace: Workspace, stage: str) -> bool:
+    """Whether the last whole copy of ``dvc.lock`` has an entry of `stage`, so that nothing can lose it any more."""
+    return f"\n  {stage}:\n" in (workspace.path / _WHOLE).read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _dvc_waits(workspace: Workspace) -> Iterator[None]:
+    """Hold the lock without which no DVC process of the workspace touches ``dvc.lock``; those that run a stage's command meanwhile do not mind."""
+    with (workspace.path / ".dvc" / "tmp" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as zc.lockfile does, which is DVC's
+        yield
+
+
+def _mend(workspace: Workspace, *, alone: bool) -> None:
+    """Keep a copy of ``dvc.lock`` where it is whole, else put the copy back; `alone` where nobody else has DVC at work in the workspace."""
+    lock, whole, claims = (workspace.path / name for name in ("dvc.lock", _WHOLE, ".dvc/tmp/rwlock"))
+    if claims.exists() and (alone or not _is_json(claims)):  # of the dead, whose number another process may have by now
+        claims.unlink()
+    text = lock.read_text(encoding="utf-8", errors="replace") if lock.exists() else ""
+    if not whole.exists() and not text.endswith(_END):  # nobody has worked here yet
+        text = (text or "schema: '2.0'\nstages: {}\n").rstrip("\n") + _END
+        _write(lock, text)
+    if text.endswith(_END):
+        _write(whole, text)
+    else:
+        log.warning("%s is torn, since DVC was killed while it wrote: putting the last whole one back", lock)
+        _write(lock, whole.read_text(encoding="utf-8"))
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def record_run(workspace: Workspace, state: str) -> str | None:
@@ -188,6 +237,8 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     if not _is_pinned(workspace):
         log.warning("%s was never pinned; there is nothing to record", workspace.path)
         return None
+    with _dvc_waits(workspace):
+        _mend(workspace, alone=False)
     files = ["run.yaml", "dvc.lock", *_beside_dvc(workspace.path)]
     with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
@@ -221,14 +272,19 @@ def _beside_dvc(path: Path) -> list[str]:
 
 
 def _reached_graph(path: Path) -> str:
-    """``dvc.yaml`` of the workspace at `path` with the stages of its ``dvc.lock`` alone, without metrics and plots."""
+    """``dvc.yaml`` of the workspace at `path` with the stages (and shards) of its ``dvc.lock`` alone, without metrics and plots."""
     import yaml  # not at module level: the scheduler imports this module
 
     graph = yaml.safe_load((path / "dvc.yaml").read_text(encoding="utf-8"))
     lock = path / "dvc.lock"
     reached = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
-    kept = {"vars": graph.get("vars", []), "stages": {name: stage for name, stage in graph["stages"].items() if name in reached}}
-    return yaml.safe_dump(kept, sort_keys=False)
+    kept = {}
+    for name, stage in graph["stages"].items():
+        if shards := [each.partition("@")[2] for each in reached if each.startswith(f"{name}@")]:
+            kept[name] = {**stage, "matrix": dict.fromkeys(stage["matrix"], shards)}  # of one dimension: more could not be told apart
+        elif name in reached:
+            kept[name] = stage
+    return yaml.safe_dump({"vars": graph.get("vars", []), "stages": kept}, sort_keys=False)
 
 
 def is_recorded(workspace: Workspace) -> bool:

@@ -196,11 +196,9 @@ def test_a_stage_that_runs_beside_another_undoes_nothing_of_dvc(night):
         night(task)
     workspace = workspaces.find_workspace(DAG_ID, "run")
     assert workspace is not None
-    workspaces.begin_attempt(workspace)  # DVC is at work
-    (workspace.path / "dvc.lock").write_text("half")
+    (workspace.path / "dvc.lock").write_text("half, since DVC is writing")
     night("publish_scores")
-    assert (workspace.path / "dvc.lock").read_text() == "half"
-    assert (workspace.path / ".dvc" / "tmp" / "dvc.lock.before").exists()
+    assert (workspace.path / "dvc.lock").read_text() == "half, since DVC is writing"
 
 
 def test_what_a_kill_has_torn_is_put_back_before_the_next_attempt(night):
@@ -210,13 +208,10 @@ def test_what_a_kill_has_torn_is_put_back_before_the_next_attempt(night):
     assert workspace is not None
     lock = workspace.path / "dvc.lock"
     whole = lock.read_text()
-    workspaces.begin_attempt(workspace)  # and the machine dies while DVC writes
-    lock.write_text(whole[: len(whole) // 2])
+    lock.write_text(whole[: len(whole) // 2])  # the machine dies while DVC writes
     (workspace.path / ".dvc" / "tmp" / "rwlock").write_text("")
     night("validate_batch")
-    assert lock.read_text().startswith(whole.rstrip())
-    workspaces.begin_attempt(workspace)
-    assert (workspace.path / ".dvc" / "tmp" / "dvc.lock.before").read_text() == lock.read_text(), "an attempt that has ended is not undone"
+    assert sorted(yaml.safe_load(lock.read_text())["stages"]) == ["ingest_batch", "validate_batch"]
 
 
 def test_a_missing_workspace_says_what_to_do(night):

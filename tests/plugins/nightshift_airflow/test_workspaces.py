@@ -225,7 +225,7 @@ def test_recording_twice_changes_nothing_and_new_work_is_recorded(repository):
     pin(workspace)
     first = workspaces.record_run(workspace, "success")
     assert workspaces.record_run(workspace, "success") == first
-    (workspace.path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    (workspace.path / "dvc.lock").write_text("schema: '2.0'\nstages:\n  made: {cmd: x}\ndatasets: []\n")
     assert workspaces.record_run(workspace, "success") != first
 
 
