@@ -1,9 +1,11 @@
 """Score one night of the table.
 
 Each night at 02:00 this DAG scores one **partition**, a date, with the model that is champion when the run opens:
-read the night's batch, check it, make its features, check them, score, check the scores, publish them in one commit.
+read the night's batch, check it, make its features, check them, score, check the scores, publish them in one commit. Then the riskiest rows are given
+**evidence**, the past rows that resemble them most and how these ended, which is published beside the scores.
 
 * A **gate** that fails stops the run without a retry, says what it found on its report page, and publishes nothing.
+* The scores never wait for the evidence: where it fails, they stay published; where no vector index is, the night goes on without, with a note.
 * Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
 * To score a night by hand, trigger the DAG with its `partition_key`, such as `2013-04-01`.
 
@@ -30,7 +32,7 @@ with DAG(
     default_args=task_defaults(settings),
     tags=["nightshift", "scoring"],
 ):
-    open_run = OpenRunOperator(task_id="open_run").as_setup()
+    open_run = OpenRunOperator(task_id="open_run", index=True).as_setup()
     ingest_batch = DvcStageOperator(task_id="ingest_batch")
     validate_batch = DvcStageOperator(task_id="validate_batch")
     featurize_batch = DvcStageOperator(task_id="featurize_batch")
@@ -44,6 +46,12 @@ with DAG(
         records=True,  # every row names the run's ref: nobody shall find it missing
         outlets=[scores],
     )
+    attach_evidence = DvcStageOperator(task_id="attach_evidence")
+    publish_evidence = StageOperator(
+        task_id="publish_evidence",
+        room="scoring",
+        arguments={"evidence": "data/evidence/evidence.parquet", "report": "data/reports/attach_evidence"},
+    )
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
     (
@@ -55,5 +63,7 @@ with DAG(
         >> score
         >> validate_scores
         >> publish_scores
+        >> attach_evidence
+        >> publish_evidence
         >> close_run
     )

@@ -20,6 +20,8 @@ TASKS = (
     "score",
     "validate_scores",
     "publish_scores",
+    "attach_evidence",
+    "publish_evidence",
     "close_run",
 )
 _OF_THE_RUN = "run_id, run_ref, git_commit, scored_at"  # what differs between two runs of one night

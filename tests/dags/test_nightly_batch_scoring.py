@@ -20,6 +20,8 @@ ORDER = [
     "score",
     "validate_scores",
     "publish_scores",
+    "attach_evidence",
+    "publish_evidence",
     "close_run",
 ]
 

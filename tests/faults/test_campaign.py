@@ -1,6 +1,6 @@
 """The fault campaign: real nights through real Airflow, and at every task of every night something is killed.
 
-Each of four nights is killed once in each of its nine tasks: the stage's process, the task runner or the scheduler, in turn, at a moment
+Each of four nights is killed once in each of its eleven tasks: the stage's process, the task runner or the scheduler, in turn, at a moment
 drawn from a seed, at any point of the work that the process does in an undisturbed night. Every night must complete by its own retries,
 and the published table must equal that of undisturbed nights, row for row.
 Writes ``var/faults/report.json``. Run with ``make faults``; ``make test`` holds a quick sample (tests/integration).

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 DAG = "nightly_batch_scoring"
 TIMEOUT_S = 240
-TASKS = 9
+TASKS = 11
 PUBLIC = {"/api/v2/monitor/health", "/api/v2/version", "/api/v2/auth/login", "/api/v2/auth/logout"}
 
 
