@@ -23,7 +23,7 @@ IR_VERSION = 10
 
 ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "logistic": "Sigmoid"}
 
-FIRST_MATMUL = "layer_0"
+FIRST_LAYER = "layer_0"
 """Its node: where the scaled features come in."""
 
 

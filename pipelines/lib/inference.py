@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -209,7 +209,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def feature_columns(batch: pa.RecordBatch, names: Sequence[str]) -> list[Matrix]:
+def feature_columns(batch: pa.RecordBatch, names: Sequence[str]) -> list[NDArray[Any]]:
     """The features `names` of `batch`, each [n], without a copy. Raises `DataError` where one has nulls."""
     if holes := [name for name in names if batch.column(name).null_count]:
         raise DataError(f"the features {', '.join(holes)} have nulls; every missing value must be filled in the declaration of features")

@@ -1,0 +1,160 @@
+"""The gate before an encoder is registered: does it see the outcome, are its vectors sound, and is it no worse than the champion?
+
+Reads   data/features/history.parquet, data/encoder/: fitted.skops, fp32.onnx and encoder.onnx; data/reports/quantize/report.json; the champion's
+        file where the run is pinned to one
+Writes  data/reports/evaluate_encoder/: evaluation.json (what register and promote need), metrics.json (DVC metrics), report.json, report.html
+Fails   when the encoder misses a limit of params.yaml: evaluate_encoder, gives what is no number, is not what scikit-learn trained, or sees clearly
+        less than the champion; the reports are written all the same
+
+A champion of other features cannot be compared with; that is told and stops nothing, since an index takes one encoder at a time.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.lib import metrics, neighbours, pages, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.encoder import Encoder, load_encoder
+from pipelines.lib.encoder_graph import Fitted
+from pipelines.lib.errors import DataError, GateFailed, ModelError
+from pipelines.lib.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.inference import check_fit
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.signature import signature_of_features
+from pipelines.lib.verdict import record_refusal
+
+NEIGHBOURS, SEED = 10, 0
+
+NORM = 1e-4
+"""By how much the norm of a vector may differ from 1: a hundred times what float32 loses over some dozens of components."""
+
+
+class EvaluateEncoder(Section):
+    """Limits that an encoder must keep. `queries`: held-out rows whose neighbours among the rows of training foretell their outcome."""
+
+    minimum_auc: float = Field(ge=0, le=1)
+    parity_tolerance: float = Field(gt=0)
+    minimum_spread: float = Field(ge=0)
+    auc_fall: float = Field(ge=0)
+    queries: int = Field(ge=1)
+
+
+def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, params: EvaluateEncoder) -> dict[str, Any]:
+    """The figures of `encoder` on `holdout` [n], which it has not seen; the same for the same rows.
+
+    `neighbour_auc`: how well the rate of outcomes among a row's ten nearest rows of `learned` foretells its own; None where one class is missing.
+    Raises `ModelError` for a vector or probability that is no number.
+    """
+    vectors, scores = encoder.encode(holdout.features), encoder.probability(holdout.features)
+    if wrong := int((~np.isfinite(np.column_stack([vectors, scores]))).any(axis=1).sum()):
+        raise ModelError(f"the encoder gives what is no finite number for {wrong} of {len(scores)} rows; do not promote it")
+    asked = neighbours.sample(len(scores), params.queries, SEED)
+    _, near = neighbours.exact(encoder.encode(learned.features), vectors[asked], min(NEIGHBOURS, len(learned.labels)))
+    return metrics.summary(holdout.labels, scores) | {
+        "neighbour_auc": metrics.summary(holdout.labels[asked], learned.labels[near].mean(axis=1))["auc"],
+        "norm_error": round(float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max()), 6),
+        "least_spread": round(float(vectors.std(axis=0).min()), 6),
+        "dimension": encoder.dimension,
+    }
+
+
+def compare(encoder: Encoder, champion: Encoder, holdout: History) -> dict[str, Any]:
+    """The AUC of both on the rows of `holdout` that neither has seen, or the `fault` for which they cannot be compared."""
+    since = max(encoder.trained_until, champion.trained_until)
+    rows = holdout.since(since)
+    if champion.signature != encoder.signature:
+        return {"fault": "the champion takes other features than these, so it cannot be compared with"}
+    if not 0 < rows.labels.sum() < len(rows.labels):
+        return {"fault": f"the {len(rows.labels)} labelled rows from {since} on, which neither has seen, are of one class at most"}
+    mine, theirs = (metrics.summary(rows.labels, one.probability(rows.features))["auc"] for one in (encoder, champion))
+    return {"since": since, "rows": len(rows.labels), "auc": mine, "champion_auc": theirs}
+
+
+def faults(evaluation: Mapping[str, Any], params: EvaluateEncoder) -> list[str]:
+    """Why this encoder must not go on; empty for a good one."""
+    figures, against, found = evaluation["metrics"], evaluation["comparison"], []
+    if figures["parity_max_difference"] > params.parity_tolerance:
+        found.append(f"ONNX and scikit-learn differ by {figures['parity_max_difference']:.2g}, more than {params.parity_tolerance:.2g}")
+    if figures["auc"] is None or figures["auc"] < params.minimum_auc:
+        found.append(f"the AUC on the holdout is {figures['auc']}, below {params.minimum_auc}")
+    if figures["norm_error"] > NORM:
+        found.append(f"the norm of a vector differs from 1 by {figures['norm_error']:.2g}, more than {NORM}")
+    if figures["least_spread"] < params.minimum_spread:
+        found.append(f"a dimension has collapsed: its standard deviation is {figures['least_spread']:.2g}, below {params.minimum_spread}")
+    if against and "fault" not in against and against["champion_auc"] - against["auc"] > params.auc_fall:
+        found.append(
+            f"the AUC is {against['auc']:.4f}, the champion's {against['champion_auc']:.4f}: it falls by more than {params.auc_fall}"
+        )
+    return found
+
+
+def note(evaluation: Mapping[str, Any]) -> str:
+    """The result in a line, which the ledger keeps as the reason of a promotion."""
+    if evaluation["faults"]:
+        return f"the encoder does not pass: {'; '.join(evaluation['faults'])}"
+    figures, against = evaluation["metrics"], evaluation["comparison"] or {}
+    told = f"AUC {figures['auc']:.3f}, by neighbours {figures['neighbour_auc'] or 0:.3f}, {evaluation['quantization']['chosen']}"
+    if "fault" in against:
+        return f"{told}; not compared with the champion: {against['fault']}"
+    return told + (f"; the champion's AUC on the same rows {against['champion_auc']:.3f}, its own {against['auc']:.3f}" if against else "")
+
+
+@stage.stage("evaluate_encoder", "features", "fitted", "model", "encoder", "quantized", "report")
+def main(paths: stage.Paths) -> None:
+    from pipelines.lib import skops_file
+
+    params, dataset, run = load_section("evaluate_encoder", EvaluateEncoder), load_dataset(), load_run()
+    training = load_section("train_encoder", Holdout)
+    start = holdout_start(run.date, dataset.label.delay_days, training.holdout_days)
+    evaluation: dict[str, Any] = {"name": run.encoder.name, "partition": run.partition, "since": start.isoformat(), "comparison": None}
+    evaluation |= {"training": training.model_dump(), "metrics": {}, "limits": params.model_dump()}
+    champion = load_encoder(Path(run.encoder.path), run.encoder.sha256) if run.encoder.version else None
+    try:
+        encoder, whole = load_encoder(paths.encoder), load_encoder(paths.model)
+        quantized = json.loads(paths.quantized.read_text(encoding="utf-8"))
+        told = quantized["candidates"][quantized["chosen"]]
+        if told["sha256"] != encoder.sha256:
+            raise DataError(
+                f"{paths.quantized} is of the encoder {told['sha256']}, the file has sha256 {encoder.sha256}; run quantize again"
+            )
+        evaluation |= {"sha256": encoder.sha256, "quantization": {"chosen": quantized["chosen"], **told}}
+        check_fit(encoder, signature_of_features(paths.features))
+        learned, holdout = read_history(paths.features, dataset, until=start), read_history(paths.features, dataset, since=start)
+        if not len(holdout.labels):
+            raise DataError(
+                f"no labelled rows from {start} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
+            )
+        fitted = Fitted(**skops_file.load(paths.fitted))
+        parity = float(np.abs(fitted.probability(holdout.features) - whole.probability(holdout.features)).max())
+        evaluation["metrics"] = evaluate_encoder(encoder, learned, holdout, params) | {"parity_max_difference": round(parity, 6)}
+        if champion:
+            evaluation["comparison"] = {"version": run.encoder.version, "sha256": champion.sha256, **compare(encoder, champion, holdout)}
+        evaluation["faults"] = faults(evaluation, params)
+    except ModelError as error:  # it does not even give vectors: that is the whole report
+        evaluation["faults"] = [str(error)]
+    evaluation["note"] = note(evaluation)
+    told = {"evaluation": evaluation, "metrics": evaluation["metrics"], "report": {"note": evaluation["note"]}}
+    with replacing(paths.report) as temporary:
+        temporary.mkdir()
+        for name, content in told.items():
+            (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (temporary / "report.html").write_text(pages.render("encoder.html", evaluation=evaluation), encoding="utf-8")
+    stage.log.info("%s", evaluation["note"])
+    if evaluation["faults"]:
+        reasons = "; ".join(evaluation["faults"])
+        if run.encoder.version:
+            refused = run.model_copy(update={"model": run.encoder})
+            record_refusal(refused, str(evaluation.get("sha256", "no vectors"))[:12], reasons, actor="evaluate_encoder")
+        raise GateFailed(f"the encoder does not pass: {reasons}. See {paths.report / 'report.html'}; limits: params.yaml, evaluate_encoder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

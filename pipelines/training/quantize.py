@@ -1,0 +1,141 @@
+"""Make the encoder half as large or less, where its vectors keep their neighbours; else keep it as it is, and say so.
+
+Reads   data/features/history.parquet, data/encoder/fp32.onnx
+Writes  data/encoder/encoder.onnx: the way of `pipelines.lib.quantization` that keeps most neighbours, or FP32 unchanged;
+        data/reports/quantize/: report.json and report.html, with what every way costs.
+        data/reports/quantize_timing.json beside it: a measurement of this machine, so not versioned
+Fails   when a file is torn, or not of these features. A way that does not pass is no failure: FP32 passes
+
+A way passes that keeps enough of the ten nearest neighbours among held-out rows, loses hardly any AUC, and gives a row the same vector in every batch.
+Ranges are taken from rows of training alone.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.lib import metrics, neighbours, pages, quantization, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.encoder import Encoder, load_encoder
+from pipelines.lib.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.inference import check_fit
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.signature import signature_of_features
+
+FP32 = "fp32"
+NEIGHBOURS, SEED = 10, 0
+
+
+class Quantize(Section):
+    """What a quantised encoder must keep (`minimum_overlap` of neighbours, AUC but for `auc_fall`), and on how many rows that is measured."""
+
+    minimum_overlap: float = Field(gt=0, le=1)
+    auc_fall: float = Field(ge=0)
+    calibration_rows: int = Field(ge=1)
+    queries: int = Field(ge=1)
+    minimum_rows: int = Field(ge=1)
+
+
+def quantize(encoders: Mapping[str, Encoder], history: History, held_out: np.ndarray, params: Quantize) -> dict[str, dict[str, Any]]:
+    """What each of `encoders` (one of them FP32) keeps on the rows of `history` [n] that `held_out` [n] marks; `faults` says why one does not pass.
+
+    `overlap_10`: of the ten nearest held-out rows under FP32, the share that is among them still; `overlap_10_all`: among all rows of history.
+    """
+    rows = np.flatnonzero(held_out)
+    asked = neighbours.sample(len(rows), params.queries, SEED)
+    labels, features = history.labels[rows], history.features[rows]
+    found: dict[str, dict[str, Any]] = {}
+    before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, encoder in sorted(encoders.items(), key=lambda item: item[0] != FP32):  # what is compared with comes first
+        vectors = encoder.encode(history.features)
+        held = vectors[rows]
+        near = (
+            neighbours.exact(held, held[asked], NEIGHBOURS, leave_out=asked)[1],
+            neighbours.exact(vectors, held[asked], NEIGHBOURS, leave_out=rows[asked])[1],
+        )
+        before.setdefault(FP32, near)
+        figures: dict[str, Any] = {
+            "rows": len(rows),
+            "auc": metrics.summary(labels, encoder.probability(features))["auc"] if len(rows) else None,
+        }
+        for figure, mine, theirs in zip(("overlap_10", "overlap_10_all"), near, before[FP32], strict=True):
+            figures[figure] = round(neighbours.overlap(mine, theirs, NEIGHBOURS), 6)
+        reference = found[FP32]["auc"] if name != FP32 else figures["auc"]
+        figures["auc_fall"] = None if figures["auc"] is None else round(reference - figures["auc"], 6)
+        figures["alone_difference"] = round(quantization.alone_difference(encoder, features), 9)
+        found[name] = figures | {"sha256": encoder.sha256, "faults": [] if name == FP32 else faults(figures, params)}
+    return found
+
+
+def faults(figures: Mapping[str, Any], params: Quantize) -> list[str]:
+    """Why a quantised encoder with these figures does not pass; empty for one that does."""
+    if figures["rows"] < params.minimum_rows or figures["auc_fall"] is None:
+        return [f"{figures['rows']} held-out rows do not tell what it loses; {params.minimum_rows} of both classes would"]
+    found = []
+    if figures["overlap_10"] < params.minimum_overlap:
+        found.append(f"it keeps {figures['overlap_10']:.3f} of the neighbours, less than {params.minimum_overlap}")
+    if figures["auc_fall"] > params.auc_fall:
+        found.append(f"the AUC falls by {figures['auc_fall']:.4f}, more than {params.auc_fall}")
+    if figures["alone_difference"] > quantization.ALONE:
+        found.append(f"a row alone has another vector than in a batch (by up to {figures['alone_difference']:.2g})")
+    return found
+
+
+def choose(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The way that passes and keeps most neighbours, else FP32."""
+    passed = [name for name, figures in found.items() if name != FP32 and not figures["faults"]]
+    return max(passed, key=lambda name: found[name]["overlap_10"], default=FP32)
+
+
+def note(chosen: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The result in a line."""
+    if chosen == FP32:
+        return f"FP32 is kept: {'; '.join(f'{name}: {told}' for name, row in found.items() for told in row['faults'][:1])}"
+    row = found[chosen]
+    return f"{chosen}: {row['overlap_10']:.3f} of neighbours kept, AUC {-row['auc_fall']:+.4f}, {row['size_ratio']:.2f} of the size"
+
+
+@stage.stage("quantize", "features", "model", "encoder", "report")
+def main(paths: stage.Paths) -> None:
+    params, dataset, training = load_section("quantize", Quantize), load_dataset(), load_section("train_encoder", Holdout)
+    start = holdout_start(load_run().date, dataset.label.delay_days, training.holdout_days).isoformat()
+    model = load_encoder(paths.model)
+    check_fit(model, signature_of_features(paths.features))
+    history = read_history(paths.features, dataset)
+    held_out = history.nights >= start
+    learned = np.flatnonzero(~held_out)
+    calibration = history.features[learned[:: -(-len(learned) // params.calibration_rows) or 1]]
+    contents = {FP32: paths.model.read_bytes()}
+    contents |= {way: quantization.quantized(contents[FP32], way, calibration) for way in quantization.WAYS}
+    with tempfile.TemporaryDirectory() as scratch:
+        encoders = {}
+        for name, content in contents.items():
+            (Path(scratch) / name).write_bytes(content)
+            encoders[name] = load_encoder(Path(scratch) / name)
+    found = quantize(encoders, history, held_out, params)
+    for name, content in contents.items():
+        found[name] |= {"bytes": len(content), "size_ratio": round(len(content) / len(contents[FP32]), 4)}
+    chosen = choose(found)
+    report = {"note": note(chosen, found), "since": start, "chosen": chosen, "calibration_rows": len(calibration), "candidates": found}
+    with replacing(paths.encoder) as temporary:
+        temporary.write_bytes(contents[chosen])
+    speed = {name: round(quantization.rows_per_second(encoder, history.features[held_out][:20_000])) for name, encoder in encoders.items()}
+    with replacing(paths.report.with_name("quantize_timing.json")) as temporary:
+        temporary.write_text(json.dumps({"rows_per_second": speed}, indent=2), encoding="utf-8")
+    with replacing(paths.report) as temporary:
+        temporary.mkdir()
+        (temporary / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+        (temporary / "report.html").write_text(pages.render("quantize.html", report=report, limits=params), encoding="utf-8")
+    stage.log.info("%s", report["note"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
