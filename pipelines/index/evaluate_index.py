@@ -1,0 +1,120 @@
+"""Judge the built index: does it find what exact search finds, fast enough, and small enough?
+
+Reads   data/index/build/
+Writes  data/reports/evaluate_index/: report.json (verdict, recall, the digest of each file that was judged: what `publish_index` holds the build against)
+        and projection.json, the same for the same build; report.html beside them and data/reports/index_timing.json measure this machine, so
+        they are not versioned
+Fails   when the recall@10 of the index is below its kind's limit in params.yaml: evaluate_index, when one query takes longer at the 99th percentile,
+        or the files are larger; the reports are written all the same
+
+Queries are rows of the index that the search width was not chosen on, each left out of its own answer.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.lib import index_report, index_timing, neighbours, stage
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.errors import GateFailed
+from pipelines.lib.index_search import Searcher, Setting
+from pipelines.lib.index_timing import Timing
+from pipelines.lib.neighbours import Ids
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import load_run
+
+
+class MinimumRecall(Section):
+    """The least share of the ten true neighbours that an index must find, by its kind."""
+
+    hnsw: float = Field(gt=0, le=1)
+    ivfpq: float = Field(gt=0, le=1)
+
+
+class EvaluateIndex(Section):
+    """Limits that an index must keep: recall@10, milliseconds of one query at the 99th percentile, MiB of all its files."""
+
+    recall_10: MinimumRecall
+    latency_p99_limit_ms: float = Field(gt=0)
+    size_limit_mib: float = Field(gt=0)
+
+
+class Sample(Section, extra="ignore"):
+    """What evaluate_index needs of section ``plan_index``: how many queries the sweep has taken, and with which seed."""
+
+    queries: int = Field(ge=1)
+    seed: int
+
+
+def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str, Any]:
+    """The figures of `index` that are the same each time: what it is, how much of the true neighbours of its rows `own` it finds, and at each of `settings`."""
+    told = {"kind": index.kind, "search": dict(index.setting), "rows": index.count, "dimension": index.dimension}
+    return told | {name: index.built[name] for name in ("mode", "reason")} | index_report.quality(index, own, settings)
+
+
+def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
+    """Why this index must not be published; empty for a good one. What was not measured is not held against it."""
+    limits, found = report["limits"], []
+    if report["recall_10"] is not None and report["recall_10"] < limits["recall_10"]:
+        found.append(
+            f"it finds {report['recall_10']:.4f} of the ten true neighbours of {report['queries']:,} rows, "
+            f"the limit for {report['kind']} is {limits['recall_10']}; let plan_index search wider or build denser"
+        )
+    if timing and timing.single_p99_us > 1000 * limits["latency_p99_limit_ms"]:
+        found.append(
+            f"one query takes {timing.single_p99_us / 1000:.2f} ms at the 99th percentile, the limit is {limits['latency_p99_limit_ms']} ms; "
+            "run it again on a machine at rest, or let plan_index search less widely"
+        )
+    if report["size_mib"] > limits["size_limit_mib"]:
+        found.append(
+            f"its files take {report['size_mib']} MiB, the limit is {limits['size_limit_mib']} MiB; raise it, or let auto choose ivfpq earlier"
+        )
+    return found
+
+
+def note(report: Mapping[str, Any]) -> str:
+    """The report in a line."""
+    if report["faults"]:
+        return f"the index does not pass: {'; '.join(report['faults'])}"
+    found = "nothing to compare" if report["recall_10"] is None else f"recall@10 {report['recall_10']:.3f}"
+    return f"{report['kind']} index of {report['rows']:,} rows, {found}"
+
+
+@stage.stage("evaluate_index", "build", "report")
+def main(paths: stage.Paths) -> None:
+    params, sample, run = load_section("evaluate_index", EvaluateIndex), load_section("plan_index", Sample), load_run()
+    files = {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(paths.build.iterdir())}
+    report: dict[str, Any] = {"gate": "evaluate_index", "partition": run.partition}
+    index = Searcher.open(paths.build)
+    own, settings = neighbours.sample(index.count, sample.queries, sample.seed, second=True), index_report.settings_of(index.setting)
+    report |= evaluate_index(index, own, settings)
+    report |= {"size_mib": round(sum(file["bytes"] for file in files.values()) / 2**20, 2), "files": files}
+    report["limits"] = {**params.model_dump(), "recall_10": getattr(params.recall_10, index.kind)}
+    timing = None
+    if report["queries"]:
+        timing = index_timing.measure(index, index.vectors[own], settings, sha256=files["index.faiss"]["sha256"])
+    points = index_report.plane(index.vectors, index.rows()["outcome"].to_numpy(), sample.seed)
+    report["faults"] = faults(report, timing)
+    report |= {"passed": not report["faults"], "note": note(report)}
+    index_timing.write(index_timing.FILE, timing)
+    write(paths.report, report, points, index_report.page(report, points, timing, load_dataset().label.name))
+    stage.log.info("%s", report["note"])
+    if report["faults"]:
+        raise GateFailed(f"{report['note']}. See {paths.report / 'report.html'} and docs/runbooks/recall-gate-failed.md")
+
+
+def write(directory: Path, report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], page: str) -> None:
+    """The three files of the report, each whole."""
+    for name, text in {"report.json": json.dumps(report, indent=2), "projection.json": json.dumps(points), "report.html": page}.items():
+        with replacing(directory / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Show the rows of the past that resemble a row, and how they ended, as a table.
+
+Reads   the published generation of the index; the published scores and, for a row that is not in the index, the features file of its night's run
+Writes  nothing but the table, to its standard output
+Fails   when no generation is published, or its files are not whole; when the key names no row that is indexed or published; when more rows are
+        asked for than the index has; when the night's features are not those of the generation's encoder
+
+By hand, from the root of the repository: ``python -m pipelines.index.search --key UA,1545,EWR,2013-03-01T05:15:00 --top 5`` (the values in the order of
+dataset.key), or ``--last-night --top 5`` for the riskiest rows of the newest published night.
+"""
+
+import csv
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.lib import nights, stage
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.encoder import encode_features
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.registry import load_registry
+from pipelines.lib.vector_index import VectorIndex, open_generation
+
+TYPES = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+    "date": pa.date32(),
+}
+Key = tuple[Any, ...]
+
+
+def search(index: VectorIndex, vectors: np.ndarray, own: Sequence[int | None], k: int) -> list[pa.Table]:
+    """The `k` rows of `index` nearest to each of `vectors` [m, d], a table each: the index's columns and `distance` (cosine), nearest first.
+
+    `own` [m] are the rows that the vectors themselves have in the index, which are left out (None: it has none). Raises `ConfigError` where
+    the index has fewer than `k` others.
+    """
+    others = index.count - any(row is not None for row in own)
+    if not 1 <= k <= others:
+        raise ConfigError(f"{k} similar rows were asked for, the index has {others}; ask for 1 to {others}")
+    answers = []
+    for row, far, near in zip(own, *index.search(vectors, min(k + 1, index.count)), strict=True):
+        kept = np.flatnonzero((near >= 0) & (near != (-1 if row is None else row)))[:k]
+        answers.append(index.rows(near[kept]).append_column("distance", pa.array(far[kept])))
+    return answers
+
+
+def parse_key(text: str, dataset: Dataset) -> Key:
+    """The values of a key written with commas between them, as Python has them. Raises `ConfigError` where they are not those of `dataset.key`."""
+    values = next(csv.reader([text]), [])
+    if len(values) != len(dataset.key):
+        raise ConfigError(f"--key is {text!r}, {len(values)} values; write {len(dataset.key)} with commas: {','.join(dataset.key)}")
+    parsed = []
+    for name, value in zip(dataset.key, values, strict=True):
+        kind = dataset.columns[name].type
+        try:
+            parsed.append(pa.scalar(value.strip()).cast(TYPES[kind]).as_py())
+        except pa.ArrowInvalid as error:
+            raise ConfigError(
+                f"--key has {value!r} for {name}, which is a {kind} ({error}); a time is written 2013-03-01T05:15:00"
+            ) from None
+    return tuple(parsed)
+
+
+def published_row(key: Key, dataset: Dataset) -> tuple[str, dict[Key, float]]:
+    """The ref of the run that published the row of this `key`, and its score. Raises `ConfigError` where there is none."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    from pipelines.lib.published import scores_url
+
+    wanted = [(name, "=", value) for name, value in zip(dataset.key, key, strict=True)]
+    try:
+        found = DeltaTable(scores_url()).to_pyarrow_table(filters=wanted, columns=["run_ref", "score"]).to_pylist()
+    except TableNotFoundError:
+        found = []
+    if not found:
+        told = ", ".join(map(str, key))
+        raise ConfigError(f"no row {told} is in the index or published; a key has the values of {', '.join(dataset.key)}, in this order")
+    return found[0]["run_ref"], {key: found[0]["score"]}
+
+
+def encode(index: VectorIndex, keys: Sequence[Key], run_ref: str, dataset: Dataset) -> np.ndarray:
+    """The vectors [m, d] of the rows `keys` of a published night, by the generation's own encoder from what the night's run has recorded."""
+    vectors: dict[Key, np.ndarray] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        features = Path(scratch) / "features.parquet"
+        nights.fetch(run_ref, nights.FEATURES, features)
+        for batch, encoded in encode_features(index.encoder, features, dataset.key):
+            places = {tuple(row.values()): place for place, row in enumerate(batch.to_pylist())}
+            vectors |= {key: encoded[places[key]] for key in keys if key in places}
+    if missing := [key for key in keys if key not in vectors]:
+        raise ConfigError(f"{run_ref} has no features of {missing[0]}; the night was published by another run: score it again")
+    return np.stack([vectors[key] for key in keys])
+
+
+def riskiest(dataset: Dataset, top: int) -> tuple[str, dict[Key, float]]:
+    """The ref of the run of the newest published night, and the `top` rows of it with the highest scores, each key with its score."""
+    from pipelines.lib.published import read_scores
+
+    newest = nights.published_nights(load_registry().name, until="9999-12-31", count=1)
+    if not newest:
+        raise ConfigError("no night is published yet; run nightly_batch_scoring (make demo does)")
+    scores = read_scores(newest[0].partition, columns=[*dataset.key, "score"])
+    order = pc.sort_indices(scores, sort_keys=[("score", "descending"), *((name, "ascending") for name in dataset.key)])
+    rows = scores.take(order[:top]).to_pylist()
+    return newest[0].run_ref, {tuple(row[name] for name in dataset.key): row["score"] for row in rows}
+
+
+def table(answer: pa.Table, dataset: Dataset) -> str:
+    """`answer` as text: a line for each row, then how many of them ended as the label says."""
+    outcomes = answer["outcome"].to_pylist()
+    columns = {"distance": [f"{value:.5f}" for value in answer["distance"].to_pylist()]}
+    columns |= {name: [str(value) for value in answer[name].to_pylist()] for name in dataset.key}
+    columns[dataset.label.name] = ["yes" if value == 1 else "no" for value in outcomes]
+    widths = {name: max(len(name), *map(len, values)) for name, values in columns.items()}
+    lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
+    told = [f"{rank or '':>4}  " + "  ".join(map(str.ljust, line, widths.values())).rstrip() for rank, line in enumerate(lines)]
+    return "\n".join(
+        [*told, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)} ({outcomes.count(1) / len(outcomes):.0%})"]
+    )
+
+
+@stage.stage(
+    "search",
+    key={"help": "the row whose neighbours to show: its values in the order of dataset.key, with commas between them"},
+    last_night={"action": "store_true", "help": "the riskiest rows of the newest published night, each with its neighbours"},
+    top={"type": int, "default": 5, "help": "how many: neighbours of --key, or rows of --last-night"},
+    neighbours={"type": int, "default": 10, "help": "how many neighbours each row of --last-night is shown with"},
+)
+def main(options: stage.Paths) -> None:
+    if bool(options.key) == options.last_night or options.top < 1:
+        raise ConfigError("say either --key, with values and commas between them, or --last-night, and a --top of 1 or more")
+    dataset, k = load_dataset(), options.top if options.key else options.neighbours
+    run_ref, asked = ("", {parse_key(options.key, dataset): None}) if options.key else riskiest(dataset, options.top)
+    with open_generation(load_registry().encoder) as index:
+        own = [index.find(key) for key in asked]
+        if options.key and own[0] is not None:
+            vectors = index.vector(own[0])[None, :]
+        else:
+            run_ref, asked = (run_ref, asked) if run_ref else published_row(next(iter(asked)), dataset)
+            vectors = encode(index, list(asked), run_ref, dataset)
+        for (key, score), answer in zip(asked.items(), search(index, vectors, own, k), strict=True):
+            told = "" if score is None else f", score {score:.3f}"
+            print(f"{' '.join(map(str, key))}{told}: the {k} most similar of {index.count:,} rows, generation {index.generation}")
+            print(table(answer, dataset), end="\n\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
