@@ -1,0 +1,28 @@
+"""Ask for a new generation of the vector index once a week, with the partition of that morning.
+
+A DAG that waits for assets has no clock of its own, so this one has the clock and nothing else: its one task updates the asset *index_due*, for which
+`vector_index_rebuild` waits. To have no weekly rebuild, pause this DAG.
+
+The flights are of 2013, so the schedule replays them as that of `nightly_batch_scoring` does: `replay_offset_weeks` weeks ago.
+"""
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, CronPartitionTimetable
+from nightshift_airflow.assets import index_due
+from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("weekly_index_rebuild")
+
+with DAG(
+    dag_id="weekly_index_rebuild",
+    doc_md=__doc__,
+    schedule=CronPartitionTimetable(
+        settings["cron"], timezone=settings["timezone"], run_offset=-settings["replay_offset_weeks"], key_format="%Y-%m-%d"
+    ),
+    catchup=False,
+    max_active_runs=1,
+    default_args=task_defaults(settings),
+    tags=["nightshift", "index"],
+):
+    ask = EmptyOperator(task_id="ask", outlets=[index_due])
