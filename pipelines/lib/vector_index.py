@@ -1,0 +1,189 @@
+"""The vector index as its readers see it: one small class that opens a generation and answers from that one alone.
+
+Opening checks the manifest against the pointer and every file against the manifest; an encoder that is not the generation's own is refused. What is
+open stays what it was while others are published, rolled back or collected. The next open finds the current one, and so does `refresh`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial, reduce
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike
+
+from pipelines.lib import generations
+from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.generations import Hold
+from pipelines.lib.index_search import Searcher, Setting
+from pipelines.lib.neighbours import Ids, Vectors
+
+if TYPE_CHECKING:
+    from pipelines.lib.encoder import Encoder
+
+TOLD = ("partition", "outcome")
+"""What the rows of an index say beside their key."""
+
+
+class _Opened:
+    """The files of one build, mapped. As long as a thread works with them, a generation is held."""
+
+    def __init__(self, directory: Path, hold: Hold | None = None) -> None:
+        self.hold = hold
+        self.searcher = Searcher.open(directory)
+        self.rows = self.searcher.rows()
+        self.key = tuple(column for column in self.rows.column_names if column not in TOLD)
+        self.manifest: Mapping[str, Any] = hold.manifest if hold else self.searcher.built
+        if self.rows.num_rows != self.searcher.count:
+            raise DataError(f"the index in {directory} has {self.searcher.count} vectors and {self.rows.num_rows} rows; build it again")
+
+    @cached_property
+    def encoder(self) -> "Encoder":
+        from pipelines.lib.encoder import load_encoder
+
+        if self.hold is None:
+            raise ModelError(f"{self.searcher.directory} is no generation and has no encoder of its own; load that of the run")
+        return load_encoder(self.hold.directory / generations.ENCODER, self.manifest["encoder_sha256"])
+
+
+class VectorIndex:
+    """An open index. Any number of threads may ask it at once; close and refresh it where none is between two questions that belong together."""
+
+    def __init__(self, opened: _Opened, latest: Callable[[str], Hold | None] = lambda _: None) -> None:
+        self._now: _Opened | None = opened
+        self._latest = latest
+
+    @property
+    def _opened(self) -> _Opened:
+        if (opened := self._now) is None:
+            raise ModelError("this index was closed; open it again")
+        return opened
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What ``manifest.json`` of the generation says, or ``built.json`` of what is not published."""
+        return self._opened.manifest
+
+    @property
+    def generation(self) -> str:
+        """The id of the generation: the name of its directory."""
+        return self._opened.searcher.directory.name
+
+    @property
+    def kind(self) -> str:
+        """``hnsw`` or ``ivfpq``."""
+        return self._opened.searcher.kind
+
+    @property
+    def count(self) -> int:
+        """How many rows; their ids are 0 to `count` - 1."""
+        return self._opened.searcher.count
+
+    @property
+    def dimension(self) -> int:
+        """How many values a vector has."""
+        return self._opened.searcher.dimension
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns by which a row is known, in the order in which `find` takes their values."""
+        return self._opened.key
+
+    @property
+    def vectors(self) -> Vectors:
+        """All vectors [n, d] where they are mapped: not to be touched after `close` or `refresh`."""
+        return self._opened.searcher.vectors
+
+    @property
+    def encoder(self) -> "Encoder":
+        """The generation's own encoder. Raises `ModelError` where the index is not published."""
+        return self._opened.encoder
+
+    def search(self, vectors: Vectors, k: int, *, setting: Setting | None = None) -> tuple[Vectors, Ids]:
+        """The k nearest rows to each of `vectors` float32 [m, d], nearest first: cosine distances (0 to 2) [m, k] and ids [m, k].
+
+        Where fewer are found, an answer is filled up with the id -1 at an infinite distance. `setting`: how widely to search, other than the index
+        was tuned for. Raises `DataError` for vectors of another width or with values that are not finite, `ConfigError` for a k below 1.
+        """
+        squared, ids = self._opened.searcher.search(vectors, k, setting)
+        return squared * np.float32(0.5), ids  # of vectors of norm 1
+
+    def rows(self, ids: ArrayLike) -> pa.Table:
+        """Key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for what is no id."""
+        opened, wanted = self._opened, np.asarray(ids, dtype=np.int64)
+        _check(wanted, -1, opened.searcher.count)
+        return opened.rows.take(pa.array(wanted, mask=wanted < 0))
+
+    def vector(self, row: int) -> Vectors:
+        """A copy of the vector [d] of the row with the id `row`. Raises `DataError` for what is no id."""
+        searcher = self._opened.searcher
+        _check(np.array([row]), 0, searcher.count)
+        return np.array(searcher.vectors[row])
+
+    def find(self, key: Sequence[Any]) -> int | None:
+        """The id of the row whose `key` has these values, also as text; None where it is not indexed. Raises `ConfigError` for what is no key."""
+        rows, columns = self._opened.rows, self._opened.key
+        if len(key) != len(columns):
+            raise ConfigError(f"the key {list(key)} has {len(key)} values; it takes {', '.join(columns)}")
+        try:
+            wanted = [pa.scalar(value).cast(rows.schema.field(column).type) for column, value in zip(columns, key, strict=True)]
+        except pa.ArrowException as error:
+            raise ConfigError(f"{list(key)} is no key of {', '.join(columns)} ({error})") from None
+        same = reduce(pc.and_, [pc.equal(rows[column], value) for column, value in zip(columns, wanted, strict=True)])
+        found = pc.index(same, True)
+        return None if found.as_py() < 0 else int(found.as_py())
+
+    def refresh(self) -> bool:
+        """Go over to the generation that is current by now; whether it is another one. What was opened by its id stays.
+
+        Raises what `open_generation` raises where that one cannot be opened; this one is served on.
+        """
+        if hold := self._latest(self.generation):
+            self._now = _Opened(hold.directory, hold)
+        return hold is not None
+
+    def close(self) -> None:
+        """Let go of the generation; what other threads have asked is still answered."""
+        self._now = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_built(directory: Path) -> VectorIndex:
+    """The build in `directory`, which need not be published. Raises `DataError` where it is not whole."""
+    return VectorIndex(_Opened(directory))
+
+
+def open_generation(
+    name: str,
+    generation: str | None = None,
+    *,
+    manifest_sha256: str | None = None,
+    encoder_sha256: str | None = None,
+    verify: bool = True,
+    root: Path | None = None,
+) -> VectorIndex:
+    """The current generation of index `name`, or the one named, verified (without `verify`: sizes alone) and held until `close`.
+
+    Raises `ModelError` where there is none, it is not whole, not that of `manifest_sha256`, or not of the encoder of `encoder_sha256`.
+    """
+    hold = partial(generations.hold, name, encoder_sha256=encoder_sha256, digests=verify, root=root)
+
+    def latest(serving: str) -> Hold | None:
+        pointer = None if generation else generations.current(name, root)
+        return hold() if pointer and pointer.generation != serving else None
+
+    held = hold(generation, manifest_sha256=manifest_sha256)
+    return VectorIndex(_Opened(held.directory, held), latest)
+
+
+def _check(ids: np.ndarray, lowest: int, count: int) -> None:
+    if ids.size and not lowest <= ids.min() <= ids.max() < count:
+        raise DataError(f"rows {ids.min()} to {ids.max()} were asked for; the index has {count}, numbered from 0")
