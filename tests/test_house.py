@@ -21,7 +21,7 @@ CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "tests")
 PRODUCTION = ("pipelines", "plugins", "dags", "deploy")
 
 NOUNS = {"dataset", "features", "profile", "registry"}  # sections that several stages share
-RUN_TASKS = {"open_run", "close_run", "approve"}  # tasks that are no stage: they make and end the workspace, or wait for a person
+RUN_TASKS = {"open_run", "close_run", "approve", "ask"}  # tasks that are no stage: they make and end the workspace, or wait for or ask somebody
 HEAVY = {
     "pandas",
     "numpy",
@@ -192,7 +192,7 @@ def tasks_are_stages(source: Source) -> Iterator[str]:
             if task and assigned(node) and task not in assigned(node):
                 yield source.at(node, f"task {task} is called {', '.join(assigned(node))} here; one name for one thing")
     for call in calls(source.tree):
-        task, operator = keyword(call, "task_id"), ast.unparse(call.func).rpartition(".")[2]
+        task, operator = keyword(call, "task_id"), ast.unparse(call.func).removesuffix(".partial").rpartition(".")[2]
         if task is None or task in RUN_TASKS:
             continue
         if operator == "DvcStageOperator" and task not in STAGES:
@@ -512,6 +512,8 @@ def test_decisions_have_numbers_of_their_own() -> None:
 
 SAMPLES: list[tuple[Rule, str, str]] = [
     (tasks_are_stages, "dags/x.py", "a = DvcStageOperator(task_id='nowhere')"),
+    (tasks_are_stages, "dags/x.py", "nowhere = DvcStageOperator.partial(task_id='nowhere').expand(shard=a.output)"),
+    (tasks_are_stages, "dags/x.py", "a = DvcStageOperator.partial(task_id='train').expand(shard=b.output)"),
     (tasks_are_stages, "dags/x.py", "a = StageOperator(task_id='promote', room='scoring')"),
     (tasks_are_stages, "dags/x.py", "other = OpenRunOperator(task_id='open_run').as_setup()"),
     (tasks_are_stages, "dags/x.py", "my_task = EmptyOperator(task_id='my_task')"),
@@ -543,6 +545,7 @@ SAMPLES: list[tuple[Rule, str, str]] = [
 ]
 
 FINE: list[tuple[Rule, str]] = [
+    (tasks_are_stages, "train = DvcStageOperator.partial(task_id='train', trigger_rule='none_failed').expand(shard=a.output)"),
     (
         light_dag,
         "import yaml\nfrom datetime import timedelta\nfrom airflow.sdk import DAG\nfrom airflow.providers.standard.operators.empty import EmptyOperator",

@@ -114,6 +114,12 @@ def test_a_worker_holds_no_key_of_airflow() -> None:
         assert all(volume.endswith(":ro") for volume in SERVICES[name]["volumes"] if volume.startswith("nightshift:")), name
 
 
+def test_workers_share_the_index_on_a_volume() -> None:
+    worker = SERVICES["airflow-worker"]
+    assert worker["environment"]["NIGHTSHIFT_INDEX_DIR"].startswith("/srv/nightshift/")
+    assert "nightshift:/srv/nightshift" in worker["volumes"], "writable: a pointer is switched there, and readers lock what they read"
+
+
 def test_services_wait_for_what_they_need_and_come_back() -> None:
     for name, service in SERVICES.items():
         assert service["restart"] == ("no" if name == "init" else "unless-stopped"), name
