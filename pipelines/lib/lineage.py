@@ -67,3 +67,11 @@ def selection(onnx: Path) -> dict[str, str]:
     if profile:
         told |= {"trained_from": profile.trained_from, "trained_until": profile.trained_until, "trained_rows": profile.rows}
     return {name: "all" if value is None else str(value) for name, value in told.items()}
+
+
+def selection_of_encoder(onnx: Path) -> dict[str, str]:
+    """Which history the encoder learned from: where params.yaml has it begin, and the first date that it has not seen."""
+    from pipelines.lib.encoder import load_encoder
+
+    start = (read_yaml(Path("params.yaml")).get("ingest_history") or {}).get("start")
+    return {"history_start": start or "all", "trained_until": load_encoder(onnx).trained_until}

@@ -32,6 +32,25 @@ def require_passed(directory: Path, gate: str, partition: str) -> int:
     return rows
 
 
+def require_sound(report: Path, digest: str, gate: str = "evaluate") -> dict[str, Any]:
+    """The evaluation that `gate` has written to `report`. Raises `GateFailed` unless it is one of the model with `digest`, and without faults."""
+    path = report / "evaluation.json"
+    try:
+        evaluation = dict(json.loads(path.read_text(encoding="utf-8")))
+        faults, evaluated = list(evaluation["faults"]), evaluation.get("sha256")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GateFailed(
+            f"{path} is no evaluation ({type(error).__name__}: {error}), so nothing is registered; run: dvc repro {gate}"
+        ) from None
+    if faults:
+        raise GateFailed(
+            f"the model did not pass {gate} ({'; '.join(map(str, faults))}), so it is not registered; see {report / 'report.html'}"
+        )
+    if evaluated != digest:
+        raise GateFailed(f"{path} judges the model {evaluated}, the file has sha256 {digest}; run: dvc repro {gate}")
+    return evaluation
+
+
 def read_decision(path: Path) -> dict[str, Any]:
     """What `decide` has written to `path`: at least ``verdict`` (promote, refuse or ask) and ``reasons``, sentences.
 

@@ -1,7 +1,7 @@
 """Make a registered version champion: one fenced line in the ledger, then the aliases.
 
 Reads   data/models/registered.json, run.yaml, the ledger, which nights are published; in a retraining also what decide and evaluate have
-        written, by hand the version's tags and the journal
+        written, of an encoder what evaluate_encoder has, by hand the version's tags and the journal
 Effect  a ledger entry with its evidence and the aliases `champion` and `previous`; repeated for the present champion, it only
         repairs the aliases. Nothing is appended before the version's file has been fetched, and its digest verified. A challenger that
         comes too late is on record as refused
@@ -35,7 +35,7 @@ from pipelines.lib.registry import (
     withdraw,
 )
 from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.verdict import read_decision, require_allowed
+from pipelines.lib.verdict import read_decision, require_allowed, require_sound
 
 NOBODY = "none"
 
@@ -94,6 +94,9 @@ def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str,
         if decision.get("challenger") != version.version:
             raise DataError(f"the decision is on version {decision.get('challenger')}, registered is {version.version}; run decide again")
         require_allowed(decision, options.approver)
+    elif options.evaluation:
+        told = require_sound(options.evaluation.parent, version.sha256, "evaluate_encoder")
+        evidence["evaluation"] = {name: told.get(name) for name in ("note", "since", "metrics", "quantization", "comparison")}
     else:
         evidence["by_hand"] = True
     if options.approver:
@@ -110,6 +113,7 @@ def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str,
     live_from={"help": "first partition that it scores; by default the one after the run's, and after all that is published"},
     decision={"type": Path, "help": "decision.json of decide; without it, it is promoted by hand"},
     comparison={"type": Path, "help": "comparison.json of evaluate"},
+    evaluation={"type": Path, "help": "evaluation.json of evaluate_encoder, which decides about an encoder"},
     approver={"default": "", "help": "the person who said yes where the decision was to ask"},
     actor={"help": "who or what decides; by default the approver, else decide"},
     reason={"help": "why, for whoever reads the ledger; by default the reasons of the decision"},
@@ -118,14 +122,15 @@ def main(options: stage.Paths) -> None:
     run, ledger, journal = load_run(), Ledger(home.ledger_url()), Journal(home.ledger_url())
     version = parse_section(read_yaml(options.registered), Registered, options.registered.name)
     evidence = gather(run, version, options)
-    reason = options.reason or "; ".join(evidence.get("decision", {}).get("reasons", []))
-    actor = options.actor or options.approver or ("decide" if options.decision else "")
+    decided = options.decision or options.evaluation  # anew, whatever was said of this version before
+    reason = options.reason or "; ".join(evidence.get("decision", {}).get("reasons", [])) or evidence.get("evaluation", {}).get("note")
+    actor = options.actor or options.approver or (("decide" if options.decision else "evaluate_encoder") if decided else "")
     if not (actor and reason):
         raise ConfigError("nobody says who decides, or why; give --actor and --reason, or the --decision of a retraining")
     champion = ledger.champion(version.name)
     live_from = choose_live_from(run, version.name, champion, options.live_from)
     client = connect()  # before the ledger moves: where MLflow is down, the champion stays
-    if not options.decision and not (champion and champion.version == version.version):
+    if not decided and not (champion and champion.version == version.version):
         require_not_refused(client, journal, version)
     with tempfile.TemporaryDirectory() as scratch:
         fetch(version, Path(scratch) / "model.onnx")
@@ -136,14 +141,14 @@ def main(options: stage.Paths) -> None:
     try:
         entry = promote(ledger, version, **fence, live_from=live_from, actor=actor, reason=reason, evidence=evidence)
     except LedgerConflict as error:
-        if options.decision:
+        if decided:
             withdraw(client, version)
             project_aliases(client, ledger, version.name)
             journal.record_verdict(Verdict(*told, "refused", str(error), actor))
         raise
     project_aliases(client, ledger, version.name)
     clear_marks(client, version)
-    if options.decision:
+    if decided:
         journal.record_verdict(Verdict(*told, "promoted", reason, actor))
         stage.write_report("promote", {"note": f"promoted version {entry.version}, live from {entry.live_from}, by {entry.actor}"})
 

@@ -1,6 +1,7 @@
-"""Log an evaluated model to MLflow and register it as a new version.
+"""Log an evaluated model or encoder to MLflow and register it as a new version.
 
-Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yaml, dvc.lock, the git commit
+Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yaml, dvc.lock, the git commit;
+        of an encoder (``--encoder``) its file and data/reports/evaluate_encoder/
 Writes  data/models/registered.json: name, version, sha256 and where the file lies; data/reports/register/report.json
 Effect  an MLflow run and a registered version with its tags and its model card; the alias `challenger`, where another version is champion;
         the same model registered again is the version it already is
@@ -14,33 +15,36 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.lib import costs, home, model_card, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import GateFailed
+from pipelines.lib.errors import ConfigError
 from pipelines.lib.ledger import Ledger
-from pipelines.lib.lineage import lineage, selection
+from pipelines.lib.lineage import lineage, selection, selection_of_encoder
 from pipelines.lib.params import read_yaml
 from pipelines.lib.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
 from pipelines.lib.run import load_run
+from pipelines.lib.verdict import require_sound
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def register(client: "MlflowClient", model: Path, onnx: Path, report: Path, tags: dict[str, str], params: Registry) -> Registered:
-    """The version of `params.name` whose ONNX file has the digest of `onnx`: a new one, or the one that exists.
+def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Path, tags: dict[str, str], params: Registry) -> Registered:
+    """The version whose ONNX file has the digest of `onnx`: a new one, or the one that exists.
 
+    Its name is `params.name`, and scikit-learn's `model` is kept with it; without one it is an encoder, of the name `params.encoder`.
     Raises `GateFailed` where `report` does not say that this very file is sound.
     """
+    name, section, gate = (params.name, "train", "evaluate") if model else (params.encoder, "train_encoder", "evaluate_encoder")
     digest = sha256_of(onnx)
-    require_sound(report, digest)
-    found = client.search_model_versions(f"name = '{params.name}' and tags.sha256 = '{digest}'")
+    require_sound(report, digest, gate)
+    found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
     if found:
-        stage.log.info("%s version %s is this very model (sha256 %s); nothing to register", params.name, found[0].version, digest[:12])
-        return _registered(client, params.name, found[0].version, digest)
+        stage.log.info("%s version %s is this very model (sha256 %s); nothing to register", name, found[0].version, digest[:12])
+        return _registered(client, name, found[0].version, digest)
 
     import mlflow
     import mlflow.onnx
@@ -51,39 +55,21 @@ def register(client: "MlflowClient", model: Path, onnx: Path, report: Path, tags
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     with mlflow.start_run(experiment_id=experiment_id(client, params.experiment), run_name=tags["run_ref"], tags=tags):
-        mlflow.log_params(read_yaml(Path("params.yaml"))["train"])
+        mlflow.log_params(read_yaml(Path("params.yaml"))[section])
         mlflow.log_metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)} | latency(report, digest))
         mlflow.log_artifacts(str(report), "evaluation")
-        mlflow.sklearn.log_model(
-            skops_file.load(model),
-            name="scikit_learn",
-            serialization_format="skops",
-            skops_trusted_types=list(skops_file.TRUSTED),
-            pip_requirements=["scikit-learn", "skops"],
-        )
+        if model:
+            mlflow.sklearn.log_model(
+                skops_file.load(model),
+                name="scikit_learn",
+                serialization_format="skops",
+                skops_trusted_types=list(skops_file.TRUSTED),
+                pip_requirements=["scikit-learn", "skops"],
+            )
         logged = mlflow.onnx.log_model(load_model(onnx), name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"])
-        version = mlflow.register_model(logged.model_uri, params.name, tags=tags | {"sha256": digest})
-    stage.log.info("registered %s version %s (sha256 %s)", params.name, version.version, digest[:12])
-    return _registered(client, params.name, version.version, digest)
-
-
-def require_sound(report: Path, digest: str) -> dict[str, Any]:
-    """The evaluation in `report`. Raises `GateFailed` unless it is one of the model with `digest`, and without faults."""
-    path = report / "evaluation.json"
-    try:
-        evaluation = dict(json.loads(path.read_text(encoding="utf-8")))
-        faults, evaluated = list(evaluation["faults"]), evaluation.get("sha256")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GateFailed(
-            f"{path} is no evaluation ({type(error).__name__}: {error}), so nothing is registered; run: dvc repro evaluate"
-        ) from None
-    if faults:
-        raise GateFailed(
-            f"the model did not pass evaluate ({'; '.join(map(str, faults))}), so it is not registered; see {report / 'report.html'}"
-        )
-    if evaluated != digest:
-        raise GateFailed(f"{path} judges the model {evaluated}, the file has sha256 {digest}; run: dvc repro evaluate")
-    return evaluation
+        version = mlflow.register_model(logged.model_uri, name, tags=tags | {"sha256": digest})
+    stage.log.info("registered %s version %s (sha256 %s)", name, version.version, digest[:12])
+    return _registered(client, name, version.version, digest)
 
 
 def _registered(client: "MlflowClient", name: str, version: str | int, digest: str) -> Registered:
@@ -110,29 +96,44 @@ def challenge(client: "MlflowClient", ledger: Ledger, version: Registered) -> No
         client.set_registered_model_alias(version.name, "challenger", version.version)
 
 
-def show_card(client: "MlflowClient", version: Registered, report: Path) -> None:
+def show_card(client: "MlflowClient", version: Registered, report: Path, *, encoder: bool = False) -> None:
     """Write the version's model card where Airflow's pages find it, `<home>/reports/models/<name>/<version>`, and to its MLflow run.
 
-    A card that is there stays: a version that is registered again was compared with the champion of another day, but is the same model.
+    An encoder's card is the page of its evaluation. A card that is there stays: a version that is registered again was compared with the champion
+    of another day, but is the same model.
     """
     target = home.home() / "reports" / "models" / version.name / version.version / "model_card.html"
     if target.exists():
         return
-    evaluation = require_sound(report, version.sha256)
     found = client.get_model_version(version.name, version.version)
-    tags = {name: value for name, value in found.tags.items() if name != "sha256"}
-    card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
+    if encoder:
+        card = (report / "report.html").read_text(encoding="utf-8")
+    else:
+        evaluation = require_sound(report, version.sha256)
+        tags = {name: value for name, value in found.tags.items() if name != "sha256"}
+        card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
     client.log_text(found.run_id, card, "model_card.html")
     with replacing(target) as temporary:
         temporary.write_text(card, encoding="utf-8")
 
 
-@stage.stage("register", "model", "onnx", "report", "registered")
+@stage.stage(
+    "register",
+    "report",
+    "registered",
+    model={"type": Path, "help": "model.skops, and --onnx what became of it"},
+    onnx={"type": Path},
+    encoder={"type": Path, "help": "encoder.onnx, in the place of --model and --onnx"},
+)
 def main(paths: stage.Paths) -> None:
-    client, run = connect(), load_run()
-    version = register(client, paths.model, paths.onnx, paths.report, lineage(run) | selection(paths.onnx), load_registry())
+    if bool(paths.encoder) == bool(paths.model and paths.onnx):
+        raise ConfigError("it is not said what to register; give --model and --onnx, or --encoder")
+    run, onnx = load_run(), paths.encoder or paths.onnx
+    tags = lineage(run) | (selection_of_encoder(onnx) if paths.encoder else selection(onnx))
+    client = connect()
+    version = register(client, None if paths.encoder else paths.model, onnx, paths.report, tags, load_registry())
     challenge(client, Ledger(home.ledger_url()), version)
-    show_card(client, version, paths.report)
+    show_card(client, version, paths.report, encoder=bool(paths.encoder))
     with replacing(paths.registered) as temporary:
         temporary.write_text(version.model_dump_json(indent=2), encoding="utf-8")
     stage.write_report("register", {"note": f"registered version {version.version}"})

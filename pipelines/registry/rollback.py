@@ -70,6 +70,7 @@ def _target(ledger: Ledger, name: str, history: list[Entry], to: str) -> Entry:
     reason={"required": True, "help": "why, for whoever reads the ledger"},
     expect={"help": "version that must be champion now, else nothing is changed"},
     request={"help": "names this request: repeated, it is fulfilled once"},
+    encoder={"action": "store_true", "help": "the encoder, in the place of the model"},
 )
 def main(options: stage.Paths) -> None:
     if not re.fullmatch(r"previous|[0-9]{1,9}", options.to, re.ASCII):
@@ -77,7 +78,8 @@ def main(options: stage.Paths) -> None:
     for name in ("actor", "reason"):
         if not getattr(options, name).strip():
             raise ConfigError(f"--{name} is empty; say {'who decides' if name == 'actor' else 'why'}: it goes into the ledger")
-    ledger, name = Ledger(home.ledger_url()), load_registry().name
+    ledger, names = Ledger(home.ledger_url()), load_registry()
+    name = names.encoder if options.encoder else names.name
     entry = rollback(
         ledger, name, to=options.to, actor=options.actor, reason=options.reason, expect=options.expect, request=options.request
     )
