@@ -97,16 +97,26 @@ class Client:
             time.sleep(interval_s)
 
     def follow_partitions(
-        self, dag_id: str, partitions: Sequence[str], *, since: str, timeout_s: float, check: Callable[[], None] = lambda: None
+        self,
+        dag_id: str,
+        partitions: Sequence[str],
+        *,
+        since: str,
+        timeout_s: float,
+        progress: Callable[[str, list[dict[str, Any]]], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> dict[str, dict[str, Any]]:
         """Wait until a run that began at `since` (ISO 8601) or later has finished for each of `partitions`; return these runs.
 
-        For runs that somebody else starts, such as those of an asset. Raises `TimeoutError`.
+        For runs that somebody else starts, such as those of an asset. `progress` and `check` as in `follow`. Raises `TimeoutError`.
         """
         deadline = time.monotonic() + timeout_s
         while True:
             runs = self.call("GET", f"/dags/{_part(dag_id)}/dagRuns?limit=100&order_by=-run_after&run_after_gte={_part(since)}")["dag_runs"]
             found = {run["partition_key"]: run for run in reversed(runs) if run["state"] in FINISHED}
+            for run in runs:
+                if progress and run["partition_key"] in partitions:
+                    progress(run["dag_run_id"], self.tasks(dag_id, run["dag_run_id"]))
             if missing := [partition for partition in partitions if partition not in found]:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"after {timeout_s:.0f} s {dag_id} has not finished {', '.join(missing)}; see its runs in the UI")

@@ -11,9 +11,11 @@ from nightshift_airflow.workspaces import reports_path
 from deploy.embedded.client import Client
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.engine import name as quoted
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.evidence import grouped
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal
-from pipelines.lib.published import scores_url
+from pipelines.lib.published import evidence_url, read_scores, scores_url
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 class Night:
     """One run of the nightly DAG. `expected_rate` is the mean score, `spans` (task, start, seconds) with start as UNIX time.
 
-    `decision` is what the governor said of the night, empty where it was not watched.
+    `decision` is what the governor said of the night, empty where it was not watched. `similar` is the evidence for its riskiest
+    rows, by their keys.
     """
 
     partition: str
@@ -41,11 +44,12 @@ class Night:
     gates: dict[str, bool] = field(default_factory=dict)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     decision: str = ""
+    similar: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The night as ``demo.json`` tells it."""
         names = ("partition", "run_id", "state", "rows", "model_name", "model_version", "model_sha256", "duration_s", "tasks", "decision")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"evidence": len(self.similar)}
 
 
 def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> Night:
@@ -73,6 +77,7 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
         spans=spans,
         gates={gate: bool(report["passed"]) for gate, report in reports.items()},
         reports=reports,
+        similar=similar(partition, run_id),
     )
 
 
@@ -95,6 +100,17 @@ def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...
         [partition, count],
     )
     return [column[0] for column in cursor.description], cursor.fetchall()
+
+
+def similar(partition: str, run_id: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The evidence that a run has published, as people read it (see `pipelines.lib.evidence.grouped`), by the key of the row that it is for."""
+    import pyarrow.compute as pc
+
+    try:
+        found = read_scores(partition, evidence_url())
+    except ConfigError:  # no night has had evidence yet
+        return {}
+    return {tuple(row["key"]): row for row in grouped(found.filter(pc.equal(found["run_id"], run_id)), load_dataset().key)}
 
 
 def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, bool]:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from pipelines.lib.engine import text
 from pipelines.lib.pages import render
 
 
-def write_report(nights: Sequence[Night], target: Path) -> Path:
-    """Write the page of `nights`, in order of their partitions, to `target`; return it."""
+def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]) -> Path:
+    """Write the page of `nights`, in order of their partitions, to `target`; return it. `index` is what the published vector index says of itself."""
     scores = {night.partition: _scores_of(night.partition) for night in nights if night.rows}
     labels, matured_scores, observed = matured_outcomes([night.partition for night in nights if night.rows])
     zero = min((start for night in nights for _, start, _ in night.spans), default=0.0)
@@ -30,6 +30,8 @@ def write_report(nights: Sequence[Night], target: Path) -> Path:
         distribution=figures.distribution(scores, label="score"),
         calibration=figures.calibration({"matured nights": metrics.calibration(labels, matured_scores)}) if len(labels) else "",
         riskiest=riskiest(nights[-1].partition, 10),
+        outcome=load_dataset().label.name,
+        index=index,
         gates=gates,
         timeline=figures.timeline({night.partition: [(task, start - zero, s) for task, start, s in night.spans] for night in nights}),
     )

@@ -7,13 +7,25 @@ from nightshift_airflow.workspaces import RunRefusedError
 
 from deploy.embedded.demo import printer
 from deploy.embedded.first_champion import TrainingError, train_first_champion
+from deploy.embedded.first_index import published_index, request_first_index
 from deploy.embedded.server import USERNAME, Server, ServerError, stop_on_signals
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.registry import load_registry
+from pipelines.lib.run import load_run
 
-DAGS = ("nightly_batch_scoring", "drift_monitoring", "drift_triggered_retraining", "champion_rollback", "champion_replay")
+DAGS = (
+    "nightly_batch_scoring",
+    "drift_monitoring",
+    "drift_triggered_retraining",
+    "champion_rollback",
+    "champion_replay",
+    "encoder_training",
+    "vector_index_rebuild",
+    "weekly_index_rebuild",
+    "index_rollback",
+)
 _LOOK_S = 2  # how often to see whether every service still lives
 
 
@@ -27,6 +39,11 @@ def main() -> int:
         with Server(progress=progress, wait_for_dags=DAGS) as server:
             for dag_id in DAGS:
                 server.client().unpause(dag_id)
+            if published_index() is None:
+                request_first_index(server.client(), load_run().partition)
+                progress(
+                    "making the first vector index: see encoder_training, then vector_index_rebuild; nights go on without evidence until then"
+                )
             print(f"\nAirflow is at {server.url}\n  user      {USERNAME}\n  password  {server.password}\n\nCtrl-C stops it.", flush=True)
             while True:
                 server.check()

@@ -113,9 +113,9 @@ class Dataset(Section):
             raise ValueError(f"{', '.join(sorted(early))} cannot be both part of the key or time and known later")
         if taken := RESERVED & {*self.key, self.event_time, self.label.name}:
             raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
-        if taken := {column for column in self.key if column in RESERVED_IN_KEY or column.startswith("neighbour_")}:
+        if published := {column for column in self.key if column in RESERVED_IN_KEY or column.startswith("neighbour_")}:
             raise ValueError(
-                f"{', '.join(sorted(taken))} in the key is a name that Nightshift publishes beside it; rename it in a query of the source"
+                f"{', '.join(sorted(published))} in the key is a name that Nightshift publishes beside it; rename it in a query of the source"
             )
         if self.label.name in self.columns:
             raise ValueError(f"label.name {self.label.name!r} is also a column; give the label a name of its own")

@@ -1,0 +1,63 @@
+"""Make the first generation of the vector index, through Airflow: `encoder_training`, whose new champion starts `vector_index_rebuild`."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from deploy.embedded.client import Client
+from pipelines.lib import generations
+from pipelines.lib.dataset import load_dataset
+from pipelines.lib.encoder import load_encoder
+from pipelines.lib.errors import ModelError
+from pipelines.lib.features import identity, load_features
+from pipelines.lib.registry import load_registry
+
+TRAINING, REBUILD = "encoder_training", "vector_index_rebuild"
+
+Progress = Callable[[str, list[dict[str, Any]]], None]
+
+
+class IndexingError(Exception):
+    """A run that the first index needs has failed."""
+
+
+def published_index() -> dict[str, Any] | None:
+    """What the published generation says of itself; None where there is none that is whole, or it knows other features than are declared now."""
+    name = load_registry().encoder
+    try:
+        found = generations.usable(name)
+        if found is None:
+            return None
+        directory = generations.locate(name, found[0].generation)
+        manifest = generations.verify(directory, found[0].manifest_sha256)
+        encoder = load_encoder(directory / generations.ENCODER, manifest["encoder_sha256"])
+    except ModelError:
+        return None
+    if encoder.signature.sha256 != identity(load_dataset(), load_features())["sha256"]:
+        return None
+    told = ("kind", "count", "dimension", "partition", "encoder_version")
+    return {"name": name, "generation": found[0].generation, **{key: manifest[key] for key in told}}
+
+
+def request_first_index(client: Client, partition: str) -> str:
+    """Have the encoder trained as of `partition`; its promotion starts the rebuild. Returns the id of the training's run."""
+    for dag_id in (TRAINING, REBUILD):
+        client.unpause(dag_id)
+    return client.trigger(TRAINING, partition, run_id=f"first_index__{partition}__{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}")
+
+
+def make_first_index(client: Client, partition: str, *, progress: Progress, check: Callable[[], None], timeout_s: float) -> dict[str, Any]:
+    """Train the encoder as of `partition`, wait for the rebuild that this starts, and return what is published then. Raises `IndexingError`."""
+    since = dt.datetime.now(dt.UTC).isoformat()
+    training = request_first_index(client, partition)
+    states = client.follow(TRAINING, [training], timeout_s=timeout_s, progress=progress, check=check)
+    if states[training] == "success":
+        rebuild = client.follow_partitions(REBUILD, [partition], since=since, timeout_s=timeout_s, progress=progress, check=check)[
+            partition
+        ]
+        states[rebuild["dag_run_id"]] = rebuild["state"]
+    index = published_index()
+    if index is None or "failed" in states.values():
+        runs = ", ".join(f"{run_id} {state}" for run_id, state in states.items())
+        raise IndexingError(f"there is no vector index ({runs}); the notes of these runs say why, their logs are under var/airflow/logs")
+    return index
