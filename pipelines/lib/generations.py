@@ -316,7 +316,7 @@ def _manifest(built: Path, encoder: Path, manifest: Mapping[str, Any]) -> dict[s
     """All that the manifest says, checked as far as it can be without FAISS."""
     try:
         told: dict[str, Any] = json.loads((built / BUILT).read_bytes())
-        files = built_files(built) | {ENCODER: {"sha256": sha256_of(encoder), "bytes": encoder.stat().st_size}}
+        files = {**(manifest.get("files") or built_files(built)), ENCODER: {"sha256": sha256_of(encoder), "bytes": encoder.stat().st_size}}
     except (OSError, ValueError) as error:
         raise DataError(f"{built} is no whole build ({type(error).__name__}: {error}); run build_index again") from None
     content = {**told, **manifest, "files": files}

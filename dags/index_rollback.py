@@ -1,0 +1,43 @@
+"""Make an earlier generation of the vector index current again, at once: the one before, or a named one.
+
+Trigger it with the form. The generation's files are verified before anything moves; then the pointer is switched in one step, and says who did it and
+why. Runs that have opened already keep the generation that they are pinned to. It can be undone the same way, by naming the generation to go forward to,
+until the next one is published.
+"""
+
+from airflow.sdk import DAG, Param
+from nightshift_airflow.assets import vector_index
+from nightshift_airflow.operators import StageOperator
+from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("index_rollback")
+
+with DAG(
+    dag_id="index_rollback",
+    doc_md=__doc__,
+    schedule=None,
+    params={
+        "generation": Param(
+            "previous",
+            type="string",
+            pattern=r"^(previous|[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12})$",
+            description="previous, or the id of a generation that is kept, such as 2013-06-01-0123456789ab.",
+        ),
+        "reason": Param(type="string", minLength=1, maxLength=500, description="Why; it goes into the pointer."),
+    },
+    default_args=task_defaults(settings),
+    tags=["nightshift", "index"],
+):
+    rollback_index = StageOperator(
+        task_id="rollback_index",
+        room="index",
+        in_workspace=False,
+        arguments={
+            "to": "{{ params.generation }}",
+            "actor": "{{ dag_run.triggering_user_name or dag_run.run_type.value }}",
+            "reason": "{{ params.reason }}",
+            "request": "{{ dag_run.dag_id }}/{{ dag_run.run_id }}",
+        },
+        outlets=[vector_index],
+    )

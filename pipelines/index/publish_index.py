@@ -1,0 +1,84 @@
+"""Publish the built index: a generation of its own, then one switch of the pointer that readers follow.
+
+Reads   data/index/build/, the report of its gate, the encoder that run.yaml pins, run.yaml for where they come from
+Effect  a generation under the index root (see `pipelines.lib.generations`), which is current from then on; older ones are collected
+Writes  data/reports/publish_index/report.json: what was done
+Fails   when the gate did not pass these very files, the encoder is not the one that built them, or the run is not pinned to a registered encoder; when
+        somebody published or rolled back since the run opened; when the disk is full. The published index is then as it was
+
+No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.lib import generations, stage
+from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.generations import Pointer
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.registry import load_registry
+from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.verdict import require_passed
+
+TOLD = ("recall_1", "recall_10", "recall_100", "queries")
+"""What the manifest tells of the verdict: nothing that was measured by a clock, since a run that runs again must make the same manifest."""
+
+
+class PublishIndex(Section):
+    """`retain`: generations that are kept, the current one among them; what is being read is kept for longer."""
+
+    retain: int = Field(ge=1)
+
+
+def origin(run: RunFile) -> dict[str, Any]:
+    """What the manifest tells of the run. Raises `ConfigError` where the run is not pinned."""
+    encoder = run.encoder
+    if encoder.version is None or encoder.sha256 is None or run.run_ref is None:
+        raise ConfigError(
+            "run.yaml is not pinned (encoder version and sha256 and run_ref are needed to publish): only a run that open_run has pinned publishes; on a "
+            "laptop look at data/index/build with evaluate_index instead"
+        )
+    made_by = {"encoder_name": encoder.name, "encoder_version": encoder.version, "encoder_sha256": encoder.sha256}
+    revision = {"partition": run.partition, "data_revision": run.source_revision, "git_commit": run.git_commit}
+    return {**made_by, **revision, "run_ref": run.run_ref, "opened_at": run.opened_at}
+
+
+def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
+    """The verdict in `directory`, for the manifest. Raises `GateFailed` where it is a no, `DataError` where it is not on the files of `build`."""
+    require_passed(directory, "evaluate_index", partition)
+    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+    found = generations.built_files(build)
+    if differing := sorted(file for file in found.keys() | report["files"].keys() if found.get(file) != report["files"].get(file)):
+        raise DataError(f"{', '.join(differing)} in {build} are not what evaluate_index has judged; run evaluate_index again")
+    return {**{name: report[name] for name in TOLD}, "files": found}
+
+
+def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: PublishIndex) -> Pointer:
+    """Publish `build` as index `name`. Raises what `judged`, `origin` and `pipelines.lib.generations.publish` raise."""
+    manifest = origin(run) | judged(build, verdict, run.partition)
+    if run.index and run.index.name != name:
+        raise ModelError(f"the run is pinned to the index {run.index.name}, to be published is {name}; start a run anew")
+    seen = run.index.sequence if run.index else 0
+    return generations.publish(
+        name, build, Path(run.encoder.path), manifest, expected_sequence=seen, retain=params.retain, actor=f"{run.dag_id}/{run.run_id}"
+    )
+
+
+@stage.stage("publish_index", "build", "report")
+def main(paths: stage.Paths) -> None:
+    """Publish as `run.yaml` and `params.yaml` say; ``--report`` is the directory of evaluate_index's verdict."""
+    run, params = load_run(), load_section("publish_index", PublishIndex)
+    pointer = publish_index(load_registry().encoder, paths.build, paths.report, run, params)
+    manifest = json.loads((generations.locate(load_registry().encoder, pointer.generation) / generations.MANIFEST).read_bytes())
+    told = f"generation {pointer.generation}, {manifest['kind']}, {manifest['count']:,} rows, encoder version {pointer.encoder_version}"
+    told += " (DEGRADED: not the champion)" if run.encoder.degraded else ""
+    record = {"generation": pointer.generation, "manifest_sha256": pointer.manifest_sha256, "sequence": pointer.sequence}
+    stage.write_report("publish_index", {**record, "kept": [one.generation for one in pointer.known], "note": told})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

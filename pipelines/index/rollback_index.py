@@ -1,0 +1,46 @@
+"""Make an earlier generation of the vector index current again: one switch of the pointer.
+
+Reads   the pointer, the generation's files, whose digests are verified first
+Effect  the generation is current from now on; the pointer says who did it and why
+Writes  data/reports/rollback_index/report.json
+Fails   when the generation is unknown, no longer kept, current already or not whole; nothing is changed then
+
+It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.index.rollback_index --to previous --actor <you> --reason <why>``.
+"""
+
+import sys
+
+from pipelines.lib import generations, stage
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.generations import PREVIOUS, Pointer
+from pipelines.lib.registry import load_registry
+
+
+def rollback_index(name: str, *, to: str, actor: str, reason: str, request: str | None = None) -> Pointer:
+    """Make generation `to` of index `name` current (``previous``: the one before). Returns the pointer.
+
+    Raises `ConfigError` where nobody says who decides, or why, and what `pipelines.lib.generations.rollback` raises.
+    """
+    for option, value, missing in (("actor", actor, "who decides"), ("reason", reason, "why")):
+        if not value.strip():
+            raise ConfigError(f"--{option} is empty; say {missing}: it goes into the pointer")
+    return generations.rollback(name, to, actor, reason, request=request)
+
+
+@stage.stage(
+    "rollback_index",
+    to={"default": PREVIOUS, "help": "'previous', or the id of a generation that is kept"},
+    actor={"required": True, "help": "who decides"},
+    reason={"required": True, "help": "why, for whoever reads the pointer"},
+    request={"help": "names this request: repeated, it is fulfilled once"},
+)
+def main(options: stage.Paths) -> None:
+    name = load_registry().encoder
+    pointer = rollback_index(name, to=options.to, actor=options.actor, reason=options.reason, request=options.request)
+    told = f"generation {pointer.generation} of {name} is current (switch {pointer.sequence}, encoder version {pointer.encoder_version})"
+    stage.log.info("%s", told)
+    stage.write_report("rollback_index", {"note": told, "generation": pointer.generation, "sequence": pointer.sequence})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
