@@ -43,8 +43,9 @@ def attach_evidence(
     report = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
     if pinned is None:
         return no_evidence(scores, dataset.key), {**report, "note": "no evidence: no vector index was published when the run opened"}
-    digests = {"manifest_sha256": pinned.manifest_sha256, "encoder_sha256": pinned.encoder_sha256}
-    with open_generation(pinned.name, pinned.generation, **digests) as index:
+    with open_generation(
+        pinned.name, pinned.generation, manifest_sha256=pinned.manifest_sha256, encoder_sha256=pinned.encoder_sha256
+    ) as index:
         if fault := misfit(features, index, pinned):
             return no_evidence(scores, dataset.key), {**report, "note": fault}
         known_before = (run.date - dt.timedelta(days=dataset.label.delay_days)).isoformat()
