@@ -45,13 +45,6 @@ class EvaluateIndex(Section):
     size_limit_mib: float = Field(gt=0)
 
 
-class Sample(Section, extra="ignore"):
-    """What evaluate_index needs of section ``plan_index``: how many queries the sweep has taken, and with which seed."""
-
-    queries: int = Field(ge=1)
-    seed: int
-
-
 def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str, Any]:
     """The figures of `index` that are the same each time: what it is, how much of the true neighbours of its rows `own` it finds, and at each of `settings`."""
     told = {"kind": index.kind, "search": dict(index.setting), "rows": index.count, "dimension": index.dimension}
@@ -88,18 +81,19 @@ def note(report: Mapping[str, Any]) -> str:
 
 @stage.stage("evaluate_index", "build", "report")
 def main(paths: stage.Paths) -> None:
-    params, sample, run = load_section("evaluate_index", EvaluateIndex), load_section("plan_index", Sample), load_run()
+    params, run = load_section("evaluate_index", EvaluateIndex), load_run()
     files = {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(paths.build.iterdir())}
     report: dict[str, Any] = {"gate": "evaluate_index", "partition": run.partition}
     index = Searcher.open(paths.build)
-    own, settings = neighbours.sample(index.count, sample.queries, sample.seed, second=True), index_report.settings_of(index.setting)
+    own = neighbours.sample(index.count, index.built["queries"], index.built["seed"], second=True)
+    settings = index_report.settings_of(index.setting)
     report |= evaluate_index(index, own, settings)
     report |= {"size_mib": round(sum(file["bytes"] for file in files.values()) / 2**20, 2), "files": files}
     report["limits"] = {**params.model_dump(), "recall_10": getattr(params.recall_10, index.kind)}
     timing = None
     if report["queries"]:
         timing = index_timing.measure(index, index.vectors[own], settings, sha256=files["index.faiss"]["sha256"])
-    points = index_report.plane(index.vectors, index.rows()["outcome"].to_numpy(), sample.seed)
+    points = index_report.plane(index.vectors, index.rows()["outcome"].to_numpy(), index.built["seed"])
     report["faults"] = faults(report, timing)
     report |= {"passed": not report["faults"], "note": note(report)}
     index_timing.write(index_timing.FILE, timing)
