@@ -33,20 +33,41 @@ RETRAINING = {
     "refuse": "registry",
     "verify": "registry",
 }
-MONITORING = dict.fromkeys(("detect_drift", "measure_performance", "govern", "report_drift"), "monitoring")
+INDEX = dict.fromkeys(
+    ("shard_history", "embed", "validate_vectors", "plan_index", "fill_shard", "build_index", "evaluate_index", "publish_index"), "index"
+)
+"""Follows the history stages of a retraining."""
+MONITORING = dict.fromkeys(("detect_drift", "measure_performance", "govern", "report_drift", "check_index"), "monitoring")
 """Of this line `alert` is the real one, with the real nouns."""
-OUTSIDE = {*MONITORING, "publish_scores", "publish_evidence", "register", "shadow", "decide", "promote", "refuse", "verify"}
+OUTSIDE = {
+    *MONITORING,
+    "publish_scores",
+    "publish_evidence",
+    "publish_index",
+    "register",
+    "shadow",
+    "decide",
+    "promote",
+    "refuse",
+    "verify",
+}
 """What has an effect outside its workspace, and so is no DVC stage."""
+SHARDS = ("2013-01", "2013-02", "2013-03")
+SHARDED = {"embed", "fill_shard"}
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
 # "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone; what it says to decide is the verdict,
 # and "retrain" is what the governor may be told.
+# "fill" has the plan ask for all shards to be filled. A stage of a shard is called as DVC calls it, such as embed@2013-01.
 # The stages of a retraining leave their arguments in <home>/called/<stage>-<partition>.
 _STUB = """
 import json, os, pathlib, sys, time
 import yaml
 
 def main(name):
+    place = f"data/reports/{name}"
+    if sys.argv[1:2] == ["--shard"]:
+        place, name = f"data/index/{name}/{sys.argv[2]}", f"{name}@{sys.argv[2]}"
     run = yaml.safe_load(open("run.yaml"))
     home = pathlib.Path(os.environ["NIGHTSHIFT_HOME"])
     behave = home / "behave" / f"{name}-{run['partition']}"
@@ -56,7 +77,7 @@ def main(name):
         time.sleep(0.05)
     if what == "once":
         behave.unlink()
-    out = pathlib.Path("data/reports") / name
+    out = pathlib.Path(place)
     out.mkdir(parents=True, exist_ok=True)
     note = {"note": "945 rows, Core version 1"} if name == "publish_scores" else {}
     (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"], **note}))
@@ -64,11 +85,15 @@ def main(name):
     if name == "govern":
         told = {"retrain": what == "retrain", "reason": "it was told so", "findings": [], "champion_version": run["model"].get("version")}
         (out / "decision.json").write_text(json.dumps({**told, "name": run["model"]["name"], "partition": run["partition"]}))
+    if name == "plan_index":
+        plan = pathlib.Path("data/index/plan/plan.json")
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        plan.write_text(json.dumps({"shards": run["shards"] if what == "fill" else []}))
     if name == "decide":
         verdict = what if what in ("ask", "refuse") else "promote"
         decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": "| figure | champion | challenger |"}
         (out / "decision.json").write_text(json.dumps(decision))
-    if name in ("promote", "refuse", "verify") and what not in ("gate", "once"):
+    if name in ("promote", "refuse", "verify", "publish_index") and what not in ("gate", "once"):
         called = home / "called" / f"{name}-{run['partition']}"
         called.parent.mkdir(exist_ok=True)
         called.write_text(json.dumps(sys.argv[1:]))
@@ -90,8 +115,9 @@ for option in ("partition", "dag-id", "run-id", "run-ref", "git-commit", "opened
 parser.add_argument("--snapshot", action="store_true")
 parser.add_argument("--model")
 parser.add_argument("--scored", action="store_true")
-parser.add_argument("--index", action="store_true")
 parser.add_argument("--expect", default="")
+parser.add_argument("--index", action="store_true")
+parser.add_argument("--rebuild", default="auto")
 options = parser.parse_args()
 if options.expect not in ("", "1"):
     failure = {"stage": "pin_run", "error": "LedgerConflict", "message": f"the run is about version {options.expect}", "retryable": False}
@@ -99,7 +125,8 @@ if options.expect not in ("", "1"):
     sys.exit(1)
 if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
     model = {"path": "data/model.onnx", "name": "Core", "version": "1"}
-    pathlib.Path("run.yaml").write_text(yaml.safe_dump({**vars(options), "model": model}))
+    shards = yaml.safe_load(open("run.yaml"))["shards"]
+    pathlib.Path("run.yaml").write_text(yaml.safe_dump({**vars(options), "model": model, "shards": shards}))
 """
 
 
@@ -107,9 +134,11 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
     path.mkdir(parents=True)
     stages, previous = {}, None
-    for stage, room in {**ROOMS, **MONITORING, **RETRAINING}.items():
+    for stage, room in {**ROOMS, **MONITORING, **RETRAINING, **INDEX}.items():
         if stage == "ingest_history":
             previous = None
+        if stage == "shard_history":
+            previous = "data/reports/featurize_history"
         module = path / "pipelines" / room / f"{stage}.py"
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(f"from pipelines.stub import main\nmain({stage!r})\n")
@@ -121,14 +150,22 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
                 "params": [{"run.yaml": ["partition"]}],
                 "outs": [out],
             }
-            previous = out
+            if stage in SHARDED:
+                out = f"data/index/{stage}"
+                each = {"cmd": f"{stages[stage]['cmd']} --shard ${{item.shard}}", "outs": [f"{out}/${{item.shard}}"]}
+                stages[stage] = {"matrix": {"shard": "${shards}"}, **stages[stage], **each}
+            if stage == "plan_index":
+                stages[stage]["outs"].append("data/index/plan")
+            # No shard may be filled: then what comes next depends on what came before.
+            previous = "data/reports/plan_index" if stage == "fill_shard" else out
     (path / "pipelines" / "stub.py").write_text(_STUB)
     shutil.copytree(REPOSITORY / "pipelines" / "lib", path / "pipelines" / "lib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pipelines" / "monitoring" / "alert.py", path / "pipelines" / "monitoring")
     (path / "pipelines" / "registry").mkdir(exist_ok=True)
     (path / "pipelines" / "registry" / "pin_run.py").write_text(_PIN_RUN)
-    (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
-    (path / "run.yaml").write_text('partition: "2013-01-01"\nmodel: {path: data/model.onnx, name: Core}\n')
+    (path / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["run.yaml"], "stages": stages}, sort_keys=False))
+    run = {"partition": "2013-01-01", "model": {"path": "data/model.onnx", "name": "Core"}, "shards": list(SHARDS)}
+    (path / "run.yaml").write_text(yaml.safe_dump(run))
     (path / ".gitignore").write_text("/var/\n/failure.json\n__pycache__/\n")
     (path / ".dvc").mkdir()
     (path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")

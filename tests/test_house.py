@@ -21,7 +21,7 @@ CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "tests")
 PRODUCTION = ("pipelines", "plugins", "dags", "deploy")
 
 NOUNS = {"dataset", "features", "profile", "registry"}  # sections that several stages share
-RUN_TASKS = {"open_run", "close_run", "approve", "ask"}  # tasks that are no stage: they make and end the workspace, or wait for or ask somebody
+RUN_TASKS = {"open_run", "close_run", "approve", "ask"}  # no stages: they make and end the workspace, wait for a person, wake a DAG
 HEAVY = {
     "pandas",
     "numpy",
