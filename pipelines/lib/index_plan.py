@@ -1,0 +1,341 @@
+"""How an index is to be built: which kind, anew or onto the one that is published, and, for IVF-PQ, how many lists and what it learns from a sample.
+
+The plan is made once; the shards are then filled, in parallel, and the index built as it says. All of it is deterministic: a seeded sample, one thread.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.lib import neighbours
+from pipelines.lib.engine import connect, name
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.index_search import Searcher
+from pipelines.lib.neighbours import Ids, Vectors
+from pipelines.lib.params import Section
+from pipelines.lib.vectors import BLOCK, Shards
+
+log = logging.getLogger("nightshift")
+
+PLAN, TRAINED, ORDER = "plan.json", "trained.faiss", "order.npy"
+"""The files of a plan: what was decided, for IVF-PQ the trained index without rows, for an incremental build the positions of its rows."""
+
+Rebuild = Literal["auto", "full", "incremental"]
+
+_BITS = 8
+"""Of a code byte: 256 centroids, which need as many rows to learn from."""
+
+_ITERATIONS = 10
+"""Of k-means and of the rotation; FAISS's own default for lists. More moves recall by less than another sample does."""
+
+_LEARNERS = 256 * (1 << _BITS)
+"""Rows that the codes learn from at most: FAISS itself takes no more for each centroid."""
+
+
+class Hnsw(Section):
+    """`m` neighbours a node (twice as many on the ground floor); `ef_construction` candidates from which they are chosen."""
+
+    m: int = Field(default=32, ge=2)
+    ef_construction: int = Field(default=40, ge=1)
+
+
+class IvfPq(Section):
+    """`lists`: how many, null for as many as make a search cheapest. `code_bytes` a vector, of which the dimension is a multiple. `rotate`: let a
+    rotation (OPQ) share the variance out among the bytes. `rows_per_list` are sampled to learn from. `coarse_recall`: the share of true
+    neighbours that the lists looked through must hold, by which the number of lists is chosen: above the recall wanted, as codes lose some.
+    """
+
+    lists: int | None = Field(default=None, ge=1)
+    code_bytes: int = Field(default=8, ge=1)
+    rotate: bool = False
+    rows_per_list: int = Field(default=64, ge=1)
+    coarse_recall: float = Field(default=0.97, gt=0, le=1)
+
+
+class PlanIndex(Section):
+    """`kind`; auto is hnsw up to `hnsw_up_to` rows, ivfpq above. `queries` indexed rows, drawn with `seed`, stand for what will be asked.
+    Appending may go on until `appended_limit` of all rows were added since the last full build.
+    """
+
+    kind: Literal["auto", "hnsw", "ivfpq"] = "auto"
+    hnsw_up_to: int = Field(default=2_000_000, ge=0)
+    queries: int = Field(default=1_000, ge=1)
+    seed: int = 42
+    appended_limit: float = Field(default=0.2, ge=0, le=1)
+    hnsw: Hnsw = Hnsw()
+    ivfpq: IvfPq = IvfPq()
+
+    def chosen(self, count: int) -> Literal["hnsw", "ivfpq"]:
+        """The kind of an index of `count` rows."""
+        if self.kind != "auto":
+            return self.kind
+        return "hnsw" if count <= self.hnsw_up_to else "ivfpq"
+
+    def parameters(self, kind: str) -> dict[str, Any]:
+        """What an index of `kind` is built by; one that was built otherwise is not appended to."""
+        return {**(self.hnsw if kind == "hnsw" else self.ivfpq).model_dump(), "seed": self.seed}
+
+
+class Plan(Section):
+    """What was decided: `kind`, `mode` and its `reason`; the `base` that an incremental build appends to; rows of each of the `shards`.
+
+    `lists`, with what they cost, are those of an IVF-PQ. `queries` and `seed` are those of the section; `trials` what was compared.
+    """
+
+    kind: Literal["hnsw", "ivfpq"]
+    mode: Literal["full", "incremental"]
+    reason: str
+    base: str | None
+    dimension: int
+    count: int
+    appended: int
+    appended_since_full: int
+    parameters: dict[str, Any]
+    queries: int
+    seed: int
+    encoder_sha256: str | None
+    shards: dict[str, int]
+    lists: int | None = None
+    trials: tuple[dict[str, float], ...] = ()
+
+    def start(self, shard: str) -> int:
+        """The position of the first row of `shard`."""
+        names = list(self.shards)
+        return sum(self.shards[other] for other in names[: names.index(shard)])
+
+
+@dataclass(frozen=True)
+class Base:
+    """The published generation, opened; `encoder_sha256` is that of the encoder that made its vectors."""
+
+    generation: str
+    index: Searcher
+    encoder_sha256: str | None
+
+
+class _Full(Exception):
+    """Why the index must be built anew: an answer, not an error."""
+
+
+def plan(
+    shards: Shards, params: PlanIndex, target: Path, *, encoder_sha256: str | None, rebuild: Rebuild = "auto", base: Base | str
+) -> Plan:
+    """Decide, and write the files of the plan into the directory `target`. `base`: what may be appended to, or why there is nothing.
+
+    Raises `ConfigError` where parameters do not fit the vectors, or `rebuild` is incremental and the index must be built anew.
+    """
+    kind = params.chosen(shards.count)
+    lists: int | None = None
+    trials: list[dict[str, float]] = []
+    appended, since_full = shards.count, 0
+    try:
+        if rebuild == "full":
+            raise _Full("a full rebuild was asked for")
+        if isinstance(base, str):
+            raise _Full(base)
+        order = _appending(shards, params, kind, base, encoder_sha256)
+        appended = shards.count - base.index.count
+        since_full = base.index.built["appended_since_full"] + appended
+        np.save(target / ORDER, order)
+        mode, reason, lists = "incremental", f"{appended} rows are new since generation {base.generation}", base.index.built.get("lists")
+    except _Full as why:
+        if rebuild == "incremental":
+            raise ConfigError(f"an incremental rebuild was asked for, which is not possible: {why}; ask for auto or full") from None
+        mode, reason = "full", str(why)
+        if kind == "ivfpq":
+            lists, trials = train(shards, params, target / TRAINED)
+    made = Plan.model_validate(
+        {
+            "kind": kind,
+            "mode": mode,
+            "reason": reason,
+            "base": base.generation if mode == "incremental" and isinstance(base, Base) else None,
+            "dimension": shards.dimension,
+            "count": shards.count,
+            "appended": appended,
+            "appended_since_full": since_full,
+            "parameters": params.parameters(kind),
+            "queries": params.queries,
+            "seed": params.seed,
+            "encoder_sha256": encoder_sha256,
+            "shards": dict(shards.sizes),
+            "lists": lists,
+            "trials": tuple(trials),
+        }
+    )
+    (target / PLAN).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    log.info("%s, %s: %s%s", kind, mode, reason, f"; {lists} lists" if lists else "")
+    return made
+
+
+def read_plan(directory: Path) -> Plan:
+    """The plan in `directory`."""
+    return Plan.model_validate_json((directory / PLAN).read_text(encoding="utf-8"))
+
+
+def _appending(shards: Shards, params: PlanIndex, kind: str, base: Base, encoder_sha256: str | None) -> Ids:
+    """The positions of the rows of an index that appends to `base`: its own rows in its order, then those that are new. Raises `_Full`."""
+    built = base.index.built
+    if base.encoder_sha256 != encoder_sha256:
+        raise _Full(f"the encoder changed from {str(base.encoder_sha256)[:12]} to {str(encoder_sha256)[:12]}")
+    if (built["kind"], built["parameters"]) != (kind, params.parameters(kind)):
+        raise _Full(f"it is to be {kind} {_told(params.parameters(kind))}, and was {built['kind']} {_told(built['parameters'])}")
+    share = (built["appended_since_full"] + shards.count - base.index.count) / max(1, shards.count)
+    if share > params.appended_limit:
+        raise _Full(f"{share:.1%} of the rows would be appended since the last full build, more than {params.appended_limit:.1%}")
+    if base.index.rows().schema.remove_metadata() != shards.schema:
+        raise _Full("the rows have other columns than those that were published")
+    own = _positions(shards, base)
+    gone = int((own < 0).sum())
+    if gone:
+        raise _Full(f"{gone} rows that were published are no longer there")
+    for start in range(0, len(own), BLOCK):
+        before, now = base.index.vectors[start : start + BLOCK], shards.take(own[start : start + BLOCK])
+        if changed := int((before.view(np.int32) != now.view(np.int32)).any(axis=1).sum()):  # bit by bit
+            raise _Full(f"{changed} rows or more have another vector than was published")
+    new = np.ones(shards.count, dtype=bool)
+    new[own] = False
+    return np.concatenate([own, np.flatnonzero(new)]).astype(np.int64)
+
+
+def _positions(shards: Shards, base: Base) -> Ids:
+    """Where the rows of `base` stand in `shards`, by their keys: int64 [rows of the base], -1 for what is not there."""
+    import pyarrow as pa
+
+    same = " AND ".join(f"base.{name(column)} IS NOT DISTINCT FROM now.{name(column)}" for column in shards.key)
+    now = pa.Table.from_batches(shards.batches(), shards.schema).select(shards.key)
+    with connect() as (connection, _):
+        for table, rows in (("base", base.index.rows().select(shards.key)), ("now", now)):
+            connection.register(table, rows.append_column("__position", pa.array(np.arange(rows.num_rows))))
+        found = connection.sql(
+            f"SELECT coalesce(now.__position, -1) AS position FROM base LEFT JOIN now ON {same} ORDER BY base.__position"
+        ).fetchnumpy()
+    return np.asarray(found["position"], dtype=np.int64)
+
+
+def _told(parameters: Mapping[str, Any]) -> str:
+    return json.dumps(parameters, sort_keys=True).replace('"', "")
+
+
+# ------------------------------------------------------------------------------------------------ IVF-PQ
+
+
+def train(shards: Shards, params: PlanIndex, target: Path) -> tuple[int, list[dict[str, float]]]:
+    """Write an IVF-PQ without rows to `target`; its number of lists, and what each number that was tried costs.
+
+    Raises `ConfigError` where there are too few rows to learn from, or the dimension is not a multiple of the code's bytes.
+    """
+    import faiss
+
+    settings, least = params.ivfpq, 1 << _BITS
+    if shards.count < least:
+        raise ConfigError(f"an ivfpq learns from at least {least} rows, there are {shards.count}; set plan_index.kind to hnsw or auto")
+    if shards.dimension % settings.code_bytes:
+        raise ConfigError(
+            f"plan_index.ivfpq.code_bytes is {settings.code_bytes}, of which the dimension {shards.dimension} is no multiple; choose another"
+        )
+    generator = np.random.default_rng(params.seed)
+    numbers = [settings.lists] if settings.lists else candidates(shards.count)
+    size = min(shards.count, max(_LEARNERS, numbers[-1] * settings.rows_per_list))
+    learners = shards.take(np.sort(generator.choice(shards.count, size=size, replace=False)))
+    learners = learners[generator.permutation(size)]  # each prefix is a sample too
+    with threads(1):
+        tried = {lists: cluster(learners[: lists * settings.rows_per_list], lists, params.seed) for lists in numbers}
+        trials = list(costs(shards, params, tried)) if len(tried) > 1 else []
+        lists = int(min(trials, key=lambda trial: trial["cost"])["lists"]) if trials else numbers[0]
+        log.info("%d lists of %s; learning the codes from %d rows", lists, numbers, min(size, _LEARNERS))
+        index = _trained(tried[lists], learners[:_LEARNERS], settings)
+    faiss.write_index(index, str(target))
+    return lists, trials
+
+
+def candidates(count: int) -> list[int]:
+    """Numbers of lists worth trying for `count` rows: powers of two about their square root, each list with enough rows to be learnt."""
+    most = max(1, count // 39)  # FAISS's own lower bound for a centroid
+    around = [1 << power for power in range(31) if count**0.5 / 2 <= 1 << power <= 4 * count**0.5]
+    return [lists for lists in around if lists <= most] or [1 << (most.bit_length() - 1)]
+
+
+def cluster(learners: Vectors, lists: int, seed: int) -> Vectors:
+    """The centroids [lists, d] of k-means."""
+    import faiss
+
+    parameters = faiss.ClusteringParameters()
+    parameters.niter, parameters.seed = _ITERATIONS, seed
+    parameters.min_points_per_centroid, parameters.max_points_per_centroid = 1, len(learners)
+    clustering = faiss.Clustering(learners.shape[1], lists, parameters)
+    clustering.train(learners, faiss.IndexFlatL2(learners.shape[1]))
+    centroids: Vectors = faiss.vector_to_array(clustering.centroids).reshape(lists, -1)
+    return centroids
+
+
+def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors]) -> Iterator[dict[str, float]]:
+    """What a search costs with each number of lists: centroids and codes that it compares, at the fewest lists that hold enough true neighbours.
+
+    Each true neighbour of the sampled queries stands in one list; the rank of that list among all, by their distance from the query, is how many
+    lists must be looked through to find it. cost = lists + nprobe * rows / lists.
+    """
+    import faiss
+
+    own = neighbours.sample(shards.count, params.queries, params.seed)
+    queries, (_, true) = shards.take(own), exact_in(shards, own, 10)
+    there = true >= 0
+    found = shards.take(true[there])
+    for lists, centroids in tried.items():
+        _, home = faiss.knn(found, centroids, 1)
+        _, order = faiss.knn(queries, centroids, lists)
+        rank = np.empty_like(order)
+        np.put_along_axis(rank, order, np.arange(lists)[None, :], axis=1)
+        ranks = np.sort(rank[np.nonzero(there)[0], home[:, 0]])
+        nprobe = int(ranks[min(len(ranks) - 1, int(np.ceil(params.ivfpq.coarse_recall * len(ranks))) - 1)]) + 1
+        yield {"lists": lists, "nprobe": nprobe, "cost": round(lists + nprobe * shards.count / lists, 1)}
+
+
+def exact_in(shards: Shards, own: Ids, k: int) -> tuple[Vectors, Ids]:
+    """The true k nearest rows to the rows `own` [m] of `shards`, each left out of its own answer: as `neighbours.exact`, shard by shard."""
+    queries = shards.take(own)
+    distances, ids = np.full((len(own), 0), np.inf, dtype=np.float32), np.full((len(own), 0), -1, dtype=np.int64)
+    for shard, start in zip(shards.parts, shards.starts[:-1], strict=True):
+        here = neighbours.exact(shard.vectors, queries, k, leave_out=np.where(own - start < len(shard.vectors), own - start, -1))
+        distances = np.concatenate([distances, here[0]], axis=1)
+        ids = np.concatenate([ids, np.where(here[1] >= 0, here[1] + start, -1)], axis=1)
+        best = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        distances, ids = np.take_along_axis(distances, best, axis=1), np.take_along_axis(ids, best, axis=1)
+    return distances, ids
+
+
+def _trained(centroids: Vectors, learners: Vectors, settings: IvfPq) -> Any:
+    import faiss
+
+    lists, dimension = centroids.shape
+    rotation = None
+    if settings.rotate:
+        rotation = faiss.OPQMatrix(dimension, settings.code_bytes)
+        rotation.niter = rotation.niter_pq = _ITERATIONS
+        rotation.train(learners)
+        centroids, learners = rotation.apply(centroids), rotation.apply(learners)
+    quantizer = faiss.IndexFlatL2(dimension)
+    quantizer.add(centroids)
+    index = faiss.IndexIVFPQ(quantizer, dimension, lists, settings.code_bytes, _BITS)
+    index.train(learners)  # the codes alone: the centroids are there
+    return index if rotation is None else faiss.IndexPreTransform(rotation, index)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Let FAISS use `number` threads within."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(number)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
