@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.lib import generations
+
 DIMENSION = 8
 ENCODER_SHA256 = hashlib.sha256(b"encoder").hexdigest()
 
@@ -60,3 +62,50 @@ def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0
     }
     (directory / "built.json").write_text(json.dumps(built))
     return directory
+
+
+INDEX = "flights"
+
+
+class Published:
+    """An index root of its own, to which marked builds are published."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.root = directory, directory / "index"
+        self.place = self.root / INDEX
+        self.encoder = make_encoder(directory / "encoder.onnx")
+
+    def build(self, mark: int) -> Path:
+        """The build of that mark, made on first use; its vectors are its own too."""
+        found = self.directory / f"build-{mark}"
+        return found if found.exists() else make_build(found, seed=mark, mark=mark)
+
+    def publish(
+        self,
+        mark: int,
+        *,
+        expected: int | None = None,
+        retain: int = 3,
+        build: Path | None = None,
+        encoder: Path | None = None,
+        **manifest: Any,
+    ) -> generations.Pointer:
+        """Publish the build of that mark as of that day of June; `expected` is what the pointer says, unless it is given."""
+        seen = generations.current(INDEX, self.root)
+        told = {"partition": f"2013-06-{mark:02d}", "encoder_name": "encoder", "encoder_version": "1", "encoder_sha256": ENCODER_SHA256}
+        told |= {"run_ref": f"refs/runs/{mark}", "mark": mark, **manifest}
+        number = expected if expected is not None else seen.sequence if seen else 0
+        return generations.publish(
+            INDEX,
+            build or self.build(mark),
+            encoder or self.encoder,
+            told,
+            expected_sequence=number,
+            retain=retain,
+            actor="test",
+            root=self.root,
+        )
+
+    def rollback(self, to: str = "previous", *, request: str | None = None) -> generations.Pointer:
+        """Roll back, as somebody with a reason does."""
+        return generations.rollback(INDEX, to, "ada", "it lied", request=request, root=self.root)
