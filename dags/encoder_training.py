@@ -1,0 +1,61 @@
+"""Train the encoder of the vector index as of a partition, and make it champion where its gate lets it pass.
+
+Trigger it by hand or over REST with a `partition_key`: the encoder learns from what was known that day. *quantize* gives it weights of eight bits
+where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vectors, and no worse than the champion on rows that neither has seen.
+
+* *promote* is fenced: where another version has become champion since the run opened, it fails and changes nothing.
+* A new champion makes the asset `flight_encoder`, which starts a rebuild of the index: vectors of two encoders cannot be compared. Until that is
+  published, the index goes on with the encoder that it was built with.
+* Back to an earlier encoder: `python -m pipelines.registry.rollback --encoder`, then a rebuild.
+"""
+
+from airflow.sdk import DAG, Param, PartitionedAtRuntime
+from nightshift_airflow.assets import flight_encoder
+from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.settings import load_settings
+
+settings = load_settings("encoder_training")
+registered = {"registered": "data/encoder/registered.json"}
+
+with DAG(
+    dag_id="encoder_training",
+    doc_md=__doc__,
+    schedule=PartitionedAtRuntime(),
+    max_active_runs=settings["max_active_runs"],
+    params={"reason": Param("", type="string", maxLength=500, description="Why this run was triggered, for those who read it later.")},
+    default_args=task_defaults(settings),
+    tags=["nightshift", "training", "index"],
+):
+    open_run = OpenRunOperator(task_id="open_run", model="encoder-or-none").as_setup()
+    ingest_history = DvcStageOperator(task_id="ingest_history")
+    validate_history = DvcStageOperator(task_id="validate_history")
+    featurize_history = DvcStageOperator(task_id="featurize_history")
+    train_encoder = DvcStageOperator(task_id="train_encoder")
+    quantize = DvcStageOperator(task_id="quantize")
+    evaluate_encoder = DvcStageOperator(task_id="evaluate_encoder")
+    register = StageOperator(
+        task_id="register",
+        room="registry",
+        arguments={"encoder": "data/encoder/encoder.onnx", "report": "data/reports/evaluate_encoder", **registered},
+    )
+    promote = StageOperator(
+        task_id="promote",
+        room="registry",
+        arguments={**registered, "evaluation": "data/reports/evaluate_encoder/evaluation.json"},
+        outlets=[flight_encoder],
+    )
+    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
+
+    (
+        open_run
+        >> ingest_history
+        >> validate_history
+        >> featurize_history
+        >> train_encoder
+        >> quantize
+        >> evaluate_encoder
+        >> register
+        >> promote
+        >> close_run
+    )
