@@ -1,0 +1,164 @@
+"""Evidence: which past rows are shown beside a row of the night, in which order, and where there are fewer or none."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.lib.errors import DataError
+from pipelines.lib.evidence import Wanted, evidence_of, grouped, misfit, schema_of, tell
+from pipelines.lib.run import PinnedIndex
+from pipelines.lib.signature import Signature
+from pipelines.lib.vector_index import VectorIndex, open_generation
+from tests import indexed_nights
+from tests import scored_night as night
+
+KEY = night.ORDER
+ROWS = 40
+KNOWN_BEFORE = "2013-03-31"
+
+Night = tuple[Path, Path]
+Open = Callable[..., tuple[VectorIndex, PinnedIndex]]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Night:
+    """Scores and features of a night; the scores fall from row to row."""
+    return make_night(tmp_path, [1 - row / 100 for row in range(ROWS)])
+
+
+def make_night(directory: Path, scores: list[float]) -> Night:
+    features = night.write_features(directory / "features.parquet", len(scores))
+    keys = pq.read_table(features, columns=list(KEY)).replace_schema_metadata()
+    pq.write_table(keys.append_column("score", pa.array(scores, pa.float32())), directory / "scores.parquet")
+    return directory / "scores.parquet", features
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Publishes and opens an index of the given rows and features."""
+    monkeypatch.setenv("NIGHTSHIFT_INDEX_DIR", str(tmp_path / "index"))
+
+    def open_index(rows: pa.Table, matrix: np.ndarray) -> tuple[VectorIndex, PinnedIndex]:
+        pinned = indexed_nights.publish(tmp_path / "built", rows, matrix)
+        return open_generation(pinned.name, pinned.generation), pinned
+
+    return open_index
+
+
+def find(
+    files: Night, opened: tuple[VectorIndex, PinnedIndex], riskiest: int = 10, neighbours: int = 5, known_before: str = KNOWN_BEFORE
+) -> pa.Table:
+    return evidence_of(*files, *opened, KEY, Wanted(riskiest, neighbours, known_before))
+
+
+def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night, opened: Open) -> None:
+    rows, matrix = indexed_nights.past(300)
+    index, pinned = opened(rows, matrix)
+    found = find(files, (index, pinned))
+    assert found["flight"].to_pylist() == [row for row in range(10) for _ in range(5)], "the highest scores, highest first"
+    distances = 1 - index.encoder.encode(night.values(ROWS)[:10]) @ index.encoder.encode(matrix).T
+    nearest = np.argsort(distances, axis=1)[:, :5]
+    assert found["neighbour_flight"].to_pylist() == nearest.ravel().tolist()
+    assert found["distance"].to_numpy() == pytest.approx(np.take_along_axis(distances, nearest, axis=1).ravel(), abs=1e-6)
+    assert found["rank"].to_pylist() == [1, 2, 3, 4, 5] * 10
+    outcomes = matrix[nearest, 0] > 0
+    assert found["outcome"].to_pylist() == outcomes.ravel().tolist()
+    assert found["neighbour_rate"].to_numpy() == pytest.approx(np.repeat(outcomes.mean(axis=1), 5))
+    told = {name: set(found[name].to_pylist()) for name in ("neighbour_partition", "index_generation", "encoder_version")}
+    assert told == {"neighbour_partition": {"2013-03-01"}, "index_generation": {pinned.generation}, "encoder_version": {"3"}}
+
+
+def test_equal_scores_are_told_apart_by_their_keys(tmp_path: Path, opened: Open) -> None:
+    files = make_night(tmp_path, [0.5] * ROWS)
+    found = find(files, opened(*indexed_nights.past(50)), riskiest=3, neighbours=1)
+    keys = pq.read_table(files[0], columns=list(KEY)).sort_by([(column, "ascending") for column in KEY])
+    assert found.select(KEY).equals(keys.slice(0, 3))
+
+
+def test_what_nobody_knew_that_night_is_no_evidence(files: Night, opened: Open) -> None:
+    """Nine of ten rows of the index are of that night or later, and resemble its rows more than the past does."""
+    before, features = indexed_nights.past(30)
+    later = [indexed_nights.past(ROWS, partition, seed=0) for partition in (KNOWN_BEFORE, *(f"2013-05-0{day}" for day in range(1, 9)))]
+    index = opened(pa.concat_tables([before, *(rows for rows, _ in later)]), np.vstack([features, *(matrix for _, matrix in later)]))
+    found = find(files, index)
+    assert set(found["neighbour_partition"].to_pylist()) == {"2013-03-01"}
+    assert found.num_rows == 50, "the search was widened until there were enough"
+
+
+def test_a_row_is_no_evidence_for_itself(files: Night, opened: Open) -> None:
+    own = pq.read_table(files[1], columns=[*KEY]).append_column("partition", pa.array(["2013-03-01"] * ROWS))
+    own = own.append_column("outcome", pa.array([1] * ROWS, pa.int8())).replace_schema_metadata()
+    found = find(files, opened(own, night.values(ROWS)))
+    assert found.num_rows == 50
+    assert not pc.any(pc.equal(found["flight"], found["neighbour_flight"])).as_py()
+
+
+def test_ties_follow_the_partition_and_the_key_however_the_index_was_built(files: Night, opened: Open) -> None:
+    same = [indexed_nights.past(1, partition, seed=3) for partition in ("2013-03-02", "2013-03-09", "2013-03-05")]
+    rows, matrix = pa.concat_tables([rows for rows, _ in same] * 2), np.vstack([matrix for _, matrix in same] * 2)
+    rows = rows.set_column(1, "flight", pa.array([2, 2, 2, 1, 1, 1], pa.int64()))
+    orders = [[0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 2, 4]]
+    found = [find(files, opened(rows.take(pa.array(order)), matrix[order]), riskiest=1, neighbours=5) for order in orders]
+    assert list(zip(found[0]["neighbour_partition"].to_pylist(), found[0]["neighbour_flight"].to_pylist(), strict=True)) == [
+        ("2013-03-09", 1), ("2013-03-09", 2), ("2013-03-05", 1), ("2013-03-05", 2), ("2013-03-02", 1),
+    ]  # fmt: skip
+    assert found[0].drop_columns("index_generation").equals(found[1].drop_columns("index_generation"))
+
+
+@pytest.mark.parametrize(("night_rows", "indexed", "expected"), [(3, 50, 15), (0, 50, 0), (10, 0, 0), (10, 1, 10), (10, 4, 40)])
+def test_small_nights_and_small_indexes_give_what_there_is(
+    tmp_path: Path, opened: Open, night_rows: int, indexed: int, expected: int
+) -> None:
+    files = make_night(tmp_path, [0.5] * night_rows)
+    found = find(files, opened(*indexed_nights.past(indexed)))
+    assert found.num_rows == expected
+    assert found.schema == schema_of(pq.read_schema(files[0]), KEY)
+
+
+def test_an_index_of_later_rows_alone_gives_none(files: Night, opened: Open) -> None:
+    assert find(files, opened(*indexed_nights.past(50, "2013-05-01"))).num_rows == 0
+
+
+def test_scores_of_another_run_are_refused(files: Night, opened: Open) -> None:
+    other = pq.read_table(files[0])
+    pq.write_table(other.set_column(1, "flight", pc.add(other["flight"], 5)), files[0])
+    with pytest.raises(DataError, match="they are of different runs"):
+        find(files, opened(*indexed_nights.past(50)), riskiest=ROWS)
+
+
+def test_an_index_of_other_features_is_told_of(files: Night, opened: Open) -> None:
+    index, pinned = opened(*indexed_nights.past(50))
+    assert misfit(files[1], index, pinned) is None
+    other = night.features_table(5, signature=Signature(night.NAMES, "6" * 64))
+    pq.write_table(other, files[1])
+    told = misfit(files[1], index, pinned)
+    assert told is not None
+    assert told.startswith("NO EVIDENCE")
+    assert "declaration 555555555555, the night has 5 of 666666666666" in told
+
+
+def test_the_note_is_loud_where_the_index_is_degraded(files: Night, opened: Open) -> None:
+    index, pinned = opened(*indexed_nights.past(50))
+    found = find(files, (index, pinned))
+    assert tell(found, KEY, pinned) == f"evidence for 10 rows from generation {pinned.generation}"
+    degraded = pinned.model_copy(update={"degraded": True, "fault": "a file is torn"})
+    assert "INDEX DEGRADED: not the newest generation (a file is torn)" in tell(found, KEY, degraded)
+    assert tell(found.slice(0, 0), KEY, pinned) == f"no evidence in generation {pinned.generation}"
+
+
+def test_evidence_is_grouped_as_people_read_it(files: Night, opened: Open) -> None:
+    found = find(files, opened(*indexed_nights.past(50)), riskiest=2, neighbours=3)
+    groups = grouped(found.take(pa.array([4, 0, 5, 2, 1, 3])), KEY)
+    assert [group["key"][1] for group in groups] == [0, 1]
+    assert [[one["rank"] for one in group["neighbours"]] for group in groups] == [[1, 2, 3]] * 2
+    nearest = groups[0]["neighbours"][0]
+    assert nearest["partition"] == "2013-03-01"
+    assert nearest["key"][0] == "UA"
+    assert isinstance(nearest["key"][3], datetime)
+    assert groups[0]["neighbour_rate"] == pytest.approx(np.mean([one["outcome"] for one in groups[0]["neighbours"]]))
