@@ -15,22 +15,11 @@ from pipelines.lib.encoder_graph import encoder_graph
 from pipelines.lib.history import History
 from pipelines.lib.run import PinnedIndex
 from pipelines.lib.signature import Signature
-from pipelines.training.train_encoder import TrainEncoder, train_encoder
+from pipelines.training.train_encoder import train_encoder
 from tests import scored_night as night
+from tests.trained_encoder import PARAMS
 
 NAME = "test_encoder"
-_FEW = TrainEncoder(
-    holdout_days=1,
-    layers=(16, 8),
-    activation="tanh",
-    epochs=5,
-    batch_size=100,
-    learning_rate=0.01,
-    alpha=0.0001,
-    random_state=1,
-    minimum_rows=10,
-    clip=6.0,
-)
 
 
 @cache
@@ -38,7 +27,7 @@ def encoder_bytes(signature: Signature = night.SIGNATURE) -> bytes:
     """An encoder of five features that has learnt that `a` matters."""
     features = night.values(2_000, seed=1)
     history = History(features, (features[:, 0] > 0).astype(np.int8), pa.table({}), night.NAMES)
-    return encoder_graph(train_encoder(history, _FEW), signature, "2013-03-01")
+    return encoder_graph(train_encoder(history, PARAMS), signature, "2013-03-01")
 
 
 def encoder_at(path: Path, signature: Signature = night.SIGNATURE) -> Encoder:
