@@ -27,6 +27,18 @@ def make_encoder(path: Path, content: bytes = b"encoder") -> Path:
     return path
 
 
+def rows_of(count: int, mark: int = 0) -> pa.Table:
+    """The rows of `count` vectors, with `mark` in the key of each."""
+    return pa.table(
+        {
+            "carrier": pa.array([f"build {mark}"] * count, pa.string()),
+            "flight": pa.array(np.arange(count), pa.int64()),
+            "partition": pa.array(["2013-01-01"] * count, pa.string()),
+            "outcome": pa.array(np.arange(count) % 2, pa.int8()),
+        }
+    )
+
+
 def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0, encoder_sha256: str = ENCODER_SHA256) -> Path:
     """An HNSW build of `count` rows; `mark` stands in every row's key, so that it tells whose row it is."""
     import faiss
@@ -36,14 +48,7 @@ def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0
     index = faiss.IndexHNSWFlat(DIMENSION, 8)
     index.add(vectors)
     faiss.write_index(index, str(directory / "index.faiss"))
-    rows = pa.table(
-        {
-            "carrier": pa.array([f"build {mark}"] * count, pa.string()),
-            "flight": pa.array(np.arange(count), pa.int64()),
-            "partition": pa.array(["2013-01-01"] * count, pa.string()),
-            "outcome": pa.array(np.arange(count) % 2, pa.int8()),
-        }
-    )
+    rows = rows_of(count, mark)
     with pa.OSFile(str(directory / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
         writer.write_table(rows)
     built: dict[str, Any] = {
@@ -105,6 +110,14 @@ class Published:
             actor="test",
             root=self.root,
         )
+
+    def publish_with_another_encoder(self, mark: int) -> generations.Pointer:
+        """Publish a build that another encoder made."""
+        content = b"another encoder"
+        sha256 = hashlib.sha256(content).hexdigest()
+        build = make_build(self.directory / f"other-{mark}", seed=mark, mark=mark, encoder_sha256=sha256)
+        encoder = make_encoder(self.directory / "other.onnx", content)
+        return self.publish(mark, build=build, encoder=encoder, encoder_version="2", encoder_sha256=sha256)
 
     def rollback(self, to: str = "previous", *, request: str | None = None) -> generations.Pointer:
         """Roll back, as somebody with a reason does."""

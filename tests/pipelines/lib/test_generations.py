@@ -216,7 +216,7 @@ def test_without_digests_a_truncated_file_is_found_all_the_same(published: Publi
     flip(directory / "index.faiss")
     hold(INDEX, root=published.root, digests=False)
     truncate(directory / "index.faiss")
-    with pytest.raises(ModelError, match="index.faiss has .* bytes, published were"):
+    with pytest.raises(ModelError, match=r"index.faiss has .* bytes, published were"):
         hold(INDEX, root=published.root, digests=False)
 
 
@@ -265,7 +265,7 @@ def test_the_manifest_that_was_pinned_is_the_only_one_that_opens(published: Publ
         hold(INDEX, manifest_sha256="0" * 64, root=published.root)
     with pytest.raises(ModelError, match="unknown or no longer kept; current is"):
         hold(INDEX, "2013-06-09-0123456789ab", root=published.root)
-    with pytest.raises(ModelError, match="is gone: .*lock"):
+    with pytest.raises(ModelError, match=r"is gone: .*lock"):
         hold(INDEX, "2013-06-09-0123456789ab", manifest_sha256="0" * 64, root=published.root)
 
 
@@ -297,7 +297,7 @@ def test_a_file_that_changes_while_it_is_copied_is_found(published: Published, t
     build = make_build(tmp_path / "build")
     judged = generations.built_files(build)
     flip(build / "index.faiss")
-    with pytest.raises(ModelError, match="index.faiss has sha256"):
+    with pytest.raises(ModelError, match=r"index.faiss has sha256"):
         published.publish(1, build=build, files=judged)
     assert current(INDEX, published.root) is None
     assert on_disk(published) == []
