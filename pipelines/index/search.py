@@ -66,7 +66,7 @@ def parse_key(text: str, dataset: Dataset) -> Key:
             parsed.append(pa.scalar(value.strip()).cast(TYPES[kind]).as_py())
         except pa.ArrowInvalid as error:
             raise ConfigError(
-                f"--key has {value!r} for {name}, which is a {kind} ({error}); a time is written 2013-03-01T05:15:00"
+                f"--key has {value!r} for {name}, which is of type {kind} ({error}); a time is written 2013-03-01T05:15:00"
             ) from None
     return tuple(parsed)
 
