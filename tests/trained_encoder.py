@@ -45,18 +45,18 @@ def history(rows: int = 6_000, seed: int = 0) -> History:
 
 
 @cache
-def fitted(activation: str = "tanh", seed: int = 42) -> Fitted:
+def fitted(activation: str = "tanh", seed: int = 42, layers: tuple[int, ...] = (16, 8)) -> Fitted:
     """An encoder's network, fitted on what lies before the holdout."""
     whole = history()
     before = whole.nights < START
     learned = History(whole.features[before], whole.labels[before], whole.rows, NAMES)
-    return train_encoder(learned, PARAMS.model_copy(update={"activation": activation, "random_state": seed}))
+    return train_encoder(learned, PARAMS.model_copy(update={"activation": activation, "random_state": seed, "layers": layers}))
 
 
 @cache
-def encoder_bytes(seed: int = 42, signature: Signature = SIGNATURE, until: str = START) -> bytes:
+def encoder_bytes(seed: int = 42, signature: Signature = SIGNATURE, until: str = START, layers: tuple[int, ...] = (16, 8)) -> bytes:
     """It as ONNX."""
-    return encoder_graph(fitted(seed=seed), signature, until)
+    return encoder_graph(fitted(seed=seed, layers=layers), signature, until)
 
 
 def write_history(path: Path, given: History | None = None, label: str = "late") -> None:

@@ -1,0 +1,153 @@
+"""Which way is taken: the one that keeps most neighbours of those that pass, and FP32, with its reason, where none does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.encoder import load_encoder
+from pipelines.lib.history import History
+from pipelines.lib.quantization import WAYS
+from pipelines.training.quantize import Quantize, choose, faults, main, note
+from tests.trained_encoder import PARTITION, START, encoder_bytes, history, write_history
+
+LIMITS = {"minimum_overlap": 0.8, "auc_fall": 0.01, "calibration_rows": 1_000, "queries": 300, "minimum_rows": 100}
+LAYERS = (128, 64)
+"""Large enough for eight bits to pay: the scales of a smaller network take more room than its weights save."""
+
+GOOD = {"rows": 500, "overlap_10": 0.97, "auc_fall": 0.001, "alone_difference": 0.0, "size_ratio": 0.4}
+
+
+class Files:
+    """A workspace as `train_encoder` leaves it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "encoder").mkdir()
+        self.limit()
+        run = {"partition": PARTITION, "model": {"path": "model.onnx", "name": "Core"}}
+        (root / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+        (root / "encoder" / "fp32.onnx").write_bytes(encoder_bytes(layers=LAYERS))
+        write_history(root / "history.parquet")
+
+    def limit(self, **limits: object) -> None:
+        params = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
+        params["quantize"] = {**LIMITS, **limits}
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+    def quantize(self) -> dict[str, Any]:
+        paths = {
+            "features": "history.parquet",
+            "model": "encoder/fp32.onnx",
+            "encoder": "encoder/encoder.onnx",
+            "report": "reports/quantize",
+        }
+        assert main([word for name, path in paths.items() for word in (f"--{name}", path)]) == 0
+        return dict(json.loads((self.root / "reports" / "quantize" / "report.json").read_text(encoding="utf-8")))
+
+    @property
+    def chosen(self) -> Path:
+        return self.root / "encoder" / "encoder.onnx"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    monkeypatch.chdir(tmp_path)
+    return Files(tmp_path)
+
+
+def test_the_way_that_keeps_most_is_taken_and_every_way_is_told(files: Files) -> None:
+    report = files.quantize()
+    assert list(report["candidates"]) == ["fp32", *WAYS]
+    assert report["chosen"] == "static_16"
+    found = report["candidates"]["static_16"]
+    assert found["sha256"] == sha256_of(files.chosen)
+    assert found["bytes"] == files.chosen.stat().st_size
+    assert LIMITS["minimum_overlap"] < report["candidates"]["static_8"]["overlap_10"] < found["overlap_10"] < 1
+    assert 0 < found["overlap_10_all"] < 1
+    assert report["candidates"]["fp32"]["overlap_10"] == report["candidates"]["fp32"]["overlap_10_all"] == 1
+    assert [told for told in report["candidates"]["dynamic"]["faults"] if "a row alone has another vector than in a batch" in told]
+    assert (report["since"], report["candidates"]["fp32"]["rows"]) == (START, 14 * 200)
+    page = (files.root / "reports" / "quantize" / "report.html").read_text(encoding="utf-8")
+    assert "The encoder is kept as static_16" in page
+    assert all(way in page for way in WAYS)
+    timing = json.loads((files.root / "reports" / "quantize_timing.json").read_text(encoding="utf-8"))
+    assert set(timing["rows_per_second"]) == {"fp32", *WAYS}
+
+
+def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
+    digests = []
+    for _ in range(2):
+        files.quantize()
+        digests.append([sha256_of(files.chosen), *(sha256_of(path) for path in sorted((files.root / "reports" / "quantize").iterdir()))])
+    assert digests[0] == digests[1]
+
+
+def test_a_network_that_is_too_small_to_shrink_stays_as_it_is(files: Files) -> None:
+    (files.root / "encoder" / "fp32.onnx").write_bytes(encoder_bytes())
+    report = files.quantize()
+    assert report["chosen"] == "fp32"
+    assert "of the size" in report["candidates"]["static_16"]["faults"][0]
+
+
+def test_where_none_passes_the_encoder_stays_as_it_is_and_the_report_says_so(files: Files) -> None:
+    files.limit(minimum_overlap=1.0)
+    report = files.quantize()
+    assert report["chosen"] == "fp32"
+    assert files.chosen.read_bytes() == encoder_bytes(layers=LAYERS)
+    assert report["note"].startswith("FP32 is kept: dynamic: it keeps")
+    assert "static_16: it keeps" in report["note"]
+    assert "The encoder is kept as fp32" in (files.root / "reports" / "quantize" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_ranges_come_from_rows_of_training_alone(files: Files) -> None:
+    before = files.quantize()["candidates"]
+    given = history()
+    features = given.features.copy()
+    features[given.nights >= START] *= 50
+    write_history(files.root / "history.parquet", History(features, given.labels, given.rows, given.names))
+    assert {way: row["sha256"] for way, row in files.quantize()["candidates"].items()} == {
+        way: row["sha256"] for way, row in before.items()
+    }
+
+
+@pytest.mark.parametrize("rows", [9, 0])
+def test_without_enough_held_out_rows_nothing_is_told_and_nothing_is_quantised(files: Files, rows: int) -> None:
+    given = history()
+    kept = given.nights < START
+    kept[int(kept.sum()) : int(kept.sum()) + rows] = True
+    write_history(files.root / "history.parquet", History(given.features[kept], given.labels[kept], given.rows.filter(kept), given.names))
+    report = files.quantize()
+    assert report["chosen"] == "fp32"
+    assert f"{rows} held-out rows do not tell" in report["note"]
+    assert load_encoder(files.chosen).sha256 == sha256_of(files.root / "encoder" / "fp32.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, None),
+        ({"overlap_10": 0.79}, "keeps 0.790 of the neighbours"),
+        ({"auc_fall": 0.02}, "the AUC falls by 0.0200"),
+        ({"auc_fall": -0.5}, None),
+        ({"auc_fall": None}, "held-out rows do not tell"),
+        ({"alone_difference": 0.01}, "another vector than in a batch"),
+        ({"size_ratio": 1.95}, "1.95 of the size"),
+        ({"rows": 99}, "99 held-out rows do not tell"),
+    ],
+)
+def test_each_limit_can_refuse_a_way(change: dict[str, Any], told: str | None) -> None:
+    found = faults({**GOOD, **change}, Quantize.model_validate_json(json.dumps(LIMITS)))
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
+
+
+def test_of_those_that_pass_the_one_with_most_neighbours_is_chosen() -> None:
+    rows = {"fp32": {"overlap_10": 1.0, "faults": []}, "a": {"overlap_10": 0.99, "faults": ["no"]}, "b": {"overlap_10": 0.96, "faults": []}}
+    assert choose(rows | {"c": {"overlap_10": 0.97, "faults": []}}) == "c"
+    assert choose(rows) == "b"
+    assert choose({name: rows[name] for name in ("fp32", "a")}) == "fp32"
+    assert note("fp32", {name: rows[name] for name in ("fp32", "a")}) == "FP32 is kept: a: no"
