@@ -46,7 +46,7 @@ class IvfPqSweep(Section):
 
     nprobe: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
     refine: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    recall_10: float = Field(default=0.955, gt=0, le=1)
+    recall_10: float = Field(default=0.96, gt=0, le=1)
 
 
 class BuildIndex(Section):
@@ -135,15 +135,14 @@ def build_from_arrays(
     """
     bounds = np.linspace(0, len(vectors), parts + 1).astype(int)
     shards = Shards(
-        Shard(f"{part:04}", vectors[start:end], rows.slice(start, end - start))
+        Shard(f"{part:04}", vectors[start:end], rows.slice(start, end - start), encoder_sha256)
         for part, (start, end) in enumerate(itertools.pairwise(bounds))
     )
     onto: Base | str = "there is none to append to"
     if base is not None:
-        searcher = Searcher.open(base)
-        onto = Base(base.name, searcher, searcher.built["encoder_sha256"])
+        onto = Base(base.name, Searcher.open(base))
     with replacing(target) as temporary, tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
-        made = plan(shards, plan_index or PlanIndex(), Path(scratch), encoder_sha256=encoder_sha256, rebuild=rebuild, base=onto)
+        made = plan(shards, plan_index or PlanIndex(), Path(scratch), rebuild=rebuild, base=onto)
         filled = []
         if made.kind == "ivfpq" and made.mode == "full":
             for shard in shards.parts:

@@ -113,20 +113,17 @@ class Plan(Section):
 
 @dataclass(frozen=True)
 class Base:
-    """The published generation, opened; `encoder_sha256` is that of the encoder that made its vectors."""
+    """The published generation, opened."""
 
     generation: str
     index: Searcher
-    encoder_sha256: str | None
 
 
 class _Full(Exception):
     """Why the index must be built anew: an answer, not an error."""
 
 
-def plan(
-    shards: Shards, params: PlanIndex, target: Path, *, encoder_sha256: str | None, rebuild: Rebuild = "auto", base: Base | str
-) -> Plan:
+def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = "auto", base: Base | str) -> Plan:
     """Decide, and write the files of the plan into the directory `target`. `base`: what may be appended to, or why there is nothing.
 
     Raises `ConfigError` where parameters do not fit the vectors, or `rebuild` is incremental and the index must be built anew.
@@ -140,7 +137,7 @@ def plan(
             raise _Full("a full rebuild was asked for")
         if isinstance(base, str):
             raise _Full(base)
-        order = _appending(shards, params, kind, base, encoder_sha256)
+        order = _appending(shards, params, kind, base)
         appended = shards.count - base.index.count
         since_full = base.index.built["appended_since_full"] + appended
         np.save(target / ORDER, order)
@@ -164,7 +161,7 @@ def plan(
             "parameters": params.parameters(kind),
             "queries": params.queries,
             "seed": params.seed,
-            "encoder_sha256": encoder_sha256,
+            "encoder_sha256": shards.encoder_sha256,
             "shards": dict(shards.sizes),
             "lists": lists,
             "trials": tuple(trials),
@@ -180,11 +177,11 @@ def read_plan(directory: Path) -> Plan:
     return Plan.model_validate_json((directory / PLAN).read_text(encoding="utf-8"))
 
 
-def _appending(shards: Shards, params: PlanIndex, kind: str, base: Base, encoder_sha256: str | None) -> Ids:
+def _appending(shards: Shards, params: PlanIndex, kind: str, base: Base) -> Ids:
     """The positions of the rows of an index that appends to `base`: its own rows in its order, then those that are new. Raises `_Full`."""
     built = base.index.built
-    if base.encoder_sha256 != encoder_sha256:
-        raise _Full(f"the encoder changed from {str(base.encoder_sha256)[:12]} to {str(encoder_sha256)[:12]}")
+    if built["encoder_sha256"] != shards.encoder_sha256:
+        raise _Full(f"the encoder changed from {str(built['encoder_sha256'])[:12]} to {str(shards.encoder_sha256)[:12]}")
     if (built["kind"], built["parameters"]) != (kind, params.parameters(kind)):
         raise _Full(f"it is to be {kind} {_told(params.parameters(kind))}, and was {built['kind']} {_told(built['parameters'])}")
     share = (built["appended_since_full"] + shards.count - base.index.count) / max(1, shards.count)

@@ -1,9 +1,10 @@
 """The vectors of an index before it is built: in shards, one after the other, with the rows that they stand for.
 
 A shard is a directory with ``vectors.npy``, float32 [n, d], and ``rows.parquet``, the n rows in the same order: the key, `partition` and
-`outcome` (int8). The position of a row is counted through all shards in their order. Vectors are mapped; nothing here holds more than a block of them.
+`outcome` (int8), with the digest of the encoder in its schema, since vectors of two encoders have nothing to do with each other. The position of a row is counted through all shards in their order. Vectors are mapped; nothing here holds more than a block of them.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from pipelines.lib.neighbours import Ids, Vectors
 
 VECTORS, ROWS = "vectors.npy", "rows.parquet"
 
+KEY = "nightshift.encoder"
+"""Where the schema of a shard's rows names the sha256 of the encoder."""
+
 PARTITION, OUTCOME = "partition", "outcome"
 
 BLOCK = 65_536
@@ -27,11 +31,12 @@ BLOCK = 65_536
 
 @dataclass(frozen=True)
 class Shard:
-    """`vectors` [n, d] and the `rows` that they stand for: a Parquet file, or a table in memory."""
+    """`vectors` [n, d] of the encoder of `encoder_sha256` (None: of no encoder), and the `rows` that they stand for: a Parquet file, or a table."""
 
     name: str
     vectors: Vectors
     rows: Path | pa.Table
+    encoder_sha256: str | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in their order."""
@@ -51,13 +56,15 @@ class Shards:
 
     def __init__(self, shards: Iterable[Shard]) -> None:
         self.parts = tuple(shards)
-        shapes = {shard.name: (shard.vectors.shape[1], shard.schema) for shard in self.parts}
+        shapes = {shard.name: (shard.vectors.shape[1], shard.schema, shard.encoder_sha256) for shard in self.parts}
         first = next(iter(shapes.values()), None)
         if first is None:
             raise DataError("there is no shard; name the months of the index in run.yaml: shards")
         if odd := [name for name, shape in shapes.items() if shape != first]:
-            raise DataError(f"shard {odd[0]} has another dimension or other columns than {self.parts[0].name}; embed all of them again")
-        self.dimension, self.schema = first
+            raise DataError(
+                f"shard {odd[0]} has another dimension, other columns or another encoder than {self.parts[0].name}; embed all of them again"
+            )
+        self.dimension, self.schema, self.encoder_sha256 = first
         self.starts = np.cumsum([0, *(len(shard.vectors) for shard in self.parts)])
 
     @classmethod
@@ -108,7 +115,9 @@ class Shards:
             yield from pa.Table.from_batches(self.batches(), self.schema).take(pa.array(order)).to_batches(BLOCK)
 
 
-def write_shard(directory: Path, shape: tuple[int, int], encoded: Iterator[tuple[pa.RecordBatch, Vectors]], schema: pa.Schema) -> None:
+def write_shard(
+    directory: Path, shape: tuple[int, int], encoded: Iterator[tuple[pa.RecordBatch, Vectors]], schema: pa.Schema, encoder_sha256: str
+) -> None:
     """Make the shard `directory` of batches of rows, of `schema`, and the vectors beside them; `shape` is that of all vectors.
 
     The bytes depend on rows and vectors alone. Raises `DataError` where there are more or fewer than `shape` says.
@@ -121,7 +130,7 @@ def write_shard(directory: Path, shape: tuple[int, int], encoded: Iterator[tuple
                 write(vectors)
                 yield batch
 
-        write_parquet(rows(), schema, directory / ROWS)
+        write_parquet(rows(), schema, directory / ROWS, {KEY: encoder_sha256})
 
 
 @contextmanager
@@ -149,7 +158,10 @@ def _open(directory: Path) -> Shard:
         vectors = np.load(directory / VECTORS, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{directory / VECTORS} cannot be read ({error}); embed the shard {directory.name} again") from None
-    rows = open_parquet(directory / ROWS).metadata.num_rows
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or len(vectors) != rows:
-        raise DataError(f"the shard {directory} has {rows} rows and vectors {vectors.dtype} {list(vectors.shape)}; embed it again")
-    return Shard(directory.name, vectors, directory / ROWS)
+    file = open_parquet(directory / ROWS)
+    rows, told = file.metadata.num_rows, (file.schema_arrow.metadata or {}).get(KEY.encode())
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or len(vectors) != rows or told is None:
+        raise DataError(
+            f"the shard {directory} has {rows} rows of the encoder {told!r} and vectors {vectors.dtype} {list(vectors.shape)}; embed it again"
+        )
+    return Shard(directory.name, vectors, directory / ROWS, json.loads(told))

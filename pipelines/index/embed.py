@@ -1,0 +1,59 @@
+"""Make the vectors of one month.
+
+*Reads* the features of the month and the encoder that `run.yaml` pins. *Writes* a shard (see `pipelines.lib.vectors`): vectors, and the key, partition
+and outcome of their rows. *Fails when* the encoder's digest is not the pinned one, or it takes other features.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.encoder import Encoder, encode_features, load_encoder
+from pipelines.lib.engine import open_parquet
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.neighbours import Vectors
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.vectors import OUTCOME, PARTITION, write_shard
+
+
+class Embed(Section):
+    """Nothing to tune: what a row becomes is the encoder's business."""
+
+
+def embed(dataset: Dataset, encoder: Encoder, features: Path, target: Path) -> int:
+    """Write the shard `target`, whole or not at all, from the labelled features file at `features`; returns its rows. Streams."""
+    if OUTCOME in dataset.key:
+        raise ConfigError(
+            f"the key has a column {OUTCOME!r}, which the rows of an index call the label; rename it in a query of the source"
+        )
+    source = open_parquet(features)
+    kept = [*dataset.key, PARTITION]
+    schema = pa.schema([*(source.schema_arrow.field(name) for name in kept), pa.field(OUTCOME, pa.int8())])
+
+    def encoded() -> Iterator[tuple[pa.RecordBatch, Vectors]]:
+        for batch, vectors in encode_features(encoder, features, [*kept, dataset.label.name]):
+            outcome = np.asarray(batch.column(dataset.label.name), dtype=np.int8)
+            yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in kept), pa.array(outcome)], schema=schema), vectors
+
+    with replacing(target) as temporary:
+        write_shard(temporary, (source.metadata.num_rows, encoder.dimension), encoded(), schema, encoder.sha256)
+    return source.metadata.num_rows
+
+
+@stage("embed", "shard", "encoder", "vectors")
+def main(paths: Paths) -> None:
+    """Embed as `run.yaml` says."""
+    load_section("embed", Embed)
+    encoder = load_encoder(paths.encoder, load_run().encoder.sha256)
+    log.info("%d vectors of %d values", embed(load_dataset(), encoder, paths.shard, paths.vectors), encoder.dimension)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Put one month's vectors into the lists of an IVF-PQ that has been trained: the part of the work that shards share out.
+
+*Reads* the plan and the month's shard. *Writes* a directory with the filled index; an empty one where there is nothing to fill, since an
+HNSW takes all vectors itself and an incremental build only the new ones. *Fails when* the plan is not one for this shard.
+"""
+
+import sys
+from pathlib import Path
+
+from pydantic import Field
+
+from pipelines.lib.atomic import replacing
+from pipelines.lib.errors import DataError
+from pipelines.lib.index_build import FILLED, fill
+from pipelines.lib.index_plan import TRAINED, read_plan
+from pipelines.lib.params import Section, load_section
+from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.vectors import Shards
+
+
+class FillShard(Section):
+    """`threads` of one shard; shards are filled side by side."""
+
+    threads: int = Field(default=1, ge=1)
+
+
+def fill_shard(planned: Path, shard: Path, params: FillShard, target: Path) -> int:
+    """Write the directory `target`, whole or not at all; the number of rows that were filled in."""
+    plan = read_plan(planned)
+    [found] = Shards.open(shard.parent, [shard.name]).parts
+    if plan.shards.get(shard.name) != len(found.vectors):
+        raise DataError(f"the plan was made for {plan.shards}, the shard {shard.name} has {len(found.vectors)} rows; plan again")
+    with replacing(target) as temporary:
+        temporary.mkdir()
+        if plan.kind == "hnsw" or plan.mode == "incremental":
+            return 0
+        fill(found, plan.start(shard.name), planned / TRAINED, temporary / FILLED, workers=params.threads)
+        return len(found.vectors)
+
+
+@stage("fill_shard", "plan", "shard", "filled")
+def main(paths: Paths) -> None:
+    """Fill as `params.yaml` says."""
+    rows = fill_shard(paths.plan, paths.shard, load_section("fill_shard", FillShard), paths.filled)
+    log.info("%d vectors filled in", rows) if rows else log.info("nothing to fill")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Decide how the index is to be built: which kind, anew or onto the published generation; train what an IVF-PQ needs.
+
+*Reads* all shards and the report of their gate, `run.yaml` for the published generation and whether a full rebuild is asked for, and that generation.
+*Writes* a plan (see `pipelines.lib.index_plan`). *Fails when* parameters do not fit the vectors, or an incremental rebuild is asked for
+and not possible: the encoder, parameters or published rows changed, or too many rows were appended.
+"""
+
+import sys
+from pathlib import Path
+
+from pipelines.lib import generations
+from pipelines.lib.atomic import replacing
+from pipelines.lib.errors import DataError, ModelError
+from pipelines.lib.index_plan import Base, Plan, PlanIndex, plan
+from pipelines.lib.index_search import Searcher
+from pipelines.lib.params import load_section
+from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.stage import Paths, stage
+from pipelines.lib.vectors import Shards
+
+
+def plan_index(shards: Shards, params: PlanIndex, run: RunFile, target: Path) -> Plan:
+    """Write the plan for `shards` into the directory `target`, whole or not at all."""
+    with replacing(target) as temporary:
+        temporary.mkdir()
+        if run.index is None or run.rebuild == "full":
+            return plan(shards, params, temporary, rebuild=run.rebuild, base="nothing is published yet")
+        try:
+            held = generations.hold(run.index.name, run.index.generation, manifest_sha256=run.index.manifest_sha256)
+            base = Base(run.index.generation, Searcher.open(held.directory))
+        except (ModelError, DataError) as error:  # broken, or collected since: that is what a full rebuild is for
+            return plan(shards, params, temporary, rebuild=run.rebuild, base=f"what is published cannot be used: {error}")
+        return plan(shards, params, temporary, rebuild=run.rebuild, base=base)
+
+
+@stage("plan_index", "vectors", "gate", "plan")  # the gate is an argument so that DVC orders the stages
+def main(paths: Paths) -> None:
+    """Plan as `run.yaml` and `params.yaml` say."""
+    run = load_run()
+    plan_index(Shards.open(paths.vectors, run.shards), load_section("plan_index", PlanIndex), run, paths.plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

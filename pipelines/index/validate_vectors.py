@@ -1,0 +1,116 @@
+"""Validate the vectors before an index is built of them.
+
+*Reads* all shards, and the features file of the history that they were made of. *Writes* ``report.json`` and ``report.html``. *Fails when* an
+expectation does not hold: as many vectors as rows whose outcome is known, each finite and of norm 1, no row twice, no dimension collapsed,
+and those written by hand.
+
+Great Expectations judges what DuckDB and NumPy have reduced the vectors to, since thirty columns of floats would tell it nothing more: one row a
+vector, with its key, whether all its values are finite, and its norm; and one row a dimension, with its standard deviation over all vectors.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from pipelines.lib import expectations
+from pipelines.lib.engine import open_parquet, text, write_parquet
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.params import load_section
+from pipelines.lib.run import load_run
+from pipelines.lib.stage import Paths, stage
+from pipelines.lib.vectors import OUTCOME, PARTITION, Shards
+
+
+class ValidateVectors(Gate):
+    """`minimum_rows`: fewer are no index. `norm_tolerance`: how far from 1 a norm may be. `least_deviation` of a dimension: below it, it is constant
+    for all that a distance shows, and the encoder has wasted it.
+    """
+
+    minimum_rows: int = Field(default=1, ge=1)
+    norm_tolerance: float = Field(default=1e-5, gt=0)
+    least_deviation: float = Field(default=1e-3, gt=0)
+
+
+def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str, known: int) -> Report:
+    """The verdict on all `shards`, which are to have `known` rows. A single row has no deviation: its dimensions are not judged."""
+    moments = _Moments(shards.dimension)
+    wanted = [
+        expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="an index of fewer rows answers nothing"),
+        expect("table_row_count_to_equal", value=known, notes="a vector for each row whose outcome is known"),
+        *expectations.of_key(shards.key),
+        expect("column_values_to_not_be_null", column=PARTITION),
+        expect("column_values_to_be_in_set", column=OUTCOME, value_set=[0, 1], notes="how it ended"),
+        expect("column_values_to_be_in_set", column="finite", value_set=[True], notes="no NaN, no infinity"),
+        expect(
+            "column_values_to_be_between", column="norm", min_value=1 - params.norm_tolerance, max_value=1 + params.norm_tolerance,
+            notes="vectors are compared by their direction",
+        ),
+        *params.by_hand(),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
+        table = Path(scratch) / "vectors.parquet"
+        write_parquet(_judged(shards, moments), _schema(shards), table)
+        rows, findings = judge(f"SELECT * FROM read_parquet({text(table)})", wanted, identity=[*shards.key, PARTITION])
+    if rows > 1:
+        findings = [*findings, *_dimensions(moments, params)]
+    return Report("validate_vectors", partition, rows, findings)
+
+
+class _Moments:
+    """Sums of values and of their squares [d], in float64, over the vectors that are finite."""
+
+    def __init__(self, dimension: int) -> None:
+        self.count, self.sums, self.squares = 0, np.zeros(dimension), np.zeros(dimension)
+
+    def add(self, vectors: np.ndarray) -> None:
+        values = vectors.astype(np.float64)
+        self.count += len(values)
+        self.sums += values.sum(axis=0)
+        self.squares += (values**2).sum(axis=0)
+
+    def deviations(self) -> np.ndarray:
+        """Of each dimension; zero where there was no vector."""
+        mean = self.sums / max(1, self.count)
+        deviations: np.ndarray = np.sqrt(np.maximum(self.squares / max(1, self.count) - mean**2, 0))
+        return deviations
+
+
+def _schema(shards: Shards) -> pa.Schema:
+    return shards.schema.append(pa.field("finite", pa.bool_())).append(pa.field("norm", pa.float64()))
+
+
+def _judged(shards: Shards, moments: _Moments) -> Iterator[pa.RecordBatch]:
+    """One row a vector, shard by shard; what is finite adds to `moments`."""
+    for shard in shards.parts:
+        start = 0
+        for batch in shard.batches():
+            vectors = np.asarray(shard.vectors[start : start + batch.num_rows])
+            start += batch.num_rows
+            finite = np.isfinite(vectors).all(axis=1)
+            moments.add(vectors[finite])
+            norm = pa.array(np.linalg.norm(vectors.astype(np.float64), axis=1), mask=~finite)  # told by `finite`, once
+            yield pa.RecordBatch.from_arrays([*batch.columns, pa.array(finite), norm], schema=_schema(shards))
+
+
+def _dimensions(moments: _Moments, params: ValidateVectors) -> list[Finding]:
+    values = ", ".join(f"({number}, {float(deviation)!r}::DOUBLE)" for number, deviation in enumerate(moments.deviations()))
+    notes = "standard deviation of each dimension over all vectors: none has collapsed"
+    wanted = [expect("column_values_to_be_between", column="deviation", min_value=params.least_deviation, notes=notes)]
+    return judge(f"SELECT * FROM (VALUES {values}) AS dimensions(dimension, deviation)", wanted, identity=["dimension"])[1]
+
+
+@stage("validate_vectors", "vectors", "features", "report")
+def main(paths: Paths) -> None:
+    """Validate as `run.yaml` and `params.yaml` say."""
+    run, params = load_run(), load_section("validate_vectors", ValidateVectors)
+    known = open_parquet(paths.features).metadata.num_rows
+    deliver(validate_vectors(Shards.open(paths.vectors, run.shards), params, partition=run.partition, known=known), paths.report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
