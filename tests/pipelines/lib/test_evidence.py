@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.lib import neighbours
 from pipelines.lib.errors import DataError
 from pipelines.lib.evidence import Wanted, evidence_of, grouped, misfit, schema_of, tell
 from pipelines.lib.run import PinnedIndex
@@ -52,9 +53,9 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 
 
 def find(
-    files: Night, opened: tuple[VectorIndex, PinnedIndex], riskiest: int = 10, neighbours: int = 5, known_before: str = KNOWN_BEFORE
+    files: Night, opened: tuple[VectorIndex, PinnedIndex], riskiest: int = 10, count: int = 5, known_before: str = KNOWN_BEFORE
 ) -> pa.Table:
-    return evidence_of(*files, *opened, KEY, Wanted(riskiest, neighbours, known_before))
+    return evidence_of(*files, *opened, KEY, Wanted(riskiest, count, known_before))
 
 
 def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night, opened: Open) -> None:
@@ -62,10 +63,9 @@ def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night,
     index, pinned = opened(rows, matrix)
     found = find(files, (index, pinned))
     assert found["flight"].to_pylist() == [row for row in range(10) for _ in range(5)], "the highest scores, highest first"
-    distances = 1 - index.encoder.encode(night.values(ROWS)[:10]) @ index.encoder.encode(matrix).T
-    nearest = np.argsort(distances, axis=1)[:, :5]
+    distances, nearest = neighbours.exact(index.encoder.encode(matrix), index.encoder.encode(night.values(ROWS)[:10]), 5)
     assert found["neighbour_flight"].to_pylist() == nearest.ravel().tolist()
-    assert found["distance"].to_numpy() == pytest.approx(np.take_along_axis(distances, nearest, axis=1).ravel(), abs=1e-6)
+    assert found["distance"].to_numpy() == pytest.approx(distances.ravel() / 2, abs=1e-6)
     assert found["rank"].to_pylist() == [1, 2, 3, 4, 5] * 10
     outcomes = matrix[nearest, 0] > 0
     assert found["outcome"].to_pylist() == outcomes.ravel().tolist()
@@ -76,7 +76,7 @@ def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night,
 
 def test_equal_scores_are_told_apart_by_their_keys(tmp_path: Path, opened: Open) -> None:
     files = make_night(tmp_path, [0.5] * ROWS)
-    found = find(files, opened(*indexed_nights.past(50)), riskiest=3, neighbours=1)
+    found = find(files, opened(*indexed_nights.past(50)), riskiest=3, count=1)
     keys = pq.read_table(files[0], columns=list(KEY)).sort_by([(column, "ascending") for column in KEY])
     assert found.select(KEY).equals(keys.slice(0, 3))
 
@@ -104,7 +104,7 @@ def test_ties_follow_the_partition_and_the_key_however_the_index_was_built(files
     rows, matrix = pa.concat_tables([rows for rows, _ in same] * 2), np.vstack([matrix for _, matrix in same] * 2)
     rows = rows.set_column(1, "flight", pa.array([2, 2, 2, 1, 1, 1], pa.int64()))
     orders = [[0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 2, 4]]
-    found = [find(files, opened(rows.take(pa.array(order)), matrix[order]), riskiest=1, neighbours=5) for order in orders]
+    found = [find(files, opened(rows.take(pa.array(order)), matrix[order]), riskiest=1, count=5) for order in orders]
     assert list(zip(found[0]["neighbour_partition"].to_pylist(), found[0]["neighbour_flight"].to_pylist(), strict=True)) == [
         ("2013-03-09", 1), ("2013-03-09", 2), ("2013-03-05", 1), ("2013-03-05", 2), ("2013-03-02", 1),
     ]  # fmt: skip
@@ -153,7 +153,7 @@ def test_the_note_is_loud_where_the_index_is_degraded(files: Night, opened: Open
 
 
 def test_evidence_is_grouped_as_people_read_it(files: Night, opened: Open) -> None:
-    found = find(files, opened(*indexed_nights.past(50)), riskiest=2, neighbours=3)
+    found = find(files, opened(*indexed_nights.past(50)), riskiest=2, count=3)
     groups = grouped(found.take(pa.array([4, 0, 5, 2, 1, 3])), KEY)
     assert [group["key"][1] for group in groups] == [0, 1]
     assert [[one["rank"] for one in group["neighbours"]] for group in groups] == [[1, 2, 3]] * 2
