@@ -126,7 +126,7 @@ def show_card(client: "MlflowClient", version: Registered, report: Path, *, enco
     encoder={"type": Path, "help": "encoder.onnx, in the place of --model and --onnx"},
 )
 def main(paths: stage.Paths) -> None:
-    if bool(paths.encoder) == bool(paths.model and paths.onnx):
+    if bool(paths.encoder) == bool(paths.model) or bool(paths.model) != bool(paths.onnx):
         raise ConfigError("it is not said what to register; give --model and --onnx, or --encoder")
     run, onnx = load_run(), paths.encoder or paths.onnx
     tags = lineage(run) | (selection_of_encoder(onnx) if paths.encoder else selection(onnx))

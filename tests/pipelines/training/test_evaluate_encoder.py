@@ -1,0 +1,275 @@
+"""The gate before an encoder is registered: a good one passes and is compared, each poisoned one is refused with its own reason."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+
+from pipelines.lib import skops_file
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.encoder import TRAINED_UNTIL
+from pipelines.lib.encoder_graph import serialized
+from pipelines.lib.history import History
+from pipelines.lib.journal import Journal
+from pipelines.lib.signature import KEY, Signature
+from pipelines.training.evaluate_encoder import EvaluateEncoder, faults, main
+from tests.trained_encoder import NAMES, PARTITION, SIGNATURE, START, encoder_bytes, fitted, history, write_history
+
+LIMITS = {"minimum_auc": 0.6, "parity_tolerance": 1e-4, "minimum_spread": 0.001, "auc_fall": 0.01, "queries": 500}
+REPOSITORY = Path(__file__).parents[3]
+
+
+class Files:
+    """A workspace as `quantize` leaves it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for folder in ("encoder", "reports", "champion"):
+            (root / folder).mkdir()
+        self.limit()
+        self.pin()
+        write_history(root / "history.parquet")
+        skops_file.dump(vars(fitted()), root / "encoder" / "fitted.skops")
+        self.put(encoder_bytes())
+
+    def limit(self, **limits: object) -> None:
+        params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+        params["evaluate_encoder"] = {**LIMITS, **limits}
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+
+    def pin(self, **encoder: object) -> None:
+        """Write the run file; `encoder` is what it says about the champion."""
+        pinned = {"path": "champion/encoder.onnx", "name": "flight_encoder", **encoder}
+        run = {"partition": PARTITION, "run_id": "run", "model": pinned, "encoder": pinned}
+        (self.root / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+
+    def put(self, content: bytes, whole: bytes | None = None) -> None:
+        """The encoder, `whole` the one before it was quantised: by default the same."""
+        (self.root / "encoder" / "fp32.onnx").write_bytes(whole or content)
+        (self.root / "encoder" / "encoder.onnx").write_bytes(content)
+        told = {"sha256": sha256_of(self.root / "encoder" / "encoder.onnx"), "overlap_10": 1.0, "auc_fall": -1e-06}
+        report = {"chosen": "fp32", "candidates": {"fp32": told}}
+        (self.root / "reports" / "quantize.json").write_text(json.dumps(report), encoding="utf-8")
+
+    def crown(self, content: bytes) -> None:
+        """The champion, as version 1."""
+        path = self.root / "champion" / "encoder.onnx"
+        path.write_bytes(content)
+        self.pin(version="1", sha256=sha256_of(path), ledger_sequence=1)
+
+    def evaluate(self) -> int:
+        paths = {
+            "features": "history.parquet",
+            "fitted": "encoder/fitted.skops",
+            "model": "encoder/fp32.onnx",
+            "encoder": "encoder/encoder.onnx",
+            "quantized": "reports/quantize.json",
+            "report": "reports/evaluate_encoder",
+        }
+        return main([word for name, path in paths.items() for word in (f"--{name}", path)])
+
+    def read(self, name: str = "evaluation") -> dict[str, Any]:
+        return dict(json.loads((self.root / "reports" / "evaluate_encoder" / f"{name}.json").read_text(encoding="utf-8")))
+
+    def failure(self) -> tuple[str, str, bool]:
+        told = json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
+        return told["error"], told["message"], told["retryable"]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    return Files(tmp_path)
+
+
+def changed(change: Callable[[onnx.ModelProto], None], metadata: dict[str, str] | None = None, given: bytes | None = None) -> bytes:
+    """The encoder with `change` made to its graph, and other `metadata` where given."""
+    model = onnx.load_from_string(given or encoder_bytes())
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    change(model)
+    return serialized(model, kept | (metadata or {}))
+
+
+def weights(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Put `change` of the constant `name` in its place."""
+    [tensor] = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    array = onnx.numpy_helper.to_array(tensor)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(change(array.copy()), dtype=np.float32), name))
+
+
+def flip(model: onnx.ModelProto) -> None:
+    for name in ("weights_2", "biases_2"):  # of the output layer: late is early
+        weights(model, name, lambda array: -array)
+
+
+def blind(model: onnx.ModelProto) -> None:
+    weights(model, "weights_2", lambda array: array * 0.02 + np.linspace(0.3, -0.3, array.size).reshape(array.shape))
+
+
+def collapse(model: onnx.ModelProto) -> None:
+    def change(array: np.ndarray) -> np.ndarray:
+        array[..., 3] = 0
+        return array
+
+    weights(model, "weights_1", change)
+    weights(model, "biases_1", change)
+
+
+def poison(model: onnx.ModelProto) -> None:
+    weights(model, "biases_1", lambda array: array * np.nan)
+
+
+def lengthen(model: onnx.ModelProto) -> None:
+    [node] = [node for node in model.graph.node if node.op_type == "LpNormalization"]
+    [p] = [attribute for attribute in node.attribute if attribute.name == "p"]
+    p.i = 1
+
+
+def test_a_good_encoder_without_a_champion_passes(files: Files) -> None:
+    assert files.evaluate() == 0
+    evaluation = files.read()
+    assert (evaluation["faults"], evaluation["comparison"], evaluation["since"]) == ([], None, START)
+    assert evaluation["sha256"] == sha256_of(files.root / "encoder" / "encoder.onnx")
+    figures = files.read("metrics")
+    assert figures["rows"] == 14 * 200
+    assert figures["auc"] > 0.75
+    assert 0.65 < figures["neighbour_auc"] < 1
+    assert figures["parity_max_difference"] < 1e-5
+    assert figures["dimension"] == 8
+    assert files.read("report")["note"] == evaluation["note"]
+    assert evaluation["quantization"]["auc_fall"] == -1e-06
+    page = (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+    assert "The encoder passes" in page
+    assert "Against the champion" not in page
+
+
+def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
+    files.crown(encoder_bytes(seed=1))
+    digests = []
+    for _ in range(2):
+        assert files.evaluate() == 0
+        digests.append({path.name: sha256_of(path) for path in (files.root / "reports" / "evaluate_encoder").iterdir()})
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (flip, "the AUC on the holdout is 0."),
+        (collapse, "a dimension has collapsed"),
+        (poison, "gives what is no finite number for 2800 of 2800 rows"),
+        (lengthen, "the norm of a vector differs from 1"),
+    ],
+)
+def test_each_fault_stops_an_encoder(files: Files, change: Callable[[onnx.ModelProto], None], told: str) -> None:
+    files.put(changed(change), encoder_bytes())
+    assert files.evaluate() == 1
+    error, message, retryable = files.failure()
+    assert (error, retryable) == ("GateFailed", False)
+    assert told in message
+    evaluation = files.read()
+    assert told in evaluation["faults"][0]
+    assert evaluation["note"].startswith("the encoder does not pass: ")
+    assert "The encoder does not pass" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_export_that_is_not_what_was_trained_is_refused(files: Files) -> None:
+    files.put(changed(blind))
+    assert files.evaluate() == 1
+    assert "ONNX and scikit-learn differ by" in files.failure()[1]
+
+
+def test_the_report_of_another_encoder_is_none(files: Files) -> None:
+    (files.root / "encoder" / "encoder.onnx").write_bytes(encoder_bytes(seed=1))
+    assert files.evaluate() == 1
+    assert files.failure()[0] == "DataError"
+    assert "run quantize again" in files.failure()[1]
+
+
+def test_features_of_another_declaration_are_refused(files: Files) -> None:
+    files.put(encoder_bytes(signature=Signature(NAMES, "1" * 64)))
+    assert files.evaluate() == 1
+    assert "takes 4 features of declaration 111111111111" in files.read()["faults"][0]
+
+
+def test_without_a_holdout_there_is_nothing_to_tell(files: Files) -> None:
+    given = history()
+    kept = given.nights < START
+    write_history(files.root / "history.parquet", History(given.features[kept], given.labels[kept], given.rows.filter(kept), given.names))
+    assert files.evaluate() == 1
+    assert files.failure()[0] == "DataError"
+    assert "no labelled rows from 2013-03-17 on" in files.failure()[1]
+
+
+def test_it_is_compared_with_the_champion_on_rows_that_neither_has_seen(files: Files) -> None:
+    files.crown(encoder_bytes(seed=1, until="2013-03-25"))
+    assert files.evaluate() == 0
+    found = files.read()["comparison"]
+    assert (found["version"], found["since"], found["rows"]) == ("1", "2013-03-25", 6 * 200)
+    assert abs(found["auc"] - found["champion_auc"]) < 0.01
+    assert "the champion's AUC on the same rows" in files.read()["note"]
+    assert "Against the champion, version 1" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_encoder_that_sees_less_than_the_champion_is_refused_and_that_is_on_record(files: Files) -> None:
+    files.limit(minimum_auc=0.0)
+    files.crown(encoder_bytes())
+    files.put(changed(flip), encoder_bytes())
+    assert files.evaluate() == 1
+    assert "it falls by more than 0.01" in files.failure()[1]
+    [verdict] = Journal(f"sqlite:///{files.root / 'ledger.db'}").verdicts("flight_encoder")
+    assert (verdict.verdict, verdict.champion, verdict.actor) == ("refused", "1", "evaluate_encoder")
+    assert verdict.challenger == files.read()["sha256"][:12]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({KEY: Signature(NAMES, "1" * 64).to_json()}, "takes other features"),
+        ({TRAINED_UNTIL: "2013-04-01"}, "the 0 labelled rows from 2013-04-01 on"),
+    ],
+)
+def test_a_champion_that_cannot_be_compared_with_is_told_and_stops_nothing(files: Files, metadata: dict[str, str], told: str) -> None:
+    files.crown(changed(lambda model: None, {KEY: SIGNATURE.to_json(), **metadata}))
+    assert files.evaluate() == 0
+    assert told in files.read()["comparison"]["fault"]
+    assert "not compared with the champion" in files.read()["note"]
+    assert told in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_altered_champion_stops_the_run(files: Files) -> None:
+    files.crown(encoder_bytes())
+    files.pin(version="1", sha256="f" * 64)
+    assert files.evaluate() == 1
+    assert files.failure()[0] == "ModelError"
+    assert "pinned was ffff" in files.failure()[1]
+
+
+GOOD = {"auc": 0.7, "parity_max_difference": 0.0, "norm_error": 0.0, "least_spread": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("figures", "against", "told"),
+    [
+        ({}, None, None),
+        ({}, {"auc": 0.691, "champion_auc": 0.7}, None),
+        ({}, {"auc": 0.68, "champion_auc": 0.7}, "falls by more"),
+        ({}, {"fault": "of other features"}, None),
+        ({"auc": None}, None, "the AUC on the holdout is None"),
+        ({"auc": 0.59}, None, "below 0.6"),
+        ({"parity_max_difference": 0.001}, None, "differ by 0.001"),
+        ({"norm_error": 0.001}, None, "norm of a vector"),
+        ({"least_spread": 0.0001}, None, "collapsed"),
+    ],
+)
+def test_each_limit_can_stop_an_encoder(figures: dict[str, Any], against: dict[str, Any] | None, told: str | None) -> None:
+    evaluation = {"metrics": {**GOOD, **figures}, "comparison": against}
+    found = faults(evaluation, EvaluateEncoder.model_validate_json(json.dumps(LIMITS)))
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
