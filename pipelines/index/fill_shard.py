@@ -1,9 +1,10 @@
 """Put one month's vectors into the lists of an IVF-PQ that has been trained: the part of the work that shards share out.
 
-*Reads* the plan and the month's shard. *Writes* a directory with the filled index; an empty one where there is nothing to fill, since an
-HNSW takes all vectors itself and an incremental build only the new ones. *Fails when* the plan is not one for this shard.
+*Reads* the plan and the month's shard. *Writes* a directory with ``filled.json``, the number of rows that were filled in, and the filled index. There is
+none where nothing is to be filled: an HNSW takes all vectors itself, an incremental build only the new ones. *Fails when* the plan is not one for this shard.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -32,10 +33,11 @@ def fill_shard(planned: Path, shard: Path, params: FillShard, target: Path) -> i
         raise DataError(f"the plan was made for {plan.shards}, the shard {shard.name} has {len(found.vectors)} rows; plan again")
     with replacing(target) as temporary:
         temporary.mkdir()
-        if plan.kind == "hnsw" or plan.mode == "incremental":
-            return 0
-        fill(found, plan.start(shard.name), planned / TRAINED, temporary / FILLED, workers=params.threads)
-        return len(found.vectors)
+        rows = len(found.vectors) if plan.kind == "ivfpq" and plan.mode == "full" else 0
+        if rows:
+            fill(found, plan.start(shard.name), planned / TRAINED, temporary / FILLED, workers=params.threads)
+        (temporary / "filled.json").write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")
+        return rows
 
 
 @stage("fill_shard", "plan", "shard", "filled")

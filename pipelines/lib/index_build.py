@@ -19,9 +19,9 @@ from pydantic import Field
 from pipelines.lib import neighbours
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import GateFailed
-from pipelines.lib.index_plan import ORDER, TRAINED, Base, Plan, PlanIndex, Rebuild, plan, threads
+from pipelines.lib.index_plan import ORDER, TRAINED, Base, Plan, PlanIndex, Rebuild, plan
 from pipelines.lib.index_search import BUILT, INDEX, LISTS, ROWS, VECTORS, Searcher
-from pipelines.lib.neighbours import Ids, Vectors
+from pipelines.lib.neighbours import Ids, Vectors, threads
 from pipelines.lib.params import Section
 from pipelines.lib.vectors import BLOCK, Shard, Shards, vector_file
 

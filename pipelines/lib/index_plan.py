@@ -6,7 +6,6 @@ The plan is made once; the shards are then filled, in parallel, and the index bu
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from pipelines.lib import neighbours
 from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.index_search import Searcher
-from pipelines.lib.neighbours import Ids, Vectors
+from pipelines.lib.neighbours import Ids, Vectors, threads
 from pipelines.lib.params import Section
 from pipelines.lib.vectors import BLOCK, Shards
 
@@ -323,16 +322,3 @@ def _trained(centroids: Vectors, learners: Vectors, settings: IvfPq) -> Any:
     index = faiss.IndexIVFPQ(quantizer, dimension, lists, settings.code_bytes, _BITS)
     index.train(learners)  # the codes alone: the centroids are there
     return index if rotation is None else faiss.IndexPreTransform(rotation, index)
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Let FAISS use `number` threads within."""
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(number)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
