@@ -8,6 +8,7 @@ measure how well earlier nights were predicted as far as their outcomes are know
   connection `nightshift_api`, once for a champion and a partition however often this run is repeated. A *yes* that did not get through is
   said again the next night. The report stands beside the alert, not before it: a picture that cannot be drawn holds no alarm back.
 * Nights are watched one after another: a window of nights is read from what earlier runs have counted.
+* *check_index* is red where the published vector index is stale, broken, or not of the champion among encoders; it waits for nothing else, and stops nothing.
 
 To watch a night again, clear its run; to watch one that was never watched, trigger the DAG with its `partition_key`, such as `2013-04-01`.
 """
@@ -36,6 +37,8 @@ with DAG(
     govern = StageOperator(task_id="govern", room="monitoring")
     report_drift = StageOperator(task_id="report_drift", room="monitoring")
     alert = StageOperator(task_id="alert", room="monitoring", connection="nightshift_api")
+    check_index = StageOperator(task_id="check_index", room="monitoring")
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
     open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run
+    open_run >> check_index >> close_run

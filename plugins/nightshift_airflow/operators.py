@@ -305,6 +305,8 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
     if {"error", "message", "retryable"} <= set(told):
         message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
     else:  # killed, or failed before it could tell
+        if "repro" in command:
+            workspaces.forget_torn_outcomes()
         message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True
     raise StageError(message) if retryable else AirflowFailException(message)
 

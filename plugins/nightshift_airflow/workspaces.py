@@ -182,6 +182,20 @@ def attempt(workspace: Workspace) -> Iterator[None]:
                 _mend(workspace, alone=False)
 
 
+def forget_torn_outcomes() -> None:
+    """Remove what killed processes have left half-written among DVC's records of what stages have made (its run cache).
+
+    DVC takes the newest file of a folder there for the latest record, whatever its name, and fails on it in every workspace, as it does on an
+    empty folder. Whoever writes one at this very moment fails too, and tries again.
+    """
+    for folder in (_cache() / "runs").glob("*/*"):
+        for torn in folder.glob(".*.tmp"):
+            log.warning("%s is torn, since DVC was killed while it wrote: removing it", torn)
+            torn.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds records
+            folder.rmdir()
+
+
 def is_kept(workspace: Workspace, stage: str) -> bool:
     """Whether the last whole copy of ``dvc.lock`` has an entry of `stage`, so that nothing can lose it any more."""
     return f"\n  {stage}:\n" in (workspace.path / _WHOLE).read_text(encoding="utf-8")
@@ -280,7 +294,7 @@ def _reached_graph(path: Path) -> str:
     reached = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.exists() else {}
     kept = {}
     for name, stage in graph["stages"].items():
-        if shards := [each.partition("@")[2] for each in reached if each.startswith(f"{name}@")]:
+        if shards := sorted(each.partition("@")[2] for each in reached if each.startswith(f"{name}@")):
             kept[name] = {**stage, "matrix": dict.fromkeys(stage["matrix"], shards)}  # of one dimension: more could not be told apart
         elif name in reached:
             kept[name] = stage
@@ -367,8 +381,7 @@ def _configure_dvc(path: Path) -> None:
     """Write ``.dvc/config.local``: the repository's own local settings (remotes, credentials) with the shared cache on top."""
     settings = _read_config(REPOSITORY / ".dvc" / "config.local")
     settings.setdefault("core", {})["analytics"] = "false"
-    cache = os.environ.get("NIGHTSHIFT_DVC_CACHE", str(REPOSITORY / ".dvc" / "cache"))
-    settings.setdefault("cache", {}).update({"dir": cache, "type": "reflink,hardlink,copy"})
+    settings.setdefault("cache", {}).update({"dir": str(_cache()), "type": "reflink,hardlink,copy"})
     lines = [
         line
         for section, values in settings.items()
@@ -377,6 +390,10 @@ def _configure_dvc(path: Path) -> None:
     target = path / ".dvc" / "config.local"
     target.touch(mode=0o600)
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", REPOSITORY / ".dvc" / "cache"))
 
 
 def _read_config(path: Path) -> dict[str, dict[str, str]]:
