@@ -1,5 +1,6 @@
 """Small builds of a vector index, each of whose answers tells which build gave it; written as `pipelines.lib.index_build` writes them."""
 
+import datetime as dt
 import hashlib
 import json
 from pathlib import Path
@@ -78,7 +79,9 @@ class Published:
     def __init__(self, directory: Path) -> None:
         self.directory, self.root = directory, directory / "index"
         self.place = self.root / INDEX
-        self.encoder = make_encoder(directory / "encoder.onnx")
+        self.encoder = directory / "encoder.onnx"
+        if not self.encoder.exists():
+            make_encoder(self.encoder)
 
     def build(self, mark: int) -> Path:
         """The build of that mark, made on first use; its vectors are its own too."""
@@ -95,9 +98,14 @@ class Published:
         encoder: Path | None = None,
         **manifest: Any,
     ) -> generations.Pointer:
-        """Publish the build of that mark as of that day of June; `expected` is what the pointer says, unless it is given."""
+        """Publish the build of that mark as of that day from June on; `expected` is what the pointer says, unless it is given."""
         seen = generations.current(INDEX, self.root)
-        told = {"partition": f"2013-06-{mark:02d}", "encoder_name": "encoder", "encoder_version": "1", "encoder_sha256": ENCODER_SHA256}
+        told = {
+            "partition": str(dt.date(2013, 5, 31) + dt.timedelta(mark)),
+            "encoder_name": "encoder",
+            "encoder_version": "1",
+            "encoder_sha256": ENCODER_SHA256,
+        }
         told |= {"run_ref": f"refs/runs/{mark}", "mark": mark, **manifest}
         number = expected if expected is not None else seen.sequence if seen else 0
         return generations.publish(

@@ -250,12 +250,12 @@ def publish(
     with _disk_told(place, sum(file["bytes"] for file in content["files"].values())), _writing(place):
         pointer = current(name, root)
         again = pointer if pointer and new in (_generation(pointer), *pointer.line) else None
+        if not again:
+            _require_expected(name, pointer, expected_sequence, new, root)
+        _collect(place, pointer)
         if again and _whole(target, sha256):
             log.info("generation %s was published before; nothing is changed", new.generation)
             return again
-        if not again:
-            _require_expected(name, pointer, expected_sequence, new, root)
-        _collect(place, {one.generation for one in pointer.known} if pointer else set())
         with replacing(target) as temporary:
             temporary.mkdir()
             for file in content["files"]:
@@ -268,7 +268,7 @@ def publish(
             return again
         line = (*pointer.line, _generation(pointer))[-(retain - 1) :] if pointer and retain > 1 else ()
         switched = _switch(place, pointer, new, line, (), action="publish", actor=actor, reason=reason)
-        _collect(place, {one.generation for one in switched.known})
+        _collect(place, switched)
     return switched
 
 
@@ -428,8 +428,9 @@ def _whole(directory: Path, manifest_sha256: str) -> bool:
     return True
 
 
-def _collect(place: Path, keep: set[str]) -> None:
-    """Remove the debris of killed writers, and every generation that is neither in `keep` nor held. Only who holds the writers' lock may."""
+def _collect(place: Path, pointer: Pointer | None) -> None:
+    """Remove the debris of killed writers, and what neither `pointer` knows nor anybody holds. Only who holds the writers' lock may."""
+    keep = {one.generation for one in pointer.known} if pointer else set()
     for path in place.glob(".pointer.json.*"):
         path.unlink(missing_ok=True)
     for path in sorted((place / "generations").iterdir()):

@@ -1,0 +1,144 @@
+"""What processes of their own do with an index root, for tests that let them race, and kill them.
+
+They are forked from a server that has imported everything, so that each starts within milliseconds.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from multiprocessing.context import ForkServerContext
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.lib.errors import NightshiftError
+from pipelines.lib.index_build import build_from_arrays
+from pipelines.lib.vector_index import VectorIndex, open_built, open_generation
+from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
+
+ROWS = 200
+QUESTIONS = vectors_of(16, seed=1_000)
+NEIGHBOURS = 10
+
+Answers = dict[int, np.ndarray]
+"""What each build answers to all `QUESTIONS`, by its mark: ids."""
+
+
+def processes() -> ForkServerContext:
+    """The server that processes are forked from."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["__main__", "pytest", __name__, "faiss"])
+    return found
+
+
+def on_one_thread() -> None:
+    """Have FAISS leave the other processors to the other processes."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+
+
+def build(directory: Path, mark: int) -> Path:
+    """The build of that mark, made as the stages make it."""
+    target = directory / f"build-{mark}"
+    build_from_arrays(vectors_of(ROWS, seed=mark), rows_of(ROWS, mark), target, encoder_sha256=ENCODER_SHA256)
+    return target
+
+
+def answers(built: Path) -> np.ndarray:
+    """What that build answers."""
+    with open_built(built) as index:
+        return index.search(QUESTIONS, NEIGHBOURS)[1]
+
+
+def faults(index: VectorIndex, expected: Answers, number: int) -> list[str]:
+    """What is wrong with the answer of `index` to one of the questions: ids, rows and manifest must be of one generation."""
+    mark = index.manifest["mark"]
+    ids = index.search(QUESTIONS[number : number + 1], NEIGHBOURS)[1][0]
+    rows = set(index.rows(ids)["carrier"].to_pylist())
+    found = [] if rows == {f"build {mark}"} else [f"rows of {rows} from generation {mark}"]
+    return found + ([] if ids.tolist() == expected[mark][number].tolist() else [f"generation {mark} answers {ids} to question {number}"])
+
+
+def build_and_publish(directory: Path, mark: int, expected: int, kill_at: int | None, seen: "Synchronized[int]") -> None:
+    """Build generation `mark` and publish it. At the step with the number `kill_at` this process kills itself; `seen` counts them.
+
+    A step is whatever Python tells its auditors that it does with a file in `directory`: open, rename, remove, make a directory.
+    """
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        if event.partition(".")[0] in ("open", "os", "shutil") and any(str(directory) in str(one) for one in arguments):
+            seen.value += 1
+            if seen.value == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    on_one_thread()
+    sys.addaudithook(count)
+    Published(directory).publish(mark, build=build(directory, mark), expected=expected, retain=2)
+
+
+def look(directory: Path, expected: Answers, told: "SimpleQueue[Any]") -> None:
+    """Open the current generation as any reader does; tell which it is, and what is wrong with its answers."""
+    on_one_thread()
+    with open_generation(INDEX, root=directory / "index") as index:
+        told.put((index.manifest["mark"], [fault for number in range(len(QUESTIONS)) for fault in faults(index, expected, number)]))
+
+
+def read_on(
+    directory: Path, expected: Answers, first: int, share: int, asked: "Synchronized[int]", done: Event, told: "SimpleQueue[Any]"
+) -> None:
+    """Ask at least `share` questions, and go on until it is `done`; open anew or refresh every few questions.
+
+    Tells what was wrong, and which generations have answered.
+    """
+    on_one_thread()
+    wrong: list[str] = []
+    seen: set[int] = set()
+    number = first
+    try:
+        index = open_generation(INDEX, root=directory / "index")
+        while number < first + share or not done.is_set():
+            if number % 10 == 5:
+                index.refresh()
+            if number % 10 == 0:
+                index.close()
+                index = open_generation(INDEX, root=directory / "index")
+            wrong += faults(index, expected, number % len(QUESTIONS))
+            seen.add(index.manifest["mark"])
+            number += 1
+            with asked.get_lock():
+                asked.value += 1
+    except Exception as error:  # any at all: it is what the test is about
+        wrong.append(f"{type(error).__name__}: {error}")
+    told.put((wrong, seen))
+
+
+def race(directory: Path, mark: int, built: Path, expected: int, start: Barrier, told: "SimpleQueue[Any]") -> None:
+    """Publish `built` at the same moment as others do, and tell what came of it."""
+    start.wait()
+    try:
+        told.put((mark, Published(directory).publish(mark, build=built, expected=expected).generation))
+    except NightshiftError as error:
+        told.put((mark, error))
+
+
+def publish_with_little_room(directory: Path, mark: int, built: Path, expected: int, limit: int, told: "SimpleQueue[Any]") -> None:
+    """Publish where no file may be larger than `limit` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        told.put(Published(directory).publish(mark, build=built, expected=expected))
+    except NightshiftError as error:
+        told.put(error)
+
+
+def hold_on(directory: Path, ready: Event, never: Event) -> None:
+    """Hold the current generation until this process is killed."""
+    with open_generation(INDEX, root=directory / "index"):
+        ready.set()
+        never.wait()
