@@ -320,5 +320,6 @@ def _trained(centroids: Vectors, learners: Vectors, settings: IvfPq) -> Any:
     quantizer = faiss.IndexFlatL2(dimension)
     quantizer.add(centroids)
     index = faiss.IndexIVFPQ(quantizer, dimension, lists, settings.code_bytes, _BITS)
+    index.pq.cp.min_points_per_centroid = 1  # nobody reads the warning; the recall tells
     index.train(learners)  # the codes alone: the centroids are there
     return index if rotation is None else faiss.IndexPreTransform(rotation, index)

@@ -45,7 +45,7 @@ class Searcher:
             built = json.loads((directory / BUILT).read_text(encoding="utf-8"))
             index, vectors = open_index(directory, built["kind"])
             searcher = cls(directory, built, index, vectors)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # FAISS raises RuntimeError
+        except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError) as error:  # NumPy raises EOFError, FAISS RuntimeError
             fact = str(error).strip().splitlines()[-1:] or [""]
             raise DataError(
                 f"the index in {directory} cannot be opened ({type(error).__name__}: {fact[0]}); build it again, or open another generation"

@@ -156,7 +156,7 @@ def vector_file(path: Path, shape: tuple[int, int]) -> Iterator[Callable[[Vector
 def _open(directory: Path) -> Shard:
     try:
         vectors = np.load(directory / VECTORS, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{directory / VECTORS} cannot be read ({error}); embed the shard {directory.name} again") from None
     file = open_parquet(directory / ROWS)
     rows, told = file.metadata.num_rows, (file.schema_arrow.metadata or {}).get(KEY.encode())
