@@ -33,7 +33,7 @@ Answers = dict[int, np.ndarray]
 def processes() -> ForkServerContext:
     """The server that processes are forked from."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["__main__", "pytest", __name__, "faiss"])
+    found.set_forkserver_preload(["__main__", "pytest", "pandas", "faiss", __name__])
     return found
 
 

@@ -113,9 +113,13 @@ class VectorIndex:
 
     def rows(self, ids: ArrayLike) -> pa.Table:
         """Key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for what is no id."""
-        opened, wanted = self._opened, np.asarray(ids, dtype=np.int64)
+        opened, wanted = self._opened, np.ascontiguousarray(ids, dtype=np.int64)
         _check(wanted, -1, opened.searcher.count)
-        return opened.rows.take(pa.array(wanted, mask=wanted < 0))
+        there = np.packbits(wanted >= 0, bitorder="little")
+        places = pa.Array.from_buffers(
+            pa.int64(), len(wanted), [pa.py_buffer(there), pa.py_buffer(wanted)]
+        )  # pa.array() would import pandas
+        return opened.rows.take(places)
 
     def vector(self, row: int) -> Vectors:
         """A copy of the vector [d] of the row with the id `row`. Raises `DataError` for what is no id."""
