@@ -46,7 +46,7 @@ with DAG(
     embed = DvcStageOperator.partial(task_id="embed", **a_shard_each).expand(shard=shard_history.output)
     # A mapped task without a shard is skipped, and that shall stop nobody.
     validate_vectors = DvcStageOperator(task_id="validate_vectors", trigger_rule=TriggerRule.NONE_FAILED)
-    plan_index = DvcStageOperator(task_id="plan_index", returns="data/index/plan/plan.json:shards")
+    plan_index = DvcStageOperator(task_id="plan_index", returns="data/index/plan/plan.json:fill")
     fill_shard = DvcStageOperator.partial(task_id="fill_shard", **a_shard_each).expand(shard=plan_index.output)
     build_index = DvcStageOperator(task_id="build_index", trigger_rule=TriggerRule.NONE_FAILED)
     evaluate_index = DvcStageOperator(task_id="evaluate_index")

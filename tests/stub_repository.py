@@ -88,7 +88,7 @@ def main(name):
     if name == "plan_index":
         plan = pathlib.Path("data/index/plan/plan.json")
         plan.parent.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps({"shards": run["shards"] if what == "fill" else []}))
+        plan.write_text(json.dumps({"fill": run["shards"] if what == "fill" else []}))
     if name == "decide":
         verdict = what if what in ("ask", "refuse") else "promote"
         decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": "| figure | champion | challenger |"}

@@ -85,6 +85,7 @@ class PlanIndex(Section):
 class Plan(Section):
     """What was decided: `kind`, `mode` and its `reason`; the `base` that an incremental build appends to; rows of each of the `shards`.
 
+    `fill` are the shards that fill_shard has something to do for: Airflow makes a task of each.
     `lists`, with what they cost, are those of an IVF-PQ. `queries` and `seed` are those of the section; `trials` what was compared.
     """
 
@@ -101,6 +102,7 @@ class Plan(Section):
     seed: int
     encoder_sha256: str | None
     shards: dict[str, int]
+    fill: tuple[str, ...] = ()
     lists: int | None = None
     trials: tuple[dict[str, float], ...] = ()
 
@@ -162,6 +164,7 @@ def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = 
             "seed": params.seed,
             "encoder_sha256": shards.encoder_sha256,
             "shards": dict(shards.sizes),
+            "fill": tuple(shards.sizes) if (kind, mode) == ("ivfpq", "full") else (),
             "lists": lists,
             "trials": tuple(trials),
         }
