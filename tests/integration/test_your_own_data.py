@@ -1,4 +1,4 @@
-"""Another table, by its params.yaml alone: from its file to a promoted model, published scores, and a shift that shows.
+"""Another table, by its params.yaml alone: from its file to a promoted model, published scores, a vector index with evidence, and a shift that shows.
 
 Nothing of the code differs: a clone of this repository gets the second dataset's params.yaml and data, and every command is one that
 docs/your-own-data.md names.
@@ -28,6 +28,14 @@ pytestmark = pytest.mark.integration
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINED_AS_OF = "2024-03-15"
 NIGHT = "2024-04-20"
+ENCODER_REGISTERED = "data/encoder/registered.json"
+EVIDENCE = (
+    "pipelines.scoring.publish_evidence",
+    "--evidence",
+    "data/evidence/evidence.parquet",
+    "--report",
+    "data/reports/attach_evidence",
+)
 PUBLISH = ("pipelines.scoring.publish_scores", "--scores", "data/scores/scores.parquet", "--gate", "data/reports/validate_scores")
 
 
@@ -59,22 +67,30 @@ class Shop:
         done = self.attempt(*command)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
-    def pin(self, partition: str, run_id: str) -> None:
+    def pin(self, partition: str, run_id: str, *options: str, dag_id: str = "nightly_batch_scoring") -> None:
         """Open the run `run_id` of `partition`."""
-        named = ["--partition", partition, "--dag-id", "nightly_batch_scoring", "--run-id", run_id]
-        named += ["--run-ref", f"refs/runs/nightly_batch_scoring/{run_id}", "--git-commit", self.commit]
-        self.run("pipelines.registry.pin_run", *named, "--opened-at", f"{partition}T02:00:00+00:00")
+        named = ["--partition", partition, "--dag-id", dag_id, "--run-id", run_id, "--run-ref", f"refs/runs/{dag_id}/{run_id}"]
+        self.run("pipelines.registry.pin_run", *named, "--git-commit", self.commit, "--opened-at", f"{partition}T02:00:00+00:00", *options)
 
     def score_night(self, partition: str) -> None:
         """What the nightly DAG does, in its order."""
-        self.pin(partition, f"night-{partition}")
+        self.pin(partition, f"night-{partition}", "--index")
         self.run("dvc", "repro", "validate_scores")  # with all that comes before it
         self.run(*PUBLISH)
+        self.run("dvc", "repro", "--single-item", "attach_evidence")
+        self.run(*EVIDENCE)
+
+    def build_index(self, partition: str) -> None:
+        """What the DAG vector_index_rebuild does, in its order."""
+        self.pin(partition, f"index-{partition}", "--model", "encoder", "--index", "--rebuild", "auto", dag_id="vector_index_rebuild")
+        self.run("dvc", "repro", "evaluate_index")
+        self.run("pipelines.index.publish_index", "--build", "data/index/build", "--report", "data/reports/evaluate_index")
 
     def published(self, query: str) -> list[tuple[object, ...]]:
-        """The answer to an SQL query over ``scores`` and ``orders``."""
+        """The answer to an SQL query over ``scores``, ``evidence`` and ``orders``."""
         connection = duckdb.connect()
-        connection.register("scores", DeltaTable(self.home / "published" / "scores").to_pyarrow_dataset())
+        for table in ("scores", "evidence"):
+            connection.register(table, DeltaTable(self.home / "published" / table).to_pyarrow_dataset())
         connection.register("orders", connection.sql(f"SELECT * FROM '{self.root}/orders.parquet'").to_arrow_table())
         return connection.sql(query).fetchall()
 
@@ -88,8 +104,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     shop.run(*register, "--report", "data/reports/evaluate", "--registered", f"{models}/registered.json")
     promote = ["pipelines.registry.promote", "--registered", f"{models}/registered.json", "--expect", "none"]
     shop.run(*promote, "--actor", "test", "--reason", "first champion")
-    for partition in (TRAINED_AS_OF, NIGHT):
-        shop.score_night(partition)
+    shop.run("dvc", "repro", "evaluate_encoder")
+    register = ["pipelines.registry.register", "--encoder", "data/encoder/encoder.onnx", "--report", "data/reports/evaluate_encoder"]
+    shop.run(*register, "--registered", ENCODER_REGISTERED)
+    promote = ["pipelines.registry.promote", "--registered", ENCODER_REGISTERED, "--expect", "none", "--actor", "test", "--reason", "first"]
+    shop.run(*promote, "--evaluation", "data/reports/evaluate_encoder/evaluation.json")
+    shop.score_night(TRAINED_AS_OF)
+    shop.build_index(NIGHT)
+    shop.score_night(NIGHT)
     return shop
 
 
@@ -120,6 +142,29 @@ def test_the_known_shift_shows_as_more_returns_than_expected(shop: Shop) -> None
     )
     assert gaps[NIGHT] > 0.05  # type: ignore[operator]
     assert abs(gaps[TRAINED_AS_OF]) < 0.05  # type: ignore[operator]
+
+
+def test_the_riskiest_orders_have_evidence_from_the_first_index_on(shop: Shop) -> None:
+    assert shop.published("SELECT DISTINCT partition FROM evidence") == [(NIGHT,)], "the night before the first index goes on without"
+    [(rows, riskiest, lowest)] = shop.published(
+        "SELECT count(*), count(DISTINCT order_id), min(score) FROM evidence JOIN scores USING (run_ref, partition, order_id, score)"
+    )
+    assert (rows, riskiest) == (200, 20)
+    [(higher,)] = shop.published(f"SELECT count(*) FROM scores WHERE partition = '{NIGHT}' AND score >= {lowest}")
+    assert higher == 20, "they are the highest scores"
+
+
+def test_the_evidence_tells_how_past_orders_ended(shop: Shop) -> None:
+    known = (dt.date.fromisoformat(NIGHT) - dt.timedelta(days=3)).isoformat()
+    [(rows, wrong, early)] = shop.published(
+        "SELECT count(*), count(*) FILTER (evidence.outcome != (past.refund IS NOT NULL)), count(*) FILTER (neighbour_partition < "
+        f"'{known}' AND neighbour_partition = past.placed_at::DATE::VARCHAR) FROM evidence JOIN orders past ON neighbour_order_id = past.order_id"
+    )
+    assert (rows, wrong, early) == (200, 0, 200)
+    [(differing,)] = shop.published(
+        "SELECT count(*) FROM (SELECT avg(outcome::INT) AS rate, any_value(neighbour_rate) AS told FROM evidence GROUP BY order_id) WHERE abs(rate - told) > 1e-6"
+    )
+    assert differing == 0
 
 
 def test_a_version_carries_what_rebuilds_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
