@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -139,14 +140,14 @@ def _print_nights(nights: Sequence[Night]) -> None:
         for row in (columns, *rows):
             print("  " + "  ".join(f"{value!s:<{size}}" for value, size in zip(row, widths, strict=True))[: width - 2])
             if evidence := nights[-1].similar.get(tuple(row[1:])):
-                print(f"      {_describe(evidence)}"[:width])
+                print(textwrap.fill(_describe(evidence), width - 2, initial_indent=" " * 9, subsequent_indent=" " * 9))
 
 
 def _describe(evidence: dict[str, Any]) -> str:
     """The neighbours of a row in a line: how many of them had the outcome, and the three nearest with theirs."""
     outcome, neighbours = load_dataset().label.name, evidence["neighbours"]
-    nearest = [f"{' '.join(map(str, one['key']))} {'' if one['outcome'] else 'not '}{outcome}" for one in neighbours[:3]]
-    return f"{evidence['neighbour_rate']:.0%} of {len(neighbours)} similar {outcome}; nearest: {', '.join(nearest)}"
+    nearest = [f"{' '.join(map(str, one['key']))} ({'' if one['outcome'] else 'not '}{outcome})" for one in neighbours[:3]]
+    return f"{outcome} of {len(neighbours)} similar: {evidence['neighbour_rate']:.0%}; nearest: {', '.join(nearest)}"
 
 
 if __name__ == "__main__":
