@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.lib.digest import sha256_of
+from pipelines.lib.encoder import load_encoder
 from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.generations import locate
 from pipelines.lib.index_build import build_from_arrays
 from pipelines.lib.vector_index import open_built, open_generation
-from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, make_build, rows_of, vectors_of
+from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, make_build, make_encoder, rows_of, vectors_of
+from tests.trained_encoder import encoder_bytes, history
 
 
 @pytest.fixture
@@ -205,3 +208,21 @@ def test_a_close_or_refresh_beneath_a_thread_ends_nobody(published: Published) -
         thread.join()
     assert set(answers) == {(8, 5)}
     assert index.manifest["mark"] == 11
+
+
+def test_a_generation_carries_the_encoder_that_it_is_asked_with(published: Published, tmp_path: Path) -> None:
+    content = encoder_bytes()
+    features = history().features[:300]
+    vectors = load_encoder(make_encoder(tmp_path / "trained.onnx", content)).encode(features)
+    build_from_arrays(vectors, rows_of(300), tmp_path / "build", encoder_sha256=sha256_of(tmp_path / "trained.onnx"))
+    published.publish(1, build=tmp_path / "build", encoder=tmp_path / "trained.onnx", encoder_sha256=sha256_of(tmp_path / "trained.onnx"))
+    with open_generation(INDEX, root=published.root) as index:
+        assert index.encoder is index.encoder, "loaded once"
+        distances, ids = index.search(index.encoder.encode(features[40:41]), 1)
+        assert np.allclose(distances, 0, atol=1e-6)
+        assert np.array_equal(index.vector(ids[0, 0]), vectors[40])
+    with open_generation(INDEX, verify=False, root=published.root) as index:
+        encoder = locate(INDEX, index.generation, published.root) / "encoder.onnx"
+        encoder.write_bytes(encoder.read_bytes()[:-1] + b"\1")
+        with pytest.raises(ModelError, match=r"encoder.onnx has sha256"):
+            _ = index.encoder
