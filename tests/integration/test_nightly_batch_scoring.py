@@ -69,7 +69,9 @@ def test_a_night_is_published_recorded_noted_and_cleaned_up(airflow, state, nigh
     assert (state / "published" / "2013-04-01").read_text() == night
     assert airflow.client().run(DAG, night)["note"] == "2013-04-01: 945 rows, Core version 1"
     assert not (state / "workspaces" / DAG / "night").exists()
-    assert "partition: '2013-04-01'" in git(airflow.repository, "show", f"refs/runs/{DAG}/{night}:run.yaml")
+    pinned = git(airflow.repository, "show", f"refs/runs/{DAG}/{night}:run.yaml")
+    assert "partition: '2013-04-01'" in pinned
+    assert "index: true" in pinned, "the night is pinned to the published index too"
     tasks = airflow.client().tasks(DAG, night)
     assert len(tasks) == TASKS
     assert {task["state"] for task in tasks} == {"success"}
@@ -147,6 +149,17 @@ def test_a_failed_gate_fails_the_run_without_retry_and_publishes_nothing(airflow
     assert states["close_run"][0] == "success"
     assert not (state / "published" / "2013-05-01").exists()
     assert (state / "workspaces" / DAG / run_id).exists(), "kept for inspection"
+
+
+@pytest.mark.parametrize(("stage", "partition"), [("attach_evidence", "2013-05-02"), ("publish_evidence", "2013-05-03")])
+def test_evidence_that_fails_leaves_the_scores_published(airflow, state, stage, partition):
+    behave(state, stage, partition, "gate")
+    run_id = airflow.client().trigger(DAG, partition, run_id=f"fails_{stage}")
+    assert follow(airflow, run_id) == ["failed"], "and everybody sees it"
+    assert airflow.client().run(DAG, run_id)["note"] == f"{partition}: failed at {stage}: column carrier: 3 nulls"
+    assert (state / "published" / partition).read_text() == run_id
+    events = airflow.client().call("GET", f"/assets/events?source_dag_id={DAG}&source_run_id={run_id}")["asset_events"]
+    assert [event["partition_key"] for event in events] == [partition], "the night is watched as any other"
 
 
 def test_the_same_night_twice_and_four_nights_at_once(airflow, state):
