@@ -180,7 +180,7 @@ def hold(
     except OSError as error:
         if pointer and generation is None and current(name, root) != pointer:  # it was collected at this moment
             return hold(name, manifest_sha256=manifest_sha256, encoder_sha256=encoder_sha256, digests=digests, root=root)
-        raise ModelError(f"generation {wanted} of {name} is gone: {error.filename} ({error.strerror}); roll back or rebuild") from error
+        raise ModelError(f"generation {wanted} of {name} cannot be opened ({error}); roll back or rebuild") from error
     held.manifest = verify(held.directory, sha256, digests=digests)
     if encoder_sha256 not in (None, held.manifest["encoder_sha256"]):
         raise ModelError(
@@ -207,7 +207,7 @@ def usable(name: str, root: Path | None = None) -> tuple[Pointer, str | None] | 
             verify(held.directory, candidate.manifest_sha256)
             return pointer.model_copy(update=candidate.model_dump()), "; ".join(faults) or None
         except OSError as error:
-            faults.append(f"generation {candidate.generation}: {error.filename} cannot be read ({error.strerror})")
+            faults.append(f"generation {candidate.generation} cannot be opened ({error})")
         except ModelError as error:
             faults.append(str(error))
     if current(name, root) != pointer:  # collected while it was looked at
