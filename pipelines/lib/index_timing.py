@@ -54,7 +54,7 @@ def measure(index: Searcher, queries: Vectors, settings: Sequence[Setting], *, s
     exact = time.perf_counter() - started
     # In a process of its own: what this one has allocated and freed before would be used again and so not be seen.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        memory, mapped = pool.submit(_memory_mib, index.directory, queries, k).result()
+        memory, mapped = pool.submit(memory_mib, index.directory, queries, k).result()
     curve = [statistics.median(_seconds(index, queries, k, setting) for _ in range(ROUNDS)) for setting in settings]
     return Timing(
         index_sha256=sha256,
@@ -108,10 +108,11 @@ def _seconds(index: Searcher, queries: Vectors, k: int, setting: Setting | None 
     return time.perf_counter() - started
 
 
-def _memory_mib(directory: Path, queries: Vectors, k: int) -> tuple[float, float]:
+def memory_mib(directory: Path, queries: Vectors, k: int) -> tuple[float, float]:
+    """What opening the build in `directory` and asking it adds to this process, MiB: of its own, and of mapped files."""
     import faiss  # the library itself is not what the index takes
 
-    assert faiss.omp_get_max_threads()
+    faiss.omp_get_max_threads()
     before = resident_mib()
     index = Searcher.open(directory)
     index.search(queries, k)

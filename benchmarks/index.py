@@ -1,0 +1,545 @@
+"""The vector index: what it finds of what exact search finds, how much faster, and what building, keeping and using it costs.
+
+*Flights*: all of 2013, through the functions of the stages with the shipped parameters: features, encoder, quantisation, vectors by month, then an HNSW and an
+IVF-PQ. *Large*: `LARGE` vectors, each a flight's with a random vector added, as long as the way to the tenth neighbour (median), and made a unit again.
+Recall is asked for with rows that the sweep has not seen, each left out of its own answer (``recall``), and on flights also with flights of December
+against an index of those before (``held_out``), which nobody has seen. Queries a second come in batches, by turns with FAISS's exact search over the same
+vectors on the same threads; a ratio is the median over rounds.
+
+``build_ratio`` is the worse of two: the build, its parameters given, against the bare calls of FAISS that it makes, by turns on the same threads, files written in
+both; what choosing the parameters takes beside is ``tuning_s``. ``ivfpq_memory_ratio`` is what opening and asking adds to a process of its own that the system
+cannot take back (RssAnon), against raw float32 vectors; what is mapped from files (vectors, lists) is shared and may be dropped, and told as
+``mapped_mib``. ``incremental_ratio`` is one night appended against all built anew, plan to tuned build.
+
+A run that was ended goes on where it was: each step keeps its figures under ``var/bench/index`` until all are there. With ``--vectors``, ``--queries`` and ``--truth``
+(NumPy files: [n, d], [m, d], and the ids [m, >= 10] of the true neighbours by L2), ``python -m benchmarks.index`` puts any data set through the same builder.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.governor import features_of_2013, section
+from benchmarks.measure import in_process, missed, record
+from pipelines.lib import index_report, index_timing, neighbours
+from pipelines.lib.atomic import replacing
+from pipelines.lib.dataset import Dataset
+from pipelines.lib.features import Features
+from pipelines.lib.figures import recall_curve
+from pipelines.lib.home import REPOSITORY, home
+from pipelines.lib.index_build import FILLED, BuildIndex, HnswSweep, IvfPqSweep, build, fill
+from pipelines.lib.index_plan import TRAINED, Base, PlanIndex, plan, threads
+from pipelines.lib.index_search import Searcher
+from pipelines.lib.neighbours import Ids, Vectors
+from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
+from pipelines.lib.vectors import ROWS, VECTORS, Shard, Shards
+
+LARGE = 5_000_000
+KINDS: tuple[Literal["hnsw", "ivfpq"], ...] = ("hnsw", "ivfpq")
+PARTITION = "2014-01-01"
+MONTHS = tuple(f"2013-{month:02d}" for month in range(1, 13))
+PICTURE = REPOSITORY / "docs" / "images" / "index_curve.svg"
+QUERIES, ROUNDS = 1_000, 5
+LARGE_THREADS = 2
+"""That add to the large HNSW; the shipped single one would double the time of the benchmark, and changes no figure but that."""
+
+TARGETS = {
+    "hnsw_recall_10": (">=", 0.98),
+    "hnsw_qps_ratio": (">=", 40.0),
+    "ivfpq_recall_10": (">=", 0.95),
+    "ivfpq_qps_ratio": (">=", 20.0),
+    "ivfpq_memory_ratio": ("<=", 0.25),
+    "build_ratio": ("<=", 1.15),
+    "evidence_s": ("<=", 2.0),
+    "incremental_ratio": ("<=", 0.2),
+    "int8_overlap_10": (">=", 0.95),
+    "int8_size_ratio": ("<=", 0.5),
+}
+
+STEPS = {
+    "flights": ("prepare", ()),
+    "flights_hnsw": ("flights_build", ("hnsw",)),
+    "flights_ivfpq": ("flights_build", ("ivfpq",)),
+    "held_out": ("held_out", ()),
+    "building": ("building", ()),
+    "incremental": ("incremental", ()),
+    "evidence": ("evidence", ()),
+    "large": ("prepare_large", ()),
+    "large_hnsw": ("large_build", ("hnsw", 5)),
+    "large_ivfpq": ("large_build", ("ivfpq", 5)),
+    "large_ivfpq_20_shards": ("large_build", ("ivfpq", 20)),
+}
+
+
+def main() -> dict[str, Any]:
+    """All steps, or those that an ended run has left."""
+    work = home() / "bench" / "index"
+    code = sorted([*(REPOSITORY / "pipelines" / "lib").glob("*.py"), Path(__file__), REPOSITORY / "params.yaml"])
+    made_by = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
+    if not (work / made_by).exists():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        (work / made_by).touch()
+    found = {name: remembered(work, name, *step) for name, step in STEPS.items()}
+    draw(found["flights_hnsw"], found["flights_ivfpq"])
+    shutil.rmtree(work)
+    return summary(found)
+
+
+def remembered(work: Path, name: str, function: str, arguments: Sequence[Any]) -> dict[str, Any]:
+    """What `function` has found, in a process of its own: now, or before the run was ended."""
+    path = work / f"{name}.json"
+    if not path.exists():
+        print(f"   {name} ...", flush=True)
+        started = time.perf_counter()
+        found, peak = in_process(f"benchmarks.index:{function}", str(work), *arguments)
+        found |= {"peak_rss_mib": round(peak), "took_s": round(time.perf_counter() - started, 1)}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(found), encoding="utf-8")
+    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    print(f"   {name}: { ({key: value for key, value in told.items() if key != 'curve'}) }", flush=True)
+    return told
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures with a target, each the worst of where it was measured, then all the others under the name of their step."""
+    figures: dict[str, Any] = {}
+    for kind in KINDS:
+        sets = [found[f"{size}_{kind}"] for size in ("flights", "large")]
+        figures[f"{kind}_recall_10"] = min(*(told["recall_10"] for told in sets), found["held_out"][f"{kind}_recall_10"])
+        figures[f"{kind}_qps_ratio"] = min(told["qps_ratio"] for told in sets)
+    figures["ivfpq_memory_ratio"] = max(found[f"{size}_ivfpq"]["memory_ratio"] for size in ("flights", "large"))
+    for figure, step in (("build_ratio", "building"), ("incremental_ratio", "incremental")):
+        figures[figure] = max(found[step][f"{kind}_{figure}"] for kind in KINDS)
+    figures["evidence_s"] = found["evidence"]["evidence_s"]
+    figures |= {name: value for name, value in found["flights"].items() if name.startswith("int8_")}
+    few, many = (found[name]["build_peak_own_mib"] for name in ("large_ivfpq", "large_ivfpq_20_shards"))
+    figures["ivfpq_peak_20_to_5_shards"] = round(many / few, 3)
+    others = {f"{step}_{name}": value for step, told in found.items() for name, value in told.items() if name != "curve"}
+    return figures | {name: value for name, value in others.items() if not name.startswith("flights_int8_")}
+
+
+def draw(hnsw: Mapping[str, Any], ivfpq: Mapping[str, Any]) -> None:
+    """The picture of the documentation: recall against speed, of both kinds, on the flights."""
+    found = {"HNSW": hnsw, "IVF-PQ": ivfpq}
+    curves = {name: [(point["recall_10"], point["qps"]) for point in told["curve"]] for name, told in found.items()}
+    chosen = {
+        name: next((point["recall_10"], point["qps"]) for point in told["curve"] if told["search"].items() <= point.items())
+        for name, told in found.items()
+    }
+    exact = statistics.median(told["exact_qps"] for told in found.values())
+    PICTURE.write_text(recall_curve(curves, exact=exact, chosen=chosen, limits={"HNSW": 0.98, "IVF-PQ": 0.95}) + "\n", encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------ flights
+
+
+def prepare(name: str) -> dict[str, Any]:
+    """History, encoder and vectors of 2013, by the stages themselves, in the workspace `name`."""
+    from pipelines.index import embed, shard_history
+    from pipelines.training import quantize, train_encoder
+
+    os.chdir(name)
+    shutil.copy(REPOSITORY / "params.yaml", "params.yaml")
+    save_run(RunFile(partition=PARTITION, model=PinnedModel(path="model.onnx", name="none"), shards=MONTHS))
+    Path("data/features").mkdir(parents=True, exist_ok=True)
+    history = features_of_2013(section("dataset", Dataset), section("features", Features), Path("data/features"))
+    fp32, encoder = "data/encoder/fp32.onnx", "data/encoder/encoder.onnx"
+    run(train_encoder.main, features=history, fitted="data/encoder/fitted.skops", onnx=fp32)
+    run(quantize.main, features=history, model=fp32, encoder=encoder, report="data/reports/quantize")
+    run(shard_history.main, features=history, shards="data/features/shards")
+    for month in MONTHS:
+        run(embed.main, shard=f"data/features/shards/{month}.parquet", encoder=encoder, vectors=f"data/index/vectors/{month}")
+    report = json.loads(Path("data/reports/quantize/report.json").read_text(encoding="utf-8"))
+    speed = json.loads(Path("data/reports/quantize_timing.json").read_text(encoding="utf-8"))["rows_per_second"]
+    way = report["candidates"][report["chosen"]]
+    return {
+        "int8_overlap_10": way["overlap_10"],
+        "int8_size_ratio": way["size_ratio"],
+        "int8_throughput_ratio": round(speed[report["chosen"]] / speed["fp32"], 3),
+        "int8_way": report["chosen"],
+        "int8_auc_fall": way["auc_fall"],
+        "fp32_rows_per_s_one_core": speed["fp32"],
+        "rows": flights(Path(name)).count,
+    }
+
+
+def run(stage: Callable[[Sequence[str]], int], **paths: Any) -> None:
+    """A stage's own main."""
+    if stage([part for option, path in paths.items() for part in (f"--{option}", str(path))]):
+        raise RuntimeError(f"the stage failed: {Path('failure.json').read_text(encoding='utf-8')}")
+
+
+def flights(work: Path, *, since: str = "", until: str = "9") -> Shards:
+    """The flights of 2013 with `since` <= partition < `until`, month by month; mapped where a month is whole."""
+    parts = []
+    for shard in Shards.open(work / "data" / "index" / "vectors", MONTHS).parts:
+        rows = pa.Table.from_batches(shard.batches(), shard.schema)
+        nights = rows["partition"].to_numpy().astype(str)
+        kept = (nights >= since) & (nights < until)
+        if kept.any():
+            parts.append(Shard(shard.name, np.ascontiguousarray(shard.vectors[kept]), rows.filter(pa.array(kept)), shard.encoder_sha256))
+    return Shards(parts)
+
+
+def line(
+    shards: Shards, kind: str, target: Path, *, adding: int | None = None, fixed: bool = False, base: Path | None = None
+) -> dict[str, Any]:
+    """Plan, fill and build into the directory `target`, as the stages do it, with the shipped parameters; the content of ``built.json``.
+
+    `adding`: threads, in place of the shipped number. `fixed`: nothing is chosen, so that no other calls of FAISS are made than for the index itself.
+    """
+    planning, building = section("plan_index", PlanIndex).model_copy(update={"kind": kind}), section("build_index", BuildIndex)
+    if adding:
+        building = building.model_copy(update={"threads": adding})
+    if fixed:
+        planning = planning.model_copy(update={"queries": 1, "ivfpq": planning.ivfpq.model_copy(update={"lists": LISTS})})
+        building = building.model_copy(
+            update={"hnsw": HnswSweep(ef=(16,), recall_10=1e-9), "ivfpq": IvfPqSweep(nprobe=(8,), refine=(4,), recall_10=1e-9)}
+        )
+    onto = Base("base", Searcher.open(base)) if base else "it is to be measured"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as temporary, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        made, filled = plan(shards, planning, Path(scratch), base=onto), []
+        if made.kind == "ivfpq" and made.mode == "full":
+            for shard in shards.parts:
+                filled.append(Path(scratch) / f"{shard.name}.{FILLED}")
+                fill(shard, made.start(shard.name), Path(scratch) / TRAINED, filled[-1], workers=adding or 1)
+        appended_to = onto.index if isinstance(onto, Base) and made.mode == "incremental" else None
+        return build(made, shards, building, temporary, planned=Path(scratch), filled=filled, base=appended_to)
+
+
+def flights_build(name: str, kind: str) -> dict[str, Any]:
+    """All flights in an index of `kind`: recall of rows that the sweep has not seen, speed, memory."""
+    target = Path(name) / kind
+    started = time.perf_counter()
+    told = line(flights(Path(name)), kind, target)
+    took = time.perf_counter() - started
+    return {**described(told), "build_s": round(took, 1), **measured(target)}
+
+
+def described(built: Mapping[str, Any]) -> dict[str, Any]:
+    """What was built, in short."""
+    return {"rows": built["count"], "search": built["search"], "lists": built.get("lists")}
+
+
+def measured(target: Path, queries: int = QUERIES, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Recall, speed against exact search and memory of the build in `target`."""
+    index = Searcher.open(target)
+    own = neighbours.sample(index.count, queries, index.built["seed"], second=True)
+    settings = index_report.settings_of(index.setting)
+    quality = index_report.quality(index, own, settings)
+    asked = np.ascontiguousarray(index.vectors[own])
+    ratio, exact = race(index, asked, rounds)
+    speeds = [len(asked) / seconds(lambda setting=setting: index.search(asked, 10, setting)) for setting in settings]  # type: ignore[misc]
+    singles = [seconds(lambda query=query: index.search(query[None, :], 10), 0) for query in asked]  # type: ignore[misc]
+    raw = index.count * index.dimension * 4 / 2**20
+    np.save(queries_file := target.with_suffix(".npy"), asked)
+    (memory, mapped), _ = in_process("benchmarks.index:serving", str(target), str(queries_file))
+    return {
+        **{figure: quality[figure] for figure in ("queries", "recall_1", "recall_10", "recall_100")},
+        "qps_ratio": round(ratio, 1),
+        "exact_qps": round(exact, 1),
+        "single_p50_us": round(1e6 * float(np.percentile(singles, 50)), 1),
+        "single_p99_us": round(1e6 * float(np.percentile(singles, 99)), 1),
+        "memory_mib": round(memory, 1),
+        "mapped_mib": round(mapped, 1),
+        "raw_mib": round(raw, 1),
+        "memory_ratio": round(memory / raw, 3),
+        "disk_mib": round(sum(file.stat().st_size for file in target.iterdir()) / 2**20, 1),
+        "curve": [{**point, "qps": round(speed)} for point, speed in zip(quality["curve"], speeds, strict=True)],
+    }
+
+
+def race(index: Searcher, asked: Vectors, rounds: int) -> tuple[float, float]:
+    """How many times as many queries a second as exact search `index` answers, and how many exact search does; by turns, a batch at a time."""
+    import faiss
+
+    found = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        faiss.knn(asked, index.vectors, 10)
+        found.append((time.perf_counter() - started, seconds(lambda: index.search(asked, 10))))
+    exact, own = zip(*found[1:], strict=True)  # the first round warms up
+    return statistics.median(slow / fast for slow, fast in zip(exact, own, strict=True)), len(asked) / statistics.median(exact)
+
+
+def seconds(call: Callable[[], Any], at_least: float = 0.2) -> float:
+    """How long one `call` takes: the mean of as many as fill `at_least` seconds."""
+    started, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - started < at_least:
+        call()
+        calls += 1
+    return (time.perf_counter() - started) / calls
+
+
+def serving(target: str, queries: str) -> tuple[float, float]:
+    """MiB that opening a build and asking it adds to a process: of its own, and mapped from files."""
+    return index_timing.memory_mib(Path(target), np.load(queries), 10)
+
+
+def held_out(name: str) -> dict[str, Any]:
+    """Recall of flights of December against indexes of those before, as the sweep has tuned them, and of their own rows for comparison."""
+    before, after = flights(Path(name), until="2013-12-01"), flights(Path(name), since="2013-12-01")
+    asked = after.take(neighbours.sample(after.count, 2 * QUERIES, 1))
+    found: dict[str, Any] = {"rows": before.count, "queries": len(asked)}
+    for kind in KINDS:
+        line(before, kind, Path(name) / f"before-{kind}")
+        index = Searcher.open(Path(name) / f"before-{kind}")
+        own = neighbours.sample(index.count, QUERIES, index.built["seed"], second=True)
+        found[f"{kind}_recall_10"] = recall_10(index, asked, *neighbours.exact(index.vectors, asked, 10))
+        found[f"{kind}_recall_10_left_out"] = index_report.quality(index, own, [])["recall_10"]
+    return found
+
+
+def recall_10(index: Searcher, asked: Vectors, true_distances: Vectors, true_ids: Ids) -> float:
+    """Of ten true neighbours of queries that are no rows of `index`, the share that it finds."""
+    distances, ids = index.search(asked, 10)
+    return round(neighbours.recall(ids, distances, true_ids, true_distances, 10), 5)
+
+
+# ------------------------------------------------------------------------------------------------ what building costs
+
+LISTS = 1_024
+"""Of the IVF-PQ that is built by both: what the sweep chooses for the flights."""
+
+
+def building(name: str, rounds: int = 3) -> dict[str, Any]:
+    """Our build and the bare calls of FAISS, by turns; then what choosing the parameters takes beside."""
+    work, shards = Path(name), flights(Path(name))
+    vectors = np.concatenate([shard.vectors for shard in shards.parts])
+    found: dict[str, Any] = {"threads": section("build_index", BuildIndex).threads}
+    for kind, bare in (("hnsw", bare_hnsw), ("ivfpq", bare_ivfpq)):
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(timed(lambda kind=kind: line(shards, kind, work / "ours", fixed=True)))  # type: ignore[misc]
+            theirs.append(timed(lambda bare=bare: bare(vectors, work / "bare")))  # type: ignore[misc]
+        found[f"{kind}_build_ratio"] = round(statistics.median(mine / bare for mine, bare in zip(ours, theirs, strict=True)), 3)
+        found |= {f"{kind}_fixed_s": round(statistics.median(ours), 2), f"{kind}_bare_s": round(statistics.median(theirs), 2)}
+        found[f"{kind}_tuning_s"] = round(timed(lambda kind=kind: line(shards, kind, work / "ours")) - statistics.median(ours), 2)  # type: ignore[misc]
+    return found
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds that one `call` takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def bare_hnsw(vectors: Vectors, target: Path) -> None:
+    """What FAISS does for an HNSW, on the shipped number of threads."""
+    import faiss
+
+    settings = section("plan_index", PlanIndex).hnsw
+    index = faiss.IndexHNSWFlat(vectors.shape[1], settings.m)
+    index.hnsw.efConstruction = settings.ef_construction
+    with threads(section("build_index", BuildIndex).threads):
+        index.add(vectors)
+    faiss.write_index(index, str(target))
+
+
+def bare_ivfpq(vectors: Vectors, target: Path) -> None:
+    """What FAISS does for an IVF-PQ whose learners, lists and codes are those of `pipelines.lib.index_plan`, on one thread."""
+    import faiss
+
+    settings = section("plan_index", PlanIndex).ivfpq
+    learners = vectors[np.random.default_rng(0).permutation(len(vectors))]
+    with threads(1):
+        index = faiss.IndexIVFPQ(faiss.IndexFlatL2(vectors.shape[1]), vectors.shape[1], LISTS, settings.code_bytes, 8)
+        index.own_fields = False
+        parameters = faiss.ClusteringParameters()
+        parameters.niter, parameters.max_points_per_centroid = 10, settings.rows_per_list
+        clustering = faiss.Clustering(vectors.shape[1], LISTS, parameters)
+        clustering.train(learners[: LISTS * settings.rows_per_list], index.quantizer)
+        index.train(learners[:65_536])
+        index.add(vectors)
+    faiss.write_index(index, str(target))
+
+
+def incremental(name: str, rounds: int = 2) -> dict[str, Any]:
+    """The last night appended to an index of all before it, and all of it built anew, by turns."""
+    work, whole = Path(name), flights(Path(name))
+    found: dict[str, Any] = {"appended": whole.count - flights(work, until="2013-12-31").count}
+    for kind in KINDS:
+        line(flights(work, until="2013-12-31"), kind, work / "base")
+        appended, anew = [], []
+        for _ in range(rounds):
+            appended.append(timed(lambda kind=kind: line(whole, kind, work / "appended", base=work / "base")))  # type: ignore[misc]
+            anew.append(timed(lambda kind=kind: line(whole, kind, work / "anew")))  # type: ignore[misc]
+        if (mode := json.loads((work / "appended" / "built.json").read_text(encoding="utf-8"))["mode"]) != "incremental":
+            raise RuntimeError(f"what should be appended to was built {mode}")
+        found[f"{kind}_incremental_ratio"] = round(statistics.median(one / all_ for one, all_ in zip(appended, anew, strict=True)), 3)
+        found |= {f"{kind}_appended_s": round(statistics.median(appended), 2), f"{kind}_anew_s": round(statistics.median(anew), 2)}
+    return found
+
+
+def evidence(name: str) -> dict[str, Any]:
+    """`attach_evidence` for the 1,000 riskiest of two nights: opening and checking the generation, encoding, searching, ordering."""
+    from pipelines.lib.evidence import Wanted  # noqa: F401 (first import apart from the clock)
+    from pipelines.lib.generations import publish
+    from pipelines.scoring.attach_evidence import AttachEvidence, attach_evidence
+
+    os.chdir(name)
+    os.environ["NIGHTSHIFT_INDEX_DIR"] = str(Path("published").resolve())
+    built = json.loads(Path("hnsw/built.json").read_text(encoding="utf-8"))
+    manifest = {"partition": PARTITION, "encoder_version": "1", "encoder_sha256": built["encoder_sha256"]}
+    pointer = publish("flight_encoder", Path("hnsw"), Path("data/encoder/encoder.onnx"), manifest, expected_sequence=0, retain=1)
+    pinned = PinnedIndex(name="flight_encoder", **pointer.model_dump(include=set(PinnedIndex.model_fields) - {"name", "degraded", "fault"}))
+    dataset, partition = section("dataset", Dataset), "2013-12-30"
+    night = pq.read_table("data/features/features.parquet", filters=[("partition", ">=", partition)])
+    pq.write_table(night, "night.parquet")
+    scores = night.select(list(dataset.key)).replace_schema_metadata()
+    scores = scores.append_column("score", pa.array(np.random.default_rng(0).random(len(night), dtype=np.float32)))
+    pq.write_table(scores, "scores.parquet")
+    model = PinnedModel(path="model.onnx", name="none")
+    asked = RunFile(partition=partition, model=model, index=pinned), dataset, AttachEvidence(riskiest=1_000, neighbours=10)
+    took = [timed(lambda: attach_evidence(Path("scores.parquet"), Path("night.parquet"), *asked)) for _ in range(ROUNDS)]
+    found, report = attach_evidence(Path("scores.parquet"), Path("night.parquet"), *asked)
+    if found.num_rows != 10_000:
+        raise RuntimeError(f"{found.num_rows} rows of evidence, 10,000 were asked for: {report['note']}")
+    return {"evidence_s": round(statistics.median(took), 3), "first_s": round(took[0], 3), "rows": len(night)}
+
+
+# ------------------------------------------------------------------------------------------------ large
+
+
+def prepare_large(name: str) -> dict[str, Any]:
+    """`LARGE` vectors of norm 1: flights in turn, each with a Gaussian vector added whose length is the median way to the tenth neighbour."""
+    vectors = np.concatenate([shard.vectors for shard in flights(Path(name)).parts])
+    own = neighbours.sample(len(vectors), QUERIES, 2)
+    squared, _ = neighbours.exact(vectors, vectors[own], 10, leave_out=own)
+    length, rng = float(np.sqrt(np.median(squared[:, 9]))), np.random.default_rng(42)
+    target = Path(name) / "large"
+    target.mkdir(exist_ok=True)
+    made = np.lib.format.open_memmap(target / VECTORS, mode="w+", dtype=np.float32, shape=(LARGE, vectors.shape[1]))
+    for start in range(0, LARGE, 1 << 18):
+        block = vectors[np.arange(start, min(start + (1 << 18), LARGE)) % len(vectors)]
+        block = block + length / vectors.shape[1] ** 0.5 * rng.standard_normal(block.shape, dtype=np.float32)
+        made[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    made.flush()
+    for parts in (5, 20):
+        for part, (start, end) in enumerate(bounds(parts)):
+            rows = {
+                "row": np.arange(start, end),
+                "partition": pa.array(["2013-01-01"] * (end - start)),
+                "outcome": np.zeros(end - start, np.int8),
+            }
+            pq.write_table(pa.table(rows), target / f"{parts}-{part}-{ROWS}")
+    return {"rows": LARGE, "noise_length": round(length, 4), "raw_mib": round(made.nbytes / 2**20)}
+
+
+def bounds(parts: int) -> list[tuple[int, int]]:
+    """First and last but one row of each of `parts` shards of the large set."""
+    return [(LARGE * part // parts, LARGE * (part + 1) // parts) for part in range(parts)]
+
+
+def large(name: str, parts: int) -> Shards:
+    """The large set in so many shards, mapped; the rows are numbers, in files as the stages have them."""
+    directory = Path(name) / "large"
+    vectors = np.load(directory / VECTORS, mmap_mode="r")
+    return Shards(
+        Shard(f"{part:02}", vectors[start:end], directory / f"{parts}-{part}-{ROWS}", None)
+        for part, (start, end) in enumerate(bounds(parts))
+    )
+
+
+def large_build(name: str, kind: str, parts: int) -> dict[str, Any]:
+    """The large set in `parts` shards in an index of `kind`. Recall and speed where there are 5; memory of the build always."""
+    target = Path(name) / f"large-{kind}"
+    (told, took, peaks), peak = in_process("benchmarks.index:large_line", name, kind, parts, str(target))
+    found = {"shards": parts, **described(told), "build_s": took, "build_peak_rss_mib": round(peak), "build_peak_own_mib": peaks}
+    if parts == 5:
+        found |= measured(target, rounds=2)
+    shutil.rmtree(target)
+    return found
+
+
+def large_line(name: str, kind: str, parts: int, target: str) -> tuple[dict[str, Any], float, int]:
+    """Build it; ``built.json``, seconds, and the peak of what the process had of its own: mapped files, which the system may drop, left out."""
+    shards = large(name, parts)
+    with own_peak() as peak:
+        started = time.perf_counter()
+        told = line(shards, kind, Path(target), adding=LARGE_THREADS)
+        took = time.perf_counter() - started
+    return {key: told.get(key) for key in ("count", "search", "lists")}, round(took, 1), round(peak[0])
+
+
+@contextmanager
+def own_peak() -> Iterator[list[float]]:
+    """A list whose one value becomes the peak of RssAnon, MiB, looked at twenty times a second."""
+    peak, done = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            peak[0] = max(peak[0], index_timing.resident_mib()[0])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+
+
+# ------------------------------------------------------------------------------------------------ any data set
+
+
+def given(vectors: str, queries: str, truth: str) -> dict[str, Any]:
+    """Both kinds of index of the data set in these files, tuned by the sweep on its own rows, judged by its queries."""
+    base, asked = (np.ascontiguousarray(np.load(path, mmap_mode="r"), dtype=np.float32) for path in (vectors, queries))
+    true_ids = np.ascontiguousarray(np.load(truth)[:, :10], dtype=np.int64)
+    if true_ids.shape != (len(asked), 10) or base.shape[1] != asked.shape[1] or not -1 < true_ids.min() <= true_ids.max() < len(base):
+        raise SystemExit(
+            f"the shapes are {base.shape}, {asked.shape} and {true_ids.shape}; wanted are [n, d], [m, d] and ids [m, >= 10] of rows below n"
+        )
+    true_distances, true_ids = neighbours.nearest(base, asked, true_ids, 10)
+    rows = pa.table(
+        {"row": np.arange(len(base)), "partition": pa.array(["2013-01-01"] * len(base)), "outcome": np.zeros(len(base), np.int8)}
+    )
+    found: dict[str, Any] = {"rows": len(base), "dimension": base.shape[1], "queries": len(asked)}
+    (home() / "bench").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home() / "bench") as scratch:
+        for kind in KINDS:
+            took = timed(lambda kind=kind: line(Shards([Shard("all", base, rows, None)]), kind, Path(scratch) / kind))  # type: ignore[misc]
+            index = Searcher.open(Path(scratch) / kind)
+            ratio, exact = race(index, asked, ROUNDS)
+            found |= {f"{kind}_recall_10": recall_10(index, asked, true_distances, true_ids), f"{kind}_qps_ratio": round(ratio, 1)}
+            found |= {f"{kind}_build_s": round(took, 1), f"{kind}_search": dict(index.setting), "exact_qps": round(exact, 1)}
+    return found
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.index", description=__doc__)
+    for option, told in (("vectors", "[n, d]"), ("queries", "[m, d]"), ("truth", "[m, >= 10] ids of the true neighbours")):
+        parser.add_argument(f"--{option}", help=f"NumPy file of a data set of your own, {told}")
+    files = vars(parser.parse_args())
+    if any(files.values()) and not all(files.values()):
+        parser.error("--vectors, --queries and --truth go together")
+    figures = given(**files) if files["vectors"] else main()
+    print(json.dumps(figures, indent=2))
+    print(f"in {record('index_given' if files['vectors'] else 'index', figures)}")
+    faults = missed(figures, {key: target for key, target in TARGETS.items() if key in figures})
+    for fault in faults:
+        print(f"MISSED {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
