@@ -36,7 +36,7 @@ class Searcher:
         self.setting: Setting = built["search"]
         self.index = index
         self.vectors = vectors
-        """All vectors [n, d], mapped, read-only, valid as long as the searcher is."""
+        """All vectors [n, d], mapped and read-only."""
 
     @classmethod
     def open(cls, directory: Path) -> "Searcher":
@@ -113,13 +113,21 @@ def open_index(directory: Path, kind: str) -> tuple[Any, Vectors]:
 
 
 def flat_vectors(index: Any) -> Vectors:
-    """The vectors [n, d] that an HNSW index holds, in place: valid as long as `index` lives."""
+    """The vectors [n, d] that an HNSW index holds, in place and read-only; they keep `index` alive."""
     import faiss
 
     if index.ntotal == 0:
         return np.empty((0, index.d), dtype=np.float32)
-    vectors: Vectors = faiss.rev_swig_ptr(faiss.downcast_index(index.storage).get_xb(), index.ntotal * index.d).reshape(-1, index.d)
-    return vectors
+    place = faiss.rev_swig_ptr(faiss.downcast_index(index.storage).get_xb(), index.ntotal * index.d).__array_interface__
+    return np.asarray(_Memory(index, {**place, "data": (place["data"][0], True), "shape": (index.ntotal, index.d)}))
+
+
+class _Memory:
+    """Memory of `owner`, which NumPy keeps for as long as it looks at it."""
+
+    def __init__(self, owner: Any, interface: dict[str, Any]) -> None:
+        self.owner = owner
+        self.__array_interface__ = interface
 
 
 def hnsw_parameters(ef: int, k: int) -> Any:

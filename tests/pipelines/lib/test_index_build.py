@@ -1,5 +1,6 @@
 """Building and asking an index of either kind: sizes from nothing on, odd vectors, the same bytes twice, appended to, and refused when it finds too little."""
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_it_finds_what_is_near(tmp_path: Path, kind: str) -> None:
     distances, ids = index.search(vectors_of(5, seed=9), 10)
     np.testing.assert_allclose(distances, ((vectors_of(5, seed=9)[:, None] - index.vectors[ids]) ** 2).sum(axis=2), rtol=1e-5)
     assert (np.diff(distances, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_vectors_outlive_it_and_cannot_be_altered(tmp_path: Path, kind: str) -> None:
+    vectors = built(tmp_path / "build", params=KINDS[kind]).vectors
+    gc.collect()
+    assert vectors.tobytes() == vectors_of(ROWS).tobytes()
+    with pytest.raises(ValueError, match="read-only"):
+        vectors[0, 0] = 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
