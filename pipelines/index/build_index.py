@@ -1,16 +1,17 @@
 """Build the index as it was planned, and find the narrowest search that finds enough.
 
 *Reads* the plan, all shards, for an IVF-PQ the filled ones, for an incremental build the generation that it appends to. *Writes* a build (see
-`pipelines.lib.index_build`). *Fails when* no width of search reaches the recall that `params.yaml` wants, or that generation is gone or altered.
+`pipelines.lib.index_build`). *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
+gone or altered, or a shard is not filled as planned.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.lib import generations
 from pipelines.lib.atomic import replacing
+from pipelines.lib.errors import DataError
 from pipelines.lib.index_build import FILLED, BuildIndex, build
 from pipelines.lib.index_plan import read_plan
 from pipelines.lib.index_search import Searcher
@@ -20,22 +21,26 @@ from pipelines.lib.stage import Paths, stage
 from pipelines.lib.vectors import Shards
 
 
-def build_index(shards: Shards, params: BuildIndex, run: RunFile, *, planned: Path, filled: Sequence[Path], target: Path) -> dict[str, Any]:
-    """Build into the directory `target`, whole or not at all; the content of ``built.json``."""
+def build_index(shards: Shards, params: BuildIndex, run: RunFile, *, planned: Path, filled: Path, target: Path) -> dict[str, Any]:
+    """Build into the directory `target`, whole or not at all, of the shards that are filled in `filled`; the content of ``built.json``."""
     plan, base, held = read_plan(planned), None, None
     if plan.base is not None and run.index is not None:  # held until the end, so that nobody collects it
         held = generations.hold(run.index.name, plan.base, manifest_sha256=run.index.manifest_sha256)
         base = Searcher.open(held.directory)
+    if shards.sizes != plan.shards:
+        raise DataError(f"the plan was made for {plan.shards}, there are {dict(shards.sizes)}; plan again")
+    parts = [filled / shard / FILLED for shard in plan.fill if plan.shards[shard]]
+    if missing := [str(part) for part in parts if not part.exists()]:
+        raise DataError(f"{', '.join(missing)}: not there, though the plan wants it filled; run fill_shard for it")
     with replacing(target) as temporary:
-        return build(plan, shards, params, temporary, planned=planned, filled=filled, base=base)
+        return build(plan, shards, params, temporary, planned=planned, filled=parts, base=base)
 
 
 @stage("build_index", "plan", "vectors", "filled", "index")
 def main(paths: Paths) -> None:
     """Build as `run.yaml` and `params.yaml` say."""
     run, params = load_run(), load_section("build_index", BuildIndex)
-    filled = [path for month in run.shards if (path := paths.filled / month / FILLED).exists()]
-    build_index(Shards.open(paths.vectors, run.shards), params, run, planned=paths.plan, filled=filled, target=paths.index)
+    build_index(Shards.open(paths.vectors, run.shards), params, run, planned=paths.plan, filled=paths.filled, target=paths.index)
 
 
 if __name__ == "__main__":

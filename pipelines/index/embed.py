@@ -15,7 +15,6 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.encoder import Encoder, encode_features, load_encoder
 from pipelines.lib.engine import open_parquet
-from pipelines.lib.errors import ConfigError
 from pipelines.lib.neighbours import Vectors
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.run import load_run
@@ -29,10 +28,6 @@ class Embed(Section):
 
 def embed(dataset: Dataset, encoder: Encoder, features: Path, target: Path) -> int:
     """Write the shard `target`, whole or not at all, from the labelled features file at `features`; returns its rows. Streams."""
-    if OUTCOME in dataset.key:
-        raise ConfigError(
-            f"the key has a column {OUTCOME!r}, which the rows of an index call the label; rename it in a query of the source"
-        )
     source = open_parquet(features)
     kept = [*dataset.key, PARTITION]
     schema = pa.schema([*(source.schema_arrow.field(name) for name in kept), pa.field(OUTCOME, pa.int8())])

@@ -33,7 +33,7 @@ def fill_shard(planned: Path, shard: Path, params: FillShard, target: Path) -> i
         raise DataError(f"the plan was made for {plan.shards}, the shard {shard.name} has {len(found.vectors)} rows; plan again")
     with replacing(target) as temporary:
         temporary.mkdir()
-        rows = len(found.vectors) if plan.kind == "ivfpq" and plan.mode == "full" else 0
+        rows = len(found.vectors) if shard.name in plan.fill else 0
         if rows:
             fill(found, plan.start(shard.name), planned / TRAINED, temporary / FILLED, workers=params.threads)
         (temporary / "filled.json").write_text(json.dumps({"rows": rows}) + "\n", encoding="utf-8")

@@ -43,7 +43,7 @@ def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str,
         expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="an index of fewer rows answers nothing"),
         expect("table_row_count_to_equal", value=known, notes="a vector for each row whose outcome is known"),
         *expectations.of_key(shards.key),
-        expect("column_values_to_not_be_null", column=PARTITION),
+        *(expect("column_values_to_not_be_null", column=column) for column in (PARTITION, OUTCOME)),
         expect("column_values_to_be_in_set", column=OUTCOME, value_set=[0, 1], notes="how it ended"),
         expect("column_values_to_be_in_set", column="finite", value_set=[True], notes="no NaN, no infinity"),
         expect(

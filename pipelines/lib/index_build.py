@@ -144,10 +144,9 @@ def build_from_arrays(
     with replacing(target) as temporary, tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
         made = plan(shards, plan_index or PlanIndex(), Path(scratch), rebuild=rebuild, base=onto)
         filled = []
-        if made.kind == "ivfpq" and made.mode == "full":
-            for shard in shards.parts:
-                filled.append(Path(scratch) / f"{shard.name}.{FILLED}")
-                fill(shard, made.start(shard.name), Path(scratch) / TRAINED, filled[-1])
+        for shard in shards.parts if made.fill else ():
+            filled.append(Path(scratch) / f"{shard.name}.{FILLED}")
+            fill(shard, made.start(shard.name), Path(scratch) / TRAINED, filled[-1])
         appended_to = onto.index if made.base is not None and isinstance(onto, Base) else None
         return build(made, shards, build_index or BuildIndex(), temporary, planned=Path(scratch), filled=filled, base=appended_to)
 
@@ -155,7 +154,7 @@ def build_from_arrays(
 def _told(made: Plan) -> dict[str, Any]:
     import faiss
 
-    kept = made.model_dump(mode="json", exclude={"shards", "trials"})
+    kept = made.model_dump(mode="json", exclude={"shards", "fill", "trials"})
     return {**kept, "faiss": faiss.__version__, "trials": list(made.trials)}
 
 
@@ -185,7 +184,7 @@ def _add(index: Any, shards: Shards, order: Ids | None, there: int) -> None:
     told = 0
     for block in shards.blocks(None if order is None else order[there:]):
         index.add(block)
-        if index.ntotal - told >= max(shards.count // 10, 10 * BLOCK):
+        if index.ntotal - told >= max(shards.count // 10, BLOCK):
             told = index.ntotal
             log.info("%d of %d vectors added", told, shards.count)
 
