@@ -76,9 +76,9 @@ INDEX = "flights"
 class Published:
     """An index root of its own, to which marked builds are published."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.root = directory, directory / "index"
-        self.place = self.root / INDEX
+    def __init__(self, directory: Path, name: str = INDEX) -> None:
+        self.name, self.directory, self.root = name, directory, directory / "index"
+        self.place = self.root / name
         self.encoder = directory / "encoder.onnx"
         if not self.encoder.exists():
             make_encoder(self.encoder)
@@ -99,7 +99,7 @@ class Published:
         **manifest: Any,
     ) -> generations.Pointer:
         """Publish the build of that mark as of that day from June on; `expected` is what the pointer says, unless it is given."""
-        seen = generations.current(INDEX, self.root)
+        seen = generations.current(self.name, self.root)
         told = {
             "partition": str(dt.date(2013, 5, 31) + dt.timedelta(mark)),
             "encoder_name": "encoder",
@@ -109,7 +109,7 @@ class Published:
         told |= {"run_ref": f"refs/runs/{mark}", "mark": mark, **manifest}
         number = expected if expected is not None else seen.sequence if seen else 0
         return generations.publish(
-            INDEX,
+            self.name,
             build or self.build(mark),
             encoder or self.encoder,
             told,
@@ -129,4 +129,4 @@ class Published:
 
     def rollback(self, to: str = "previous", *, request: str | None = None) -> generations.Pointer:
         """Roll back, as somebody with a reason does."""
-        return generations.rollback(INDEX, to, "ada", "it lied", request=request, root=self.root)
+        return generations.rollback(self.name, to, "ada", "it lied", request=request, root=self.root)
