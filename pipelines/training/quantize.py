@@ -132,7 +132,7 @@ def main(paths: stage.Paths) -> None:
     report = {"note": note(chosen, found), "since": start, "chosen": chosen, "calibration_rows": len(calibration), "candidates": found}
     with replacing(paths.encoder) as temporary:
         temporary.write_bytes(contents[chosen])
-    speed = {name: round(quantization.rows_per_second(encoder, history.features[held_out][:20_000])) for name, encoder in encoders.items()}
+    speed = quantization.rows_per_second(encoders, history.features[held_out][:20_000])
     with replacing(paths.report.with_name("quantize_timing.json")) as temporary:
         temporary.write_text(json.dumps({"rows_per_second": speed}, indent=2), encoding="utf-8")
     with replacing(paths.report) as temporary:
