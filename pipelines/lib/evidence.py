@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.lib import neighbours
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, name, open_parquet, text
 from pipelines.lib.errors import DataError
@@ -23,9 +24,6 @@ from pipelines.lib.signature import signature_of_features
 
 if TYPE_CHECKING:
     from pipelines.lib.vector_index import VectorIndex
-
-WIDEST = 1_024
-"""How many neighbours of a row are looked at before fewer than were asked for will do: of an index of all 2013, a night of January wants some 500."""
 
 OF = "neighbour_of"  # among columns of the key, which the dataset may call what it likes but this
 
@@ -110,19 +108,15 @@ def _riskiest(scores: Path, features: Path, names: tuple[str, ...], key: tuple[s
 
 
 def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
-    """The neighbours of each row of `night`: its place in `OF`, `rank`, `distance`, and what the index says of the neighbour.
-
-    Rows of the index that do not count are found as well, so the search is widened until enough are left.
-    """
-    width = wanted.neighbours + 1  # a night that is in the index finds itself first
-    while True:
-        width = min(width, index.count)
-        distances, ids = index.search(vectors, width)
-        found = _known(index, distances, ids, night, key, wanted)
-        enough = np.bincount(found[OF].to_numpy(), minlength=night.num_rows).min() >= wanted.neighbours
-        if enough or width >= min(index.count, WIDEST):
-            break
-        width = min(4 * width, WIDEST)
+    """The neighbours of each row of `night`: its place in `OF`, `rank`, `distance`, and what the index says of the neighbour."""
+    width = wanted.neighbours + 1  # a row whose date was corrected finds itself
+    found = _known(index, *index.search(vectors, width), night, key, wanted)
+    if np.bincount(found[OF].to_numpy(), minlength=night.num_rows).min() < wanted.neighbours:
+        # The index is of a later day than the night, or small. Of a year, a night of June wants the nearest 1,200 to find ten that were known.
+        known = np.flatnonzero(pc.less(index.rows(np.arange(index.count))["partition"], wanted.known_before).to_numpy())
+        squared, places = neighbours.exact(index.vectors[known], vectors, width)
+        ids = np.where(places < 0, -1, known[places]) if len(known) else places
+        found = _known(index, squared / 2, ids, night, key, wanted)
     order = [(OF, "ascending"), ("distance", "ascending"), ("partition", "descending"), *((column, "ascending") for column in key)]
     found = found.sort_by(order)
     row = found[OF].to_numpy()
@@ -131,7 +125,7 @@ def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tu
 
 
 def _known(index: "VectorIndex", distances: np.ndarray, ids: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
-    """What was found, less what was not known when the night began, and less the row itself should its date have been corrected."""
+    """What was found, less what was not known when the night began, and less the row itself."""
     row, place = np.nonzero(ids >= 0)
     found = index.rows(ids[row, place])
     known = pc.less(found["partition"], wanted.known_before)

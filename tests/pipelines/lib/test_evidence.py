@@ -88,7 +88,7 @@ def test_what_nobody_knew_that_night_is_no_evidence(files: Night, opened: Open) 
     index = opened(pa.concat_tables([before, *(rows for rows, _ in later)]), np.vstack([features, *(matrix for _, matrix in later)]))
     found = find(files, index)
     assert set(found["neighbour_partition"].to_pylist()) == {"2013-03-01"}
-    assert found.num_rows == 50, "the search was widened until there were enough"
+    assert found.num_rows == 50, "where the search finds too few, the past is looked through whole"
 
 
 def test_a_row_is_no_evidence_for_itself(files: Night, opened: Open) -> None:

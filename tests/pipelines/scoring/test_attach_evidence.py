@@ -114,7 +114,7 @@ def break_index(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"), [(break_index, "index.faiss has sha256"), (shutil.rmtree, "is gone")], ids=["a flipped bit", "gone"]
+    ("fault", "told"), [(break_index, "index.faiss has sha256"), (shutil.rmtree, "roll back or rebuild")], ids=["a flipped bit", "gone"]
 )
 def test_a_pinned_generation_that_cannot_be_read_fails_and_leaves_nothing(workspace: Path, fault: Any, told: str) -> None:
     pinned = indexed_nights.publish(workspace / "built", *indexed_nights.past(300))
