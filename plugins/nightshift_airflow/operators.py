@@ -344,8 +344,9 @@ def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
     """One line on the run for its note in the UI, from what the stages left behind."""
     partition = read_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json").get("partition", "?")
     if failed:
-        told = sorted((workspace.path / _FAILURES).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        reason = f"{told[0].stem}: {read_json(told[0])['message']}" if told else ", ".join(failed)
+        files = sorted((workspace.path / _FAILURES).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        told = [f"{file.stem}: {message}" for file in files if (message := read_json(file).get("message"))]
+        reason = told[0] if told else ", ".join(failed)
         return f"{partition}: failed at {reason}"[:1000]
     return f"{partition}: {describe_stages(workspace) or 'done'}"[:1000]
 
