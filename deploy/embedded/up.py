@@ -23,9 +23,9 @@ DAGS = (
     "champion_replay",
     "encoder_training",
     "vector_index_rebuild",
-    "weekly_index_rebuild",
     "index_rollback",
 )
+WEEKLY = "weekly_index_rebuild"
 _LOOK_S = 2  # how often to see whether every service still lives
 
 
@@ -36,17 +36,22 @@ def main() -> int:
     try:
         champion = Ledger(home.ledger_url()).champion(load_registry().name) or train_first_champion(progress)
         progress(f"champion: {champion.name} version {champion.version}, sha256 {champion.sha256[:12]}")
-        with Server(progress=progress, wait_for_dags=DAGS) as server:
+        with Server(progress=progress, wait_for_dags=(*DAGS, WEEKLY)) as server:
+            client, index = server.client(), published_index()
             for dag_id in DAGS:
-                server.client().unpause(dag_id)
-            if published_index() is None:
-                request_first_index(server.client(), load_run().partition)
+                client.unpause(dag_id)
+            client.unpause(WEEKLY, paused=index is None)  # its clock would ask for an index of an encoder that is not there yet
+            if index is None:
+                request_first_index(client, load_run().partition)
                 progress(
-                    "making the first vector index: see encoder_training, then vector_index_rebuild; nights go on without evidence until then"
+                    "making the first vector index: see encoder_training, then vector_index_rebuild; until then nights have no evidence"
                 )
             print(f"\nAirflow is at {server.url}\n  user      {USERNAME}\n  password  {server.password}\n\nCtrl-C stops it.", flush=True)
             while True:
                 server.check()
+                if index is None and (index := published_index()):
+                    progress(f"index: generation {index['generation']}, {index['count']:,} rows; a new one is made every week")
+                    client.unpause(WEEKLY)
                 time.sleep(_LOOK_S)
     except (ServerError, TrainingError, NightshiftError, RunRefusedError, OSError) as error:
         print(f"\nNightshift is down: {error}", file=sys.stderr)
