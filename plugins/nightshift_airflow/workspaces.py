@@ -380,7 +380,9 @@ def _worktree_lock() -> Iterator[None]:
 def _configure_dvc(path: Path) -> None:
     """Write ``.dvc/config.local``: the repository's own local settings (remotes, credentials) with the shared cache on top."""
     settings = _read_config(REPOSITORY / ".dvc" / "config.local")
-    settings.setdefault("core", {})["analytics"] = "false"
+    settings.setdefault("core", {}).update(
+        {"analytics": "false", "hardlink_lock": "false"}
+    )  # `attempt` holds the lock that DVC has by default
     settings.setdefault("cache", {}).update({"dir": str(_cache()), "type": "reflink,hardlink,copy"})
     lines = [
         line

@@ -7,6 +7,7 @@ do other things beside.
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -92,6 +93,11 @@ def test_a_new_encoder_becomes_an_index_by_itself(house: House) -> None:
     states = {(task["task_id"], task["rendered_map_index"]): task["state"] for task in server.client().tasks(REBUILD, run["dag_run_id"])}
     assert {month for task, month in states if task == "embed"} == set(MONTHS)
     assert states["fill_shard", None] == "skipped"
+    link = server.client().call("GET", f"/dags/{REBUILD}/dagRuns/{quote(run['dag_run_id'])}/taskInstances/evaluate_index/links")[
+        "extra_links"
+    ]
+    assert link["Report"].endswith("/evaluate_index")
+    assert link["Model"] == f"/nightshift/models/{NAME}/1"
     assert not list((repository.home / "workspaces").glob("*/*")), "nothing of the runs is left"
 
 

@@ -68,13 +68,14 @@ def test_a_workspace_is_a_worktree_of_the_commit_with_the_shared_cache(repositor
 
 
 def test_the_local_dvc_settings_come_along(repository):
-    local = "[core]\n    remote = store\n['remote \"store\"']\n    url = s3://bucket/%2Fx\n    secret_access_key = s%cret\n"
+    local = "[core]\n    remote = store\n    hardlink_lock = true\n['remote \"store\"']\n    url = s3://bucket/%2Fx\n    secret_access_key = s%cret\n"
     (repository / ".dvc" / "config.local").write_text(local)
     workspace = workspaces.open_workspace(DAG, "run")
     config = subprocess.run(
         [sys.executable, "-m", "dvc", "config", "--list"], cwd=workspace.path, capture_output=True, text=True, check=True
     )
     assert "remote.store.secret_access_key=s%cret" in config.stdout
+    assert "core.hardlink_lock=false" in config.stdout, "workspaces hold DVC's own lock, of the usual kind"
     assert workspaces.has_remote(workspace)
     assert (workspace.path / ".dvc" / "config.local").stat().st_mode & 0o077 == 0
 

@@ -151,7 +151,7 @@ def test_each_shard_tells_its_own_failure(workspace):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("share", [0, 0.2, 0.5, 0.8, 0.97, 1])
+@pytest.mark.parametrize("share", [0, 0.5, 0.97, 1])
 def test_a_lock_torn_by_one_shard_loses_nothing_of_another(workspace, share):
     assert until_done(workspace, EMBEDDED[:1]) == 1
     before = entries(workspace)
@@ -181,7 +181,7 @@ def test_a_torn_list_of_claims_stops_nobody_for_long(workspace, share):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0, 0.6])
 def test_a_torn_record_of_what_a_stage_has_made_stops_nobody_for_long(workspace, share):
     """In the cache that all workspaces share."""
     order_death(workspace, EMBEDDED[0], share, where="runs")
