@@ -63,7 +63,7 @@ def fill(shard: Shard, start: int, trained: Path, target: Path, *, workers: int 
     """Write the file `target`: the index `trained` with the vectors of `shard`, whose ids count from `start`."""
     import faiss
 
-    index = faiss.read_index(str(trained))
+    index = read_ivfpq(trained)
     with threads(workers):
         for first in range(0, len(shard.vectors), BLOCK):
             vectors = np.ascontiguousarray(shard.vectors[first : first + BLOCK])
@@ -192,12 +192,19 @@ def _add(index: Any, shards: Shards, order: Ids | None, there: int) -> None:
 # ------------------------------------------------------------------------------------------------ IVF-PQ
 
 
+def read_ivfpq(path: Path, flags: int = 0) -> Any:
+    """The IVF-PQ at `path`, to be added to or merged: without the table that makes searches faster, 16 MiB at 2,048 lists, which each shard would have."""
+    import faiss
+
+    return faiss.read_index(str(path), flags | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+
+
 def _parts(planned: Path, shards: Shards, order: Ids | None, filled: Sequence[Path], base: Searcher | None) -> list[Any]:
     """The indexes whose lists make up the new one, mapped: the filled shards, or the base and what is appended."""
     import faiss
 
     if base is None or order is None:
-        return [faiss.read_index(str(path), faiss.IO_FLAG_MMAP) for path in filled]
+        return [read_ivfpq(path, faiss.IO_FLAG_MMAP) for path in filled]
     appended = _without_rows(planned, base)
     with threads(1):
         for block in shards.blocks(order[base.count :]):
@@ -210,8 +217,8 @@ def _without_rows(planned: Path, base: Searcher | None) -> Any:
     import faiss
 
     if base is None:
-        return faiss.read_index(str(planned / TRAINED))
-    index = faiss.read_index(str(base.directory / INDEX), faiss.IO_FLAG_SKIP_IVF_DATA)
+        return read_ivfpq(planned / TRAINED)
+    index = read_ivfpq(base.directory / INDEX, faiss.IO_FLAG_SKIP_IVF_DATA)
     inverted = faiss.extract_index_ivf(index)
     lists = faiss.ArrayInvertedLists(inverted.nlist, inverted.code_size)
     inverted.replace_invlists(lists, True)

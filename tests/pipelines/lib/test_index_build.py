@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
 from pipelines.lib import neighbours
 from pipelines.lib.errors import ConfigError, DataError, GateFailed
-from pipelines.lib.index_build import BuildIndex, HnswSweep, IvfPqSweep, build_from_arrays
+from pipelines.lib.index_build import BuildIndex, HnswSweep, IvfPqSweep, build_from_arrays, read_ivfpq
 from pipelines.lib.index_plan import IvfPq, PlanIndex
 from pipelines.lib.index_search import Searcher
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
@@ -77,6 +78,14 @@ def test_how_many_shards_it_came_in_does_not_show_in_an_ivfpq(tmp_path: Path) ->
     one, many = built(tmp_path / "1", params=IVFPQ, parts=1), built(tmp_path / "7", params=IVFPQ, parts=7)
     for name in ("index.faiss", "lists.ivfdata", "vectors.npy"):
         assert (one.directory / name).read_bytes() == (many.directory / name).read_bytes(), name
+
+
+def test_what_is_merged_holds_no_table_for_searches(tmp_path: Path) -> None:
+    """With one for each shard, memory would grow with their number."""
+    path = str(built(tmp_path / "build", params=IVFPQ).directory / "index.faiss")
+    flags = faiss.IO_FLAG_SKIP_IVF_DATA
+    assert faiss.read_index(path, flags).precomputed_table.size() > 0
+    assert read_ivfpq(Path(path), flags).precomputed_table.size() == 0
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
