@@ -246,7 +246,10 @@ def train(shards: Shards, params: PlanIndex, target: Path) -> tuple[int, list[di
     learners = shards.take(np.sort(generator.choice(shards.count, size=size, replace=False)))
     learners = learners[generator.permutation(size)]  # each prefix is a sample too
     with threads(1):
-        tried = {lists: cluster(learners[: lists * settings.rows_per_list], lists, params.seed) for lists in numbers}
+        tried = {}
+        for lists in numbers:
+            log.info("k-means of %d lists", lists)
+            tried[lists] = cluster(learners[: lists * settings.rows_per_list], lists, params.seed)
         trials = list(costs(shards, params, tried)) if len(tried) > 1 else []
         lists = int(min(trials, key=lambda trial: trial["cost"])["lists"]) if trials else numbers[0]
         log.info("%d lists of %s; learning the codes from %d rows", lists, numbers, min(size, _LEARNERS))
@@ -284,6 +287,7 @@ def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors]) -> It
     import faiss
 
     own = neighbours.sample(shards.count, params.queries, params.seed)
+    log.info("true neighbours of %d rows among %d", len(own), shards.count)
     queries, (_, true) = shards.take(own), exact_in(shards, own, 10)
     there = true >= 0
     found = shards.take(true[there])
