@@ -90,8 +90,9 @@ def build(
     target.mkdir()
     order: Ids | None = np.load(planned / ORDER, allow_pickle=False) if made.mode == "incremental" else None
     if made.kind == "hnsw":
+        hnsw = _hnsw(made, base)
         with threads(params.threads):
-            _add(hnsw := _hnsw(made, base), shards, order, hnsw.ntotal)
+            _add(hnsw, shards, order, hnsw.ntotal)
         faiss.write_index(hnsw, str(target / INDEX))
         del hnsw  # what is asked from here on is what was written
     else:
