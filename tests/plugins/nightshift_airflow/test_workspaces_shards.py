@@ -181,7 +181,7 @@ def test_a_torn_list_of_claims_stops_nobody_for_long(workspace, share):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("share", [0, 0.6])
+@pytest.mark.parametrize("share", [0.2, 0.45])
 def test_a_torn_record_of_what_a_stage_has_made_stops_nobody_for_long(workspace, share):
     """In the cache that all workspaces share."""
     order_death(workspace, EMBEDDED[0], share, where="runs")
@@ -216,9 +216,9 @@ def test_a_shard_that_ends_well_in_a_torn_lock_is_tried_again(workspace):
         while not (workspace.path / "data" / "index").exists() and "at work" not in tail_of(workspace):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        order_death(workspace, EMBEDDED[1], 0.99)
+        order_death(workspace, EMBEDDED[1], 0)  # an empty file is good YAML
         subprocess.run(repro(EMBEDDED[1]), cwd=workspace.path, env=stage_environment(workspace), check=False)
-        sleeping.unlink()  # the slow one completes a file that is half a file, without knowing
+        sleeping.unlink()  # the slow one completes what is left of the file, without knowing
         with pytest.raises(StageError):
             slow.result()
     assert until_done(workspace, EMBEDDED) == 1
