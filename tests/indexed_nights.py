@@ -67,18 +67,18 @@ def build(directory: Path, encoder: Encoder, rows: pa.Table, matrix: np.ndarray)
     return directory
 
 
-def publish(directory: Path, rows: pa.Table, matrix: np.ndarray, signature: Signature = night.SIGNATURE) -> PinnedIndex:
-    """Make `rows` the current generation under the index root, and pin it; `directory` is scratch."""
+def publish(directory: Path, rows: pa.Table, matrix: np.ndarray, signature: Signature = night.SIGNATURE, name: str = NAME) -> PinnedIndex:
+    """Make `rows` the current generation of index `name` under the index root, and pin it; `directory` is scratch."""
     encoder = encoder_at(directory / "encoder.onnx", signature)
-    manifest = {"partition": "2013-04-01", "encoder_name": NAME, "encoder_version": "3", "encoder_sha256": encoder.sha256}
-    before = generations.current(NAME)
+    manifest = {"partition": "2013-04-01", "encoder_name": name, "encoder_version": "3", "encoder_sha256": encoder.sha256}
+    before = generations.current(name)
     pointer = generations.publish(
-        NAME,
+        name,
         build(directory / "build", encoder, rows, matrix),
         directory / "encoder.onnx",
         manifest,
         expected_sequence=before.sequence if before else 0,
         retain=3,
     )
-    pinned = {name: getattr(pointer, name) for name in ("generation", "manifest_sha256", "partition", "encoder_version", "sequence")}
-    return PinnedIndex(name=NAME, encoder_sha256=sha256_of(directory / "encoder.onnx"), **pinned)
+    pinned = {field: getattr(pointer, field) for field in ("generation", "manifest_sha256", "partition", "encoder_version", "sequence")}
+    return PinnedIndex(name=name, encoder_sha256=sha256_of(directory / "encoder.onnx"), **pinned)
