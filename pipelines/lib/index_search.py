@@ -106,6 +106,7 @@ def open_index(directory: Path, kind: str) -> tuple[Any, Vectors]:
     index = faiss.read_index(path, faiss.IO_FLAG_SKIP_IVF_DATA | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
     lists = faiss.downcast_InvertedLists(faiss.extract_index_ivf(index).invlists)
     lists.filename, lists.read_only = str(directory / LISTS), True
+    lists.prefetch_nthread = 0  # else each search starts 32 threads to read ahead: seven eighths of the time of one query
     if index.ntotal:
         if (size := (directory / LISTS).stat().st_size) != lists.totsize:
             raise ValueError(f"{LISTS} has {size} bytes, {lists.totsize} were written")  # behind its end, a map ends the process
