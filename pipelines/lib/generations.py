@@ -50,6 +50,10 @@ _REMEMBERED = 100
 """Switches that the pointer tells of: a request is known to be fulfilled for as long."""
 
 
+class CollectedError(ModelError):
+    """The generation that was asked for was whole once; it has been collected since, as later publications do."""
+
+
 class Generation(Section):
     """One generation: its id, the digest of its manifest, and what it was made from."""
 
@@ -87,6 +91,12 @@ class Pointer(Generation):
     def known(self) -> tuple[Generation, ...]:
         """Every generation that can be made current, the newest of the line first: this one, those before it, those aside."""
         return (_generation(self), *reversed(self.line), *self.aside)
+
+    def before(self, generation: str) -> tuple[Generation, ...]:
+        """What can be served in the place of `generation`, the newest first: those before it in the line; for one that was rolled back from, all of it."""
+        line = (_generation(self), *reversed(self.line))
+        ids = [one.generation for one in line]
+        return line[ids.index(generation) + 1 :] if generation in ids else line
 
 
 class Hold:
@@ -162,7 +172,8 @@ def hold(
     """The current generation of index `name`, or the one named, held and verified.
 
     `manifest_sha256` is asked of the pointer where it is not given. Raises `ModelError` where nothing is published, the generation is unknown,
-    gone or not whole, or was made with another encoder than that of `encoder_sha256`.
+    gone or not whole, or was made with another encoder than that of `encoder_sha256`; `CollectedError` where it is gone since the pointer does not
+    know it any more.
     """
     pointer = None
     if generation is None or manifest_sha256 is None:
@@ -180,6 +191,12 @@ def hold(
     except OSError as error:
         if pointer and generation is None and current(name, root) != pointer:  # it was collected at this moment
             return hold(name, manifest_sha256=manifest_sha256, encoder_sha256=encoder_sha256, digests=digests, root=root)
+        pointer = current(name, root)
+        if isinstance(error, FileNotFoundError) and pointer and all(one.generation != wanted for one in pointer.known):
+            raise CollectedError(
+                f"generation {wanted} of {name} was collected since: it is not among those that are kept (publish_index.retain), current is "
+                f"{pointer.generation}. A run that is pinned to it cannot be completed with it: start a new one, which takes the current one"
+            ) from error
         raise ModelError(f"generation {wanted} of {name} cannot be opened ({error}); roll back or rebuild") from error
     held.manifest = verify(held.directory, sha256, digests=digests)
     if encoder_sha256 not in (None, held.manifest["encoder_sha256"]):

@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike
 
 from pipelines.lib import generations
 from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.generations import Hold
+from pipelines.lib.generations import CollectedError, Hold
 from pipelines.lib.index_search import Searcher, Setting
 from pipelines.lib.neighbours import Ids, Vectors
 
 if TYPE_CHECKING:
     from pipelines.lib.encoder import Encoder
+    from pipelines.lib.run import PinnedIndex
 
 TOLD = ("partition", "outcome")
 """What the rows of an index say beside their key."""
@@ -186,6 +187,30 @@ def open_generation(
 
     held = hold(generation, manifest_sha256=manifest_sha256)
     return VectorIndex(_Opened(held.directory, held), latest)
+
+
+def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[VectorIndex, str | None]:
+    """The generation that a run is pinned to, verified, and None; where it is broken, the first whole one before it, and what is wrong in words.
+
+    What is opened carries its own encoder, and says in `generation` and `manifest` which it is. Raises `CollectedError` where the pinned one was
+    collected since, `ModelError` where neither it nor one before it is whole.
+    """
+    faults: list[str] = []
+    wanted: list[Any] = [pinned]
+    while wanted:
+        one = wanted.pop(0)
+        try:
+            index = open_generation(
+                pinned.name, one.generation, manifest_sha256=one.manifest_sha256, encoder_sha256=one.encoder_sha256, root=root
+            )
+            return index, "; ".join(faults) or None
+        except (ModelError, DataError) as error:
+            if isinstance(error, CollectedError) and one is pinned:
+                raise
+            faults.append(str(error))
+        if one is pinned and (pointer := generations.current(pinned.name, root)):
+            wanted += pointer.before(pinned.generation)
+    raise ModelError(f"neither generation {pinned.generation} of {pinned.name} nor one before it is whole: {'; '.join(faults)}")
 
 
 def _check(ids: np.ndarray, lowest: int, count: int) -> None:
