@@ -99,6 +99,11 @@ class VectorIndex:
         return self._opened.searcher.vectors
 
     @property
+    def partitions(self) -> pa.ChunkedArray:
+        """The partition of every row, in the order of their ids; mapped, and no other column is read."""
+        return self._opened.rows["partition"]
+
+    @property
     def encoder(self) -> "Encoder":
         """The generation's own encoder. Raises `ModelError` where the index is not published."""
         return self._opened.encoder
