@@ -5,7 +5,7 @@ Writes  nothing but the table, to its standard output
 Fails   when no generation is published, or its files are not whole; when the key names no row that is indexed or published; when more rows are
         asked for than the index has; when the night's features are not those of the generation's encoder
 
-By hand, from the root of the repository: ``python -m pipelines.index.search --key UA,1545,EWR,2013-03-01T05:15:00 --top 5`` (the values in the order of
+By hand, from the root of the repository: ``python -m pipelines.index.search --key UA,1545,EWR,2013-01-01T05:15:00 --top 5`` (the values in the order of
 dataset.key), or ``--last-night --top 5`` for the riskiest rows of the newest published night.
 """
 
