@@ -27,7 +27,7 @@ with DAG(
     default_args=task_defaults(settings),
     tags=["nightshift", "training", "index"],
 ):
-    open_run = OpenRunOperator(task_id="open_run", model="encoder-or-none").as_setup()
+    open_run = OpenRunOperator(task_id="open_run", model="encoder-or-none", scored=True).as_setup()
     ingest_history = DvcStageOperator(task_id="ingest_history")
     validate_history = DvcStageOperator(task_id="validate_history")
     featurize_history = DvcStageOperator(task_id="featurize_history")

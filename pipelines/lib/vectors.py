@@ -1,7 +1,9 @@
 """The vectors of an index before it is built: in shards, one after the other, with the rows that they stand for.
 
 A shard is a directory with ``vectors.npy``, float32 [n, d], and ``rows.parquet``, the n rows in the same order: the key, `partition` and
-`outcome` (int8), with the digest of the encoder in its schema, since vectors of two encoders have nothing to do with each other. The position of a row is counted through all shards in their order. Vectors are mapped; nothing here holds more than a block of them.
+`outcome` (int8), with the digest of the encoder in its schema, since vectors of two encoders have nothing to do with each other. The position of a
+row is counted through all shards in their order. Vectors are mapped, and no more than a block of them is held. That is said of vectors alone: all
+rows are held at once by `Shards.batches` in another order than that of the shards.
 """
 
 import json
