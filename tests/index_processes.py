@@ -19,7 +19,8 @@ import numpy as np
 
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.vector_index import VectorIndex, open_built, open_generation
+from pipelines.lib.index_search import Searcher
+from pipelines.lib.vector_index import VectorIndex, open_generation
 from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
 
 ROWS = 200
@@ -53,8 +54,7 @@ def build(directory: Path, mark: int) -> Path:
 
 def answers(built: Path) -> np.ndarray:
     """What that build answers."""
-    with open_built(built) as index:
-        return index.search(QUESTIONS, NEIGHBOURS)[1]
+    return Searcher.open(built).search(QUESTIONS, NEIGHBOURS)[1]
 
 
 def faults(index: VectorIndex, expected: Answers, number: int) -> list[str]:

@@ -4,12 +4,15 @@ import datetime as dt
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.lib import generations
+
+if TYPE_CHECKING:
+    from pipelines.lib.vector_index import VectorIndex
 
 DIMENSION = 8
 ENCODER_SHA256 = hashlib.sha256(b"encoder").hexdigest()
@@ -63,6 +66,7 @@ def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0
         "base": None,
         "appended_since_full": 0,
         "sweep": [],
+        "held_out": None,
         "encoder_sha256": encoder_sha256,
         "faiss": faiss.__version__,
     }
@@ -118,6 +122,13 @@ class Published:
             actor="test",
             root=self.root,
         )
+
+    def open(self, build: Path) -> "VectorIndex":
+        """The build, published and opened."""
+        from pipelines.lib.vector_index import open_generation
+
+        self.publish(1, build=build, run_ref=build.name)
+        return open_generation(self.name, root=self.root)
 
     def publish_with_another_encoder(self, mark: int) -> generations.Pointer:
         """Publish a build that another encoder made."""

@@ -29,7 +29,7 @@ def published_index() -> dict[str, Any] | None:
         if found is None:
             return None
         directory = generations.locate(name, found[0].generation)
-        manifest = generations.verify(directory, found[0].manifest_sha256)
+        manifest = generations.verify(directory, found[0].manifest_sha256, digests=False)  # `usable` has compared them
         encoder = load_encoder(directory / generations.ENCODER, manifest["encoder_sha256"])
     except ModelError:
         return None
@@ -37,6 +37,16 @@ def published_index() -> dict[str, Any] | None:
         return None
     told = ("kind", "count", "dimension", "partition", "encoder_version")
     return {"name": name, "generation": found[0].generation, **{key: manifest[key] for key in told}}
+
+
+def published_since(switch: int | None) -> tuple[int | None, dict[str, Any] | None]:
+    """The number of the last switch of the pointer, and `published_index`, looked for only where that number is not `switch`: it reads whole files."""
+    try:
+        pointer = generations.current(load_registry().encoder)
+    except ModelError:  # a pointer that is broken is replaced by the next one
+        pointer = None
+    last = pointer.sequence if pointer else None
+    return last, published_index() if last != switch else None
 
 
 def request_first_index(client: Client, partition: str) -> str:

@@ -7,7 +7,7 @@ from nightshift_airflow.workspaces import RunRefusedError
 
 from deploy.embedded.demo import printer
 from deploy.embedded.first_champion import TrainingError, train_first_champion
-from deploy.embedded.first_index import published_index, request_first_index
+from deploy.embedded.first_index import published_since, request_first_index
 from deploy.embedded.server import USERNAME, Server, ServerError, stop_on_signals
 from pipelines.lib import home
 from pipelines.lib.errors import NightshiftError
@@ -37,7 +37,7 @@ def main() -> int:
         champion = Ledger(home.ledger_url()).champion(load_registry().name) or train_first_champion(progress)
         progress(f"champion: {champion.name} version {champion.version}, sha256 {champion.sha256[:12]}")
         with Server(progress=progress, wait_for_dags=(*DAGS, WEEKLY)) as server:
-            client, index = server.client(), published_index()
+            client, (switch, index) = server.client(), published_since(None)
             for dag_id in DAGS:
                 client.unpause(dag_id)
             client.unpause(WEEKLY, paused=index is None)  # its clock would ask for an index of an encoder that is not there yet
@@ -49,9 +49,11 @@ def main() -> int:
             print(f"\nAirflow is at {server.url}\n  user      {USERNAME}\n  password  {server.password}\n\nCtrl-C stops it.", flush=True)
             while True:
                 server.check()
-                if index is None and (index := published_index()):
-                    progress(f"index: generation {index['generation']}, {index['count']:,} rows; a new one is made every week")
-                    client.unpause(WEEKLY)
+                if index is None:
+                    switch, index = published_since(switch)
+                    if index:
+                        progress(f"index: generation {index['generation']}, {index['count']:,} rows; a new one is made every week")
+                        client.unpause(WEEKLY)
                 time.sleep(_LOOK_S)
     except (ServerError, TrainingError, NightshiftError, RunRefusedError, OSError) as error:
         print(f"\nNightshift is down: {error}", file=sys.stderr)

@@ -4,7 +4,8 @@ Reads   data/index/build/, the report of its gate, the encoder that run.yaml pin
 Effect  a generation under the index root (see `pipelines.lib.generations`), which is current from then on; older ones are collected
 Writes  data/reports/publish_index/report.json: what was done
 Fails   when the gate did not pass these very files, the encoder is not the one that built them, or the run is not pinned to a registered encoder; when
-        somebody published or rolled back since the run opened; when the disk is full. The published index is then as it was
+        somebody published or rolled back since the run opened; when the run's partition is older than what is published and it is no full rebuild;
+        when the disk is full. The published index is then as it was
 
 No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
 """
@@ -18,8 +19,9 @@ from pydantic import Field
 
 from pipelines.lib import generations, stage
 from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.generations import Pointer
+from pipelines.lib.generations import Generation, Pointer
 from pipelines.lib.params import Section, load_section
+from pipelines.lib.pins import require_no_older
 from pipelines.lib.registry import load_registry
 from pipelines.lib.run import RunFile, load_run
 from pipelines.lib.verdict import require_passed
@@ -57,26 +59,36 @@ def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
     return {**{name: report[name] for name in TOLD}, "files": found}
 
 
-def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: PublishIndex) -> Pointer:
-    """Publish `build` as index `name`. Raises what `judged`, `origin` and `pipelines.lib.generations.publish` raise."""
+def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: PublishIndex) -> tuple[Generation, Pointer]:
+    """Publish `build` as index `name`; the generation that it is, and the pointer, which names another one where somebody has switched since.
+
+    Raises what `judged`, `origin`, `require_no_older` and `pipelines.lib.generations.publish` raise.
+    """
+    require_no_older(run)
     manifest = origin(run) | judged(build, verdict, run.partition)
     if run.index and run.index.name != name:
         raise ModelError(f"the run is pinned to the index {run.index.name}, to be published is {name}; start a run anew")
     seen = run.index.sequence if run.index else 0
-    return generations.publish(
-        name, build, Path(run.encoder.path), manifest, expected_sequence=seen, retain=params.retain, actor=f"{run.dag_id}/{run.run_id}"
-    )
+    encoder, actor = Path(run.encoder.path), f"{run.dag_id}/{run.run_id}"
+    made, _ = generations.described(build, encoder, manifest)
+    return made, generations.publish(name, build, encoder, manifest, expected_sequence=seen, retain=params.retain, actor=actor)
 
 
 @stage.stage("publish_index", "build", "report")
 def main(paths: stage.Paths) -> None:
     """Publish as `run.yaml` and `params.yaml` say; ``--report`` is the directory of evaluate_index's verdict."""
     run, params = load_run(), load_section("publish_index", PublishIndex)
-    pointer = publish_index(load_registry().encoder, paths.build, paths.report, run, params)
-    manifest = json.loads((generations.locate(load_registry().encoder, pointer.generation) / generations.MANIFEST).read_bytes())
-    told = f"generation {pointer.generation}, {manifest['kind']}, {manifest['count']:,} rows, encoder version {pointer.encoder_version}"
+    made, pointer = publish_index(load_registry().encoder, paths.build, paths.report, run, params)
+    built = json.loads((paths.build / generations.BUILT).read_bytes())
+    told = f"generation {made.generation}, {built['kind']}, {built['count']:,} rows, encoder version {made.encoder_version}"
+    told += f" ({pointer.generation} is current)" if pointer.generation != made.generation else ""
     told += " (DEGRADED: not the champion)" if run.encoder.degraded else ""
-    record = {"generation": pointer.generation, "manifest_sha256": pointer.manifest_sha256, "sequence": pointer.sequence}
+    record = {
+        "generation": made.generation,
+        "manifest_sha256": made.manifest_sha256,
+        "current": pointer.generation,
+        "sequence": pointer.sequence,
+    }
     stage.write_report("publish_index", {**record, "kept": [one.generation for one in pointer.known], "note": told})
 
 

@@ -135,7 +135,7 @@ def locate(name: str, generation: str, root: Path | None = None) -> Path:
 
 
 def verify(directory: Path, manifest_sha256: str, *, digests: bool = True) -> dict[str, Any]:
-    """The manifest of the generation in `directory`, after its own digest and every file that it lists were checked.
+    """The manifest of the generation in `directory`, after its own digest and every file that it lists were checked, and that its `lock` is there.
 
     Sizes are always compared, contents where `digests` is set. Raises `ModelError` for the first fault.
     """
@@ -147,6 +147,7 @@ def verify(directory: Path, manifest_sha256: str, *, digests: bool = True) -> di
         if found != manifest_sha256:
             raise ModelError(f"{what}: its manifest has sha256 {found}, published was {manifest_sha256}; {remedy}")
         manifest: dict[str, Any] = json.loads(text)
+        (directory / _LOCK).stat()  # without it nobody can hold, and so nobody open it
         for file, listed in manifest["files"].items():
             size = (directory / file).stat().st_size
             if size != listed["bytes"]:
@@ -208,10 +209,11 @@ def hold(
     return held
 
 
-def usable(name: str, root: Path | None = None) -> tuple[Pointer, str | None] | None:
+def usable(name: str, root: Path | None = None, *, digests: bool = True) -> tuple[Pointer, str | None] | None:
     """The current generation or else the first one before it that is whole, and the faults of those that are not; None where nothing is published.
 
-    The pointer that is returned names that generation; its `sequence` is that of the switch to the current one. Raises `ModelError` where none is whole.
+    The pointer that is returned names that generation; its `sequence` is that of the switch to the current one. Without `digests` the sizes of the
+    files alone are compared, which takes no longer for a large index. Raises `ModelError` where none is whole.
     """
     pointer = current(name, root)
     if pointer is None:
@@ -221,20 +223,28 @@ def usable(name: str, root: Path | None = None) -> tuple[Pointer, str | None] | 
         directory = locate(name, candidate.generation, root)
         try:
             held = Hold(directory)
-            verify(held.directory, candidate.manifest_sha256)
+            verify(held.directory, candidate.manifest_sha256, digests=digests)
             return pointer.model_copy(update=candidate.model_dump()), "; ".join(faults) or None
         except OSError as error:
             faults.append(f"generation {candidate.generation} cannot be opened ({error})")
         except ModelError as error:
             faults.append(str(error))
     if current(name, root) != pointer:  # collected while it was looked at
-        return usable(name, root)
+        return usable(name, root, digests=digests)
     raise ModelError(f"no generation of {name} is whole: {'; '.join(faults)}. Rebuild it: trigger vector_index_rebuild with rebuild: full")
 
 
 def built_files(directory: Path) -> dict[str, dict[str, Any]]:
     """Name -> ``{"sha256", "bytes"}`` of every file in `directory`, in the order of the names; what a verdict on these very bytes names."""
     return {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(directory.iterdir())}
+
+
+def described(built: Path, encoder: Path, manifest: Mapping[str, Any]) -> tuple[Generation, dict[str, Any]]:
+    """The generation that `publish` makes of the same arguments, and all that its manifest says. Raises what `publish` raises for what does not fit."""
+    content = _manifest(built, encoder, manifest)
+    sha256 = hashlib.sha256(_text(content)).hexdigest()
+    made = {key: content[key] for key in ("partition", "encoder_version", "encoder_sha256")}
+    return Generation(generation=f"{content['partition']}-{sha256[:12]}", manifest_sha256=sha256, **made), content
 
 
 def publish(
@@ -251,6 +261,8 @@ def publish(
 ) -> Pointer:
     """Make the build in `built` and its `encoder` a generation of index `name`, and make it current; `retain` generations are kept, it included.
 
+    What is not whole any more is not kept: nobody could go back to it.
+
     The manifest is the content of ``built.json``, what `manifest` says (at least partition, encoder_version, encoder_sha256) and the digests of all
     files. `expected_sequence` is that of the pointer which the author has seen (0: no generation that could be used). What is in the line already is
     not published again.
@@ -258,18 +270,15 @@ def publish(
     Raises `LedgerConflict` where somebody switched since, `ModelError` where encoder and build do not belong together, `TransientError`
     where the disk is full or fails: the pointer is then as it was.
     """
-    content = _manifest(built, encoder, manifest)
-    text = json.dumps(content, indent=2, sort_keys=True).encode()
-    sha256 = hashlib.sha256(text).hexdigest()
-    made = {key: content[key] for key in ("partition", "encoder_version", "encoder_sha256")}
-    new = Generation(generation=f"{content['partition']}-{sha256[:12]}", manifest_sha256=sha256, **made)
+    new, content = described(built, encoder, manifest)
+    text, sha256 = _text(content), new.manifest_sha256
     place, target = _place(name, root), locate(name, new.generation, root)
     with _disk_told(place, sum(file["bytes"] for file in content["files"].values())), _writing(place):
         pointer = current(name, root)
         again = pointer if pointer and new in (_generation(pointer), *pointer.line) else None
         if not again:
             _require_expected(name, pointer, expected_sequence, new, root)
-        _collect(place, pointer)
+        _collect(place, pointer, debris_alone=pointer is None)  # whose pointer was lost may be all that there is, until the new one stands
         if again and _whole(target, sha256):
             log.info("generation %s was published before; nothing is changed", new.generation)
             return again
@@ -283,14 +292,15 @@ def publish(
         if again:
             log.warning("generation %s was broken on disk; it was written anew", new.generation)
             return again
-        line = (*pointer.line, _generation(pointer))[-(retain - 1) :] if pointer and retain > 1 else ()
+        before = (*pointer.line, _generation(pointer)) if pointer and retain > 1 else ()
+        line = tuple(one for one in before if _whole(locate(name, one.generation, root), one.manifest_sha256))[1 - retain :]
         switched = _switch(place, pointer, new, line, (), action="publish", actor=actor, reason=reason)
         _collect(place, switched)
     return switched
 
 
 def rollback(name: str, to: str, actor: str, reason: str, *, request: str | None = None, root: Path | None = None) -> Pointer:
-    """Make generation `to` of index `name` current (``previous``: the one before), after its files were verified.
+    """Make generation `to` of index `name` current (``previous``: the newest one before it that is whole), after its files were verified.
 
     Also what was rolled back from can be named, until the next publication. The same `request` is fulfilled once. Returns the pointer. Raises
     `ModelError` for a generation that is unknown or broken, `ConfigError` for what is no id or current already; nothing is changed then.
@@ -306,8 +316,7 @@ def rollback(name: str, to: str, actor: str, reason: str, *, request: str | None
         if request and any(switch.request == request for switch in pointer.history):
             log.info("%s was fulfilled before; generation %s is current", request, pointer.generation)
             return pointer
-        target = _target(name, pointer, to)
-        verify(locate(name, target.generation, root), target.manifest_sha256)
+        target = _target(name, pointer, to, root)
         if target in pointer.line:
             place_in_line = pointer.line.index(target)
             left = (*pointer.line[place_in_line + 1 :], _generation(pointer))
@@ -327,6 +336,10 @@ def _place(name: str, root: Path | None) -> Path:
 
 def _generation(of: Generation) -> Generation:
     return Generation(**{key: getattr(of, key) for key in Generation.model_fields})
+
+
+def _text(manifest: Mapping[str, Any]) -> bytes:
+    return json.dumps(manifest, indent=2, sort_keys=True).encode()
 
 
 def _manifest(built: Path, encoder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -366,23 +379,29 @@ def _require_expected(name: str, pointer: Pointer | None, expected: int, new: Ge
     )
 
 
-def _target(name: str, pointer: Pointer, to: str) -> Generation:
-    if to == PREVIOUS:
-        if pointer.line:
-            return pointer.line[-1]
-        others = (
-            f"name one to roll forward to: {', '.join(one.generation for one in pointer.aside)}" if pointer.aside else "rebuild instead"
-        )
-        raise ModelError(f"no generation of {name} stands before {pointer.generation}; {others}")
+def _target(name: str, pointer: Pointer, to: str, root: Path | None) -> Generation:
+    """The generation that is meant by `to`, whose files were verified."""
     if to == pointer.generation:
         raise ConfigError(
             f"generation {to} is current already, since switch {pointer.sequence} by {pointer.history[-1].actor}; nothing was changed"
         )
-    found = next((one for one in pointer.known if one.generation == to), None)
-    if found is None:
-        others = ", ".join(one.generation for one in pointer.known[1:]) or "none"
-        raise ModelError(f"generation {to} of {name} is unknown or no longer kept; these can be made current: {others}")
-    return found
+    candidates = [one for one in (reversed(pointer.line) if to == PREVIOUS else pointer.known) if to in (PREVIOUS, one.generation)]
+    faults: list[str] = []
+    for one in candidates:
+        try:
+            verify(locate(name, one.generation, root), one.manifest_sha256)
+        except ModelError as error:
+            faults.append(str(error))
+            log.warning("passed over: %s", error)
+            continue
+        return one
+    if faults and to != PREVIOUS:
+        raise ModelError(faults[0])
+    others = ", ".join(one.generation for one in (pointer.aside if to == PREVIOUS else pointer.known[1:]))
+    if to != PREVIOUS:
+        raise ModelError(f"generation {to} of {name} is unknown or no longer kept; these can be made current: {others or 'none'}")
+    stands = f"that is whole stands before {pointer.generation} ({'; '.join(faults)})" if faults else f"stands before {pointer.generation}"
+    raise ModelError(f"no generation of {name} {stands}; {f'name one to roll forward to: {others}' if others else 'rebuild instead'}")
 
 
 def _switch(
@@ -445,7 +464,7 @@ def _whole(directory: Path, manifest_sha256: str) -> bool:
     return True
 
 
-def _collect(place: Path, pointer: Pointer | None) -> None:
+def _collect(place: Path, pointer: Pointer | None, *, debris_alone: bool = False) -> None:
     """Remove the debris of killed writers, and what neither `pointer` knows nor anybody holds. Only who holds the writers' lock may."""
     keep = {one.generation for one in pointer.known} if pointer else set()
     for path in place.glob(".pointer.json.*"):
@@ -453,7 +472,7 @@ def _collect(place: Path, pointer: Pointer | None) -> None:
     for path in sorted((place / "generations").iterdir()):
         if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name not in keep and re.fullmatch(_ID, path.name, re.ASCII):
+        elif not debris_alone and path.name not in keep and re.fullmatch(_ID, path.name, re.ASCII):
             with contextlib.suppress(OSError):  # the next writer tries again
                 _remove_unless_held(path)
 

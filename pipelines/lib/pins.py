@@ -17,13 +17,18 @@ from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile
 log = logging.getLogger("nightshift")
 
 
-def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
-    """Copy the champion's file to `target`, or the previous version's where the champion's cannot be trusted."""
+FIRST_MODEL = "register a version and promote it (make demo does, see docs/runbooks/champion-broken.md)"
+FIRST_ENCODER = "trigger encoder_training"
+
+
+def pin_model(ledger: Ledger, name: str, target: Path, *, remedy: str = FIRST_MODEL) -> PinnedModel:
+    """Copy the champion's file to `target`, or the previous version's where the champion's cannot be trusted.
+
+    Raises `ModelError` where neither can be had; `remedy` says how another one is made.
+    """
     champion = ledger.champion(name)
     if champion is None:
-        raise ModelError(
-            f"{name} has no champion; register a version and promote it (make demo does, see docs/runbooks/champion-broken.md)"
-        )
+        raise ModelError(f"{name} has no champion; {remedy}")
     faults = []
     for entry in filter(None, (champion, ledger.previous(name))):
         try:
@@ -33,7 +38,7 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
             log.warning("%s", error)
             continue
         if faults:
-            log.warning("DEGRADED: scoring with %s version %s instead of the champion, version %s", name, entry.version, champion.version)
+            log.warning("DEGRADED: using %s version %s instead of the champion, version %s", name, entry.version, champion.version)
         degraded = entry.version != champion.version
         return PinnedModel(
             path=str(target),
@@ -45,7 +50,7 @@ def pin_model(ledger: Ledger, name: str, target: Path) -> PinnedModel:
             ledger_sequence=champion.sequence,
         )
     raise ModelError(
-        f"no model to score with: {'; '.join(faults)}. Restore the file or promote another version (docs/runbooks/champion-broken.md)"
+        f"no version of {name} can be used: {'; '.join(faults)}. Restore the file (docs/runbooks/champion-broken.md), or {remedy}"
     )
 
 
@@ -83,16 +88,18 @@ def _entry_of(ledger: Ledger, name: str, version: str | None) -> Entry:
     raise ModelError(f"the ledger does not know {name} version {version}, to which this run is pinned; restore the ledger's database")
 
 
-def pin_index(name: str) -> PinnedIndex | None:
+def pin_index(name: str, *, digests: bool) -> PinnedIndex | None:
     """The newest generation of index `name` whose files are whole; None where none is published, or none is whole.
 
-    Scores do not wait for an index: what is broken is told, by the run that goes without and by `check_index`, which fails.
+    Without `digests` the files' sizes alone are compared: who opens the generation verifies it, and a night that hashed the whole index before
+    anything is scored would have its scores wait for that. Scores do not wait for an index: what is broken is told, by the run that goes without and by
+    `check_index`, which fails.
     """
     from pipelines.lib.generations import usable
 
     try:
-        found = usable(name)
-    except ModelError as error:
+        found = usable(name, digests=digests)
+    except (ModelError, OSError) as error:
         log.warning("NO INDEX: %s", error)
         return None
     if found is None:
@@ -111,6 +118,19 @@ def pin_index(name: str) -> PinnedIndex | None:
         degraded=fault is not None,
         fault=fault,
     )
+
+
+def require_no_older(run: RunFile) -> None:
+    """Raise `ConfigError` where a rebuild is as of an older partition than what is published, unless it was asked for in full.
+
+    It would become current as if it were newer, and rows that are known would be gone from the index.
+    """
+    if run.index and run.partition < run.index.partition and run.rebuild != "full":
+        raise ConfigError(
+            f"the rebuild is as of {run.partition}, but generation {run.index.generation} of {run.index.partition} is published, which knows more rows. "
+            "To go back to an earlier generation trigger index_rollback; to have an index as of that partition all the same, trigger "
+            "vector_index_rebuild with rebuild: full"
+        )
 
 
 def months(start: str | None, last: dt.date) -> tuple[str, ...]:

@@ -30,30 +30,31 @@ TOLD = ("partition", "outcome")
 
 
 class _Opened:
-    """The files of one build, mapped. As long as a thread works with them, a generation is held."""
+    """The files of the generation that is held, mapped. As long as a thread works with them, it is held."""
 
-    def __init__(self, directory: Path, hold: Hold | None = None) -> None:
-        self.hold = hold
-        self.searcher = Searcher.open(directory)
+    def __init__(self, hold: Hold) -> None:
+        self.hold, self.manifest = hold, hold.manifest
+        self.searcher = Searcher.open(hold.directory)
         self.rows = self.searcher.rows()
+        self.batches = self.rows.to_batches()
+        self.ends = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64)
         self.key = tuple(column for column in self.rows.column_names if column not in TOLD)
-        self.manifest: Mapping[str, Any] = hold.manifest if hold else self.searcher.built
         if self.rows.num_rows != self.searcher.count:
-            raise DataError(f"the index in {directory} has {self.searcher.count} vectors and {self.rows.num_rows} rows; build it again")
+            raise DataError(
+                f"the index in {hold.directory} has {self.searcher.count} vectors and {self.rows.num_rows} rows; build it again"
+            )
 
     @cached_property
     def encoder(self) -> "Encoder":
         from pipelines.lib.encoder import load_encoder
 
-        if self.hold is None:
-            raise ModelError(f"{self.searcher.directory} is no generation and has no encoder of its own; load that of the run")
         return load_encoder(self.hold.directory / generations.ENCODER, self.manifest["encoder_sha256"])
 
 
 class VectorIndex:
     """An open index. Any number of threads may ask it at once; close and refresh it where none is between two questions that belong together."""
 
-    def __init__(self, opened: _Opened, latest: Callable[[str], Hold | None] = lambda _: None) -> None:
+    def __init__(self, opened: _Opened, latest: Callable[[str], Hold | None]) -> None:
         self._now: _Opened | None = opened
         self._latest = latest
 
@@ -65,7 +66,7 @@ class VectorIndex:
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """What ``manifest.json`` of the generation says, or ``built.json`` of what is not published."""
+        """What ``manifest.json`` of the generation says."""
         return self._opened.manifest
 
     @property
@@ -105,7 +106,7 @@ class VectorIndex:
 
     @property
     def encoder(self) -> "Encoder":
-        """The generation's own encoder. Raises `ModelError` where the index is not published."""
+        """The generation's own encoder."""
         return self._opened.encoder
 
     def search(self, vectors: Vectors, k: int, *, setting: Setting | None = None) -> tuple[Vectors, Ids]:
@@ -121,11 +122,16 @@ class VectorIndex:
         """Key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for what is no id."""
         opened, wanted = self._opened, np.ascontiguousarray(ids, dtype=np.int64)
         _check(wanted, -1, opened.searcher.count)
-        there = np.packbits(wanted >= 0, bitorder="little")
-        places = pa.Array.from_buffers(
-            pa.int64(), len(wanted), [pa.py_buffer(there), pa.py_buffer(wanted)]
-        )  # pa.array() would import pandas
-        return opened.rows.take(places)
+        batch_of = np.searchsorted(opened.ends, wanted, side="right")
+        batch_of[wanted < 0] = -1
+        found, order, taken = [], np.full(len(wanted), -1, dtype=np.int64), 0
+        for number in np.unique(batch_of[batch_of >= 0]):  # a take from the table would join all its batches first
+            of_batch = np.flatnonzero(batch_of == number)
+            batch = opened.batches[number]
+            found.append(batch.take(_places(wanted[of_batch] - (opened.ends[number] - batch.num_rows))))
+            order[of_batch] = np.arange(taken, taken + len(of_batch))
+            taken += len(of_batch)
+        return pa.Table.from_batches(found, opened.rows.schema).combine_chunks().take(_places(order))
 
     def vector(self, row: int) -> Vectors:
         """A copy of the vector [d] of the row with the id `row`. Raises `DataError` for what is no id."""
@@ -152,7 +158,7 @@ class VectorIndex:
         Raises what `open_generation` raises where that one cannot be opened; this one is served on.
         """
         if hold := self._latest(self.generation):
-            self._now = _Opened(hold.directory, hold)
+            self._now = _Opened(hold)
         return hold is not None
 
     def close(self) -> None:
@@ -164,11 +170,6 @@ class VectorIndex:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def open_built(directory: Path) -> VectorIndex:
-    """The build in `directory`, which need not be published. Raises `DataError` where it is not whole."""
-    return VectorIndex(_Opened(directory))
 
 
 def open_generation(
@@ -190,8 +191,7 @@ def open_generation(
         pointer = None if generation else generations.current(name, root)
         return hold() if pointer and pointer.generation != serving else None
 
-    held = hold(generation, manifest_sha256=manifest_sha256)
-    return VectorIndex(_Opened(held.directory, held), latest)
+    return VectorIndex(_Opened(hold(generation, manifest_sha256=manifest_sha256)), latest)
 
 
 def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[VectorIndex, str | None]:
@@ -216,6 +216,12 @@ def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[Vec
         if one is pinned and (pointer := generations.current(pinned.name, root)):
             wanted += pointer.before(pinned.generation)
     raise ModelError(f"neither generation {pinned.generation} of {pinned.name} nor one before it is whole: {'; '.join(faults)}")
+
+
+def _places(rows: np.ndarray) -> pa.Array:
+    """Row numbers [r] as Arrow takes them, null for -1. Not by pa.array(), which would import pandas."""
+    there = np.packbits(rows >= 0, bitorder="little")
+    return pa.Array.from_buffers(pa.int64(), len(rows), [pa.py_buffer(there), pa.py_buffer(rows)])
 
 
 def _check(ids: np.ndarray, lowest: int, count: int) -> None:

@@ -3,7 +3,7 @@
 Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint; with --model night the published table
 Writes  run.yaml; data/champion/model.onnx (or encoder.onnx) and its .dvc file, so that the run's ref gives it back; an empty dvc.lock
 Fails   when there is no champion or another one than is expected, or neither its file nor that of the version before it is what was registered; when
-        params.yaml holds an unquoted date, at which DVC would end without a reason
+        params.yaml holds an unquoted date, at which DVC would end without a reason; when a rebuild is as of an older partition than what is published
 
 With ``--model champion`` the run is pinned to the champion; when its file is missing or altered, to the previous version, and says
 ``degraded``. With ``--model night`` it is pinned to the version that scored the partition, and to the ref of the run that did; with
@@ -48,7 +48,7 @@ def pin_run(run: RunFile, registry: Registry, ledger: Ledger, *, model: str, exp
     if model == "encoder-or-none" and ledger.champion(registry.encoder) is None:
         pinned = PinnedModel(path=str(ENCODER), name=registry.encoder)
     else:
-        pinned = pins.pin_model(ledger, registry.encoder, ENCODER)
+        pinned = pins.pin_model(ledger, registry.encoder, ENCODER, remedy=pins.FIRST_ENCODER)
     return run.model_copy(update={"model": pinned, "encoder": pinned})
 
 
@@ -101,9 +101,11 @@ def main(options: stage.Paths) -> None:
         source_revision=source_revision(dataset, options.opened_at),
         encoder=present.encoder,
         shards=pins.months(params["ingest_history"].get("start"), matured) if options.rebuild else (),
-        index=pins.pin_index(registry.encoder) if options.index else None,
+        index=pins.pin_index(registry.encoder, digests=bool(options.rebuild)) if options.index else None,
         rebuild=options.rebuild or "auto",
     )
+    if options.rebuild:
+        pins.require_no_older(run)
     run = pin_run(run, registry, ledger, model=options.model, expect=options.expect)
     if (pinned := Path(run.model.path)).is_relative_to(MODEL.parent) and run.model.version:
         from dvc.repo import Repo

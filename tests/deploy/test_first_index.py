@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded.first_index import published_index
+from deploy.embedded.first_index import published_index, published_since
 from pipelines.lib import generations
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.features import identity, load_features
@@ -48,3 +48,12 @@ def test_an_index_that_is_broken_is_made_anew(tmp_path: Path) -> None:
     pinned = publish(tmp_path, identity(load_dataset(), load_features())["sha256"])
     (generations.locate(pinned.name, pinned.generation) / "encoder.onnx").write_bytes(b"torn")
     assert published_index() is None
+
+
+def test_files_are_looked_at_only_where_somebody_has_published_since(tmp_path: Path) -> None:
+    assert published_since(None) == (None, None)
+    publish(tmp_path, "6" * 64)
+    assert published_since(None) == (1, None), "an index of other features"
+    publish(tmp_path / "more", identity(load_dataset(), load_features())["sha256"])
+    assert published_since(1) == (2, published_index())
+    assert published_since(2) == (2, None)

@@ -155,6 +155,35 @@ def test_a_run_that_was_pinned_to_the_one_before_the_broken_one_publishes(worksp
     assert pointer and pointer.sequence == 2
 
 
+def test_a_run_that_runs_again_after_a_later_publication_tells_of_its_own_generation(workspace: Path) -> None:
+    assert main(ARGUMENTS) == 0
+    first = pinned()
+    opened(run_ref="refs/runs/two", index=first)
+    built(2)
+    assert main(ARGUMENTS) == 0
+    second = pinned()
+    opened()
+    built(1)
+    assert main(ARGUMENTS) == 0
+    report = json.loads(Path("data/reports/publish_index/report.json").read_text())
+    assert (report["generation"], report["current"]) == (first.generation, second.generation)
+    assert report["note"] == f"generation {first.generation}, hnsw, 50 rows, encoder version 4 ({second.generation} is current)"
+
+
+@pytest.mark.parametrize("rebuild", ["auto", "incremental", "full"])
+def test_an_older_partition_becomes_current_only_where_that_was_asked_for(workspace: Path, rebuild: str) -> None:
+    assert main(ARGUMENTS) == 0
+    first = pinned()
+    opened(run_ref="refs/runs/two", index=first, partition="2013-05-01", rebuild=rebuild)
+    built(2, partition="2013-05-01")
+    assert main(ARGUMENTS) == (0 if rebuild == "full" else 1)
+    if rebuild == "full":
+        assert pinned().partition == "2013-05-01"
+    else:
+        assert failure()[0] == "ConfigError" and "index_rollback" in failure()[1] and "rebuild: full" in failure()[1]
+        assert pinned() == first
+
+
 def test_a_degraded_encoder_is_told(workspace: Path) -> None:
     opened(encoder=ENCODER.model_copy(update={"degraded": True}))
     assert main(ARGUMENTS) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.lib import generations
 from pipelines.lib.errors import ConfigError, DataError, LedgerConflict, ModelError, TransientError
-from pipelines.lib.generations import Hold, Pointer, current, hold, locate, rollback, usable
+from pipelines.lib.generations import CollectedError, Hold, Pointer, current, hold, locate, rollback, usable
 from tests.small_index import INDEX, Published, make_build, make_encoder
 
 
@@ -191,12 +191,16 @@ def truncate(path: Path) -> None:
 FILES = ("index.faiss", "rows.arrow", "built.json", "encoder.onnx", "manifest.json")
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+@pytest.mark.parametrize(
+    ("file", "damage"), [("lock", Path.unlink), *((file, damage) for file in FILES for damage in (flip, truncate, Path.unlink))]
+)
 def test_a_damaged_file_is_told_and_the_generation_before_served(published: Published, file: str, damage: Callable[[Path], None]) -> None:
     first, second = published.publish(1), published.publish(2)
     damage(locate(INDEX, second.generation, published.root) / file)
-    with pytest.raises(ModelError, match=rf"generation {second.generation}: .*{file.partition('.')[0]}.*(sha256|bytes|cannot be read)"):
+    with pytest.raises(
+        ModelError,
+        match=rf"generation {second.generation}: .*{file.partition('.')[0]}.*(sha256|bytes|cannot be read)|{second.generation} .*cannot be opened .*{file}",
+    ):
         hold(INDEX, root=published.root)
     found = usable(INDEX, published.root)
     assert found is not None
@@ -211,18 +215,70 @@ def test_a_damaged_file_is_told_and_the_generation_before_served(published: Publ
         published.rollback(second.generation)
 
 
+def test_what_is_broken_is_passed_over_on_the_way_back_and_told(published: Published, caplog: pytest.LogCaptureFixture) -> None:
+    first, second, third = [published.publish(mark).generation for mark in (1, 2, 3)]
+    flip(locate(INDEX, second, published.root) / "rows.arrow")
+    assert published.rollback().generation == first
+    assert f"passed over: generation {second}: rows.arrow has sha256" in caplog.text
+    with pytest.raises(ModelError, match=f"name one to roll forward to: {second}, {third}"):
+        published.rollback()
+
+
+def test_what_is_broken_takes_no_place_among_those_that_are_kept(published: Published) -> None:
+    first, second = [published.publish(mark).generation for mark in (1, 2)]
+    flip(locate(INDEX, second, published.root) / "rows.arrow")
+    third = published.publish(3, retain=2)
+    assert [one.generation for one in third.line] == [first]
+    assert on_disk(published) == [first, third.generation]
+
+
+def test_where_nothing_before_is_whole_there_is_no_way_back(published: Published) -> None:
+    first, second = published.publish(1), published.publish(2)
+    truncate(locate(INDEX, first.generation, published.root) / "rows.arrow")
+    with pytest.raises(
+        ModelError, match=rf"that is whole stands before {second.generation} \(generation {first.generation}: .*rebuild instead"
+    ):
+        published.rollback()
+    assert current(INDEX, published.root) == second
+
+
+def test_a_lost_pointer_costs_no_generation_before_the_new_one_stands(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = published.publish(1)
+    (published.place / "pointer.json").unlink()
+    (published.place / "generations" / ".2013-06-02-0123456789ab.77.tmp").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations.shutil, "copyfile", full)
+        with pytest.raises(TransientError, match="no room"):
+            published.publish(2, expected=0)
+    assert on_disk(published) == [first.generation]
+    second = published.publish(2, expected=0)
+    assert on_disk(published) == [second.generation], "what no pointer knows goes then"
+
+
+def test_a_run_that_runs_again_mends_a_lock_that_was_lost(published: Published) -> None:
+    pointer = published.publish(1)
+    (locate(INDEX, pointer.generation, published.root) / "lock").unlink()
+    assert published.publish(1, expected=0) == pointer
+    assert hold(INDEX, root=published.root).manifest["mark"] == 1
+
+
 def test_without_digests_a_truncated_file_is_found_all_the_same(published: Published) -> None:
     directory = locate(INDEX, published.publish(1).generation, published.root)
     flip(directory / "index.faiss")
     hold(INDEX, root=published.root, digests=False)
+    assert usable(INDEX, published.root, digests=False) == (current(INDEX, published.root), None)
     truncate(directory / "index.faiss")
     with pytest.raises(ModelError, match=r"index.faiss has .* bytes, published were"):
         hold(INDEX, root=published.root, digests=False)
 
 
 def test_where_nothing_is_whole_a_rebuild_that_has_seen_nothing_is_let_through(published: Published) -> None:
-    for mark in (1, 2):
-        truncate(locate(INDEX, published.publish(mark).generation, published.root) / "index.faiss")
+    for generation in [published.publish(mark).generation for mark in (1, 2)]:
+        truncate(locate(INDEX, generation, published.root) / "index.faiss")
     with pytest.raises(ModelError, match=r"no generation of flights is whole: .*2013-06-02.*2013-06-01"):
         usable(INDEX, published.root)
     assert published.publish(3, expected=0).sequence == 3
@@ -265,7 +321,7 @@ def test_the_manifest_that_was_pinned_is_the_only_one_that_opens(published: Publ
         hold(INDEX, manifest_sha256="0" * 64, root=published.root)
     with pytest.raises(ModelError, match="unknown or no longer kept; current is"):
         hold(INDEX, "2013-06-09-0123456789ab", root=published.root)
-    with pytest.raises(ModelError, match=r"cannot be opened \(.*lock"):
+    with pytest.raises(CollectedError, match=r"2013-06-09-0123456789ab of flights was collected since"):
         hold(INDEX, "2013-06-09-0123456789ab", manifest_sha256="0" * 64, root=published.root)
 
 

@@ -5,14 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.encoder import load_encoder
 from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.generations import locate
+from pipelines.lib.generations import CollectedError, Generation, Pointer, locate
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.vector_index import open_built, open_generation
+from pipelines.lib.index_plan import PlanIndex
+from pipelines.lib.run import PinnedIndex
+from pipelines.lib.vector_index import open_generation, open_pinned
 from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, make_build, make_encoder, rows_of, vectors_of
 from tests.trained_encoder import encoder_bytes, history
 
@@ -23,13 +26,11 @@ def published(tmp_path: Path) -> Published:
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
-def test_neighbours_come_with_cosine_distances_and_their_rows(tmp_path: Path, kind: str) -> None:
-    from pipelines.lib.index_plan import PlanIndex
-
+def test_neighbours_come_with_cosine_distances_and_their_rows(published: Published, tmp_path: Path, kind: str) -> None:
     vectors = vectors_of(2000)
-    build_from_arrays(vectors, rows_of(2000), tmp_path / "build", plan_index=PlanIndex(kind=kind))
-    with open_built(tmp_path / "build") as index:
-        assert (index.kind, index.count, index.dimension, index.generation) == (kind, 2000, DIMENSION, "build")
+    build_from_arrays(vectors, rows_of(2000), tmp_path / "build", plan_index=PlanIndex(kind=kind), encoder_sha256=ENCODER_SHA256)
+    with published.open(tmp_path / "build") as index:
+        assert (index.kind, index.count, index.dimension) == (kind, 2000, DIMENSION)
         distances, ids = index.search(vectors[:50], 3)
         assert (distances.dtype, ids.dtype, distances.shape, ids.shape) == (np.float32, np.int64, (50, 3), (50, 3))
         assert (ids[:, 0] == np.arange(50)).mean() > 0.9
@@ -40,14 +41,12 @@ def test_neighbours_come_with_cosine_distances_and_their_rows(tmp_path: Path, ki
         assert np.array_equal(index.vector(7), vectors[7])
         assert np.array_equal(index.vectors[:50], vectors[:50])
         assert "encoder" not in index.rows([0]).column_names
-        with pytest.raises(ModelError, match="is no generation and has no encoder of its own"):
-            _ = index.encoder
 
 
-def test_a_narrower_search_can_be_asked_for(tmp_path: Path) -> None:
+def test_a_narrower_search_can_be_asked_for(published: Published, tmp_path: Path) -> None:
     vectors = vectors_of(3000)
-    build_from_arrays(vectors, rows_of(3000), tmp_path / "build")
-    with open_built(tmp_path / "build") as index:
+    build_from_arrays(vectors, rows_of(3000), tmp_path / "build", encoder_sha256=ENCODER_SHA256)
+    with published.open(tmp_path / "build") as index:
         wide = index.search(vectors[:200], 1, setting={"ef": 512})[1]
         narrow = index.search(vectors_of(200, seed=5), 1, setting={"ef": 1})[1]
         exact = index.search(vectors_of(200, seed=5), 1, setting={"ef": 512})[1]
@@ -56,7 +55,7 @@ def test_a_narrower_search_can_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_more_neighbours_than_rows_are_filled_up_with_none(published: Published) -> None:
-    with open_built(published.build(1)) as index:
+    with published.open(published.build(1)) as index:
         distances, ids = index.search(vectors_of(2), 60)
         assert (ids[:, 50:] == -1).all() and np.isinf(distances[:, 50:]).all()
         assert sorted(ids[0, :50]) == list(range(50))
@@ -66,8 +65,8 @@ def test_more_neighbours_than_rows_are_filled_up_with_none(published: Published)
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
-def test_hardly_any_rows_are_an_index_too(tmp_path: Path, count: int) -> None:
-    with open_built(make_build(tmp_path / "build", count)) as index:
+def test_hardly_any_rows_are_an_index_too(published: Published, tmp_path: Path, count: int) -> None:
+    with published.open(make_build(tmp_path / "build", count)) as index:
         distances, ids = index.search(vectors_of(3, seed=9), 10)
         assert (ids >= 0).sum(axis=1).tolist() == [count] * 3
         assert np.isinf(distances[ids < 0]).all() and (np.diff(distances[:, :count], axis=1) >= 0).all()
@@ -92,12 +91,12 @@ def test_hardly_any_rows_are_an_index_too(tmp_path: Path, count: int) -> None:
 def test_what_cannot_be_answered_is_refused_in_words(
     published: Published, vectors: np.ndarray, k: int, error: type[Exception], told: str
 ) -> None:
-    with open_built(published.build(1)) as index, pytest.raises(error, match=told):
+    with published.open(published.build(1)) as index, pytest.raises(error, match=told):
         index.search(vectors, k)
 
 
 def test_a_zero_vector_is_as_far_from_all_of_them(published: Published) -> None:
-    with open_built(published.build(1)) as index:
+    with published.open(published.build(1)) as index:
         distances, ids = index.search(np.zeros((1, DIMENSION), dtype=np.float32), 5)
     assert np.allclose(distances, 0.5), "half the squared length of a vector of norm 1"
     assert len(set(ids[0])) == 5
@@ -105,12 +104,72 @@ def test_a_zero_vector_is_as_far_from_all_of_them(published: Published) -> None:
 
 @pytest.mark.parametrize("ids", [[50], [-2], [0, 1, 99]])
 def test_a_row_that_does_not_exist_is_refused(published: Published, ids: list[int]) -> None:
-    with open_built(published.build(1)) as index, pytest.raises(DataError, match="the index has 50, numbered from 0"):
+    with published.open(published.build(1)) as index, pytest.raises(DataError, match="the index has 50, numbered from 0"):
         index.rows(ids)
 
 
+def test_rows_are_taken_from_many_batches_in_the_order_of_the_ids_without_joining_them(published: Published, tmp_path: Path) -> None:
+    build, rows = make_build(tmp_path / "many", 50), rows_of(50)
+    with pa.OSFile(str(build / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+        for start in range(0, 50, 7):
+            writer.write_table(rows.slice(start, 7))
+    with published.open(build) as index:
+        wanted = [49, 0, -1, 7, 6, 49, 13, 14, -1]
+        assert index.rows(wanted)["flight"].to_pylist() == [None if row < 0 else row for row in wanted]
+        assert index.rows([-1, -1])["flight"].to_pylist() == [None, None]
+
+
+def test_what_a_few_rows_take_does_not_grow_with_the_index(published: Published, tmp_path: Path) -> None:
+    count = 100_000
+    build_from_arrays(
+        vectors_of(count), rows_of(count), tmp_path / "build", plan_index=PlanIndex(kind="ivfpq"), encoder_sha256=ENCODER_SHA256
+    )
+    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    with published.open(tmp_path / "build") as index:
+        assert index.find(["build 0", count - 1]) == count - 1
+        pa.set_memory_pool(counted)
+        try:
+            assert index.rows(range(0, count, count // 10)).num_rows == 10
+        finally:
+            pa.set_memory_pool(usual)
+    assert counted.max_memory() < 100_000, "bytes; a row is some forty"
+
+
+def pinned_to(pointer: Pointer) -> PinnedIndex:
+    told = {name: getattr(pointer, name) for name in (*Generation.model_fields, "sequence")}
+    return PinnedIndex(name=INDEX, **told)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_where_the_pinned_generation_is_broken_the_one_before_it_is_opened_and_told(published: Published) -> None:
+    first, second, _ = (published.publish(mark) for mark in (1, 2, 3))
+    index, fault = open_pinned(pinned_to(second), root=published.root)
+    assert (index.generation, fault) == (second.generation, None), "not the current one"
+    flip(locate(INDEX, second.generation, published.root) / "index.faiss")
+    index, fault = open_pinned(pinned_to(second), root=published.root)
+    assert index.generation == first.generation
+    assert fault is not None and f"{second.generation}: index.faiss has sha256" in fault
+    (locate(INDEX, first.generation, published.root) / "lock").unlink()
+    with pytest.raises(
+        ModelError, match=rf"neither generation {second.generation} of flights nor one before it is whole: .*{first.generation}"
+    ):
+        open_pinned(pinned_to(second), root=published.root)
+
+
+def test_a_pinned_generation_that_was_collected_is_told_apart_from_a_broken_one(published: Published) -> None:
+    first = published.publish(1, retain=1)
+    published.publish(2, retain=1)
+    with pytest.raises(CollectedError, match=rf"generation {first.generation} of flights was collected since: .* start a new one"):
+        open_pinned(pinned_to(first), root=published.root)
+
+
 def test_a_row_is_found_by_its_key(published: Published) -> None:
-    with open_built(published.build(1)) as index:
+    with published.open(published.build(1)) as index:
         assert index.key == ("carrier", "flight")
         assert index.find(["build 1", 7]) == index.find(("build 1", "7")) == 7
         assert index.find(["build 2", 7]) is None
@@ -169,16 +228,16 @@ def test_files_that_do_not_belong_together_are_refused(published: Published, tmp
     build = make_build(tmp_path / "odd", 50)
     (build / "rows.arrow").write_bytes((make_build(tmp_path / "other", 40) / "rows.arrow").read_bytes())
     with pytest.raises(DataError, match="has 50 vectors and 40 rows; build it again"):
-        open_built(build)
+        published.open(build)
     (build / "index.faiss").write_bytes((build / "index.faiss").read_bytes()[:100])
-    with pytest.raises(DataError, match=r"the index in .*odd cannot be opened"):
-        open_built(build)
+    with pytest.raises(DataError, match=r"the index in .* cannot be opened"):
+        published.open(build)
 
 
-def test_threads_that_ask_at_once_get_what_one_gets(tmp_path: Path) -> None:
+def test_threads_that_ask_at_once_get_what_one_gets(published: Published, tmp_path: Path) -> None:
     vectors = vectors_of(3000)
-    build_from_arrays(vectors, rows_of(3000), tmp_path / "build")
-    with open_built(tmp_path / "build") as index:
+    build_from_arrays(vectors, rows_of(3000), tmp_path / "build", encoder_sha256=ENCODER_SHA256)
+    with published.open(tmp_path / "build") as index:
         questions = [vectors_of(20, seed=seed) for seed in range(40)]
         alone = [index.search(question, 10) for question in questions]
         with ThreadPoolExecutor(8) as pool:

@@ -281,7 +281,7 @@ def _break(version: Registered, target: Path, fault: str) -> None:
 
 def test_with_nothing_to_fall_back_to_the_run_fails_clearly(versions: list[Registered], ledger: Ledger, tmp_path: Path) -> None:
     _promote(ledger, versions[0].model_copy(update={"model_uri": str(tmp_path / "gone.onnx")}), "none")
-    with pytest.raises(ModelError, match=r"no model to score with.*gone\.onnx.*runbooks/champion-broken"):
+    with pytest.raises(ModelError, match=r"can be used: .*gone\.onnx.*runbooks/champion-broken"):
         pin_model(ledger, NAME, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 
