@@ -1,9 +1,12 @@
 """Evidence for a score: the past rows that lie nearest to a row of the night, and how they ended.
 
 Past means known: of the rows in an index only those count whose outcome was known when the night began. So a night that is scored again months later,
-with an index of months later, finds what it could have found at its time, and no row finds itself.
+with an index of months later, is compared with the rows that it could have been compared with at its time, and no row finds itself. That holds for
+the rows, not for what resembles what: that is for the encoder to say, and one that has learned from later nights knows more than the night did.
+`hindsight` tells of it. Outcomes are as the index has them: where they were corrected since, corrected.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -19,13 +22,21 @@ from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, name, open_parquet, text
 from pipelines.lib.errors import DataError
 from pipelines.lib.pages import render
-from pipelines.lib.run import PinnedIndex
+from pipelines.lib.partition import parse_partition
 from pipelines.lib.signature import signature_of_features
+from pipelines.lib.vectors import BLOCK
 
 if TYPE_CHECKING:
+    from pipelines.lib.index_search import Setting
     from pipelines.lib.vector_index import VectorIndex
 
 OF = "neighbour_of"  # among columns of the key, which the dataset may call what it likes but this
+
+LEAST_EF, MORE_LISTS, MORE_REFINED = 256, 8, 2
+"""How widely evidence is searched for, see `widely`."""
+
+TIMES, LEAST = 4, 64
+"""How many rows are looked at for k neighbours: `TIMES` k, and `LEAST` at least."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +48,48 @@ class Wanted:
     known_before: str
 
 
-def evidence_of(scores: Path, features: Path, index: "VectorIndex", pinned: PinnedIndex, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
+def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[str, ...], wanted: Wanted) -> pa.Table:
     """The evidence for the riskiest rows of a night, whose `scores` and `features` are files, in the order of `schema_of`: riskiest first, nearest first.
 
     The rows are encoded with the index's own encoder. A night of fewer rows gives evidence for all of them, a row with fewer past rows near it
-    fewer neighbours, and one without none. Ties are decided by partition, newest first, then by key, so the order does not depend on how the index
-    was built. Raises `DataError` where the two files are of different nights.
+    fewer neighbours, and one without none. For k neighbours max(4 k, 64) rows are looked at; among those of the same distance the newest partition
+    comes first, then the key decides; where a tie is at the edge, all past rows are compared. So which of equally near rows are shown does not depend
+    on how the index was built, as long as no more than that many are as near as the k-th; of more, the order of their ids chooses. Raises `DataError` where the two files are of different nights.
     """
     night = _riskiest(scores, features, signature_of_features(features).names, key, wanted.riskiest)
     if night.num_rows == 0 or index.count == 0:
         return no_evidence(scores, key)
     names = index.encoder.signature.names
-    vectors = index.encoder.encode(np.column_stack([night[feature].to_numpy() for feature in names]).astype(np.float32, copy=False))
+    vectors = index.encoder.encode(np.column_stack([_values(night[feature]) for feature in names]).astype(np.float32, copy=False))
     found = _nearest(index, vectors, night, key, wanted)
-    row = found[OF].to_numpy()
-    count = np.bincount(row, minlength=night.num_rows)
-    positive = np.bincount(row, weights=pc.cast(found["outcome"], pa.int8()).to_numpy(), minlength=night.num_rows)
+    row, outcome = _values(found[OF]), _values(found["outcome"])
+    rate = np.bincount(row, weights=outcome) / np.maximum(np.bincount(row), 1)
     own = night.select([*key, "score"]).take(found[OF])
-    columns: dict[str, Any] = {
+    columns = {
         **{column: own[column] for column in own.column_names},
         "rank": found["rank"],
         "distance": found["distance"],
         "outcome": pc.cast(found["outcome"], pa.bool_()),
-        "neighbour_rate": (positive[row] / count[row]).astype(np.float32),
+        "neighbour_rate": _column(rate[row].astype(np.float32)),
         **{f"neighbour_{column}": found[column] for column in (*key, "partition")},
-        "index_generation": [pinned.generation] * len(row),
-        "encoder_version": [pinned.encoder_version] * len(row),
+        "index_generation": pa.repeat(_text(index.generation), len(row)),
+        "encoder_version": pa.repeat(_text(index.manifest["encoder_version"]), len(row)),
     }
     schema = schema_of(night.schema, key)
-    return pa.table(columns).select(schema.names).cast(schema)
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns)).select(schema.names).cast(schema)
+
+
+def widely(index: "VectorIndex") -> "Setting":
+    """How widely to search `index` for evidence: HNSW among 256 candidates at least, IVF-PQ through 8 times the tuned lists for twice the candidates.
+
+    An index is tuned on rows of its own. A night is not in it yet, and lies farther from what is: the share of true neighbours that the tuned search
+    finds is then lower than the gate's, most of all of unusual rows, which are the riskiest. Evidence asks some dozens of queries where the tuned
+    search is made for thousands a second, so what the wider one costs, milliseconds, nobody notices.
+    """
+    tuned = index.manifest["search"]
+    if index.kind == "hnsw":
+        return {"ef": max(LEAST_EF, tuned["ef"])}
+    return {"nprobe": min(MORE_LISTS * tuned["nprobe"], index.manifest["lists"]), "refine": MORE_REFINED * tuned["refine"]}
 
 
 def schema_of(scores: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
@@ -109,38 +133,80 @@ def _riskiest(scores: Path, features: Path, names: tuple[str, ...], key: tuple[s
 
 def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
     """The neighbours of each row of `night`: its place in `OF`, `rank`, `distance`, and what the index says of the neighbour."""
-    width = wanted.neighbours + 1  # a row whose date was corrected finds itself
-    found = _known(index, *index.search(vectors, width), night, key, wanted)
-    if np.bincount(found[OF].to_numpy(), minlength=night.num_rows).min() < wanted.neighbours:
-        # The index is of a later day than the night, or small. Of a year, a night of June wants the nearest 1,200 to find ten that were known.
-        known = np.flatnonzero(pc.less(index.rows(np.arange(index.count))["partition"], wanted.known_before).to_numpy())
-        squared, places = neighbours.exact(index.vectors[known], vectors, width)
-        ids = np.where(places < 0, -1, known[places]) if len(known) else places
-        found = _known(index, squared / 2, ids, night, key, wanted)
-    order = [(OF, "ascending"), ("distance", "ascending"), ("partition", "descending"), *((column, "ascending") for column in key)]
-    found = found.sort_by(order)
-    row = found[OF].to_numpy()
-    rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
-    return found.append_column("rank", pa.array(rank)).filter(pa.array(rank <= wanted.neighbours))
+    width = max(TIMES * wanted.neighbours, LEAST) + 1  # a row whose date was corrected finds itself
+    distances, ids = index.search(vectors, width, setting=widely(index))
+    found = _known(index, distances, ids, night, key, wanted)
+    if len(again := np.flatnonzero(_doubtful(found, ids, min(width, index.count), wanted.neighbours))):
+        distances[again], ids[again] = _nearest_known(index, vectors[again], width, wanted.known_before)
+        found = _known(index, distances, ids, night, key, wanted)
+    return found.take(_column(np.flatnonzero(_values(found["rank"]) <= wanted.neighbours)))
+
+
+def _doubtful(found: pa.Table, ids: np.ndarray, width: int, neighbours: int) -> np.ndarray:
+    """Of each row, bool [m], whether the search, which gave `ids` [m, ...] of which `found` counts, may have overlooked some of its neighbours.
+
+    So it is where too few were known: the index is of a later day than the night (of a year, a night of June wants the nearest 1,200 to find ten that
+    were known), or small. And where the next one is as near as the last that is shown, or fewer than `width` were found at all: of equal vectors
+    a graph leads to some only.
+    """
+    row, distance, after = _values(found[OF]), _values(found["distance"]), np.flatnonzero(_values(found["rank"]) == neighbours + 1)
+    doubtful: np.ndarray = (np.bincount(row, minlength=len(ids)) < neighbours) | ((ids >= 0).sum(axis=1) < width)
+    doubtful[row[after[distance[after] == distance[after - 1]]]] = True
+    return doubtful
+
+
+def _nearest_known(index: "VectorIndex", vectors: np.ndarray, width: int, known_before: str) -> tuple[np.ndarray, np.ndarray]:
+    """The `width` nearest of the rows of partitions before `known_before`, as `VectorIndex.search` answers, but each row is looked at, in blocks."""
+    squared, best = np.full((len(vectors), width), np.inf, np.float32), np.full((len(vectors), width), -1, np.int64)
+    for start in range(0, index.count, BLOCK):
+        known = pc.less(index.partitions.slice(start, BLOCK), _text(known_before)).combine_chunks()
+        ids = start + _values(pc.indices_nonzero(known)).astype(np.int64)
+        if len(ids):
+            _, places = neighbours.exact(index.vectors[ids], vectors, width)
+            candidates = np.hstack([best, np.where(places < 0, -1, ids[places])])
+            squared, best = neighbours.nearest(index.vectors, vectors, candidates, width)
+    return squared / 2, best
 
 
 def _known(index: "VectorIndex", distances: np.ndarray, ids: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
-    """What was found, less what was not known when the night began, and less the row itself."""
+    """What was found, less what was not known when the night began, and less the row itself; in order, with its `rank`."""
     row, place = np.nonzero(ids >= 0)
     found = index.rows(ids[row, place])
-    known = pc.less(found["partition"], wanted.known_before)
-    own = night.select(key).take(pa.array(row))
+    known = pc.less(found["partition"], _text(wanted.known_before))
+    own = night.select(key).take(_column(row))
     same = reduce(pc.and_, [pc.equal(found[column], own[column]) for column in key])
-    found = found.append_column(OF, pa.array(row)).append_column("distance", pa.array(distances[row, place]))
-    return found.filter(pc.and_not(known, same))
+    found = found.append_column(OF, _column(row)).append_column("distance", _column(distances[row, place]))
+    order = [(OF, "ascending"), ("distance", "ascending"), ("partition", "descending"), *((column, "ascending") for column in key)]
+    found = found.filter(pc.and_not(known, same)).sort_by(order)
+    place = _values(found[OF])
+    return found.append_column("rank", _column(np.arange(len(place)) - np.searchsorted(place, place) + 1))
+
+
+# Buffers and DLPack, since pa.array(), pa.scalar() and to_numpy() import pandas: 0.8 s of every night.
+
+
+def _column(array: np.ndarray) -> pa.Array:
+    """`array` of numbers for Arrow."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, pa.py_buffer(np.ascontiguousarray(array))])
+
+
+def _text(value: str) -> pa.Scalar:
+    """`value` for Arrow."""
+    encoded = value.encode()
+    return pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(encoded)], dtype=np.int32)), pa.py_buffer(encoded))[0]
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers without nulls for NumPy."""
+    return np.from_dlpack(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
 
 
 def no_evidence(scores: Path, key: tuple[str, ...]) -> pa.Table:
     """The table without a row."""
-    return schema_of(open_parquet(scores).schema_arrow, key).empty_table()
+    return pa.Table.from_batches([], schema_of(open_parquet(scores).schema_arrow, key))  # empty_table() imports pandas too
 
 
-def misfit(features: Path, index: "VectorIndex", pinned: PinnedIndex) -> str | None:
+def misfit(features: Path, index: "VectorIndex") -> str | None:
     """Why the index has nothing to say of these features: it was made of another declaration of them. None where it fits.
 
     That is no fault of the night: until the index is built anew, its scores go on.
@@ -149,16 +215,23 @@ def misfit(features: Path, index: "VectorIndex", pinned: PinnedIndex) -> str | N
     if found == wanted:
         return None
     return (
-        f"NO EVIDENCE: generation {pinned.generation} of the index is of {len(wanted.names)} features of declaration {wanted.sha256[:12]}, the night has "
+        f"generation {index.generation} of the index is of {len(wanted.names)} features of declaration {wanted.sha256[:12]}, the night has "
         f"{len(found.names)} of {found.sha256[:12]}; train the encoder on these features (encoder_training), which builds the index anew"
     )
 
 
-def tell(found: pa.Table, key: tuple[str, ...], pinned: PinnedIndex) -> str:
+def hindsight(index: "VectorIndex", known_before: str) -> str | None:
+    """That the index's encoder has learned from nights whose outcomes nobody knew when the night began, in words; None where it has not."""
+    if index.encoder.trained_until <= known_before:
+        return None
+    last = (parse_partition(index.encoder.trained_until) - dt.timedelta(days=1)).isoformat()
+    return f"with hindsight: the encoder has learned from nights up to {last}, when this one began those before {known_before} were known"
+
+
+def tell(found: pa.Table, key: tuple[str, ...], index: "VectorIndex") -> str:
     """What was found, in a line."""
     count = len(grouped(found, key))
-    told = f"evidence for {count} rows from generation {pinned.generation}" if count else f"no evidence in generation {pinned.generation}"
-    return f"{told}, INDEX DEGRADED: not the newest generation ({pinned.fault})" if pinned.degraded else told
+    return f"evidence for {count} rows from generation {index.generation}" if count else f"no evidence in generation {index.generation}"
 
 
 def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -2,14 +2,16 @@
 
 Reads   data/features/batch.parquet, data/scores/scores.parquet, the generation of the vector index that run.yaml pins
 Writes  data/evidence/evidence.parquet: the rows of `pipelines.lib.evidence.schema_of`; data/reports/attach_evidence/: report.json, report.html
-Fails   when the pinned generation is gone, altered or torn, or the two files are of different runs
+Fails   when the two files are of different runs
 
-The scores are published before: whatever happens here, they stay. Where no generation was published, or the published one was made of other features
-than tonight's, there is nothing to compare with: no rows, a note that says so, and the night goes on.
+The scores are published before: whatever happens here, they stay. Where the pinned generation is broken, the first whole one before it is asked; where
+there is none, the pinned one was collected since, or it was made of other features than tonight's, there is nothing to compare with: no rows. Note, report
+and page say so, and the night goes on. As long as the pinned generation is whole, the same run gives the same bytes, whatever else is published.
 """
 
 import datetime as dt
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,22 +38,32 @@ def attach_evidence(
     scores: Path, features: Path, run: RunFile, dataset: Dataset, params: AttachEvidence
 ) -> "tuple[pa.Table, dict[str, Any]]":
     """The evidence for the night of `run`, and the report on it, whose note says in words what was found or why nothing was."""
-    from pipelines.lib.evidence import Wanted, evidence_of, misfit, no_evidence, tell
-    from pipelines.lib.vector_index import open_generation
+    from pipelines.lib.errors import ModelError
+    from pipelines.lib.evidence import Wanted, evidence_of, hindsight, misfit, no_evidence, tell
+    from pipelines.lib.vector_index import open_pinned
 
-    pinned = run.index
-    report = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
+    pinned, none = run.index, no_evidence(scores, dataset.key)
+    told: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
+    told |= {"generation": None, "faults": [], "hindsight": None}
     if pinned is None:
-        return no_evidence(scores, dataset.key), {**report, "note": "no evidence: no vector index was published when the run opened"}
-    with open_generation(
-        pinned.name, pinned.generation, manifest_sha256=pinned.manifest_sha256, encoder_sha256=pinned.encoder_sha256
-    ) as index:
-        if fault := misfit(features, index, pinned):
-            return no_evidence(scores, dataset.key), {**report, "note": fault}
+        return none, {**told, "note": "no evidence: no vector index was published when the run opened"}
+    try:
+        index, fault = open_pinned(pinned)
+    except ModelError as error:  # collected since, or nothing is whole
+        told["faults"] = [f"NO EVIDENCE: {error}"]
+        return none, {**told, "note": told["faults"][0]}
+    with index:
+        passed_over = [pinned.fault or "it is broken"] * pinned.degraded + [fault] * (fault is not None)
+        told["faults"] = [f"DEGRADED INDEX: the generation before is used, since {why}" for why in passed_over]
+        told["generation"] = index.generation
+        if why_not := misfit(features, index):
+            told["faults"].append(f"NO EVIDENCE: {why_not}")
+            return none, {**told, "note": "; ".join(told["faults"])}
         known_before = (run.date - dt.timedelta(days=dataset.label.delay_days)).isoformat()
-        wanted = Wanted(params.riskiest, params.neighbours, known_before)
-        found = evidence_of(scores, features, index, pinned, dataset.key, wanted)
-    return found, {**report, "rows": found.num_rows, "note": tell(found, dataset.key, pinned)}
+        found = evidence_of(scores, features, index, dataset.key, Wanted(params.riskiest, params.neighbours, known_before))
+        told |= {"rows": found.num_rows, "hindsight": hindsight(index, known_before)}
+        note = "; ".join(filter(None, [*told["faults"], tell(found, dataset.key, index), told["hindsight"]]))
+    return found, {**told, "note": note}
 
 
 @stage("attach_evidence", "features", "scores", "evidence", "report")
@@ -70,7 +82,7 @@ def main(paths: Paths) -> None:
         temporary.mkdir()
         (temporary / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         (temporary / "report.html").write_text(page(report, found, dataset), encoding="utf-8")
-    log.info("%s", report["note"])
+    log.log(logging.WARNING if report["faults"] else logging.INFO, "%s", report["note"])
 
 
 if __name__ == "__main__":

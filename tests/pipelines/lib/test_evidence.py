@@ -1,8 +1,10 @@
 """Evidence: which past rows are shown beside a row of the night, in which order, and where there are fewer or none."""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.lib import neighbours
+from pipelines.lib import evidence, neighbours
 from pipelines.lib.errors import DataError
-from pipelines.lib.evidence import Wanted, evidence_of, grouped, misfit, schema_of, tell
-from pipelines.lib.run import PinnedIndex
+from pipelines.lib.evidence import Wanted, evidence_of, grouped, hindsight, misfit, schema_of, tell, widely
 from pipelines.lib.signature import Signature
 from pipelines.lib.vector_index import VectorIndex, open_generation
 from tests import indexed_nights
@@ -24,7 +25,7 @@ ROWS = 40
 KNOWN_BEFORE = "2013-03-31"
 
 Night = tuple[Path, Path]
-Open = Callable[..., tuple[VectorIndex, PinnedIndex]]
+Open = Callable[..., VectorIndex]
 
 
 @pytest.fixture
@@ -45,23 +46,21 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Publishes and opens an index of the given rows and features."""
     monkeypatch.setenv("NIGHTSHIFT_INDEX_DIR", str(tmp_path / "index"))
 
-    def open_index(rows: pa.Table, matrix: np.ndarray) -> tuple[VectorIndex, PinnedIndex]:
+    def open_index(rows: pa.Table, matrix: np.ndarray) -> VectorIndex:
         pinned = indexed_nights.publish(tmp_path / "built", rows, matrix)
-        return open_generation(pinned.name, pinned.generation), pinned
+        return open_generation(pinned.name, pinned.generation)
 
     return open_index
 
 
-def find(
-    files: Night, opened: tuple[VectorIndex, PinnedIndex], riskiest: int = 10, count: int = 5, known_before: str = KNOWN_BEFORE
-) -> pa.Table:
-    return evidence_of(*files, *opened, KEY, Wanted(riskiest, count, known_before))
+def find(files: Night, index: VectorIndex, riskiest: int = 10, count: int = 5, known_before: str = KNOWN_BEFORE) -> pa.Table:
+    return evidence_of(*files, index, KEY, Wanted(riskiest, count, known_before))
 
 
 def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night, opened: Open) -> None:
     rows, matrix = indexed_nights.past(300)
-    index, pinned = opened(rows, matrix)
-    found = find(files, (index, pinned))
+    index = opened(rows, matrix)
+    found = find(files, index)
     assert found["flight"].to_pylist() == [row for row in range(10) for _ in range(5)], "the highest scores, highest first"
     distances, nearest = neighbours.exact(index.encoder.encode(matrix), index.encoder.encode(night.values(ROWS)[:10]), 5)
     assert found["neighbour_flight"].to_pylist() == nearest.ravel().tolist()
@@ -71,7 +70,7 @@ def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night,
     assert found["outcome"].to_pylist() == outcomes.ravel().tolist()
     assert found["neighbour_rate"].to_numpy() == pytest.approx(np.repeat(outcomes.mean(axis=1), 5))
     told = {name: set(found[name].to_pylist()) for name in ("neighbour_partition", "index_generation", "encoder_version")}
-    assert told == {"neighbour_partition": {"2013-03-01"}, "index_generation": {pinned.generation}, "encoder_version": {"3"}}
+    assert told == {"neighbour_partition": {"2013-03-01"}, "index_generation": {index.generation}, "encoder_version": {"3"}}
 
 
 def test_equal_scores_are_told_apart_by_their_keys(tmp_path: Path, opened: Open) -> None:
@@ -133,23 +132,109 @@ def test_scores_of_another_run_are_refused(files: Night, opened: Open) -> None:
 
 
 def test_an_index_of_other_features_is_told_of(files: Night, opened: Open) -> None:
-    index, pinned = opened(*indexed_nights.past(50))
-    assert misfit(files[1], index, pinned) is None
+    index = opened(*indexed_nights.past(50))
+    assert misfit(files[1], index) is None
     other = night.features_table(5, signature=Signature(night.NAMES, "6" * 64))
     pq.write_table(other, files[1])
-    told = misfit(files[1], index, pinned)
+    told = misfit(files[1], index)
     assert told is not None
-    assert told.startswith("NO EVIDENCE")
     assert "declaration 555555555555, the night has 5 of 666666666666" in told
 
 
-def test_the_note_is_loud_where_the_index_is_degraded(files: Night, opened: Open) -> None:
-    index, pinned = opened(*indexed_nights.past(50))
-    found = find(files, (index, pinned))
-    assert tell(found, KEY, pinned) == f"evidence for 10 rows from generation {pinned.generation}"
-    degraded = pinned.model_copy(update={"degraded": True, "fault": "a file is torn"})
-    assert "INDEX DEGRADED: not the newest generation (a file is torn)" in tell(found, KEY, degraded)
-    assert tell(found.slice(0, 0), KEY, pinned) == f"no evidence in generation {pinned.generation}"
+def test_what_was_found_is_told_in_a_line(files: Night, opened: Open) -> None:
+    index = opened(*indexed_nights.past(50))
+    found = find(files, index)
+    assert tell(found, KEY, index) == f"evidence for 10 rows from generation {index.generation}"
+    assert tell(found.slice(0, 0), KEY, index) == f"no evidence in generation {index.generation}"
+
+
+def test_an_encoder_that_knows_more_than_the_night_did_is_told_of(opened: Open) -> None:
+    """It has learned from the nights before 1 March."""
+    index = opened(*indexed_nights.past(50))
+    assert hindsight(index, "2013-03-01") is None
+    told = "with hindsight: the encoder has learned from nights up to 2013-02-28, when this one began those before 2013-02-28 were known"
+    assert hindsight(index, "2013-02-28") == told
+
+
+def many_equal_rows(count: int, order: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    """`count` rows like the first of the night, each of its own partition, indexed in `order`."""
+    days = [date(2013, 1, 1) + timedelta(days=int(day)) for day in order]
+    rows, _ = indexed_nights.past(count)
+    rows = rows.set_column(1, "flight", pa.array(order + 1000)).set_column(4, "partition", pa.array([day.isoformat() for day in days]))
+    return rows, np.repeat(night.values(ROWS)[:1], count, axis=0)
+
+
+def test_of_many_equal_rows_the_newest_are_shown_however_the_index_was_built(files: Night, opened: Open) -> None:
+    """A graph of equal vectors leads to some of them only."""
+    shown = []
+    for order in (np.arange(60), np.random.default_rng(0).permutation(60)):
+        found = find(files, opened(*many_equal_rows(60, order)), riskiest=1, count=10)
+        shown.append(found["neighbour_partition"].to_pylist())
+    assert shown[0] == [(date(2013, 3, 1) - timedelta(days=day)).isoformat() for day in range(10)]
+    assert shown[1] == shown[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "expected"),
+    [
+        ("hnsw", {"search": {"ef": 48}}, {"ef": 256}),
+        ("hnsw", {"search": {"ef": 400}}, {"ef": 400}),
+        ("ivfpq", {"search": {"nprobe": 8, "refine": 4}, "lists": 2048}, {"nprobe": 64, "refine": 8}),
+        ("ivfpq", {"search": {"nprobe": 8, "refine": 4}, "lists": 32}, {"nprobe": 32, "refine": 8}),
+    ],
+)
+def test_a_night_is_searched_for_more_widely_than_the_index_was_tuned(kind: str, told: Mapping[str, Any], expected: dict[str, int]) -> None:
+    assert widely(cast("VectorIndex", SimpleNamespace(kind=kind, manifest=told))) == expected
+
+
+class Recorded:
+    """An index that notes how it was asked."""
+
+    def __init__(self, index: VectorIndex) -> None:
+        self.index, self.widest = index, 0
+        self.settings: list[Mapping[str, int]] = []
+        self.partitions = index.partitions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.index, name)
+
+    def search(self, vectors: np.ndarray, k: int, **options: Any) -> Any:
+        self.settings.append(options["setting"])
+        return self.index.search(vectors, k, **options)
+
+    def rows(self, ids: Any) -> pa.Table:
+        self.widest = max(self.widest, len(ids))
+        return self.index.rows(ids)
+
+
+def test_the_search_for_evidence_is_the_wide_one(files: Night, opened: Open) -> None:
+    index = Recorded(opened(*indexed_nights.past(100)))
+    find(files, cast("VectorIndex", index))
+    assert index.settings == [{"ef": 256}]
+
+
+def test_a_past_that_is_looked_through_whole_is_read_in_blocks(files: Night, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty of 1,020 rows were known; no more than what was found is read whole, and of the vectors one block."""
+    before, features = indexed_nights.past(20)
+    later = indexed_nights.past(1_000, "2013-05-01", seed=0)
+    mixed = np.random.default_rng(0).permutation(1_020)
+    index = Recorded(opened(pa.concat_tables([before, later[0]]).take(pa.array(mixed)), np.vstack([features, later[1]])[mixed]))
+    monkeypatch.setattr(evidence, "BLOCK", 64)
+    blocks: list[int] = []
+
+    def exact(base: np.ndarray, *rest: Any) -> Any:
+        blocks.append(len(base))
+        return neighbours_exact(base, *rest)
+
+    neighbours_exact = neighbours.exact
+    monkeypatch.setattr(neighbours, "exact", exact)
+    found = find(files, cast("VectorIndex", index))
+    assert len(blocks) > 1
+    assert sum(blocks) == 20
+    assert index.widest <= 10 * 65
+    distances, nearest = neighbours_exact(index.encoder.encode(features), index.encoder.encode(night.values(ROWS)[:10]), 5)
+    assert found["neighbour_flight"].to_pylist() == nearest.ravel().tolist()
+    assert found["distance"].to_numpy() == pytest.approx(distances.ravel() / 2, abs=1e-6)
 
 
 def test_evidence_is_grouped_as_people_read_it(files: Night, opened: Open) -> None:

@@ -1,7 +1,10 @@
 """The stage `attach_evidence` from its command line: what it writes with a generation, without one, and with one that does not fit."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +99,7 @@ def test_a_generation_of_other_features_is_passed_over_loudly(workspace: Path) -
     assert main(ARGUMENTS) == 0
     assert empty()
     assert report()["note"].startswith("NO EVIDENCE: generation 2013-04-01-")
+    assert report()["faults"] == [report()["note"]]
     assert '<header class="bad">' in (REPORT / "report.html").read_text()
 
 
@@ -103,7 +107,7 @@ def test_a_degraded_index_is_used_and_told_of(workspace: Path) -> None:
     pinned_to(indexed_nights.publish(workspace / "built", *indexed_nights.past(300)), degraded=True, fault="lists.ivfdata is torn")
     assert main(ARGUMENTS) == 0
     assert pq.read_metadata(EVIDENCE).num_rows == 500
-    assert report()["note"].endswith("INDEX DEGRADED: not the newest generation (lists.ivfdata is torn)")
+    assert report()["note"].startswith("DEGRADED INDEX: the generation before is used, since lists.ivfdata is torn; evidence for 50 rows")
     assert '<header class="bad">' in (REPORT / "report.html").read_text()
 
 
@@ -113,16 +117,67 @@ def break_index(directory: Path) -> None:
     (directory / "index.faiss").write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("fault", "told"), [(break_index, "index.faiss has sha256"), (shutil.rmtree, "roll back or rebuild")], ids=["a flipped bit", "gone"]
-)
-def test_a_pinned_generation_that_cannot_be_read_fails_and_leaves_nothing(workspace: Path, fault: Any, told: str) -> None:
-    pinned = indexed_nights.publish(workspace / "built", *indexed_nights.past(300))
+@pytest.mark.parametrize("fault", [break_index, shutil.rmtree], ids=["a flipped bit", "gone"])
+def test_where_the_pinned_generation_is_broken_the_one_before_it_is_asked(workspace: Path, fault: Any) -> None:
+    first = indexed_nights.publish(workspace / "built", *indexed_nights.past(300))
+    pinned = indexed_nights.publish(workspace / "again", *indexed_nights.past(200))
     pinned_to(pinned)
     fault(generations.locate(pinned.name, pinned.generation))
-    assert main(ARGUMENTS) == 1
-    failure = json.loads(Path("failure.json").read_text())
-    assert (failure["stage"], failure["error"], failure["retryable"]) == ("attach_evidence", "ModelError", False)
-    assert told in failure["message"]
-    assert not EVIDENCE.exists()
-    assert not REPORT.exists()
+    assert main(ARGUMENTS) == 0
+    assert set(pq.read_table(EVIDENCE)["index_generation"].to_pylist()) == {first.generation}
+    told = report()
+    assert (told["rows"], told["generation"], told["index"]["generation"]) == (500, first.generation, pinned.generation)
+    assert told["note"].startswith(f"DEGRADED INDEX: the generation before is used, since generation {pinned.generation}")
+    assert told["note"].endswith(f"evidence for 50 rows from generation {first.generation}")
+    page = (REPORT / "report.html").read_text()
+    assert '<header class="bad">' in page
+    assert "DEGRADED INDEX" in page
+    assert f"generation {first.generation}</" in page.split("attach_evidence")[-1]
+
+
+def test_where_no_generation_is_whole_the_night_goes_on_without_evidence(workspace: Path) -> None:
+    pinned = indexed_nights.publish(workspace / "built", *indexed_nights.past(300))
+    pinned_to(pinned)
+    break_index(generations.locate(pinned.name, pinned.generation))
+    assert main(ARGUMENTS) == 0
+    assert empty()
+    assert report()["note"].startswith("NO EVIDENCE: neither generation")
+    assert "index.faiss has sha256" in report()["note"]
+    assert '<header class="bad">' in (REPORT / "report.html").read_text()
+
+
+def test_where_the_pinned_generation_was_collected_the_night_goes_on_without_evidence(workspace: Path) -> None:
+    """What it would find in another generation, a rerun would not find again."""
+    pinned = indexed_nights.publish(workspace / "built0", *indexed_nights.past(300))
+    for number in range(1, 4):
+        indexed_nights.publish(workspace / f"built{number}", *indexed_nights.past(200 + number))
+    assert not generations.locate(pinned.name, pinned.generation).exists()
+    pinned_to(pinned)
+    assert main(ARGUMENTS) == 0
+    assert empty()
+    assert report()["note"].startswith("NO EVIDENCE: generation")
+    assert "was collected since" in report()["note"]
+    assert '<header class="bad">' in (REPORT / "report.html").read_text()
+
+
+def test_an_encoder_that_has_learned_from_later_nights_is_told_of(workspace: Path) -> None:
+    index = indexed_nights.publish(workspace / "built", *indexed_nights.past(300, "2013-01-15"))
+    save_run(RUN.model_copy(update={"index": index, "partition": "2013-02-01"}))
+    assert main(ARGUMENTS) == 0
+    told = report()
+    assert told["rows"] == 500
+    assert "learned from nights up to 2013-02-28, when this one began those before 2013-01-31 were known" in told["hindsight"]
+    assert told["note"].endswith(told["hindsight"])
+    page = (REPORT / "report.html").read_text()
+    assert told["hindsight"] in page
+    assert '<header class="plain">' in page
+
+
+def test_a_night_is_not_kept_waiting_for_pandas(workspace: Path) -> None:
+    """It takes the better part of a second to import, and nothing here needs it."""
+    pinned_to(indexed_nights.publish(workspace / "built", *indexed_nights.past(300)))
+    code = (
+        f"import sys; from pipelines.scoring.attach_evidence import main; assert main({ARGUMENTS}) == 0; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert report()["rows"] == 500
