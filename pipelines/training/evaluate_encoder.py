@@ -4,11 +4,13 @@ Reads   data/features/history.parquet, data/encoder/: fitted.skops, fp32.onnx an
         file where the run is pinned to one
 Writes  data/reports/evaluate_encoder/: evaluation.json (what register and promote need), metrics.json (DVC metrics), report.json, report.html
 Fails   when the encoder misses a limit of params.yaml: evaluate_encoder, gives what is no number, is not what scikit-learn trained, or sees clearly
-        less than the champion; the reports are written all the same
+        less than the champion, or cannot be compared with it; the reports are written all the same
 
-A champion of other features cannot be compared with; that is told and stops nothing, since an index takes one encoder at a time.
+A champion of other features cannot be compared with; that is told and stops nothing, since an index takes one encoder at a time. One that has learned
+from nights of this holdout stops the run: what was trained as of an earlier partition does not take its place.
 """
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from pipelines.lib.errors import DataError, GateFailed, ModelError
 from pipelines.lib.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.inference import check_fit
 from pipelines.lib.params import Section, load_section
+from pipelines.lib.partition import parse_partition
 from pipelines.lib.run import load_run
 from pipelines.lib.signature import signature_of_features
 from pipelines.lib.verdict import record_refusal
@@ -67,13 +70,20 @@ def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, param
 
 
 def compare(encoder: Encoder, champion: Encoder, holdout: History) -> dict[str, Any]:
-    """The AUC of both on the rows of `holdout` that neither has seen, or the `fault` for which they cannot be compared."""
-    since = max(encoder.trained_until, champion.trained_until)
+    """The AUC of both on `holdout`, which neither has seen; or why they are `incomparable`, or the `fault` for which this one must not go on."""
+    since = encoder.trained_until
     rows = holdout.since(since)
     if champion.signature != encoder.signature:
-        return {"fault": "the champion takes other features than these, so it cannot be compared with"}
+        return {"incomparable": "the champion takes other features than these, so it cannot be compared with"}
+    if champion.trained_until > since:
+        last = (parse_partition(champion.trained_until) - dt.timedelta(days=1)).isoformat()
+        return {
+            "fault": f"the champion has learned from nights up to {last}, this one's holdout begins on {since}; train as of a later partition"
+        }
     if not 0 < rows.labels.sum() < len(rows.labels):
-        return {"fault": f"the {len(rows.labels)} labelled rows from {since} on, which neither has seen, are of one class at most"}
+        return {
+            "fault": f"the {len(rows.labels)} labelled rows from {since} on are of one class at most, so they tell nothing of either; train as of another partition"
+        }
     mine, theirs = (metrics.summary(rows.labels, one.probability(rows.features))["auc"] for one in (encoder, champion))
     return {"since": since, "rows": len(rows.labels), "auc": mine, "champion_auc": theirs}
 
@@ -89,7 +99,9 @@ def faults(evaluation: Mapping[str, Any], params: EvaluateEncoder) -> list[str]:
         found.append(f"the norm of a vector differs from 1 by {figures['norm_error']:.2g}, more than {NORM}")
     if figures["least_spread"] < params.minimum_spread:
         found.append(f"a dimension has collapsed: its standard deviation is {figures['least_spread']:.2g}, below {params.minimum_spread}")
-    if against and "fault" not in against and against["champion_auc"] - against["auc"] > params.auc_fall:
+    if against and "fault" in against:
+        found.append(against["fault"])
+    if against and "auc" in against and against["champion_auc"] - against["auc"] > params.auc_fall:
         found.append(
             f"the AUC is {against['auc']:.4f}, the champion's {against['champion_auc']:.4f}: it falls by more than {params.auc_fall}"
         )
@@ -102,8 +114,8 @@ def note(evaluation: Mapping[str, Any]) -> str:
         return f"the encoder does not pass: {'; '.join(evaluation['faults'])}"
     figures, against = evaluation["metrics"], evaluation["comparison"] or {}
     told = f"AUC {figures['auc']:.3f}, by neighbours {figures['neighbour_auc'] or 0:.3f}, {evaluation['quantization']['chosen']}"
-    if "fault" in against:
-        return f"{told}; not compared with the champion: {against['fault']}"
+    if "incomparable" in against:
+        return f"{told}; not compared with the champion: {against['incomparable']}"
     return told + (f"; the champion's AUC on the same rows {against['champion_auc']:.3f}, its own {against['auc']:.3f}" if against else "")
 
 

@@ -43,6 +43,7 @@ def test_it_starts_when_asked_with_a_partition_and_never_by_itself(dag):
 def test_open_is_the_setup_and_close_the_teardown_that_does_not_count(dag):
     assert dag.get_task("open_run").is_setup
     assert dag.get_task("open_run").model == "encoder-or-none", "the first encoder has no champion before it"
+    assert dag.get_task("open_run").scored, "outcomes of nights that are not there yet cannot be learned from"
     close = dag.get_task("close_run")
     assert close.is_teardown
     assert not close.on_failure_fail_dagrun

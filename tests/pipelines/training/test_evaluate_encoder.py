@@ -18,7 +18,7 @@ from pipelines.lib.history import History
 from pipelines.lib.journal import Journal
 from pipelines.lib.signature import KEY, Signature
 from pipelines.training.evaluate_encoder import EvaluateEncoder, faults, main
-from tests.trained_encoder import NAMES, PARTITION, SIGNATURE, START, encoder_bytes, fitted, history, write_history
+from tests.trained_encoder import NAMES, PARTITION, START, encoder_bytes, fitted, history, write_history
 
 LIMITS = {"minimum_auc": 0.6, "parity_tolerance": 1e-4, "minimum_spread": 0.001, "auc_fall": 0.01, "queries": 500}
 REPOSITORY = Path(__file__).parents[3]
@@ -208,10 +208,10 @@ def test_without_a_holdout_there_is_nothing_to_tell(files: Files) -> None:
 
 
 def test_it_is_compared_with_the_champion_on_rows_that_neither_has_seen(files: Files) -> None:
-    files.crown(encoder_bytes(seed=1, until="2013-03-25"))
+    files.crown(encoder_bytes(seed=1, until="2013-03-10"))
     assert files.evaluate() == 0
     found = files.read()["comparison"]
-    assert (found["version"], found["since"], found["rows"]) == ("1", "2013-03-25", 6 * 200)
+    assert (found["version"], found["since"], found["rows"]) == ("1", START, 14 * 200)
     assert abs(found["auc"] - found["champion_auc"]) < 0.01
     assert "the champion's AUC on the same rows" in files.read()["note"]
     assert "Against the champion, version 1" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
@@ -228,19 +228,23 @@ def test_an_encoder_that_sees_less_than_the_champion_is_refused_and_that_is_on_r
     assert verdict.challenger == files.read()["sha256"][:12]
 
 
-@pytest.mark.parametrize(
-    ("metadata", "told"),
-    [
-        ({KEY: Signature(NAMES, "1" * 64).to_json()}, "takes other features"),
-        ({TRAINED_UNTIL: "2013-04-01"}, "the 0 labelled rows from 2013-04-01 on"),
-    ],
-)
-def test_a_champion_that_cannot_be_compared_with_is_told_and_stops_nothing(files: Files, metadata: dict[str, str], told: str) -> None:
-    files.crown(changed(lambda model: None, {KEY: SIGNATURE.to_json(), **metadata}))
+def test_a_champion_of_other_features_cannot_be_compared_with_and_stops_nothing(files: Files) -> None:
+    files.crown(changed(lambda model: None, {KEY: Signature(NAMES, "1" * 64).to_json(), TRAINED_UNTIL: "2013-12-01"}))
     assert files.evaluate() == 0
-    assert told in files.read()["comparison"]["fault"]
+    assert "takes other features" in files.read()["comparison"]["incomparable"]
     assert "not compared with the champion" in files.read()["note"]
-    assert told in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+    assert "takes other features" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("until", "last"), [("2013-12-01", "2013-11-30"), ("2013-03-25", "2013-03-24")])
+def test_an_encoder_of_an_earlier_partition_does_not_take_over(files: Files, until: str, last: str) -> None:
+    files.crown(encoder_bytes(seed=1, until=until))
+    assert files.evaluate() == 1
+    told = f"the champion has learned from nights up to {last}, this one's holdout begins on {START}; train as of a later partition"
+    assert files.failure()[0] == "GateFailed"
+    assert told in files.failure()[1]
+    assert files.read()["faults"] == [told]
+    assert told.split(",", maxsplit=1)[0] in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_altered_champion_stops_the_run(files: Files) -> None:
@@ -260,7 +264,8 @@ GOOD = {"auc": 0.7, "parity_max_difference": 0.0, "norm_error": 0.0, "least_spre
         ({}, None, None),
         ({}, {"auc": 0.691, "champion_auc": 0.7}, None),
         ({}, {"auc": 0.68, "champion_auc": 0.7}, "falls by more"),
-        ({}, {"fault": "of other features"}, None),
+        ({}, {"incomparable": "of other features"}, None),
+        ({}, {"fault": "it has learned from later nights"}, "later nights"),
         ({"auc": None}, None, "the AUC on the holdout is None"),
         ({"auc": 0.59}, None, "below 0.6"),
         ({"parity_max_difference": 0.001}, None, "differ by 0.001"),
