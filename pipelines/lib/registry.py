@@ -174,10 +174,14 @@ def roll_back(ledger: Ledger, target: Entry, champion: Entry, *, actor: str, rea
 
 
 def next_night(name: str, not_before: str) -> str:
-    """The first partition that the next champion of `name` can score: the one after the newest that is published, or `not_before` if later."""
+    """The first partition that the next champion of `name` can score: the one after the newest that is published, or `not_before` if later.
+
+    An encoder scores nothing that is published: its nights are those of the model beside it.
+    """
     from pipelines.lib.nights import published_nights
 
-    newest = published_nights(name, until="9999-12-30", count=1)
+    registry = load_registry()
+    newest = published_nights(registry.name if name == registry.encoder else name, until="9999-12-30", count=1)
     return max([not_before, *(day_after(parse_partition(night.partition)) for night in newest)])
 
 
