@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
+from pipelines.lib.registry import load_registry, next_night
 from pipelines.registry.rollback import main, rollback
 from tests.registered_models import NAME, Installation
 
@@ -42,6 +43,16 @@ def test_it_is_live_from_the_night_after_the_newest_published_one(installation_o
     assert entry and entry.live_from == "2013-04-02"
     as_was = installation_of_three.ledger.champion_as_of(NAME, "2013-04-01")
     assert as_was and as_was.version == "1"
+
+
+def test_an_encoder_is_live_from_the_models_next_night(installation_of_three: Installation) -> None:
+    """Nothing is published under its own name; without a night it would be champion since the one before it was, and the index at once overdue."""
+    installation_of_three.publish()
+    encoder = load_registry().encoder
+    assert encoder != NAME
+    assert next_night(encoder, "2013-03-01") == "2013-04-02"
+    assert next_night(encoder, "2013-05-01") == "2013-05-01"
+    assert next_night("another", "2013-03-01") == "2013-03-01"
 
 
 def test_two_steps_back_are_two_steps_and_forward_again_goes_by_name(installation_of_three: Installation) -> None:
