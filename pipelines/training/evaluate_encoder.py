@@ -10,7 +10,6 @@ A champion of other features cannot be compared with; that is told and stops not
 from nights of this holdout stops the run: what was trained as of an earlier partition does not take its place.
 """
 
-import datetime as dt
 import json
 import sys
 from collections.abc import Mapping
@@ -24,12 +23,12 @@ from pipelines.lib import metrics, neighbours, pages, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.encoder import Encoder, load_encoder
+from pipelines.lib.encoder_comparison import compare
 from pipelines.lib.encoder_graph import Fitted
 from pipelines.lib.errors import DataError, GateFailed, ModelError
 from pipelines.lib.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.inference import check_fit
 from pipelines.lib.params import Section, load_section
-from pipelines.lib.partition import parse_partition
 from pipelines.lib.run import load_run
 from pipelines.lib.signature import signature_of_features
 from pipelines.lib.verdict import record_refusal
@@ -67,25 +66,6 @@ def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, param
         "least_spread": round(float(vectors.std(axis=0).min()), 6),
         "dimension": encoder.dimension,
     }
-
-
-def compare(encoder: Encoder, champion: Encoder, holdout: History) -> dict[str, Any]:
-    """The AUC of both on `holdout`, which neither has seen; or why they are `incomparable`, or the `fault` for which this one must not go on."""
-    since = encoder.trained_until
-    rows = holdout.since(since)
-    if champion.signature != encoder.signature:
-        return {"incomparable": "the champion takes other features than these, so it cannot be compared with"}
-    if champion.trained_until > since:
-        last = (parse_partition(champion.trained_until) - dt.timedelta(days=1)).isoformat()
-        return {
-            "fault": f"the champion has learned from nights up to {last}, this one's holdout begins on {since}; train as of a later partition"
-        }
-    if not 0 < rows.labels.sum() < len(rows.labels):
-        return {
-            "fault": f"the {len(rows.labels)} labelled rows from {since} on are of one class at most, so they tell nothing of either; train as of another partition"
-        }
-    mine, theirs = (metrics.summary(rows.labels, one.probability(rows.features))["auc"] for one in (encoder, champion))
-    return {"since": since, "rows": len(rows.labels), "auc": mine, "champion_auc": theirs}
 
 
 def faults(evaluation: Mapping[str, Any], params: EvaluateEncoder) -> list[str]:
