@@ -35,8 +35,10 @@ def dvc(repository: RealRepository, *arguments: str) -> str:
     return done.stdout
 
 
-OF_THIS_PROCESSOR = ("train_encoder", "quantize", "evaluate_encoder", "embed", "validate_vectors", "plan_index", "fill_shard", "build_index")
-OF_THIS_PROCESSOR += ("evaluate_index",)
+OF_THIS_PROCESSOR = {
+    *("train_encoder", "quantize", "evaluate_encoder"),
+    *("embed", "validate_vectors", "plan_index", "fill_shard", "build_index", "evaluate_index"),
+}
 """Stages that add up floats, and what follows from them: each kind of processor adds in an order of its own, so the last bits are its own as well."""
 
 
