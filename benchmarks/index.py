@@ -254,7 +254,8 @@ def measured(target: Path, queries: int = QUERIES, rounds: int = ROUNDS) -> dict
     np.save(queries_file := target.with_suffix(".npy"), asked)
     (memory, mapped), _ = in_process("benchmarks.index:serving", str(target), str(queries_file))
     return {
-        **{figure: quality[figure] for figure in ("queries", "recall_1", "recall_10", "recall_100")},
+        **quality["leave_one_out"],
+        **({f"held_out_{name}": value for name, value in index.built["held_out"].items()} if index.built["held_out"] else {}),
         "qps_ratio": round(ratio, 1),
         "exact_qps": round(exact, 1),
         "single_p50_us": round(1e6 * float(np.percentile(singles, 50)), 1),

@@ -4,10 +4,11 @@ Reads   data/index/build/
 Writes  data/reports/evaluate_index/: report.json (verdict, recall, the digest of each file that was judged: what `publish_index` holds the build against)
         and projection.json, the same for the same build; report.html beside them and data/reports/index_timing.json measure this machine, so
         they are not versioned
-Fails   when the recall@10 of the index is below its kind's limit in params.yaml: evaluate_index, when one query takes longer at the 99th percentile,
+Fails   when a recall@10 of the index is below its kind's limit in params.yaml: evaluate_index, when one query takes longer at the 99th percentile,
         or the files are larger; the reports are written all the same
 
-Queries are rows of the index that the search width was not chosen on, each left out of its own answer.
+Two recalls must hold. ``held_out``: what build_index has found, before they were added, for rows of the newest nights: as production asks. ``leave_one_out``:
+what is found here, in the very files that would be published, for rows of the index that no width was chosen by, each left out of its own answer.
 """
 
 import json
@@ -29,6 +30,9 @@ from pipelines.lib.neighbours import Ids
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.run import load_run
 
+ASKED = {"held_out": "rows of nights that it did not hold", "leave_one_out": "of its rows, each left out of its own answer"}
+"""Who is asked, by the name of the recall in the report."""
+
 
 class MinimumRecall(Section):
     """The least share of the ten true neighbours that an index must find, by its kind."""
@@ -46,23 +50,27 @@ class EvaluateIndex(Section):
 
 
 def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str, Any]:
-    """The figures of `index` that are the same each time: what it is, how much of the true neighbours of its rows `own` it finds, and at each of `settings`."""
+    """The figures of `index` that are the same each time: what it is, how much of the true neighbours it finds, also of its rows `own` and at each of
+    `settings`.
+    """
     told = {"kind": index.kind, "search": dict(index.setting), "rows": index.count, "dimension": index.dimension}
-    return told | {name: index.built[name] for name in ("mode", "reason")} | index_report.quality(index, own, settings)
+    return told | {name: index.built[name] for name in ("mode", "reason", "held_out")} | index_report.quality(index, own, settings)
 
 
 def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
     """Why this index must not be published; empty for a good one. What was not measured is not held against it."""
     limits, found = report["limits"], []
-    if report["recall_10"] is not None and report["recall_10"] < limits["recall_10"]:
-        found.append(
-            f"it finds {report['recall_10']:.4f} of the ten true neighbours of {report['queries']:,} rows, "
-            f"the limit for {report['kind']} is {limits['recall_10']}; let plan_index search wider or build denser"
-        )
+    for asked, told in ASKED.items():
+        recall = report[asked] and report[asked]["recall_10"]
+        if recall is not None and recall < limits["recall_10"]:
+            found.append(
+                f"it finds {recall:.4f} of the ten true neighbours of {report[asked]['queries']:,} {told}, the limit for {report['kind']} is "
+                f"{limits['recall_10']}; raise build_index.{report['kind']}.recall_10, which has build_index search wider, or let plan_index build denser"
+            )
     if timing and timing.single_p99_us > 1000 * limits["latency_p99_limit_ms"]:
         found.append(
             f"one query takes {timing.single_p99_us / 1000:.2f} ms at the 99th percentile, the limit is {limits['latency_p99_limit_ms']} ms; "
-            "run it again on a machine at rest, or let plan_index search less widely"
+            "run it again on a machine at rest, or let plan_index build denser, so that build_index needs to search less widely"
         )
     if report["size_mib"] > limits["size_limit_mib"]:
         found.append(
@@ -75,8 +83,9 @@ def note(report: Mapping[str, Any]) -> str:
     """The report in a line."""
     if report["faults"]:
         return f"the index does not pass: {'; '.join(report['faults'])}"
-    found = "nothing to compare" if report["recall_10"] is None else f"recall@10 {report['recall_10']:.3f}"
-    return f"{report['kind']} index of {report['rows']:,} rows, {found}"
+    recalls = {told: report[asked]["recall_10"] for asked, told in ASKED.items() if report[asked]}
+    found = [f"{recall:.3f} for {told}" for told, recall in recalls.items() if recall is not None]
+    return f"{report['kind']} index of {report['rows']:,} rows, " + (f"recall@10 {', '.join(found)}" if found else "nothing to compare")
 
 
 @stage.stage("evaluate_index", "build", "report")
@@ -91,7 +100,7 @@ def main(paths: stage.Paths) -> None:
     report |= {"size_mib": round(sum(file["bytes"] for file in files.values()) / 2**20, 2), "files": files}
     report["limits"] = {**params.model_dump(), "recall_10": getattr(params.recall_10, index.kind)}
     timing = None
-    if report["queries"]:
+    if report["leave_one_out"]["queries"]:
         timing = index_timing.measure(index, index.vectors[own], settings, sha256=files["index.faiss"]["sha256"])
     points = index_report.plane(index.vectors, index.rows()["outcome"].to_numpy(), index.built["seed"])
     report["faults"] = faults(report, timing)

@@ -25,8 +25,8 @@ class ShardHistory(Section):
 def shard_history(features: Path, months: Sequence[str], target: Path) -> Mapping[str, int]:
     """Write ``<month>.parquet`` for each of `months` into the directory `target`, whole or not at all; their rows.
 
-    The rows keep their order, the files the signature of `features`. Raises `DataError` for a row outside all months, `ConfigError` for `months`
-    that are none or repeat.
+    The rows come by partition, the newest last, and within one in their order: an index is judged by its last. The files keep the signature of
+    `features`. Raises `DataError` for a row outside all months, `ConfigError` for `months` that are none or repeat.
     """
     for month in months:
         parse_partition(f"{month}-01")
@@ -35,8 +35,9 @@ def shard_history(features: Path, months: Sequence[str], target: Path) -> Mappin
     signature_of_features(features)  # refuses what is no features file
     rows = {}
     with connect() as (connection, _), replacing(target) as temporary:
-        connection.execute("SET preserve_insertion_order = true")
-        connection.execute(f"CREATE TEMP VIEW history AS SELECT *, partition[:7] AS __month FROM read_parquet({text(features)})")
+        connection.execute(
+            f"CREATE TEMP VIEW history AS SELECT *, partition[:7] AS __month FROM read_parquet({text(features)}, file_row_number = true)"
+        )
         known = ", ".join(map(text, months)) or "''"
         outside = f"SELECT __month, count(*) FROM history WHERE __month NOT IN ({known}) GROUP BY 1 ORDER BY 1"
         if strays := connection.sql(outside).fetchall():
@@ -47,7 +48,8 @@ def shard_history(features: Path, months: Sequence[str], target: Path) -> Mappin
         temporary.mkdir()
         schema = open_parquet(features).schema_arrow
         for month in months:
-            batches = connection.sql(f"SELECT * EXCLUDE __month FROM history WHERE __month = {text(month)}").to_arrow_reader(65_536)
+            wanted = f"SELECT * EXCLUDE (__month, file_row_number) FROM history WHERE __month = {text(month)} ORDER BY partition, file_row_number"
+            batches = connection.sql(wanted).to_arrow_reader(65_536)
             rows[month] = write_parquet(batches, schema, temporary / f"{month}.parquet")
     return rows
 

@@ -9,21 +9,22 @@ import itertools
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import neighbours
+from pipelines.lib import index_questions, neighbours
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import GateFailed
 from pipelines.lib.index_plan import ORDER, TRAINED, Base, Plan, PlanIndex, Rebuild, plan
-from pipelines.lib.index_search import BUILT, INDEX, LISTS, ROWS, VECTORS, Searcher
+from pipelines.lib.index_questions import Questions
+from pipelines.lib.index_search import BUILT, INDEX, LISTS, ROWS, VECTORS, Searcher, Setting, flat_vectors, hnsw_parameters
 from pipelines.lib.neighbours import Ids, Vectors, threads
 from pipelines.lib.params import Section
-from pipelines.lib.vectors import BLOCK, Shard, Shards, vector_file
+from pipelines.lib.vectors import BLOCK, PARTITION, Shard, Shards, vector_file
 
 log = logging.getLogger("nightshift")
 
@@ -33,26 +34,31 @@ FILLED = "filled.faiss"
 _K = 10
 """Neighbours by which the width of a search is chosen: as many as evidence shows."""
 
+RECALLS = (1, _K, 100)
+"""Neighbours by which it is judged."""
+
+_SURE = 3.0
+"""Standard errors of a sampled recall that are to lie between it and the recall wanted, since another sample judges it. A few hundred rows, as one
+night has, thus need a wider search than a thousand, which tell more surely what a narrower one finds."""
+
 
 class HnswSweep(Section):
-    """The values of `ef` to try, and the recall@10 that the first to reach it is taken for."""
+    """The values of `ef` to try, and the recall@10 that the first to reach it surely is taken for."""
 
-    ef: tuple[int, ...] = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-    recall_10: float = Field(default=0.985, gt=0, le=1)
+    ef: tuple[int, ...] = (12, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512)
+    recall_10: float = Field(default=0.98, gt=0, le=1)
 
 
 class IvfPqSweep(Section):
-    """The lists to look through and the candidates (times k) to compare exactly, of which the cheapest pair that reaches `recall_10` is taken."""
+    """The lists to look through and the candidates (times k) to compare exactly, of which the cheapest pair that surely reaches `recall_10` is taken."""
 
     nprobe: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
     refine: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    recall_10: float = Field(default=0.96, gt=0, le=1)
+    recall_10: float = Field(default=0.95, gt=0, le=1)
 
 
 class BuildIndex(Section):
-    """`threads` that add to an HNSW: with more than one, no two builds are the same. The recalls wanted lie above those that evaluate_index asks for,
-    by some standard errors: it asks other rows.
-    """
+    """`threads` that add to an HNSW: with more than one, no two builds are the same."""
 
     threads: int = Field(default=1, ge=1)
     hnsw: HnswSweep = HnswSweep()
@@ -83,38 +89,41 @@ def build(
 ) -> dict[str, Any]:
     """Build what `made` says into the directory `target`, of the files of the plan in `planned` and the `filled` shards in their order.
 
-    Returns the content of ``built.json``. Raises `GateFailed` where no width of search reaches the recall wanted.
+    The width of search is chosen by one sample of the tail, asked about the rows before it, and judged by another (``held_out``). Where there is no
+    tail, it is chosen by rows of the index, each left out of its own answer, and ``held_out`` is null. Returns the content of ``built.json``.
+    Raises `GateFailed` where no width of search reaches the recall wanted.
     """
     import faiss
 
     target.mkdir()
     order: Ids | None = np.load(planned / ORDER, allow_pickle=False) if made.mode == "incremental" else None
+    _write_rows(shards, order, target / ROWS)
     if made.kind == "hnsw":
+
+        def take(rows: Ids) -> Vectors:
+            return shards.take(rows if order is None else order[rows])
+
         hnsw = _hnsw(made, base)
         with threads(params.threads):
-            _add(hnsw, shards, order, hnsw.ntotal)
+            _add(hnsw, take, hnsw.ntotal, made.known)
+        chosen = _inherited(made, base) or _choose_hnsw(hnsw, take, made, params.hnsw)
+        with threads(params.threads):
+            _add(hnsw, take, made.known, made.count)
         faiss.write_index(hnsw, str(target / INDEX))
-        del hnsw  # what is asked from here on is what was written
     else:
         _merge(_without_rows(planned, base), target, _parts(planned, shards, order, filled, base))
         with vector_file(target / VECTORS, (made.count, made.dimension)) as write:
             for block in shards.blocks(order):
                 write(block)
-    _write_rows(shards, order, target / ROWS)
-    told = _told(made)
-    (target / BUILT).write_text(json.dumps({**told, "search": {}}), encoding="utf-8")
-    searcher = Searcher.open(target)
-    sweep = list(_sweep_hnsw(searcher, params.hnsw, made) if made.kind == "hnsw" else _sweep_ivfpq(searcher, params.ivfpq, made))
-    wanted = getattr(params, made.kind).recall_10
-    told |= {"search": _cheapest(sweep, wanted, made.kind), "sweep": sweep}
+        (target / BUILT).write_text(json.dumps({**_told(made), "search": {}}), encoding="utf-8")
+        chosen = _inherited(made, base) or _choose_ivfpq(Searcher.open(target), made, params.ivfpq)
+    if (held_out := chosen["held_out"]) and "partitions" not in held_out:
+        chosen["held_out"] = {"partitions": _partitions(target, made.known), **held_out}
+    told = _told(made) | chosen
     (target / BUILT).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    log.info(
-        "%d rows; recall@%d %s with %s",
-        made.count,
-        _K,
-        next(s["recall_10"] for s in sweep if _setting(s) == told["search"]),
-        told["search"],
-    )
+    held_out = told["held_out"]
+    seen = f"{held_out['recall_10']:.4f} for rows held out" if held_out else "not known for rows held out, of which there are too few"
+    log.info("%d rows, searched with %s; recall@%d %s", made.count, told["search"], _K, seen)
     return told
 
 
@@ -155,7 +164,7 @@ def build_from_arrays(
 def _told(made: Plan) -> dict[str, Any]:
     import faiss
 
-    kept = made.model_dump(mode="json", exclude={"shards", "fill", "trials"})
+    kept = made.model_dump(mode="json", exclude={"shards", "fill", "trials", "known"})
     return {**kept, "faiss": faiss.__version__, "trials": list(made.trials)}
 
 
@@ -165,6 +174,16 @@ def _write_rows(shards: Shards, order: Ids | None, path: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, shards.schema) as writer:
         for batch in shards.batches(order):
             writer.write_batch(batch)
+
+
+def _partitions(directory: Path, start: int) -> list[str]:
+    """The first and the last partition of the rows from `start` on."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = pa.ipc.open_file(pa.memory_map(str(directory / ROWS))).read_all()
+    span = pc.min_max(rows[PARTITION].slice(start)).as_py()
+    return [span["min"], span["max"]]
 
 
 # ------------------------------------------------------------------------------------------------ HNSW
@@ -181,13 +200,11 @@ def _hnsw(made: Plan, base: Searcher | None) -> Any:
     return index
 
 
-def _add(index: Any, shards: Shards, order: Ids | None, there: int) -> None:
-    told = 0
-    for block in shards.blocks(None if order is None else order[there:]):
-        index.add(block)
-        if index.ntotal - told >= max(shards.count // 10, BLOCK):
-            told = index.ntotal
-            log.info("%d of %d vectors added", told, shards.count)
+def _add(index: Any, take: Callable[[Ids], Vectors], start: int, end: int) -> None:
+    """Add the rows from `start` up to `end`, in blocks that do not depend on how they are cut into shards."""
+    for first in range(start, end, BLOCK):
+        index.add(take(np.arange(first, min(first + BLOCK, end))))
+        log.info("%d of %d vectors added", index.ntotal, end)
 
 
 # ------------------------------------------------------------------------------------------------ IVF-PQ
@@ -249,64 +266,113 @@ def _merge(index: Any, target: Path, parts: Sequence[Any]) -> None:
 # ------------------------------------------------------------------------------------------------ the sweep
 
 
-def _asked(searcher: Searcher, made: Plan) -> tuple[Ids, Vectors, tuple[Vectors, Ids]]:
-    """The sampled rows, their vectors, and their true neighbours."""
-    own = neighbours.sample(searcher.count, made.queries, made.seed)
-    queries = searcher.vectors[own]
-    return own, queries, neighbours.exact(searcher.vectors, queries, _K, leave_out=own)
+def _inherited(made: Plan, base: Searcher | None) -> dict[str, Any] | None:
+    """How the base is searched, where too few rows are appended to it to tell anything new."""
+    if base is None or made.appended >= index_questions.LEAST:
+        return None
+    return {name: base.built[name] for name in ("search", "sweep", "held_out")}
 
 
-def _sweep_hnsw(searcher: Searcher, sweep: HnswSweep, made: Plan) -> Iterator[dict[str, Any]]:
-    """From the narrowest on, until one is good enough; cost: distances computed for a query."""
+def _choose_hnsw(hnsw: Any, take: Callable[[Ids], Vectors], made: Plan, params: HnswSweep) -> dict[str, Any]:
+    """From the narrowest on, until one is good enough; cost: distances computed for a query. `hnsw` holds the known rows."""
     import faiss
 
-    own, queries, (distances, ids) = _asked(searcher, made)
-    for ef in sorted(sweep.ef):
-        faiss.cvar.hnsw_stats.reset()
-        found = neighbours.without(*searcher.search(queries, _K + 1, {"ef": ef}), own)
-        recall = neighbours.recall(found[1], found[0], ids, distances, _K)
-        yield {"ef": ef, "recall_10": round(recall, 6), "cost": round(faiss.cvar.hnsw_stats.ndis / max(1, len(own)), 1)}
-        if recall >= sweep.recall_10:
-            return
+    def answer(questions: Questions, setting: Setting, k: int) -> tuple[Vectors, Ids]:
+        found: tuple[Vectors, Ids] = hnsw.search(questions.vectors, k, params=hnsw_parameters(setting["ef"], k))
+        return found
+
+    def sweep(questions: Questions) -> Iterator[dict[str, Any]]:
+        for ef in sorted(params.ef):
+            faiss.cvar.hnsw_stats.reset()
+            trial = {"ef": ef, **_found(questions, answer(questions, {"ef": ef}, _K + questions.spare), _K)}
+            yield {**trial, "cost": round(faiss.cvar.hnsw_stats.ndis / max(1, len(questions.own)), 1)}
+            if _surely(trial) >= params.recall_10:
+                return
+
+    return _choose(made, take, flat_vectors(hnsw), sweep, answer, params.recall_10)
 
 
-def _sweep_ivfpq(searcher: Searcher, sweep: IvfPqSweep, made: Plan) -> Iterator[dict[str, Any]]:
-    """Each number of lists with each of candidates, until no wider one can be cheaper; cost: centroids, codes and vectors compared for a query."""
+def _choose_ivfpq(searcher: Searcher, made: Plan, params: IvfPqSweep) -> dict[str, Any]:
+    """Each number of lists with each of candidates, until no wider one can be cheaper; cost: centroids, codes and vectors compared for a query.
+
+    Lists are looked through whole, so that an index from whose answers the tail is left out answers as one without it.
+    """
     import faiss
 
-    own, queries, (distances, ids) = _asked(searcher, made)
-    best = np.inf
-    lists = int(made.lists or 1)
-    for nprobe in sorted({min(nprobe, lists) for nprobe in sweep.nprobe}):
-        faiss.cvar.indexIVF_stats.reset()
-        found = searcher.candidates(queries, (_K + 1) * max(sweep.refine), nprobe)
-        codes = faiss.cvar.indexIVF_stats.ndis / max(1, len(own))
-        for refine in sorted(sweep.refine):
-            cost = round(lists + codes + (_K + 1) * refine, 1)
-            if cost >= best:
-                break
-            answer = neighbours.nearest(searcher.vectors, queries, found[:, : (_K + 1) * refine], _K + 1)
-            kept = neighbours.without(*answer, own)
-            recall = neighbours.recall(kept[1], kept[0], ids, distances, _K)
-            yield {"nprobe": nprobe, "refine": refine, "recall_10": round(recall, 6), "cost": cost}
-            if recall >= sweep.recall_10:
-                best = cost
-        if lists + codes + (_K + 1) * min(sweep.refine) >= best:
-            return
+    def answer(questions: Questions, setting: Setting, k: int) -> tuple[Vectors, Ids]:
+        found = searcher.candidates(questions.vectors, k * setting["refine"], setting["nprobe"], questions.known)
+        return neighbours.nearest(searcher.vectors, questions.vectors, found, k)
+
+    def sweep(questions: Questions) -> Iterator[dict[str, Any]]:
+        best, lists, k = np.inf, int(made.lists or 1), _K + questions.spare
+        for nprobe in sorted({min(nprobe, lists) for nprobe in params.nprobe}):
+            faiss.cvar.indexIVF_stats.reset()
+            found = searcher.candidates(questions.vectors, k * max(params.refine), nprobe, questions.known)
+            codes = faiss.cvar.indexIVF_stats.ndis / max(1, len(questions.own))
+            for refine in sorted(params.refine):
+                cost = round(lists + codes + k * refine, 1)
+                if cost >= best:
+                    break
+                kept = neighbours.nearest(searcher.vectors, questions.vectors, found[:, : k * refine], k)
+                trial = {"nprobe": nprobe, "refine": refine, **_found(questions, kept, _K)}
+                yield {**trial, "cost": cost}
+                if _surely(trial) >= params.recall_10:
+                    best = cost
+            if lists + codes + k * min(params.refine) >= best:
+                return
+
+    return _choose(made, searcher.vectors.__getitem__, searcher.vectors, sweep, answer, params.recall_10)
+
+
+def _choose(
+    made: Plan,
+    take: Callable[[Ids], Vectors],
+    vectors: Vectors,
+    sweep: Callable[[Questions], Iterator[dict[str, Any]]],
+    answer: Callable[[Questions, Setting, int], tuple[Vectors, Ids]],
+    wanted: float,
+) -> dict[str, Any]:
+    """The cheapest setting of the `sweep` that finds enough among `vectors`, and what it finds for rows that it was not chosen by; `take` has any rows'."""
+
+    def questions(k: int, *, second: bool) -> Questions:
+        own = index_questions.drawn(made.count, made.known, made.queries, made.seed, second=second)
+        return index_questions.ask([vectors], own, take(own), made.known, k)
+
+    trials = list(sweep(questions(_K, second=False)))
+    setting = _cheapest(trials, wanted, made.kind)
+    if made.known == made.count:
+        return {"search": setting, "sweep": trials, "held_out": None}
+    judges = questions(max(RECALLS), second=True)
+    recalls = {f"recall_{k}": _found(judges, answer(judges, setting, k), k)[f"recall_{k}"] for k in RECALLS}
+    held_out = {"rows": made.count - made.known, "queries": len(judges.own), **recalls}
+    return {"search": setting, "sweep": trials, "held_out": held_out}
+
+
+def _found(questions: Questions, answer: tuple[Vectors, Ids], k: int) -> dict[str, float]:
+    """Recall@k and its standard error."""
+    hits = questions.hits(*answer, k)
+    if not len(hits):
+        return {f"recall_{k}": 1.0, "error": 0.0}
+    return {f"recall_{k}": round(float(hits.mean()), 6), "error": round(float(hits.std()) / len(hits) ** 0.5, 6)}
+
+
+def _surely(trial: Mapping[str, Any]) -> float:
+    return float(trial["recall_10"] - _SURE * trial["error"])
 
 
 def _setting(trial: Mapping[str, Any]) -> dict[str, int]:
-    return {key: value for key, value in trial.items() if key not in ("recall_10", "cost")}
+    return {key: value for key, value in trial.items() if key not in ("recall_10", "error", "cost")}
 
 
 def _cheapest(sweep: Sequence[Mapping[str, Any]], wanted: float, kind: str) -> dict[str, int]:
-    """The setting of the cheapest trial that reaches the recall `wanted`. Raises `GateFailed` where none does."""
-    good = [trial for trial in sweep if trial["recall_10"] >= wanted]
+    """The setting of the cheapest trial that surely reaches the recall `wanted`. Raises `GateFailed` where none does."""
+    good = [trial for trial in sweep if _surely(trial) >= wanted]
     if good:
         return _setting(min(good, key=lambda trial: trial["cost"]))
-    best = max(sweep, key=lambda trial: trial["recall_10"])
+    best = max(sweep, key=_surely)
     denser = "plan_index.hnsw.m and ef_construction" if kind == "hnsw" else "plan_index.ivfpq.code_bytes"
     raise GateFailed(
-        f"no width of search reaches recall@{_K} {wanted}: the best is {best['recall_10']} with {_setting(best)}; nothing was built. "
+        f"no width of search surely reaches recall@{_K} {wanted}: the best is {best['recall_10']} with {_setting(best)}, standard error {best['error']}; "
+        "nothing was built. "
         f"Raise {denser}, or let build_index.{kind} try wider ones (docs/runbooks/recall-gate-failed.md)"
     )

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import neighbours
+from pipelines.lib import index_questions
 from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.neighbours import Ids, Vectors, threads
 from pipelines.lib.params import Section
-from pipelines.lib.vectors import BLOCK, Shards
+from pipelines.lib.vectors import BLOCK, PARTITION, Shards
 
 log = logging.getLogger("nightshift")
 
@@ -42,7 +42,7 @@ class Hnsw(Section):
     """`m` neighbours a node (twice as many on the ground floor); `ef_construction` candidates from which they are chosen."""
 
     m: int = Field(default=32, ge=2)
-    ef_construction: int = Field(default=40, ge=1)
+    ef_construction: int = Field(default=200, ge=1)
 
 
 class IvfPq(Section):
@@ -59,8 +59,8 @@ class IvfPq(Section):
 
 
 class PlanIndex(Section):
-    """`kind`; auto is hnsw up to `hnsw_up_to` rows, ivfpq above. `queries` indexed rows, drawn with `seed`, stand for what will be asked.
-    Appending may go on until `appended_limit` of all rows were added since the last full build.
+    """`kind`; auto is hnsw up to `hnsw_up_to` rows, ivfpq above. `queries` of the newest rows, drawn with `seed`, stand for what will be
+    asked. Appending may go on until `appended_limit` of all rows were added since the last full build.
     """
 
     kind: Literal["auto", "hnsw", "ivfpq"] = "auto"
@@ -86,6 +86,7 @@ class Plan(Section):
     """What was decided: `kind`, `mode` and its `reason`; the `base` that an incremental build appends to; rows of each of the `shards`.
 
     `fill` are the shards that fill_shard has something to do for: Airflow makes a task of each.
+    `known` are the rows that stand before the tail (see `pipelines.lib.index_questions`): what is asked, is asked about them; all where there is no tail.
     `lists`, with what they cost, are those of an IVF-PQ. `queries` and `seed` are those of the section; `trials` what was compared.
     """
 
@@ -95,6 +96,7 @@ class Plan(Section):
     base: str | None
     dimension: int
     count: int
+    known: int
     appended: int
     appended_since_full: int
     parameters: dict[str, Any]
@@ -132,7 +134,7 @@ def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = 
     kind = params.chosen(shards.count)
     lists: int | None = None
     trials: list[dict[str, float]] = []
-    appended, since_full = shards.count, 0
+    appended, since_full, known = shards.count, 0, shards.count
     try:
         if rebuild == "full":
             raise _Full("a full rebuild was asked for")
@@ -141,14 +143,17 @@ def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = 
         order = _appending(shards, params, kind, base)
         appended = shards.count - base.index.count
         since_full = base.index.built["appended_since_full"] + appended
+        if min(appended, base.index.count) >= index_questions.LEAST:
+            known = base.index.count
         np.save(target / ORDER, order)
         mode, reason, lists = "incremental", f"{appended} rows are new since generation {base.generation}", base.index.built.get("lists")
     except _Full as why:
         if rebuild == "incremental":
             raise ConfigError(f"an incremental rebuild was asked for, which is not possible: {why}; ask for auto or full") from None
         mode, reason = "full", str(why)
+        known = shards.count - index_questions.tail(_partitions(shards).values(), params.queries)
         if kind == "ivfpq":
-            lists, trials = train(shards, params, target / TRAINED)
+            lists, trials = train(shards, params, target / TRAINED, known)
     made = Plan.model_validate(
         {
             "kind": kind,
@@ -157,6 +162,7 @@ def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = 
             "base": base.generation if mode == "incremental" and isinstance(base, Base) else None,
             "dimension": shards.dimension,
             "count": shards.count,
+            "known": known,
             "appended": appended,
             "appended_since_full": since_full,
             "parameters": params.parameters(kind),
@@ -219,6 +225,17 @@ def _positions(shards: Shards, base: Base) -> Ids:
     return np.asarray(found["position"], dtype=np.int64)
 
 
+def _partitions(shards: Shards) -> dict[str, int]:
+    """The rows of each partition, in the order of the rows."""
+    import pyarrow.compute as pc
+
+    sizes: dict[str, int] = {}
+    for batch in shards.batches():
+        for found in pc.value_counts(batch.column(PARTITION)).to_pylist():
+            sizes[found["values"]] = sizes.get(found["values"], 0) + found["counts"]
+    return sizes
+
+
 def _told(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, sort_keys=True).replace('"', "")
 
@@ -226,8 +243,8 @@ def _told(parameters: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------ IVF-PQ
 
 
-def train(shards: Shards, params: PlanIndex, target: Path) -> tuple[int, list[dict[str, float]]]:
-    """Write an IVF-PQ without rows to `target`; its number of lists, and what each number that was tried costs.
+def train(shards: Shards, params: PlanIndex, target: Path, known: int) -> tuple[int, list[dict[str, float]]]:
+    """Write an IVF-PQ without rows to `target`; its number of lists, and what each number that was tried costs a search from the rows behind the `known`.
 
     Raises `ConfigError` where there are too few rows to learn from, or the dimension is not a multiple of the code's bytes.
     """
@@ -250,7 +267,7 @@ def train(shards: Shards, params: PlanIndex, target: Path) -> tuple[int, list[di
         for lists in numbers:
             log.info("k-means of %d lists", lists)
             tried[lists] = cluster(learners[: lists * settings.rows_per_list], lists, params.seed)
-        trials = list(costs(shards, params, tried)) if len(tried) > 1 else []
+        trials = list(costs(shards, params, tried, known)) if len(tried) > 1 else []
         lists = int(min(trials, key=lambda trial: trial["cost"])["lists"]) if trials else numbers[0]
         log.info("%d lists of %s; learning the codes from %d rows", lists, numbers, min(size, _LEARNERS))
         index = _trained(tried[lists], learners[:_LEARNERS], settings)
@@ -278,7 +295,7 @@ def cluster(learners: Vectors, lists: int, seed: int) -> Vectors:
     return centroids
 
 
-def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors]) -> Iterator[dict[str, float]]:
+def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors], known: int) -> Iterator[dict[str, float]]:
     """What a search costs with each number of lists: centroids and codes that it compares, at the fewest lists that hold enough true neighbours.
 
     Each true neighbour of the sampled queries stands in one list; the rank of that list among all, by their distance from the query, is how many
@@ -286,9 +303,10 @@ def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors]) -> It
     """
     import faiss
 
-    own = neighbours.sample(shards.count, params.queries, params.seed)
-    log.info("true neighbours of %d rows among %d", len(own), shards.count)
-    queries, (_, true) = shards.take(own), exact_in(shards, own, 10)
+    own = index_questions.drawn(shards.count, known, params.queries, params.seed)
+    log.info("true neighbours of %d rows among %d", len(own), known)
+    questions = index_questions.ask((shard.vectors for shard in shards.parts), own, shards.take(own), known, 10)
+    queries, true = questions.vectors, questions.ids
     there = true >= 0
     found = shards.take(true[there])
     for lists, centroids in tried.items():
@@ -299,19 +317,6 @@ def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors]) -> It
         ranks = np.sort(rank[np.nonzero(there)[0], home[:, 0]])
         nprobe = int(ranks[min(len(ranks) - 1, int(np.ceil(params.ivfpq.coarse_recall * len(ranks))) - 1)]) + 1
         yield {"lists": lists, "nprobe": nprobe, "cost": round(lists + nprobe * shards.count / lists, 1)}
-
-
-def exact_in(shards: Shards, own: Ids, k: int) -> tuple[Vectors, Ids]:
-    """The true k nearest rows to the rows `own` [m] of `shards`, each left out of its own answer: as `neighbours.exact`, shard by shard."""
-    queries = shards.take(own)
-    distances, ids = np.full((len(own), 0), np.inf, dtype=np.float32), np.full((len(own), 0), -1, dtype=np.int64)
-    for shard, start in zip(shards.parts, shards.starts[:-1], strict=True):
-        here = neighbours.exact(shard.vectors, queries, k, leave_out=np.where(own - start < len(shard.vectors), own - start, -1))
-        distances = np.concatenate([distances, here[0]], axis=1)
-        ids = np.concatenate([ids, np.where(here[1] >= 0, here[1] + start, -1)], axis=1)
-        best = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        distances, ids = np.take_along_axis(distances, best, axis=1), np.take_along_axis(ids, best, axis=1)
-    return distances, ids
 
 
 def _trained(centroids: Vectors, learners: Vectors, settings: IvfPq) -> Any:

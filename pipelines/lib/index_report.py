@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.lib import figures, neighbours, pages
+from pipelines.lib import figures, index_questions, pages
+from pipelines.lib.index_build import RECALLS
 from pipelines.lib.index_search import Searcher, Setting
 from pipelines.lib.index_timing import Timing
 from pipelines.lib.neighbours import Ids, Vectors
@@ -13,7 +14,6 @@ from pipelines.lib.neighbours import Ids, Vectors
 WIDTHS: Mapping[str, Sequence[int]] = {"ef": (12, 16, 24, 32, 48, 64, 96, 128, 256), "nprobe": (1, 2, 4, 8, 16, 32, 64, 128)}
 """Search widths of the curve, narrow first, by the name that each kind of index has for its own."""
 
-RECALLS = (1, 10, 100)
 SHOWN = 1_500
 """Points of the projection: more only cover each other."""
 
@@ -25,22 +25,20 @@ def settings_of(search: Setting) -> list[dict[str, int]]:
 
 
 def quality(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str, Any]:
-    """Recall@1, @10 and @100 of the rows `own` [m] of `index` as queries, and recall@10 at each of `settings`; the same each time.
+    """Recall@1, @10 and @100 of the rows `own` [m] of `index` as queries (``leave_one_out``), and recall@10 at each of `settings` (``curve``).
 
     Each query is left out of its own answer, so what counts are its true neighbours. Where a row has no neighbour, as in an index of one, there
-    is nothing to find, and every recall is None.
+    is nothing to find, and every recall is None. The same each time.
     """
     if index.count < 2:
-        return {"queries": 0, **{f"recall_{k}": None for k in RECALLS}, "curve": []}
-    queries = np.ascontiguousarray(index.vectors[own])
-    true_distances, true_ids = neighbours.exact(index.vectors, queries, max(RECALLS), leave_out=own)
+        return {"leave_one_out": {"queries": 0, **{f"recall_{k}": None for k in RECALLS}}, "curve": []}
+    questions = index_questions.ask([index.vectors], own, index.vectors[own], index.count, max(RECALLS))
 
     def recall(k: int, setting: Setting | None = None) -> float:
-        distances, ids = neighbours.without(*index.search(queries, k + 1, setting), own)
-        return round(neighbours.recall(ids, distances, true_ids, true_distances, k), 5)
+        return round(float(questions.hits(*index.search(questions.vectors, k + questions.spare, setting), k).mean()), 5)
 
-    found = {f"recall_{k}": recall(k) for k in RECALLS}
-    return {"queries": len(own), **found, "curve": [{**setting, "recall_10": recall(10, setting)} for setting in settings]}
+    found = {"queries": len(own), **{f"recall_{k}": recall(k) for k in RECALLS}}
+    return {"leave_one_out": found, "curve": [{**setting, "recall_10": recall(10, setting)} for setting in settings]}
 
 
 def plane(vectors: Vectors, outcomes: np.ndarray, seed: int) -> list[dict[str, Any]]:

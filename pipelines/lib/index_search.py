@@ -77,10 +77,10 @@ class Searcher:
             return _filled(*self.index.search(queries, k, params=hnsw_parameters(setting["ef"], k)))
         return nearest(self.vectors, queries, self.candidates(queries, k * setting["refine"], setting["nprobe"]), k)
 
-    def candidates(self, queries: Vectors, number: int, nprobe: int) -> Ids:
-        """Of an IVF-PQ: the `number` rows whose codes are nearest to each of `queries`, in that order: ids [m, number]."""
+    def candidates(self, queries: Vectors, number: int, nprobe: int, known: int | None = None) -> Ids:
+        """Of an IVF-PQ: the `number` rows whose codes are nearest to each of `queries`, in that order: ids [m, number]; those below `known` alone."""
         number = min(number, max(self.count, 1))
-        ids: Ids = self.index.search(queries, number, params=ivf_parameters(self.index, nprobe))[1]
+        ids: Ids = self.index.search(queries, number, params=ivf_parameters(self.index, nprobe, known))[1]
         return ids
 
     def rows(self) -> "pa.Table":
@@ -139,11 +139,12 @@ def hnsw_parameters(ef: int, k: int) -> Any:
     return faiss.SearchParametersHNSW(efSearch=max(ef, k))
 
 
-def ivf_parameters(index: Any, nprobe: int) -> Any:
-    """FAISS's form of a search through `nprobe` lists, behind the rotation where `index` has one."""
+def ivf_parameters(index: Any, nprobe: int, known: int | None = None) -> Any:
+    """FAISS's form of a search through `nprobe` lists, behind the rotation where `index` has one; of the rows below `known` alone."""
     import faiss
 
-    inner = faiss.SearchParametersIVF(nprobe=nprobe)
+    selected = {} if known is None else {"sel": faiss.IDSelectorRange(0, known)}
+    inner = faiss.SearchParametersIVF(nprobe=nprobe, **selected)
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.SearchParametersPreTransform(index_params=inner)
     return inner

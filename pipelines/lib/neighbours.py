@@ -75,21 +75,27 @@ def nearest(base: Vectors, queries: Vectors, ids: Ids, k: int) -> tuple[Vectors,
 
 
 def recall(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distances: Vectors, k: int) -> float:
-    """The share of the true k neighbours that was found: ids and distances [m, >= k] of an answer against those of `exact`.
+    """The share of all true k neighbours that was found; see `hits`. Where there are none at all, it is 1."""
+    wanted = (exact_ids[:, :k] >= 0).sum(axis=1)
+    if not wanted.any():
+        return 1.0
+    return float((hits(found_ids, found_distances, exact_ids, exact_distances, k) * wanted).sum() / wanted.sum())
+
+
+def hits(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distances: Vectors, k: int) -> Vectors:
+    """Of each query's true k neighbours the share [m] that was found: ids and distances [m, >= k] of an answer against those of `exact`.
 
     What was found counts when it is one of the true neighbours or as near as the farthest of them (ties: which of several equally far rows
-    an answer names is chance). True neighbours that do not exist (fewer than k rows) are not looked for; where there are none at all, it is 1.
+    an answer names is chance). True neighbours that do not exist (fewer than k rows) are not looked for; a query without any has all of them.
     """
     true_ids, true_distances = exact_ids[:, :k], exact_distances[:, :k]
     there = true_ids >= 0
     wanted = there.sum(axis=1)
-    if not wanted.any():
-        return 1.0
     limit = np.where(there, true_distances, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     ids, distances = found_ids[:, :k], found_distances[:, :k]
     same = (ids[:, :, None] == true_ids[:, None, :]).any(axis=2)
-    hits = (ids >= 0) & (same | (distances <= limit * (1 + _TIE)))
-    return float(np.minimum(hits.sum(axis=1), wanted).sum() / wanted.sum())
+    found = ((ids >= 0) & (same | (distances <= limit * (1 + _TIE)))).sum(axis=1)
+    return np.where(wanted > 0, np.minimum(found, wanted) / np.maximum(wanted, 1), 1.0)
 
 
 def overlap(ids_a: Ids, ids_b: Ids, k: int) -> float:

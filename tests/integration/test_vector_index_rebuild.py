@@ -83,7 +83,8 @@ def test_a_new_encoder_becomes_an_index_by_itself(house: House) -> None:
     with open_generation(NAME) as index:
         manifest = index.manifest
         assert (manifest["mode"], manifest["kind"], manifest["partition"], manifest["encoder_version"]) == ("full", "hnsw", FIRST, "1")
-        assert manifest["recall_10"] >= 0.98
+        assert manifest["leave_one_out"]["recall_10"] >= 0.98
+        assert manifest["held_out"]["recall_10"] >= 0.98
         distances, rows = index.search(np.stack([index.vector(row) for row in (0, index.count - 1)]), 10)
         assert rows[:, 0].tolist() == [0, index.count - 1] or np.allclose(distances[:, 0], 0, atol=1e-6)
         assert max(index.rows(np.arange(index.count))["partition"].to_pylist()) < FIRST, "what was not known that day is not in it"

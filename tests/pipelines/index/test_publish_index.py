@@ -43,7 +43,7 @@ def built(mark: int, **told: Any) -> None:
     """Build generation `mark`, and have it judged."""
     build = make_build(Path("data/index/build"), seed=mark, mark=mark)
     report = {"gate": "evaluate_index", "partition": "2013-06-01", "passed": True, "rows": 50, "files": generations.built_files(build)}
-    report |= {"recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98, "queries": 50, **told}
+    report |= {"leave_one_out": {"queries": 50, "recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98}, **told}
     directory = Path("data/reports/evaluate_index")
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "report.json").write_text(json.dumps(report))
@@ -75,7 +75,13 @@ def test_what_was_judged_is_published_and_says_where_it_comes_from(workspace: Pa
         "partition": "2013-06-01",
         "data_revision": "r1",
     }
-    told |= {"run_ref": RUN["run_ref"], "recall_10": 0.99, "queries": 50, "kind": "hnsw", "count": 50}
+    told |= {
+        "run_ref": RUN["run_ref"],
+        "leave_one_out": {"queries": 50, "recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98},
+        "held_out": None,
+        "kind": "hnsw",
+        "count": 50,
+    }
     assert {name: manifest[name] for name in told} == told
     assert set(manifest["files"]) == {"built.json", "encoder.onnx", "index.faiss", "rows.arrow"}
     assert pointer.history[0].actor == "vector_index_rebuild/one"

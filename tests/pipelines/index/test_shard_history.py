@@ -40,6 +40,16 @@ def test_a_new_month_leaves_the_bytes_of_the_others(features: Path, tmp_path: Pa
     assert (tmp_path / "one" / "2013-03.parquet").read_bytes() == (tmp_path / "two" / "2013-03.parquet").read_bytes()
 
 
+def test_the_rows_of_a_month_come_by_partition_and_keep_their_order_within(features: Path, tmp_path: Path) -> None:
+    table = pq.read_table(features)
+    days = [str(dt.date(2013, 3, 31) - dt.timedelta(row % 3)) for row in range(table.num_rows)]
+    table = table.set_column(0, "partition", [pa.array(days)])
+    pq.write_table(table, tmp_path / "mixed.parquet", row_group_size=777)
+    shard_history(tmp_path / "mixed.parquet", MONTHS, tmp_path / "shards")
+    order = np.argsort(np.array(days), kind="stable")
+    assert pq.read_table(tmp_path / "shards" / "2013-03.parquet") == table.take(order)
+
+
 def test_rows_of_another_month_are_refused(features: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"6000 rows are of 2013-03, which run.yaml does not name as shards \(2013-02\)"):
         shard_history(features, ("2013-02",), tmp_path / "shards")

@@ -156,19 +156,23 @@ def test_files_of_two_builds_are_refused(tmp_path: Path) -> None:
         Searcher.open(tmp_path / "one")
 
 
+def surely(trial: dict[str, float]) -> float:
+    return trial["recall_10"] - 3 * trial["error"]
+
+
 def test_the_narrowest_search_that_finds_enough_is_taken(tmp_path: Path) -> None:
     wide = built(tmp_path / "wide", build_index=BuildIndex(hnsw=HnswSweep(ef=(256, 11, 64), recall_10=0.9999)))
     found = wide.built["sweep"]
     assert wide.setting == {"ef": found[-1]["ef"]}
     assert [trial["ef"] for trial in found] == [11, 64, 256][: len(found)]
     assert len(found) > 1
-    assert all(trial["recall_10"] < 0.9999 for trial in found[:-1])
+    assert all(surely(trial) < 0.9999 for trial in found[:-1])
     assert [trial["cost"] for trial in found] == sorted(trial["cost"] for trial in found)
 
 
 def test_of_ivfpq_searches_the_cheapest_that_finds_enough_is_taken(tmp_path: Path) -> None:
     index = built(tmp_path / "build", params=IVFPQ)
-    good = [trial for trial in index.built["sweep"] if trial["recall_10"] >= 0.96]
+    good = [trial for trial in index.built["sweep"] if surely(trial) >= 0.95]
     cheapest = min(good, key=lambda trial: trial["cost"])
     assert index.setting == {"nprobe": cheapest["nprobe"], "refine": cheapest["refine"]}
     everything = BuildIndex(ivfpq=IvfPqSweep(nprobe=(1, 2, 4, 8, 16, 32, 64), refine=(1, 2, 4, 8, 16), recall_10=1.0))
@@ -183,7 +187,7 @@ def test_of_ivfpq_searches_the_cheapest_that_finds_enough_is_taken(tmp_path: Pat
     ],
 )  # fmt: skip
 def test_an_index_that_finds_too_little_is_not_built(tmp_path: Path, params: PlanIndex, sweep: BuildIndex, told: str) -> None:
-    with pytest.raises(GateFailed, match=rf"no width of search reaches recall@10 .* the best is 0\.\d+ with .*{told}"):
+    with pytest.raises(GateFailed, match=rf"no width of search surely reaches recall@10 .* the best is 0\.\d+ with .*{told}"):
         built(tmp_path / "build", params=params, build_index=sweep)
     assert list(tmp_path.iterdir()) == []
 
@@ -221,13 +225,69 @@ def test_rows_that_came_late_stand_behind_those_of_the_base(tmp_path: Path, kind
     np.testing.assert_array_equal(index.search(index.vectors[:50], 1)[1][:, 0], np.arange(50))
 
 
+def nights(count: int) -> Any:
+    """Rows of nights of 150 rows each."""
+    partitions = [f"2013-01-{1 + row // 150:02}" for row in range(count)]
+    return rows_of(count).set_column(2, "partition", [partitions])
+
+
+def shifted() -> np.ndarray:
+    """Vectors of which the last two nights lie apart from all others, close together: among themselves they are found easily, from the others not."""
+    vectors = vectors_of(ROWS)
+    vectors[-300:] = vectors_of(1, seed=3) + 0.3 * vectors[-300:]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_judged_by_nights_that_it_does_not_hold(tmp_path: Path, kind: str) -> None:
+    options: dict[str, Any] = {"plan_index": KINDS[kind], "encoder_sha256": ENCODER_SHA256}
+    told = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", **options)
+    held_out, known = told["held_out"], ROWS - 300
+    assert (held_out["partitions"], held_out["rows"], held_out["queries"]) == (["2013-01-19", "2013-01-20"], 300, 150)
+    # What it says is what an index of the other nights alone finds for the second sample of those nights.
+    asked = known + neighbours.sample(300, 150, 42, second=True)
+    if kind == "hnsw":
+        graph = faiss.IndexHNSWFlat(8, 32)
+        graph.hnsw.efConstruction = told["parameters"]["ef_construction"]
+        graph.add(shifted()[:known])
+        found = graph.search(shifted()[asked], 10, params=faiss.SearchParametersHNSW(efSearch=told["search"]["ef"]))
+    else:  # exact for lists, which are looked through whole
+        searcher = Searcher.open(tmp_path / "build")
+        wide = searcher.candidates(shifted()[asked], ROWS, told["search"]["nprobe"])
+        left = [row[(row >= 0) & (row < known)][: 10 * told["search"]["refine"]] for row in wide]
+        old = np.array([np.pad(row, (0, 10 * told["search"]["refine"] - len(row)), constant_values=-1) for row in left])
+        found = neighbours.nearest(searcher.vectors, shifted()[asked], old, 10)
+    truth = neighbours.exact(shifted()[:known], shifted()[asked], 10)
+    assert held_out["recall_10"] == pytest.approx(neighbours.recall(found[1], found[0], truth[1], truth[0], 10), abs=1e-5)
+    assert 0.9 < held_out["recall_10"] <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_what_is_appended_it_is_judged_before_it_is(tmp_path: Path, kind: str) -> None:
+    options: dict[str, Any] = {"plan_index": KINDS[kind], "encoder_sha256": ENCODER_SHA256}
+    base = build_from_arrays(shifted()[:-300], nights(ROWS - 300), tmp_path / "base", **options)
+    told = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", base=tmp_path / "base", **options)
+    assert told["mode"] == "incremental"
+    assert told["held_out"]["partitions"] == ["2013-01-19", "2013-01-20"]
+    assert base["held_out"]["partitions"] == ["2013-01-18", "2013-01-18"]  # a tenth of all at most
+    # A handful of rows more tells nothing: they are searched as the others.
+    few = np.concatenate([shifted(), vectors_of(20, seed=8)])
+    again = build_from_arrays(few, nights(ROWS + 20), tmp_path / "few", base=tmp_path / "build", **options)
+    assert (again["mode"], again["appended"]) == ("incremental", 20)
+    assert {name: again[name] for name in ("search", "held_out", "sweep")} == {name: told[name] for name in ("search", "held_out", "sweep")}
+
+
+def test_a_table_too_small_is_asked_for_its_own_rows(tmp_path: Path) -> None:
+    assert built(tmp_path / "build", 400).built["held_out"] is None
+
+
 def test_a_rotation_is_learnt_where_it_is_asked_for(tmp_path: Path) -> None:
     params = IVFPQ.model_copy(update={"ivfpq": IvfPq(rotate=True, code_bytes=4)})
     base = built(tmp_path / "base", ROWS - 50, params=params, parts=2)
     index = built(tmp_path / "build", params=params, base=base.directory)
     assert index.built["mode"] == "incremental"
-    assert recall(base) >= 0.95
-    assert recall(index) >= 0.95
+    assert recall(base) >= 0.94
+    assert recall(index) >= 0.94
 
 
 def test_no_path_of_the_machine_is_written(tmp_path: Path) -> None:

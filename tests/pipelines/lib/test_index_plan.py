@@ -12,7 +12,7 @@ import pytest
 from pipelines.lib import neighbours
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_plan import Base, Hnsw, IvfPq, Plan, PlanIndex, candidates, costs, exact_in, plan, read_plan
+from pipelines.lib.index_plan import Base, Hnsw, IvfPq, Plan, PlanIndex, candidates, costs, plan, read_plan
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.vectors import Shard, Shards
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
@@ -154,23 +154,50 @@ def test_numbers_of_lists_lie_about_the_root_and_leave_each_enough_rows(rows: in
     assert candidates(rows) == numbers
 
 
-def test_true_neighbours_are_found_across_shards() -> None:
-    own = np.array([0, 150, 399])
-    distances, ids = exact_in(shards(parts=5), own, 10)
-    whole = neighbours.exact(vectors_of(ROWS), vectors_of(ROWS)[own], 10, leave_out=own)
-    np.testing.assert_array_equal(ids, whole[1])
-    np.testing.assert_array_equal(distances, whole[0])
-
-
 def test_the_cost_counts_centroids_and_the_rows_of_the_lists_that_must_be_looked_through() -> None:
     given = shards()
     everything = {1: vectors_of(ROWS).mean(axis=0, keepdims=True)}
-    assert list(costs(given, PARAMS, everything)) == [{"lists": 1, "nprobe": 1, "cost": 1 + ROWS}]
-    [trial] = costs(given, PARAMS, {16: vectors_of(ROWS)[:16]})
+    assert list(costs(given, PARAMS, everything, ROWS)) == [{"lists": 1, "nprobe": 1, "cost": 1 + ROWS}]
+    [trial] = costs(given, PARAMS, {16: vectors_of(ROWS)[:16]}, ROWS)
     assert trial["cost"] == round(16 + trial["nprobe"] * ROWS / 16, 1)
     assert 1 < trial["nprobe"] <= 16
-    [all_of_them] = costs(given, PARAMS.model_copy(update={"ivfpq": IvfPq(coarse_recall=1.0)}), {16: vectors_of(ROWS)[:16]})
+    [all_of_them] = costs(given, PARAMS.model_copy(update={"ivfpq": IvfPq(coarse_recall=1.0)}), {16: vectors_of(ROWS)[:16]}, ROWS)
     assert all_of_them["nprobe"] >= trial["nprobe"]
+
+
+def test_the_cost_is_that_of_finding_what_rows_held_out_have_for_neighbours() -> None:
+    """Rows that lie far from all others have neighbours in their own list; before they are there, in that of the others alone."""
+    vectors = vectors_of(ROWS)
+    vectors[300:] += np.float32(10)
+    lists = {2: np.array([[10] * 8, [0] * 8], dtype=np.float32)}
+    nprobes = [next(costs(shards(vectors=vectors), PARAMS, lists, known))["nprobe"] for known in (ROWS, 300)]
+    assert nprobes == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("nights", "held_out"),
+    [
+        ([60] * 20, ["2013-01-19", "2013-01-20"]),  # a tenth of all rows, which is less than twice the queries
+        ([300] * 20, ["2013-01-20"]),  # enough for two samples
+        ([40] * 20, []),  # fewer than tell anything
+        ([10] * 19 + [500], []),  # a night that is more than a tenth of all
+    ],
+)
+def test_the_newest_nights_are_held_out(tmp_path: Path, nights: list[int], held_out: list[str]) -> None:
+    partitions = [f"2013-01-{day:02}" for day, size in enumerate(nights, 1) for _ in range(size)]
+    rows = rows_of(len(partitions)).set_column(2, "partition", [partitions])
+    made = planned(tmp_path, shards(rows, vectors_of(len(partitions)), parts=3), NOTHING)
+    assert sorted(set(partitions[made.known :])) == held_out
+    assert made.known == len(partitions) - sum(partition in held_out for partition in partitions)
+
+
+def test_of_an_incremental_build_what_is_appended_is_held_out(tmp_path: Path, base: Base) -> None:
+    few = planned(tmp_path, shards(), base)
+    assert (few.mode, few.known, few.count) == ("incremental", ROWS, ROWS)  # too few to tell anything
+    (tmp_path / "more").mkdir()
+    more, params = PUBLISHED + 120, PARAMS.model_copy(update={"appended_limit": 0.5})
+    made = planned(tmp_path / "more", shards(rows_of(more), np.concatenate([vectors_of(ROWS), vectors_of(100, seed=1)])), base, params)
+    assert (made.mode, made.known, made.count) == ("incremental", PUBLISHED, more)
 
 
 def test_the_cheapest_number_of_lists_is_taken_unless_one_is_given(tmp_path: Path) -> None:
