@@ -228,9 +228,9 @@ def hindsight(index: "VectorIndex", known_before: str) -> str | None:
     return f"with hindsight: the encoder has learned from nights up to {last}, when this one began those before {known_before} were known"
 
 
-def tell(found: pa.Table, key: tuple[str, ...], index: "VectorIndex") -> str:
+def tell(found: pa.Table, index: "VectorIndex") -> str:
     """What was found, in a line."""
-    count = len(grouped(found, key))
+    count = int((_values(found["rank"]) == 1).sum())
     return f"evidence for {count} rows from generation {index.generation}" if count else f"no evidence in generation {index.generation}"
 
 

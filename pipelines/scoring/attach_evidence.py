@@ -62,7 +62,7 @@ def attach_evidence(
         known_before = (run.date - dt.timedelta(days=dataset.label.delay_days)).isoformat()
         found = evidence_of(scores, features, index, dataset.key, Wanted(params.riskiest, params.neighbours, known_before))
         told |= {"rows": found.num_rows, "hindsight": hindsight(index, known_before)}
-        note = "; ".join(filter(None, [*told["faults"], tell(found, dataset.key, index), told["hindsight"]]))
+        note = "; ".join(filter(None, [*told["faults"], tell(found, index), told["hindsight"]]))
     return found, {**told, "note": note}
 
 

@@ -144,8 +144,8 @@ def test_an_index_of_other_features_is_told_of(files: Night, opened: Open) -> No
 def test_what_was_found_is_told_in_a_line(files: Night, opened: Open) -> None:
     index = opened(*indexed_nights.past(50))
     found = find(files, index)
-    assert tell(found, KEY, index) == f"evidence for 10 rows from generation {index.generation}"
-    assert tell(found.slice(0, 0), KEY, index) == f"no evidence in generation {index.generation}"
+    assert tell(found, index) == f"evidence for 10 rows from generation {index.generation}"
+    assert tell(found.slice(0, 0), index) == f"no evidence in generation {index.generation}"
 
 
 def test_an_encoder_that_knows_more_than_the_night_did_is_told_of(opened: Open) -> None:
