@@ -15,10 +15,12 @@ from pipelines.lib.encoder import load_encoder
 from pipelines.lib.errors import ModelError
 from pipelines.lib.history import History
 from pipelines.lib.params import parse_section
+from pipelines.lib.run import PinnedModel, RunFile, save_run
 from pipelines.lib.signature import KEY, Signature
 from pipelines.lib.vectors import Shards
 from tests.trained_encoder import encoder_bytes, history, write_history
 
+REPOSITORY = Path(__file__).parents[3]
 DECLARED = {
     "name": "things",
     "source": {"kind": "parquet", "path": "things.parquet"},
@@ -80,3 +82,24 @@ def test_features_of_another_declaration_are_refused(workspace: Path) -> None:
     with pytest.raises(ModelError, match="declaration"):
         embed(DATASET, load_encoder(Path("encoder.onnx")), Path("2013-03.parquet"), Path("vectors/2013-03"))
     assert not Path("vectors/2013-03").exists()
+
+
+def test_an_encoder_that_becomes_champion_again_embeds_nothing_anew(tmp_path: Path) -> None:
+    """What DVC goes by is the file: neither who made it champion, nor when."""
+    stage = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["embed"]
+    [names] = [entry["run.yaml"] for entry in stage["params"] if isinstance(entry, dict)]
+
+    def seen(path: Path) -> dict[str, object]:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {name: found["encoder"][name.removeprefix("encoder.")] for name in names}
+
+    def pinned(**changes: object) -> dict[str, object]:
+        encoder = PinnedModel.model_validate(
+            {"path": "data/champion/encoder.onnx", "name": "e", "version": "1", "sha256": "a" * 64, **changes}
+        )
+        save_run(RunFile(partition="2013-04-01", model=encoder, encoder=encoder), tmp_path / "run.yaml")
+        return seen(tmp_path / "run.yaml")
+
+    assert seen(REPOSITORY / "run.yaml")["encoder.sha256"] is None, "DVC wants the key, also on a laptop"
+    assert pinned(ledger_sequence=7) == pinned(ledger_sequence=9, degraded=True, instead_of="2")
+    assert pinned() != pinned(sha256="b" * 64)
