@@ -1,20 +1,22 @@
 """Build the index as it was planned, and find the narrowest search that finds enough.
 
 *Reads* the plan, all shards, for an IVF-PQ the filled ones, for an incremental build the generation that it appends to. *Writes* a build (see
-`pipelines.lib.index_build`). *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
+`pipelines.lib.index_build`), and beside the reports what it took. *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
 gone or altered, or a shard is not filled as planned.
 """
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import generations
+from pipelines.lib import generations, index_timing
 from pipelines.lib.atomic import replacing
+from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import DataError
 from pipelines.lib.index_build import FILLED, BuildIndex, build
 from pipelines.lib.index_plan import read_plan
-from pipelines.lib.index_search import Searcher
+from pipelines.lib.index_search import INDEX, Searcher
 from pipelines.lib.params import load_section
 from pipelines.lib.run import RunFile, load_run
 from pipelines.lib.stage import Paths, stage
@@ -40,7 +42,9 @@ def build_index(shards: Shards, params: BuildIndex, run: RunFile, *, planned: Pa
 def main(paths: Paths) -> None:
     """Build as `run.yaml` and `params.yaml` say."""
     run, params = load_run(), load_section("build_index", BuildIndex)
+    started = time.perf_counter()
     build_index(Shards.open(paths.vectors, run.shards), params, run, planned=paths.plan, filled=paths.filled, target=paths.index)
+    index_timing.write_build(sha256_of(paths.index / INDEX), time.perf_counter() - started)
 
 
 if __name__ == "__main__":

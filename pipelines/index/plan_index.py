@@ -24,7 +24,7 @@ def plan_index(shards: Shards, params: PlanIndex, run: RunFile, target: Path) ->
     with replacing(target) as temporary:
         temporary.mkdir()
         if run.index is None or run.rebuild == "full":
-            return plan(shards, params, temporary, rebuild=run.rebuild, base="nothing is published yet")
+            return plan(shards, params, temporary, rebuild=run.rebuild, base="nothing that can be used is published")
         try:
             held = generations.hold(run.index.name, run.index.generation, manifest_sha256=run.index.manifest_sha256)
             base = Base(run.index.generation, Searcher.open(held.directory))

@@ -17,6 +17,7 @@ from pipelines.lib.index_search import Searcher, Setting
 from pipelines.lib.neighbours import Vectors
 
 FILE = Path("data/reports/index_timing.json")
+BUILD = Path("data/reports/build_timing.json")
 ROUNDS = 5
 """Repetitions, of which the median counts: what else runs on the machine disturbs some of them."""
 
@@ -27,7 +28,7 @@ class Timing:
 
     Microseconds that one query takes on one thread, milliseconds of a batch of `batch` queries, queries a second in batches (`qps`, and of exact search over the same
     vectors), MiB that opening and querying adds to a process: its own (`memory_mib`), and those of mapped files (`mapped_mib`), which all
-    processes share and the system may drop. `curve` has the speed at each search width, in the order of the widths of the report.
+    processes share and the system may drop. `build_s` are the seconds that building took, None where DVC restored the build. `curve` has the speed at each search width, in the order of the widths of the report.
     """
 
     index_sha256: str
@@ -41,6 +42,7 @@ class Timing:
     memory_mib: float
     mapped_mib: float
     curve: tuple[float, ...]
+    build_s: float | None = None
 
 
 def measure(index: Searcher, queries: Vectors, settings: Sequence[Setting], *, sha256: str, k: int = 10) -> Timing:
@@ -70,7 +72,22 @@ def measure(index: Searcher, queries: Vectors, settings: Sequence[Setting], *, s
         memory_mib=round(memory, 1),
         mapped_mib=round(mapped, 1),
         curve=tuple(round(len(queries) / seconds) for seconds in curve),
+        build_s=_build_s(sha256),
     )
+
+
+def write_build(index_sha256: str, seconds: float) -> None:
+    """Keep what building the index of this digest took, for its timing."""
+    with replacing(BUILD) as temporary:
+        temporary.write_text(json.dumps({"index_sha256": index_sha256, "build_s": round(seconds, 2)}), encoding="utf-8")
+
+
+def _build_s(index_sha256: str) -> float | None:
+    try:
+        told = json.loads(BUILD.read_text(encoding="utf-8"))
+        return float(told["build_s"]) if told["index_sha256"] == index_sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write(path: Path, timing: Timing | None) -> None:

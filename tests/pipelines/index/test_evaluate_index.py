@@ -171,6 +171,16 @@ def test_few_rows_are_judged_on_what_there_is(workspace: Path, rows: int) -> Non
     assert index_timing.FILE.exists() == (rows >= 2)
 
 
+def test_the_time_of_building_is_told_of_this_very_build_alone(workspace: Path) -> None:
+    build(BUILD, 300)
+    page = Path("data/reports/evaluate_index/report.html")
+    for built, told in ((sha256_of(BUILD / "index.faiss"), True), ("0" * 64, False)):
+        index_timing.write_build(built, 12.345)
+        judged()
+        assert (json.loads(index_timing.FILE.read_text())["build_s"] == 12.35) == told
+        assert ("12.35" in page.read_text()) == told
+
+
 def test_an_index_without_neighbours_leaves_no_timing_of_another(workspace: Path) -> None:
     index_timing.FILE.parent.mkdir(parents=True)
     index_timing.FILE.write_text("{}")

@@ -32,7 +32,7 @@ def vectors(tmp_path: Path) -> Path:
 
 
 def planned(vectors: Path, params: PlanIndex) -> Path:
-    plan(Shards.open(vectors, list(CUTS)), params, vectors.parent / "plan", base="nothing is published yet")
+    plan(Shards.open(vectors, list(CUTS)), params, vectors.parent / "plan", base="nothing that can be used is published")
     return vectors.parent / "plan"
 
 

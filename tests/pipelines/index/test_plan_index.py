@@ -52,8 +52,8 @@ def test_what_is_published_is_appended_to(run: RunFile) -> None:
 
 def test_without_a_generation_all_is_built(run: RunFile) -> None:
     made = planned(run, index=None)
-    assert (made.mode, made.reason) == ("full", "nothing is published yet")
-    with pytest.raises(ConfigError, match="nothing is published yet"):
+    assert (made.mode, made.reason) == ("full", "nothing that can be used is published")
+    with pytest.raises(ConfigError, match="nothing that can be used is published"):
         planned(run, index=None, rebuild="incremental")
 
 

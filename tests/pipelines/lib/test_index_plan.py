@@ -19,7 +19,7 @@ from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
 
 ROWS, PUBLISHED = 400, 380
 PARAMS = PlanIndex(queries=100, appended_limit=0.1)
-NOTHING = "nothing is published yet"
+NOTHING = "nothing that can be used is published"
 
 
 @pytest.fixture(autouse=True)
