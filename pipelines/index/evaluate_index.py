@@ -30,7 +30,7 @@ from pipelines.lib.neighbours import Ids
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.run import load_run
 
-ASKED = {"held_out": "rows of nights that it did not hold", "leave_one_out": "of its rows, each left out of its own answer"}
+ASKED = {"held_out": "rows of nights that it did not hold", "leave_one_out": "rows of its own, each left out of its answer"}
 """Who is asked, by the name of the recall in the report."""
 
 
