@@ -47,7 +47,8 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     pin = ["pin_run", "--model", "own", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
     pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
     _run(workspace, _module("registry", *pin, *(["--snapshot"] if workspace.snapshot else [])), progress)
-    _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)
+    with workspaces.attempt(workspace):  # before register tells the digest of dvc.lock: from here on it stays as it is recorded
+        _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)
     models, registered = "data/models", "data/models/registered.json"
     register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
     progress("register")
