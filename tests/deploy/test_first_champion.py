@@ -45,11 +45,13 @@ def test_its_own_champion_and_none_give_way_to_the_trees_model(before: str, monk
         train_first_champion(lambda _: None)
 
 
-def test_its_next_champion_takes_the_place_of_its_own_on_the_nights_that_are_scored_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_next_champion_takes_the_place_of_its_own_on_the_nights_that_are_scored_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nights of the demo are published already: the ledger must still say that they are this champion's, which scores them again."""
     commands: list[list[str]] = []
     module = "deploy.embedded.first_champion"
-    place = SimpleNamespace(run_id="run", ref="refs/runs/first_champion/run", commit="c" * 40, snapshot=False, path=Path())
+    place = SimpleNamespace(run_id="run", ref="refs/runs/first_champion/run", commit="c" * 40, snapshot=False, path=tmp_path)
     for name, answer in (("open_workspace", place), ("record_run", None), ("remove_workspace", None)):
         monkeypatch.setattr(f"{module}.workspaces.{name}", lambda *_, answer=answer: answer)
     monkeypatch.setattr(f"{module}._run", lambda _, command, progress: commands.append(list(command)))
