@@ -43,6 +43,7 @@ from benchmarks.measure import in_process, missed, record
 from pipelines.lib import index_report, index_timing, neighbours
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset
+from pipelines.lib.errors import GateFailed
 from pipelines.lib.features import Features
 from pipelines.lib.figures import recall_curve
 from pipelines.lib.home import REPOSITORY, home
@@ -205,20 +206,28 @@ def flights(work: Path, *, since: str = "", until: str = "9") -> Shards:
 
 
 def line(
-    shards: Shards, kind: str, target: Path, *, adding: int | None = None, fixed: bool = False, base: Path | None = None
+    shards: Shards,
+    kind: str,
+    target: Path,
+    *,
+    adding: int | None = None,
+    code_bytes: int | None = None,
+    chosen: Mapping[str, Any] | None = None,
+    base: Path | None = None,
 ) -> dict[str, Any]:
     """Plan, fill and build into the directory `target`, as the stages do it, with the shipped parameters; the content of ``built.json``.
 
-    `adding`: threads, in place of the shipped number. `fixed`: nothing is chosen, so that no other calls of FAISS are made than for the index itself.
+    `adding` (threads) and `code_bytes` in place of the shipped numbers. `chosen`: the ``built.json`` of an index like it, whose choices are taken over, so
+    that no other calls of FAISS are made than for the index itself.
     """
-    planning, building = section("plan_index", PlanIndex).model_copy(update={"kind": kind}), section("build_index", BuildIndex)
-    if adding:
-        building = building.model_copy(update={"threads": adding})
-    if fixed:
-        planning = planning.model_copy(update={"queries": 1, "ivfpq": planning.ivfpq.model_copy(update={"lists": LISTS})})
-        building = building.model_copy(
-            update={"hnsw": HnswSweep(ef=(16,), recall_10=1e-9), "ivfpq": IvfPqSweep(nprobe=(8,), refine=(4,), recall_10=1e-9)}
-        )
+    planning, building = section("plan_index", PlanIndex), section("build_index", BuildIndex)
+    codes = {"code_bytes": code_bytes or planning.ivfpq.code_bytes, "lists": chosen["lists"] if chosen else planning.ivfpq.lists}
+    planning = planning.model_copy(update={"kind": kind, "ivfpq": planning.ivfpq.model_copy(update=codes)})
+    building = building.model_copy(update={"threads": adding or building.threads})
+    if chosen:
+        only = {name: (value,) for name, value in chosen["search"].items()}
+        sweep = HnswSweep(**only, recall_10=1e-9) if kind == "hnsw" else IvfPqSweep(**only, recall_10=1e-9)
+        planning, building = planning.model_copy(update={"queries": 1}), building.model_copy(update={kind: sweep})
     onto = Base("base", Searcher.open(base)) if base else "it is to be measured"
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -327,20 +336,18 @@ def recall_10(index: Searcher, asked: Vectors, true_distances: Vectors, true_ids
 
 # ------------------------------------------------------------------------------------------------ what building costs
 
-LISTS = 1_024
-"""Of the IVF-PQ that is built by both: what the sweep chooses for the flights."""
-
 
 def building(name: str, rounds: int = 3) -> dict[str, Any]:
-    """Our build and the bare calls of FAISS, by turns; then what choosing the parameters takes beside."""
+    """Our build, with the choices of `flights_build`, and the bare calls of FAISS, by turns; then what choosing takes beside."""
     work, shards = Path(name), flights(Path(name))
     vectors = np.concatenate([shard.vectors for shard in shards.parts])
     found: dict[str, Any] = {"threads": section("build_index", BuildIndex).threads}
     for kind, bare in (("hnsw", bare_hnsw), ("ivfpq", bare_ivfpq)):
+        chosen = json.loads((work / kind / "built.json").read_text(encoding="utf-8"))
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(timed(lambda kind=kind: line(shards, kind, work / "ours", fixed=True)))  # type: ignore[misc]
-            theirs.append(timed(lambda bare=bare: bare(vectors, work / "bare")))  # type: ignore[misc]
+            ours.append(timed(lambda kind=kind, chosen=chosen: line(shards, kind, work / "ours", chosen=chosen)))  # type: ignore[misc]
+            theirs.append(timed(lambda bare=bare, chosen=chosen: bare(vectors, chosen, work / "bare")))  # type: ignore[misc]
         found[f"{kind}_build_ratio"] = round(statistics.median(mine / bare for mine, bare in zip(ours, theirs, strict=True)), 3)
         found |= {f"{kind}_fixed_s": round(statistics.median(ours), 2), f"{kind}_bare_s": round(statistics.median(theirs), 2)}
         found[f"{kind}_tuning_s"] = round(timed(lambda kind=kind: line(shards, kind, work / "ours")) - statistics.median(ours), 2)  # type: ignore[misc]
@@ -354,7 +361,7 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def bare_hnsw(vectors: Vectors, target: Path) -> None:
+def bare_hnsw(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None:
     """What FAISS does for an HNSW, on the shipped number of threads."""
     import faiss
 
@@ -367,19 +374,19 @@ def bare_hnsw(vectors: Vectors, target: Path) -> None:
     faiss.write_index(index, str(target))
 
 
-def bare_ivfpq(vectors: Vectors, target: Path) -> None:
+def bare_ivfpq(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None:
     """What FAISS does for an IVF-PQ whose learners, lists and codes are those of `pipelines.lib.index_plan`, on one thread."""
     import faiss
 
-    settings = section("plan_index", PlanIndex).ivfpq
+    settings, lists = section("plan_index", PlanIndex).ivfpq, chosen["lists"]
     learners = vectors[np.random.default_rng(0).permutation(len(vectors))]
     with threads(1):
-        index = faiss.IndexIVFPQ(faiss.IndexFlatL2(vectors.shape[1]), vectors.shape[1], LISTS, settings.code_bytes, 8)
+        index = faiss.IndexIVFPQ(faiss.IndexFlatL2(vectors.shape[1]), vectors.shape[1], lists, settings.code_bytes, 8)
         index.own_fields = False
         parameters = faiss.ClusteringParameters()
         parameters.niter, parameters.max_points_per_centroid = 10, settings.rows_per_list
-        clustering = faiss.Clustering(vectors.shape[1], LISTS, parameters)
-        clustering.train(learners[: LISTS * settings.rows_per_list], index.quantizer)
+        clustering = faiss.Clustering(vectors.shape[1], lists, parameters)
+        clustering.train(learners[: lists * settings.rows_per_list], index.quantizer)
         index.train(learners[:65_536])
         index.add(vectors)
     faiss.write_index(index, str(target))
@@ -521,7 +528,10 @@ def own_peak() -> Iterator[list[float]]:
 
 
 def given(vectors: str, queries: str, truth: str) -> dict[str, Any]:
-    """Both kinds of index of the data set in these files, tuned by the sweep on its last rows, judged by its queries."""
+    """Both kinds of index of the data set in these files, tuned by the sweep on its last rows, judged by its queries; or why one was refused.
+
+    Codes have a byte for four values, or for more where four do not divide them evenly.
+    """
     base, asked = (np.ascontiguousarray(np.load(path, mmap_mode="r"), dtype=np.float32) for path in (vectors, queries))
     true_ids = np.ascontiguousarray(np.load(truth)[:, :10], dtype=np.int64)
     if true_ids.shape != (len(asked), 10) or base.shape[1] != asked.shape[1] or not -1 < true_ids.min() <= true_ids.max() < len(base):
@@ -529,11 +539,17 @@ def given(vectors: str, queries: str, truth: str) -> dict[str, Any]:
             f"the shapes are {base.shape}, {asked.shape} and {true_ids.shape}; wanted are [n, d], [m, d] and ids [m, >= 10] of rows below n"
         )
     true_distances, true_ids = neighbours.nearest(base, asked, true_ids, 10)
-    found: dict[str, Any] = {"rows": len(base), "dimension": base.shape[1], "queries": len(asked)}
+    code_bytes = max(size for size in range(1, max(1, base.shape[1] // 4) + 1) if base.shape[1] % size == 0)
+    found: dict[str, Any] = {"rows": len(base), "dimension": base.shape[1], "queries": len(asked), "code_bytes": code_bytes}
+    shards = Shards([Shard("all", base, numbered(0, len(base)), None)])
     (home() / "bench").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home() / "bench") as scratch:
         for kind in KINDS:
-            took = timed(lambda kind=kind: line(Shards([Shard("all", base, numbered(0, len(base)), None)]), kind, Path(scratch) / kind))  # type: ignore[misc]
+            try:
+                took = timed(lambda kind=kind: line(shards, kind, Path(scratch) / kind, code_bytes=code_bytes))  # type: ignore[misc]
+            except GateFailed as refused:
+                found[f"{kind}_refused"] = str(refused)
+                continue
             index = Searcher.open(Path(scratch) / kind)
             ratio, exact = race(index, asked, ROUNDS)
             found |= {f"{kind}_recall_10": recall_10(index, asked, true_distances, true_ids), f"{kind}_qps_ratio": round(ratio, 1)}
@@ -552,6 +568,7 @@ def _main() -> int:
     print(json.dumps(figures, indent=2))
     print(f"in {record('index_given' if files['vectors'] else 'index', figures)}")
     faults = missed(figures, {key: target for key, target in TARGETS.items() if key in figures})
+    faults += [str(figures[f"{kind}_refused"]) for kind in KINDS if f"{kind}_refused" in figures]
     for fault in faults:
         print(f"MISSED {fault}", file=sys.stderr)
     return 1 if faults else 0

@@ -54,7 +54,8 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
     The rows are encoded with the index's own encoder. A night of fewer rows gives evidence for all of them, a row with fewer past rows near it
     fewer neighbours, and one without none. For k neighbours max(4 k, 64) rows are looked at; among those of the same distance the newest partition
     comes first, then the key decides; where a tie is at the edge, all past rows are compared. So which of equally near rows are shown does not depend
-    on how the index was built, as long as no more than that many are as near as the k-th; of more, the order of their ids chooses. Raises `DataError` where the two files are of different nights.
+    on how the index was built, as long as no more than that many are as near as the k-th; of more, the order of their ids chooses. Raises `DataError`
+    where the two files are of different nights.
     """
     night = _riskiest(scores, features, signature_of_features(features).names, key, wanted.riskiest)
     if night.num_rows == 0 or index.count == 0:
@@ -82,9 +83,8 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
 def widely(index: "VectorIndex") -> "Setting":
     """How widely to search `index` for evidence: HNSW among 256 candidates at least, IVF-PQ through 8 times the tuned lists for twice the candidates.
 
-    An index is tuned on rows of its own. A night is not in it yet, and lies farther from what is: the share of true neighbours that the tuned search
-    finds is then lower than the gate's, most of all of unusual rows, which are the riskiest. Evidence asks some dozens of queries where the tuned
-    search is made for thousands a second, so what the wider one costs, milliseconds, nobody notices.
+    The tuned search finds what its gate asks for on average over whole nights, and less of unusual rows, which are the riskiest. It is made for
+    thousands of queries a second; evidence asks some dozens a night, so what the wider one costs, milliseconds, nobody notices.
     """
     tuned = index.manifest["search"]
     if index.kind == "hnsw":

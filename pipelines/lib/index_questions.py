@@ -66,15 +66,14 @@ def drawn(count: int, known: int, queries: int, seed: int, *, second: bool = Fal
 
 def ask(parts: Iterable[Vectors], own: Ids, vectors: Vectors, known: int, k: int) -> Questions:
     """Put the `vectors` [m, d] of the rows `own` [m] to exact search among the first `known` rows of `parts`, arrays [n, d] one after the other."""
-    distances, ids = np.full((len(own), 0), np.inf, dtype=np.float32), np.full((len(own), 0), -1, dtype=np.int64)
-    start = 0
+    import faiss
+
+    nearest, start = faiss.ResultHeap(len(own), k), 0
     for part in parts:
         rows = part[: max(0, known - start)]
         mine = (own >= start) & (own < start + len(rows))
-        here = neighbours.exact(rows, vectors, k, leave_out=np.where(mine, own - start, -1) if mine.any() else None)
-        distances = np.concatenate([distances, here[0]], axis=1)
-        ids = np.concatenate([ids, np.where(here[1] >= 0, here[1] + start, -1)], axis=1)
-        best = np.argsort(distances, axis=1, kind="stable")[:, :k]
-        distances, ids = np.take_along_axis(distances, best, axis=1), np.take_along_axis(ids, best, axis=1)
+        distances, ids = neighbours.exact(rows, vectors, k, leave_out=np.where(mine, own - start, -1) if mine.any() else None)
+        nearest.add_result(distances, np.where(ids >= 0, ids + start, -1))
         start += len(part)
-    return Questions(own, vectors, known, distances, ids)
+    nearest.finalize()
+    return Questions(own, vectors, known, nearest.D, nearest.I)

@@ -98,16 +98,6 @@ def write(path: Path, timing: Timing | None) -> None:
             temporary.write_text(json.dumps(asdict(timing), indent=2), encoding="utf-8")
 
 
-def read(path: Path, index_sha256: str) -> Timing | None:
-    """What was measured, if it was the index of this digest: where DVC restored a report, nothing was measured."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = Timing(**{**content, "curve": tuple(content["curve"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if found.index_sha256 == index_sha256 else None
-
-
 def resident_mib() -> tuple[float, float]:
     """What this process holds in memory: of its own (RssAnon) and of mapped files (RssFile); see proc(5).
 

@@ -46,7 +46,7 @@ def attach_evidence(
     told: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
     told |= {"generation": None, "faults": [], "hindsight": None}
     if pinned is None:
-        return none, {**told, "note": "no evidence: no vector index was published when the run opened"}
+        return none, {**told, "note": "no evidence: no vector index that could be used was published when the run opened"}
     try:
         index, fault = open_pinned(pinned)
     except ModelError as error:  # collected since, or nothing is whole
