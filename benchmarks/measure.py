@@ -43,7 +43,7 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine()
     )
     memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0.0)
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "pyarrow", "scikit-learn", "duckdb"))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "faiss-cpu", "pyarrow", "scikit-learn", "duckdb"))
     return f"{processor}, {cores()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {libraries}"
 
 

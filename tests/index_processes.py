@@ -19,11 +19,12 @@ import numpy as np
 
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.index_build import build_from_arrays
+from pipelines.lib.index_plan import IvfPq, PlanIndex
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.vector_index import VectorIndex, open_generation
 from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
 
-ROWS = 200
+ROWS = 400
 QUESTIONS = vectors_of(16, seed=1_000)
 NEIGHBOURS = 10
 
@@ -46,9 +47,9 @@ def on_one_thread() -> None:
 
 
 def build(directory: Path, mark: int) -> Path:
-    """The build of that mark, made as the stages make it."""
-    target = directory / f"build-{mark}"
-    build_from_arrays(vectors_of(ROWS, seed=mark), rows_of(ROWS, mark), target, encoder_sha256=ENCODER_SHA256)
+    """The build of that mark, made as the stages make it: of an odd one an HNSW, of an even one an IVF-PQ, whose lists and vectors are files of their own."""
+    target, params = directory / f"build-{mark}", PlanIndex(kind="hnsw" if mark % 2 else "ivfpq", ivfpq=IvfPq(code_bytes=2))
+    build_from_arrays(vectors_of(ROWS, seed=mark), rows_of(ROWS, mark), target, plan_index=params, encoder_sha256=ENCODER_SHA256)
     return target
 
 

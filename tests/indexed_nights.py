@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.lib import generations
+from pipelines.lib import generations, index_publication
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.encoder import Encoder, load_encoder
 from pipelines.lib.encoder_graph import encoder_graph
@@ -72,7 +72,7 @@ def publish(directory: Path, rows: pa.Table, matrix: np.ndarray, signature: Sign
     encoder = encoder_at(directory / "encoder.onnx", signature)
     manifest = {"partition": "2013-04-01", "encoder_name": name, "encoder_version": "3", "encoder_sha256": encoder.sha256}
     before = generations.current(name)
-    pointer = generations.publish(
+    pointer = index_publication.publish(
         name,
         build(directory / "build", encoder, rows, matrix),
         directory / "encoder.onnx",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.lib import generations
+from pipelines.lib import generations, index_publication
 
 if TYPE_CHECKING:
     from pipelines.lib.vector_index import VectorIndex
@@ -74,6 +74,18 @@ def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0
     return directory
 
 
+def flip(path: Path) -> None:
+    """One bit of the file becomes another, its size stays."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    """The file loses its last byte."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 INDEX = "flights"
 
 
@@ -86,6 +98,11 @@ class Published:
         self.encoder = directory / "encoder.onnx"
         if not self.encoder.exists():
             make_encoder(self.encoder)
+
+    @property
+    def on_disk(self) -> list[str]:
+        """The directories of the generations that stand there, oldest first, debris too."""
+        return sorted(path.name for path in (self.place / "generations").iterdir())
 
     def build(self, mark: int) -> Path:
         """The build of that mark, made on first use; its vectors are its own too."""
@@ -112,7 +129,7 @@ class Published:
         }
         told |= {"run_ref": f"refs/runs/{mark}", "mark": mark, **manifest}
         number = expected if expected is not None else seen.sequence if seen else 0
-        return generations.publish(
+        return index_publication.publish(
             self.name,
             build or self.build(mark),
             encoder or self.encoder,
@@ -140,4 +157,4 @@ class Published:
 
     def rollback(self, to: str = "previous", *, request: str | None = None) -> generations.Pointer:
         """Roll back, as somebody with a reason does."""
-        return generations.rollback(self.name, to, "ada", "it lied", request=request, root=self.root)
+        return index_publication.rollback(self.name, to, "ada", "it lied", request=request, root=self.root)

@@ -8,7 +8,7 @@ Fails   when a recall@10 of the index is below its kind's limit in params.yaml: 
         or the files are larger; the reports are written all the same
 
 Two recalls must hold. ``held_out``: what build_index has found, before they were added, for rows of the newest nights: as production asks. ``leave_one_out``:
-what is found here, in the very files that would be published, for rows of the index that no width was chosen by, each left out of its own answer.
+what is found here, in the very files that would be published, for rows of the index, each left out of its own answer.
 """
 
 import json

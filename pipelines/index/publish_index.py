@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib import generations, stage
+from pipelines.lib import index_publication, stage
 from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.generations import Generation, Pointer
 from pipelines.lib.params import Section, load_section
@@ -53,7 +53,7 @@ def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
     """The verdict in `directory`, for the manifest. Raises `GateFailed` where it is a no, `DataError` where it is not on the files of `build`."""
     require_passed(directory, "evaluate_index", partition)
     report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
-    found = generations.built_files(build)
+    found = index_publication.built_files(build)
     if differing := sorted(file for file in found.keys() | report["files"].keys() if found.get(file) != report["files"].get(file)):
         raise DataError(f"{', '.join(differing)} in {build} are not what evaluate_index has judged; run evaluate_index again")
     return {**{name: report[name] for name in TOLD}, "files": found}
@@ -62,7 +62,7 @@ def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
 def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: PublishIndex) -> tuple[Generation, Pointer]:
     """Publish `build` as index `name`; the generation that it is, and the pointer, which names another one where somebody has switched since.
 
-    Raises what `judged`, `origin`, `require_no_older` and `pipelines.lib.generations.publish` raise.
+    Raises what `judged`, `origin`, `require_no_older` and `pipelines.lib.index_publication.publish` raise.
     """
     require_no_older(run)
     manifest = origin(run) | judged(build, verdict, run.partition)
@@ -70,8 +70,8 @@ def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: P
         raise ModelError(f"the run is pinned to the index {run.index.name}, to be published is {name}; start a run anew")
     seen = run.index.sequence if run.index else 0
     encoder, actor = Path(run.encoder.path), f"{run.dag_id}/{run.run_id}"
-    made, _ = generations.described(build, encoder, manifest)
-    return made, generations.publish(name, build, encoder, manifest, expected_sequence=seen, retain=params.retain, actor=actor)
+    made, _ = index_publication.described(build, encoder, manifest)
+    return made, index_publication.publish(name, build, encoder, manifest, expected_sequence=seen, retain=params.retain, actor=actor)
 
 
 @stage.stage("publish_index", "build", "report")
@@ -79,7 +79,7 @@ def main(paths: stage.Paths) -> None:
     """Publish as `run.yaml` and `params.yaml` say; ``--report`` is the directory of evaluate_index's verdict."""
     run, params = load_run(), load_section("publish_index", PublishIndex)
     made, pointer = publish_index(load_registry().encoder, paths.build, paths.report, run, params)
-    built = json.loads((paths.build / generations.BUILT).read_bytes())
+    built = json.loads((paths.build / index_publication.BUILT).read_bytes())
     told = f"generation {made.generation}, {built['kind']}, {built['count']:,} rows, encoder version {made.encoder_version}"
     told += f" ({pointer.generation} is current)" if pointer.generation != made.generation else ""
     told += " (DEGRADED: not the champion)" if run.encoder.degraded else ""

@@ -10,21 +10,22 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.inde
 
 import sys
 
-from pipelines.lib import generations, stage
+from pipelines.lib import index_publication, stage
 from pipelines.lib.errors import ConfigError
-from pipelines.lib.generations import PREVIOUS, Pointer
+from pipelines.lib.generations import Pointer
+from pipelines.lib.index_publication import PREVIOUS
 from pipelines.lib.registry import load_registry
 
 
 def rollback_index(name: str, *, to: str, actor: str, reason: str, request: str | None = None) -> Pointer:
     """Make generation `to` of index `name` current (``previous``: the one before). Returns the pointer.
 
-    Raises `ConfigError` where nobody says who decides, or why, and what `pipelines.lib.generations.rollback` raises.
+    Raises `ConfigError` where nobody says who decides, or why, and what `pipelines.lib.index_publication.rollback` raises.
     """
     for option, value, missing in (("actor", actor, "who decides"), ("reason", reason, "why")):
         if not value.strip():
             raise ConfigError(f"--{option} is empty; say {missing}: it goes into the pointer")
-    return generations.rollback(name, to, actor, reason, request=request)
+    return index_publication.rollback(name, to, actor, reason, request=request)
 
 
 @stage.stage(

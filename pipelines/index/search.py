@@ -24,6 +24,7 @@ from pipelines.lib import nights, stage
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.encoder import encode_features
 from pipelines.lib.errors import ConfigError
+from pipelines.lib.evidence import widely
 from pipelines.lib.registry import load_registry
 from pipelines.lib.vector_index import VectorIndex, open_generation
 
@@ -41,14 +42,14 @@ Key = tuple[Any, ...]
 def search(index: VectorIndex, vectors: np.ndarray, own: Sequence[int | None], k: int) -> list[pa.Table]:
     """The `k` rows of `index` nearest to each of `vectors` [m, d], a table each: the index's columns and `distance` (cosine), nearest first.
 
-    `own` [m] are the rows that the vectors themselves have in the index, which are left out (None: it has none). Raises `ConfigError` where
-    the index has fewer than `k` others.
+    As widely as evidence is searched for, but among all rows. `own` [m] are the rows that the vectors themselves have in the index, which are left out
+    (None: it has none). An IVF-PQ may find fewer than `k`. Raises `ConfigError` where the index has fewer than `k` others.
     """
     others = index.count - any(row is not None for row in own)
     if not 1 <= k <= others:
         raise ConfigError(f"{k} similar rows were asked for, the index has {others}; ask for 1 to {others}")
     answers = []
-    for row, far, near in zip(own, *index.search(vectors, min(k + 1, index.count)), strict=True):
+    for row, far, near in zip(own, *index.search(vectors, min(k + 1, index.count), setting=widely(index)), strict=True):
         kept = np.flatnonzero((near >= 0) & (near != (-1 if row is None else row)))[:k]
         answers.append(index.rows(near[kept]).append_column("distance", pa.array(far[kept])))
     return answers
@@ -125,9 +126,8 @@ def table(answer: pa.Table, dataset: Dataset) -> str:
     widths = {name: max(len(name), *map(len, values)) for name, values in columns.items()}
     lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
     told = [f"{rank or '':>4}  " + "  ".join(map(str.ljust, line, widths.values())).rstrip() for rank, line in enumerate(lines)]
-    return "\n".join(
-        [*told, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)} ({outcomes.count(1) / len(outcomes):.0%})"]
-    )
+    share = f" ({outcomes.count(1) / len(outcomes):.0%})" if outcomes else ""
+    return "\n".join([*told, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)}{share}"])
 
 
 @stage.stage(
@@ -151,7 +151,8 @@ def main(options: stage.Paths) -> None:
             vectors = encode(index, list(asked), run_ref, dataset)
         for (key, score), answer in zip(asked.items(), search(index, vectors, own, k), strict=True):
             told = "" if score is None else f", score {score:.3f}"
-            print(f"{' '.join(map(str, key))}{told}: the {k} most similar of {index.count:,} rows, generation {index.generation}")
+            found = f"the {answer.num_rows} most similar of {index.count:,} rows, generation {index.generation}"
+            print(f"{' '.join(map(str, key))}{told}: {found}")
             print(table(answer, dataset), end="\n\n")
 
 

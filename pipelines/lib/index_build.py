@@ -8,6 +8,7 @@ A build is a directory: ``index.faiss`` (HNSW with its vectors, or IVF-PQ, whose
 import itertools
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from pipelines.lib import index_questions, neighbours
 from pipelines.lib.atomic import replacing
-from pipelines.lib.errors import GateFailed
+from pipelines.lib.errors import GateFailed, TransientError
 from pipelines.lib.index_plan import ORDER, TRAINED, Base, Plan, PlanIndex, Rebuild, plan
 from pipelines.lib.index_questions import Questions
 from pipelines.lib.index_search import BUILT, INDEX, LISTS, ROWS, VECTORS, Searcher, Setting, flat_vectors, hnsw_parameters
@@ -256,11 +257,19 @@ def _merge(index: Any, target: Path, parts: Sequence[Any]) -> None:
     merged = faiss.InvertedListsPtrVector()
     for part in parts:
         merged.push_back(faiss.extract_index_ivf(part).invlists)
+    _require_room(target, sum(part.ntotal for part in parts) * (inverted.code_size + np.dtype(np.int64).itemsize))
     index.ntotal = inverted.ntotal = lists.merge_from_multiple(merged.data(), merged.size())
     lists.filename = LISTS  # no path of this machine in the file
     inverted.replace_invlists(lists, True)
     lists.this.disown()
     faiss.write_index(index, str(target / INDEX))
+
+
+def _require_room(target: Path, needed: int) -> None:
+    """Raise `TransientError` where the lists do not fit: FAISS writes them through a map, and who does that on a full disk is killed without a word."""
+    free = shutil.disk_usage(target).free
+    if free < needed:
+        raise TransientError(f"no room in {target} for lists of {needed:,} bytes, {free:,} are free; make room and try again")
 
 
 # ------------------------------------------------------------------------------------------------ the sweep

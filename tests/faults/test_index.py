@@ -27,7 +27,7 @@ from tests.small_index import INDEX, Published
 
 pytestmark = pytest.mark.faults
 
-KILLS_AT_STEPS = 30
+KILLS_AT_STEPS = 40
 KILLS_BY_CLOCK = 10
 READERS = 8
 QUESTIONS = 10_000
@@ -55,10 +55,6 @@ def ended(*started: BaseProcess) -> list[int | None]:
     return [process.exitcode for process in started]
 
 
-def on_disk(published: Published) -> set[str]:
-    return {path.name for path in (published.place / "generations").iterdir()}
-
-
 def known(published: Published) -> set[str]:
     pointer = current(INDEX, published.root)
     return {one.generation for one in pointer.known} if pointer else set()
@@ -66,13 +62,13 @@ def known(published: Published) -> set[str]:
 
 def require_clean(published: Published) -> None:
     """The generations that the pointer knows stand there, the current one whole, and nothing beside them."""
-    assert on_disk(published) == known(published)
+    assert set(published.on_disk) == known(published)
     assert {path.name for path in published.place.iterdir()} == {"generations", "pointer.json", "writer.lock"}
     assert usable(INDEX, published.root) == (current(INDEX, published.root), None)
 
 
 def test_a_writer_killed_at_forty_points_leaves_a_whole_generation_and_the_next_run_finishes(published: Published, tmp_path: Path) -> None:
-    """Forty generations: the process that builds and publishes each is killed once, before a step of its own or amid one, then run again."""
+    """Fifty generations: the process that builds and publishes each is killed once, before a step of its own or amid one, then run again."""
     steps, told = SERVER.Value("i", 0), SERVER.SimpleQueue()
 
     def run(mark: int, kill_at: int | None = None, after_s: float | None = None) -> int | None:
@@ -93,7 +89,7 @@ def test_a_writer_killed_at_forty_points_leaves_a_whole_generation_and_the_next_
     killed, served, debris = 0, [], 0
     for mark, (kill_at, after_s) in enumerate(kills, 4):
         killed += run(mark, kill_at, after_s) == -9
-        debris += on_disk(published) != known(published)
+        debris += set(published.on_disk) != known(published)
         assert ended(start(look, published.directory, expected, told)) == [0]
         found, wrong = told.get()
         assert found in (mark - 1, mark) and not wrong, wrong
@@ -155,7 +151,7 @@ def test_a_reader_that_is_killed_holds_nothing_any_more(published: Published) ->
     reader = start(hold_on, published.directory, ready, never)
     assert ready.wait(60)
     published.publish(2, retain=1)
-    assert first.generation in on_disk(published)
+    assert first.generation in published.on_disk
     reader.kill()
     assert ended(reader) == [-9]
     published.publish(3, retain=1)
@@ -181,7 +177,7 @@ def test_a_full_disk_leaves_the_pointer_and_no_debris(published: Published, smal
     before = (disk.place / "pointer.json").read_bytes()
     filler = small_disk / "filler"
     filler.write_bytes(bytes(1024 * (256 - 48)))
-    large = build(tmp_path, 2)
+    large = build(tmp_path, 3)
     with pytest.raises(
         TransientError,
         match=r"no room under .*disk/index/flights for [\d,]+ bytes, [\d,]+ are free; make room .* The published index is as it was",
@@ -196,7 +192,7 @@ def test_a_full_disk_leaves_the_pointer_and_no_debris(published: Published, smal
 
 @pytest.mark.parametrize("limit", [100, 2_000, 20_000])
 def test_a_file_that_cannot_be_written_leaves_the_pointer_and_no_debris(published: Published, limit: int) -> None:
-    first, built = published.publish(1), build(published.directory, 2)
+    first, built = published.publish(1), build(published.directory, 3)
     before, told = (published.place / "pointer.json").read_bytes(), SERVER.SimpleQueue()
     assert ended(start(publish_with_little_room, published.directory, 2, built, 1, limit, told)) == [0]
     error = told.get()

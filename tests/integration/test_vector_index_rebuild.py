@@ -68,6 +68,12 @@ def rebuild(server: Server, partition: str, how: str) -> tuple[str, dict[str, st
     return client.run(REBUILD, run_id)["note"], states
 
 
+def ran(server: Server, run_id: str, task_id: str) -> dict[str, bool]:
+    """Of a mapped task, each shard's month: whether its stage ran, or came from the cache."""
+    logs = server.airflow_home / "logs" / f"dag_id={REBUILD}" / f"run_id={run_id}" / f"task_id={task_id}"
+    return {month: "Running stage" in (logs / f"map_index={place}" / "attempt=1.log").read_text() for place, month in enumerate(MONTHS)}
+
+
 def pages(repository: RealRepository, run_id: str) -> set[str]:
     return {page.parent.name for page in (repository.home / "reports" / REBUILD / run_id).glob("*/report.html")}
 
@@ -116,7 +122,9 @@ def test_a_later_night_is_appended_and_is_a_generation_of_its_own(house: House) 
         assert reader.manifest["mode"] == "incremental"
         assert reader.manifest["base"] == before.generation
         assert reader.count > count
+        assert reader.manifest["leave_one_out"]["queries"] >= 1_000
     assert {"evaluate_index", "validate_vectors"} <= pages(repository, f"incremental_{NEXT}")
+    assert ran(server, f"incremental_{NEXT}", "embed") == {"2013-01": False, "2013-02": True}
 
 
 def test_a_gate_that_fails_publishes_nothing_and_what_was_published_goes_on(house: House) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.index.publish_index import main
-from pipelines.lib import generations
+from pipelines.lib import index_publication
 from pipelines.lib.generations import current, locate
 from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
 from tests.small_index import ENCODER_SHA256, INDEX, make_build, make_encoder
@@ -42,7 +42,13 @@ def opened(**told: Any) -> None:
 def built(mark: int, **told: Any) -> None:
     """Build generation `mark`, and have it judged."""
     build = make_build(Path("data/index/build"), seed=mark, mark=mark)
-    report = {"gate": "evaluate_index", "partition": "2013-06-01", "passed": True, "rows": 50, "files": generations.built_files(build)}
+    report = {
+        "gate": "evaluate_index",
+        "partition": "2013-06-01",
+        "passed": True,
+        "rows": 50,
+        "files": index_publication.built_files(build),
+    }
     report |= {"leave_one_out": {"queries": 50, "recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98}, **told}
     directory = Path("data/reports/evaluate_index")
     directory.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,9 @@ from pipelines.lib.dataset import load_dataset
 from pipelines.lib.encoder import load_encoder
 from pipelines.lib.encoder_graph import encoder_graph
 from pipelines.lib.errors import ConfigError
-from pipelines.lib.generations import publish
 from pipelines.lib.history import History
 from pipelines.lib.index_build import build_from_arrays
+from pipelines.lib.index_publication import publish
 from pipelines.lib.published import read_scores
 from pipelines.lib.signature import Signature
 from pipelines.lib.vector_index import open_generation

@@ -1,5 +1,6 @@
 """An open index answers from one generation alone, and every odd question has a defined answer or a clear refusal."""
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipelines.lib.index_build import build_from_arrays
 from pipelines.lib.index_plan import PlanIndex
 from pipelines.lib.run import PinnedIndex
 from pipelines.lib.vector_index import open_generation, open_pinned
-from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, make_build, make_encoder, rows_of, vectors_of
+from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, flip, make_build, make_encoder, rows_of, vectors_of
 from tests.trained_encoder import encoder_bytes, history
 
 
@@ -140,12 +141,6 @@ def pinned_to(pointer: Pointer) -> PinnedIndex:
     return PinnedIndex(name=INDEX, **told)
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 def test_where_the_pinned_generation_is_broken_the_one_before_it_is_opened_and_told(published: Published) -> None:
     first, second, _ = (published.publish(mark) for mark in (1, 2, 3))
     index, fault = open_pinned(pinned_to(second), root=published.root)
@@ -250,23 +245,28 @@ def test_a_close_or_refresh_beneath_a_thread_ends_nobody(published: Published) -
     """Mapped files that are gone end the process; so what a thread works with must outlive what it was taken from."""
     published.publish(1, retain=1)
     index = open_generation(INDEX, root=published.root)
-    done, answers = threading.Event(), []
+    asked = [threading.Event() for _ in range(4)]
 
-    def ask() -> None:
-        while not done.is_set():
-            answers.append(index.search(vectors_of(8), 5)[1].shape)
+    def ask(once: threading.Event) -> int:
+        """Until the index is closed; how often it has answered."""
+        for answers in itertools.count():
+            try:
+                assert index.search(vectors_of(8), 5)[1].shape == (8, 5)
+            except ModelError as error:
+                assert "this index was closed" in str(error)
+                return answers
+            once.set()
+        raise AssertionError
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for mark in range(2, 12):
-        published.publish(mark, retain=1)
-        assert index.refresh()
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert set(answers) == {(8, 5)}
-    assert index.manifest["mark"] == 11
+    with ThreadPoolExecutor(len(asked)) as pool:
+        threads = [pool.submit(ask, once) for once in asked]
+        for mark in range(2, 12):
+            published.publish(mark, retain=1)
+            assert index.refresh()
+        assert index.manifest["mark"] == 11
+        assert all(once.wait(60) for once in asked)
+        index.close()
+        assert all(thread.result() for thread in threads)
 
 
 def test_a_generation_carries_the_encoder_that_it_is_asked_with(published: Published, tmp_path: Path) -> None:

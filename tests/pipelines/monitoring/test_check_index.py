@@ -10,7 +10,7 @@ from pipelines.lib.generations import locate
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.run import PinnedModel, RunFile, save_run
 from pipelines.monitoring.check_index import main
-from tests.small_index import ENCODER_SHA256, INDEX, Published
+from tests.small_index import ENCODER_SHA256, INDEX, Published, flip
 
 
 @pytest.fixture
@@ -76,6 +76,15 @@ def test_a_broken_index_is_told_with_what_is_served_instead(published: Published
     assert main([]) == 1
     assert f"BROKEN: generation {second.generation}: index.faiss has 0 bytes" in note()
     assert f"{first.generation} is served instead" in note()
+
+
+def test_a_single_bit_is_found(published: Published) -> None:
+    """Whoever opens the index finds it too; the alarm is for the week in which nobody does."""
+    published.publish(1)
+    second = published.publish(2)
+    flip(locate(INDEX, second.generation) / "index.faiss")
+    assert main([]) == 1
+    assert f"BROKEN: generation {second.generation}: index.faiss has sha256" in note()
 
 
 def test_where_nothing_is_whole_that_is_told(published: Published) -> None:
