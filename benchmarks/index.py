@@ -31,6 +31,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +50,7 @@ from pipelines.lib.figures import recall_curve
 from pipelines.lib.home import REPOSITORY, home
 from pipelines.lib.index_build import FILLED, BuildIndex, HnswSweep, IvfPqSweep, build, fill
 from pipelines.lib.index_plan import TRAINED, Base, PlanIndex, plan, threads
-from pipelines.lib.index_search import Searcher
+from pipelines.lib.index_search import Searcher, Setting
 from pipelines.lib.neighbours import Ids, Vectors
 from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
 from pipelines.lib.vectors import BLOCK, ROWS, VECTORS, Shard, Shards
@@ -103,7 +104,7 @@ def main() -> dict[str, Any]:
         work.mkdir(parents=True)
         (work / made_by).touch()
     found = {name: remembered(work, name, *step) for name, step in STEPS.items()}
-    draw(found["flights_hnsw"], found["flights_ivfpq"])
+    draw(found["held_out"])
     shutil.rmtree(work)
     return summary(found)
 
@@ -119,7 +120,7 @@ def remembered(work: Path, name: str, function: str, arguments: Sequence[Any]) -
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(found), encoding="utf-8")
     told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    print(f"   {name}: { ({key: value for key, value in told.items() if key != 'curve'}) }", flush=True)
+    print(f"   {name}: { ({key: value for key, value in told.items() if not key.endswith('curve')}) }", flush=True)
     return told
 
 
@@ -139,20 +140,18 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     figures |= {name: value for name, value in found["flights"].items() if name.startswith("int8_")}
     few, many = (found[name]["build_peak_own_mib"] for name in ("large_ivfpq", "large_ivfpq_20_shards"))
     figures["ivfpq_peak_20_to_5_shards"] = round(many / few, 3)
-    others = {f"{step}_{name}": value for step, told in found.items() for name, value in told.items() if name != "curve"}
+    others = {f"{step}_{name}": value for step, told in found.items() for name, value in told.items() if not name.endswith("curve")}
     return figures | {name: value for name, value in others.items() if not name.startswith("flights_int8_")}
 
 
-def draw(hnsw: Mapping[str, Any], ivfpq: Mapping[str, Any]) -> None:
-    """The picture of the documentation: recall against speed, of both kinds, on the flights."""
-    found = {"HNSW": hnsw, "IVF-PQ": ivfpq}
-    curves = {name: [(point["recall_10"], point["qps"]) for point in told["curve"]] for name, told in found.items()}
-    chosen = {
-        name: next((point["recall_10"], point["qps"]) for point in told["curve"] if told["search"].items() <= point.items())
-        for name, told in found.items()
-    }
-    exact = statistics.median(told["exact_qps"] for told in found.values())
-    PICTURE.write_text(recall_curve(curves, exact=exact, chosen=chosen, limits={"HNSW": 0.98, "IVF-PQ": 0.95}) + "\n", encoding="utf-8")
+def draw(held_out: Mapping[str, Any]) -> None:
+    """The picture of the documentation: recall against speed, of both kinds, for flights that they do not hold."""
+    curves, chosen = {}, {}
+    for name, kind in (("HNSW", "hnsw"), ("IVF-PQ", "ivfpq")):
+        points = {json.dumps(point["setting"]): (point["recall_10"], point["qps"]) for point in held_out[f"{kind}_curve"]}
+        curves[name], chosen[name] = list(points.values()), points[json.dumps(held_out[f"{kind}_search"])]
+    limits = {"HNSW": TARGETS["hnsw_recall_10"][1], "IVF-PQ": TARGETS["ivfpq_recall_10"][1]}
+    PICTURE.write_text(recall_curve(curves, exact=held_out["exact_qps"], chosen=chosen, limits=limits) + "\n", encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------ flights
@@ -259,13 +258,11 @@ def measured(target: Path, queries: int = QUERIES, rounds: int = ROUNDS) -> dict
     """Recall, speed against exact search and memory of the build in `target`."""
     index = Searcher.open(target)
     own = neighbours.sample(index.count, queries, index.built["seed"], second=True)
-    settings = index_report.settings_of(index.setting)
-    quality = index_report.quality(index, own, settings)
+    quality = index_report.quality(index, own, [])
     asked = np.ascontiguousarray(index.vectors[own])
     ratio, exact = race(index, asked, rounds)
-    speeds = [len(asked) / seconds(lambda setting=setting: index.search(asked, 10, setting)) for setting in settings]  # type: ignore[misc]
     with threads(1):
-        singles = [seconds(lambda query=query: index.search(query[None, :], 10), 0) for query in asked]  # type: ignore[misc]
+        singles = [seconds(partial(index.search, query[None, :], 10), 0) for query in asked]
     raw = index.count * index.dimension * 4 / 2**20
     np.save(queries_file := target.with_suffix(".npy"), asked)
     (memory, mapped), _ = in_process("benchmarks.index:serving", str(target), str(queries_file))
@@ -281,7 +278,6 @@ def measured(target: Path, queries: int = QUERIES, rounds: int = ROUNDS) -> dict
         "raw_mib": round(raw, 1),
         "memory_ratio": round(memory / raw, 3),
         "disk_mib": round(sum(file.stat().st_size for file in target.iterdir()) / 2**20, 1),
-        "curve": [{**point, "qps": round(speed)} for point, speed in zip(quality["curve"], speeds, strict=True)],
     }
 
 
@@ -321,17 +317,28 @@ def held_out(name: str) -> dict[str, Any]:
         line(before, kind, Path(name) / f"before-{kind}")
         index = Searcher.open(Path(name) / f"before-{kind}")
         own = neighbours.sample(index.count, QUERIES, index.built["seed"], second=True)
-        found[f"{kind}_recall_10"] = recall_10(index, asked, *neighbours.exact(index.vectors, asked, 10))
-        found[f"{kind}_qps_ratio"] = round(race(index, asked, ROUNDS)[0], 1)
+        truth = neighbours.exact(index.vectors, asked, 10)
+        ratio, exact = race(index, asked, ROUNDS)
+        found |= {f"{kind}_recall_10": recall_10(index, asked, *truth), f"{kind}_qps_ratio": round(ratio, 1), "exact_qps": round(exact, 1)}
         found[f"{kind}_recall_10_judged"] = index.built["held_out"]["recall_10"]
         found[f"{kind}_recall_10_left_out"] = index_report.quality(index, own, [])["leave_one_out"]["recall_10"]
         found[f"{kind}_search"] = index.built["search"]
+        found[f"{kind}_curve"] = curve(index, asked, truth)
     return found
 
 
-def recall_10(index: Searcher, asked: Vectors, true_distances: Vectors, true_ids: Ids) -> float:
+def curve(index: Searcher, asked: Vectors, truth: tuple[Vectors, Ids]) -> list[dict[str, Any]]:
+    """Recall and queries a second of `asked` [m, d], whose true neighbours `truth` has, at each width of search."""
+    found = []
+    for setting in index_report.settings_of(index.setting):
+        took = seconds(partial(index.search, asked, 10, setting))
+        found.append({"setting": setting, "recall_10": recall_10(index, asked, *truth, setting=setting), "qps": round(len(asked) / took)})
+    return found
+
+
+def recall_10(index: Searcher, asked: Vectors, true_distances: Vectors, true_ids: Ids, *, setting: Setting | None = None) -> float:
     """Of ten true neighbours of queries that are no rows of `index`, the share that it finds."""
-    distances, ids = index.search(asked, 10)
+    distances, ids = index.search(asked, 10, setting)
     return round(neighbours.recall(ids, distances, true_ids, true_distances, 10), 5)
 
 
@@ -347,18 +354,18 @@ def building(name: str, rounds: int = 3) -> dict[str, Any]:
         chosen = json.loads((work / kind / "built.json").read_text(encoding="utf-8"))
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(timed(lambda kind=kind, chosen=chosen: line(shards, kind, work / "ours", chosen=chosen)))  # type: ignore[misc]
-            theirs.append(timed(lambda bare=bare, chosen=chosen: bare(vectors, chosen, work / "bare")))  # type: ignore[misc]
+            ours.append(timed(line, shards, kind, work / "ours", chosen=chosen))
+            theirs.append(timed(bare, vectors, chosen, work / "bare"))
         found[f"{kind}_build_ratio"] = round(statistics.median(mine / bare for mine, bare in zip(ours, theirs, strict=True)), 3)
         found |= {f"{kind}_fixed_s": round(statistics.median(ours), 2), f"{kind}_bare_s": round(statistics.median(theirs), 2)}
-        found[f"{kind}_tuning_s"] = round(timed(lambda kind=kind: line(shards, kind, work / "ours")) - statistics.median(ours), 2)  # type: ignore[misc]
+        found[f"{kind}_tuning_s"] = round(timed(line, shards, kind, work / "ours") - statistics.median(ours), 2)
     return found
 
 
-def timed(call: Callable[[], Any]) -> float:
+def timed(call: Callable[..., Any], *arguments: Any, **options: Any) -> float:
     """Seconds that one `call` takes."""
     started = time.perf_counter()
-    call()
+    call(*arguments, **options)
     return time.perf_counter() - started
 
 
@@ -401,8 +408,8 @@ def incremental(name: str, rounds: int = 2) -> dict[str, Any]:
         line(flights(work, until=LAST), kind, work / "base")
         appended, anew = [], []
         for _ in range(rounds):
-            appended.append(timed(lambda kind=kind: line(whole, kind, work / "appended", base=work / "base")))  # type: ignore[misc]
-            anew.append(timed(lambda kind=kind: line(whole, kind, work / "anew")))  # type: ignore[misc]
+            appended.append(timed(line, whole, kind, work / "appended", base=work / "base"))
+            anew.append(timed(line, whole, kind, work / "anew"))
         if (mode := json.loads((work / "appended" / "built.json").read_text(encoding="utf-8"))["mode"]) != "incremental":
             raise RuntimeError(f"what should be appended to was built {mode}")
         found[f"{kind}_incremental_ratio"] = round(statistics.median(one / all_ for one, all_ in zip(appended, anew, strict=True)), 3)
@@ -430,7 +437,7 @@ def evidence(name: str) -> dict[str, Any]:
     pq.write_table(scores, "scores.parquet")
     model = PinnedModel(path="model.onnx", name="none")
     asked = RunFile(partition=partition, model=model, index=pinned), dataset, AttachEvidence(riskiest=1_000, neighbours=10)
-    took = [timed(lambda: attach_evidence(Path("scores.parquet"), Path("night.parquet"), *asked)) for _ in range(ROUNDS)]
+    took = [timed(attach_evidence, Path("scores.parquet"), Path("night.parquet"), *asked) for _ in range(ROUNDS)]
     found, report = attach_evidence(Path("scores.parquet"), Path("night.parquet"), *asked)
     if found.num_rows != 10_000:
         raise RuntimeError(f"{found.num_rows} rows of evidence, 10,000 were asked for: {report['note']}")
@@ -542,7 +549,7 @@ def given(vectors: str, queries: str, truth: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=home() / "bench") as scratch:
         for kind in KINDS:
             try:
-                took = timed(lambda kind=kind: line(shards, kind, Path(scratch) / kind, code_bytes=code_bytes))  # type: ignore[misc]
+                took = timed(line, shards, kind, Path(scratch) / kind, code_bytes=code_bytes)
             except GateFailed as refused:
                 found[f"{kind}_refused"] = str(refused)
                 continue

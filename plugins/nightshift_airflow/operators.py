@@ -181,19 +181,22 @@ class DvcStageOperator(StageOperator):
     """Bring the DVC stage named like the task up to date; what is unchanged is skipped, what was seen before is restored.
 
     Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
-    `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over.
+    `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over. A stage that measures the
+    machine is run `anew` each time, also where DVC knows its result.
     """
 
     template_fields: Sequence[str] = (*StageOperator.template_fields, "shard")
 
-    def __init__(self, *, shard: str | None = None, returns: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, shard: str | None = None, returns: str | None = None, anew: bool = False, **kwargs: Any) -> None:
         super().__init__(room="", **kwargs)
         self.shard = shard
         self.returns = returns
+        self.anew = anew
 
     def command(self) -> Sequence[str]:
         """The argument list of ``dvc repro`` for this one stage."""
-        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", self.stage]
+        force = ["--force"] if self.anew else []
+        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *force, "--single-item", self.stage]
 
     @property
     def stage(self) -> str:

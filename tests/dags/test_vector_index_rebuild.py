@@ -65,6 +65,10 @@ def test_what_it_waits_for_is_made_by_somebody(dag):
     assert {asset.name for asset in dag.timetable.asset_condition.objects} <= made
 
 
+def test_only_the_verdict_with_a_clock_in_it_is_made_anew(dag):
+    assert [task.task_id for task in dag.tasks if getattr(task, "anew", False)] == ["evaluate_index"]
+
+
 def test_rebuilds_wait_for_each_other(dag):
     assert dag.max_active_runs == 1
     assert not dag.catchup

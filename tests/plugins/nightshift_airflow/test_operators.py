@@ -112,6 +112,18 @@ def test_a_finished_night_runs_again_from_its_record_and_the_cache(night, caplog
     assert git(night.repository, "rev-parse", f"refs/runs/{DAG_ID}/run") == commit
 
 
+def test_a_stage_that_measures_runs_again_where_nothing_has_changed(night, caplog):
+    caplog.set_level("INFO")
+    for task in ("open_run", "ingest_batch", "validate_batch"):
+        night(task)
+    caplog.clear()
+    night("validate_batch")
+    assert "at work" not in caplog.text
+    night.dag.get_task("validate_batch").anew = True
+    night("validate_batch")
+    assert "at work" in caplog.text
+
+
 @pytest.mark.parametrize(
     "key",
     ["../../etc", "2013-02-30", "2013-4-1", "２０１３-04-01", "2013-04-01\n", "x'; drop table dag; --", "x" * 10_000, "", None, 20130401],
