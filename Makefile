@@ -23,7 +23,7 @@ up: .venv/ready    ## the same, and stay: prints URL and login
 
 # A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
 test: .venv/tests  ## the tests, with real servers
-	$(BIN)/python -m pytest -q -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder $(args)
+	$(BIN)/python -m pytest -q -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(args)
 
 faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
 	$(BIN)/python -m pytest -q -m campaign $(args)
