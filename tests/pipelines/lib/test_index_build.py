@@ -4,14 +4,15 @@ import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
-from pipelines.lib import neighbours
-from pipelines.lib.errors import ConfigError, DataError, GateFailed
+from pipelines.lib import index_build, neighbours
+from pipelines.lib.errors import ConfigError, DataError, GateFailed, TransientError
 from pipelines.lib.index_build import BuildIndex, HnswSweep, IvfPqSweep, build_from_arrays, read_ivfpq
 from pipelines.lib.index_plan import IvfPq, PlanIndex
 from pipelines.lib.index_search import Searcher
@@ -288,6 +289,16 @@ def test_a_rotation_is_learnt_where_it_is_asked_for(tmp_path: Path) -> None:
     assert index.built["mode"] == "incremental"
     assert recall(base) >= 0.94
     assert recall(index) >= 0.94
+
+
+def test_lists_that_do_not_fit_the_disk_are_told_before_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written through a map: on a full disk the kernel would end the process."""
+    monkeypatch.setattr(index_build.shutil, "disk_usage", lambda path: SimpleNamespace(free=ROWS * (2 + 8) - 1))
+    with pytest.raises(TransientError, match=r"no room in .* for lists of 30,000 bytes, 29,999 are free; make room and try again"):
+        built(tmp_path / "build", params=IVFPQ, parts=2)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(index_build.shutil, "disk_usage", lambda path: SimpleNamespace(free=ROWS * (2 + 8)))
+    assert built(tmp_path / "build", params=IVFPQ, parts=2).count == ROWS
 
 
 def test_no_path_of_the_machine_is_written(tmp_path: Path) -> None:
