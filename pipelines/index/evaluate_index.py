@@ -22,8 +22,8 @@ from pydantic import Field
 from pipelines.lib import index_report, index_timing, neighbours, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
-from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import GateFailed
+from pipelines.lib.index_publication import built_files
 from pipelines.lib.index_search import Searcher, Setting
 from pipelines.lib.index_timing import Timing
 from pipelines.lib.neighbours import Ids
@@ -91,7 +91,7 @@ def note(report: Mapping[str, Any]) -> str:
 @stage.stage("evaluate_index", "build", "report")
 def main(paths: stage.Paths) -> None:
     params, run = load_section("evaluate_index", EvaluateIndex), load_run()
-    files = {path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in sorted(paths.build.iterdir())}
+    files = built_files(paths.build)
     report: dict[str, Any] = {"gate": "evaluate_index", "partition": run.partition}
     index = Searcher.open(paths.build)
     own = neighbours.sample(index.count, index.built["queries"], index.built["seed"], second=True)

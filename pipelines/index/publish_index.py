@@ -20,6 +20,7 @@ from pydantic import Field
 from pipelines.lib import index_publication, stage
 from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.generations import Generation, Pointer
+from pipelines.lib.index_search import BUILT
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.pins import require_no_older
 from pipelines.lib.registry import load_registry
@@ -79,7 +80,7 @@ def main(paths: stage.Paths) -> None:
     """Publish as `run.yaml` and `params.yaml` say; ``--report`` is the directory of evaluate_index's verdict."""
     run, params = load_run(), load_section("publish_index", PublishIndex)
     made, pointer = publish_index(load_registry().encoder, paths.build, paths.report, run, params)
-    built = json.loads((paths.build / index_publication.BUILT).read_bytes())
+    built = json.loads((paths.build / BUILT).read_bytes())
     told = f"generation {made.generation}, {built['kind']}, {built['count']:,} rows, encoder version {made.encoder_version}"
     told += f" ({pointer.generation} is current)" if pointer.generation != made.generation else ""
     told += " (DEGRADED: not the champion)" if run.encoder.degraded else ""

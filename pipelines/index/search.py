@@ -123,7 +123,7 @@ def table(answer: pa.Table, dataset: Dataset) -> str:
     columns = {"distance": [f"{value:.5f}" for value in answer["distance"].to_pylist()]}
     columns |= {name: [str(value) for value in answer[name].to_pylist()] for name in dataset.key}
     columns[dataset.label.name] = ["yes" if value == 1 else "no" for value in outcomes]
-    widths = {name: max(len(name), *map(len, values)) for name, values in columns.items()}
+    widths = {name: max(map(len, [name, *values])) for name, values in columns.items()}
     lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
     told = [f"{rank or '':>4}  " + "  ".join(map(str.ljust, line, widths.values())).rstrip() for rank, line in enumerate(lines)]
     share = f" ({outcomes.count(1) / len(outcomes):.0%})" if outcomes else ""

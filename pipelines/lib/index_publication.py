@@ -35,11 +35,11 @@ from pipelines.lib.generations import (
     usable,
     verify,
 )
+from pipelines.lib.index_search import BUILT
 from pipelines.lib.partition import parse_partition
 
 log = logging.getLogger("nightshift")
 
-BUILT = "built.json"
 PREVIOUS = "previous"
 """In place of an id: the newest generation before the current one that is whole."""
 

@@ -12,12 +12,14 @@ from pipelines.lib.dataset import load_dataset
 from pipelines.lib.encoder import load_encoder
 from pipelines.lib.encoder_graph import encoder_graph
 from pipelines.lib.errors import ConfigError
+from pipelines.lib.evidence import widely
 from pipelines.lib.history import History
 from pipelines.lib.index_build import build_from_arrays
 from pipelines.lib.index_publication import publish
+from pipelines.lib.index_search import Setting
 from pipelines.lib.published import read_scores
 from pipelines.lib.signature import Signature
-from pipelines.lib.vector_index import open_generation
+from pipelines.lib.vector_index import VectorIndex, open_generation
 from pipelines.training.train_encoder import TrainEncoder, train_encoder
 from tests.registered_models import NIGHT, Installation
 from tests.scored_night import NAMES, ORDER, SIGNATURE, features_table, values
@@ -95,6 +97,25 @@ def test_a_row_of_a_published_night_is_encoded_by_the_generation_s_own_encoder(
     shown = [line.split()[3] for line in out.splitlines() if " MQ " in line and "similar" not in line]
     assert shown == [str(flight) for flight in expected["flight"].to_pylist()]
     assert sum(expected["outcome"].to_pylist()) >= 9
+
+
+def test_it_is_asked_as_widely_as_evidence_and_what_finds_nothing_is_shown_as_nothing(
+    published: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An IVF-PQ may find nothing in the lists that it looks through."""
+    asked = []
+
+    def nothing(self: VectorIndex, vectors: np.ndarray, k: int, *, setting: Setting | None = None) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((setting, widely(self)))
+        return np.full((len(vectors), k), np.inf, np.float32), np.full((len(vectors), k), -1)
+
+    monkeypatch.setattr(VectorIndex, "search", nothing)
+    assert main(["--key", "MQ,7,JFK,2013-04-01T05:00:07", "--top", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "the 0 most similar of 300 rows" in out
+    assert "late: 0 of 0\n" in out
+    [(setting, wide)] = asked
+    assert setting == wide
 
 
 def test_the_riskiest_of_the_last_night_are_shown_riskiest_first(published: Installation, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import faiss
 import pytest
@@ -249,6 +250,22 @@ def test_a_disk_that_fails_is_told_and_tried_again(published: Published, monkeyp
         with pytest.raises(TransientError, match=r"fails .*Input/output error.* The published index is as it was"):
             published.publish(2)
     assert published.publish(2).sequence == 2
+
+
+def test_a_disk_that_is_full_before_anything_was_published_is_told(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no directory yet, of which one could ask how much room is left."""
+    build, make = published.build(1), Path.mkdir
+
+    def full(self: Path, *arguments: Any, **options: Any) -> None:
+        if self == published.place:
+            raise OSError(28, "No space left on device")
+        make(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        with pytest.raises(TransientError, match=r"no room under .*flights for [\d,]+ bytes, [\d,]+ are free"):
+            published.publish(1, build=build)
+    assert published.publish(1, build=build).sequence == 1
 
 
 def test_the_history_does_not_grow_for_ever(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
