@@ -12,6 +12,7 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.engine import name as quoted
 from pipelines.lib.engine import text
+from pipelines.lib.expressions import enclosed
 from pipelines.lib.pages import render
 
 
@@ -54,8 +55,9 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
     with tempfile.TemporaryDirectory(prefix="nightshift-outcomes-") as directory:
         raw.extract(dataset, partition=last, start=first, end=max(first, matured), lookback_days=0, target=Path(directory) / "raw")
         events = f"read_parquet({text(Path(directory) / 'raw' / 'events.parquet')})"
+        outcome = f"{enclosed(dataset.label.expression)}::TINYINT"
         rows = published.execute(
-            f"SELECT partition, score, outcome FROM scores JOIN (SELECT {key}, ({dataset.label.expression})::TINYINT AS outcome FROM {events}) "
+            f"SELECT partition, score, outcome FROM scores JOIN (SELECT {key}, {outcome} AS outcome FROM {events}) "
             f"USING ({key}) WHERE outcome IS NOT NULL AND partition BETWEEN ? AND ? ORDER BY partition, {key}",
             [first.isoformat(), last.isoformat()],
         )

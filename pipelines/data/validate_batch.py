@@ -15,6 +15,7 @@ from pipelines.lib import expectations
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.expectations import RowCount
+from pipelines.lib.expressions import enclosed
 from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
@@ -78,7 +79,7 @@ def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, event
     """
     date = partition - dt.timedelta(days=dataset.label.delay_days + 1)
     identity = [*dataset.key, dataset.event_time]
-    outcome, moment = f"({dataset.label.expression}) AS {name(dataset.label.name)}", name(dataset.event_time)
+    outcome, moment = f"{enclosed(dataset.label.expression)} AS {name(dataset.label.name)}", name(dataset.event_time)
     query = f"SELECT {', '.join(map(name, dict.fromkeys(identity)))}, {outcome} FROM {events} WHERE {moment}::DATE = {text(date)}::DATE"
     reason = f"outcomes of {date}, which should be known by now: fewer mean that they have stopped to arrive"
     wanted = expect("column_values_to_not_be_null", column=dataset.label.name, mostly=params.outcomes_known, notes=reason)

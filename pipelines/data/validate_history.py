@@ -16,6 +16,7 @@ from pipelines.lib import expectations
 from pipelines.lib.dataset import Column, Dataset, load_dataset
 from pipelines.lib.engine import name, text
 from pipelines.lib.expectations import RowCount
+from pipelines.lib.expressions import enclosed
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
@@ -39,7 +40,7 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     """The verdict on all rows before `partition` in the raw directory `raw`."""
     counts = expectations.rows_per_date(raw)
     known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
-    label = f"CASE WHEN {known} THEN ({dataset.label.expression})::BIGINT END AS {name(dataset.label.name)}"
+    label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::BIGINT END AS {name(dataset.label.name)}"
     query = f"SELECT *, {label} FROM read_parquet({text(raw / 'events.parquet')})"
     unknown = _unknown_share(counts, partition - dt.timedelta(days=dataset.label.delay_days))
     columns = {column: _as_known(kind, unknown) if column in dataset.known_later else kind for column, kind in dataset.columns.items()}

@@ -21,7 +21,7 @@ from pydantic import Field
 from pipelines.lib.dataset import RESERVED, Dataset
 from pipelines.lib.engine import connect, name, open_parquet, text, write_parquet
 from pipelines.lib.errors import ConfigError, DataError
-from pipelines.lib.expressions import Checker, refused_functions
+from pipelines.lib.expressions import Checker
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.raw import JOIN_LOOKBACK_DAYS
@@ -267,8 +267,7 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
             raise ConfigError(f"the feature {feature!r} shares its name with a key, the label or another feature; rename it")
     everything = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
     known = {column: kind for column, kind in everything.items() if column not in dataset.known_later}
-    refused = refused_functions(connection)
-    before_joins = Checker(connection, refused, known, dataset.known_later)
+    before_joins = Checker(connection, known, dataset.known_later)
     offered = dict(known)
     for alias, join in features.joins.items():
         if (table := join.table or alias) not in dataset.tables:
@@ -287,7 +286,7 @@ def _check(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Fe
                 if (joined := f"{alias}_{column}") in everything or joined in offered:
                     raise ConfigError(f"the joined column {joined!r} is already a column; rename the join")
                 offered[joined] = SQL_TYPES[declared.type]
-    of_event, of_outcome = Checker(connection, refused, offered, dataset.known_later), Checker(connection, refused, everything)
+    of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
     _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), ("BOOLEAN",), "dataset.label.expression")
     numbers = (
         "BOOLEAN",

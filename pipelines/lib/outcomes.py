@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.errors import ConfigError
-from pipelines.lib.expressions import Checker, refused_functions
+from pipelines.lib.expressions import Checker, enclosed
 from pipelines.lib.raw import extract
 from pipelines.lib.sources import SQL_TYPES
 
@@ -84,7 +84,7 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, beside: Se
         raw = Path(scratch) / "raw"
         extract(events, partition=partition, start=first, end=last + timedelta(days=1), lookback_days=0, target=raw)
         columns = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
-        Checker(connection, refused_functions(connection), columns).check(dataset.label.expression, "dataset.label.expression")
+        Checker(connection, columns).check(dataset.label.expression, "dataset.label.expression")
         beside = [column for column in dict.fromkeys(beside) if column not in dataset.key]
         yield Outcomes(connection, dataset, first, last, _prepare(connection, dataset, raw / "events.parquet", beside))
 
@@ -94,7 +94,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Pa
     key = ", ".join(map(name, dataset.key))
     connection.execute(
         f"CREATE TEMP VIEW delivered AS SELECT *, {name(dataset.event_time)}::DATE::VARCHAR AS partition, "
-        f"({dataset.label.expression})::TINYINT AS outcome FROM read_parquet({text(events)})"
+        f"{enclosed(dataset.label.expression)}::TINYINT AS outcome FROM read_parquet({text(events)})"
     )
     first_of_each = connection.sql(
         f"SELECT * FROM (SELECT *, min(outcome) OVER same <> max(outcome) OVER same AS contradicted FROM delivered "
