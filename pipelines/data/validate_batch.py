@@ -16,10 +16,12 @@ from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.expectations import RowCount
 from pipelines.lib.expressions import enclosed
-from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
+
+_NO_RECENT_NIGHT = "no recent night to compare with"
 
 
 class ValidateBatch(Gate):
@@ -38,12 +40,16 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     events, moment = f"read_parquet({text(raw / 'events.parquet')})", name(dataset.event_time)
     query = f"SELECT * FROM {events} WHERE {moment} >= {text(partition)}::DATE OR {moment} IS NULL"
     band = params.row_count.band(expectations.rows_per_date(raw), partition)
+    last = _last_event(dataset, params, partition, events)
+    unjudged = [last] if isinstance(last, Finding) else []
+    if band.reference is None:
+        unjudged.append(not_judged("table_row_count_to_be_between", None, _NO_RECENT_NIGHT, notes="the night's size against recent nights"))
     judged_elsewhere = {dataset.event_time, *dataset.known_later}
     wanted = [
         *expectations.of_schema(dataset.columns),
         expect("table_row_count_to_be_between", min_value=band.low, max_value=band.high, notes=band.reason),
         *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
-        *_last_event(dataset, params, partition, events),
+        *([last] if isinstance(last, Expectation) else []),
         *expectations.of_key(dataset.key),
         *expectations.of_columns({column: kind for column, kind in dataset.columns.items() if column not in judged_elsewhere}),
         *(expect("column_values_to_be_null", column=column, notes="known only later") for column in dataset.known_later),
@@ -51,25 +57,24 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     ]
     rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
     fresh = expectations.of_freshness(raw, dataset.event_time, partition)
-    return Report("validate_batch", str(partition), rows, [fresh, *findings, *_outcomes(dataset, params, partition, events)])
+    return Report("validate_batch", str(partition), rows, [fresh, *findings, *unjudged, *_outcomes(dataset, params, partition, events)])
 
 
-def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Expectation]:
-    nights = params.row_count.reference_dates(partition)
-    if params.last_event_minutes is None or not nights:
-        return []
+def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> Expectation | Finding | None:
+    if params.last_event_minutes is None:
+        return None
     moment = f"{name(dataset.event_time)}::TIMESTAMP"
-    compared = ", ".join(text(night) for night in nights)
+    compared = ", ".join(text(night) for night in params.row_count.reference_dates(partition))
     with connect() as (connection, _):
         earliest = connection.sql(
             f"SELECT min(reach), count(*) FROM (SELECT max({moment}) - max({moment})::DATE::TIMESTAMP AS reach FROM {events} "
             f"WHERE {moment}::DATE::VARCHAR IN ({compared}) GROUP BY {moment}::DATE)"
         ).fetchall()[0]
     if earliest[0] is None:
-        return []
+        return not_judged("column_max_to_be_between", dataset.event_time, _NO_RECENT_NIGHT, notes="how late the last event is")
     least = dt.datetime.combine(partition, dt.time()) + earliest[0] - dt.timedelta(minutes=params.last_event_minutes)
-    reason = f"{earliest[1]} recent nights last till {earliest[0]} or later: a night that ends early was cut off"
-    return [expect("column_max_to_be_between", column=dataset.event_time, min_value=least.isoformat(), notes=reason)]
+    reason = f"{earliest[1]} recent nights last until {earliest[0]} or later: a night that ends early was cut off"
+    return expect("column_max_to_be_between", column=dataset.event_time, min_value=least.isoformat(), notes=reason)
 
 
 def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Finding]:
@@ -84,7 +89,9 @@ def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, event
     reason = f"outcomes of {date}, which should be known by now: fewer mean that they have stopped to arrive"
     wanted = expect("column_values_to_not_be_null", column=dataset.label.name, mostly=params.outcomes_known, notes=reason)
     rows, findings = judge(query, [wanted], identity=identity)
-    return findings if rows else []
+    return (
+        findings if rows else [not_judged(wanted.type.removeprefix("expect_"), dataset.label.name, f"{date} has no events", notes=reason)]
+    )
 
 
 @stage("validate_batch", "raw", "report")

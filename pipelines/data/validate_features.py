@@ -15,6 +15,7 @@ from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import text
 from pipelines.lib.features import MISSING, UNSEEN, Features, load_features
 from pipelines.lib.gates import Expectation, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates.suite import mostly
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
@@ -67,9 +68,7 @@ def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> l
     if feature in features.categorical:
         for code, share, what in ((UNSEEN, params.unseen, "not declared"), (MISSING, params.missing, "missing")):
             notes = f"share of rows whose category is {what}"
-            wanted.append(
-                expect("column_values_to_not_be_in_set", column=feature, value_set=[code], notes=notes, **expectations.mostly(share))
-            )
+            wanted.append(expect("column_values_to_not_be_in_set", column=feature, value_set=[code], notes=notes, **mostly(share)))
     return wanted
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from pydantic import Field
 
 from pipelines.lib import expectations
-from pipelines.lib.dataset import Column, Dataset, load_dataset
+from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import name, text
 from pipelines.lib.expectations import RowCount
 from pipelines.lib.expressions import enclosed
-from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
+from pipelines.lib.gates.suite import mostly
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
@@ -42,9 +43,8 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
     label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::BIGINT END AS {name(dataset.label.name)}"
     query = f"SELECT *, {label} FROM read_parquet({text(raw / 'events.parquet')})"
-    unknown = _unknown_share(counts, partition - dt.timedelta(days=dataset.label.delay_days))
-    columns = {column: _as_known(kind, unknown) if column in dataset.known_later else kind for column, kind in dataset.columns.items()}
-    columns.pop(dataset.event_time)  # its dates are judged
+    judged_elsewhere = {dataset.event_time, *dataset.known_later}
+    columns = {column: kind for column, kind in dataset.columns.items() if column not in judged_elsewhere}
     wanted = [
         *expectations.of_schema(dataset.columns, more=[dataset.label.name]),
         expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="fewer teach nothing"),
@@ -57,12 +57,18 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
         ),
         *params.by_hand(),
     ]  # fmt: skip
-    rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
-    return Report("validate_history", str(partition), rows, [*findings, *(_dates(params, counts) if counts else [])])
+    identity = [*dataset.key, dataset.event_time]
+    rows, findings = judge(query, wanted, identity=identity)
+    later = expectations.of_columns({column: dataset.columns[column] for column in dataset.known_later})
+    # Of the rows whose outcome is known: what nobody can know yet is missing on all others, and no share has to allow for them.
+    _, of_outcomes = judge(f"SELECT * FROM ({query}) WHERE {known}", later, identity=identity) if later else (0, [])
+    return Report("validate_history", str(partition), rows, [*findings, *of_outcomes, *_dates(params, counts)])
 
 
 def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
     """The verdict on the dates from the first to the last: none missing, none of an odd size."""
+    if not counts:
+        return [not_judged("column_values_to_be_between", "rows", "no date has rows", notes="dates without rows")]
     first, last = (dt.date.fromisoformat(date) for date in (min(counts), max(counts)))
     dates = [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]
     rows = []
@@ -72,25 +78,14 @@ def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
     query = f"SELECT * FROM (VALUES {', '.join(rows)}) AS dates(date, rows, share_of_recent)"
     wanted = [
         expect(
-            "column_values_to_be_between", column="rows", min_value=1, notes="dates without rows", **expectations.mostly(params.empty_dates)
+            "column_values_to_be_between", column="rows", min_value=1, notes="dates without rows", **mostly(params.empty_dates)
         ),
         expect(
             "column_values_to_be_between", column="share_of_recent", min_value=params.row_count.low, max_value=params.row_count.high,
-            notes="size of each date against the dates before it", **expectations.mostly(params.odd_dates),
+            notes="size of each date against the dates before it", **mostly(params.odd_dates),
         ),
     ]  # fmt: skip
     return judge(query, wanted, identity=["date"])[1]
-
-
-def _unknown_share(counts: Mapping[str, int], known_before: dt.date) -> float:
-    """The share of rows whose outcome is not known yet: those of `known_before` and later."""
-    unknown = sum(rows for date, rows in counts.items() if date >= str(known_before))
-    return unknown / max(1, sum(counts.values()))
-
-
-def _as_known(column: Column, unknown: float) -> Column:
-    """`column` with the values that cannot be known yet added to its normal share of missing ones."""
-    return column.model_copy(update={"nulls": min(1.0, column.nulls * (1 - unknown) + unknown)})
 
 
 @stage("validate_history", "raw", "report")

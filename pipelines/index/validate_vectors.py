@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipelines.lib import expectations
 from pipelines.lib.engine import open_parquet, text, write_parquet
-from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
@@ -37,7 +37,7 @@ class ValidateVectors(Gate):
 
 
 def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str, known: int) -> Report:
-    """The verdict on all `shards`, which are to have `known` rows. A single row has no deviation: its dimensions are not judged."""
+    """The verdict on all `shards`, which are to have `known` rows. A single row has no deviation: its dimensions are reported as not judged."""
     moments = _Moments(shards.dimension)
     wanted = [
         expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="an index of fewer rows answers nothing"),
@@ -56,9 +56,7 @@ def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str,
         table = Path(scratch) / "vectors.parquet"
         write_parquet(_judged(shards, moments), _schema(shards), table)
         rows, findings = judge(f"SELECT * FROM read_parquet({text(table)})", wanted, identity=[*shards.key, PARTITION])
-    if rows > 1:
-        findings = [*findings, *_dimensions(moments, params)]
-    return Report("validate_vectors", partition, rows, findings)
+    return Report("validate_vectors", partition, rows, [*findings, *_dimensions(moments, params)])
 
 
 class _Moments:
@@ -98,6 +96,9 @@ def _judged(shards: Shards, moments: _Moments) -> Iterator[pa.RecordBatch]:
 
 
 def _dimensions(moments: _Moments, params: ValidateVectors) -> list[Finding]:
+    if moments.count < 2:
+        reason = f"{moments.count} vectors have no deviation"
+        return [not_judged("column_values_to_be_between", "deviation", reason, min_value=params.least_deviation)]
     values = ", ".join(f"({number}, {float(deviation)!r}::DOUBLE)" for number, deviation in enumerate(moments.deviations()))
     notes = "standard deviation of each dimension over all vectors: none has collapsed"
     wanted = [expect("column_values_to_be_between", column="deviation", min_value=params.least_deviation, notes=notes)]

@@ -2,9 +2,11 @@
 
 import datetime as dt
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from pydantic import Field
 
 from pipelines.lib.dataset import Column
 from pipelines.lib.errors import DataError
-from pipelines.lib.gates import Expectation, Finding, expect
+from pipelines.lib.gates import FAILED, PASSED, Expectation, Finding, expect
+from pipelines.lib.gates.suite import mostly
 from pipelines.lib.params import Section
 
 ARROW_NAMES = {
@@ -63,17 +66,22 @@ class RowCount(Section):
         """The band of `night`, given the number of rows of other dates. A date without rows tells nothing: it is passed over."""
         counts = [rows_per_date[str(date)] for date in self.reference_dates(night) if rows_per_date.get(str(date))]
         if not counts:
-            return Band(self.minimum, None, f"at least {self.minimum} rows; there is no recent night to compare with")
+            return Band(self.minimum, None, f"at least {self.minimum} rows")
         reference = statistics.median(counts)
         quiet = str(night) in self.quiet
         low = self.quiet_low if quiet else self.low
         every = "nights" if self.every_days == 1 else "same weekdays" if self.every_days == 7 else f"nights, {self.every_days} days apart"
         return Band(
-            max(self.minimum, round(low * reference)),
-            max(self.minimum, round(self.high * reference)),
+            max(self.minimum, math.ceil(_share_of(low, reference))),
+            max(self.minimum, math.floor(_share_of(self.high, reference))),
             f"{low:.0%} to {self.high:.0%} of {reference:g}, the median of the last {len(counts)} {every}{' (a quiet date)' if quiet else ''}",
             reference,
         )
+
+
+def _share_of(share: float, reference: float) -> Fraction:
+    """`share` of `reference`, exactly: the share is the decimal that a person wrote, and 0.07 of 100 is 7 and not a little more."""
+    return Fraction(repr(share)) * Fraction(reference)
 
 
 def rows_per_date(raw: Path) -> dict[str, int]:
@@ -91,7 +99,7 @@ def of_freshness(raw: Path, event_time: str, partition: dt.date) -> Finding:
         type="expect_column_max_to_be_between",
         column=event_time,
         kwargs={"column": event_time, "min_value": str(partition)},
-        passed=last is not None and last >= str(partition),
+        verdict=PASSED if last is not None and last >= str(partition) else FAILED,
         observed=last,
         notes="the last date of the whole source: where it is earlier, the night has not been delivered yet",
     )
@@ -154,8 +162,3 @@ def of_dates(event_time: str, first: dt.date | None, end: dt.date, *, notes: str
 
 def _midnight(date: dt.date) -> str:
     return f"{date}T00:00:00"
-
-
-def mostly(tolerated: float) -> dict[str, Any]:
-    """The share that must hold, as `mostly`; left out where all must."""
-    return {"mostly": round(1 - tolerated, 9)} if tolerated else {}

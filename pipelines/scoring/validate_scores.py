@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import name, open_parquet, text
-from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
 from pipelines.lib.stage import Paths, stage
@@ -41,6 +41,9 @@ def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str,
         *params.by_hand(),
     ]
     rows, findings = judge(f"SELECT * FROM read_parquet({text(scores)})", wanted, identity=dataset.key)
+    if expected <= 1:
+        reason = f"{expected} rows cannot differ"
+        findings.append(not_judged("column_unique_value_count_to_be_between", "score", reason, min_value=2, notes="not all alike"))
     return Report("validate_scores", partition, rows, [*findings, *_same_keys(dataset, features, scores)])
 
 

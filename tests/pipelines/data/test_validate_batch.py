@@ -95,6 +95,14 @@ def test_one_row_where_nothing_can_be_compared_is_stopped_unless_allowed(tmp_pat
     assert validate_batch(ORDERS, allowed, partition=NIGHT, raw=raw).passed
 
 
+def test_a_night_without_recent_ones_is_not_judged_by_its_size_and_says_so(tmp_path: Path) -> None:
+    report = validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
+    assert report.passed
+    unjudged = {finding.type.removeprefix("expect_"): finding.observed for finding in report.unjudged}
+    assert unjudged["table_row_count_to_be_between"] == "not judged: no recent night to compare with"
+    assert unjudged["column_max_to_be_between"] == "not judged: no recent night to compare with"
+
+
 def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
     report = judged(tmp_path, put("country", "XX", slice(0, 5)))
     assert report.passed
@@ -138,7 +146,8 @@ def test_a_night_is_stopped_when_outcomes_have_stopped_to_arrive(known: int, pas
 def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None:
     report = validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
     assert report.passed
-    assert "came_late" not in {finding.column for finding in report.findings}
+    [outcomes] = [finding for finding in report.unjudged if finding.column == "came_late"]
+    assert outcomes.observed == "not judged: 2024-05-26 has no events"
 
 
 def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:

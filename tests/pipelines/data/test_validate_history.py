@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pipelines.data.validate_history import ValidateHistory, validate_history
+from pipelines.lib.dataset import Column
 from pipelines.lib.gates import Report
 from pipelines.lib.params import parse_section
 from tests.gate_data import ORDERS, orders, write_raw
@@ -94,3 +95,17 @@ def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None
     report = judged(tmp_path / "strict", without(30))
     assert report.failures[0].sample_rows[0] == {"date": "2024-01-31", "rows": 0}
     assert judged(tmp_path / "lenient", without(30), empty_dates=0.02).passed
+
+
+@pytest.mark.parametrize("rows", [7, 10, 11, 13, 17, 19, 23])
+def test_a_correct_history_passes_whatever_its_size(rows: int, tmp_path: Path) -> None:
+    """No known outcome is missing and none is tolerated: what cannot be known yet must not cost a known one, nor be rounded against it."""
+    events = pd.concat([orders(date, rows, days_late=True) for date in DATES], ignore_index=True)
+    events["days_late"] = events["days_late"].where(events["placed_at"] < pd.Timestamp(PARTITION - dt.timedelta(days=2)))
+    strict = ORDERS.model_copy(update={"columns": {**ORDERS.columns, "days_late": Column(type="integer")}})
+    params = parse_section({**PARAMS, "minimum_rows": 1}, ValidateHistory, "validate_history")
+    report = validate_history(strict, params, partition=PARTITION, raw=write_raw(tmp_path / "right", events))
+    assert report.passed, [finding.told() for finding in report.failures]
+    events.loc[0, "days_late"] = None
+    report = validate_history(strict, params, partition=PARTITION, raw=write_raw(tmp_path / "wrong", events))
+    assert failed(report) == {("column_values_to_not_be_null", "days_late")}

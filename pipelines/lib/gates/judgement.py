@@ -1,7 +1,4 @@
-"""Gates: a Great Expectations suite that is judged in an ephemeral context, and the report that it leaves behind.
-
-An `Expectation` is Great Expectations' own form (type and kwargs). Stages generate them from what is declared and add those
-written by hand (see `Gate`). `judge` evaluates them over an SQL query, however long its result is, in five ways:
+"""The judge: expectations evaluated by Great Expectations in an ephemeral context, however long the table is.
 
 * row by row (nulls, ranges, sets, patterns, pairs): over slices of `SLICE` rows, whose counts are added up;
 * unique keys: over the rows whose key DuckDB finds more than once, which are all the rows that can fail, as far as a slice goes;
@@ -13,23 +10,15 @@ written by hand (see `Gate`). `judge` evaluates them over an SQL query, however 
 So memory is bounded by a slice, DuckDB's limit and, for the last kind alone, the named columns. docs/adr/0005 says why.
 """
 
-import json
-import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from pipelines.lib.atomic import replacing
 from pipelines.lib.engine import connect, name
-from pipelines.lib.errors import ConfigError, GateFailed
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED, Finding, Verdict, clip, line, plain
+from pipelines.lib.gates.suite import Expectation, columns_of
 from pipelines.lib.great_expectations_import import import_great_expectations
-from pipelines.lib.pages import render
-from pipelines.lib.params import Section, parse_section, read_yaml
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,14 +30,6 @@ SLICE = 250_000
 
 SAMPLES = 5
 """Sample rows of a failed expectation that a report shows."""
-
-_TEXT_LIMIT = 120
-"""Characters of a single value that a report or message shows."""
-
-_MESSAGE_FAILURES = 3
-"""Failed expectations that a message tells in full; the report has them all."""
-
-_COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
 
 _SCHEMA_TYPES = ("expect_column_to_exist", "expect_column_type_to_be", "expect_table_column_count", "expect_table_columns_to_match")
 
@@ -63,105 +44,6 @@ _DISTINCT = ("expect_column_distinct_values", "expect_column_unique_value_count"
 
 _ACROSS_ROWS = ("z_scores", "outliers", "increasing", "decreasing")
 """Expectations that are told row by row but compare rows with each other, so that they need the column whole."""
-
-
-class Expectation(Section):
-    """One expectation as Great Expectations writes it in JSON: `type` in snake case, its `kwargs`, and `meta` (``notes`` is shown)."""
-
-    type: str
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-    meta: dict[str, Any] = Field(default_factory=dict)
-
-
-class _Suite(Section):
-    """A suite file: a `name` and its `expectations`."""
-
-    name: str
-    expectations: tuple[Expectation, ...]
-
-
-class Gate(Section):
-    """What every gate's section has: expectations written by hand, in the file `suite` and right here, beside the generated ones."""
-
-    suite: str | None = None
-    expectations: tuple[Expectation, ...] = ()
-
-    def by_hand(self) -> list[Expectation]:
-        """The hand-written expectations. Raises `ConfigError` where the suite file is missing or wrong."""
-        if self.suite is None:
-            return list(self.expectations)
-        path = Path(self.suite)
-        return [*parse_section(read_yaml(path), _Suite, path.name).expectations, *self.expectations]
-
-
-def expect(what: str, *, notes: str = "", **kwargs: Any) -> Expectation:
-    """The expectation ``expect_<what>``; `notes` tell a person what it is for."""
-    return Expectation(type=f"expect_{what}", kwargs=kwargs, meta={"notes": notes} if notes else {})
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The verdict on one expectation. Counts are None for what is not judged row by row; the share is of the rows that were considered."""
-
-    type: str
-    column: str | None
-    kwargs: Mapping[str, Any]
-    passed: bool
-    observed: Any
-    unexpected_count: int | None = None
-    unexpected_share: float | None = None
-    sample_rows: Sequence[Mapping[str, Any]] = ()
-    notes: str = ""
-
-    def told(self) -> str:
-        """The finding in one line: expectation, column, what was found and what was expected, a sample row."""
-        where = f" on {_clip(self.column)!r}" if self.column else ""
-        limits = ", ".join(f"{key}={value}" for key, value in self.kwargs.items() if key not in _COLUMN_KWARGS)
-        expected = "; ".join(_clip(part) for part in (limits, self.notes) if part)
-        sample = f", e.g. {_line(self.sample_rows[0])}" if self.sample_rows else ""
-        return f"{self.type}{where}: {_clip(self.observed)}{sample}{f' (expected: {expected})' if expected else ''}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """All findings of one gate on one partition of `rows` rows."""
-
-    gate: str
-    partition: str
-    rows: int
-    findings: Sequence[Finding] = field(default_factory=tuple)
-
-    @property
-    def passed(self) -> bool:
-        """True when every expectation holds."""
-        return all(finding.passed for finding in self.findings)
-
-    @property
-    def failures(self) -> list[Finding]:
-        """What does not hold."""
-        return [finding for finding in self.findings if not finding.passed]
-
-    def as_json(self) -> dict[str, Any]:
-        """The content of ``report.json``: the same for the same data, whenever and wherever it is judged."""
-        head = {"gate": self.gate, "partition": self.partition, "passed": self.passed, "rows": self.rows}
-        return {**head, "expectations": [asdict(finding) for finding in self.findings]}
-
-
-def deliver(report: Report, directory: Path) -> None:
-    """Write ``report.json`` and ``report.html`` into `directory`, then raise `GateFailed` if the gate has failed."""
-    with replacing(directory) as target:
-        target.mkdir()
-        (target / "report.json").write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (target / "report.html").write_text(render("gate.html", report=report), encoding="utf-8")
-    if report.passed:
-        logging.getLogger("nightshift").info("%d expectations hold on %d rows", len(report.findings), report.rows)
-        return
-    told = "; ".join(finding.told() for finding in report.failures[:_MESSAGE_FAILURES])
-    more = len(report.failures) - _MESSAGE_FAILURES
-    raise GateFailed(
-        f"{report.gate} stopped partition {report.partition}: {told}{f'; and {more} more' if more > 0 else ''}; nothing was published. "
-        f"Read {directory}/report.html, then deliver corrected data, or correct the expectation in params.yaml if the data is right, and run again"
-    )
 
 
 def judge(query: str, expectations: Sequence[Expectation], *, identity: Sequence[str]) -> tuple[int, list[Finding]]:
@@ -199,10 +81,10 @@ class _Judge:
         schema: dict[int, Expectation] = {}
         for number, expectation in enumerate(expectations):
             impl = _impl(expectation)
-            missing = [column for column in _columns(expectation) if column not in self._schema.names]
+            missing = [column for column in columns_of(expectation) if column not in self._schema.names]
             if missing:
                 observed = f"there is no column {', '.join(map(repr, missing))}; there are {', '.join(self._schema.names)}"
-                findings[number] = _finding(expectation, passed=False, observed=observed)
+                findings[number] = _finding(expectation, FAILED, observed=observed)
             elif expectation.type.startswith(_SCHEMA_TYPES):
                 schema[number] = expectation
             elif _is_row_wise(expectation, impl):
@@ -227,7 +109,7 @@ class _Judge:
 
         if expectation.type.startswith("expect_table_row_count"):
             return pd.DataFrame(index=pd.RangeIndex(self._rows))
-        columns = _columns(expectation)
+        columns = columns_of(expectation)
         if "row_condition" in expectation.kwargs or not columns:
             query = "SELECT * FROM gated"
         elif expectation.type in _AGGREGATES:
@@ -255,7 +137,7 @@ class _Judge:
         return f"({present} AND NOT isnan({name(column)}))" if pa.types.is_floating(self._schema.field(column).type) else present
 
     def _judge_unique(self, expectation: Expectation) -> Finding:
-        columns = _columns(expectation)
+        columns = columns_of(expectation)
         key = ", ".join(map(name, columns))
         wanted = ", ".join(map(name, dict.fromkeys([*columns, *self._identity])))
         present = [self._present(column) for column in columns]
@@ -281,13 +163,19 @@ class _Judge:
         for number, result in (self._validate(frame, expectations) if expectations else {}).items():
             expectation, values = expectations[number], result["result"]
             if fault := _fault(result):
-                yield number, _finding(expectation, passed=False, observed=f"could not be evaluated: {fault}")
+                yield number, _finding(expectation, FAILED, observed=f"could not be evaluated: {fault}")
             elif "unexpected_count" in values:
                 samples = self._samples(frame, expectation, values)
                 considered = values.get("element_count", self._rows) - values.get("missing_count", 0)
                 yield number, _counted(expectation, result["success"], considered, values["unexpected_count"], samples)
             else:
-                yield number, _finding(expectation, passed=result["success"], observed=_plain(values.get("observed_value")))
+                observed = plain(values.get("observed_value"))
+                if not result["success"]:
+                    yield number, _finding(expectation, FAILED, observed=observed)
+                elif observed is None and columns_of(expectation):
+                    yield number, _finding(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values")
+                else:
+                    yield number, _finding(expectation, PASSED, observed=observed)
 
     def _judge_rows(self, expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
         tallies = {number: _Tally() for number in expectations}
@@ -311,7 +199,7 @@ class _Judge:
         """The first rows of `frame` that hold one of the values that Great Expectations found unexpected."""
         import pandas as pd
 
-        columns = _columns(expectation)
+        columns = columns_of(expectation)
         unexpected = pd.Series(False, index=frame.index)
         for value in values.get("partial_unexpected_list") or ():
             of_row = [value[column] for column in columns] if isinstance(value, dict) else value if len(columns) > 1 else [value]
@@ -321,7 +209,7 @@ class _Judge:
             unexpected |= alike
         shown = list(dict.fromkeys([*self._identity, *columns]))
         rows = frame.loc[unexpected, [column for column in shown if column in frame.columns]].head(SAMPLES)
-        return [{str(column): _plain(value) for column, value in row.items()} for row in rows.to_dict("records")]
+        return [{str(column): plain(value) for column, value in row.items()} for row in rows.to_dict("records")]
 
     def _validate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> dict[int, dict[str, Any]]:
         """Great Expectations' own results on `frame`, by the number of the expectation."""
@@ -358,17 +246,17 @@ class _Tally:
 
     def finding(self, expectation: Expectation) -> Finding:
         if self.fault:
-            return _finding(expectation, passed=False, observed=f"could not be evaluated: {self.fault}")
+            return _finding(expectation, FAILED, observed=f"could not be evaluated: {self.fault}")
         passed = self.passed
         if self.slices > 1 and not passed:  # a slice may fail where the whole, judged by the same formula, does not
             passed = _enough(expectation, self.considered, self.unexpected)
         return _counted(expectation, passed, self.considered, self.unexpected, self.samples)
 
 
-def _finding(expectation: Expectation, *, passed: bool, observed: Any, **counts: Any) -> Finding:
-    columns = _columns(expectation)
+def _finding(expectation: Expectation, verdict: Verdict, *, observed: Any, **counts: Any) -> Finding:
+    columns = columns_of(expectation)
     return Finding(
-        type=expectation.type, column=", ".join(columns) or None, kwargs=expectation.kwargs, passed=bool(passed), observed=observed,
+        type=expectation.type, column=", ".join(columns) or None, kwargs=expectation.kwargs, verdict=verdict, observed=observed,
         notes=str(expectation.meta.get("notes", "")), **counts,
     )  # fmt: skip
 
@@ -378,13 +266,14 @@ def _enough(expectation: Expectation, considered: int, unexpected: int) -> bool:
     return not considered or bool((considered - unexpected) / considered >= expectation.kwargs.get("mostly", 1))
 
 
-def _counted(expectation: Expectation, passed: bool, considered: int, unexpected: int, samples: Sequence[Mapping[str, Any]]) -> Finding:
-    share = unexpected / considered if considered else 0.0
-    observed = f"{unexpected} of {considered} rows ({share:.2%})" if considered else "no rows"
+def _counted(expectation: Expectation, holds: bool, considered: int, unexpected: int, samples: Sequence[Mapping[str, Any]]) -> Finding:
+    if not considered:
+        return _finding(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values", unexpected_count=0, unexpected_share=0.0)
+    share = unexpected / considered
     return _finding(
         expectation,
-        passed=passed,
-        observed=observed,
+        PASSED if holds else FAILED,
+        observed=f"{unexpected} of {considered} rows ({share:.2%})",
         unexpected_count=int(unexpected),
         unexpected_share=round(share, 6),
         sample_rows=samples,
@@ -402,7 +291,7 @@ def _impl(expectation: Expectation) -> Any:
     except Exception as error:  # Great Expectations raises its own, pydantic's and plain TypeErrors here
         fact = " ".join(str(error).split())
         raise ConfigError(
-            f"expectation {expectation.type} with kwargs {_line(expectation.kwargs)} cannot be built: {fact[:400]}. "
+            f"expectation {expectation.type} with kwargs {line(expectation.kwargs)} cannot be built: {fact[:400]}. "
             "Correct it in params.yaml or the suite file; the types and kwargs are those of Great Expectations"
         ) from None
     return impl
@@ -414,14 +303,6 @@ def _is_row_wise(expectation: Expectation, impl: type) -> bool:
     if expectation.type in _UNIQUE_TYPES or any(word in expectation.type for word in _ACROSS_ROWS):
         return False
     return issubclass(impl, base.ColumnMapExpectation | base.ColumnPairMapExpectation | base.MulticolumnMapExpectation)
-
-
-def _columns(expectation: Expectation) -> list[str]:
-    """The columns whose values an expectation looks at."""
-    if expectation.type.startswith(("expect_table_", "expect_column_to_exist")):
-        return []
-    named = [expectation.kwargs[key] for key in _COLUMN_KWARGS if key in expectation.kwargs]
-    return [column for one in named for column in ([one] if isinstance(one, str) else one)]
 
 
 def _pandas(data: "pa.Table | pa.RecordBatch") -> "pd.DataFrame":
@@ -447,33 +328,5 @@ def _fault(result: dict[str, Any]) -> str:
     info = result["exception"] or {}
     for record in [info] if "raised_exception" in info else info.values():
         if record["raised_exception"]:
-            return str(_clip(str(record["exception_message"])))
+            return str(clip(str(record["exception_message"])))
     return ""
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON has it, clipped; NaN is None, infinities are words."""
-    if hasattr(value, "isoformat"):
-        return None if value != value else value.isoformat()  # noqa: PLR0124 - NaT
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(one) for one in (sorted(value, key=str) if isinstance(value, set) else value)]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
-    return value if value is None or isinstance(value, bool | int) else _clip(str(value))
-
-
-def _clip(value: Any) -> Any:
-    """A string of at most `_TEXT_LIMIT` characters that says how long the whole is; anything else as it is, unless its text is long."""
-    shown = str(value)
-    if len(shown) <= _TEXT_LIMIT:
-        return value
-    return f"{shown[:_TEXT_LIMIT]}… ({len(shown)} characters)"
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    shown = json.dumps(row, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 3 * _TEXT_LIMIT else f"{shown[: 3 * _TEXT_LIMIT]}…"

@@ -1,0 +1,60 @@
+"""The report: three states besides failure, none of which looks like another."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.lib.errors import GateFailed
+from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, Report, deliver, not_judged
+
+HOLDS = Finding("expect_x", "word", {}, PASSED, "0 of 7 rows (0.00%)")
+UNJUDGED = not_judged("table_row_count_to_be_between", None, "no recent night")
+WARNS = Finding("expect_y", "amount", {}, WARNING, "0.91 of the rows lie elsewhere")
+FAILS = Finding("expect_z", "amount", {}, FAILED, "3 of 7 rows (42.86%)")
+
+
+def test_a_page_shows_markup_as_text(tmp_path: Path) -> None:
+    finding = Finding("expect_x", "word", {}, FAILED, "<script>alert(1)</script>", sample_rows=[{"word": "<b>"}])
+    with pytest.raises(GateFailed):
+        deliver(Report("gate", "2024-01-01", 1, [finding]), tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<script>" not in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
+
+
+def delivered(directory: Path, *findings: Finding) -> tuple[dict[str, object], str]:
+    """The two files of a report with `findings`."""
+    deliver(Report("gate", "2024-01-01", 7, findings), directory)
+    return json.loads((directory / "report.json").read_text()), (directory / "report.html").read_text()
+
+
+def test_what_was_not_judged_is_grey_and_not_counted_as_holding(tmp_path: Path) -> None:
+    content, page = delivered(tmp_path / "report", HOLDS, UNJUDGED)
+    assert (content["passed"], content["not_judged"], content["warnings"]) == (True, 1, 0)
+    assert content["expectations"][1]["verdict"] == "not judged"  # type: ignore[index]
+    assert '<header class="unjudged">' in page
+    assert '<section class="panel unjudged">' in page
+    assert "not judged: no recent night" in page
+    assert "All 2 expectations hold" not in page
+    assert content["note"] == "gate: 1 of 2 checks not judged"
+
+
+def test_a_warning_is_on_the_page_and_in_the_note_and_stops_nothing(tmp_path: Path) -> None:
+    content, page = delivered(tmp_path / "report", HOLDS, WARNS)
+    assert (content["passed"], content["warnings"]) == (True, 1)
+    assert content["note"] == "gate: WARNING: amount: 0.91 of the rows lie elsewhere"
+    assert '<header class="warned">' in page
+    assert '<section class="panel warned">' in page
+
+
+def test_only_a_gate_all_of_whose_checks_hold_is_green_and_has_nothing_to_note(tmp_path: Path) -> None:
+    content, page = delivered(tmp_path / "report", HOLDS)
+    assert '<header class="good">' in page
+    assert "note" not in content
+
+
+def test_a_failure_outweighs_all_else(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match="expect_z on 'amount'"):
+        deliver(Report("gate", "2024-01-01", 7, [WARNS, UNJUDGED, FAILS]), tmp_path / "report")
+    assert '<header class="bad">' in (tmp_path / "report" / "report.html").read_text()
