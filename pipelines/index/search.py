@@ -74,15 +74,11 @@ def parse_key(text: str, dataset: Dataset) -> Key:
 
 def published_row(key: Key, dataset: Dataset) -> tuple[str, dict[Key, float]]:
     """The ref of the run that published the row of this `key`, and its score. Raises `ConfigError` where there is none."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
+    from pipelines.lib.published import read_where
 
-    from pipelines.lib.published import scores_url
-
-    wanted = [(name, "=", value) for name, value in zip(dataset.key, key, strict=True)]
     try:
-        found = DeltaTable(scores_url()).to_pyarrow_table(filters=wanted, columns=["run_ref", "score"]).to_pylist()
-    except TableNotFoundError:
+        found = read_where(dict(zip(dataset.key, key, strict=True)), columns=["run_ref", "score"]).to_pylist()
+    except ConfigError:  # nothing was ever published
         found = []
     if not found:
         told = ", ".join(map(str, key))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import ConfigError, DataError, TransientError
+from pipelines.lib.kept import cache_path, md5_of
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.published import LINEAGE, scores_url
 
@@ -87,8 +88,8 @@ def require_no_future(name: str, partition: str, url: str | None = None) -> None
 def fetch(run_ref: str, path: str, target: Path) -> None:
     """Copy the output `path` of the run recorded at `run_ref` to `target`, from DVC's cache or else from its remote.
 
-    Raises `ConfigError` for a ref that does not exist here, `DataError` where the run made no such file, `TransientError` where the
-    file is neither in the cache nor came from a remote.
+    Raises `ConfigError` for a ref that does not exist here, `DataError` where the run made no such file or it is not what the run recorded,
+    `TransientError` where the file is neither in the cache nor came from a remote.
     """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
@@ -101,6 +102,12 @@ def fetch(run_ref: str, path: str, target: Path) -> None:
         files = DVCFileSystem(".", rev=run_ref, config={"cache": cache})
         with replacing(target) as temporary:
             files.get_file(path, str(temporary))
+            recorded, found = files.info(path).get("dvc_info", {}).get("md5"), md5_of(temporary)
+            if recorded and recorded != found:
+                raise DataError(
+                    f"{path} of {run_ref} has md5 {found}, the run recorded {recorded}: it was altered in DVC's cache or remote. Check the disk and remove "
+                    f"the copy (rm -f {cache_path(recorded)}); the next attempt takes it from the remote. Without a remote, score the night again"
+                )
     except (RevError, SCMError) as error:
         raise ConfigError(f"{run_ref} is no recorded run of this repository ({error}); fetch refs/runs/* from where it ran") from None
     except FileNotFoundError:
@@ -119,12 +126,21 @@ def _absent(files: "DVCFileSystem", run_ref: str, path: str) -> DataError | Tran
 
 
 def _night(url: str, partition: str, files: list[tuple[str, int]]) -> PublishedNight:
+    import pyarrow as pa
     import pyarrow.parquet as pq
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import PyFileSystem
 
+    from pipelines.lib import night_files
+
     store = PyFileSystem(DeltaStorageHandler(url))
     columns = [name for name in LINEAGE.names if name not in ("partition", "scored_at", "git_commit")]
-    with store.open_input_file(files[0][0]) as source, pq.ParquetFile(source, pre_buffer=False) as file:
-        row = next(file.iter_batches(1, columns=columns)).to_pylist()[0]
+    try:
+        with (
+            store.open_input_file(files[0][0]) as source,
+            pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
+            row = next(file.iter_batches(1, columns=columns)).to_pylist()[0]
+    except (pa.ArrowException, OSError) as error:
+        raise night_files.unreadable(url, partition, error) from None
     return PublishedNight(partition=partition, rows=sum(rows for _, rows in files), **row)

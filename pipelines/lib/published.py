@@ -7,18 +7,21 @@ much of a large night in memory, and flushed to disk before the commit, which de
 The fence. Delta sees two writers in conflict when both remove the same file, but not when both add a night that was not there: its
 rows would be doubled. So each commit carries a Delta transaction named after its night: of two commits to one night that have
 not seen each other, the second is refused, whatever they add or remove, and its writer looks at the table again. The
-transaction's version is a digest of what was published; publishing the same again finds it and changes nothing.
+transaction's version is a digest of what was published, and so is the name of the night's file. Publishing the same again finds that file in the table and
+changes nothing. A transaction alone proves nothing: it outlives a restore and a deletion.
 
 On S3 delta-rs takes its access from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …); see docs/published-store.md.
 """
 
+import functools
 import hashlib
 import json
 import logging
+import operator
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +35,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 from pyarrow.fs import PyFileSystem
 
+from pipelines.lib import night_files
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.home import published_url
@@ -118,8 +122,9 @@ def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | No
     """Make the rows of the Parquet file `source` the only rows of the night `lineage.partition`, in one commit, in the table at `url` (None: the scores).
 
     Rows are streamed, so memory does not grow with the night. The table is made if there is none. A writer of the same night
-    that was faster costs one of the `attempts`. Raises `DataError` when `source` is torn, empty or not of `expected_rows`,
-    `ConfigError` when the table has other columns, `TransientError` when other writers never let this one through.
+    that was faster costs one of the `attempts`. Raises `DataError` when `source` is torn, empty or not of `expected_rows`, or when somebody has
+    changed the night by hand since the run opened; `ConfigError` when the table has other columns, `TransientError` when other writers never let this
+    one through.
     Whatever is raised, the table is as it was.
     """
     url = url or scores_url()
@@ -138,10 +143,13 @@ def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | No
     file_to_add: AddAction | None = None
     for attempt in range(attempts):
         table = _open_or_create(url, schema, attempts)
-        if table.transaction_version(night.app_id) == night.version and _rows_of(table, lineage.partition) == rows:
+        held = night_files.held(table, url, lineage.partition, known=table.transaction_version(night.app_id) is not None)
+        if held.is_publication(night.version, rows) and night_files.is_readable(table, url, lineage.partition):
             return Publication(table.version(), rows, changed=False)
+        night_files.require_no_change_by_hand(held, lineage.partition, lineage.scored_at, url)
         _check_schema(table, schema, url)
-        file_to_add = file_to_add or _write_file(url, f"{night.version:016x}-{table.version()}", source, schema, lineage)
+        path = night_files.file_path(lineage.partition, night.version, table.version())
+        file_to_add = file_to_add or _write_file(url, path, source, schema, lineage)
         try:
             table.create_write_transaction(
                 [file_to_add],
@@ -164,13 +172,27 @@ def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | No
 
 
 def read_scores(partition: str, url: str | None = None, columns: list[str] | None = None) -> pa.Table:
-    """The published rows of one night (of them `columns`) in the table at `url` (None: the scores), none where it is not published. Raises `ConfigError` where nothing ever was."""
+    """The published rows of one night (of them `columns`) in the table at `url` (None: the scores), none where it is not published.
+
+    Raises `ConfigError` where nothing was ever published, `DataError` where a file was damaged.
+    """
     parse_partition(partition)
+    return read_where({"partition": partition}, url, columns)
+
+
+def read_where(values: Mapping[str, object], url: str | None = None, columns: list[str] | None = None) -> pa.Table:
+    """The published rows that have all of these `values`, by column. Every page is compared with its checksum. Raises as `read_scores` does."""
+    import pyarrow.dataset as ds
+
     url = url or scores_url()
+    wanted = functools.reduce(operator.and_, (ds.field(name) == value for name, value in values.items()))
+    verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     try:
-        return DeltaTable(url).to_pyarrow_table(filters=[("partition", "=", partition)], columns=columns)
+        return DeltaTable(url).to_pyarrow_dataset().to_table(columns=columns, filter=wanted, fragment_scan_options=verified)
     except TableNotFoundError:
         raise ConfigError(f"there is no table at {url}; publish a night first, or set NIGHTSHIFT_PUBLISHED_URL") from None
+    except (pa.ArrowException, OSError) as error:
+        raise night_files.unreadable(url, str(values.get("partition", "a night")), error) from None
 
 
 def _name_of(url: str) -> str:
@@ -205,13 +227,6 @@ def _open_or_create(url: str, schema: pa.Schema, attempts: int) -> DeltaTable:
     raise TransientError(f"{url} could neither be opened nor made in {attempts} attempts; see the log, then try again")
 
 
-def _rows_of(table: DeltaTable, partition: str) -> int:
-    """Rows of one night, from the log's statistics alone."""
-    files = table.get_add_actions(flatten=True)
-    nights, rows = files["partition.partition"].to_pylist(), files["num_records"].to_pylist()
-    return sum(count for night, count in zip(nights, rows, strict=True) if night == partition)
-
-
 def _check_schema(table: DeltaTable, schema: pa.Schema, url: str) -> None:
     found = pa.schema(table.schema().to_arrow())
     if [(field.name, field.type) for field in found] != [(field.name, field.type) for field in schema]:
@@ -225,13 +240,11 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
-def _write_file(url: str, name: str, source: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
-    """Write a night's rows as a new file of the table at `url`; no reader sees it until a commit adds it.
+def _write_file(url: str, path: str, source: Path, schema: pa.Schema, lineage: Lineage) -> AddAction:
+    """Write a night's rows as the new file `path` of the table at `url`; no reader sees it until a commit adds it.
 
-    `name` tells the content and the table's version that it follows, so it is never that of a file which was removed, and a writer
-    that is killed, or runs twice, writes the same bytes to the same place and leaves nothing over.
+    A writer that is killed, or runs twice, writes the same bytes to the same place and leaves nothing over.
     """
-    path = f"partition={lineage.partition}/{name}.zstd.parquet"
     store = PyFileSystem(DeltaStorageHandler(url))
     index = schema.get_field_index("partition")
     constants = _constants(lineage)

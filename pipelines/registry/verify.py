@@ -92,7 +92,9 @@ def shadow_faults(model: "Model", name: str, until: str, scratch: Path, params: 
         return [], f"{NOTHING}: {error}"
     if rows < 2:
         return [], f"{NOTHING}: {night.partition} has {rows} rows"
-    ours, theirs = (pq.read_table(file, columns=["score"])["score"].to_numpy() for file in (scores, published))
+    ours, theirs = (
+        pq.read_table(file, columns=["score"], page_checksum_verification=True)["score"].to_numpy() for file in (scores, published)
+    )
     found = float(spearmanr(ours, theirs).statistic)
     held = f"rank correlation {found:.3f} with the {rows} scores of {night.partition} that version {night.model_version} has published"
     fine = found >= params.minimum_correlation  # a constant score has none: NaN

@@ -41,7 +41,7 @@ def mean_score(scores: Path) -> float | None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    mean = pc.mean(pq.read_table(scores, columns=["score"])["score"]).as_py()
+    mean = pc.mean(pq.read_table(scores, columns=["score"], page_checksum_verification=True)["score"]).as_py()
     return None if mean is None else round(mean, 6)
 
 

@@ -71,7 +71,7 @@ def _score(model: Model, scratch: Path, fault: str = "") -> np.ndarray:
         score_parquet(model, scratch / "features.parquet", scratch / "scores.parquet", key=(), threshold=0.5)
     except ModelError as error:
         raise ModelError(f"{fault}{error}") from None
-    scores: np.ndarray = pq.read_table(scratch / "scores.parquet", columns=["score"])["score"].to_numpy()
+    scores: np.ndarray = pq.read_table(scratch / "scores.parquet", columns=["score"], page_checksum_verification=True)["score"].to_numpy()
     return scores
 
 

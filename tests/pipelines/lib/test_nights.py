@@ -113,3 +113,21 @@ def test_nobody_trains_as_of_a_night_that_was_not_scored(url: str, tmp_path: Pat
     with pytest.raises(ConfigError, match="2013-04-05 lies after 2013-04-04, the newest night that Core has published"):
         require_no_future("Core", "2013-04-05", url)
     require_no_future("Core", "2013-04-05", str(tmp_path / "none"))
+
+
+def test_a_flipped_byte_in_the_cache_is_refused_and_comes_whole_from_the_remote(repository: Path, tmp_path: Path) -> None:
+    [held] = [file for file in (repository / ".dvc" / "cache" / "files").rglob("*") if file.is_file()]
+    whole = held.read_bytes()
+    _run(sys.executable, "-m", "dvc", "remote", "add", "--local", "--default", "store", str(tmp_path / "store"), cwd=repository)
+    _run(sys.executable, "-m", "dvc", "push", cwd=repository)
+    held.chmod(0o644)
+    for place in range(len(whole)):
+        held.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        held.chmod(0o444)
+        with pytest.raises(DataError, match=r"altered in DVC's cache or remote.*rm -f .*/files/md5/"):
+            fetch(REF, "data/features/batch.parquet", tmp_path / "x")
+        assert not (tmp_path / "x").exists()
+        held.chmod(0o644)
+    held.unlink()
+    fetch(REF, "data/features/batch.parquet", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == whole

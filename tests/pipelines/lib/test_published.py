@@ -151,13 +151,6 @@ def test_another_run_replaces_the_night_and_only_that(scores: Path, url: str, tm
     assert _runs(url) == {("2013-04-01", "run-1"): 100, ("2013-04-02", "run-1"): 100}
 
 
-def test_a_night_that_was_deleted_by_hand_is_published_again(scores: Path, url: str) -> None:
-    publish(scores, LINEAGE, expected_rows=100, url=url)
-    DeltaTable(url).delete("partition = '2013-04-01'")
-    assert publish(scores, LINEAGE, expected_rows=100, url=url).changed
-    assert _runs(url) == {("2013-04-01", "run-1"): 100}
-
-
 def test_vacuum_leaves_what_is_published_and_takes_what_was_replaced(scores: Path, url: str) -> None:
     publish(scores, LINEAGE, expected_rows=100, url=url)
     publish(scores, replace(LINEAGE, run_id="run-2"), expected_rows=100, url=url)
@@ -374,3 +367,19 @@ def test_a_documented_one_liner_reads_a_night(code: str, scores: Path, tmp_path:
     assert len(found) == 100  # type: ignore[arg-type]
     columns = list(found.columns)  # type: ignore[attr-defined]
     assert columns[:6] == [*night.ORDER, "score", "decision"]
+
+
+def test_a_flipped_bit_is_never_read_as_another_score(url: str, tmp_path: Path) -> None:
+    publish(night.write_scores(tmp_path / "many.parquet", 3_000), LINEAGE, expected_rows=3_000, url=url)
+    [published] = Path(url).glob("partition=*/*.parquet")
+    whole, expected = published.read_bytes(), read_scores(night.PARTITION, url)
+    for place in range(8, len(whole) - 9_000, max(1, (len(whole) - 9_000) // 60)):
+        altered = bytearray(whole)
+        altered[place] ^= 16
+        published.write_bytes(altered)
+        try:
+            found = read_scores(night.PARTITION, url)
+        except DataError as error:
+            assert "damaged" in str(error) or "not read" in str(error)
+        else:
+            assert found.equals(expected), place
