@@ -63,7 +63,7 @@ def write_parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Pa
     if metadata:
         schema = schema.with_metadata({key: json.dumps(value, sort_keys=True) for key, value in metadata.items()})
     rows = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for group in _regroup(batches, schema):
             writer.write_table(group, row_group_size=ROW_GROUP)
             rows += group.num_rows
@@ -88,9 +88,9 @@ def _regroup(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """The Parquet file at `path`, its footer read. Raises `DataError` where it is missing or torn."""
+    """The Parquet file at `path`, its footer read; pages are compared with their checksums as they are read. Raises `DataError` where it is missing or torn."""
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; run the stage that writes it, or correct the path") from None
     except (pa.ArrowException, OSError) as error:

@@ -68,7 +68,7 @@ def read_history(path: Path, dataset: Dataset, *, since: dt.date | None = None, 
         window.append(("partition", ">=", since.isoformat()))
     if until:
         window.append(("partition", "<", until.isoformat()))
-    table = pq.read_table(path, filters=window or None)
+    table = pq.read_table(path, filters=window or None, page_checksum_verification=True)
     features = np.empty((table.num_rows, len(names)), dtype=np.float32)
     for index, name in enumerate(names):  # column by column into one array: no second copy of the matrix
         features[:, index] = table[name].to_numpy()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import home
+from pipelines.lib import home, kept
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError, TransientError
 from pipelines.lib.params import leaves
@@ -55,6 +55,9 @@ def clone(ref: str, target: Path) -> None:
     settings = configparser.ConfigParser(interpolation=None, strict=False)
     settings.read(source / ".dvc" / "config.local", encoding="utf-8")  # remotes, and access to them
     cache = os.environ.get("NIGHTSHIFT_DVC_CACHE", str(source / ".dvc" / "cache"))
+    settings.read_dict(
+        {name: {"verify": "true"} for name in settings.sections() if "remote" in name}
+    )  # what comes from a remote is compared with its digest
     settings.read_dict({"core": {"analytics": "false"}, "cache": {"dir": cache, "type": "reflink,copy"}})
     (target / ".dvc" / "config.local").touch(mode=0o600)
     with (target / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
@@ -62,7 +65,10 @@ def clone(ref: str, target: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Bring the raw data, and the champion where the run was pinned to one, into the clone at `path`; `TransientError` where they are nowhere."""
+    """Bring the raw data, and the champion where the run was pinned to one, into the clone at `path`.
+
+    Raises `TransientError` where they are nowhere, `DataError` where they are not what the run recorded.
+    """
     targets = [RAW, *([CHAMPION] if (path / CHAMPION).exists() else [])]
     done = _dvc(path, "checkout", *targets)
     if done.returncode != 0:
@@ -71,6 +77,10 @@ def restore(path: Path) -> None:
         raise TransientError(
             f"{', '.join(targets)} came neither from DVC's cache nor from a remote: {_end(done)}. Restore the data, then again"
         )
+    kept.require_recorded(path / "dvc.lock", "replay", [Path(RAW)], root=path)
+    if len(targets) > 1:
+        [champion] = _load_yaml(path / CHAMPION)["outs"]
+        kept.require_md5((path / CHAMPION).with_suffix(""), str(champion["md5"]), "open_run")
 
 
 def execute(path: Path, stages: Sequence[str] = STAGES) -> str | None:

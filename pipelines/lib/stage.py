@@ -2,7 +2,8 @@
 
 DVC turns every failure into exit code 255, so the reason travels in a file:
 ``{"stage", "error", "message", "retryable"}``, written to the working directory, or to where ``NIGHTSHIFT_FAILURE_FILE`` says: stages
-that are at work at once in one directory have a file each.
+that are at work at once in one directory have a file each. In a workspace a stage first compares what it reads with what the stages before it
+recorded (see `pipelines.lib.kept`).
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
 
+from pipelines.lib import kept
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import NightshiftError
 
@@ -56,6 +58,10 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
             _failure_file().unlink(missing_ok=True)
             started = time.perf_counter()
             try:
+                if lock := os.environ.get(kept.LOCK_VARIABLE):
+                    kept.require_recorded(
+                        Path(lock), name, [Path(value) for value in vars(arguments).values() if isinstance(value, str | Path)]
+                    )
                 body(Paths(**vars(arguments)))
                 log.info("took %.2f s", time.perf_counter() - started)
             except NightshiftError as error:

@@ -323,6 +323,7 @@ def stage_environment(workspace: workspaces.Workspace) -> dict[str, str]:
         "PYTHONPATH": str(workspace.path),
         "NIGHTSHIFT_HOME": str(workspaces.home()),
         "NIGHTSHIFT_REPOSITORY": str(workspaces.REPOSITORY),
+        "NIGHTSHIFT_RECORDED": str(workspace.path / workspaces.WHOLE),  # what a stage reads must be what this says
         "DVC_SITE_CACHE_DIR": str(workspace.path / ".dvc" / "tmp" / "site"),
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",

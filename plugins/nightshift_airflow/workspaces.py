@@ -27,7 +27,7 @@ REPOSITORY = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", Path(__file__).resolve
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+~-]{0,199}", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 _MARKER = Path(".dvc/tmp/workspace.json")  # ignored by git, written last: where it stands, the workspace is whole
-_WHOLE = Path(".dvc/tmp/dvc.lock.whole")  # the last dvc.lock that was seen whole
+WHOLE = Path(".dvc/tmp/dvc.lock.whole")  # the last dvc.lock that was seen whole
 _IN_FLIGHT = Path(".dvc/tmp/in-flight.lock")  # held shared by whoever has DVC at work in the workspace
 _END = "\ndatasets: []\n"  # of a whole dvc.lock: DVC leaves it where it is, after all stages; half a file may be good YAML, but does not end so
 _LARGEST_UNTRACKED = 50 * 2**20  # bytes; a snapshot is a git commit, and data does not belong into git
@@ -198,7 +198,7 @@ def forget_torn_outcomes() -> None:
 
 def is_kept(workspace: Workspace, stage: str) -> bool:
     """Whether the last whole copy of ``dvc.lock`` has an entry of `stage`, so that nothing can lose it any more."""
-    return f"\n  {stage}:\n" in (workspace.path / _WHOLE).read_text(encoding="utf-8")
+    return f"\n  {stage}:\n" in (workspace.path / WHOLE).read_text(encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -211,7 +211,7 @@ def _dvc_waits(workspace: Workspace) -> Iterator[None]:
 
 def _mend(workspace: Workspace, *, alone: bool) -> None:
     """Keep a copy of ``dvc.lock`` where it is whole, else put the copy back; `alone` where nobody else has DVC at work in the workspace."""
-    lock, whole, claims = (workspace.path / name for name in ("dvc.lock", _WHOLE, ".dvc/tmp/rwlock"))
+    lock, whole, claims = (workspace.path / name for name in ("dvc.lock", WHOLE, ".dvc/tmp/rwlock"))
     if claims.exists() and (alone or not _is_json(claims)):  # of the dead, whose number another process may have by now
         claims.unlink()
     text = lock.read_text(encoding="utf-8", errors="replace") if lock.exists() else ""
@@ -383,6 +383,9 @@ def _configure_dvc(path: Path) -> None:
     settings.setdefault("core", {}).update(
         {"analytics": "false", "hardlink_lock": "false"}
     )  # `attempt` holds the lock that DVC has by default
+    for section in settings:
+        if "remote" in section:  # what comes from a remote is compared with its digest
+            settings[section].setdefault("verify", "true")
     settings.setdefault("cache", {}).update({"dir": str(_cache()), "type": "reflink,hardlink,copy"})
     lines = [
         line

@@ -353,3 +353,12 @@ def test_a_stage_without_a_workspace_works_where_nothing_is_left(night):
     assert instance.pushed["note"] == "945 rows, Core version 1"
     assert (workspaces.reports_path(DAG_ID, "no-night") / "publish_scores" / "report.html").exists()
     assert workspaces.find_workspace(DAG_ID, "no-night") is None
+
+
+def test_a_stage_is_told_what_its_inputs_must_be(night):
+    for task in ("open_run", "ingest_batch"):
+        night(task)
+    workspace = workspaces.find_workspace(DAG_ID, "run")
+    assert workspace is not None
+    recorded = Path(stage_environment(workspace)["NIGHTSHIFT_RECORDED"])
+    assert list(yaml.safe_load(recorded.read_text())["stages"]) == ["ingest_batch"]

@@ -76,6 +76,7 @@ def test_the_local_dvc_settings_come_along(repository):
     )
     assert "remote.store.secret_access_key=s%cret" in config.stdout
     assert "core.hardlink_lock=false" in config.stdout, "workspaces hold DVC's own lock, of the usual kind"
+    assert "remote.store.verify=true" in config.stdout
     assert workspaces.has_remote(workspace)
     assert (workspace.path / ".dvc" / "config.local").stat().st_mode & 0o077 == 0
 
