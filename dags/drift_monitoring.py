@@ -16,6 +16,7 @@ To watch a night again, clear its run; to watch one that was never watched, trig
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
@@ -42,3 +43,5 @@ with DAG(
 
     open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run
     open_run >> check_index >> close_run
+    for push_run in push_tasks():  # where the repository has a DVC remote
+        govern >> push_run >> close_run

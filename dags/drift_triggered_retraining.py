@@ -19,6 +19,7 @@ from airflow.sdk import DAG, Param, PartitionedAtRuntime
 from nightshift_airflow.approval import ApproveOperator
 from nightshift_airflow.assets import champion_model
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
@@ -91,3 +92,5 @@ with DAG(
         >> verify
         >> close_run
     )
+    for push_run in push_tasks():  # where the repository has a DVC remote; a person's answer is not waited for
+        decide >> push_run >> close_run

@@ -12,6 +12,7 @@ where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vec
 from airflow.sdk import DAG, Param, PartitionedAtRuntime
 from nightshift_airflow.assets import flight_encoder
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
@@ -59,3 +60,5 @@ with DAG(
         >> promote
         >> close_run
     )
+    for push_run in push_tasks():  # where the repository has a DVC remote
+        promote >> push_run >> close_run

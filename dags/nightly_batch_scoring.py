@@ -15,6 +15,7 @@ The flights are of 2013, so the schedule replays them: `replay_offset_days` days
 from airflow.sdk import DAG, CronPartitionTimetable, Param
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
@@ -67,3 +68,5 @@ with DAG(
         >> publish_evidence
         >> close_run
     )
+    for push_run in push_tasks():  # where the repository has a DVC remote
+        publish_evidence >> push_run >> close_run

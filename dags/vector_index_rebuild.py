@@ -14,6 +14,7 @@ was known that day. Each month of rows is a **shard**, embedded by a task of its
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable, TriggerRule
 from nightshift_airflow.assets import flight_encoder, index_due, vector_index
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 
@@ -74,3 +75,5 @@ with DAG(
         >> publish_index
         >> close_run
     )
+    for push_run in push_tasks():  # where the repository has a DVC remote
+        publish_index >> push_run >> close_run

@@ -220,7 +220,7 @@ class DvcStageOperator(StageOperator):
 
 
 class CloseRunOperator(BaseOperator):
-    """Record the run at its ref, push its data where there is a remote, clean up; the teardown of every run.
+    """Record the run at its ref and clean up; the teardown of every run.
 
     The workspace of a run that failed is kept for inspection, `retention_days` at most.
     """
@@ -241,8 +241,6 @@ class CloseRunOperator(BaseOperator):
         failed = sorted(task for task, state in states.items() if task != self.task_id and state not in _WELL)
         instance.xcom_push(key="note", value=describe_run(workspace, failed))
         commit = workspaces.record_run(workspace, "failed" if failed else "success")
-        if commit and workspaces.has_remote(workspace):
-            run_stage("push", [sys.executable, "-m", "dvc", "--wait-for-lock", "push"], workspace)
         if failed:
             log.warning("%s failed: keeping %s for %s days", ", ".join(failed), workspace.path, self.retention_days)
         else:
@@ -312,6 +310,11 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
             workspaces.forget_torn_outcomes()
         message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True
     raise StageError(message) if retryable else AirflowFailException(message)
+
+
+def tell_failure(workspace: workspaces.Workspace, task: str, message: str) -> None:
+    """Leave `message` where the run's note finds why `task` failed."""
+    write_json(workspace.path / _FAILURES / f"{task}.json", {"stage": task, "error": "StageError", "message": message, "retryable": True})
 
 
 def stage_environment(workspace: workspaces.Workspace) -> dict[str, str]:

@@ -342,9 +342,9 @@ def _last_touched(path: Path) -> float | None:
     return max(times, default=None)
 
 
-def has_remote(workspace: Workspace) -> bool:
-    """Whether a default DVC remote is configured to push to."""
-    return any("remote" in _read_config(workspace.path / ".dvc" / name).get("core", {}) for name in ("config", "config.local"))
+def has_remote(path: Path) -> bool:
+    """Whether the repository or workspace at `path` has a default DVC remote to push to."""
+    return any("remote" in _read_config(path / ".dvc" / name).get("core", {}) for name in ("config", "config.local"))
 
 
 def _commit_of(ref: str) -> str:

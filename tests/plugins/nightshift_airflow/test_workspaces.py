@@ -77,12 +77,12 @@ def test_the_local_dvc_settings_come_along(repository):
     assert "remote.store.secret_access_key=s%cret" in config.stdout
     assert "core.hardlink_lock=false" in config.stdout, "workspaces hold DVC's own lock, of the usual kind"
     assert "remote.store.verify=true" in config.stdout
-    assert workspaces.has_remote(workspace)
+    assert workspaces.has_remote(workspace.path)
     assert (workspace.path / ".dvc" / "config.local").stat().st_mode & 0o077 == 0
 
 
 def test_without_a_remote_there_is_nothing_to_push_to(repository):
-    assert not workspaces.has_remote(workspaces.open_workspace(DAG, "run"))
+    assert not workspaces.has_remote(workspaces.open_workspace(DAG, "run").path)
 
 
 def test_opening_again_finds_the_same_workspace_though_the_branch_has_moved(repository):

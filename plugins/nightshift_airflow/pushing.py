@@ -1,0 +1,50 @@
+"""Push what a run made to the DVC remote, as a task of its own: a run that cannot be replayed elsewhere must not look like a success.
+
+The task exists only where the repository has a default remote when the DAG is parsed, so a night without a remote has no task more.
+"""
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator
+
+from nightshift_airflow import process, workspaces
+from nightshift_airflow.operators import require_workspace, run_stage, tell_failure
+from nightshift_airflow.retries import StageError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+class PushRunOperator(BaseOperator):
+    """Push what the run's ``dvc.lock`` names to the default remote; a remote that does not answer is tried again.
+
+    The task fails where the retries are spent, and `close_run` then keeps the workspace. What is published stays published. Clear the task when the
+    remote answers.
+    """
+
+    def execute(self, context: "Context") -> None:
+        """Raise `StageError` where DVC could not push."""
+        workspace = require_workspace(context)
+        if not workspaces.has_remote(workspace.path):
+            log.info("the repository has no default DVC remote any more: nothing is pushed")
+            return
+        try:
+            run_stage("push_run", [sys.executable, "-m", "dvc", "--wait-for-lock", "push"], workspace)
+        except StageError as error:
+            last = str(error).splitlines()[-1]
+            message = f"NOT PUSHED: what the run made did not reach the DVC remote ({last}). What is published stays; clear push_run when the remote answers"
+            tell_failure(workspace, "push_run", message)
+            raise StageError(f"{message}\n{error}") from error
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end its process too."""
+        process.stop_running()
+
+
+def push_tasks() -> list[PushRunOperator]:
+    """The task `push_run` of the DAG that is being made, where the repository has a default DVC remote; else none."""
+    return [PushRunOperator(task_id="push_run")] if workspaces.has_remote(workspaces.REPOSITORY) else []
