@@ -63,37 +63,18 @@ def require_recorded(lock: Path, stage: str, paths: Iterable[Path], root: Path =
 
 def require_md5(path: Path, md5: str, made_by: str, only: set[str] | None = None) -> None:
     """Raise `DataError` where the file or directory at `path` (of it the files `only`) has not the `md5` that was recorded for it."""
-    altered = list(_altered(path, md5, only))
-    if altered:
-        shown = ", ".join(f"{file} has md5 {found}, recorded was {recorded}" for file, found, recorded in altered[:3])
-        objects = " ".join(str(cache_path(recorded)) for _, _, recorded in altered[:20])
+    found = list(altered(path, md5, only))
+    if found:
+        shown = ", ".join(f"{file} has md5 {present}, recorded was {recorded}" for file, present, recorded in found[:3])
+        objects = " ".join(str(cache_path(recorded)) for _, _, recorded in found[:20])
         raise DataError(
-            f"what {made_by} made was altered on disk or in DVC's cache: {shown}{', …' if len(altered) > 3 else ''}. Check the disk, remove the copies "
+            f"what {made_by} made was altered on disk or in DVC's cache: {shown}{', …' if len(found) > 3 else ''}. Check the disk, remove the copies "
             f"(rm -rf {path} {objects}), then clear {made_by}: it takes a whole copy from the remote or makes the file again"
         )
 
 
-def cache_path(md5: str) -> Path:
-    """Where DVC's shared cache keeps the object `md5`."""
-    repository = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
-    return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", repository / ".dvc" / "cache")) / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def md5_of(path: Path) -> str:
-    """The md5 of the file at `path`, as DVC counts it, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def listing(md5: str, content: bytes) -> dict[str, str] | None:
-    """The files of a directory with their md5, from the `content` of its object; None where that is not the one of `md5`."""
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
-        return None
-    return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
-
-
-def _altered(path: Path, md5: str, only: set[str] | None) -> Iterator[tuple[str, str, str]]:
-    """Each file that is not what was recorded: its name, the md5 that was found, the one that was recorded."""
+def altered(path: Path, md5: str, only: set[str] | None = None) -> Iterator[tuple[str, str, str]]:
+    """Each file at or below `path` (of a directory those of `only`) that is not what was recorded: its name, the md5 that was found, the one that was recorded."""
     if not md5.endswith(".dir"):
         found = md5_of(path) if path.is_file() else "a directory's"
         if found != md5:
@@ -113,6 +94,25 @@ def _altered(path: Path, md5: str, only: set[str] | None) -> Iterator[tuple[str,
             found = md5_of(path / name) if (path / name).is_file() else "none, since it is missing,"
             if found != recorded:
                 yield f"{path.name}/{name}", found, recorded
+
+
+def cache_path(md5: str) -> Path:
+    """Where DVC's shared cache keeps the object `md5`."""
+    repository = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
+    return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", repository / ".dvc" / "cache")) / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def md5_of(path: Path) -> str:
+    """The md5 of the file at `path`, as DVC counts it, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def listing(md5: str, content: bytes) -> dict[str, str] | None:
+    """The files of a directory with their md5, from the `content` of its object; None where that is not the one of `md5`."""
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+        return None
+    return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
 
 
 def _tree_md5(path: Path) -> str:

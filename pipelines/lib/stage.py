@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from pipelines.lib import kept
 from pipelines.lib.atomic import replacing
+from pipelines.lib.disk import full_disk
 from pipelines.lib.errors import NightshiftError
 
 FAILURE_FILE = Path("failure.json")
@@ -64,13 +65,13 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
                     )
                 body(Paths(**vars(arguments)))
                 log.info("took %.2f s", time.perf_counter() - started)
-            except NightshiftError as error:
-                _record_failure(name, error, retryable=error.retryable)
-                print(f"{name} failed: {error}", file=sys.stderr)
-                return 1
-            except Exception as error:  # not foreseen: tell all of it, and let a retry decide whether it lasts
-                _record_failure(name, error, retryable=True)
-                traceback.print_exc()
+            except Exception as error:
+                known = full_disk(error) or error
+                if isinstance(known, NightshiftError):
+                    print(f"{name} failed: {known}", file=sys.stderr)
+                else:  # not foreseen: tell all of it, and let a retry decide whether it lasts
+                    traceback.print_exc()
+                _record_failure(name, known, retryable=getattr(known, "retryable", True))
                 return 1
             return 0
 
@@ -93,5 +94,8 @@ def _failure_file() -> Path:
 
 def _record_failure(name: str, error: Exception, *, retryable: bool) -> None:
     record = {"stage": name, "error": type(error).__name__, "message": str(error), "retryable": retryable}
-    with replacing(_failure_file()) as temporary:
-        temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    try:
+        with replacing(_failure_file()) as temporary:
+            temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    except OSError as unwritten:  # a full disk has no room for this either; the output has the error already
+        print(f"{name}: {_failure_file()} was not written ({unwritten})", file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightshift_airflow import process, workspaces
+from nightshift_airflow import disk, process, workspaces
 from nightshift_airflow.links import GateReport, ModelCard
 from nightshift_airflow.retries import StageError
 
@@ -69,7 +69,8 @@ class OpenRunOperator(BaseOperator):
         try:
             partition = check_partition(dag_run.partition_key)
             check_conf(dag_run.conf, self.dag.params)
-            workspace = workspaces.open_workspace(dag_run.dag_id, dag_run.run_id)
+            with disk.full_disk_is_said():
+                workspace = workspaces.open_workspace(dag_run.dag_id, dag_run.run_id)
         except workspaces.RunRefusedError as error:
             context["ti"].xcom_push(key="note", value=f"refused: {error}")
             raise AirflowFailException(str(error)) from None
@@ -89,7 +90,8 @@ class OpenRunOperator(BaseOperator):
         pinned = {"partition": partition, "run_id": workspace.run_id, "commit": workspace.commit, "snapshot": workspace.snapshot}
         shown = workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json"
         if not shown.exists():  # a run that is opened again was opened when it was
-            write_json(shown, {**pinned, "opened_at": opened_at})
+            with disk.full_disk_is_said():
+                write_json(shown, {**pinned, "opened_at": opened_at})
         return pinned
 
     def on_kill(self) -> None:
@@ -147,7 +149,8 @@ class StageOperator(BaseOperator):
             return
         workspace = require_workspace(context)
         if self.records:
-            workspaces.record_run(workspace, "running")
+            with disk.full_disk_is_said():
+                workspaces.record_run(workspace, "running")
         run_stage(self.stage, self.command(), workspace, self.secrets())
 
     @property
@@ -240,7 +243,8 @@ class CloseRunOperator(BaseOperator):
         states = instance.get_task_states(dag_id=dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
         failed = sorted(task for task, state in states.items() if task != self.task_id and state not in _WELL)
         instance.xcom_push(key="note", value=describe_run(workspace, failed))
-        commit = workspaces.record_run(workspace, "failed" if failed else "success")
+        with disk.full_disk_is_said():
+            commit = workspaces.record_run(workspace, "failed" if failed else "success")
         if failed:
             log.warning("%s failed: keeping %s for %s days", ", ".join(failed), workspace.path, self.retention_days)
         else:
@@ -281,6 +285,7 @@ def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Non
         )
 
 
+@disk.full_disk_is_said()
 def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace, secrets: Mapping[str, str] | None = None) -> None:
     """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
 
@@ -308,7 +313,9 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
     else:  # killed, or failed before it could tell
         if "repro" in command:
             workspaces.forget_torn_outcomes()
-        message, retryable = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail]), True
+        said = disk.explain_full_disk("\n".join(tail), [workspace.path])
+        message = f"{name} failed: {said}" if said else "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
+        retryable = True
     raise StageError(message) if retryable else AirflowFailException(message)
 
 

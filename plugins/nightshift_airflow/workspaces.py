@@ -188,7 +188,7 @@ def forget_torn_outcomes() -> None:
     DVC takes the newest file of a folder there for the latest record, whatever its name, and fails on it in every workspace, as it does on an
     empty folder. Whoever writes one at this very moment fails too, and tries again.
     """
-    for folder in (_cache() / "runs").glob("*/*"):
+    for folder in (cache() / "runs").glob("*/*"):
         for torn in folder.glob(".*.tmp"):
             log.warning("%s is torn, since DVC was killed while it wrote: removing it", torn)
             torn.unlink(missing_ok=True)
@@ -386,7 +386,7 @@ def _configure_dvc(path: Path) -> None:
     for section in settings:
         if "remote" in section:  # what comes from a remote is compared with its digest
             settings[section].setdefault("verify", "true")
-    settings.setdefault("cache", {}).update({"dir": str(_cache()), "type": "reflink,hardlink,copy"})
+    settings.setdefault("cache", {}).update({"dir": str(cache()), "type": "reflink,hardlink,copy"})
     lines = [
         line
         for section, values in settings.items()
@@ -397,7 +397,8 @@ def _configure_dvc(path: Path) -> None:
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The directory of the DVC cache that all workspaces share."""
     return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", REPOSITORY / ".dvc" / "cache"))
 
 
