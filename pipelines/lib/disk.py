@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.lib import home
 from pipelines.lib.errors import TransientError
+from pipelines.lib.kept import cache_root
 
 _ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAID = re.compile(
@@ -34,11 +35,9 @@ def full_disk(error: BaseException) -> TransientError | None:
 
 def places() -> list[Path]:
     """The directories that a stage writes to."""
-    repository = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
-    cache = Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", repository / ".dvc" / "cache"))
     published = home.published_url()
     local = [] if "://" in published else [Path(published)]
-    return [Path.cwd(), home.home(), cache, home.index_root(), Path(tempfile.gettempdir()), *local]
+    return [Path.cwd(), home.home(), cache_root(), home.index_root(), Path(tempfile.gettempdir()), *local]
 
 
 def fullest(candidates: list[Path]) -> tuple[Path, int]:

@@ -98,8 +98,13 @@ def altered(path: Path, md5: str, only: set[str] | None = None) -> Iterator[tupl
 
 def cache_path(md5: str) -> Path:
     """Where DVC's shared cache keeps the object `md5`."""
+    return cache_root() / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def cache_root() -> Path:
+    """The directory of the cache that all workspaces share."""
     repository = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
-    return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", repository / ".dvc" / "cache")) / "files" / "md5" / md5[:2] / md5[2:]
+    return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", repository / ".dvc" / "cache"))
 
 
 def md5_of(path: Path) -> str:

@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nightshift_airflow.cache_lock import cache_in_use
+
 log = logging.getLogger(__name__)
 
 REPOSITORY = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", Path(__file__).resolve().parents[2])).resolve()
@@ -166,7 +168,7 @@ def attempt(workspace: Workspace) -> Iterator[None]:
     """
     flight = workspace.path / _IN_FLIGHT
     flight.parent.mkdir(parents=True, exist_ok=True)
-    with flight.open("a") as file:  # the kernel lets go of it however this process ends
+    with cache_in_use(cache()), flight.open("a") as file:  # the kernel lets go of it however this process ends
         with _dvc_waits(workspace):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

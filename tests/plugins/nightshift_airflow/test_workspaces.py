@@ -1,5 +1,6 @@
 """A workspace a run: pinned, restored, recorded, collected; and nothing from outside becomes a path unchecked."""
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from nightshift_airflow import workspaces
+from nightshift_airflow.cache_lock import LOCK
 from nightshift_airflow.workspaces import RunRefusedError
 
 from tests.stub_repository import commit_all, git
@@ -279,3 +281,11 @@ def test_the_marker_tells_which_run_it_is(repository):
 def test_home_follows_the_environment(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "elsewhere"))
     assert workspaces.workspace_path(DAG, "run") == Path(tmp_path / "elsewhere" / "workspaces" / DAG / "run")
+
+
+def test_while_dvc_is_at_work_nobody_frees_space(repository):
+    workspace = workspaces.open_workspace(DAG, "run")
+    with workspaces.attempt(workspace), (repository / ".dvc" / "cache" / LOCK).open("a") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (repository / ".dvc" / "cache" / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,95 @@
+"""Free disk space: remove the files of runs that nothing names any more from DVC's cache, and if asked from its remote.
+
+Reads   the repository's refs, working trees and workspaces; the ledger, MLflow's versions, the published tables, the generations of the index
+Writes  data/reports/free_space/report.json: what is kept and what would be freed. With ``--free`` it removes the objects
+Fails   when one of these cannot be read, since what it names would be lost; when runs have DVC at work without a pause
+
+A dry run by default: ``python -m pipelines.registry.free_space`` says how much would be freed. Runs may be open and may start: while objects are
+removed, DVC waits, in every workspace. Never use ``dvc gc`` instead (docs/production.md, Free disk space).
+"""
+
+import os
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from pipelines.lib import home, kept, retention
+from pipelines.lib.errors import ConfigError
+from pipelines.lib.ledger import Ledger
+from pipelines.lib.object_store import Cache, Store, alone, remote_of
+from pipelines.lib.registry import connect, load_registry
+from pipelines.lib.stage import Paths, log, stage, write_report
+
+LEAST_DAYS, WAIT_S = 1.0, 600.0
+
+
+def free_space(repository: Path, stores: dict[str, Store], days: float, *, free: bool) -> dict[str, Any]:
+    """Survey `stores`, and with `free` remove what nothing names and was written more than `days` ago; the report, as JSON."""
+    oldest = time.time() - days * 86_400
+    versions = retention.registered_runs(connect())
+    named = {*versions.values(), *retention.published_runs(_tables()), *retention.generation_runs(home.index_root())}
+    keep = retention.kept_objects(
+        repository, named, oldest, lambda md5: next(filter(None, (store.read(md5) for store in stores.values())), None)
+    )
+    places = {}
+    for name, store in stores.items():
+        space = retention.survey(store.objects(), keep, oldest)
+        if free:
+            store.remove(space.free)
+        places[name] = {"objects": space.objects, "bytes": space.size, "freed_objects": len(space.free), "freed_bytes": space.free_size}
+    done = "freed" if free else "would be freed"
+    told = [f"{done}: {place['freed_bytes']:,} of {place['bytes']:,} bytes in DVC's {name}" for name, place in places.items()]
+    warnings = _unknown_versions(versions)
+    return {
+        "days": days,
+        "freed": free,
+        "named_runs": len(named),
+        "places": places,
+        "warnings": warnings,
+        "note": "; ".join([*told, *warnings]),
+    }
+
+
+def _tables() -> list[str]:
+    from pipelines.lib.published import evidence_url, scores_url
+
+    return [scores_url(), evidence_url()]
+
+
+def _unknown_versions(versions: dict[tuple[str, str], str]) -> list[str]:
+    """A warning for each version of the ledger whose run MLflow does not know: its files are kept for their age alone."""
+    registry, ledger = load_registry(), Ledger(home.ledger_url())
+    entries = {(entry.name, entry.version) for name in (registry.name, registry.encoder) for entry in ledger.history(name)}
+    return [
+        f"{name} version {version} is in the ledger, but MLflow does not say which run made it"
+        for name, version in sorted(entries - versions.keys())
+    ]
+
+
+@stage(
+    "free_space",
+    days={
+        "type": float,
+        "default": 30.0,
+        "help": "keep every run that was recorded, and every object that was written, within so many days",
+    },
+    free={"action": "store_true", "help": "remove the objects; without it nothing is removed"},
+    remote={"action": "store_true", "help": "look at the default DVC remote as well"},
+)
+def main(options: Paths) -> None:
+    if options.days < LEAST_DAYS:
+        raise ConfigError(
+            f"--days is {options.days:g}; it must be at least {LEAST_DAYS:g}, since a run that is open may need what it has just made"
+        )
+    repository, cache = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY)), kept.cache_root()
+    stores: dict[str, Store] = {"cache": Cache(cache), **({"remote": remote_of(repository)} if options.remote else {})}
+    with alone(cache, repository, WAIT_S) if options.free else nullcontext():
+        report = free_space(repository, stores, options.days, free=options.free)
+    write_report("free_space", report)
+    log.info("%s%s", report["note"], "" if options.free else ". This was a dry run: add --free")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
