@@ -43,20 +43,21 @@ class Space:
         return sum(one.size for one in self.free)
 
 
-def kept_objects(repository: Path, named: Iterable[str], oldest: float, read: Callable[[str], bytes | None]) -> set[str]:
-    """The md5 of every object that must be kept; `named` are refs and commits that are kept whatever their age.
+def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: float, read: Callable[[str], bytes | None]) -> set[str]:
+    """The md5 of every object that must be kept; `named` gives the refs and commits that are kept whatever their age.
 
     `oldest` is the UNIX time before which a recorded run is no longer kept for its age. `read` gives the content of an object, None where it is gone.
-    Workspaces are looked at first: a run that closes meanwhile is recorded by then. Raises `DataError` where
+    Workspaces are looked at first: what a run that closes meanwhile has published or recorded is seen afterwards. Raises `DataError` where
     the listing of a directory is damaged, `ConfigError` where a ref that is named is not in the repository.
     """
     found, runs_at_work = _of_workspaces(repository)
+    asked = set(named())
+    wanted = asked | runs_at_work  # of these the run's own, which may not be recorded yet
     refs = [
         line.split(" ")
         for line in git(repository, "for-each-ref", "--format=%(refname) %(objectname) %(committerdate:unix)", "refs/runs").splitlines()
     ]
-    wanted = {*named, *runs_at_work}
-    if lost := sorted(name for name in wanted - {ref for ref, _, _ in refs} if name.startswith("refs/")):
+    if lost := sorted(name for name in asked - {ref for ref, _, _ in refs} if name.startswith("refs/")):
         raise ConfigError(
             f"{len(lost)} runs that rows, versions or generations name are not recorded in {repository}: {', '.join(lost[:3])}. Nobody can tell which files they "
             "need, so nothing was freed; fetch refs/runs/* from where they ran"

@@ -25,11 +25,19 @@ from pipelines.lib.stage import Paths, log, stage, write_report
 LEAST_DAYS, WAIT_S = 1.0, 600.0
 
 
-def free_space(repository: Path, stores: dict[str, Store], days: float, *, free: bool) -> dict[str, Any]:
+Versions = dict[tuple[str, str], str]
+"""(name, version) -> the run that made it."""
+
+
+def free_space(repository: Path, stores: dict[str, Store], versions: Versions, days: float, *, free: bool) -> dict[str, Any]:
     """Survey `stores`, and with `free` remove what nothing names and was written more than `days` ago; the report, as JSON."""
     oldest = time.time() - days * 86_400
-    versions = retention.registered_runs(connect())
-    named = {*versions.values(), *retention.published_runs(_tables()), *retention.generation_runs(home.index_root())}
+    runs: set[str] = set()
+
+    def named() -> set[str]:
+        runs.update(versions.values(), retention.published_runs(_tables()), retention.generation_runs(home.index_root()))
+        return runs
+
     keep = retention.kept_objects(
         repository, named, oldest, lambda md5: next(filter(None, (store.read(md5) for store in stores.values())), None)
     )
@@ -45,7 +53,7 @@ def free_space(repository: Path, stores: dict[str, Store], days: float, *, free:
     return {
         "days": days,
         "freed": free,
-        "named_runs": len(named),
+        "named_runs": len(runs),
         "places": places,
         "warnings": warnings,
         "note": "; ".join([*told, *warnings]),
@@ -58,7 +66,7 @@ def _tables() -> list[str]:
     return [scores_url(), evidence_url()]
 
 
-def _unknown_versions(versions: dict[tuple[str, str], str]) -> list[str]:
+def _unknown_versions(versions: Versions) -> list[str]:
     """A warning for each version of the ledger whose run MLflow does not know: its files are kept for their age alone."""
     registry, ledger = load_registry(), Ledger(home.ledger_url())
     entries = {(entry.name, entry.version) for name in (registry.name, registry.encoder) for entry in ledger.history(name)}
@@ -85,8 +93,11 @@ def main(options: Paths) -> None:
         )
     repository, cache = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY)), kept.cache_root()
     stores: dict[str, Store] = {"cache": Cache(cache), **({"remote": remote_of(repository)} if options.remote else {})}
+    versions = retention.registered_runs(
+        connect()
+    )  # before DVC waits: a server may take its time. A newer version's workspace is still open
     with alone(cache, repository, WAIT_S) if options.free else nullcontext():
-        report = free_space(repository, stores, options.days, free=options.free)
+        report = free_space(repository, stores, versions, options.days, free=options.free)
     write_report("free_space", report)
     log.info("%s%s", report["note"], "" if options.free else ". This was a dry run: add --free")
 

@@ -17,7 +17,7 @@ import yaml
 from pipelines.lib import home, kept, nights, object_store, retention
 from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.object_store import Cache
-from pipelines.lib.published import Lineage, evidence_url, publish
+from pipelines.lib.published import Lineage, evidence_url, publish, scores_url
 from pipelines.lib.registry import connect
 from pipelines.registry import free_space
 from tests.registered_models import NAME, REF, Installation, _move_versions, copy_template
@@ -124,7 +124,7 @@ def runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> dict[st
     manifest.write_text(json.dumps({"run_ref": refs["generation"]}))
     workspace = home.home() / "workspaces" / "drift_monitoring" / "one"
     workspace.mkdir(parents=True)
-    (workspace / "run.yaml").write_text(f"night_ref: {refs['at_work']}\n")
+    (workspace / "run.yaml").write_text(f"run_ref: refs/runs/drift_monitoring/not-recorded-yet\nnight_ref: {refs['at_work']}\n")
     age()
     found = {name: named_by(ref) for name, ref in refs.items()} | {"published": named_by(REF), "tagged": named_by("kept")}
     assert all(len(found[name]) >= 2 for name in found)
@@ -163,6 +163,22 @@ def test_a_run_that_is_open_keeps_what_it_has_restored(runs: dict[str, set[str]]
     (workspace / ".dvc" / "tmp" / "dvc.lock.whole").write_text(lock)
     free("--free")
     assert runs["replaced"] <= objects()
+
+
+def test_a_run_that_publishes_and_closes_while_it_is_looked_at_keeps_its_files(runs: dict[str, set[str]]) -> None:
+    """An old run that was cleared: the table does not name it yet, and a moment later its workspace is gone."""
+    workspace = home.home() / "workspaces" / "nightly_batch_scoring" / "again"
+    workspace.mkdir(parents=True)
+    (workspace / "dvc.lock").write_text(git("show", "refs/runs/nightly/replaced:dvc.lock"))
+    cache = Cache(kept.cache_root())
+
+    def named() -> set[str]:
+        seen = retention.published_runs([scores_url()])
+        shutil.rmtree(workspace)
+        return seen
+
+    keep = retention.kept_objects(Path.cwd(), named, time.time() - 30 * 86_400, cache.read)
+    assert runs["replaced"] <= keep
 
 
 def test_what_is_in_the_working_tree_is_kept(runs: dict[str, set[str]]) -> None:
@@ -221,11 +237,11 @@ def test_what_cannot_be_read_frees_nothing(runs: dict[str, set[str]]) -> None:
     content = listing.read_bytes()
     listing.write_bytes(content.replace(b"relpath", b"relpaht"))
     with pytest.raises(DataError, match="was altered, so its files cannot be told; nothing was freed"):
-        free_space.free_space(Path.cwd(), {"cache": Cache(kept.cache_root())}, 30, free=True)
+        free_space.free_space(Path.cwd(), {"cache": Cache(kept.cache_root())}, {(NAME, "2"): "refs/runs/nightly/registered"}, 30, free=True)
     listing.write_bytes(content)
     git("update-ref", "-d", "refs/runs/nightly/generation")
     with pytest.raises(ConfigError, match=r"1 runs that .* refs/runs/nightly/generation.*fetch refs/runs"):
-        free_space.free_space(Path.cwd(), {"cache": Cache(kept.cache_root())}, 30, free=True)
+        free_space.free_space(Path.cwd(), {"cache": Cache(kept.cache_root())}, {(NAME, "2"): "refs/runs/nightly/registered"}, 30, free=True)
     manifest = next(home.index_root().glob("*/generations/*/manifest.json"))
     manifest.write_text("{")
     with pytest.raises(DataError, match="nobody can tell which run made it"):
