@@ -28,6 +28,42 @@ workspaces.record_run(workspace, "success")
 workspaces.remove_workspace(workspace.path)
 """
 
+_ALTERED = f"""
+import sys
+from pathlib import Path
+import yaml
+from airflow.sdk.exceptions import AirflowFailException
+from nightshift_airflow import workspaces
+from nightshift_airflow.operators import run_stage
+from pipelines.lib import kept
+workspace = workspaces.open_workspace({DAG_ID!r}, "night")
+lock = yaml.safe_load((workspace.path / "dvc.lock").read_text())
+held = kept.cache_path(lock["stages"]["score"]["outs"][0]["md5"])
+whole = held.read_bytes()
+publish = [sys.executable, "-m", "pipelines.scoring.publish_scores", "--scores=data/scores/scores.parquet", "--gate=data/reports/validate_scores"]
+dvc = [sys.executable, "-m", "dvc"]
+try:
+    for place in range(1000, len(whole) - 4000, (len(whole) - 5000) // 3):
+        held.chmod(0o644)
+        held.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1:])
+        held.chmod(0o444)
+        run_stage("checkout", [*dvc, "checkout", "--allow-missing", "--force"], workspace)
+        try:
+            run_stage("publish_scores", publish, workspace)
+        except AirflowFailException as error:
+            assert "what score made was altered on disk or in DVC's cache" in str(error), error
+        else:
+            raise AssertionError(f"byte {{place}} was published as another value")
+finally:
+    held.chmod(0o644)
+    held.write_bytes(whole)
+    held.chmod(0o444)
+(workspace.path / "data/scores/scores.parquet").unlink()
+run_stage("checkout", [*dvc, "checkout", "--allow-missing", "--force"], workspace)
+run_stage("publish_scores", publish, workspace)
+workspaces.remove_workspace(workspace.path)
+"""
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
@@ -62,3 +98,8 @@ def test_a_nights_ref_gives_the_whole_night_back_from_a_cache_that_holds_it_alon
         json.loads((tree / "data" / "reports" / stage / "report.json").read_text())["partition"] for stage in STAGES if "validate" in stage
     } == {PARTITION}
     assert not (tree / "data" / "raw" / "history").exists()
+
+
+def test_a_byte_that_was_altered_in_the_cache_is_never_published(repository: RealRepository) -> None:
+    run(repository, repository.root, "-c", _ALTERED)
+    assert len(repository.published(PARTITION)) > 500
