@@ -15,7 +15,7 @@ from pipelines.lib.errors import ConfigError
 from pipelines.lib.evidence import grouped
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal
-from pipelines.lib.published import evidence_url, read_scores, scores_url
+from pipelines.lib.published import evidence_url, read_scores
 
 if TYPE_CHECKING:
     import duckdb
@@ -126,17 +126,18 @@ def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, 
 
 
 def open_scores(*partitions: str) -> "duckdb.DuckDBPyConnection | None":
-    """A DuckDB connection in which ``scores`` holds what is published of `partitions`; None where nothing was ever published."""
+    """A DuckDB connection in which ``scores`` holds what is published of `partitions`; None where nothing was ever published, or for no partition."""
     import duckdb
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
+    import pyarrow as pa
 
+    if not partitions:
+        return None
     try:
-        table = DeltaTable(scores_url())
-    except TableNotFoundError:
+        rows = pa.concat_tables([read_scores(partition) for partition in partitions])
+    except ConfigError:
         return None
     connection = duckdb.connect()
-    connection.register("scores", table.to_pyarrow_table(partitions=[("partition", "in", list(partitions))]))
+    connection.register("scores", rows)
     return connection
 
 

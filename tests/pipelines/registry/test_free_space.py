@@ -148,6 +148,16 @@ def test_only_what_nothing_names_is_freed(runs: dict[str, set[str]], tmp_path: P
     assert (tmp_path / "recent").read_text() == "recent\n"
 
 
+def test_what_was_freed_is_made_again(runs: dict[str, set[str]], tmp_path: Path) -> None:
+    """DVC still knows what the stages made and that the files are gone."""
+    free("--free")
+    assert not runs["replaced"] <= objects()
+    record("once_more", "replaced", time.time())
+    assert runs["replaced"] <= objects()
+    nights.fetch("refs/runs/nightly/replaced", nights.FEATURES, tmp_path / "features")
+    assert (tmp_path / "features").read_text() == "replaced\n"
+
+
 def test_what_was_written_within_the_limit_is_kept(runs: dict[str, set[str]]) -> None:
     """So a run that has made a file and not recorded it yet loses nothing."""
     age(time.time() - 29 * 86_400)
