@@ -302,6 +302,9 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
     finally:
         keep_report(name, workspace)
     if code == 0:
+        if lost := [line for line in tail if line.startswith("ERROR: failed to transfer")]:  # DVC says so and still ends well
+            said = disk.explain_full_disk("\n".join(lost), [workspace.path])
+            raise StageError(f"{name} failed: {said or f'what it made did not reach the cache of DVC or its remote: {lost[0][:300]}'}")
         if "repro" in command and not workspaces.is_kept(workspace, name):
             raise StageError(
                 f"another stage was killed while it wrote dvc.lock, and what {name} had written there is lost; DVC restores it"

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,12 +51,34 @@ def test_a_run_that_finds_no_room_says_so_and_opens_when_there_is(repository: Pa
     assert workspaces.open_workspace(DAG, "run").path.exists()
 
 
-def test_dvc_that_finds_no_room_says_so(repository: Path, small_home: Path) -> None:
+def test_a_stage_that_finds_no_room_says_so(repository: Path, small_home: Path) -> None:
     workspace = workspaces.open_workspace(DAG, "run")
     (workspace.path / "pipelines" / "stub.py").write_text("def main(name): open('data/large', 'wb').write(bytes(2**24))")
     (workspace.path / "data").mkdir(exist_ok=True)
     with pytest.raises(StageError, match=rf"publish_scores failed: the disk of {small_home} is full"):
         run_stage("publish_scores", ["python", "-m", "pipelines.scoring.publish_scores"], workspace)
+
+
+def test_dvc_that_finds_no_room_in_its_cache_says_so(repository: Path, small_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC logs the failure and ends with 0: the run would be green, and its files nowhere."""
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(repository / "var"))
+    monkeypatch.setenv("NIGHTSHIFT_DVC_CACHE", str(small_home / "cache"))
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "ingest_batch"]
+    workspace = workspaces.open_workspace(DAG, "run")
+    stub = (workspace.path / "pipelines" / "stub.py").read_text()
+    large = "\n    (out / 'large').write_bytes(os.urandom(2**20))\n"
+    assert "    out.mkdir" in stub
+    place = stub.index("\n", stub.index("    out.mkdir"))
+    (workspace.path / "pipelines" / "stub.py").write_text(stub[:place] + large + stub[place:])
+    (workspace.path / "run.yaml").write_text('partition: "2013-04-01"\nrun_id: run\n')
+    filler = fill(small_home, 300_000)
+    with pytest.raises(StageError) as caught:
+        run_stage("ingest_batch", command, workspace)
+    assert f"ingest_batch failed: the disk of {small_home} is full" in str(caught.value)
+    filler.unlink()
+    run_stage("ingest_batch", command, workspace)
+    held = [file.stat().st_size for file in (small_home / "cache" / "files" / "md5").rglob("*") if file.is_file()]
+    assert 2**20 in held, "the next attempt keeps what the first could not"
 
 
 def test_other_failures_stay_what_they_are() -> None:
