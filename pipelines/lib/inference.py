@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.onnx_file import parse_model
 from pipelines.lib.profile import KEY as PROFILE_KEY
 from pipelines.lib.profile import Profile
 from pipelines.lib.signature import KEY, Signature, signature_of_features
@@ -81,7 +82,7 @@ def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.Inf
     """A session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
 
     The digest must be `sha256` unless that is None (a laptop's own model, not registered). What is hashed is what is run: the file is read
-    once. Raises `ModelError` when the file is missing, altered or torn, or does not take features.
+    once. Raises `ModelError` when the file is missing, altered or torn, needs anything beside itself, or does not take features.
     """
     try:
         content = path.read_bytes()
@@ -92,7 +93,9 @@ def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.Inf
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256:
         raise ModelError(f"the model {path} has sha256 {found}, pinned was {sha256}; it was altered or torn: restore it from the registry")
+    parse_model(content, path)
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not what the bytes also look like
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors are raised; warnings of the optimiser are no news to whoever is on call
     try:

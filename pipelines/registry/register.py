@@ -5,21 +5,21 @@ Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yam
 Writes  data/models/registered.json: name, version, sha256 and where the file lies; data/reports/register/report.json
 Effect  an MLflow run and a registered version with its tags and its model card; the alias `challenger`, where another version is champion;
         the same model registered again is the version it already is
-Fails   when the model was not evaluated, or did not pass; when the tree holds uncommitted changes (the version could not be rebuilt), MLflow
+Fails   when the model was not evaluated, did not pass, or keeps tensors or operators outside its file; when the tree holds uncommitted changes (the version could not be rebuilt), MLflow
         does not answer, or gives other bytes back than were logged
 
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.register``.
 """
 
+import hashlib
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lib import costs, home, model_card, stage
+from pipelines.lib import costs, home, model_card, onnx_file, stage
 from pipelines.lib.atomic import replacing
-from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.lineage import lineage, selection, selection_of_encoder
@@ -36,11 +36,13 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     """The version whose ONNX file has the digest of `onnx`: a new one, or the one that exists.
 
     Its name is `params.name`, and scikit-learn's `model` is kept with it; without one it is an encoder, of the name `params.encoder`.
-    Raises `GateFailed` where `report` does not say that this very file is sound.
+    Raises `GateFailed` where `report` does not say that this very file is sound, `ModelError` where it needs anything beside itself.
     """
     name, section, gate = (params.name, "train", "evaluate") if model else (params.encoder, "train_encoder", "evaluate_encoder")
-    digest = sha256_of(onnx)
+    content = onnx.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     require_sound(report, digest, gate)
+    proto = onnx_file.parse_model(content, onnx)
     found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
     if found:
         stage.log.info("%s version %s is this very model (sha256 %s); nothing to register", name, found[0].version, digest[:12])
@@ -49,7 +51,6 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     import mlflow
     import mlflow.onnx
     import mlflow.sklearn
-    from onnx import load_model
 
     from pipelines.lib import skops_file
 
@@ -66,7 +67,7 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
                 skops_trusted_types=list(skops_file.TRUSTED),
                 pip_requirements=["scikit-learn", "skops"],
             )
-        logged = mlflow.onnx.log_model(load_model(onnx), name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"])
+        logged = mlflow.onnx.log_model(proto, name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"])
         version = mlflow.register_model(logged.model_uri, name, tags=tags | {"sha256": digest})
     stage.log.info("registered %s version %s (sha256 %s)", name, version.version, digest[:12])
     return _registered(client, name, version.version, digest)

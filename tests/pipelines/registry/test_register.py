@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 
@@ -131,6 +132,20 @@ def test_what_was_not_evaluated_or_did_not_pass_is_not_registered(
     evaluation.unlink() if content is None else evaluation.write_text(content.replace("%s", sha256_of(files / "model.onnx")))
     client = connect()
     with pytest.raises(GateFailed, match=told):
+        register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
+
+
+def test_a_model_with_tensors_outside_its_file_is_not_registered(versions: list[Registered], tmp_path: Path) -> None:
+    files = train(tmp_path / "other", 7)
+    proto = onnx.load(files / "model.onnx")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(2, dtype=np.float32), "weights"))
+    onnx.external_data_helper.convert_model_to_external_data(proto, location="weights.bin", size_threshold=0)
+    onnx.save(proto, files / "model.onnx")
+    assert (files / "weights.bin").exists()
+    (files / "report" / "evaluation.json").write_text(json.dumps({"sha256": sha256_of(files / "model.onnx"), "faults": []}))
+    client = connect()
+    with pytest.raises(ModelError, match=r"weights in weights\.bin"):
         register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
