@@ -48,8 +48,9 @@ from pipelines.lib.errors import GateFailed
 from pipelines.lib.features import Features
 from pipelines.lib.figures import recall_curve
 from pipelines.lib.home import REPOSITORY, home
-from pipelines.lib.index_build import FILLED, BuildIndex, HnswSweep, IvfPqSweep, build, fill
-from pipelines.lib.index_plan import TRAINED, Base, PlanIndex, plan, threads
+from pipelines.lib.index_build import FILLED, build, fill
+from pipelines.lib.index_params import BuildIndex, HnswSweep, IvfPqSweep, PlanIndex
+from pipelines.lib.index_plan import TRAINED, Base, plan, threads
 from pipelines.lib.index_search import Searcher, Setting
 from pipelines.lib.neighbours import Ids, Vectors
 from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipelines.lib.errors import NightshiftError
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_plan import IvfPq, PlanIndex
+from pipelines.lib.index_params import IvfPq, PlanIndex
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.vector_index import VectorIndex, open_generation
 from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of

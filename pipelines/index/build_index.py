@@ -14,7 +14,8 @@ from pipelines.lib import generations, index_timing
 from pipelines.lib.atomic import replacing
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import DataError
-from pipelines.lib.index_build import FILLED, BuildIndex, build
+from pipelines.lib.index_build import FILLED, build
+from pipelines.lib.index_params import BuildIndex
 from pipelines.lib.index_plan import read_plan
 from pipelines.lib.index_search import INDEX, Searcher
 from pipelines.lib.params import load_section

@@ -13,6 +13,7 @@ from pydantic import Field
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import DataError
 from pipelines.lib.index_build import FILLED, fill
+from pipelines.lib.index_params import MOST_THREADS
 from pipelines.lib.index_plan import TRAINED, read_plan
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.stage import Paths, log, stage
@@ -22,7 +23,7 @@ from pipelines.lib.vectors import Shards
 class FillShard(Section):
     """`threads` of one shard; shards are filled side by side."""
 
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=MOST_THREADS)
 
 
 def fill_shard(planned: Path, shard: Path, params: FillShard, target: Path) -> int:

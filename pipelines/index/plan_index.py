@@ -11,7 +11,8 @@ from pathlib import Path
 from pipelines.lib import generations
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import DataError, ModelError
-from pipelines.lib.index_plan import Base, Plan, PlanIndex, plan
+from pipelines.lib.index_params import PlanIndex
+from pipelines.lib.index_plan import Base, Plan, plan
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.params import load_section
 from pipelines.lib.run import RunFile, load_run

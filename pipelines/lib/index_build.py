@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from pipelines.lib import index_questions, neighbours
 from pipelines.lib.atomic import replacing
 from pipelines.lib.errors import GateFailed, TransientError
-from pipelines.lib.index_plan import ORDER, TRAINED, Base, Plan, PlanIndex, Rebuild, plan
+from pipelines.lib.index_params import BuildIndex, HnswSweep, IvfPqSweep, PlanIndex
+from pipelines.lib.index_plan import ORDER, TRAINED, Base, Plan, Rebuild, plan
 from pipelines.lib.index_questions import Questions
 from pipelines.lib.index_search import BUILT, INDEX, LISTS, ROWS, VECTORS, Searcher, Setting, flat_vectors, hnsw_parameters
 from pipelines.lib.neighbours import Ids, Vectors, threads
-from pipelines.lib.params import Section
 from pipelines.lib.vectors import BLOCK, PARTITION, Shard, Shards, vector_file
 
 log = logging.getLogger("nightshift")
@@ -41,29 +40,6 @@ RECALLS = (1, _K, 100)
 _SURE = 3.0
 """Standard errors of a sampled recall that are to lie between it and the recall wanted, since another sample judges it. A few hundred rows, as one
 night has, thus need a wider search than a thousand, which tell more surely what a narrower one finds."""
-
-
-class HnswSweep(Section):
-    """The values of `ef` to try, and the recall@10 that the first to reach it surely is taken for."""
-
-    ef: tuple[int, ...] = (12, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512)
-    recall_10: float = Field(default=0.98, gt=0, le=1)
-
-
-class IvfPqSweep(Section):
-    """The lists to look through and the candidates (times k) to compare exactly, of which the cheapest pair that surely reaches `recall_10` is taken."""
-
-    nprobe: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-    refine: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    recall_10: float = Field(default=0.95, gt=0, le=1)
-
-
-class BuildIndex(Section):
-    """`threads` that add to an HNSW: with more than one, no two builds are the same."""
-
-    threads: int = Field(default=1, ge=1)
-    hnsw: HnswSweep = HnswSweep()
-    ivfpq: IvfPqSweep = IvfPqSweep()
 
 
 def fill(shard: Shard, start: int, trained: Path, target: Path, *, workers: int = 1) -> None:

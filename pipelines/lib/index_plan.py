@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from pipelines.lib import index_questions
 from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError
+from pipelines.lib.index_params import BITS, IvfPq, PlanIndex, check_ivfpq
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.neighbours import Ids, Vectors, threads
 from pipelines.lib.params import Section
@@ -28,58 +28,11 @@ PLAN, TRAINED, ORDER = "plan.json", "trained.faiss", "order.npy"
 
 Rebuild = Literal["auto", "full", "incremental"]
 
-_BITS = 8
-"""Of a code byte: 256 centroids, which need as many rows to learn from."""
-
 _ITERATIONS = 10
 """Of k-means and of the rotation; FAISS's own default for lists. More moves recall by less than another sample does."""
 
-_LEARNERS = 256 * (1 << _BITS)
+_LEARNERS = 256 * (1 << BITS)
 """Rows that the codes learn from at most: FAISS itself takes no more for each centroid."""
-
-
-class Hnsw(Section):
-    """`m` neighbours a node (twice as many on the ground floor); `ef_construction` candidates from which they are chosen."""
-
-    m: int = Field(default=32, ge=2)
-    ef_construction: int = Field(default=200, ge=1)
-
-
-class IvfPq(Section):
-    """`lists`: how many, null for as many as make a search cheapest. `code_bytes` a vector, of which the dimension is a multiple. `rotate`: let a
-    rotation (OPQ) share the variance out among the bytes. `rows_per_list` are sampled to learn from. `coarse_recall`: the share of true
-    neighbours that the lists looked through must hold, by which the number of lists is chosen: above the recall wanted, as codes lose some.
-    """
-
-    lists: int | None = Field(default=None, ge=1)
-    code_bytes: int = Field(default=8, ge=1)
-    rotate: bool = False
-    rows_per_list: int = Field(default=64, ge=1)
-    coarse_recall: float = Field(default=0.97, gt=0, le=1)
-
-
-class PlanIndex(Section):
-    """`kind`; auto is hnsw up to `hnsw_up_to` rows, ivfpq above. `queries` of the newest rows, drawn with `seed`, stand for what will be
-    asked. Appending may go on until `appended_limit` of all rows were added since the last full build.
-    """
-
-    kind: Literal["auto", "hnsw", "ivfpq"] = "auto"
-    hnsw_up_to: int = Field(default=2_000_000, ge=0)
-    queries: int = Field(default=1_000, ge=1)
-    seed: int = 42
-    appended_limit: float = Field(default=0.2, ge=0, le=1)
-    hnsw: Hnsw = Hnsw()
-    ivfpq: IvfPq = IvfPq()
-
-    def chosen(self, count: int) -> Literal["hnsw", "ivfpq"]:
-        """The kind of an index of `count` rows."""
-        if self.kind != "auto":
-            return self.kind
-        return "hnsw" if count <= self.hnsw_up_to else "ivfpq"
-
-    def parameters(self, kind: str) -> dict[str, Any]:
-        """What an index of `kind` is built by; one that was built otherwise is not appended to."""
-        return {**(self.hnsw if kind == "hnsw" else self.ivfpq).model_dump(), "seed": self.seed}
 
 
 class Plan(Section):
@@ -246,17 +199,12 @@ def _told(parameters: Mapping[str, Any]) -> str:
 def train(shards: Shards, params: PlanIndex, target: Path, known: int) -> tuple[int, list[dict[str, float]]]:
     """Write an IVF-PQ without rows to `target`; its number of lists, and what each number that was tried costs a search from the rows behind the `known`.
 
-    Raises `ConfigError` where there are too few rows to learn from, or the dimension is not a multiple of the code's bytes.
+    Raises `ConfigError`, before anything is learnt, where `check_ivfpq` does.
     """
     import faiss
 
-    settings, least = params.ivfpq, 1 << _BITS
-    if shards.count < least:
-        raise ConfigError(f"an ivfpq learns from at least {least} rows, there are {shards.count}; set plan_index.kind to hnsw or auto")
-    if shards.dimension % settings.code_bytes:
-        raise ConfigError(
-            f"plan_index.ivfpq.code_bytes is {settings.code_bytes}, of which the dimension {shards.dimension} is no multiple; choose another"
-        )
+    check_ivfpq(params, shards.count, shards.dimension)
+    settings = params.ivfpq
     generator = np.random.default_rng(params.seed)
     numbers = [settings.lists] if settings.lists else candidates(shards.count)
     size = min(shards.count, max(_LEARNERS, numbers[-1] * settings.rows_per_list))
@@ -331,7 +279,7 @@ def _trained(centroids: Vectors, learners: Vectors, settings: IvfPq) -> Any:
         centroids, learners = rotation.apply(centroids), rotation.apply(learners)
     quantizer = faiss.IndexFlatL2(dimension)
     quantizer.add(centroids)
-    index = faiss.IndexIVFPQ(quantizer, dimension, lists, settings.code_bytes, _BITS)
+    index = faiss.IndexIVFPQ(quantizer, dimension, lists, settings.code_bytes, BITS)
     index.pq.cp.min_points_per_centroid = 1  # nobody reads the warning; the recall tells
     index.train(learners)  # the codes alone: the centroids are there
     return index if rotation is None else faiss.IndexPreTransform(rotation, index)

@@ -31,7 +31,7 @@ class AttachEvidence(Section):
     """`riskiest`: for how many rows, those with the highest scores. `neighbours`: how many past rows each is given."""
 
     riskiest: int = Field(ge=1)
-    neighbours: int = Field(ge=1)
+    neighbours: int = Field(ge=1, le=1_000)  # which are looked for among 4 times as many, at once for all rows
 
 
 def attach_evidence(

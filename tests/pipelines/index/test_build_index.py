@@ -9,8 +9,8 @@ import yaml
 
 from pipelines.index import build_index, fill_shard, plan_index
 from pipelines.lib.errors import DataError, ModelError
-from pipelines.lib.index_build import BuildIndex, build_from_arrays
-from pipelines.lib.index_plan import IvfPq, PlanIndex
+from pipelines.lib.index_build import build_from_arrays
+from pipelines.lib.index_params import BuildIndex, IvfPq, PlanIndex
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, load_run, save_run
 from pipelines.lib.vectors import Shards, write_shard

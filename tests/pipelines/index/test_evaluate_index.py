@@ -15,7 +15,7 @@ from pipelines.index.evaluate_index import main
 from pipelines.lib import index_timing
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_plan import PlanIndex
+from pipelines.lib.index_params import PlanIndex
 from pipelines.lib.verdict import require_passed
 
 PARTITION = "2013-04-01"

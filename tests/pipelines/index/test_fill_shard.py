@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.index.fill_shard import FillShard, fill_shard
 from pipelines.lib.errors import DataError
-from pipelines.lib.index_plan import IvfPq, PlanIndex, plan
+from pipelines.lib.index_params import IvfPq, PlanIndex
+from pipelines.lib.index_plan import plan
 from pipelines.lib.vectors import Shards, write_shard
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
 

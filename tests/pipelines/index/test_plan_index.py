@@ -10,7 +10,8 @@ from pipelines.index.plan_index import main, plan_index
 from pipelines.lib import generations
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_plan import Plan, PlanIndex, read_plan
+from pipelines.lib.index_params import PlanIndex
+from pipelines.lib.index_plan import Plan, read_plan
 from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
 from pipelines.lib.vectors import Shards, write_shard
 from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of

@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.lib import index_build, neighbours
 from pipelines.lib.errors import ConfigError, DataError, GateFailed, TransientError
-from pipelines.lib.index_build import BuildIndex, HnswSweep, IvfPqSweep, build_from_arrays, read_ivfpq
-from pipelines.lib.index_plan import IvfPq, PlanIndex
+from pipelines.lib.index_build import build_from_arrays, read_ivfpq
+from pipelines.lib.index_params import BuildIndex, HnswSweep, IvfPq, IvfPqSweep, PlanIndex
 from pipelines.lib.index_search import Searcher
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
 
@@ -103,7 +103,7 @@ def test_next_to_nothing_is_an_index_too(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 9, 255])
 def test_an_ivfpq_needs_rows_to_learn_from(tmp_path: Path, count: int) -> None:
-    with pytest.raises(ConfigError, match=f"at least 256 rows, there are {count}; set plan_index.kind to hnsw or auto"):
+    with pytest.raises(ConfigError, match=f"at least 256 rows, there are {count}; set plan_index.kind to hnsw"):
         built(tmp_path / "build", count, params=IVFPQ)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,8 @@ import pytest
 from pipelines.lib import neighbours
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_plan import Base, Hnsw, IvfPq, Plan, PlanIndex, candidates, costs, plan, read_plan
+from pipelines.lib.index_params import Hnsw, IvfPq, PlanIndex
+from pipelines.lib.index_plan import Base, Plan, candidates, costs, plan, read_plan
 from pipelines.lib.index_search import Searcher
 from pipelines.lib.vectors import Shard, Shards
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
@@ -212,8 +213,3 @@ def test_the_cheapest_number_of_lists_is_taken_unless_one_is_given(tmp_path: Pat
     fixed = params.model_copy(update={"ivfpq": IvfPq(code_bytes=2, lists=50)})
     assert planned(tmp_path / "two", given, NOTHING, fixed).lists == 50
     assert (tmp_path / "two" / "plan" / "trained.faiss").exists()
-
-
-def test_a_code_must_share_out_the_dimension(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="code_bytes is 3, of which the dimension 8 is no multiple"):
-        planned(tmp_path, shards(), NOTHING, PlanIndex(kind="ivfpq", ivfpq=IvfPq(code_bytes=3)))

@@ -14,7 +14,7 @@ from pipelines.lib.encoder import load_encoder
 from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.generations import CollectedError, Generation, Pointer, locate
 from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_plan import PlanIndex
+from pipelines.lib.index_params import PlanIndex
 from pipelines.lib.run import PinnedIndex
 from pipelines.lib.vector_index import open_generation, open_pinned
 from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, flip, make_build, make_encoder, rows_of, vectors_of
