@@ -14,10 +14,29 @@ if TYPE_CHECKING:
 
 def page(*parts: str) -> str:
     """Path of one of Nightshift's pages on this API server, below whatever path the server itself stands at."""
+    return airflow("nightshift", *parts)
+
+
+def report(dag_id: str, run_id: str, stage: str) -> str:
+    """Path of the page that `stage` of a run wrote."""
+    return page("reports", dag_id, workspaces.slug_of(run_id), stage)
+
+
+def airflow(*parts: str) -> str:
+    """Path of one of Airflow's own pages on this API server."""
+    return "/".join([urlsplit(_base_url()).path.rstrip("/"), *(quote(part, safe="") for part in parts)])
+
+
+def absolute(path: str) -> str:
+    """`path`, as the functions above give it, as an address that also works outside the UI; still a path where ``[api] base_url`` is not set."""
+    base = urlsplit(_base_url())
+    return f"{base.scheme}://{base.netloc}{path}" if base.netloc else path
+
+
+def _base_url() -> str:
     from airflow.sdk.configuration import conf
 
-    base = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
-    return "/".join([f"{base}/nightshift", *(quote(part, safe="") for part in parts)])
+    return str(conf.get("api", "base_url", fallback=""))
 
 
 @attrs.define()
@@ -31,7 +50,7 @@ class GateReport(BaseOperatorLink):
         stage = operator.task_id
         if not (workspaces.reports_path(ti_key.dag_id, ti_key.run_id) / stage / "report.html").exists():
             return ""
-        return page("reports", ti_key.dag_id, workspaces.slug_of(ti_key.run_id), stage)
+        return report(ti_key.dag_id, ti_key.run_id, stage)
 
 
 @attrs.define()

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def on_dag_run_success(dag_run: "DagRun", msg: str) -> None:
-    """Take over the note of a run that succeeded; say so where its teardown, which does not count, has failed."""
-    failed = any(task.task_id == "close_run" and task.state == "failed" for task in dag_run.task_instances)
-    _take_over_note(dag_run, *(["NOT RECORDED: close_run failed"] if failed else []))
+    """Take over the note of a run that succeeded."""
+    _take_over_note(dag_run)
 
 
 @hookimpl
@@ -25,7 +24,8 @@ def on_dag_run_failed(dag_run: "DagRun", msg: str) -> None:
     _take_over_note(dag_run)
 
 
-def _take_over_note(dag_run: "DagRun", *more: str) -> None:
+def _take_over_note(dag_run: "DagRun") -> None:
+    """Set the note, and say first where the teardown has failed, which does not count for the state of the run."""
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
     from sqlalchemy.orm import object_session
@@ -35,5 +35,7 @@ def _take_over_note(dag_run: "DagRun", *more: str) -> None:
         return
     of_run = select(XComModel.value).where(XComModel.dag_id == dag_run.dag_id, XComModel.run_id == dag_run.run_id)
     note = session.scalars(of_run.where(XComModel.key == "note").order_by(XComModel.timestamp.desc())).first()
-    if told := [*([note] if isinstance(note, str) else []), *more]:
-        dag_run.note = "; ".join(told)
+    unrecorded = any(task.task_id == "close_run" and task.state == "failed" for task in dag_run.task_instances)
+    parts = [*(["NOT RECORDED: close_run failed"] if unrecorded else []), *([note] if isinstance(note, str) else [])]
+    if parts:
+        dag_run.note = ". ".join(parts)[:1000]

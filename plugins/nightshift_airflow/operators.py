@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightshift_airflow import disk, process, workspaces
+from nightshift_airflow import disk, process, run_note, workspaces
 from nightshift_airflow.links import GateReport, ModelCard
 from nightshift_airflow.retries import StageError
+from nightshift_airflow.run_note import FAILURES, read_json
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 
 _PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SHARD = re.compile(r"\d{4}-\d{2}", re.ASCII)
-_WELL = ("success", "skipped", "removed")  # removed: of a mapped task that has fewer shards than before
-_FAILURES = Path(".dvc/tmp/failures")
 
 
 class OpenRunOperator(BaseOperator):
@@ -72,7 +71,7 @@ class OpenRunOperator(BaseOperator):
             with disk.full_disk_is_said():
                 workspace = workspaces.open_workspace(dag_run.dag_id, dag_run.run_id)
         except workspaces.RunRefusedError as error:
-            context["ti"].xcom_push(key="note", value=f"refused: {error}")
+            context["ti"].xcom_push(key="note", value=run_note.describe_unopened(error, refused=True))
             raise AirflowFailException(str(error)) from None
         opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
         command = [sys.executable, "-m", "pipelines.registry.pin_run", "--partition", partition, "--dag-id", workspace.dag_id]
@@ -81,8 +80,8 @@ class OpenRunOperator(BaseOperator):
         command += [*(["--index"] if self.index else []), *([f"--rebuild={self.rebuild}"] if self.rebuild else [])]
         try:
             run_stage("pin_run", [*command, "--snapshot"] if workspace.snapshot else command, workspace)
-        except AirflowFailException as error:  # no teardown follows a setup that failed, so nobody else tells it
-            context["ti"].xcom_push(key="note", value=f"refused: {error}"[:1000])
+        except (AirflowFailException, StageError) as error:  # no teardown follows a setup that failed, so nobody else tells it
+            context["ti"].xcom_push(key="note", value=run_note.describe_unopened(error, refused=isinstance(error, AirflowFailException)))
             raise
         if workspaces.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
             # By force: what lies there and is not in the cache, a stage that did not finish has left.
@@ -145,7 +144,8 @@ class StageOperator(BaseOperator):
                     note = str(error)
                     raise
                 finally:
-                    context["ti"].xcom_push(key="note", value=(describe_stages(scratch) or note)[:1000])
+                    told = run_note.describe_single(self.stage, dag_run.dag_id, dag_run.run_id, scratch.path, note)
+                    context["ti"].xcom_push(key="note", value=told)
             return
         workspace = require_workspace(context)
         if self.records:
@@ -241,8 +241,12 @@ class CloseRunOperator(BaseOperator):
             log.info("run %s has no workspace: it was closed before", dag_run.run_id)
             return None
         states = instance.get_task_states(dag_id=dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
-        failed = sorted(task for task, state in states.items() if task != self.task_id and state not in _WELL)
-        instance.xcom_push(key="note", value=describe_run(workspace, failed))
+        partition = read_json(workspaces.reports_path(dag_run.dag_id, dag_run.run_id) / "run.json").get("partition", "")
+        tasks = [task.task_id for task in self.dag.topological_sort() if task.task_id != self.task_id]
+        states = {task: state for task, state in states.items() if task != self.task_id}
+        run = run_note.Run(dag_run.dag_id, dag_run.run_id, partition, tasks, states)
+        failed = run.unwell()
+        instance.xcom_push(key="note", value=run_note.describe_run(run, workspace.path))
         with disk.full_disk_is_said():
             commit = workspaces.record_run(workspace, "failed" if failed else "success")
         if failed:
@@ -292,7 +296,7 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
     `secrets` are environment variables for this stage alone. Several stages may be at work in a workspace: each tells its failure in a file of
     its own, and `workspaces.attempt` keeps what DVC writes for all of them.
     """
-    failure = workspace.path / _FAILURES / f"{name}.json"
+    failure = workspace.path / FAILURES / f"{name}.json"
     failure.parent.mkdir(parents=True, exist_ok=True)
     failure.unlink(missing_ok=True)
     environment = {**stage_environment(workspace), "NIGHTSHIFT_FAILURE_FILE": str(failure), **(secrets or {})}
@@ -324,7 +328,7 @@ def run_stage(name: str, command: Sequence[str], workspace: workspaces.Workspace
 
 def tell_failure(workspace: workspaces.Workspace, task: str, message: str) -> None:
     """Leave `message` where the run's note finds why `task` failed."""
-    write_json(workspace.path / _FAILURES / f"{task}.json", {"stage": task, "error": "StageError", "message": message, "retryable": True})
+    write_json(workspace.path / FAILURES / f"{task}.json", {"stage": task, "error": "StageError", "message": message, "retryable": True})
 
 
 def stage_environment(workspace: workspaces.Workspace) -> dict[str, str]:
@@ -355,32 +359,6 @@ def keep_report(name: str, workspace: workspaces.Workspace) -> None:
     shutil.copytree(source, temporary)
     shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)
-
-
-def describe_run(workspace: workspaces.Workspace, failed: Sequence[str]) -> str:
-    """One line on the run for its note in the UI, from what the stages left behind."""
-    partition = read_json(workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json").get("partition", "?")
-    if failed:
-        files = sorted((workspace.path / _FAILURES).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        told = [f"{file.stem}: {message}" for file in files if (message := read_json(file).get("message"))]
-        reason = told[0] if told else ", ".join(failed)
-        return f"{partition}: failed at {reason}"[:1000]
-    return f"{partition}: {describe_stages(workspace) or 'done'}"[:1000]
-
-
-def describe_stages(workspace: workspaces.Workspace) -> str:
-    """What the stages have to say of a run: the ``note`` of each report in `workspace`, in the order in which they were written."""
-    reports = sorted(workspace.path.glob("data/reports/*/report.json"), key=lambda report: report.stat().st_mtime_ns)
-    return "; ".join(str(note) for report in reports if (note := read_json(report).get("note")))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object at `path`, empty where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

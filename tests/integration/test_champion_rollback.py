@@ -71,7 +71,7 @@ def test_the_form_rolls_back_within_half_a_minute_and_says_who_and_why(rolling: 
     entry = champion(installation)
     assert (entry.version, entry.action, entry.actor, entry.reason) == ("1", "rollback", "nightshift", "it missed the storm")
     assert installation.aliases() == {"champion": "1", "previous": "2"}
-    assert rolling.client().run(DAG, run_id)["note"].startswith(f"{NAME} version 1 is champion from ")
+    assert rolling.client().run(DAG, run_id)["note"].startswith(f"ROLLED BACK: {NAME} version 1 is champion from ")
     events = rolling.client().call("GET", f"/assets/events?source_dag_id={DAG}")["asset_events"]
     assert [event["source_task_id"] for event in events] == ["rollback"]
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_rolled_back_to_fails_without_a_retry_and_moves_nothing(r
     assert finished(rolling, trigger(rolling, "never", version="3", reason="a guess")) == "failed"
     [task] = rolling.client().tasks(DAG, "never")
     assert (task["state"], task["try_number"]) == ("failed", 1)
-    assert rolling.client().run(DAG, "never")["note"].startswith(f"rollback failed: ModelError: {NAME} version 3 is unknown or was never")
+    assert rolling.client().run(DAG, "never")["note"].startswith(f"NOT ROLLED BACK: ModelError: {NAME} version 3 is unknown or was never")
     assert installation.ledger.history(NAME) == before
 
 

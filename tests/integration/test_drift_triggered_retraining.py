@@ -120,7 +120,7 @@ def test_a_no_and_a_refusal_promote_nothing_and_are_recorded(airflow, state):
 def test_an_alert_about_a_champion_of_yesterday_computes_nothing(airflow):
     run_id = trigger(airflow, "2013-06-05", champion_version="7")
     assert follow(airflow, run_id) == ["failed"]
-    assert airflow.client().run(DAG, run_id)["note"] == "refused: pin_run failed: LedgerConflict: the run is about version 7"
+    assert airflow.client().run(DAG, run_id)["note"] == "REFUSED: LedgerConflict: the run is about version 7"
     assert states(airflow, run_id)["open_run"] == "failed"
     assert states(airflow, run_id)["ingest_history"] in (None, "upstream_failed")
 

@@ -61,7 +61,7 @@ def test_the_form_rolls_back_once_and_says_who_and_why(nights_are_quick: None, r
     last = pointer(published).history[-1]
     assert (last.sequence, last.action, last.actor, last.reason) == (3, "rollback", "nightshift", "it lied")
     assert (
-        rolling.client().run(DAG, "back")["note"].startswith(f"generation {pointer(published).generation} of {NAME} is current (switch 3")
+        rolling.client().run(DAG, "back")["note"].startswith(f"ROLLED BACK: generation {pointer(published).generation} of {NAME} is current (switch 3")
     )
     events = rolling.client().call("GET", f"/assets/events?source_dag_id={DAG}")["asset_events"]
     assert [event["source_task_id"] for event in events] == ["rollback_index"]
@@ -81,5 +81,5 @@ def test_what_cannot_be_rolled_back_to_fails_without_a_retry_and_moves_nothing(
     assert rolled_back(rolling, "never", generation="2013-01-01-0123456789ab", reason="a guess") == "failed"
     [task] = rolling.client().tasks(DAG, "never")
     assert (task["state"], task["try_number"]) == ("failed", 1)
-    assert rolling.client().run(DAG, "never")["note"].startswith("rollback_index failed: ModelError: generation 2013-01-01-0123456789ab")
+    assert rolling.client().run(DAG, "never")["note"].startswith("NOT ROLLED BACK: ModelError: generation 2013-01-01-0123456789ab")
     assert pointer(published) == before

@@ -67,7 +67,7 @@ def night(airflow):
 
 def test_a_night_is_published_recorded_noted_and_cleaned_up(airflow, state, night):
     assert (state / "published" / "2013-04-01").read_text() == night
-    assert airflow.client().run(DAG, night)["note"] == "2013-04-01: 945 rows, Core version 1"
+    assert airflow.client().run(DAG, night)["note"].startswith("PUBLISHED 2013-04-01: 945 rows, Core version 1. Report: http://")
     assert not (state / "workspaces" / DAG / "night").exists()
     pinned = git(airflow.repository, "show", f"refs/runs/{DAG}/{night}:run.yaml")
     assert "partition: '2013-04-01'" in pinned
@@ -126,7 +126,7 @@ def test_what_airflow_lets_through_fails_when_the_run_opens_and_makes_no_path(ai
     }
     assert follow(airflow, *runs) == ["failed"] * 4
     for run_id, reason in runs.items():
-        assert client.run(DAG, run_id)["note"].startswith(f"refused: {reason}")
+        assert client.run(DAG, run_id)["note"].startswith(f"REFUSED: {reason}")
         states = {task["task_id"]: (task["state"], task["try_number"]) for task in client.tasks(DAG, run_id)}
         assert states["open_run"] == ("failed", 1), "no retry mends it"
         assert not list((state / "workspaces").glob(f"*/*{run_id}*"))
@@ -143,7 +143,7 @@ def test_a_failed_gate_fails_the_run_without_retry_and_publishes_nothing(airflow
     behave(state, "validate_batch", "2013-05-01", "gate")
     run_id = airflow.client().trigger(DAG, "2013-05-01", run_id="gate")
     assert follow(airflow, run_id) == ["failed"]
-    assert airflow.client().run(DAG, run_id)["note"] == "2013-05-01: failed at validate_batch: column carrier: 3 nulls"
+    assert airflow.client().run(DAG, run_id)["note"].startswith("NOT PUBLISHED 2013-05-01: validate_batch: column carrier: 3 nulls. Report: http://")
     states = {task["task_id"]: (task["state"], task["try_number"]) for task in airflow.client().tasks(DAG, run_id)}
     assert states["validate_batch"] == ("failed", 1)
     assert states["close_run"][0] == "success"
@@ -156,7 +156,8 @@ def test_evidence_that_fails_leaves_the_scores_published(airflow, state, stage, 
     behave(state, stage, partition, "gate")
     run_id = airflow.client().trigger(DAG, partition, run_id=f"fails_{stage}")
     assert follow(airflow, run_id) == ["failed"], "and everybody sees it"
-    assert airflow.client().run(DAG, run_id)["note"] == f"{partition}: failed at {stage}: column carrier: 3 nulls"
+    note = airflow.client().run(DAG, run_id)["note"]
+    assert note.startswith(f"PUBLISHED {partition}, but this failed: {stage}: column carrier: 3 nulls; 945 rows, Core version 1. ")
     assert (state / "published" / partition).read_text() == run_id
     events = airflow.client().call("GET", f"/assets/events?source_dag_id={DAG}&source_run_id={run_id}")["asset_events"]
     assert [event["partition_key"] for event in events] == [partition], "the night is watched as any other"

@@ -137,7 +137,7 @@ def test_a_gate_that_fails_publishes_nothing_and_what_was_published_goes_on(hous
     commit_all(repository.root, "Want an index of ten kilobytes")
     before = current()
     note, states = rebuild(server, LAST, "auto")
-    assert note.startswith(f"{LAST}: failed at evaluate_index: ")
+    assert note.startswith(f"NOT PUBLISHED {LAST}: evaluate_index: ")
     assert "the limit is 0.01 MiB" in note
     assert {month: states[f"fill_shard@{month}"] for month in MONTHS} == dict.fromkeys(MONTHS, "success")
     assert (states["evaluate_index"], states["publish_index"], states["close_run"]) == ("failed", "upstream_failed", "success")

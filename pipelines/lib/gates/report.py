@@ -141,7 +141,8 @@ def deliver(report: Report, directory: Path) -> None:
     failures = "; ".join(finding.told() for finding in report.failures[:_MESSAGE_FAILURES])
     more = len(report.failures) - _MESSAGE_FAILURES
     raise GateFailed(
-        f"{report.gate} stopped partition {report.partition}: {failures}{f'; and {more} more' if more > 0 else ''}; nothing was published. "
+        f"{len(report.failures)} of {len(report.findings)} checks failed on partition {report.partition}: "
+        f"{failures}{f'; and {more} more' if more > 0 else ''}; nothing was published. "
         f"Read {directory}/report.html, then deliver corrected data, or correct the expectation in params.yaml if the data is right, and run again"
     )
 

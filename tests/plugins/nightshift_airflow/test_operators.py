@@ -86,7 +86,8 @@ def test_a_night_from_open_to_close(night):
     assert json.loads((reports / "validate_batch" / "report.json").read_text())["partition"] == "2013-04-01"
     assert (night.repository / "var" / "published" / "2013-04-01").read_text() == "run"
     instance = night("close_run", states={"open_run": "success", "publish_scores": "success", "close_run": "running"})
-    assert instance.pushed["note"] == "2013-04-01: 945 rows, Core version 1"
+    assert instance.pushed["note"].startswith("PUBLISHED 2013-04-01: 945 rows, Core version 1. Report: ")
+    assert instance.pushed["note"].endswith(f"/nightshift/reports/{DAG_ID}/run/validate_batch")
     assert not workspace.path.exists()
     lock = yaml.safe_load(git(night.repository, "show", f"refs/runs/{DAG_ID}/run:dvc.lock"))
     assert sorted(lock["stages"]) == ["ingest_batch", "validate_batch"]
@@ -146,7 +147,7 @@ def test_a_refusal_becomes_the_runs_note(night):
     dag_run = SimpleNamespace(dag_id=DAG_ID, run_id="run", partition_key="tomorrow", conf={})
     with pytest.raises(AirflowFailException):
         night.dag.get_task("open_run").execute({"dag_run": dag_run, "ti": instance})
-    assert instance.pushed["note"].startswith("refused: partition_key is 'tomorrow'")
+    assert instance.pushed["note"].startswith("REFUSED: partition_key is 'tomorrow'")
 
 
 def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
@@ -156,7 +157,8 @@ def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
         night("ingest_batch")
     assert (night.repository / "var" / "reports" / DAG_ID / "run" / "ingest_batch" / "report.html").exists()
     instance = night("close_run", states={"ingest_batch": "failed", "publish_scores": "upstream_failed"})
-    assert instance.pushed["note"] == "2013-04-01: failed at ingest_batch: column carrier: 3 nulls"
+    assert instance.pushed["note"].startswith("NOT PUBLISHED 2013-04-01: ingest_batch: column carrier: 3 nulls. Report: ")
+    assert instance.pushed["note"].endswith(f"/nightshift/reports/{DAG_ID}/run/ingest_batch")
     assert workspaces.find_workspace(DAG_ID, "run"), "kept for inspection"
     assert "(failed)" in git(night.repository, "show", "--no-patch", "--format=%s", f"refs/runs/{DAG_ID}/run")
 
@@ -350,7 +352,7 @@ def test_a_stage_without_a_workspace_works_where_nothing_is_left(night):
     publish_scores = StageOperator(task_id="publish_scores", room="scoring", in_workspace=False)
     instance = TaskInstance()
     publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="no-night"), "ti": instance})
-    assert instance.pushed["note"] == "945 rows, Core version 1"
+    assert instance.pushed["note"].startswith("PUBLISHED: 945 rows, Core version 1. Report: ")
     assert (workspaces.reports_path(DAG_ID, "no-night") / "publish_scores" / "report.html").exists()
     assert workspaces.find_workspace(DAG_ID, "no-night") is None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException
-from nightshift_airflow import operators, workspaces
+from nightshift_airflow import run_note, workspaces
 from nightshift_airflow.operators import DvcStageOperator, run_stage, stage_environment
 from nightshift_airflow.retries import StageError
 
@@ -145,9 +145,9 @@ def test_each_shard_tells_its_own_failure(workspace):
     assert isinstance(failed[EMBEDDED[0]], AirflowFailException)
     assert isinstance(failed[EMBEDDED[1]], StageError)
     assert failed[EMBEDDED[2]] is None
-    told = operators.describe_run(workspace, ["embed_0", "embed_1"])
-    assert "embed@2013-0" in told
-    assert "column carrier: 3 nulls" in told
+    states = {"embed_0": "failed", "embed_1": "failed", "embed_2": "success", "publish_index": "upstream_failed"}
+    run = run_note.Run(workspace.dag_id, workspace.run_id, "2013-04-01", ["embed", "publish_index"], states)
+    assert run_note.describe_run(run, workspace.path).startswith(f"NOT PUBLISHED 2013-04-01: {EMBEDDED[0]}: column carrier: 3 nulls. ")
 
 
 @pytest.mark.faults

@@ -1,0 +1,43 @@
+"""Text as Markdown that shows it: the one place where Nightshift makes Markdown of what data says.
+
+Airflow renders a run's note and the form of an approval as Markdown (GitHub's dialect). Both quote values of other people's data, which must make no
+link, picture, table or heading on a page that a person trusts. `plain` leaves ordinary text as it is, since the REST API gives it unrendered.
+"""
+
+import re
+from collections.abc import Sequence
+
+_MARKS = re.compile(r"[\\|\[\]`<*~]|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w)|:(?=\w+:)|\^")
+"""Characters that mark up text wherever they are; an underscore between letters does not."""
+
+_FIRST = re.compile(r"^([#>+=-]|\d{1,9}(?=[.)]))")
+"""What makes a heading, a quotation or a list of a line that begins with it."""
+
+_ADDRESS = re.compile(r"(\b(?:https?|ftp|mailto|xmpp):|www(?=\.)|@(?=[\w.-]*\.\w))", re.IGNORECASE)
+"""What Markdown makes a link of by itself."""
+
+_WORD_JOINER = "\u2060"
+
+
+def plain(text: object) -> str:
+    """`text` in one line, as Markdown that shows it and does nothing else; an address in it is no link."""
+    line = " ".join(str(text).split())
+    shown = _ADDRESS.sub(f"\\1{_WORD_JOINER}", _MARKS.sub(lambda found: f"\\{found[0]}", line))
+    return _FIRST.sub(lambda found: f"{_WORD_JOINER}{found[0]}" if found[0].isdigit() else f"\\{found[0]}", shown)
+
+
+def bullets(lines: Sequence[object]) -> str:
+    """A list of `lines`, each in `plain` text."""
+    return "\n".join(f"* {plain(line)}" for line in lines)
+
+
+def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A table of `rows` under `columns`, all in `plain` text: the first column to the left, the others to the right."""
+    cells = [[plain(cell) for cell in row] for row in (columns, *rows)]
+    cells.insert(1, ["---", *["---:"] * (len(columns) - 1)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def link(label: str, url: str) -> str:
+    """A link to `url`, which is one of Nightshift's own, under `label`, which no data has made."""
+    return f"[{label}](<{url}>)"

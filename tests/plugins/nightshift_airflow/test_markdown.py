@@ -1,0 +1,52 @@
+"""What data says is shown as it is and does nothing: a real renderer of Markdown gives back the text, and not one tag of it."""
+
+import html
+import random
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+from nightshift_airflow.markdown import bullets, link, plain, table
+
+RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+HOSTILE = [
+    *"\\|[]()`<>*_~#&!+-=.:;\"'^@{}$",
+    *("http://e.vil/", "www.e.vil", "mailto:x@y.z", "&amp;", "&#65;", "<b>", "</script>", "<!--", "1.", "1)", "---", "===", "```"),
+    *("[x]", "![i](u)", "[a]: u", "a_b", "_a_", "**", "word", "Zürich", "\n", "\n\n", "    ", "\t", "| a | b |\n| - | - |"),
+]
+
+
+def text_of(rendered: str) -> str:
+    return html.unescape(re.sub(r"</?(p|ul|li)>", "", rendered)).replace("\u2060", "").strip()
+
+
+@pytest.mark.parametrize("before", ["", "* ", "PUBLISHED 2013-04-01: "])
+def test_whatever_data_says_is_shown_and_marks_nothing_up(before: str) -> None:
+    source = random.Random(7)
+    for _ in range(10_000):
+        said = "".join(source.choice(HOSTILE) for _ in range(source.randint(1, 12)))
+        rendered = RENDERER.render(before + plain(said))
+        assert not re.search(r"<(?!/?(p|ul|li)>)", rendered), said
+        assert text_of(rendered) == (before.replace("* ", "") + " ".join(said.split())).strip(), said
+
+
+@pytest.mark.parametrize("address", ["http://e.vil", "HTTPS://e.vil", "ftp://e.vil", "www.e.vil", "me@e.vil", "mailto:me@e.vil"])
+def test_an_address_in_data_is_no_link(address: str) -> None:
+    assert address not in plain(f"go to {address} now")
+    assert plain(f"go to {address} now").replace("\u2060", "") == f"go to {address} now"
+
+
+def test_ordinary_text_stays_readable_where_nobody_renders_it() -> None:
+    said = "validate_batch: 3 of 42 checks failed (column dep_delay: 7 > 5, -1.5 < 0 is false); Core_RF_Classifier version 1, 30% & more"
+    assert plain(said) == said.replace("<", "\\<")
+
+
+def test_a_table_keeps_its_cells_and_a_list_its_lines() -> None:
+    shown = RENDERER.render(table(("", "a|b", "c"), [("x | y", "*1*", "<2>"), ("", "3", "4")]))
+    assert re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", shown) == ["", "a|b", "c", "x | y", "*1*", "&lt;2&gt;", "", "3", "4"]
+    assert RENDERER.render(bullets(["# one", "- two\n* three"])).count("<li>") == 2
+
+
+def test_a_link_leads_where_it_says() -> None:
+    shown = RENDERER.render(link("shadow", "http://localhost:8080/nightshift/reports/a_b/run(1)/shadow"))
+    assert 'href="http://localhost:8080/nightshift/reports/a_b/run(1)/shadow"' in shown
