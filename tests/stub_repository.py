@@ -91,7 +91,7 @@ def main(name):
         plan.write_text(json.dumps({"fill": run["shards"] if what == "fill" else []}))
     if name == "decide":
         verdict = what if what in ("ask", "refuse") else "promote"
-        decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": "| figure | champion | challenger |"}
+        decision = {"verdict": verdict, "reasons": [f"it says {verdict}"], "table": {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", "0.70", "0.71"]]}}
         (out / "decision.json").write_text(json.dumps(decision))
     if name in ("promote", "refuse", "verify", "publish_index") and what not in ("gate", "once"):
         called = home / "called" / f"{name}-{run['partition']}"

@@ -3,7 +3,6 @@
 See docs/promotion.md for the rules in words. Everything that speaks against a challenger is told, not the first thing found.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,12 +30,21 @@ class Policy(Section):
 
 
 @dataclass(frozen=True)
+class Table:
+    """The comparison: a sentence on what it covers, and cells as text. The page or form that shows it escapes them."""
+
+    lead: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What is to be done, why (all reasons, the decisive ones alone) and the comparison as a Markdown table."""
+    """What is to be done, why (all reasons, the decisive ones alone) and the comparison; None where nothing was compared."""
 
     verdict: Literal["promote", "refuse", "ask"]
     reasons: list[str]
-    table: str
+    table: Table | None
 
 
 def decide(evaluation: Mapping[str, Any], shadow: Mapping[str, Any], policy: Policy) -> Verdict:
@@ -136,17 +144,11 @@ def told(difference: Mapping[str, Any]) -> str:
     return f"{difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
 
 
-def plain(text: object) -> str:
-    """`text` as Markdown that shows it, in a line: what comes from data makes no cell, link, picture or tag of a page that a person trusts."""
-    shown = re.sub(r"([\\|\[\]`<>*_~#&])", r"\\\1", " ".join(str(text).split()))
-    return re.sub(r"(https?:|www(?=\.)|@)", "\\1\u2060", shown, flags=re.IGNORECASE)  # a bare address would be made a link of
-
-
-def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> str:
-    """The comparison as a Markdown table, for whoever is asked; empty where nothing was compared."""
+def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> Table | None:
+    """The comparison for the person who is asked; None where nothing was compared."""
     found, measured = evaluation["comparison"] or {}, evaluation.get("costs") or {}
     if "auc_difference" not in found:
-        return ""
+        return None
     sides = found["champion"], found["challenger"]
     rows = [
         (name, *(f"{side[key]:.4f}" for side in sides), told(found[f"{key}_difference"]))
@@ -156,7 +158,7 @@ def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> str:
         rows.append((name, *(f"{side[key]:.4f}" for side in sides), f"{sides[1][key] - sides[0][key]:+.4f}"))
     for part in sorted(found["slices"], key=lambda part: part["auc_difference"]["value"])[:3]:
         auc = (f"{part[side]['auc']:.4f}" for side in ("champion", "challenger"))
-        what = f"AUC of {plain(part['column'])} = {plain(part['value'])}, among its worst slices"
+        what = f"AUC of {part['column']} = {part['value']}, among its worst slices"
         rows.append((what, *auc, told(part["auc_difference"])))
     mine, theirs = measured.get("challenger"), measured.get("champion")
     if mine and theirs:
@@ -166,6 +168,5 @@ def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> str:
         shadowed = f"{overall['rows']:,} published rows in the shadow"
         rows.append((f"mean score of {shadowed}", f"{overall['champion_mean']:.4f}", f"{overall['challenger_mean']:.4f}", ""))
         rows.append((f"decisions of {shadowed}", "", f"{overall['disagreement']:.1%} differ", ""))
-    head = f"On {sides[0]['rows']:,} rows of {found['nights']} nights from {found['since']} on, which neither model has trained on.\n\n"
-    lines = ["| | champion | challenger | difference (95 % interval) |", "| --- | ---: | ---: | ---: |"]
-    return head + "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    head = f"On {sides[0]['rows']:,} rows of {found['nights']} nights from {found['since']} on, which neither model has trained on."
+    return Table(head, ("", "champion", "challenger", "difference (95 % interval)"), tuple(rows))

@@ -137,7 +137,7 @@ def main(paths: stage.Paths) -> None:
     show_card(client, version, paths.report, encoder=bool(paths.encoder))
     with replacing(paths.registered) as temporary:
         temporary.write_text(version.model_dump_json(indent=2), encoding="utf-8")
-    stage.write_report("register", {"note": f"registered version {version.version}"})
+    stage.write_report("register", {"note": f"registered version {version.version}", "name": version.name, "version": version.version})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Reads   data/reports/evaluate/evaluation.json and golden.json, data/reports/latency.json, data/reports/shadow/report.json,
         data/models/registered.json, the challenger's file in the workspace and in the registry
-Writes  data/reports/decide/: decision.json (verdict, reasons, table as Markdown), report.json, report.html
+Writes  data/reports/decide/: decision.json (verdict, reasons, table), report.json, report.html
 Effect  the verdict in the journal and as tags of the version in MLflow
 Fails   when a report is missing, or MLflow or the journal does not answer. A refusal is no failure: it is the result
 

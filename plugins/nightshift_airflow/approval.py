@@ -4,10 +4,11 @@
 under *Required actions* in the UI, and anybody who may answer there, or over the REST API, decides. Silence is a refusal.
 """
 
+import datetime as dt
 import hashlib
 import logging
-import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightshift_airflow import process, workspaces
+from nightshift_airflow import links, markdown, process, runbooks, workspaces
 from nightshift_airflow.operators import read_json, require_workspace, run_stage, write_json
 
 if TYPE_CHECKING:
@@ -41,9 +42,13 @@ class ApproveOperator(ApprovalOperator):
     def __init__(self, **kwargs: Any) -> None:
         kwargs.pop("params", None)  # the DAG's, which Airflow adds again below
         super().__init__(
-            subject="May the challenger become champion?",
+            subject="May the challenger become champion? Type a comment, then approve or reject",
             defaults=self.REJECT,
-            params={"comment": Param("", type="string", maxLength=500, description="Why, for those who read the ledger later.")},
+            params={
+                "comment": Param(
+                    "", type="string", maxLength=500, description="Why. Needed before you can answer; it goes into the ledger."
+                )
+            },
             ignore_downstream_trigger_rules=True,
             **kwargs,
         )
@@ -60,7 +65,8 @@ class ApproveOperator(ApprovalOperator):
         if answer.get("decision_sha256") == digest:
             log.info("%s has answered already: %s", answer["by"], answer["answer"])
             return self._follow(context, workspace, answer)
-        self.body = _body(decision)
+        deadline = dt.datetime.now(dt.UTC) + self.response_timeout if self.response_timeout else None
+        self.body = _body(decision, _pages(workspace), deadline)
         super().execute(context)
         raise AssertionError("unreachable: an operator that asks does not return")
 
@@ -106,15 +112,32 @@ def _read_decision(workspace: Path) -> tuple[dict[str, Any], str]:
     return decision, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _body(decision: dict[str, Any]) -> str:
-    """What the person reads, as Markdown: why they are asked, and the comparison, which is Markdown already."""
-    reasons = "\n".join(f"* {_plain(reason)}" for reason in decision.get("reasons", []))
-    return (
-        f"{reasons}\n\n{decision.get('table', '')}\n\nNo answer in time is a *Reject*. What to look at: docs/runbooks/approval-waiting.md"
-    )
+def _body(decision: Mapping[str, Any], pages: Mapping[str, str], deadline: dt.datetime | None) -> str:
+    """What the person reads, as Markdown: how to answer and until when, why they are asked, the comparison, and the pages to look at."""
+    table = decision.get("table")
+    silence = f" No answer until **{deadline.astimezone(dt.UTC):%A %Y-%m-%d %H:%M} UTC** is a *Reject*." if deadline else ""
+    parts = [
+        f"**Type a comment first**: *Approve* and *Reject* stay disabled until there is one.{silence}",
+        markdown.bullets(decision.get("reasons", [])),
+        *([markdown.plain(table["lead"]), markdown.table(table["columns"], table["rows"])] if isinstance(table, dict) else []),
+        " · ".join(markdown.link(label, url) for label, url in pages.items()),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
-def _plain(reason: str) -> str:
-    """A reason as Markdown that shows it: it quotes values of the data, which must make no link, picture or table here."""
-    shown = re.sub(r"([\\|\[\]`<>*_~#&])", r"\\\1", " ".join(reason.split()))
-    return re.sub(r"(https?:|www(?=\.)|@)", "\\1\u2060", shown, flags=re.IGNORECASE)  # a bare address would be made a link of
+def _pages(workspace: workspaces.Workspace) -> dict[str, str]:
+    """The pages that help to decide, of those that exist: label and address."""
+    stages = {"Comparison": "evaluate", "Shadow": "shadow", "Decision": "decide"}
+    reports = workspaces.reports_path(workspace.dag_id, workspace.run_id)
+    paths = {
+        label: links.report(workspace.dag_id, workspace.run_id, stage)
+        for label, stage in stages.items()
+        if (reports / stage / "report.html").exists()
+    }
+    model = read_json(workspace.path / REGISTERED)
+    name, version = str(model.get("name")), str(model.get("version"))
+    if (workspaces.home() / "reports" / "models" / name / version / "model_card.html").exists():
+        paths["Card of the challenger"] = links.page("models", name, version)
+    if runbooks.path_of("approval-waiting").exists():
+        paths["Runbook"] = links.page("runbooks", "approval-waiting")
+    return {label: links.absolute(path) for label, path in paths.items()}

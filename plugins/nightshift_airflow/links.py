@@ -1,5 +1,6 @@
 """Buttons on a task in the UI: the gate's report, the model's card."""
 
+import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -33,6 +34,12 @@ def absolute(path: str) -> str:
     return f"{base.scheme}://{base.netloc}{path}" if base.netloc else path
 
 
+def mlflow_version(name: str, version: str) -> str:
+    """The page of a model's version in MLflow, where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it; else empty."""
+    server = os.environ.get("NIGHTSHIFT_MLFLOW_UI_URL", "")
+    return f"{server.rstrip('/')}/#/models/{quote(name)}/versions/{quote(version)}" if server else ""
+
+
 def _base_url() -> str:
     from airflow.sdk.configuration import conf
 
@@ -64,14 +71,10 @@ class ModelCard(BaseOperatorLink):
 
         Not where stages reach it (``MLFLOW_TRACKING_URI``): that may be a database, a name of an inner network, or hold a password.
         """
-        import os
-
         import yaml
 
         workspace = workspaces.find_workspace(ti_key.dag_id, ti_key.run_id)
         model = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8")).get("model", {}) if workspace else {}
         if not model.get("version"):
             return ""
-        if server := os.environ.get("NIGHTSHIFT_MLFLOW_UI_URL"):
-            return f"{server.rstrip('/')}/#/models/{quote(model['name'])}/versions/{quote(model['version'])}"
-        return page("models", model["name"], model["version"])
+        return mlflow_version(model["name"], model["version"]) or page("models", model["name"], model["version"])

@@ -90,7 +90,7 @@ class OpenRunOperator(BaseOperator):
         shown = workspaces.reports_path(workspace.dag_id, workspace.run_id) / "run.json"
         if not shown.exists():  # a run that is opened again was opened when it was
             with disk.full_disk_is_said():
-                write_json(shown, {**pinned, "opened_at": opened_at})
+                write_json(shown, {**pinned, "opened_at": opened_at, "tasks": task_order(self), "model": _pinned_model(workspace.path)})
         return pinned
 
     def on_kill(self) -> None:
@@ -136,6 +136,10 @@ class StageOperator(BaseOperator):
         """Run the stage; raise `AirflowFailException` for what no retry mends, `StageError` for the rest."""
         dag_run = context["dag_run"]
         if not self.in_workspace:
+            shown = workspaces.reports_path(dag_run.dag_id, dag_run.run_id) / "run.json"
+            if not shown.exists():
+                opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
+                write_json(shown, {"run_id": dag_run.run_id, "opened_at": opened_at, "tasks": task_order(self)})
             with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
                 note = ""
                 try:
@@ -242,7 +246,7 @@ class CloseRunOperator(BaseOperator):
             return None
         states = instance.get_task_states(dag_id=dag_run.dag_id, run_ids=[dag_run.run_id]).get(dag_run.run_id, {})
         partition = read_json(workspaces.reports_path(dag_run.dag_id, dag_run.run_id) / "run.json").get("partition", "")
-        tasks = [task.task_id for task in self.dag.topological_sort() if task.task_id != self.task_id]
+        tasks = [task for task in task_order(self) if task != self.task_id]
         states = {task: state for task, state in states.items() if task != self.task_id}
         run = run_note.Run(dag_run.dag_id, dag_run.run_id, partition, tasks, states)
         failed = run.unwell()
@@ -267,6 +271,19 @@ def require_workspace(context: "Context") -> workspaces.Workspace:
         return workspace
     path = workspaces.workspace_path(dag_run.dag_id, dag_run.run_id)
     raise AirflowFailException(f"the workspace {path} is missing or incomplete; clear open_run, which rebuilds it")
+
+
+def task_order(operator: BaseOperator) -> list[str]:
+    """The tasks of the operator's DAG in the order in which they run."""
+    return [task.task_id for task in operator.dag.topological_sort()]
+
+
+def _pinned_model(workspace: Path) -> dict[str, str] | None:
+    """Name and version of the model that a run is pinned to; None where it is pinned to none, or to a laptop's own."""
+    import yaml  # not at module level: the scheduler imports this module
+
+    model = yaml.safe_load((workspace / "run.yaml").read_text(encoding="utf-8")).get("model") or {}
+    return {"name": model["name"], "version": model["version"]} if model.get("version") else None
 
 
 def check_partition(key: object) -> str:

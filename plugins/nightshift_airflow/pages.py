@@ -1,11 +1,10 @@
-"""The pages under ``/nightshift``: recent runs, gate reports, model cards; read-only, and for nobody without a login. And `alerts`.
+"""The pages under ``/nightshift``: recent runs, reports, model cards, runbooks; read-only, and for nobody without a login. And `alerts`.
 
 Every route asks Airflow's own authentication (header or the UI's cookie) and authorisation. Path parts are matched whole against strict
 patterns before a path is made of them. The content is served without any right to run scripts: reports quote rows of other people's data.
 """
 
 import html
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from fastapi import Path as PathPart
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.exc import OperationalError
 
+from nightshift_airflow import links, navigation, runbooks
 from nightshift_airflow.alerts import known_user, receive_alerts
 from nightshift_airflow.workspaces import home
 
@@ -32,9 +32,11 @@ DagId = Annotated[str, PathPart(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,199}$")]
 Slug = Annotated[str, PathPart(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]
 Stage = Annotated[str, PathPart(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 ModelName = Annotated[str, PathPart(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Document = Annotated[str, PathPart(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,79}$")]
 Version = Annotated[str, PathPart(pattern=r"^[0-9]{1,9}$")]
 
 may_read_run = Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.RUN))
+logged_in = Depends(get_user)
 may_read_assets = Depends(requires_access_asset(method="GET"))
 
 
@@ -45,53 +47,75 @@ def make_app() -> FastAPI:
     app.get("/", response_class=HTMLResponse)(list_runs)
     app.get("/reports/{dag_id}/{slug}/{stage}", response_class=HTMLResponse, dependencies=[may_read_run])(show_report)
     app.get("/models/{name}/{version}", response_class=HTMLResponse, dependencies=[may_read_assets])(show_model)
+    app.get("/runbooks/{name}", response_class=HTMLResponse, dependencies=[logged_in])(show_runbook)
+    app.get("/docs/{name}", response_class=HTMLResponse, dependencies=[logged_in])(show_document)
     app.post("/alerts")(receive_alerts)
     app.add_exception_handler(OperationalError, _answer_later)
     return app
 
 
 def list_runs(user: GetUserDep) -> HTMLResponse:
-    """The latest runs of the DAGs that the user may read, each with links to its reports."""
+    """The latest runs of the DAGs that the user may read, each with links to itself in Airflow and to its reports."""
     rows = []
-    for directory in _latest_runs(get_auth_manager().get_authorized_dag_ids(user=user, method="GET")):
-        run = _read(directory / "run.json")
-        links = " ".join(
-            f'<a href="reports/{html.escape(directory.parent.name)}/{html.escape(directory.name)}/{html.escape(report.parent.name)}">'
-            f"{html.escape(report.parent.name)}</a>"
-            for report in sorted(directory.glob("[a-z]*/report.html"))
-        )
-        cells = [run.get("partition"), directory.parent.name, run.get("run_id"), run.get("opened_at")]
-        rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in cells) + f"<td>{links}</td></tr>")
+    for run in _latest_runs(_readable(user)):
+        pages = " ".join(f'<a href="{html.escape(run.href(stage))}">{html.escape(stage)}</a>' for stage in run.pages())
+        in_airflow = html.escape(links.airflow("dags", run.dag_id, "runs", run.run_id))
+        itself = f'<a href="{in_airflow}" target="_top">{html.escape(run.run_id)}</a>'
+        cells = [html.escape(run.partition), html.escape(run.dag_id), itself, html.escape(run.opened_at), pages]
+        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     body = "".join(rows) or '<tr><td colspan="5">No run has left a report yet.</td></tr>'
-    return _respond(_PAGE.replace("{rows}", body))
+    table = f"<table><thead><tr><th>Partition<th>DAG<th>Run<th>Opened<th>Reports</tr></thead><tbody>{body}</tbody></table>"
+    return _respond(navigation.put_around(_page("Nightshift", f"<h1>Nightshift</h1>{table}"), _runbook_links()))
 
 
-def show_report(dag_id: DagId, slug: Slug, stage: Stage) -> HTMLResponse:
-    """The page that a stage of a run wrote."""
-    return _serve(home() / "reports" / dag_id / slug / stage / "report.html")
+def show_report(dag_id: DagId, slug: Slug, stage: Stage, user: GetUserDep) -> HTMLResponse:
+    """The page that a stage of a run wrote, below links to what belongs to it."""
+    directory = home() / "reports" / dag_id / slug
+    page = _read(directory / stage / "report.html")
+    return _respond(navigation.put_around(page, navigation.of_report(directory, stage, _readable(user))))
 
 
-def show_model(name: ModelName, version: Version) -> HTMLResponse:
-    """The card of a registered model version."""
-    return _serve(home() / "reports" / "models" / name / version / "model_card.html")
+def show_model(name: ModelName, version: Version, user: GetUserDep) -> HTMLResponse:
+    """The card of a registered model version, below links to what belongs to it."""
+    page = _read(home() / "reports" / "models" / name / version / "model_card.html")
+    return _respond(navigation.put_around(page, navigation.of_model(name, version, _readable(user))))
 
 
-def _latest_runs(dag_ids: set[str]) -> list[Path]:
-    runs = [directory for dag_id in dag_ids for directory in (home() / "reports" / dag_id).glob("*") if (directory / "run.json").exists()]
-    return sorted(runs, key=lambda directory: (directory / "run.json").stat().st_mtime, reverse=True)[:_MOST_RUNS]
+def show_runbook(name: Document) -> HTMLResponse:
+    """A runbook."""
+    return _document(name, "runbooks")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def show_document(name: Document) -> HTMLResponse:
+    """A page of the documentation."""
+    return _document(name, "docs")
+
+
+def _document(name: str, kind: str) -> HTMLResponse:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        title, content = runbooks.render(name, kind)
+    except FileNotFoundError:
+        raise HTTPException(404, "there is no such document") from None
+    bar = [navigation.Link("All runs", f"{links.page()}/"), *_runbook_links()]
+    return _respond(navigation.put_around(_page(title, f"<article>{content}</article>"), bar))
 
 
-def _serve(path: Path) -> HTMLResponse:
+def _runbook_links() -> list[navigation.Link]:
+    return [navigation.Link(f"Runbook: {name}", links.page("runbooks", name)) for name in runbooks.names()]
+
+
+def _readable(user: Any) -> set[str]:
+    return get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+
+
+def _latest_runs(dag_ids: set[str]) -> list[navigation.Opened]:
+    runs = [run for dag_id in dag_ids for run in navigation.opened_runs(dag_id)]
+    return sorted(runs, key=lambda run: run.opened_at, reverse=True)[:_MOST_RUNS]
+
+
+def _read(path: Path) -> str:
     try:
-        return _respond(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise HTTPException(404, "there is no such report") from None
 
@@ -104,13 +128,18 @@ def _respond(content: str) -> HTMLResponse:
     return HTMLResponse(content, headers=_HEADERS)
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Nightshift</title>
+def _page(title: str, content: str) -> str:
+    return _PAGE.replace("{title}", html.escape(title)).replace("{content}", content)
+
+
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{title}</title>
 <style>
-  body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1a1a2e; background: #fff }
-  @media (prefers-color-scheme: dark) { body { color: #e6e6f0; background: #16161d } a { color: #8ab4ff } }
-  table { border-collapse: collapse } th, td { text-align: left; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #8884 }
+  body { font: 15px/1.5 system-ui, sans-serif; margin: 0; color: #1a1a2e; background: #fff }
+  @media (prefers-color-scheme: dark) { body { color: #e6e6f0; background: #16161d } main a { color: #8ab4ff } }
+  main { padding: 1rem 1.25rem 3rem } article { max-width: 60rem }
+  table { border-collapse: collapse } th, td { text-align: left; vertical-align: top; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #8884 }
   td a { margin-right: .8rem }
-</style>
-<h1>Nightshift</h1>
-<table><thead><tr><th>Partition<th>DAG<th>Run<th>Opened<th>Reports</tr></thead><tbody>{rows}</tbody></table></html>
+  pre { background: #8881; padding: .6rem .8rem; overflow-x: auto } code { font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace }
+</style></head><body><main>{content}</main></body></html>
 """

@@ -1,7 +1,6 @@
 """The policy: what speaks for a challenger, what against, and what only a person can answer."""
 
 import copy
-import re
 from typing import Any
 
 import pytest
@@ -146,26 +145,11 @@ def test_a_faster_and_smaller_model_is_never_held_against_it(evidence: Evidence)
 
 
 def test_the_table_tells_both_sides(evidence: Evidence) -> None:
-    lines = decide(*evidence, POLICY).table.splitlines()
-    assert lines[0] == "On 12,000 rows of 14 nights from 2013-06-16 on, which neither model has trained on."
-    assert "| AUC (more is better) | 0.7000 | 0.7200 | +0.0200 (+0.0100 to +0.0300) |" in lines
-    assert all(line.count("|") == 5 for line in lines[2:])
-
-
-HOSTILE = "UA | 0.9 | 0.9 |\n| ok | [ok](http://e.vil) <img src=x> `a` \\| *b* _c_ www.e.vil"
-
-
-def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(evidence: Evidence) -> None:
-    hostile = {**part(HOSTILE, -0.01, 0.6), "column": "a|b"}
-    clean = decide(*changed(evidence, "comparison.slices", [part("UA", -0.01, 0.6)]), POLICY).table.splitlines()
-    lines = decide(*changed(evidence, "comparison.slices", [hostile]), POLICY).table.splitlines()
-    assert len(lines) == len(clean)
-    [line] = [line for line in lines if "worst slices" in line]
-    shown = re.sub(r"\\.", "", line)  # what is left is what Markdown takes for its own
-    assert shown.count("|") == 5
-    assert not set("[]<>`*_\\") & set(shown)
-    assert "http:/" not in line
-    assert "www." not in line
+    table = decide(*evidence, POLICY).table
+    assert table is not None
+    assert table.lead == "On 12,000 rows of 14 nights from 2013-06-16 on, which neither model has trained on."
+    assert ("AUC (more is better)", "0.7000", "0.7200", "+0.0200 (+0.0100 to +0.0300)") in table.rows
+    assert {len(row) for row in (table.columns, *table.rows)} == {4}
 
 
 def test_two_digests_that_nobody_knows_are_not_the_same_model(evidence: Evidence) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +10,13 @@ from airflow.providers.standard.operators import hitl
 from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY
 from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskAwaitingInput
-from nightshift_airflow import workspaces
+from markdown_it import MarkdownIt
+from nightshift_airflow import links, workspaces
 from nightshift_airflow.approval import TIMED_OUT, ApproveOperator
 from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.retries import StageError
 
+TABLE = {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", ".70", ".71"]]}
 DAG_ID, PARTITION = "drift_triggered_retraining", "2013-04-01"
 
 
@@ -35,7 +38,7 @@ def waiting_room(repository, monkeypatch):
     monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **question: asked.append(question))
     room = SimpleNamespace(asked=asked, pushed=pushed, home=repository / "var", path=workspaces.workspace_path(DAG_ID, "run"))
 
-    def decide(verdict, *reasons, table="| figure | champion | challenger |"):
+    def decide(verdict, *reasons, table=TABLE):
         path = room.path / "data" / "reports" / "decide" / "decision.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"verdict": verdict, "reasons": reasons, "table": table}))
@@ -71,7 +74,7 @@ def test_what_is_worse_is_refused_on_record_and_the_rest_is_skipped_but_the_tear
 
 
 def test_what_is_not_clear_waits_for_a_person_who_reads_why_and_the_comparison(waiting_room):
-    waiting_room.decide("ask", "the interval holds zero", "{{ 7 + 7 }}", table="| AUC | .70 | .71 |")
+    waiting_room.decide("ask", "the interval holds zero", "{{ 7 + 7 }}")
     with pytest.raises(TaskAwaitingInput) as caught:
         waiting_room.approve()
     assert caught.value.timeout == dt.timedelta(hours=72)
@@ -88,8 +91,56 @@ def test_what_a_reason_quotes_from_the_data_forges_nothing_on_the_page(waiting_r
     waiting_room.decide("ask", "on carrier = [Approve](http://e.vil)\n\n| a | b |\n# **sure** its AUC falls")
     with pytest.raises(TaskAwaitingInput):
         waiting_room.approve()
-    first = waiting_room.asked[0]["body"].splitlines()[0]
-    assert first == "* on carrier = \\[Approve\\](http:\u2060//e.vil) \\| a \\| b \\| \\# \\*\\*sure\\*\\* its AUC falls"
+    [reason] = [line for line in waiting_room.asked[0]["body"].splitlines() if line.startswith("* ")]
+    assert reason == "* on carrier = \\[Approve\\](http:\u2060//e.vil) \\| a \\| b \\| # \\*\\*sure\\*\\* its AUC falls"
+
+
+HOSTILE = "UA | 0.9 | 0.9 |\n| ok | [ok](http://e.vil) <img src=x> `a` \\| *b* _c_ www.e.vil"
+
+
+def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(waiting_room):
+    waiting_room.decide("ask", "close", table={**TABLE, "lead": HOSTILE, "rows": [[f"AUC of a|b = {HOSTILE}", ".70", ".71"]]})
+    with pytest.raises(TaskAwaitingInput):
+        waiting_room.approve()
+    shown = MarkdownIt("commonmark", {"html": True}).enable("table").render(waiting_room.asked[0]["body"])
+    assert len(re.findall("<t[dh][ >]", shown)) == 6
+    assert not re.findall("<(?:img|a|code|h1)", shown)
+    assert "AUC of a|b = UA | 0.9 | 0.9 | | ok | [ok](http:\u2060//e.vil) &lt;img src=x&gt; `a` \\| *b* _c_ www\u2060.e.vil</td>" in shown
+
+
+def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_room, monkeypatch):
+    monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080")
+    for stage in ("evaluate", "shadow"):  # decide has left no page
+        page = workspaces.reports_path(DAG_ID, "run") / stage / "report.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("<p>")
+    registered = waiting_room.path / "data" / "models" / "registered.json"
+    registered.parent.mkdir(parents=True, exist_ok=True)
+    registered.write_text(json.dumps({"name": "Core", "version": "2"}))
+    card = waiting_room.home / "reports" / "models" / "Core" / "2" / "model_card.html"
+    card.parent.mkdir(parents=True)
+    card.write_text("<p>")
+    runbook = workspaces.REPOSITORY / "docs" / "runbooks" / "approval-waiting.md"
+    runbook.parent.mkdir(parents=True)
+    runbook.write_text("# A challenger waits")
+    waiting_room.decide("ask", "close")
+    before = dt.datetime.now(dt.UTC).replace(second=0, microsecond=0)
+    with pytest.raises(TaskAwaitingInput):
+        waiting_room.approve()
+    [question] = waiting_room.asked
+    assert "Type a comment" in question["subject"]
+    assert question["body"].startswith("**Type a comment first**: *Approve* and *Reject* stay disabled until there is one.")
+    told = re.search(r"No answer until \*\*\w+day (\d{4}-\d\d-\d\d \d\d:\d\d) UTC\*\* is a \*Reject\*", question["body"])
+    deadline = dt.datetime.strptime(told[1], "%Y-%m-%d %H:%M").replace(tzinfo=dt.UTC)
+    assert dt.timedelta(0) <= deadline - before - dt.timedelta(hours=72) <= dt.timedelta(minutes=1)
+    shown = dict(re.findall(r"\[([\w ]+)\]\(<([^>]+)>\)", question["body"]))
+    pages = "http://night.example:8080/nightshift"
+    assert shown == {
+        "Comparison": f"{pages}/reports/{DAG_ID}/run/evaluate",
+        "Shadow": f"{pages}/reports/{DAG_ID}/run/shadow",
+        "Card of the challenger": f"{pages}/models/Core/2",
+        "Runbook": f"{pages}/runbooks/approval-waiting",
+    }
 
 
 def test_who_approves_is_handed_on_with_the_reason(waiting_room):

@@ -349,9 +349,13 @@ def test_what_stages_hand_on_outside_dvc_comes_back_with_the_run(night):
 
 
 def test_a_stage_without_a_workspace_works_where_nothing_is_left(night):
-    publish_scores = StageOperator(task_id="publish_scores", room="scoring", in_workspace=False)
+    with DAG("champion_replay"):
+        publish_scores = StageOperator(task_id="publish_scores", room="scoring", in_workspace=False)
     instance = TaskInstance()
-    publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="no-night"), "ti": instance})
+    start = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
+    publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="no-night", start_date=start), "ti": instance})
+    shown = json.loads((workspaces.reports_path(DAG_ID, "no-night") / "run.json").read_text())
+    assert shown == {"run_id": "no-night", "opened_at": "2026-01-01T02:00:00+00:00", "tasks": ["publish_scores"]}
     assert instance.pushed["note"].startswith("PUBLISHED: 945 rows, Core version 1. Report: ")
     assert (workspaces.reports_path(DAG_ID, "no-night") / "publish_scores" / "report.html").exists()
     assert workspaces.find_workspace(DAG_ID, "no-night") is None
