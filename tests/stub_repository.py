@@ -172,7 +172,7 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     (path / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     shutil.copy(REPOSITORY / "params.yaml", path)
     if with_airflow:
-        for part in ("plugins", "dags"):
+        for part in ("plugins", "dags", "docs/runbooks"):
             shutil.copytree(REPOSITORY / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))
     git(path, "init", "--quiet", "--initial-branch", "main")
     commit_all(path, "start")
