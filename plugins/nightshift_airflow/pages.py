@@ -61,10 +61,12 @@ def list_runs(user: GetUserDep) -> HTMLResponse:
         pages = " ".join(f'<a href="{html.escape(run.href(stage))}">{html.escape(stage)}</a>' for stage in run.pages())
         in_airflow = html.escape(links.airflow("dags", run.dag_id, "runs", run.run_id))
         itself = f'<a href="{in_airflow}" target="_top">{html.escape(run.run_id)}</a>'
-        cells = [html.escape(run.partition), html.escape(run.dag_id), itself, html.escape(run.opened_at), pages]
+        cells = [html.escape(run.partition), html.escape(run.dag_id), itself, html.escape(run.opened_at[:16].replace("T", " ")), pages]
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     body = "".join(rows) or '<tr><td colspan="5">No run has left a report yet.</td></tr>'
-    table = f"<table><thead><tr><th>Partition<th>DAG<th>Run<th>Opened<th>Reports</tr></thead><tbody>{body}</tbody></table>"
+    table = (
+        f"<table class='runs'><thead><tr><th>Partition<th>DAG<th>Run<th>Opened (UTC)<th>Reports</tr></thead><tbody>{body}</tbody></table>"
+    )
     return _respond(navigation.put_around(_page("Nightshift", f"<h1>Nightshift</h1>{table}"), _runbook_links()))
 
 
@@ -101,7 +103,7 @@ def _document(name: str, kind: str) -> HTMLResponse:
 
 
 def _runbook_links() -> list[navigation.Link]:
-    return [navigation.Link(f"Runbook: {name}", links.page("runbooks", name)) for name in runbooks.names()]
+    return [navigation.Link(name, links.page("runbooks", name)) for name in runbooks.names()]
 
 
 def _readable(user: Any) -> set[str]:
@@ -139,7 +141,7 @@ _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name
   @media (prefers-color-scheme: dark) { body { color: #e6e6f0; background: #16161d } main a { color: #8ab4ff } }
   main { padding: 1rem 1.25rem 3rem } article { max-width: 60rem }
   table { border-collapse: collapse } th, td { text-align: left; vertical-align: top; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #8884 }
-  td a { margin-right: .8rem }
+  .runs td { white-space: nowrap } .runs td:last-child { white-space: normal } .runs td a { margin-right: .8rem }
   pre { background: #8881; padding: .6rem .8rem; overflow-x: auto } code { font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace }
 </style></head><body><main>{content}</main></body></html>
 """
