@@ -20,9 +20,9 @@ PARAMS_FILE = Path("params.yaml")
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, and no key passes unread."""
+    """Base of every section: immutable, every key is read, and no number is infinite or NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)
