@@ -22,6 +22,12 @@ def enclosed(expression: str) -> str:
     return f"({expression}\n)"
 
 
+def columns_of(connection: duckdb.DuckDBPyConnection, expression: str) -> list[str]:
+    """The columns that `expression`, which has passed its check, reads, each once."""
+    tree = _tree(connection, f"SELECT {enclosed(expression)}")
+    return list(dict.fromkeys(".".join(node["column_names"]) for node in _nodes(tree["statements"]) if node["class"] == "COLUMN_REF"))
+
+
 class Checker:
     """Checks expressions over `columns` (name to DuckDB type); the refusal names those that are `known_later`."""
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.errors import ConfigError
+from pipelines.lib.expression_failures import Written, naming_the_culprit
 from pipelines.lib.expressions import Checker, enclosed
 from pipelines.lib.raw import extract
 from pipelines.lib.sources import SQL_TYPES
@@ -86,7 +87,10 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, beside: Se
         columns = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
         Checker(connection, columns).check(dataset.label.expression, "dataset.label.expression")
         beside = [column for column in dict.fromkeys(beside) if column not in dataset.key]
-        yield Outcomes(connection, dataset, first, last, _prepare(connection, dataset, raw / "events.parquet", beside))
+        label = Written("dataset.label.expression", dataset.label.expression, f"read_parquet({text(raw / 'events.parquet')})")
+        with naming_the_culprit(connection, dataset.key, [label]):
+            contradicted = _prepare(connection, dataset, raw / "events.parquet", beside)
+        yield Outcomes(connection, dataset, first, last, contradicted)
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Path, beside: list[str]) -> dict[str, str]:

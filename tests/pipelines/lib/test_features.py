@@ -269,6 +269,8 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         ({"numeric": {"a b": {"expression": "x", "missing": 0}}}, "use letters"),
         ({"joins": {"planes": {"key": {"k": "k"}}}}, "names 'planes', not among"),
         ({"joins": {"side": {"key": {}}}}, "join on the whole key"),
+        ({"numeric": {"v": {"expression": "1) UNION ALL (SELECT 1", "missing": 0}}}, r"numeric\.v is .*exactly one"),
+        ({"numeric": {"v": {"expression": "epoch(age(t))", "missing": 0}}}, r"numeric\.v is .*age\(\) is not known"),
         ({"joins": {"side": {"key": {"k": "x"}}}, "numeric": {"v": {"expression": "side_w", "missing": 0}}}, "no column 'side_w'"),
     ],
 )
@@ -316,7 +318,7 @@ def test_how_many_dates_are_held_at_a_time_changes_nothing(tmp_path: Path, monke
     world = World(tmp_path, rows, **ALL_KINDS)
     whole = world.history(FIRST + 8 * DAY)
     for rows_at_a_time in (1, 20):
-        monkeypatch.setattr("pipelines.lib.features._CHUNK", rows_at_a_time)
+        monkeypatch.setattr("pipelines.lib.feature_query._CHUNK", rows_at_a_time)
         assert world.history(FIRST + 8 * DAY).equals(whole)
     assert whole.num_rows > 40
 
@@ -369,3 +371,31 @@ def _flights(path: Path, names: list[str]) -> dict[tuple[Any, ...], bytes]:
     matrix = np.column_stack([table[name].to_numpy() for name in names])
     keys = zip(*(table[column].to_pylist() for column in ("carrier", "flight", "origin", "scheduled_departure")), strict=True)
     return {key: matrix[number].tobytes() for number, key in enumerate(keys)}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_a_number_that_no_feature_can_hold_is_refused(number: float) -> None:
+    declared: list[dict[str, Any]] = [
+        {"numeric": {"v": {"missing": number}}},
+        {"lagged": {"v": {"window_days": 2, "nothing_seen": number}}},
+        {"lagged": {"v": {"window_days": 2, "prior_weight": number}}},
+    ]
+    for content in declared:
+        with pytest.raises(ConfigError, match=r"features\..*\.v\.(missing|nothing_seen|prior_weight): "):
+            parse_section(content, Features, "features")
+    with pytest.raises(ConfigError, match="window_days"):
+        parse_section({"lagged": {"v": {"window_days": 10**12}}}, Features, "features")
+
+
+def test_only_means_of_fractions_are_another_declaration(tmp_path: Path) -> None:
+    """Whole numbers and outcomes were summed exactly before, so models that were trained on them stay valid."""
+    world = World(tmp_path, [])
+    digests = []
+    for value in (None, "id", "out"):
+        features = parse_section({"lagged": {"v": {"window_days": 2, "value": value}}}, Features, "features")
+        digests.append(identity(world.dataset, features)["sha256"])
+    assert digests == [
+        "d2ecb6e6c0a3b5960218d3e7c2024ad73941af735123d7873e562a1505220436",
+        "b361b0058ffde619ac1c69ae1cb2d78487acd9bfc79d1f3f079fbcdf0add95f4",
+        "1b60b28083a71acf2d4dc3cbd4241d2b483597fb130f1269eb3cc6de67473877",
+    ]

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect
-from pipelines.lib.errors import ConfigError
+from pipelines.lib.errors import ConfigError, DataError
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.outcomes import known_outcomes
 from pipelines.lib.params import load_section, parse_section
@@ -186,3 +186,12 @@ def test_of_the_flights_those_that_never_arrived_have_no_outcome() -> None:
         assert [late == (delay >= 15) for late, delay in zip(*(rows[c].to_pylist() for c in ("outcome", "arr_delay")), strict=True)] == [
             True
         ] * len(rows)
+
+
+def test_a_label_that_fails_on_a_row_names_the_row(source: Path, table: pa.Table) -> None:
+    declared = dataset(source, expression="order_id::INTEGER > 1")
+    with (
+        pytest.raises(DataError, match=r"dataset\.label\.expression is 'order_id::INTEGER > 1', .*row with order_id 'A-"),
+        known_outcomes(declared, partition=PARTITION, first=FIRST),
+    ):
+        pass

@@ -128,5 +128,10 @@ def test_an_allowed_function_exists_and_is_a_function_of_one_row() -> None:
     assert {function for function in PURE_FUNCTIONS if not kinds.get(function, {"missing"}) <= {"scalar", "macro", "table"}} == set()
 
 
+def test_the_documentation_lists_every_function() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "features.md").read_text(encoding="utf-8").replace("\\|", "|")
+    assert {function for function in PURE_FUNCTIONS if f"`{function}`" not in page} == set()
+
+
 if __name__ == "__main__":
     print(json.dumps(values()))
