@@ -164,18 +164,15 @@ class _Judge:
             expectation, values = expectations[number], result["result"]
             if fault := _fault(result):
                 yield number, _finding(expectation, FAILED, observed=f"could not be evaluated: {fault}")
+            elif result["success"] and _has_no_values(frame, expectation):
+                yield number, _finding(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values")
             elif "unexpected_count" in values:
                 samples = self._samples(frame, expectation, values)
                 considered = values.get("element_count", self._rows) - values.get("missing_count", 0)
                 yield number, _counted(expectation, result["success"], considered, values["unexpected_count"], samples)
             else:
                 observed = plain(values.get("observed_value"))
-                if not result["success"]:
-                    yield number, _finding(expectation, FAILED, observed=observed)
-                elif observed is None and columns_of(expectation):
-                    yield number, _finding(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values")
-                else:
-                    yield number, _finding(expectation, PASSED, observed=observed)
+                yield number, _finding(expectation, PASSED if result["success"] else FAILED, observed=observed)
 
     def _judge_rows(self, expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
         tallies = {number: _Tally() for number in expectations}
@@ -251,6 +248,17 @@ class _Tally:
         if self.slices > 1 and not passed:  # a slice may fail where the whole, judged by the same formula, does not
             passed = _enough(expectation, self.considered, self.unexpected)
         return _counted(expectation, passed, self.considered, self.unexpected, self.samples)
+
+
+def _has_no_values(frame: "pd.DataFrame", expectation: Expectation) -> bool:
+    """Whether an expectation on values found none: it then holds of nothing.
+
+    The schema can be judged without values, and the frame of a unique key has only the rows that may break it.
+    """
+    columns = [column for column in columns_of(expectation) if column in frame.columns]
+    if not columns or expectation.type.startswith(_SCHEMA_TYPES) or expectation.type in _UNIQUE_TYPES:
+        return False
+    return not frame[columns].notna().to_numpy().any()
 
 
 def _finding(expectation: Expectation, verdict: Verdict, *, observed: Any, **counts: Any) -> Finding:

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.gates import Expectation, Gate, expect, judge, judgement
+from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED
 
 ROWS = 1_000
 
@@ -114,3 +115,18 @@ def test_an_expectation_that_cannot_be_built_is_a_config_error(table: str, wrong
 def test_the_suites_of_the_repository_can_be_built(suite: Path) -> None:
     for expectation in Gate(suite=str(suite)).by_hand():
         judgement._impl(expectation)
+
+
+@pytest.mark.parametrize(
+    ("expectation", "verdict"),
+    [
+        (expect("column_distinct_values_to_contain_set", column="word", value_set=["a"]), PASSED),
+        (expect("column_distinct_values_to_be_in_set", column="nothing", value_set=["a"]), NOT_JUDGED),
+        (expect("column_max_to_be_between", column="nothing", max_value=1), FAILED),
+        (expect("column_to_exist", column="nothing"), PASSED),
+    ],
+)
+def test_an_expectation_that_holds_is_not_judged_only_where_there_is_no_value(table: str, expectation: Expectation, verdict: str) -> None:
+    """Great Expectations does not report what it observed for every type: a missing observation says nothing about the values."""
+    _, [finding] = judge(f"SELECT *, NULL::DOUBLE AS nothing FROM ({table})", [expectation], identity=["key"])
+    assert finding.verdict == verdict

@@ -1,6 +1,6 @@
 """A campaign of mutated nights: each is refused by name, or passes with the very values that were delivered.
 
-`make test` runs one round; ``NIGHTSHIFT_MUTATION_ROUNDS=20`` runs twenty, each with seeds of its own.
+`make test` runs one round; ``MUTATION_ROUNDS=20`` runs twenty, each with seeds of its own.
 """
 
 import json
@@ -17,11 +17,10 @@ import yaml
 from pipelines.data import featurize_batch, ingest_batch, validate_batch, validate_features
 from pipelines.lib import errors
 from pipelines.lib.stage import FAILURE_FILE
-from tests import mutations
-from tests.datasets import orders
-from tests.mutations import MUTATIONS, NIGHT, Format, Mutation
+from tests.datasets import mutations, orders
+from tests.datasets.mutations import MUTATIONS, NIGHT, Format, Mutation
 
-ROUNDS = int(os.environ.get("NIGHTSHIFT_MUTATION_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("MUTATION_ROUNDS", "1"))
 OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.NightshiftError)}
 CASES = [
     pytest.param(mutation, kind, seed, id=f"{mutation.name}, {kind}, {seed}")
