@@ -12,21 +12,20 @@ read the night's batch, check it, make its features, check them, score, check th
 The flights are of 2013, so the schedule replays them: `replay_offset_days` days ago, on the same weekday.
 """
 
-from airflow.sdk import DAG, CronPartitionTimetable, Param
+from airflow.sdk import DAG, Param
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.timetable import NightTimetable
 
 settings = load_settings("nightly_batch_scoring")
 
 with DAG(
     dag_id="nightly_batch_scoring",
     doc_md=__doc__,
-    schedule=CronPartitionTimetable(
-        settings["cron"], timezone=settings["timezone"], run_offset=-settings["replay_offset_days"], key_format="%Y-%m-%d"
-    ),
+    schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
     catchup=False,
     max_active_runs=settings["max_active_runs"],
     params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},

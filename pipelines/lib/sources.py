@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,6 +46,8 @@ SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boole
 Bounds = tuple[date | None, date | None]
 
 _REFUSED = "refused value: "
+_LONGEST_HEADER = 1_000_000
+"""Characters of a CSV's header line that are read."""
 _SQL_BATCH = 10_000
 """Rows that are fetched from a database at a time."""
 
@@ -148,7 +151,20 @@ def _files(pattern: str) -> list[Path]:
     found = sorted(root / path for path in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
     if not found:
         raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {root.resolve()})")
+    for file in found:
+        if not file.is_file():
+            raise DataError(f"{file} is no regular file; deliver a file, or correct dataset.source.path")
+        if table := next((parent for parent in file.parents if (parent / "_delta_log").is_dir()), None):
+            raise DataError(
+                f"{file} belongs to the Delta table {table}, whose log says which files count: a glob would also read deleted rows. "
+                "Export the table to Parquet, and set dataset.source.path to the export"
+            )
     return found
+
+
+def _literal(file: Path) -> str:
+    """`file` as an SQL literal that DuckDB does not take for a pattern once more."""
+    return text(glob.escape(str(file)))
 
 
 def _require(columns: Iterable[str], found: Iterable[str], where: str) -> None:
@@ -161,9 +177,40 @@ def _require(columns: Iterable[str], found: Iterable[str], where: str) -> None:
 
 
 def _parquet(files: list[Path], columns: Iterable[str]) -> str:
+    kinds: dict[str, tuple[str, Path]] = {}
     for file in files:
-        _require(columns, open_parquet(file).schema_arrow.names, str(file))
-    return f"read_parquet([{', '.join(text(file) for file in files)}], union_by_name = true, hive_partitioning = false)"
+        schema = open_parquet(file).schema_arrow
+        _require(columns, schema.names, str(file))
+        for column in columns:
+            if schema.names.count(column) > 1:
+                raise DataError(f"{file} has more than one column {column!r}; give each a name of its own")
+            _require_one_kind(kinds, column, _kind(schema.field(column).type), file)
+    return f"read_parquet([{', '.join(map(_literal, files))}], union_by_name = true, hive_partitioning = false)"
+
+
+def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str, file: Path) -> None:
+    """Refuse a file in which `column` is of another kind than in the files before it: DuckDB would convert the values of both to a common type."""
+    if kind == "duration":
+        raise DataError(f"column {column!r} of {file} is a duration, which is no declared type; deliver a number of seconds, for example")
+    if kind == "null":  # not a single value
+        return
+    first, where = kinds.setdefault(column, (kind, file))
+    if first != kind:
+        raise DataError(f"column {column!r} is of type {kind} in {file}, but of type {first} in {where}; deliver all files with one type")
+
+
+def _kind(found: pa.DataType) -> str:
+    """The types between which a conversion loses nothing have one name."""
+    if pa.types.is_dictionary(found):
+        return _kind(found.value_type)
+    kinds = {
+        "integer": pa.types.is_integer,
+        "float": pa.types.is_floating,
+        "string": lambda one: pa.types.is_string(one) or pa.types.is_large_string(one) or pa.types.is_string_view(one),
+        "duration": pa.types.is_duration,
+        "null": pa.types.is_null,
+    }
+    return next((name for name, test in kinds.items() if test(found)), str(found))
 
 
 def _csv(files: list[Path], columns: Iterable[str], nulls: tuple[str, ...]) -> str:
@@ -176,7 +223,7 @@ def _csv(files: list[Path], columns: Iterable[str], nulls: tuple[str, ...]) -> s
     names = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in headers[0]) + "}"
     missing = "[" + ", ".join(map(text, nulls)) + "]"
     return (
-        f"read_csv([{', '.join(map(text, files))}], columns = {names}, header = true, auto_detect = false, delim = ',', quote = '\"', "
+        f"read_csv([{', '.join(map(_literal, files))}], columns = {names}, header = true, auto_detect = false, delim = ',', quote = '\"', "
         f"escape = '\"', nullstr = {missing}, strict_mode = true, null_padding = false, max_line_size = 16777216)"
     )
 
@@ -187,12 +234,16 @@ def _header(file: Path) -> list[str]:
         with (
             gzip.open(file, "rt", newline="", encoding="utf-8-sig") if compressed else file.open(newline="", encoding="utf-8-sig") as lines
         ):
-            header = next(csv.reader(lines), [])
-        if not compressed:
+            header = next(csv.reader([lines.readline(_LONGEST_HEADER)]), [])
+        if compressed:
+            with gzip.open(file) as content:  # to its end, where the checksum stands: DuckDB does not compare it
+                while content.read(1 << 20):
+                    pass
+        else:
             with file.open("rb") as content:
                 content.seek(-1, os.SEEK_END)
                 ended = content.read(1) in (b"\n", b"\r")
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise DataError(f"{file} is not a CSV file with a header ({error}); deliver it whole, in UTF-8") from None
     if not compressed and not ended:
         raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
@@ -206,19 +257,41 @@ def _cast(column: str, declared: Column, found: str, where: str) -> str:
     value, wanted = name(column), SQL_TYPES[declared.type]
     if found == wanted:
         return value
-    if wanted == "VARCHAR":
+    if wanted == "VARCHAR" and found != "BLOB":
         return f"CAST({value} AS VARCHAR)"
     if wanted == "TIMESTAMP" and found == "VARCHAR":
         tried = f"CAST(TRY_CAST({value} AS TIMESTAMPTZ) AS TIMESTAMP)"  # an offset is converted to UTC rather than dropped
     else:
         tried = f"TRY_CAST({value} AS {wanted})"
-    fits = f"{tried} IS NOT NULL"
-    if wanted == "BIGINT" and (found in ("VARCHAR", "DOUBLE", "FLOAT") or found.startswith("DECIMAL")):
-        fits += f" AND TRY_CAST({value} AS DOUBLE) = trunc(TRY_CAST({value} AS DOUBLE))"  # 12.5 is no integer; DuckDB would round it
+    fits = " AND ".join([f"{tried} IS NOT NULL", *_lossless(value, tried, wanted, found)])
     before = text(f"{_REFUSED}column {column!r} of {where} holds '")
     after = text(f"' ({found}), which is no {declared.type}; deliver it as declared, or correct the type in params.yaml")
     told = f"{before} || left(CAST({value} AS VARCHAR), 60) || {after}"
     return f"CASE WHEN {value} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({told}) END"
+
+
+_WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+
+
+def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
+    """The conditions under which `value`, of the type `found`, says the same as `tried`, which is of the type `wanted`."""
+    number = found in (*_WHOLE_NUMBERS, "DOUBLE", "FLOAT") or found.startswith("DECIMAL")
+    if wanted == "BIGINT" and (found in ("VARCHAR", "DOUBLE", "FLOAT") or found.startswith("DECIMAL")):
+        yield f"TRY_CAST({value} AS DOUBLE) = trunc(TRY_CAST({value} AS DOUBLE))"  # 12.5 is no integer; DuckDB would round it
+    if wanted == "BOOLEAN" and number:
+        yield f"{value} IN (0, 1)"  # DuckDB takes any other number for true
+    if wanted == "DOUBLE" and number and found != "FLOAT":
+        yield f"TRY_CAST({tried} AS {found}) = {value}"  # a float holds integers up to 2^53, and 15 digits of a decimal
+    if wanted == "DOUBLE" and found == "VARCHAR":
+        yield f"(NOT regexp_full_match({value}, '[+-]?[0-9]+') OR TRY_CAST({tried} AS HUGEINT) = TRY_CAST({value} AS HUGEINT))"
+    if wanted in ("TIMESTAMP", "DATE") and found == "VARCHAR":
+        yield f"regexp_matches({value}, '^[0-9]{{4}}[-/]')"  # 31/12/12 is not a day of the year 31
+    if wanted == "TIMESTAMP" and found == "TIMESTAMP_NS":
+        yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
+    if wanted == "DATE" and (found == "VARCHAR" or found.startswith("TIMESTAMP")):
+        yield f"TRY_CAST({value} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
+    if found == "BLOB":
+        yield "false"  # bytes have no text of their own
 
 
 def _bounds(connection: duckdb.DuckDBPyConnection, scanned: Scan, column: str, declared: Column) -> Bounds:

@@ -11,6 +11,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from nightshift_airflow import notes
 from nightshift_airflow.links import GateReport, ModelCard, page
+from nightshift_airflow.timetable import NightTimetable
 
 Message = MutableMapping[str, Any]
 
@@ -40,3 +41,4 @@ class NightshiftPlugin(AirflowPlugin):
     ]
     operator_extra_links = [GateReport(), ModelCard()]
     listeners = [notes]
+    timetables = [NightTimetable]

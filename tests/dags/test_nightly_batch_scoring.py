@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pendulum
 import pytest
 import yaml
 
@@ -67,15 +68,10 @@ def test_the_docstring_is_shown_and_runs_may_overlap(dag):
 
 
 def test_tonight_replays_a_night_after_the_training_window_on_the_same_weekday(dag):
-    from airflow.timetables.trigger import CronPartitionTimetable
-
     settings = yaml.safe_load((ROOT / "params.yaml").read_text())["nightly_batch_scoring"]
     assert settings["replay_offset_days"] % 7 == 0
-    timetable = CronPartitionTimetable(
-        dag.timetable.expression, timezone="UTC", run_offset=dag.timetable.run_offset, key_format=dag.timetable.key_format
-    )
     for run_date, partition in [((2026, 11, 23), "2013-04-08"), ((2027, 8, 17), "2013-12-31")]:
-        date, key = timetable._get_partition_info(dt.datetime(*run_date, 2, tzinfo=dt.UTC))
+        date, key = dag.timetable._get_partition_info(pendulum.datetime(*run_date, 2))
         assert key == partition
         assert date.weekday() == dt.date(*run_date).weekday()
 

@@ -259,8 +259,8 @@ MUTATIONS = [
     Mutation("above the maximum", "refused", ("items",), change=_put("items", 21, 2**40)),
     Mutation("values that nobody knows", "refused", ("channel",), change=_put("channel", "fax", share=0.5)),
     Mutation("negative amounts", "refused", ("amount",), change=_put("amount", -0.01)),
-    Mutation("years that nobody lives in", "refused", ("placed_at",), change=_redate(2204)),
-    Mutation("years long gone", "refused", ("placed_at",), change=_redate(204)),
+    Mutation("years that nobody lives in", "refused", ("placed_at", "row_count"), change=_redate(2204)),
+    Mutation("years long gone", "refused", ("placed_at", "row_count"), change=_redate(204)),
     # Rows.
     Mutation("rows twice", "refused", ("order_id",), change=_repeat),
     Mutation("most of the night lost", "refused", ("rows", "row_count"), change=_thin(0.3)),

@@ -61,7 +61,9 @@ def test_the_form_rolls_back_once_and_says_who_and_why(nights_are_quick: None, r
     last = pointer(published).history[-1]
     assert (last.sequence, last.action, last.actor, last.reason) == (3, "rollback", "nightshift", "it lied")
     assert (
-        rolling.client().run(DAG, "back")["note"].startswith(f"ROLLED BACK: generation {pointer(published).generation} of {NAME} is current (switch 3")
+        rolling.client()
+        .run(DAG, "back")["note"]
+        .startswith(f"ROLLED BACK: generation {pointer(published).generation} of {NAME} is current (switch 3")
     )
     events = rolling.client().call("GET", f"/assets/events?source_dag_id={DAG}")["asset_events"]
     assert [event["source_task_id"] for event in events] == ["rollback_index"]

@@ -1,0 +1,142 @@
+"""The clock of the partitioned DAGs: each night once, in every time zone, beside any backfill."""
+
+import datetime as dt
+import itertools
+import json
+import os
+import subprocess
+import sys
+import zoneinfo
+from pathlib import Path
+
+import pendulum
+import pytest
+from airflow.exceptions import AirflowTimetableInvalid
+from airflow.timetables.base import TimeRestriction
+from nightshift_airflow.timetable import NightTimetable
+
+ROOT = Path(__file__).resolve().parents[3]
+FIRST, DAYS = dt.date(2026, 1, 1), 730
+
+
+def changes_of_the_clocks() -> list[tuple[str, dt.date]]:
+    """Every day of two years on which the clocks of an IANA zone change, and one zone and day for all days on which none do."""
+    found: dict[tuple[dt.date, dt.timedelta | None, dt.timedelta | None], str] = {}
+    for name in sorted(zoneinfo.available_timezones()):
+        zone = zoneinfo.ZoneInfo(name)
+        offsets = [dt.datetime.combine(FIRST + dt.timedelta(days=day), dt.time(12), tzinfo=zone).utcoffset() for day in range(DAYS)]
+        for day, (before, after) in enumerate(itertools.pairwise(offsets)):
+            if before != after or day == 0:
+                found.setdefault((FIRST + dt.timedelta(days=day), before, after), name)
+    return [(name, date) for (date, _, _), name in found.items()]
+
+
+def partitions(cron: str, zone: str, days_back: int, first: dt.date, days: int) -> list[tuple[dt.date, str]]:
+    """The local date and the partition of each run that the clock starts, from `first` on for `days` days."""
+    timetable = NightTimetable(cron, timezone=zone, days_back=days_back)
+    earliest = pendulum.datetime(first.year, first.month, first.day, tz=zone)
+    info, found = None, []
+    while True:
+        info = timetable.next_dagrun_info_v2(last_dagrun_info=info, restriction=TimeRestriction(earliest, None, True))
+        assert info is not None
+        date = info.run_after.in_timezone(zone).date()
+        if (date - first).days >= days:
+            return found
+        decoded = timetable.resolve_partition_date(info.partition_key)
+        assert decoded is not None
+        assert decoded.timestamp() == info.partition_date.timestamp()
+        found.append((date, str(info.partition_key)))
+
+
+@pytest.mark.parametrize("cron", ["0 2 * * *", "30 0 * * *", "0 0 * * *", "30 1 * * *"])
+def test_each_night_is_scored_once_in_every_time_zone(cron: str) -> None:
+    """Over two years. Days on which no clock changes are all alike, so each change is walked through, from days before it to days after."""
+    walked = changes_of_the_clocks()
+    assert len(walked) > 100
+    for zone, change in walked:
+        first = change - dt.timedelta(days=2)
+        wanted = [(first + dt.timedelta(days=day), str(first + dt.timedelta(days=day - 7))) for day in range(11)]
+        assert partitions(cron, zone, 7, first, 11) == wanted, zone
+
+
+def test_the_offset_is_in_calendar_days_whatever_the_cron_leaves_out() -> None:
+    found = partitions("0 2 * * 1-5", "America/New_York", 4977, FIRST, 28)
+    assert len(found) == 20
+    assert all(date - dt.date.fromisoformat(partition) == dt.timedelta(days=4977) for date, partition in found)
+
+
+def test_a_backfill_has_the_partitions_that_the_clock_has() -> None:
+    timetable = NightTimetable("0 2 * * 1-5", timezone="Europe/Berlin", days_back=1)
+    infos = list(timetable.iter_partition_dagrun_infos(earliest=pendulum.datetime(2026, 3, 26), latest=pendulum.datetime(2026, 3, 31)))
+    assert [info.partition_key for info in infos] == ["2026-03-26", "2026-03-29", "2026-03-30", "2026-03-31"]
+    assert all(info.partition_date == timetable.resolve_partition_date(info.partition_key) for info in infos)
+
+
+def test_it_survives_serialization() -> None:
+    timetable = NightTimetable("0 2 * * *", timezone="America/New_York", days_back=4977)
+    again = NightTimetable.deserialize(json.loads(json.dumps(timetable.serialize())))
+    assert again.serialize() == timetable.serialize()
+
+
+@pytest.mark.parametrize("cron", ["*/5 * * * *", "0 1,2 * * *", "0 * * * *", "0 2 * *"])
+def test_a_cron_that_gives_a_date_several_runs_or_none_is_refused(cron: str) -> None:
+    with pytest.raises(AirflowTimetableInvalid):
+        NightTimetable(cron, timezone="UTC").validate()
+
+
+@pytest.mark.integration
+def test_a_backfill_ahead_of_the_clock_or_behind_it_starts_no_other_run(tmp_path: Path) -> None:
+    """Through Airflow's database: parse three times after each backfill, and look at the run that the clock would start next."""
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
+    environment |= {"AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _BACKFILLS], env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, *after = json.loads(done.stdout.splitlines()[-1])
+    assert before["ahead"], "the next run lies in the future"
+    assert after == [before] * 6
+
+
+_BACKFILLS = """
+import datetime as dt, json
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.models.backfill import Backfill, ReprocessBehavior, _create_backfill
+from airflow.models.dag import DagModel
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.timetables.base import TimeRestriction
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+NAME = "nightly_batch_scoring"
+
+with create_session() as session:
+    DagBundlesManager().sync_bundles_to_db(session=session)
+bag = DagBag("dags/nightly_batch_scoring.py", bundle_path=__import__("pathlib").Path("dags"), bundle_name="dags-folder")
+assert not bag.import_errors, bag.import_errors
+
+def parse():
+    sync_bag_to_db(bag, "dags-folder", None)
+    with create_session() as session:
+        model = session.get(DagModel, NAME)
+        after = model.next_dagrun_create_after
+        return {"partition": model.next_dagrun_partition_key, "after": after.isoformat(), "ahead": after > dt.datetime.now(dt.UTC)}
+
+parse()
+with create_session() as session:  # the clock's run of last night, as the scheduler makes it
+    dag = SerializedDagModel.get_dag(NAME, session=session)
+    last = dag.timetable._align_to_prev(__import__("pendulum").now("UTC"))
+    date, key = dag.timetable._get_partition_info(last)
+    dag.create_dagrun(run_id="scheduled__last", logical_date=None, data_interval=None, run_after=last, run_type=DagRunType.SCHEDULED,
+        triggered_by=DagRunTriggeredByType.TIMETABLE, state=DagRunState.SUCCESS, session=session, partition_key=key, partition_date=date)
+seen = [parse()]
+for days in (20, -40):
+    first = dt.datetime.combine(dt.date.fromisoformat(key) + dt.timedelta(days=days), dt.time(), tzinfo=dt.UTC)
+    _create_backfill(dag_id=NAME, from_date=first, to_date=first + dt.timedelta(days=9), max_active_runs=2, reverse=False, dag_run_conf=None,
+        triggering_user_name="test", reprocess_behavior=ReprocessBehavior.NONE)
+    seen += [parse() for _ in range(3)]
+    with create_session() as session:  # of a DAG, one backfill may be active
+        session.query(Backfill).update({"completed_at": dt.datetime.now(dt.UTC)})
+print(json.dumps(seen))
+"""
