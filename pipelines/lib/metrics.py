@@ -50,8 +50,17 @@ def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
 
 
 def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str, float]]:
-    """Mean score, observed rate and share of rows in `bins` groups of about equal size, in order of score."""
-    groups = [group for group in np.array_split(np.argsort(scores, kind="stable"), bins) if len(group)]
+    """Mean score, observed rate and share of rows in at most `bins` groups of about equal size, in order of score.
+
+    Rows of one score stay in one group, the one that holds the middle of them: the order of rows then changes nothing.
+    """
+    order = np.lexsort((labels, scores))
+    starts = np.cumsum([0, *(len(part) for part in np.array_split(order, bins))])[1:-1]
+    _, tie, ties = np.unique(scores[order], return_inverse=True, return_counts=True)
+    ends = np.cumsum(ties)
+    middles = (2 * ends - ties - 1) // 2
+    group_of = np.searchsorted(starts, middles, side="right")[tie]
+    groups = [group for number in range(bins) if len(group := order[group_of == number])]
     return [
         {
             "mean_score": round(float(scores[group].mean(dtype=np.float64)), 6),

@@ -33,6 +33,37 @@ def test_calibration_groups_hold_every_row_once() -> None:
     assert sum(point["share"] * point["observed_rate"] for point in points) == pytest.approx(labels.mean(), abs=1e-5)
 
 
+def test_rows_of_one_score_stay_in_one_group_whatever_their_order() -> None:
+    labels = np.repeat(np.array([0, 1], dtype=np.int8), [580, 420])
+    constant = np.full(1_000, 0.42, dtype=np.float32)
+    shuffled = np.random.default_rng(0).permutation(1_000)
+    for order in (np.arange(1_000), shuffled):
+        assert metrics.calibration(labels[order], constant[order]) == [{"mean_score": 0.42, "observed_rate": 0.42, "share": 1.0}]
+        assert metrics.summary(labels[order], constant[order])["calibration_error"] == 0
+
+
+def test_the_order_of_rows_changes_no_metric_where_scores_tie() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.choice(np.array([0.01, 0.05, 0.2, 0.6], dtype=np.float32), 997, p=[0.7, 0.2, 0.06, 0.04])
+    labels = (rng.random(997) < scores).astype(np.int8)
+    found = metrics.realised(labels, scores), metrics.calibration(labels, scores), metrics.roc(labels, scores)
+    rarest = scores >= np.float32(0.2)  # both lie in the last tenth
+    assert [round(point["share"] * 997) for point in found[1]] == [
+        (scores == np.float32(0.01)).sum(),
+        (scores == np.float32(0.05)).sum(),
+        rarest.sum(),
+    ]
+    for order in (np.argsort(labels), np.argsort(-labels), rng.permutation(997)):
+        again = labels[order], scores[order]
+        assert (metrics.realised(*again), metrics.calibration(*again), metrics.roc(*again)) == found
+
+
+def test_without_ties_groups_are_of_equal_size() -> None:
+    scores = np.random.default_rng(0).permutation(103).astype(np.float32) / 200
+    shares = [round(point["share"] * 103) for point in metrics.calibration((scores > 0.2).astype(np.int8), scores)]
+    assert shares == [11, 11, 11, 10, 10, 10, 10, 10, 10, 10]
+
+
 def test_scores_that_are_the_rates_are_calibrated_and_others_are_not() -> None:
     rng = np.random.default_rng(1)
     scores = rng.random(50_000).astype(np.float32)
