@@ -9,13 +9,14 @@ import numpy as np
 from matplotlib import colormaps, patches, rc_context
 from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
 
 _STYLE: Any = {
     "svg.hashsalt": "nightshift",  # otherwise ids are random, and the report would never be the same twice
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a category may be called "US$ 5 to $ 10"
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": MUTED,
@@ -300,7 +301,9 @@ def recall_curve(
         if limits and name in limits:
             axes.axvline(limits[name], color=_colour(index), linestyle="--", linewidth=1, label=f"gate, {limits[name]:g}")
     axes.axhline(exact, color=MUTED, linestyle=":", linewidth=1.2, label="exact search")
-    axes.set(xlabel="recall@10", ylabel="queries a second", yscale="log")
+    axes.set(xlabel="recall@10", ylabel="queries per second", yscale="log")
+    axes.yaxis.set_major_formatter(LogFormatter())  # the usual one writes mathematics
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return _svg(figure)
 

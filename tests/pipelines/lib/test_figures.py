@@ -77,3 +77,31 @@ def test_a_race_tells_who_is_ahead_and_what_was_promoted() -> None:
     assert ET.fromstring(drawn).tag.endswith("svg")
     for part in ("One", "Two", "alone", "loop", "mean .63", figures.GOOD, figures.BAD):
         assert part in drawn
+
+
+HOSTILE = "US$ 5 to $ 10 <b> & _x^2"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda name: figures.histograms({name: PANELS["a category"] | {"labels": [name, "y", "unseen", "missing"], "note": name}}),
+        lambda name: figures.heat_map({name: [0.5]}, ["2013-04-01"], label=name, changes={"2013-04-01": name}),
+        lambda name: figures.distribution({name: np.linspace(0, 1, 50)}, label=name),
+        lambda name: figures.calibration({name: POINTS}),
+        lambda name: figures.roc({name: (CURVE, 0.5)}),
+        lambda name: figures.bars({name: 1.0}, label=name),
+        lambda name: figures.timeline({name: [(name, 0, 3)]}),
+        lambda name: figures.performance(NIGHTS, [("2013-04-05", name, True)], [(name, 0.6, "2013-04-05", "2013-04-11")]),
+        lambda name: figures.recall_curve({name: [(0.9, 2e5), (0.99, 1e5)]}, exact=2e3),
+        lambda name: figures.projection({name: np.zeros((3, 2))}, label=name),
+    ],
+)
+def test_text_of_the_data_is_shown_as_it_is(draw: Callable[[str], str]) -> None:
+    words = ["".join(element.itertext()) for element in ET.fromstring(draw(HOSTILE)).iter("{http://www.w3.org/2000/svg}text")]
+    assert any(HOSTILE in word for word in words)
+
+
+def test_no_axis_shows_the_marks_of_mathematics() -> None:
+    for draw in DRAWN:
+        assert "mathdefault" not in draw()
