@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.lib import metrics
@@ -23,6 +24,7 @@ from pipelines.lib.delong import placements
 from pipelines.lib.errors import ModelError
 from pipelines.lib.history import History
 from pipelines.lib.inference import Model, check_fit
+from pipelines.lib.slices import slices_of
 
 LEVEL = 0.95
 
@@ -74,17 +76,22 @@ def log_loss_difference(labels: Values, champion: Values, challenger: Values, ni
 
 
 def compare(
-    labels: Values, champion: Values, challenger: Values, nights: Values, *, slices: Mapping[str, Values], minimum_rows: int
+    labels: Values,
+    champion: Values,
+    challenger: Values,
+    nights: Values,
+    *,
+    slices: "Mapping[str, Values | pa.ChunkedArray]",
+    minimum_rows: int,
 ) -> dict[str, Any]:
     """Everything that sets the two apart on the same n rows, as JSON.
 
-    `slices` names columns [n]; a value of one with at least `minimum_rows` rows of both classes is a slice, compared by itself.
+    `slices` names columns [n]; a value of a column with at least `minimum_rows` rows of both classes is a slice, compared by itself.
     """
     found = []
     for column, values in slices.items():
-        for value in sorted(set(values.tolist())):
-            mask = values == value
-            if mask.sum() >= minimum_rows and 0 < labels[mask].sum() < mask.sum():
+        for value, mask in slices_of(values, minimum_rows):
+            if 0 < labels[mask].sum() < mask.sum():
                 found.append({"column": column, "value": value} | _figures(labels[mask], champion[mask], challenger[mask], nights[mask]))
     both = {"champion": champion, "challenger": challenger}
     return _figures(labels, champion, challenger, nights) | {
@@ -115,7 +122,7 @@ def compare_models(
         mine, theirs = finite_scores(challenger, rows.features), finite_scores(champion, rows.features)
     except ModelError as error:
         return {"fault": f"the champion cannot be compared with: {error}"}
-    columns = {column: rows.column(column) for column in slices}
+    columns = {column: rows.exact(column) for column in slices}
     return compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows)
 
 

@@ -122,7 +122,7 @@ def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for record in performance:
         for part in record.slices if record.version == version else ():
-            found.setdefault((part["column"], str(part["value"])), []).append(part)
+            found.setdefault((part["column"], "no value" if part["value"] is None else str(part["value"])), []).append(part)
     told = []
     for (name, value), parts in sorted(found.items()):
         means = {}

@@ -26,12 +26,17 @@ class History:
     names: tuple[str, ...]
 
     def column(self, name: str) -> np.ndarray:
-        """The values [n] of a feature or of another column. Raises `ConfigError` where there is none of this name."""
+        """The values [n] of a feature or of another column. Raises `ConfigError` if no column has this name."""
+        found = self.exact(name)
+        return found if isinstance(found, np.ndarray) else found.to_numpy()
+
+    def exact(self, name: str) -> "np.ndarray | pa.ChunkedArray":
+        """As `column`, but in Arrow's form if it is no feature: NumPy would make floats of integers that have a null."""
         if name in self.names:
             return self.features[:, self.names.index(name)]
         if name not in self.rows.column_names:
             raise ConfigError(f"there is no column {name!r}; there are {', '.join([*self.rows.column_names, *self.names])}")
-        return self.rows[name].to_numpy()
+        return self.rows[name]
 
     @property
     def nights(self) -> np.ndarray:

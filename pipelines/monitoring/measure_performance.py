@@ -30,6 +30,7 @@ from pipelines.lib.outcomes import Outcomes, known_outcomes
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.run import load_run
+from pipelines.lib.slices import slices_of
 
 if TYPE_CHECKING:
     from pipelines.lib.inference import Model
@@ -49,14 +50,11 @@ class MeasurePerformance(Section):
 def measure_performance(rows: pa.Table, params: MeasurePerformance) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The figures of `rows` (columns score, outcome and the slices), and those of each slice; None where a figure is not defined."""
     labels, scores = _numbers(rows["outcome"]), _numbers(rows["score"])
-    slices = []
-    for column in params.slices:
-        coded = rows[column].combine_chunks().dictionary_encode(null_encoding="encode")
-        codes = _numbers(coded.indices)
-        for code, value in sorted(enumerate(coded.dictionary.to_pylist()), key=lambda item: str(item[1])):
-            mask = codes == code
-            if mask.sum() >= params.slice_minimum_rows:
-                slices.append({"column": column, "value": value, **metrics.realised(labels[mask], scores[mask])})
+    slices = [
+        {"column": column, "value": value, **metrics.realised(labels[mask], scores[mask])}
+        for column in params.slices
+        for value, mask in slices_of(rows[column], params.slice_minimum_rows)
+    ]
     return metrics.realised(labels, scores), slices
 
 

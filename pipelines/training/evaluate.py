@@ -30,6 +30,7 @@ from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.run import load_run
 from pipelines.lib.signature import signature_of_features
+from pipelines.lib.slices import slices_of
 from pipelines.lib.verdict import record_refusal
 
 
@@ -64,14 +65,11 @@ def evaluate(history: History, scores: np.ndarray, parity: float, params: Evalua
 
 
 def _slices(history: History, scores: np.ndarray, params: Evaluate) -> list[dict[str, Any]]:
-    found = []
-    for column in params.slices:
-        values = history.column(column)
-        for value in sorted(set(values.tolist())):
-            mask = values == value
-            if mask.sum() >= params.slice_minimum_rows:
-                found.append({"column": column, "value": value} | metrics.summary(history.labels[mask], scores[mask]))
-    return found
+    return [
+        {"column": column, "value": value} | metrics.summary(history.labels[mask], scores[mask])
+        for column in params.slices
+        for value, mask in slices_of(history.exact(column), params.slice_minimum_rows)
+    ]
 
 
 def faults(evaluation: Mapping[str, Any], p99_ms: float, params: Evaluate) -> list[str]:

@@ -175,6 +175,21 @@ def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_an
     assert shop.measure("2024-01-08")["contradicted"] == {}
 
 
+@pytest.mark.parametrize(("column", "kind", "first"), [("placed_at", "timestamp", "2024-01-02 "), ("placed_on", "date", "2024-01-02")])
+def test_a_slice_of_dates_is_recorded(shop: Shop, column: str, kind: str, first: str) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["dataset"]["columns"][column] = {"type": kind}
+    params["measure_performance"] |= {"slices": [column], "slice_minimum_rows": 1}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    shop.deliver(TABLE.append_column("placed_on", pc.cast(TABLE["placed_at"], pa.date32())))
+    shop.publish("2024-01-02")
+    report = shop.measure("2024-01-06")
+    slices = shop.performance()["2024-01-02"].slices
+    assert slices[0]["value"].startswith(first)
+    assert report["nights"][0]["slices"] == slices
+    assert sum(part["rows"] for part in slices) == DATES.count("2024-01-02")
+
+
 def test_three_rows_are_measured_as_far_as_they_go(shop: Shop) -> None:
     shop.publish("2024-01-02", rows=3)
     assert shop.measure("2024-01-06")["recorded"] == ["2024-01-02"]

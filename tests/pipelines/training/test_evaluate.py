@@ -133,6 +133,27 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     return made
 
 
+@pytest.mark.parametrize("compared", [False, True])
+def test_slices_of_dates_and_of_nothing_reach_every_report(files: Files, compared: bool) -> None:
+    """JSON has no dates, and a null is neither less nor more than a text."""
+    table = pq.read_table("history.parquet")
+    shipped = [None if row % 3 else FIRST for row in range(table.num_rows)]
+    table = table.append_column("shipped", pa.array(shipped)).append_column("items", pa.array([None, 2**53 + 1] * (table.num_rows // 2)))
+    side = pa.array([None if row % 2 else value for row, value in enumerate(table["side"].to_pylist())])
+    pq.write_table(table.set_column(table.column_names.index("side"), "side", side), "history.parquet")
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["evaluate"]["slices"] = ["shipped", "items", "side"]
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    if compared:
+        files.crown(forest(5))
+    assert files.evaluate() == 0
+    found = files.read("evaluation")
+    for parts in [found["slices"], *([found["comparison"]["slices"]] if compared else [])]:
+        assert [(part["column"], part["value"]) for part in parts] == [
+            ("shipped", "2013-03-01"), ("shipped", None), ("items", 2**53 + 1), ("items", None), ("side", "left"), ("side", "right"), ("side", None),
+        ]  # fmt: skip
+
+
 def test_evaluation_tells_slices_apart() -> None:
     given = history()
     result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS)
