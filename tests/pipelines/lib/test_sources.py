@@ -347,3 +347,98 @@ def test_postgresql_gives_what_parquet_gives(tmp_path: Path) -> None:
 
 def _order_columns() -> dict[str, Column]:
     return {column: parse_section(fields, Column, column) for column, fields in orders.params()["dataset"]["columns"].items()}
+
+
+BIG = 2**53 + 1
+LOSSY = {
+    "a boolean from 2": ("boolean", pa.array([1, 2])),
+    "a boolean from a half": ("boolean", pa.array([0.5])),
+    "a float from a large integer": ("float", pa.array([BIG])),
+    "a float from a long decimal": ("float", pa.array(["0.1234567890123456789"]).cast(pa.decimal128(38, 19))),
+    "a float from a long text": ("float", pa.array([str(BIG)])),
+    "an integer from a half": ("integer", pa.array([1.5])),
+    "a date from a moment": ("date", pa.array([moment("2024-01-01 10:00:00")], pa.timestamp("us"))),
+    "a date from a text with a time": ("date", pa.array(["2024-01-01 10:00:00"])),
+    "a moment from nanoseconds": ("timestamp", pa.array([1_704_100_000_000_000_001], pa.timestamp("ns"))),
+    "a year of two digits": ("timestamp", pa.array(["31/12/12"])),
+    "an infinite time": ("timestamp", pa.array(["infinity"])),
+    "bytes for a text": ("string", pa.array([b"\x00a"])),
+    "a duration for a number": ("integer", pa.array([dt.timedelta(seconds=1)])),
+}
+
+
+def one_column(tmp_path: Path, values: pa.Array, kind: str, file: str = "t.parquet") -> list[tuple[Any, ...]]:
+    pq.write_table(pa.table({"v": values}), tmp_path / file)
+    return read(source(kind="parquet", path=str(tmp_path / "*.parquet")), {"v": Column(type=kind)}, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", LOSSY)
+def test_a_conversion_that_would_lose_something_is_refused(case: str, tmp_path: Path) -> None:
+    kind, values = LOSSY[case]
+    with pytest.raises(DataError, match="'v'"):
+        one_column(tmp_path, values, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "wanted"),
+    [
+        ("boolean", pa.array([0, 1]), [False, True]),
+        ("float", pa.array([2**53]), [2.0**53]),
+        ("float", pa.array(["0.1"]).cast(pa.decimal128(5, 3)), [0.1]),
+        ("float", pa.array(["1.5", "-12"]), [-12.0, 1.5]),
+        ("date", pa.array([moment("2024-01-01")], pa.timestamp("us")), [dt.date(2024, 1, 1)]),
+        ("timestamp", pa.array([1_704_100_000_000_001_000], pa.timestamp("ns")), [moment("2024-01-01 09:06:40.000001")]),
+    ],
+)
+def test_a_conversion_that_loses_nothing_is_made(kind: str, values: pa.Array, wanted: list[Any], tmp_path: Path) -> None:
+    assert [value for (value,) in one_column(tmp_path, values, kind)] == wanted
+
+
+def test_one_file_of_another_type_does_not_change_the_values_of_all(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"v": [7.0]}), tmp_path / "2.parquet")
+    with pytest.raises(DataError, match=r"'v' is of type float in .*2\.parquet, but of type integer in .*1\.parquet"):
+        one_column(tmp_path, pa.array([BIG]), "integer", "1.parquet")
+
+
+def test_a_file_without_a_value_has_no_type_of_its_own(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"v": pa.nulls(1)}), tmp_path / "2.parquet")
+    assert one_column(tmp_path, pa.array([BIG]), "integer", "1.parquet") == [(BIG,), (None,)]
+
+
+def test_a_column_twice_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["v", "v"]), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="more than one column 'v'"):
+        read(source(kind="parquet", path=str(tmp_path / "t.parquet")), {"v": Column(type="integer")}, None)
+
+
+def test_a_glob_over_a_delta_table_is_refused(tmp_path: Path) -> None:
+    """Its folder still has the files of rows that were deleted."""
+    from deltalake import write_deltalake
+
+    write_deltalake(tmp_path / "table", pa.table({"v": [1]}))
+    with pytest.raises(DataError, match="belongs to the Delta table"):
+        read(source(kind="parquet", path=str(tmp_path / "table" / "*.parquet")), {"v": Column(type="integer")}, None)
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(DataError, match="no regular file"):
+        read(source(kind="csv", path=str(tmp_path / "t.csv")))
+
+
+def test_the_name_of_a_file_is_not_a_pattern(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"v": [1]}), tmp_path / "a?.parquet")
+    pq.write_table(pa.table({"v": [2]}), tmp_path / "ab.parquet")
+    assert read(source(kind="parquet", path=str(tmp_path / "a*.parquet")), {"v": Column(type="integer")}, None) == [(1,), (2,)]
+
+
+def test_a_flipped_bit_of_a_compressed_file_is_seen(tmp_path: Path) -> None:
+    whole = bytearray(gzip.compress(CSV.encode() * 9))
+    whole[-6] ^= 1  # of the checksum alone: every value is as it was
+    with pytest.raises(DataError, match=r"t\.csv\.gz"):
+        read(csv_of(tmp_path, bytes(whole), "t.csv.gz"))
+
+
+def test_a_header_has_an_end(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.csv"):
+        read(csv_of(tmp_path, "x" * 3_000_000 + "\n"))
