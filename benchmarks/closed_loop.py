@@ -24,11 +24,11 @@ from benchmarks.governor import features_of_2013, section
 from pipelines.lib import comparison, golden, metrics
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset
-from pipelines.lib.drift import Histogram, count
 from pipelines.lib.features import Features
 from pipelines.lib.figures import race
 from pipelines.lib.governor import History as Recorded
 from pipelines.lib.governor import Policy, Promotion, Retraining, govern
+from pipelines.lib.histogram import Histogram, count
 from pipelines.lib.history import History, holdout_start, read_history
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.inference import Model, load_model

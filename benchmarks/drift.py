@@ -26,9 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import in_process
+from pipelines.lib.binning import Binning
 from pipelines.lib.dataset import Dataset
-from pipelines.lib.drift import Binning, Histogram, Measures, compare, count, count_parquet
+from pipelines.lib.drift import Measures, compare
 from pipelines.lib.features import Features
+from pipelines.lib.histogram import Histogram, count, count_parquet
 from pipelines.lib.home import REPOSITORY, home
 from pipelines.lib.inference import cores
 from pipelines.lib.params import load_section

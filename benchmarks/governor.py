@@ -29,10 +29,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.lib.dataset import Dataset
-from pipelines.lib.drift import count, psi
+from pipelines.lib.distances import psi
 from pipelines.lib.features import Features, featurize, lookback_days
 from pipelines.lib.governor import History as Recorded
 from pipelines.lib.governor import Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
+from pipelines.lib.histogram import count
 from pipelines.lib.history import History, read_history
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.params import load_section
@@ -209,7 +210,7 @@ class Flights:
         return found
 
     def psi(self, windows: Ints) -> Floats:
-        """`pipelines.lib.drift.psi` of every column of every window: counts [w, all bins] -> [w, columns]."""
+        """`pipelines.lib.distances.psi` of every column of every window: counts [w, all bins] -> [w, columns]."""
         actual = np.maximum(windows / windows[:, self.starts[0] : self.starts[1]].sum(axis=1, keepdims=True), self.profile.floor)
         expected = np.maximum(self.reference / self.profile.rows, self.profile.floor)
         return np.add.reduceat((actual - expected) * np.log(actual / expected), self.starts, axis=1)
@@ -241,7 +242,7 @@ class Flights:
         return scores
 
     def _pool(self, rows: History) -> Pool:
-        """Every value in its bin, once. Raises `AssertionError` where that differs from what `pipelines.lib.drift` counts."""
+        """Every value in its bin, once. Raises `AssertionError` where that differs from what `pipelines.lib.histogram` counts."""
         scores = self._scores(rows)
         columns = {**dict(zip(rows.names, rows.features.T, strict=True)), SCORE: np.round(scores, 6)}
         counted = count(columns, self.profile.binnings)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.lib.drift import Histogram, compare, count, merge, numeric_binning
+from pipelines.lib.binning import numeric_binning
+from pipelines.lib.drift import compare
 from pipelines.lib.drift_report import Seen
 from pipelines.lib.governor import Policy
+from pipelines.lib.histogram import Histogram, count, merge
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.journal import DecisionRow, NightRecord, PerformanceRecord
 from pipelines.lib.ledger import Entry

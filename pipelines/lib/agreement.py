@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.lib import drift
+from pipelines.lib.binning import numeric_binning
+from pipelines.lib.distances import psi
+from pipelines.lib.histogram import count as count_in
 
 FLOOR = 0.0001
 """Least share of a bin in the stability index of scores."""
@@ -25,14 +27,14 @@ def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> d
     """
     from scipy.stats import ks_2samp, spearmanr
 
-    bins = drift.numeric_binning("score", champion, bins=10)
-    theirs, mine = (drift.count({"score": scores}, [bins]).counts["score"] for scores in (champion, challenger))
+    bins = numeric_binning("score", champion, bins=10, decimals=6)
+    theirs, mine = (count_in({"score": scores}, [bins]).counts["score"] for scores in (champion, challenger))
     constant = min(np.ptp(champion), np.ptp(challenger)) == 0
     figures = {
         "champion_mean": champion.mean(dtype=np.float64),
         "challenger_mean": challenger.mean(dtype=np.float64),
         "disagreement": ((champion >= threshold) != (challenger >= threshold)).mean(),
-        "psi": drift.psi(theirs, mine, floor=FLOOR),
+        "psi": psi(theirs, mine, floor=FLOOR),
         "ks": ks_2samp(champion, challenger, method="asymp").statistic,
     }
     correlation = None if constant else round(float(spearmanr(champion, challenger).statistic), 6)
@@ -61,5 +63,5 @@ def merge(nights: Sequence[Mapping[str, Any]], counts: np.ndarray) -> dict[str, 
     starts = np.unique([0, *np.searchsorted(reached[0], np.arange(1, 10) / 10) + 1])  # tenths of the champion's scores
     theirs, mine = np.add.reduceat(counts, starts[starts < BINS], axis=1)
     averages = {name: mean(name) for name in ("correlation", "champion_mean", "challenger_mean", "disagreement")}
-    distances = {"psi": drift.psi(theirs, mine, floor=FLOOR), "ks": np.abs(reached[0] - reached[1]).max()}
+    distances = {"psi": psi(theirs, mine, floor=FLOOR), "ks": np.abs(reached[0] - reached[1]).max()}
     return {"rows": int(counts[0].sum()), **averages, **{name: round(float(value), 6) for name, value in distances.items()}}

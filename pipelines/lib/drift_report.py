@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pipelines.lib.drift import Histogram, merge
 from pipelines.lib.governor import Policy
+from pipelines.lib.histogram import Histogram, merge
 from pipelines.lib.journal import DecisionRow, NightRecord, PerformanceRecord
 from pipelines.lib.ledger import Entry
 from pipelines.lib.partition import parse_partition
@@ -155,11 +155,17 @@ def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, 
     window = merge([Histogram.from_json(record.histogram) for record in seen.window])
     panels = {}
     for name in names:
-        binning, reference = profile.column(name).binning, profile.column(name).counts
+        binning, reference, current = profile.column(name).binning, profile.column(name).counts, window.counts[name]
+        # Beside a heavy value lie bins that are empty by design: they are drawn once something is in them.
+        shown = [place for place in range(binning.size) if not binning.alone or reference[place] or current[place]]
         panels[name] = {
-            "reference": [count / max(sum(reference), 1) for count in reference],
-            "current": [count / max(window.rows, 1) for count in window.counts[name]],
-            **({"edges": binning.edges} if binning.values is None else {"labels": binning.labels}),
+            "reference": [reference[place] / max(sum(reference), 1) for place in shown],
+            "current": [current[place] / max(window.rows, 1) for place in shown],
+            **(
+                {"edges": binning.edges}
+                if binning.values is None and not binning.alone
+                else {"labels": [binning.labels[place] for place in shown]}
+            ),
         }
     return panels
 

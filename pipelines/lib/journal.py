@@ -88,7 +88,7 @@ _VERDICTS = sa.Table(
 class NightRecord:
     """A night that `version` of model `name` scored: the counts of its features in the bins of that version's profile, and its drift.
 
-    `histogram` and `drift` are JSON as `pipelines.lib.drift` writes it; `run_ref` is the git ref of the run that scored the night.
+    `histogram` and `drift` are JSON as `pipelines.lib.histogram` and `pipelines.monitoring.detect_drift` write it; `run_ref` is the git ref of the run that scored the night.
     """
 
     name: str

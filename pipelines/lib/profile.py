@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.lib.drift import Binning, Counts, Histogram, categorical_binning, count, numeric_binning, psi
+from pipelines.lib.binning import Binning, categorical_binning, numeric_binning
+from pipelines.lib.distances import psi
 from pipelines.lib.errors import ConfigError, DataError, ModelError
+from pipelines.lib.histogram import Counts, Histogram, count
 from pipelines.lib.params import Section
 
 if TYPE_CHECKING:
@@ -30,8 +32,14 @@ if TYPE_CHECKING:
 KEY = "nightshift.profile"
 """Of the entry in the ONNX file's metadata."""
 
+FORMAT = 2
+"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. What a later one says is not known here."""
+
 SCORE = "score"
 """The column of the model's own scores; no feature may have this name."""
+
+SCORE_DECIMALS = 6
+"""To which a score is rounded before it is counted: the last digits differ between machines."""
 
 WINDOWS = 400
 """Windows of nights that are drawn: their 95th percentile then varies by a tenth, and each costs microseconds."""
@@ -132,14 +140,18 @@ class Profile:
 
     def to_json(self) -> str:
         """The form in which files carry it: compact, the same bytes for the same profile."""
-        told = asdict(self) | {"features": [_tell(column) for column in self.features], "score": _tell(self.score)}
+        told = {"format": FORMAT} | asdict(self) | {"features": [_tell(column) for column in self.features], "score": _tell(self.score)}
         return json.dumps(told, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The inverse of `to_json`. Raises `ModelError` for what is no profile."""
+        """The inverse of `to_json`, for every format up to this one. Raises `ModelError` for anything else."""
         try:
             told = json.loads(text)
+            if (version := told.pop("format", 1)) > FORMAT:
+                raise ModelError(
+                    f"the profile of a model has format {version}, this Nightshift reads up to {FORMAT}; update it, or train and export the model again"
+                )
             quality = told["quality"]
             content = told | {
                 "features": tuple(_column(column) for column in told["features"]),
@@ -171,7 +183,7 @@ def build_profile(
     """
     nights = _nights(training, features)
     steady, windows = np.concatenate(list(nights.values())), _windows(len(nights), params.window_nights)
-    columns = {**dict(zip(training.names, training.features.T, strict=True)), SCORE: np.round(scores, 6)}
+    columns = {**dict(zip(training.names, training.features.T, strict=True)), SCORE: scores}
     binnings = [binning_of(name, values[steady], dataset, features, params.bins) for name, values in columns.items()]
     counted = [count({name: values[rows] for name, values in columns.items()}, binnings) for rows in nights.values()]
     references = [
@@ -205,7 +217,7 @@ def binning_of(name: str, values: NDArray[np.float32], dataset: "Dataset", featu
         filler = 0.0  # a row counts itself, so 0 is a missing key
     elif name in features.lagged and features.lagged[name].statistic == "mean":
         filler = features.lagged[name].nothing_seen
-    return numeric_binning(name, values, bins=bins, filler=filler)
+    return numeric_binning(name, values, bins=bins, filler=filler, decimals=SCORE_DECIMALS if name == SCORE else None)
 
 
 def _nights(training: "History", features: "Features") -> dict[str, NDArray[np.intp]]:

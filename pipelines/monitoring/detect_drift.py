@@ -20,9 +20,10 @@ from typing import Any
 
 from pipelines.lib import home, nights, stage
 from pipelines.lib.atomic import replacing
-from pipelines.lib.drift import Histogram, compare, count_parquet, merge
+from pipelines.lib.drift import compare
 from pipelines.lib.errors import DataError, ModelError
 from pipelines.lib.governor import Policy
+from pipelines.lib.histogram import Histogram, count_parquet, merge
 from pipelines.lib.journal import Journal, NightRecord
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile

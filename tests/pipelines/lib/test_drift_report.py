@@ -3,9 +3,13 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipelines.lib import drift_report, figures
+from pipelines.lib.binning import numeric_binning
+from pipelines.lib.journal import NightRecord
+from pipelines.lib.profile import Reference
 from tests import watched_model
 from tests.watched_model import POLICY, profile, seen
 
@@ -126,3 +130,13 @@ def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
     page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")
     assert page.count("<svg") == 2
     assert f"Drift is judged from {POLICY.minimum_nights} nights of one version with 1,000 rows on" in page
+
+
+def test_bins_beside_a_heavy_value_are_drawn_once_something_is_in_them() -> None:
+    flat = numeric_binning("flat", np.ones(100, np.float32), bins=10)
+    reference = Reference(flat, (0, 100, 0, 0), 0.0, watched_model.NOISE)
+    for counts, labels in (((0, 50, 0, 0), ["1"]), ((0, 50, 10, 0), ["1", "above 1"])):
+        record = NightRecord("m", "1", "2013-04-30", "ref", sum(counts), {"rows": sum(counts), "counts": {"flat": list(counts)}})
+        panel = drift_report.histograms(replace(seen(), window=[record]), replace(profile(), features=(reference,)), ["flat"])["flat"]
+        assert panel["labels"] == labels
+        assert sum(panel["current"]) == pytest.approx(1)

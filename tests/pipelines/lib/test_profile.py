@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from pipelines.lib.dataset import Column, Dataset, Label, Source
-from pipelines.lib.drift import compare, count
+from pipelines.lib.drift import compare
 from pipelines.lib.errors import DataError, ModelError
 from pipelines.lib.features import Categorical, Features, Lagged, Numeric, SameDay
+from pipelines.lib.histogram import count
 from pipelines.lib.history import History
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, Profile, ProfileParams, build_profile
@@ -104,6 +105,39 @@ def test_it_goes_through_json(profile: Profile) -> None:
     told = profile.to_json()
     assert Profile.from_json(told) == Profile.from_json(told.encode()) == profile
     assert len(told) < 60_000
+
+
+def test_a_profile_of_a_model_that_is_registered_already_is_read_and_compared(profile: Profile) -> None:
+    """As it was written before bins had `alone` and `decimals`: an edge above each of a few values, no rounding, no format."""
+    told = json.loads(profile.to_json())
+    assert told.pop("format") == 2
+    for column in [*told["features"], told["score"]]:
+        for key in ("alone", "decimals"):
+            column.pop(key, None)
+    flat = told["features"][3 - 1]
+    assert flat["name"] == "flat"
+    flat |= {"edges": [0.99999994, 1.0], "counts": [0, profile.rows, 0, 0]}
+    old = Profile.from_json(json.dumps(told))
+    columns = {**dict(zip(HOLDOUT.names, HOLDOUT.features.T, strict=True)), SCORE: scores(HOLDOUT)}
+    found = compare(old.binnings, old.histogram, count(columns, old.binnings), floor=old.floor)
+    assert found["flat"].psi == 0
+    assert found["distance"].psi < 0.05
+
+
+def test_a_profile_of_a_later_format_is_refused(profile: Profile) -> None:
+    with pytest.raises(ModelError, match="has format 3, this Nightshift reads up to 2"):
+        Profile.from_json(profile.to_json().replace('"format":2', '"format":3'))
+
+
+def test_a_heavy_score_stays_where_it_was_whatever_its_last_digits() -> None:
+    """A rare event: the forest gives nineteen rows in twenty the same score."""
+    rare = np.where(np.arange(len(TRAINING.labels)) % 20, 0.0123457, 0.2).astype(np.float32)
+    profile = build(TRAINING, HOLDOUT, scores=rare)
+    columns = {**dict(zip(TRAINING.names, TRAINING.features.T, strict=True)), SCORE: np.nextafter(rare, np.float32(1))}
+    found = compare(profile.binnings, profile.histogram, count(columns, profile.binnings), floor=profile.floor)
+    assert found[SCORE].psi < 0.001
+    columns[SCORE] = np.where(rare > 0.1, rare, np.float32(0.0124))
+    assert compare(profile.binnings, profile.histogram, count(columns, profile.binnings), floor=profile.floor)[SCORE].psi > 10
 
 
 def test_the_same_rows_give_the_same_bytes(profile: Profile) -> None:

@@ -12,9 +12,9 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib.dataset import Column, Dataset, Label, Source
-from pipelines.lib.drift import Histogram, count
 from pipelines.lib.features import Features, Numeric
 from pipelines.lib.governor import Policy
+from pipelines.lib.histogram import Histogram, count
 from pipelines.lib.history import History
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord, Verdict

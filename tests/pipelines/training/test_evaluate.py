@@ -17,10 +17,11 @@ from onnx import helper
 from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib import skops_file
+from pipelines.lib.binning import numeric_binning
 from pipelines.lib.digest import sha256_of
-from pipelines.lib.drift import count, numeric_binning
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.golden import Golden, check
+from pipelines.lib.histogram import count
 from pipelines.lib.history import History
 from pipelines.lib.inference import load_model
 from pipelines.lib.journal import Journal
