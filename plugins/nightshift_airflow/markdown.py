@@ -7,8 +7,8 @@ link, picture, table or heading on a page that a person trusts. `plain` leaves o
 import re
 from collections.abc import Sequence
 
-_MARKS = re.compile(r"[\\|\[\]`<*~]|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w)|:(?=\w+:)|\^")
-"""Characters that mark up text wherever they are; an underscore between letters does not."""
+_MARKS = re.compile(r"[\\|\[\]`<*~]|(?<!\w)_+|_+(?!\w)|&(?=#|\w)|:(?=\w+:)|\^")
+"""Characters that mark up text wherever they are; underscores between letters do not."""
 
 _FIRST = re.compile(r"^([#>+=-]|\d{1,9}(?=[.)]))")
 """What makes a heading, a quotation or a list of a line that begins with it."""
@@ -22,8 +22,12 @@ _WORD_JOINER = "\u2060"
 def plain(text: object) -> str:
     """`text` in one line, as Markdown that shows it and does nothing else; an address in it is no link."""
     line = " ".join(str(text).split())
-    shown = _ADDRESS.sub(f"\\1{_WORD_JOINER}", _MARKS.sub(lambda found: f"\\{found[0]}", line))
+    shown = _ADDRESS.sub(f"\\1{_WORD_JOINER}", _MARKS.sub(_escape, line))
     return _FIRST.sub(lambda found: f"{_WORD_JOINER}{found[0]}" if found[0].isdigit() else f"\\{found[0]}", shown)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return "".join(f"\\{mark}" for mark in found[0])
 
 
 def bullets(lines: Sequence[object]) -> str:

@@ -12,7 +12,7 @@ RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethro
 HOSTILE = [
     *"\\|[]()`<>*_~#&!+-=.:;\"'^@{}$",
     *("http://e.vil/", "www.e.vil", "mailto:x@y.z", "&amp;", "&#65;", "<b>", "</script>", "<!--", "1.", "1)", "---", "===", "```"),
-    *("[x]", "![i](u)", "[a]: u", "a_b", "_a_", "**", "word", "Zürich", "\n", "\n\n", "    ", "\t", "| a | b |\n| - | - |"),
+    *("[x]", "![i](u)", "[a]: u", "a_b", "a__b", "_a_", "__", "**", "word", "Zürich", "\n", "\n\n", "    ", "\t", "| a | b |\n| - | - |"),
 ]
 
 
@@ -37,7 +37,7 @@ def test_an_address_in_data_is_no_link(address: str) -> None:
 
 
 def test_ordinary_text_stays_readable_where_nobody_renders_it() -> None:
-    said = "validate_batch: 3 of 42 checks failed (column dep_delay: 7 > 5, -1.5 < 0 is false); Core_RF_Classifier version 1, 30% & more"
+    said = "validate_batch: 3 of 42 checks failed (column dep_delay: 7 > 5, -1.5 < 0 is false); Core_RF_Classifier version 1, 30% & more, drift__1__2013-06-13"
     assert plain(said) == said.replace("<", "\\<")
 
 
