@@ -10,8 +10,8 @@ from collections.abc import Sequence
 _MARKS = re.compile(r"[\\|\[\]`<*~]|(?<!\w)_+|_+(?!\w)|&(?=#|\w)|:(?=\w+:)|\^")
 """Characters that mark up text wherever they are; underscores between letters do not."""
 
-_FIRST = re.compile(r"^([#>+=-]|\d{1,9}(?=[.)]))")
-"""What makes a heading, a quotation or a list of a line that begins with it."""
+_FIRST = re.compile(r"^(>|#(?=#*(?:\s|$))|[+-](?=\s|$)|[-=](?=[-=\s]*$)|\d{1,9}(?=[.)](?:\s|$)))")
+"""What makes a heading, a quotation, a rule or a list of a line that begins with it; a number such as -0.7 does not."""
 
 _ADDRESS = re.compile(r"(\b(?:https?|ftp|mailto|xmpp):|www(?=\.)|@(?=[\w.-]*\.\w))", re.IGNORECASE)
 """What Markdown makes a link of by itself."""

@@ -41,6 +41,13 @@ def test_ordinary_text_stays_readable_where_nobody_renders_it() -> None:
     assert plain(said) == said.replace("<", "\\<")
 
 
+@pytest.mark.parametrize("number", ["0.7000", "+0.0200 (+0.0100 to +0.0300)", "-1.5", "12,000", "1.", "-"])
+def test_a_number_in_a_table_is_that_number(number: str) -> None:
+    shown = RENDERER.render(table(("", "champion"), [("AUC", number)]))
+    assert f">{number}</td>" in shown.replace("\u2060", "")
+    assert number in ("1.", "-") or plain(number) == number
+
+
 def test_a_table_keeps_its_cells_and_a_list_its_lines() -> None:
     shown = RENDERER.render(table(("", "a|b", "c"), [("x | y", "*1*", "<2>"), ("", "3", "4")]))
     assert re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", shown) == ["", "a|b", "c", "x | y", "*1*", "&lt;2&gt;", "", "3", "4"]
