@@ -12,12 +12,28 @@ from pipelines.lib.errors import ConfigError
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def home() -> Path:
-    """The directory of this installation's state, absolute. Raises `ConfigError` where its path holds a %."""
-    path = Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
-    if "%" in str(path):
-        raise ConfigError(f"NIGHTSHIFT_HOME is {path}; the published table cannot stand under a path with a %: choose another")
+_UNSAFE = "?#%$*[]|^\\,"
+"""Characters that something between here and the disk reads as its own: database URLs, Delta, globs, and the settings of Airflow and DVC."""
+
+
+def check_path(name: str, path: Path) -> Path:
+    """Return `path`, which `name` gives, if state can be kept under it. Raises `ConfigError` that names the first unsafe character.
+
+    SQLAlchemy cuts a database file off at ``?`` and decodes ``%``, Delta decodes ``%`` too and crashes on ``|`` and ``^``, DVC cuts a path off at ``#`` and splits it at a comma,
+    Airflow expands ``$`` and ``%``, DuckDB and `glob` read ``*`` and brackets as patterns. The state would end up elsewhere, without an error.
+    """
+    for character in str(path):
+        if character in _UNSAFE or not character.isprintable():
+            raise ConfigError(
+                f"{name} is {str(path)!r}; files under a path with {character!r} would be written elsewhere. Choose a directory without "
+                f"line breaks, tabs and any of {' '.join(_UNSAFE)}"
+            )
     return path
+
+
+def home() -> Path:
+    """The directory of this installation's state, absolute. Raises `ConfigError` if its path is unsafe."""
+    return check_path("NIGHTSHIFT_HOME", Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve())
 
 
 def ledger_url() -> str:
@@ -27,7 +43,7 @@ def ledger_url() -> str:
 
 def published_url() -> str:
     """Path or URL (``s3://…``) under which the published tables stand."""
-    return os.environ.get("NIGHTSHIFT_PUBLISHED_URL", str(home() / "published"))
+    return _location("NIGHTSHIFT_PUBLISHED_URL", "published")
 
 
 def tracking_uri() -> str:
@@ -37,9 +53,19 @@ def tracking_uri() -> str:
 
 def artifact_root() -> str:
     """Where MLflow keeps artefacts when this process talks to a database itself rather than to a server."""
-    return os.environ.get("NIGHTSHIFT_ARTIFACT_ROOT", str(home() / "mlflow" / "artifacts"))
+    return _location("NIGHTSHIFT_ARTIFACT_ROOT", "mlflow/artifacts")
 
 
 def index_root() -> Path:
     """The directory of the published generations of the vector index: a disk that all readers share, since FAISS maps files."""
-    return Path(os.environ.get("NIGHTSHIFT_INDEX_DIR", home() / "index")).resolve()
+    return check_path("NIGHTSHIFT_INDEX_DIR", Path(_location("NIGHTSHIFT_INDEX_DIR", "index")).resolve())
+
+
+def _location(variable: str, default: str) -> str:
+    """The path or URL that `variable` gives, else `default` in the home. A path must be safe; a URL is for its own store to judge."""
+    given = os.environ.get(variable)
+    if given is None:
+        return str(home() / default)
+    if "://" not in given:
+        check_path(variable, Path(given))
+    return given
