@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import sqlalchemy as sa
 from pydantic import Field
 
 from pipelines.lib import home
@@ -21,6 +22,7 @@ from pipelines.lib.journal import Journal
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.relocation import present_path
 from pipelines.lib.run import RunFile
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ def connect() -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     uri = home.tracking_uri()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith("sqlite:///") and (file := sa.make_url(uri).database):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
     try:
@@ -94,7 +96,8 @@ def fetch(version: Entry | Registered, target: Path) -> None:
     target.unlink(missing_ok=True)
     location = urlsplit(uri)
     if location.scheme in ("", "file"):
-        path = uri if not location.scheme else url2pathname(location.path)
+        recorded = uri if not location.scheme else url2pathname(location.path)
+        path = present_path(Path(recorded), Path(home.artifact_root()))
         try:
             shutil.copyfile(path, target)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:

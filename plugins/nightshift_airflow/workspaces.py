@@ -335,6 +335,26 @@ def collect_workspaces(retention_days: float) -> list[Path]:
     return collected
 
 
+def repair_workspaces() -> None:
+    """Make the workspaces usable after they or the repository were moved: git and DVC keep absolute paths of both.
+
+    A workspace that git has forgotten meanwhile is removed: the ref of its run restores it. Those of another repository are left alone.
+    """
+    paths = [path for path in sorted((home() / "workspaces").glob("*/*")) if (path / ".git").is_file()]
+    if not paths:
+        return
+    common = ("rev-parse", "--path-format=absolute", "--git-common-dir")
+    with _worktree_lock():
+        _git("worktree", "repair", *map(str, paths), check=False)  # fails for one that is forgotten, and repairs the others
+    for path in paths:
+        repository = _git(*common, cwd=path, check=False)
+        if repository == _git(*common):
+            _configure_dvc(path)
+        elif not repository:
+            log.warning("%s belongs to no repository any more: removing it", path)
+            shutil.rmtree(path)
+
+
 def _last_touched(path: Path) -> float | None:
     """When something was last done in a workspace (UNIX time), None where it is gone."""
     times = []
