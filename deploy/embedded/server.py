@@ -3,51 +3,46 @@
     with Server() as server:
         server.client().trigger("nightly_batch_scoring", "2013-04-01")
 
-Everything lies under ``<NIGHTSHIFT_HOME>/airflow``. ``airflow standalone`` cannot be told to leave out its log servers, which listen on every
-interface, so the services are started one by one, each on a leash (`plugins/nightshift_airflow/leash.py`): none outlives this process.
+Everything is under ``<NIGHTSHIFT_HOME>/airflow``. ``airflow standalone`` cannot be told to leave out its log servers, which listen on every
+interface, so the services are started one by one.
 """
 
-import base64
 import contextlib
 import functools
 import importlib.metadata
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import MappingProxyType, TracebackType
+from typing import Self
 
 from deploy.embedded.client import ApiError, Client
+from deploy.embedded.installation import Installation
+from deploy.embedded.services import ServerError, Services, tail
+from deploy.embedded.settings import HOST, USERNAME, Secrets, load_secrets, write_private, write_settings
+from pipelines.lib.home import check_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LEASH = REPOSITORY / "plugins" / "nightshift_airflow" / "leash.py"
-HOST = "127.0.0.1"
-USERNAME = "nightshift"
-_STOP_S = 10  # how long a service may take to end by itself
 _SERVICES = {
-    "api-server": ["api-server"],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
+    "api-server": ["airflow", "api-server"],
+    "scheduler": ["airflow", "scheduler", "--skip-serve-logs"],
+    "dag-processor": ["airflow", "dag-processor"],
 }
-
-
-class ServerError(Exception):
-    """Airflow did not start, or a service of it has died; the message holds the end of its log."""
+_FOR_PEOPLE = {"triggerer": ["airflow", "triggerer", "--skip-serve-logs"]}  # no task waits in it; without one Home shows it red
 
 
 class Server:
     """Embedded Airflow, as a context manager.
 
-    `schedule` False starts no run by the clock; an asset still starts what waits for it. `progress` is told each step of the start. `repository`
-    holds dags/ and plugins/.
+    `schedule` False starts no run by the clock; an asset still starts the DAGs that wait for it. `for_people` also starts a triggerer and MLflow's
+    pages. `progress` gets each step of the start. `repository` holds dags/ and plugins/. `installation` is the lock, if the caller has it already.
     """
 
     def __init__(
@@ -56,26 +51,38 @@ class Server:
         *,
         repository: Path = REPOSITORY,
         port: int = 8080,
+        mlflow_port: int = 5000,
         schedule: bool = True,
+        for_people: bool = False,
         wait_for_dags: tuple[str, ...] = ("nightly_batch_scoring",),
         progress: Callable[[str], None] = lambda step: None,
         env: dict[str, str] | None = None,
+        installation: Installation | None = None,
     ) -> None:
-        self.home = (home or Path(os.environ.get("NIGHTSHIFT_HOME", repository / "var"))).resolve()
+        self.home = check_path("NIGHTSHIFT_HOME", (home or Path(os.environ.get("NIGHTSHIFT_HOME", repository / "var"))).resolve())
         self.airflow_home = self.home / "airflow"
-        self.repository = repository.resolve()
+        self.repository = check_path("the repository", repository.resolve())
         self.port = port
         self.schedule = schedule
         self.wait_for_dags = wait_for_dags
         self.progress = progress
-        self.password = ""
+        self.mlflow_url = ""
+        self._for_people, self._mlflow_port = for_people, mlflow_port
+        self._secrets: Secrets | None = None
         self._extra_env = dict(env or {})
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._given = installation
+        self._installation = installation or Installation(self.home)
+        self._services = Services(self.airflow_home / "logs" / "services")
 
     @property
     def url(self) -> str:
         """Where the UI and the API are."""
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def password(self) -> str:
+        """The password of the one user; empty before the start."""
+        return self._secrets.password if self._secrets else ""
 
     def client(self) -> Client:
         """A client of the API, logged in as the one user."""
@@ -94,54 +101,61 @@ class Server:
         self.stop()
 
     def start(self, timeout_s: float = 180) -> None:
-        """Start all services and wait until they answer and know the DAGs. Raises `ServerError`."""
+        """Start all services and wait until they answer and know the DAGs. Raises `ServerError`, or `InstallationInUse` before it writes anything."""
+        if not self._installation.is_held:
+            self._installation.acquire()
         self.port = _free_port(self.port)
+        self._installation.announce(self.url)
+        self._services = Services(self.airflow_home / "logs" / "services", keep=[self._installation.fileno()])
         self.progress("preparing Airflow's database")
+        self.airflow_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._secrets = load_secrets(self.airflow_home)
         self._configure()
         self._migrate()
-        for name in _SERVICES:
-            self._launch(name)
+        if self._for_people and self._keeps_models_here():
+            self.mlflow_url = f"http://{HOST}:{_free_port(self._mlflow_port)}"
+        for name, command in {**_SERVICES, **(_FOR_PEOPLE if self._for_people else {})}.items():
+            self._launch(name, command, optional=name in _FOR_PEOPLE)
         deadline = time.monotonic() + timeout_s
         self._wait("starting Airflow", self._is_healthy, deadline)
         for dag_id in self.wait_for_dags:
             self._wait(f"waiting for {dag_id}", functools.partial(self._knows, dag_id), deadline)
+        if self.mlflow_url:
+            self._launch_mlflow()
 
     def stop(self) -> None:
         """Stop every service; returns when nothing of them is left."""
-        for process in self._processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-        deadline = time.monotonic() + _STOP_S
-        for process in self._processes.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-            assert process.stdin is not None
-            process.stdin.close()  # the leash kills what is left
-            process.wait()
-        self._processes.clear()
+        self._services.stop()
+        if self._given is None:
+            self._installation.release()
 
     def check(self) -> None:
-        """Raise `ServerError` if a service has died."""
-        for name, process in self._processes.items():
-            if (code := process.poll()) is not None:
-                raise ServerError(f"Airflow's {name} ended with exit code {code}; the end of {self._log(name)}:\n{_tail(self._log(name))}")
+        """Raise `ServerError` if a service has ended without which nothing is scored."""
+        for message in self._services.check():
+            self.progress(message)
 
     def restart(self, name: str) -> None:
         """Start the service `name` again, after killing what is left of it."""
-        process = self._processes.pop(name)
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait()
-        self._launch(name)
+        self._services.kill(name)
+        self._launch(name, _SERVICES[name])
+
+    def start_schedule(self) -> None:
+        """Let the clock start runs from now on; does nothing if it does already."""
+        if not self.schedule:
+            self.schedule = True
+            self._configure()
+            self._services.stop("scheduler")
+            self._launch("scheduler", _SERVICES["scheduler"])
 
     def pid(self, name: str) -> int:
-        """The process id of the service `name` itself (its parent is the leash)."""
-        children = Path(f"/proc/{self._processes[name].pid}/task/{self._processes[name].pid}/children").read_text().split()
-        return int(children[0])
+        """The process id of the service `name` itself (its parent is the supervisor)."""
+        return self._services.pid(name)
 
     def environment(self) -> dict[str, str]:
         """The environment in which Airflow runs; with it, the ``airflow`` command speaks to this installation."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+        if self.mlflow_url:
+            inherited.setdefault("NIGHTSHIFT_MLFLOW_UI_URL", self.mlflow_url)
         return {
             **inherited,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -156,68 +170,28 @@ class Server:
         }
 
     def _configure(self) -> None:
-        self.airflow_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept = self._secrets()
-        self.password = kept["password"]
-        passwords = self.airflow_home / "passwords.json"
-        _write_private(passwords, json.dumps({USERNAME: self.password}))
-        settings: dict[str, dict[str, Any]] = {
-            "core": {
-                "dags_folder": self.repository / "dags",
-                "plugins_folder": self.repository / "plugins",
-                "executor": "LocalExecutor",
-                "parallelism": 4,  # the default of 32 idle workers takes 1.6 GB
-                "load_examples": False,
-                "fernet_key": kept["fernet_key"],
-                "simple_auth_manager_users": f"{USERNAME}:admin",
-                "simple_auth_manager_passwords_file": passwords,
-                "execution_api_server_url": f"{self.url}/execution/",
-            },
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.airflow_home / 'airflow.db'}", "load_default_connections": False},
-            "api": {"host": HOST, "port": self.port, "base_url": self.url, "secret_key": kept["secret_key"], "workers": 1},
-            "api_auth": {"jwt_secret": kept["jwt_secret"]},
-            "scheduler": {
-                # How many runs the clock may start in one look: none stops the clock alone, where use_job_schedule would stop assets too.
-                "max_dagruns_to_create_per_loop": 10 if self.schedule else 0,
-                "scheduler_idle_sleep_time": 0.2,  # how long a finished task waits to be noticed; 1 s by default, nine times a night
-                "task_instance_heartbeat_timeout": 60,  # how long a task of a killed scheduler counts as running; 300 s by default
-                # A killed scheduler counts as dead after 30 s; how often its successor then looks for what it left running: 300 s by default.
-                "orphaned_tasks_check_interval": 10,
-                "enable_health_check": False,
-            },
-            "workers": {"min_heartbeat_interval": 1},  # also how long a worker may overlook that its task has ended; 5 s by default
-            "dag_processor": {"min_file_process_interval": 30, "refresh_interval": 30},
-            "logging": {"base_log_folder": self.airflow_home / "logs"},
-            "usage_data_collection": {"enabled": False},
-        }
-        lines = [
-            line
-            for section, values in settings.items()
-            for line in (f"[{section}]", *(f"{key} = {value}" for key, value in values.items()))
-        ]
-        _write_private(self.airflow_home / "airflow.cfg", "\n".join(lines) + "\n")
+        assert self._secrets is not None
+        write_settings(self.airflow_home, self.repository, self._secrets, port=self.port, schedule=self.schedule)
 
-    def _secrets(self) -> dict[str, str]:
-        """This installation's secrets, made at its first start and kept for its owner's eyes."""
-        path = self.airflow_home / "secrets.json"
-        if path.exists():
-            kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-            return kept
-        made = {
-            "password": secrets.token_urlsafe(16),
-            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "secret_key": secrets.token_urlsafe(32),
-            "jwt_secret": secrets.token_urlsafe(64),
-        }
-        _write_private(path, json.dumps(made))
-        return made
+    def _keeps_models_here(self) -> bool:
+        """Whether MLflow is a database of this machine; elsewhere it has pages of its own."""
+        return os.environ.get("MLFLOW_TRACKING_URI", "sqlite:").startswith("sqlite:")
+
+    def _launch_mlflow(self) -> None:
+        """MLflow's pages, on loopback only since they ask for no login. Without job execution they take 5 processes instead of 13."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}")
+        artifacts = os.environ.get("NIGHTSHIFT_ARTIFACT_ROOT", str(self.home / "mlflow" / "artifacts"))
+        address = ["--host", HOST, "--port", self.mlflow_url.rpartition(":")[2], "--workers", "1"]
+        store = ["--backend-store-uri", uri, "--no-serve-artifacts", "--default-artifact-root", artifacts]
+        settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self._launch("mlflow", ["mlflow", "server", *address, *store], optional=True, settings=settings)
 
     def _migrate(self) -> None:
-        """Make or update the database, which takes as long as all the rest; skipped where this very Airflow has done it."""
+        """Make or update the database, which takes as long as all the rest; skipped if this very Airflow has done it."""
         done_by, version = self.airflow_home / "migrated-by", importlib.metadata.version("apache-airflow-core")
         if (self.airflow_home / "airflow.db").exists() and done_by.exists() and done_by.read_text(encoding="utf-8") == version:
             return
-        log = self._log("migrate")
+        log = self._services.log("migrate")
         with log.open("wb") as output:
             done = subprocess.run(
                 [sys.executable, "-m", "airflow", "db", "migrate"],
@@ -227,27 +201,19 @@ class Server:
                 check=False,
             )
         if done.returncode != 0:
-            raise ServerError(f"airflow db migrate ended with exit code {done.returncode}; the end of {log}:\n{_tail(log)}")
-        _write_private(done_by, version)
+            raise ServerError(f"airflow db migrate ended with exit code {done.returncode}; the end of {log}:\n{tail(log)}")
+        write_private(done_by, version)
 
-    def _launch(self, name: str) -> None:
-        with self._log(name).open("ab") as output:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-IS", str(LEASH), sys.executable, "-m", "airflow", *_SERVICES[name]],
-                cwd=self.airflow_home,
-                env=self.environment(),
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which stops the services in order
-            )
+    def _launch(self, name: str, command: list[str], *, optional: bool = False, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._services.launch(name, command, cwd=self.airflow_home, env={**self.environment(), **settings}, optional=optional)
 
     def _wait(self, step: str, condition: Callable[[], bool], deadline: float) -> None:
         self.progress(step)
         while not condition():
             self.check()
             if time.monotonic() > deadline:
-                raise ServerError(f"Airflow is not ready ({step}); the end of {self._log('api-server')}:\n{_tail(self._log('api-server'))}")
+                log = self._services.log("api-server")
+                raise ServerError(f"Airflow is not ready ({step}); the end of {log}:\n{tail(log)}")
             time.sleep(0.2)
 
     def _is_healthy(self) -> bool:
@@ -267,11 +233,6 @@ class Server:
                 raise ServerError(f"{errors[0]['filename']} cannot be imported:\n{errors[0]['stack_trace']}") from None
             return False
         return True
-
-    def _log(self, name: str) -> Path:
-        directory = self.airflow_home / "logs" / "services"
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory / f"{name}.log"
 
 
 def stop_on_signals() -> None:
@@ -294,19 +255,3 @@ def _free_port(wanted: int) -> int:
                 probe.bind((HOST, port))
                 return int(probe.getsockname()[1])
     raise ServerError(f"no free port on {HOST}")
-
-
-def _write_private(path: Path, content: str) -> None:
-    """Write `content` so that nobody but the owner can ever read it, not even for a moment."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _tail(path: Path, lines: int = 25) -> str:
-    try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-    except OSError:
-        return "(there is no log)"
