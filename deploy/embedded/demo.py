@@ -104,7 +104,7 @@ def printer(started: float) -> Callable[[str], None]:
 def _print_nights(nights: Sequence[Night]) -> None:
     width, outcome = shutil.get_terminal_size((120, 24)).columns, load_dataset().label.name
     for night in nights:
-        gates = ", ".join(f"{gate.removeprefix('validate_')} {'passed' if passed else 'FAILED'}" for gate, passed in night.gates.items())
+        gates = "; ".join(f"{gate.removeprefix('validate_')} {verdict}" for gate, verdict in night.gates.items())
         print(f"\n{night.partition}  {night.state}, {night.rows} rows, expected {outcome} {night.expected_rate:.3f}, gates: {gates}")
         print(
             f"            {night.model_name} version {night.model_version}{' (DEGRADED)' if night.degraded else ''}, {night.duration_s:.0f} s"

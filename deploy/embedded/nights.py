@@ -13,6 +13,7 @@ from pipelines.lib.dataset import load_dataset
 from pipelines.lib.engine import name as quoted
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.evidence import grouped
+from pipelines.lib.gates import FAILED, NOT_JUDGED, PASSED, WARNING
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal
 from pipelines.lib.published import evidence_url, read_scores
@@ -41,7 +42,7 @@ class Night:
     duration_s: float
     tasks: dict[str, float] = field(default_factory=dict)
     spans: tuple[tuple[str, float, float], ...] = ()
-    gates: dict[str, bool] = field(default_factory=dict)
+    gates: dict[str, str] = field(default_factory=dict)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     decision: str = ""
     similar: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
@@ -75,10 +76,19 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
         duration_s=round(_seconds(run["end_date"]) - _seconds(run["start_date"]), 1) if run["end_date"] else 0.0,
         tasks={task: round(seconds, 1) for task, _, seconds in spans},
         spans=spans,
-        gates={gate: bool(report["passed"]) for gate, report in reports.items()},
+        gates={gate: gate_verdict(report) for gate, report in reports.items()},
         reports=reports,
         similar=similar(partition, run_id),
     )
+
+
+def gate_verdict(report: Mapping[str, Any]) -> str:
+    """What a gate's ``report.json`` says: *passed*, or the worst of its findings with their number, such as *not judged, 2 checks*."""
+    verdicts = [finding["verdict"] for finding in report["expectations"]]
+    for verdict in (FAILED, WARNING, NOT_JUDGED):
+        if count := verdicts.count(verdict):
+            return f"{verdict}, {count} check{'s' if count > 1 else ''}"
+    return str(PASSED)
 
 
 def with_decision(night: Night, watched: Mapping[str, Mapping[str, Any]]) -> Night:
