@@ -31,7 +31,7 @@ def score_nights(client: Client, partitions: Sequence[str], *, progress: Callabl
     client.unpause(SCORING)
     by_run = {client.trigger(SCORING, partition, run_id=run_id_of(partition)): partition for partition in partitions}
     progress(f"triggered {', '.join(partitions)} over REST")
-    monitoring = _Monitoring(client, by_run)
+    monitoring = NightlyMonitoring(client, by_run)
     tell = follower(progress, by_run.__getitem__)
 
     def look(run_id: str, tasks: list[dict[str, Any]]) -> None:
@@ -47,7 +47,7 @@ def score_nights(client: Client, partitions: Sequence[str], *, progress: Callabl
     return [with_decision(night, finished) for night in nights]
 
 
-class _Monitoring:
+class NightlyMonitoring:
     """Starts the monitoring of the nights `by_run`, in order, once each of them is published or will not be."""
 
     def __init__(self, client: Client, by_run: Mapping[str, str]) -> None:
