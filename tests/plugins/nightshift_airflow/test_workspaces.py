@@ -289,3 +289,34 @@ def test_while_dvc_is_at_work_nobody_frees_space(repository):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (repository / ".dvc" / "cache" / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_moved_workspace_belongs_to_the_moved_repository_again(repository, monkeypatch):
+    """Git keeps the path of the workspace in the repository and that of the repository in the workspace; DVC keeps that of the cache."""
+    before = workspaces.open_workspace(DAG, "run")
+    moved = repository.with_name("moved")
+    repository.rename(moved)
+    monkeypatch.setattr(workspaces, "REPOSITORY", moved)
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(moved / "var"))
+    workspaces.repair_workspaces()
+    after = workspaces.find_workspace(DAG, "run")
+    assert after is not None
+    assert after.path == moved / "var" / "workspaces" / DAG / "run"
+    assert git(after.path, "rev-parse", "HEAD") == before.commit
+    assert f"dir = {moved}/.dvc/cache" in (after.path / ".dvc" / "config.local").read_text()
+    other = workspaces.open_workspace(DAG, "other")  # which prunes what git takes for gone
+    assert git(after.path, "status", "--porcelain") == git(other.path, "status", "--porcelain") == ""
+
+
+def test_a_workspace_that_git_has_forgotten_is_removed_and_that_of_another_repository_stays(repository, tmp_path):
+    forgotten = workspaces.open_workspace(DAG, "forgotten")
+    (repository / ".git" / "worktrees" / "forgotten").rename(tmp_path / "gone")
+    foreign = repository / "var" / "workspaces" / DAG / "foreign"
+    git(tmp_path, "init", "--quiet", "elsewhere")
+    elsewhere = tmp_path / "elsewhere"
+    git(elsewhere, "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--allow-empty", "-m", "first")
+    git(elsewhere, "worktree", "add", "--quiet", "--detach", str(foreign))
+    workspaces.repair_workspaces()
+    assert not forgotten.path.exists()
+    assert foreign.exists()
+    assert not (foreign / ".dvc").exists()
