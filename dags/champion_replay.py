@@ -12,6 +12,7 @@ settings = load_settings("champion_replay")
 
 with DAG(
     dag_id="champion_replay",
+    dag_display_name="2.3 Champion replay",
     doc_md=__doc__,
     schedule=CronTriggerTimetable(settings["cron"], timezone=settings["timezone"]),
     catchup=False,

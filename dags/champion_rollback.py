@@ -14,6 +14,7 @@ settings = load_settings("champion_rollback")
 
 with DAG(
     dag_id="champion_rollback",
+    dag_display_name="2.2 Champion rollback",
     doc_md=__doc__,
     schedule=None,
     params={

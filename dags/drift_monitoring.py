@@ -24,6 +24,7 @@ settings = load_settings("drift_monitoring")
 
 with DAG(
     dag_id="drift_monitoring",
+    dag_display_name="1.2 Drift monitoring",
     doc_md=__doc__,
     schedule=PartitionedAssetTimetable(assets=scores),
     catchup=False,

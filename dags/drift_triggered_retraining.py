@@ -30,6 +30,7 @@ compared = {"comparison": "data/reports/evaluate/comparison.json"}
 
 with DAG(
     dag_id="drift_triggered_retraining",
+    dag_display_name="2.1 Drift-triggered retraining",
     doc_md=__doc__,
     schedule=PartitionedAtRuntime(),
     max_active_runs=settings["max_active_runs"],

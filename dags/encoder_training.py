@@ -21,6 +21,7 @@ registered = {"registered": "data/encoder/registered.json"}
 
 with DAG(
     dag_id="encoder_training",
+    dag_display_name="3.1 Encoder training",
     doc_md=__doc__,
     schedule=PartitionedAtRuntime(),
     max_active_runs=settings["max_active_runs"],

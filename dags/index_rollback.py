@@ -15,6 +15,7 @@ settings = load_settings("index_rollback")
 
 with DAG(
     dag_id="index_rollback",
+    dag_display_name="3.4 Index rollback",
     doc_md=__doc__,
     schedule=None,
     params={

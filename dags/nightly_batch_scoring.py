@@ -9,7 +9,7 @@ read the night's batch, check it, make its features, check them, score, check th
 * Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
 * To score a night by hand, trigger the DAG with its `partition_key`, such as `2013-04-01`.
 
-The flights are of 2013, so the schedule replays them: `replay_offset_days` days ago, on the same weekday.
+The schedule can replay a table of the past: with `replay_offset_days` in params.yaml, a run scores the night of so many days ago.
 """
 
 from airflow.sdk import DAG, Param
@@ -24,6 +24,7 @@ settings = load_settings("nightly_batch_scoring")
 
 with DAG(
     dag_id="nightly_batch_scoring",
+    dag_display_name="1.1 Nightly batch scoring",
     doc_md=__doc__,
     schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
     catchup=False,

@@ -23,6 +23,7 @@ a_shard_each = {"map_index_template": "{{ task.shard }}", "max_active_tis_per_da
 
 with DAG(
     dag_id="vector_index_rebuild",
+    dag_display_name="3.2 Vector index rebuild",
     doc_md=__doc__,
     schedule=PartitionedAssetTimetable(assets=flight_encoder | index_due),
     catchup=False,

@@ -3,7 +3,7 @@
 A DAG that waits for assets has no clock of its own, so this one has the clock and nothing else: its one task updates the asset *index_due*, for which
 `vector_index_rebuild` waits. To have no weekly rebuild, pause this DAG.
 
-The flights are of 2013, so the schedule replays them as that of `nightly_batch_scoring` does: `replay_offset_days` days ago.
+The schedule can replay a table of the past, as that of `nightly_batch_scoring` does: `replay_offset_days` days ago.
 """
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -17,6 +17,7 @@ settings = load_settings("weekly_index_rebuild")
 
 with DAG(
     dag_id="weekly_index_rebuild",
+    dag_display_name="3.3 Weekly index rebuild",
     doc_md=__doc__,
     schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
     catchup=False,

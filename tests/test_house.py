@@ -229,6 +229,27 @@ def one_dag_a_file(source: Source) -> Iterator[str]:
             yield source.at(call, f"dag_id is {dag_id!r}; name it like the file, {source.stem!r}")
         if not any(argument.arg == "doc_md" and ast.unparse(argument.value) == "__doc__" for argument in call.keywords):
             yield source.at(call, "the docstring is not shown; pass doc_md=__doc__")
+        shown = str(keyword(call, "dag_display_name"))
+        if not re.fullmatch(r"\d\.\d [A-Z].*", shown) or re.sub(r"[ -]", "_", shown[4:].lower()) != source.stem:
+            yield source.at(
+                call,
+                f"dag_display_name is {shown!r}; write a number to sort by and the words of the id, such as '1.1 Nightly batch scoring'",
+            )
+
+
+def test_the_ui_sorts_the_dags_in_the_order_of_need() -> None:
+    shown = {str(keyword(call, "dag_display_name")): source.stem for source in sources("dags") for call in calls(source.tree, "DAG")}
+    assert [shown[name] for name in sorted(shown)] == [
+        "nightly_batch_scoring",
+        "drift_monitoring",
+        "drift_triggered_retraining",
+        "champion_rollback",
+        "champion_replay",
+        "encoder_training",
+        "vector_index_rebuild",
+        "weekly_index_rebuild",
+        "index_rollback",
+    ]
 
 
 def test_dags_import_only_what_authors_need() -> None:

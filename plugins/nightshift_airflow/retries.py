@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+OWNER = "nightshift"
+"""Who the UI names as the owner of every DAG; Airflow's own default is *airflow*."""
+
+
 class StageError(Exception):
     """A stage failed in a way that another attempt may mend; what no attempt mends is an `AirflowFailException`."""
 
 
 def task_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``default_args`` of a DAG: how often and after what its tasks are tried again, and how long one may take.
+    """The ``default_args`` of a DAG: who owns it, how often and after what its tasks are tried again, and how long one may take.
 
     `settings` is the DAG's section of ``params.yaml``: retries, retry_first_s, retry_longest_s, task_timeout_minutes.
     """
     first, longest = timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])
     return {
+        "owner": OWNER,
         "retries": settings["retries"],
         "retry_policy": BackOff(first, longest),
         "retry_delay": first,  # where the task runner itself was killed and no policy was asked

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from airflow.sdk.definitions.retry_policy import RetryAction
-from nightshift_airflow.retries import BackOff, StageError
+from nightshift_airflow.retries import BackOff, StageError, task_defaults
 
 POLICY = BackOff(timedelta(seconds=10), timedelta(minutes=10))
 
@@ -27,3 +27,8 @@ def test_a_stage_error_is_tried_again_and_the_reason_says_when():
 
 def test_airflow_can_serialize_it():
     assert POLICY.serialize() == {"first": 10.0, "longest": 600.0, "factor": 2.0, "jitter": 0.5}
+
+
+def test_tasks_have_an_owner_of_ours():
+    settings = {"retries": 3, "retry_first_s": 10, "retry_longest_s": 600, "task_timeout_minutes": 60}
+    assert task_defaults(settings)["owner"] == "nightshift"
