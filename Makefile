@@ -18,7 +18,7 @@ help:            ## this list
 demo: .venv/ready  ## train, register, promote, score four real nights through Airflow, write var/demo/report.html
 	$(BIN)/python -m deploy.embedded.demo
 
-up: .venv/ready    ## the same, and stay: prints URL and login
+up: .venv/ready    ## Airflow, the first nights if none is published, then the schedule; prints URLs and login, and stays
 	$(BIN)/python -m deploy.embedded.up
 
 # A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
