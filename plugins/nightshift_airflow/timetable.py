@@ -33,6 +33,11 @@ class NightTimetable(CronPartitionTimetable):
         super().__init__(cron, timezone=timezone, key_format="%Y-%m-%d")
         self._days_back = days_back
 
+    @property
+    def summary(self) -> str:
+        """The schedule in words, for the list of DAGs: *At 02:00*."""
+        return self.description or self._expression
+
     def serialize(self) -> dict[str, Any]:
         """The arguments, as JSON."""
         return {**super().serialize(), "days_back": self._days_back}

@@ -140,3 +140,8 @@ for days in (20, -40):
         session.query(Backfill).update({"completed_at": dt.datetime.now(dt.UTC)})
 print(json.dumps(seen))
 """
+
+
+def test_the_list_of_dags_shows_the_schedule_in_words():
+    assert NightTimetable("0 2 * * *", timezone="UTC").summary == "At 02:00"
+    assert NightTimetable("0 4 * * 1", timezone="UTC").summary == "At 04:00, only on Monday"
