@@ -10,6 +10,7 @@ from typing import Any
 
 FINISHED = ("success", "failed")
 _TIMEOUT_S = 30
+_BUSY_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
 class ApiError(Exception):
@@ -18,6 +19,15 @@ class ApiError(Exception):
     def __init__(self, method: str, path: str, status: int, detail: Any) -> None:
         super().__init__(f"{method} {path} was answered with {status}: {detail}")
         self.status, self.detail = status, detail
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether Airflow could not write to its database, and so did nothing.
+
+        SQLite has one writer. Airflow's API server writes its audit log on its event loop, on which another request may be waiting with the
+        lock in its hands: then neither moves on, and after SQLite's five seconds this one is answered with an error.
+        """
+        return self.status == 500 and isinstance(self.detail, Mapping) and self.detail.get("reason") == "Database error"
 
 
 class Client:
@@ -35,14 +45,15 @@ class Client:
         return self._token
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call `path` below ``/api/v2`` and return the decoded answer. Raises `ApiError` for a 4xx or 5xx."""
-        try:
-            return self._send(method, f"/api/v2{path}", body, token=self.token())
-        except ApiError as error:
-            if error.status != 401:
-                raise
-            self._token = None
-            return self._send(method, f"/api/v2{path}", body, token=self.token())
+        """Call `path` below ``/api/v2`` and return the decoded answer; again while the database is busy. Raises `ApiError` for a 4xx or 5xx."""
+        for wait_s in _BUSY_WAITS_S:
+            try:
+                return self._call(method, path, body)
+            except ApiError as error:
+                if not error.is_busy:
+                    raise
+            time.sleep(wait_s)
+        return self._call(method, path, body)
 
     def unpause(self, dag_id: str, *, paused: bool = False) -> None:
         """Let the runs of a DAG start (or, with `paused`, no longer)."""
@@ -124,6 +135,15 @@ class Client:
                 time.sleep(0.5)
                 continue
             return {partition: found[partition] for partition in partitions}
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        try:
+            return self._send(method, f"/api/v2{path}", body, token=self.token())
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            self._token = None
+            return self._send(method, f"/api/v2{path}", body, token=self.token())
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, token: str | None) -> Any:
         request = urllib.request.Request(self.url + path, method=method, data=None if body is None else json.dumps(body).encode())  # noqa: S310  our own server

@@ -1,7 +1,7 @@
 """Score the first nights through Airflow, all at once, and have them watched for drift one after another in their order."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from deploy.embedded.client import FINISHED, Client
@@ -9,10 +9,8 @@ from deploy.embedded.nights import Night, collect_night, with_decision
 from pipelines.lib.run import load_run
 
 SCORING, MONITORING = "nightly_batch_scoring", "drift_monitoring"
-PUBLISH = "publish_scores"
 COUNT = 4
 _TIMEOUT_S = 1200
-_WITHOUT_SUCCESS = ("failed", "upstream_failed", "skipped", "removed")
 
 
 def first_partitions() -> list[str]:
@@ -22,56 +20,29 @@ def first_partitions() -> list[str]:
 
 
 def score_nights(client: Client, partitions: Sequence[str], *, progress: Callable[[str], None], check: Callable[[], None]) -> list[Night]:
-    """Score `partitions`, wait until the published ones were watched too, and return the nights in the order of `partitions`.
+    """Score `partitions`, watch those that were published, and return the nights in the order of `partitions`.
 
     A publication starts the monitoring of its night, and nights that are scored together are published in any order. The governor then turns
-    down a night because a later one has been decided on. So monitoring is paused until all are published, and then started in order.
+    down a night because a later one has been decided on. So monitoring is paused until all have ended, and then begins in order.
     """
     client.unpause(MONITORING, paused=True)
     client.unpause(SCORING)
     by_run = {client.trigger(SCORING, partition, run_id=run_id_of(partition)): partition for partition in partitions}
     progress(f"triggered {', '.join(partitions)} over REST")
-    monitoring = NightlyMonitoring(client, by_run)
-    tell = follower(progress, by_run.__getitem__)
-
-    def look(run_id: str, tasks: list[dict[str, Any]]) -> None:
-        tell(run_id, tasks)
-        monitoring.look(run_id, tasks)
-
-    client.follow(SCORING, list(by_run), timeout_s=_TIMEOUT_S, progress=look, check=check)
+    client.follow(SCORING, list(by_run), timeout_s=_TIMEOUT_S, progress=follower(progress, by_run.__getitem__), check=check)
     nights = [collect_night(client, SCORING, run_id, partition) for run_id, partition in by_run.items()]
-    watched = monitoring.start()
+    watched = watch_nights(client, [night.partition for night in nights if night.rows])
     progress(f"watching {', '.join(watched)} for drift")
     states = client.follow(MONITORING, list(watched.values()), timeout_s=_TIMEOUT_S, check=check)
     finished = {partition: {"state": states[run_id]} for partition, run_id in watched.items()}
     return [with_decision(night, finished) for night in nights]
 
 
-class NightlyMonitoring:
-    """Starts the monitoring of the nights `by_run`, in order, once each of them is published or will not be."""
-
-    def __init__(self, client: Client, by_run: Mapping[str, str]) -> None:
-        self._client, self._by_run = client, by_run
-        self._published: dict[str, bool] = {}
-        self._runs: dict[str, str] | None = None
-
-    def look(self, run_id: str, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Take note of the task instances of the scoring run `run_id`."""
-        state = next((task["state"] for task in tasks if task["task_id"] == PUBLISH), None)
-        if state == "success" or state in _WITHOUT_SUCCESS:
-            self._published[run_id] = state == "success"
-        if len(self._published) == len(self._by_run):
-            self.start()
-
-    def start(self) -> dict[str, str]:
-        """Trigger the monitoring of the published nights in order, the first time; return the run ids by partition."""
-        if self._runs is None:
-            nights = [partition for run_id, partition in self._by_run.items() if self._published.get(run_id)]
-            self._runs = {
-                partition: self._client.trigger(MONITORING, partition, run_id=run_id_of(partition)) for partition in sorted(nights)
-            }
-            self._client.unpause(MONITORING)
-        return self._runs
+def watch_nights(client: Client, partitions: Sequence[str]) -> dict[str, str]:
+    """Start the monitoring of published nights in their order, and let it run; return the run ids by partition."""
+    watched = {partition: client.trigger(MONITORING, partition, run_id=run_id_of(partition)) for partition in sorted(partitions)}
+    client.unpause(MONITORING)
+    return watched
 
 
 def run_id_of(partition: str) -> str:
