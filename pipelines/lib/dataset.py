@@ -5,8 +5,9 @@ the same in Parquet, CSV and SQL.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,16 +53,49 @@ class Source(Section):
 class Column(Section):
     """What a column must look like; the gates' expectations are generated from it.
 
-    `nulls` is the largest share of missing values that is still normal. `minimum` and `maximum` are inclusive.
-    `values` is the closed set of known values; `unseen` the largest share outside it that is still normal.
+    `nulls` is the largest share of missing values that is still normal. `minimum` and `maximum` are inclusive, and of an integer column exact.
+    `values` is the closed set of known values of a string, integer or boolean column, kept as the engine writes them as text (``7``, ``true``);
+    `unseen` is the largest share outside it that is still normal.
     """
 
     type: ColumnType
     nulls: float = Field(default=0.0, ge=0, le=1)
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     values: tuple[str, ...] | None = None
     unseen: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_as_text(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or not isinstance(content.get("values"), list | tuple):
+            return content
+        kind, values = content.get("type"), content["values"]
+        return content | {"values": tuple(_value_as_text(value, kind) if kind in ("integer", "boolean") else value for value in values)}
+
+    @model_validator(mode="after")
+    def _judgeable(self) -> Self:
+        if self.values is not None and self.type not in ("string", "integer", "boolean"):
+            raise ValueError(f"values of a {self.type} column cannot be listed; give minimum and maximum, or declare the column as string")
+        if self.type not in ("integer", "float") and (self.minimum is not None or self.maximum is not None):
+            raise ValueError(
+                f"minimum and maximum are of a number, the column is a {self.type}; write an expectation in the gate's section"
+            )
+        return self
+
+    def typed_values(self) -> list[str | int | bool]:
+        """List `values` in the type of the column. Empty if there are none."""
+        convert: dict[str, Any] = {"integer": int, "boolean": lambda value: value == "true"}
+        return [convert.get(self.type, str)(value) for value in self.values or ()]
+
+
+def _value_as_text(value: object, kind: str) -> str:
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    if kind == "boolean" and shown not in ("true", "false"):
+        raise ValueError(f"values has {value!r}, which is no boolean; write true or false")
+    if kind == "integer" and (isinstance(value, bool) or not re.fullmatch(r"0|-?[1-9][0-9]*", shown, re.ASCII)):
+        raise ValueError(f"values has {value!r}, which is no integer; write it as a whole number")
+    return shown
 
 
 class Label(Section):
@@ -85,7 +119,8 @@ class SideTable(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _declared(self.columns, "key", self.key)
+        _distinct(self.columns, "columns")
+        _key(self.columns, self.key)
         if self.event_time is not None:
             _temporal(self.columns, self.event_time)
         return self
@@ -106,20 +141,23 @@ class Dataset(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _declared(self.columns, "key", self.key)
+        _distinct(self.columns, "columns")
+        _distinct(self.tables, "tables")
+        _key(self.columns, self.key)
         _declared(self.columns, "known_later", self.known_later)
         _temporal(self.columns, self.event_time)
         if early := {*self.key, self.event_time} & set(self.known_later):
             raise ValueError(f"{', '.join(sorted(early))} cannot be both part of the key or time and known later")
-        if taken := RESERVED & {*self.key, self.event_time, self.label.name}:
+        if taken := {column for column in (*self.key, self.event_time, self.label.name) if column.lower() in RESERVED}:
             raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
-        if published := {column for column in self.key if column in RESERVED_IN_KEY or column.startswith("neighbour_")}:
+        if published := {column for column in self.key if column.lower() in RESERVED_IN_KEY or column.lower().startswith("neighbour_")}:
             raise ValueError(
                 f"{', '.join(sorted(published))} in the key is a name that Nightshift publishes beside it; rename it in a query of the source"
             )
-        if self.label.name in self.columns:
-            raise ValueError(f"label.name {self.label.name!r} is also a column; give the label a name of its own")
-        if files := {"events", "source"} & set(self.tables):
+        if same := [column for column in self.columns if column.lower() == self.label.name.lower()]:
+            told = "is also a column" if same[0] == self.label.name else f"differs from the column {same[0]!r} only by case"
+            raise ValueError(f"label.name {self.label.name!r} {told}; give the label a name of its own")
+        if files := {table for table in self.tables if table.lower() in ("events", "source")}:
             raise ValueError(f"tables.{min(files)}: this file name is taken; give the side table another name")
         return self
 
@@ -134,10 +172,34 @@ def _declared(columns: dict[str, Column], field: str, names: Iterable[str]) -> N
         raise ValueError(f"{field} names {', '.join(undeclared)}, not among columns; declare it there")
 
 
+def _distinct(names: Iterable[str], field: str) -> None:
+    """Refuse names that differ only by case: to SQL, and to the file systems of some laptops, they are one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            raise ValueError(
+                f"{field} has {other!r} and {name!r}, which differ only by case; rename one, for columns in a query of the source"
+            )
+
+
+def _key(columns: dict[str, Column], key: tuple[str, ...]) -> None:
+    _declared(columns, "key", key)
+    for column in key:
+        if columns[column].nulls:
+            raise ValueError(
+                f"columns.{column}.nulls is {columns[column].nulls:g}, but {column!r} is part of the key: a row without it meets no outcome and no "
+                "other table. Set it to 0; if it may be missing, take it out of the key, or put a word in its place in a query of the source"
+            )
+
+
 def _temporal(columns: dict[str, Column], event_time: str) -> None:
     _declared(columns, "event_time", [event_time])
     if (found := columns[event_time].type) not in ("timestamp", "date"):
         raise ValueError(f"event_time {event_time!r} is a {found}; declare it as timestamp or date")
+    if columns[event_time].nulls:
+        raise ValueError(
+            f"columns.{event_time}.nulls is {columns[event_time].nulls:g}, but a row without its time belongs to no partition: set it to 0"
+        )
 
 
 def source_revision(dataset: Dataset, opened_at: str) -> str:

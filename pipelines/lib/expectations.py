@@ -140,7 +140,7 @@ def _of_column(column: str, kind: Column) -> Iterable[Expectation]:
         bounds: dict[str, Any] = {"min_value": kind.minimum, "max_value": kind.maximum}
         yield expect("column_values_to_be_between", column=column, **{key: bound for key, bound in bounds.items() if bound is not None})
     if kind.values is not None:
-        yield expect("column_values_to_be_in_set", column=column, value_set=list(kind.values), **mostly(kind.unseen))
+        yield expect("column_values_to_be_in_set", column=column, value_set=kind.typed_values(), **mostly(kind.unseen))
 
 
 def of_key(key: Sequence[str]) -> list[Expectation]:
