@@ -84,7 +84,7 @@ def _share_of(share: float, reference: float) -> Fraction:
     return Fraction(repr(share)) * Fraction(reference)
 
 
-def rows_per_date(raw: Path) -> dict[str, int]:
+def rows_per_date(raw: Path) -> dict[str, Any]:
     """How many rows each date has in the raw directory `raw`. Raises `DataError` where its ``source.json`` is missing or torn."""
     return dict(_source(raw, "rows_per_date", dict))
 
@@ -137,10 +137,15 @@ def _of_column(column: str, kind: Column) -> Iterable[Expectation]:
             min_value=-LARGEST_FLOAT64 if low is None else low, max_value=LARGEST_FLOAT64 if high is None else high,
         )  # fmt: skip
     elif kind.minimum is not None or kind.maximum is not None:
-        bounds: dict[str, Any] = {"min_value": kind.minimum, "max_value": kind.maximum}
-        yield expect("column_values_to_be_between", column=column, **{key: bound for key, bound in bounds.items() if bound is not None})
+        yield expect("column_values_to_be_between", column=column, **_whole_bounds(kind))
     if kind.values is not None:
         yield expect("column_values_to_be_in_set", column=column, value_set=kind.typed_values(), **mostly(kind.unseen))
+
+
+def _whole_bounds(kind: Column) -> dict[str, Any]:
+    """The bounds of an integer column as the whole numbers that they let pass, so that no comparison rounds."""
+    low = {} if kind.minimum is None else {"min_value": math.ceil(kind.minimum)}
+    return low if kind.maximum is None else low | {"max_value": math.floor(kind.maximum)}
 
 
 def of_key(key: Sequence[str]) -> list[Expectation]:

@@ -5,6 +5,7 @@
   DuckDB counts them over the whole table;
 * the number of rows and the schema: over frames that have these and no data;
 * means, sums, least, largest and distinct values: over what DuckDB has reduced a column to;
+* bounds of integers that a float64 cannot hold: nowhere; DuckDB compares them, since Great Expectations makes a float of every bound;
 * all else (quantiles, deviations, whatever has a `row_condition` and is not row by row): over the columns that are named, whole.
 
 So memory is bounded by a slice, DuckDB's limit and, for the last kind alone, the named columns. docs/adr/0005 says why.
@@ -16,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError
-from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED, Finding, Verdict, clip, line, plain
+from pipelines.lib.gates.counting import counted, finding_of, holds_enough
+from pipelines.lib.gates.frames import to_pandas
+from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED, SAMPLES, Finding, clip, line, plain
 from pipelines.lib.gates.suite import Expectation, columns_of
+from pipelines.lib.gates.whole_numbers import judge_bounds, needs_whole_numbers
 from pipelines.lib.great_expectations_import import import_great_expectations
 
 if TYPE_CHECKING:
@@ -27,9 +31,6 @@ if TYPE_CHECKING:
 
 SLICE = 250_000
 """Rows judged at a time: some 50 MB as a frame of twenty columns, and long enough that the overhead of a call does not count."""
-
-SAMPLES = 5
-"""Sample rows of a failed expectation that a report shows."""
 
 _SCHEMA_TYPES = ("expect_column_to_exist", "expect_column_type_to_be", "expect_table_column_count", "expect_table_columns_to_match")
 
@@ -84,9 +85,11 @@ class _Judge:
             missing = [column for column in columns_of(expectation) if column not in self._schema.names]
             if missing:
                 observed = f"there is no column {', '.join(map(repr, missing))}; there are {', '.join(self._schema.names)}"
-                findings[number] = _finding(expectation, FAILED, observed=observed)
+                findings[number] = finding_of(expectation, FAILED, observed=observed)
             elif expectation.type.startswith(_SCHEMA_TYPES):
                 schema[number] = expectation
+            elif needs_whole_numbers(expectation, self._schema):
+                findings[number] = judge_bounds(self._connection, "gated", expectation, self._identity)
             elif _is_row_wise(expectation, impl):
                 row_wise[number] = expectation
             elif expectation.type in _UNIQUE_TYPES and "row_condition" not in expectation.kwargs:
@@ -120,7 +123,7 @@ class _Judge:
         else:
             query = f"SELECT {', '.join(map(name, columns))} FROM gated"
         try:
-            return _pandas(self._connection.sql(query).to_arrow_table())
+            return to_pandas(self._connection.sql(query).to_arrow_table())
         finally:
             self._connection.execute("RESET threads")
 
@@ -145,7 +148,7 @@ class _Judge:
         considered = ignored[expectation.kwargs.get("ignore_row_if", "all_values_are_missing")]
         repeated = f"SELECT hash({key}) FROM gated WHERE {considered} GROUP BY 1 HAVING count(*) > 1"
         suspects = f"SELECT {wanted} FROM gated WHERE ({considered}) AND hash({key}) IN ({repeated})"
-        frame = _pandas(self._connection.sql(f"{suspects} ORDER BY ALL LIMIT {SLICE}").to_arrow_table())
+        frame = to_pandas(self._connection.sql(f"{suspects} ORDER BY ALL LIMIT {SLICE}").to_arrow_table())
         [(_, finding)] = self._aggregate(frame, {0: expectation})
         if finding.unexpected_count is None:
             return finding
@@ -153,7 +156,7 @@ class _Judge:
         unexpected = 0
         if len(frame):
             unexpected = self._number(f"SELECT sum(n) FROM (SELECT count(*) AS n FROM ({suspects}) GROUP BY {key} HAVING n > 1)")
-        return _counted(expectation, _enough(expectation, rows, unexpected), rows, unexpected, finding.sample_rows)
+        return counted(expectation, holds_enough(expectation, rows, unexpected), rows, unexpected, finding.sample_rows)
 
     def _number(self, query: str) -> int:
         [[value]] = self._connection.sql(query).fetchall()
@@ -163,16 +166,16 @@ class _Judge:
         for number, result in (self._validate(frame, expectations) if expectations else {}).items():
             expectation, values = expectations[number], result["result"]
             if fault := _fault(result):
-                yield number, _finding(expectation, FAILED, observed=f"could not be evaluated: {fault}")
+                yield number, finding_of(expectation, FAILED, observed=f"could not be evaluated: {fault}")
             elif result["success"] and _has_no_values(frame, expectation):
-                yield number, _finding(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values")
+                yield number, finding_of(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values")
             elif "unexpected_count" in values:
                 samples = self._samples(frame, expectation, values)
                 considered = values.get("element_count", self._rows) - values.get("missing_count", 0)
-                yield number, _counted(expectation, result["success"], considered, values["unexpected_count"], samples)
+                yield number, counted(expectation, result["success"], considered, values["unexpected_count"], samples)
             else:
                 observed = plain(values.get("observed_value"))
-                yield number, _finding(expectation, PASSED if result["success"] else FAILED, observed=observed)
+                yield number, finding_of(expectation, PASSED if result["success"] else FAILED, observed=observed)
 
     def _judge_rows(self, expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
         tallies = {number: _Tally() for number in expectations}
@@ -188,9 +191,9 @@ class _Judge:
         for batch in reader:
             if batch.num_rows:
                 empty = False
-                yield _pandas(batch)
+                yield to_pandas(batch)
         if empty:
-            yield _pandas(self._schema.empty_table())
+            yield to_pandas(self._schema.empty_table())
 
     def _samples(self, frame: "pd.DataFrame", expectation: Expectation, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The first rows of `frame` that hold one of the values that Great Expectations found unexpected."""
@@ -243,11 +246,11 @@ class _Tally:
 
     def finding(self, expectation: Expectation) -> Finding:
         if self.fault:
-            return _finding(expectation, FAILED, observed=f"could not be evaluated: {self.fault}")
+            return finding_of(expectation, FAILED, observed=f"could not be evaluated: {self.fault}")
         passed = self.passed
         if self.slices > 1 and not passed:  # a slice may fail where the whole, judged by the same formula, does not
-            passed = _enough(expectation, self.considered, self.unexpected)
-        return _counted(expectation, passed, self.considered, self.unexpected, self.samples)
+            passed = holds_enough(expectation, self.considered, self.unexpected)
+        return counted(expectation, passed, self.considered, self.unexpected, self.samples)
 
 
 def _has_no_values(frame: "pd.DataFrame", expectation: Expectation) -> bool:
@@ -259,33 +262,6 @@ def _has_no_values(frame: "pd.DataFrame", expectation: Expectation) -> bool:
     if not columns or expectation.type.startswith(_SCHEMA_TYPES) or expectation.type in _UNIQUE_TYPES:
         return False
     return not frame[columns].notna().to_numpy().any()
-
-
-def _finding(expectation: Expectation, verdict: Verdict, *, observed: Any, **counts: Any) -> Finding:
-    columns = columns_of(expectation)
-    return Finding(
-        type=expectation.type, column=", ".join(columns) or None, kwargs=expectation.kwargs, verdict=verdict, observed=observed,
-        notes=str(expectation.meta.get("notes", "")), **counts,
-    )  # fmt: skip
-
-
-def _enough(expectation: Expectation, considered: int, unexpected: int) -> bool:
-    """Great Expectations' own formula for what `mostly` asks."""
-    return not considered or bool((considered - unexpected) / considered >= expectation.kwargs.get("mostly", 1))
-
-
-def _counted(expectation: Expectation, holds: bool, considered: int, unexpected: int, samples: Sequence[Mapping[str, Any]]) -> Finding:
-    if not considered:
-        return _finding(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values", unexpected_count=0, unexpected_share=0.0)
-    share = unexpected / considered
-    return _finding(
-        expectation,
-        PASSED if holds else FAILED,
-        observed=f"{unexpected} of {considered} rows ({share:.2%})",
-        unexpected_count=int(unexpected),
-        unexpected_share=round(share, 6),
-        sample_rows=samples,
-    )
 
 
 def _impl(expectation: Expectation) -> Any:
@@ -311,24 +287,6 @@ def _is_row_wise(expectation: Expectation, impl: type) -> bool:
     if expectation.type in _UNIQUE_TYPES or any(word in expectation.type for word in _ACROSS_ROWS):
         return False
     return issubclass(impl, base.ColumnMapExpectation | base.ColumnPairMapExpectation | base.MulticolumnMapExpectation)
-
-
-def _pandas(data: "pa.Table | pa.RecordBatch") -> "pd.DataFrame":
-    """`data` in the types for which Great Expectations has vectorised paths: float64, and time stamps of nanoseconds where they fit."""
-    import pyarrow as pa
-
-    columns = []
-    for column, kind in zip(data.columns, data.schema.types, strict=True):
-        if pa.types.is_float32(kind):
-            columns.append(column.cast(pa.float64()))
-        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            try:
-                columns.append(column.cast(pa.timestamp("ns")))
-            except pa.ArrowInvalid:  # before 1677 or after 2262: slower, still right
-                columns.append(column.cast(pa.timestamp("us")))
-        else:
-            columns.append(column)
-    return pa.table(columns, names=data.schema.names).to_pandas()
 
 
 def _fault(result: dict[str, Any]) -> str:

@@ -13,6 +13,9 @@ from pipelines.lib.errors import GateFailed
 from pipelines.lib.gates.suite import COLUMN_KWARGS
 from pipelines.lib.pages import render
 
+SAMPLES = 5
+"""Sample rows of a failed expectation that a report shows."""
+
 _TEXT_LIMIT = 120
 """Characters of a single value that a report or message shows."""
 
