@@ -10,12 +10,13 @@ measure how well earlier nights were predicted as far as their outcomes are know
 * Nights are watched one after another: a window of nights is read from what earlier runs have counted.
 * *check_index* is red where the published vector index is stale, broken, or not of the champion among encoders; it waits for nothing else, and stops nothing.
 
-To watch a night again, clear its run; to watch one that was never watched, trigger the DAG with its `partition_key`, such as `2013-04-01`.
+To watch a night again, clear its run; to watch one that was never watched, trigger the DAG and pick the night under *Partition*.
 """
 
-from airflow.sdk import DAG, Param, PartitionedAssetTimetable
+from airflow.sdk import DAG, PartitionedAssetTimetable
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
@@ -29,7 +30,7 @@ with DAG(
     schedule=PartitionedAssetTimetable(assets=scores),
     catchup=False,
     max_active_runs=1,
-    params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},
+    params=run_params(200),
     default_args=task_defaults(settings),
     tags=["nightshift", "monitoring"],
 ):

@@ -1,6 +1,6 @@
 """Train a challenger as of a partition, and make it champion where it is the better one.
 
-A drift alert starts this DAG over REST, or a person by hand, each with a `partition_key`: the challenger learns from what was known that day.
+A drift alert starts this DAG over REST with a `partition_key`, or a person with the form and its *Partition*: the challenger learns from what was known that day.
 It is compared with the champion on rows that neither has seen, scores the last published nights in its shadow, and then
 *decide* says **promote**, **refuse** or **ask**.
 
@@ -8,7 +8,8 @@ It is compared with the champion on rows that neither has seen, scores the last 
 * A refusal, by the evidence or by a person, is on record in MLflow and in the journal; *promote* and *verify* are then skipped.
 * *promote* is fenced: where another version has become champion since the run opened, it fails and changes nothing.
 * *verify* looks at the new champion as production will see it, and **rolls back by itself** what is not as it was promoted.
-* An alert about a version that is champion no more (`champion_version`), or about a night that was not scored yet, ends at *open_run*.
+* An alert about a version that is no longer champion (`champion_version`) ends at *open_run*. For a night that is not published yet no run is made:
+  the sender is asked to repeat its alert.
 
 The night of the partition is scored already, so a new champion is live from the day after.
 """
@@ -19,6 +20,7 @@ from airflow.sdk import DAG, Param, PartitionedAtRuntime
 from nightshift_airflow.approval import ApproveOperator
 from nightshift_airflow.assets import champion_model
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
@@ -35,13 +37,13 @@ with DAG(
     schedule=PartitionedAtRuntime(),
     max_active_runs=settings["max_active_runs"],
     params={
+        **run_params(500),
         "champion_version": Param(
             None,
             type=["null", "string"],
             pattern=r"^[0-9]{1,9}$",
             description="The champion that the alert is about; where another one is champion by now, nothing is done. Empty: whoever is champion.",
         ),
-        "reason": Param("", type="string", maxLength=500, description="Why this run was triggered, for those who read it later."),
         "source": Param("manual", type="string", enum=["monitor", "alertmanager", "manual"], description="Who triggers it."),
     },
     default_args=task_defaults(settings),

@@ -1,6 +1,6 @@
 """Train the encoder of the vector index as of a partition, and make it champion where its gate lets it pass.
 
-Trigger it by hand or over REST with a `partition_key`: the encoder learns from what was known that day. *quantize* gives it weights of eight bits
+Trigger it with a *Partition*, or over REST with a `partition_key`: the encoder learns from what was known that day. *quantize* gives it weights of eight bits
 where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vectors, and no worse than the champion on rows that neither has seen.
 
 * *promote* is fenced: where another version has become champion since the run opened, it fails and changes nothing.
@@ -9,9 +9,10 @@ where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vec
 * Back to an earlier encoder: `python -m pipelines.registry.rollback --encoder`, then a rebuild.
 """
 
-from airflow.sdk import DAG, Param, PartitionedAtRuntime
+from airflow.sdk import DAG, PartitionedAtRuntime
 from nightshift_airflow.assets import flight_encoder
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
@@ -25,7 +26,7 @@ with DAG(
     doc_md=__doc__,
     schedule=PartitionedAtRuntime(),
     max_active_runs=settings["max_active_runs"],
-    params={"reason": Param("", type="string", maxLength=500, description="Why this run was triggered, for those who read it later.")},
+    params=run_params(500),
     default_args=task_defaults(settings),
     tags=["nightshift", "training", "index"],
 ):

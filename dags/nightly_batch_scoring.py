@@ -7,14 +7,15 @@ read the night's batch, check it, make its features, check them, score, check th
 * A **gate** that fails stops the run without a retry, says what it found on its report page, and publishes nothing.
 * The scores never wait for the evidence: where it fails, they stay published; where no vector index is, the night goes on without, with a note.
 * Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
-* To score a night by hand, trigger the DAG with its `partition_key`, such as `2013-04-01`.
+* To score a night by hand, trigger the DAG and pick the night under *Partition*.
 
 The schedule can replay a table of the past: with `replay_offset_days` in params.yaml, a run scores the night of so many days ago.
 """
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 from nightshift_airflow.assets import scores
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
@@ -29,7 +30,7 @@ with DAG(
     schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
     catchup=False,
     max_active_runs=settings["max_active_runs"],
-    params={"reason": Param("", type="string", maxLength=200, description="Why this run was triggered, for those who read it later.")},
+    params=run_params(200),
     default_args=task_defaults(settings),
     tags=["nightshift", "scoring"],
 ):

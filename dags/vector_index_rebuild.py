@@ -1,6 +1,6 @@
 """Build the vector index of all rows with a known outcome, and publish it as a new generation.
 
-Runs when a new *flight_encoder* has become champion, once a week, or when somebody triggers it with a `partition_key`: the index then holds what
+Runs when a new *flight_encoder* has become champion, once a week, or when somebody triggers it with a *Partition*: the index then holds what
 was known that day. Each month of rows is a **shard**, embedded by a task of its own, and only once while it stays the same.
 
 * *validate_vectors* stops bad vectors before an index is made of them, *evaluate_index* an index that does not find what exact search finds, or not
@@ -14,6 +14,7 @@ was known that day. Each month of rows is a **shard**, embedded by a task of its
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable, TriggerRule
 from nightshift_airflow.assets import flight_encoder, index_due, vector_index
 from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
+from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
@@ -29,13 +30,13 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params={
+        **run_params(500),
         "rebuild": Param(
             "auto",
             type="string",
             enum=["auto", "full", "incremental"],
             description="auto: append where that gives the same index; full: build all anew; incremental: append, or fail where that cannot be done.",
         ),
-        "reason": Param("", type="string", maxLength=500, description="Why this run was triggered, for those who read it later."),
     },
     default_args=task_defaults(settings),
     tags=["nightshift", "index"],

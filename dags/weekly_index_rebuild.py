@@ -9,6 +9,7 @@ The schedule can replay a table of the past, as that of `nightly_batch_scoring` 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 from nightshift_airflow.assets import index_due
+from nightshift_airflow.partitions import run_params
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 from nightshift_airflow.timetable import NightTimetable
@@ -22,6 +23,7 @@ with DAG(
     schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
     catchup=False,
     max_active_runs=1,
+    params=run_params(200),
     default_args=task_defaults(settings),
     tags=["nightshift", "index"],
 ):

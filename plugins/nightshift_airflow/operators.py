@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from nightshift_airflow import disk, process, run_note, workspaces
 from nightshift_airflow.links import GateReport, ModelCard
+from nightshift_airflow.partitions import check_partition, choose_partition
 from nightshift_airflow.retries import StageError
 from nightshift_airflow.run_note import FAILURES, read_json
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SHARD = re.compile(r"\d{4}-\d{2}", re.ASCII)
 
 
@@ -66,7 +66,7 @@ class OpenRunOperator(BaseOperator):
         """Return what the run is pinned to: partition, commit, snapshot."""
         dag_run = context["dag_run"]
         try:
-            partition = check_partition(dag_run.partition_key)
+            partition = choose_partition(check_partition(dag_run.partition_key), dag_run.conf)
             check_conf(dag_run.conf, self.dag.params)
             with disk.full_disk_is_said():
                 workspace = workspaces.open_workspace(dag_run.dag_id, dag_run.run_id)
@@ -284,17 +284,6 @@ def _pinned_model(workspace: Path) -> dict[str, str] | None:
 
     model = yaml.safe_load((workspace / "run.yaml").read_text(encoding="utf-8")).get("model") or {}
     return {"name": model["name"], "version": model["version"]} if model.get("version") else None
-
-
-def check_partition(key: object) -> str:
-    """`key` if it is a date of the calendar, written ``2013-06-01``; else `RunRefusedError`."""
-    shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}… ({len(repr(key))} characters)"
-    try:
-        if isinstance(key, str) and _PARTITION.fullmatch(key):
-            return dt.date.fromisoformat(key).isoformat()
-    except ValueError:
-        pass
-    raise workspaces.RunRefusedError(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01")
 
 
 def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> None:

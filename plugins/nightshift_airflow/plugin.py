@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from nightshift_airflow import notes
+from nightshift_airflow import notes, partitions
 from nightshift_airflow.links import GateReport, ModelCard, page
 from nightshift_airflow.timetable import NightTimetable
 
@@ -42,3 +42,8 @@ class NightshiftPlugin(AirflowPlugin):
     operator_extra_links = [GateReport(), ModelCard()]
     listeners = [notes]
     timetables = [NightTimetable]
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Check the partition of each run that somebody asks for before it is made."""
+        partitions.watch_new_runs()

@@ -37,8 +37,11 @@ _HANDED_ON = ("data/models/registered.json", *(f"data/reports/{name}.json" for n
 _IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
 
 
-class RunRefusedError(Exception):
-    """The run cannot be opened as it was asked for: its id, partition, conf or commit is wrong, and no retry mends that."""
+class RunRefusedError(ValueError):
+    """The run cannot be made or opened as it was asked for: its id, partition, conf or commit is wrong, which no retry can fix.
+
+    Airflow's API answers a `ValueError` with 400.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -331,7 +331,7 @@ def test_a_storm_makes_one_run_of_each_id_and_no_5xx(quiet, token):
 _RACE = """
 import sys
 from airflow.utils.session import create_session
-from nightshift_airflow.alerts import Drift, create_run
+from nightshift_airflow.drift_runs import Drift, create_run
 drifts = [Drift(partition=f"2012-07-{day:02}", champion_version="3", reason="") for day in range(1, 11)]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -380,8 +380,7 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
 
     client.unpause(MONITORING)
     try:
-        [scores] = client.call("GET", "/assets?name_pattern=scores")["assets"]
-        client.call("POST", "/assets/events", {"asset_id": scores["id"], "partition_key": partition})  # as publishing a night does
+        publish(quiet, partition)
         wait_until(watched, quiet.airflow_home / "logs" / "services" / "scheduler.log", 240)
         [run] = watched()
         assert run["state"] == "success"
@@ -394,7 +393,7 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
 
 
 def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
-    decision = {"name": "Core", "retrain": True, "reason": "PSI .41", "champion_version": "3", "partition": "2013-06-14", "findings": []}
+    decision = {"name": "Core", "retrain": True, "reason": "PSI .41", "champion_version": "3", "partition": "2013-05-14", "findings": []}
     (tmp_path / "decision.json").write_text(json.dumps(decision))
     shutil.copy(ROOT / "params.yaml", tmp_path)
     settings = {
@@ -408,13 +407,13 @@ def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
     def ask():
         environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-        return json.loads((tmp_path / "report" / "report.json").read_text())["state"], quiet.client().run(DAG, "drift__3__2013-06-14")
+        return json.loads((tmp_path / "report" / "report.json").read_text())["state"], quiet.client().run(DAG, "drift__3__2013-05-14")
 
     first, made = ask()
     second, found = ask()
     assert (first, second) == ("created", "existed")
     assert made == found
-    assert post(quiet, webhook(alert("2013-06-14")), quiet.client().token())[1]["existed"] == ["drift__3__2013-06-14"]
+    assert post(quiet, webhook(alert("2013-05-14")), quiet.client().token())[1]["existed"] == ["drift__3__2013-05-14"]
 
 
 # --- as the documents say
@@ -490,6 +489,50 @@ def test_a_real_alertmanager_starts_a_real_run(quiet, token, tmp_path):
         wait_until(lambda: "drift__4__2013-06-12" in run_ids(quiet), tmp_path / "log")
     assert quiet.client().run(DAG, "drift__4__2013-06-12")["conf"]["reason"] == "ModelScoreDrift: PSI .41"
     assert "drift__5__2013-06-12" not in run_ids(quiet), "an alert that does not ask for it"
+
+
+def test_a_real_alertmanager_repeats_an_alert_that_comes_before_its_night(quiet, token, tmp_path):
+    """Within one notification: with `group_interval` as shipped, what was answered with 4xx would be heard again after five minutes."""
+    early, late = "2014-02-01", "2014-02-02"
+    publish(quiet, "2014-01-31")
+    (tmp_path / "credential").write_text(token + "\n")
+    settings = yaml.safe_load((ROOT / "deploy" / "alertmanager" / "alertmanager.yml").read_text())
+    settings["route"]["routes"][0] |= {"group_wait": "0s"}
+    [receiver] = [each for each in settings["receivers"] if each["name"] == "nightshift"]
+    receiver["webhook_configs"][0]["url"] = f"{quiet.url}/nightshift/alerts"
+    receiver["webhook_configs"][0]["http_config"]["authorization"]["credentials_file"] = str(tmp_path / "credential")
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(settings))
+    labels = {"alertname": "ModelScoreDrift", "nightshift": "retrain", "champion_version": "4", "partition": early}
+    with alertmanager(tmp_path / "alertmanager.yml", tmp_path) as url:
+        wait_until(lambda: push(url, [{"labels": labels}]), tmp_path / "log")
+        wait_until(lambda: failed_notifications(url) > 0, tmp_path / "log")
+        assert f"drift__4__{early}" not in run_ids(quiet)
+        publish(quiet, early)
+        wait_until(lambda: f"drift__4__{early}" in run_ids(quiet), tmp_path / "log", 120)
+    assert post(quiet, webhook(alert(early, "4")), token)[1]["existed"] == [f"drift__4__{early}"]
+    status, answer = post(quiet, webhook(alert(late, "4")), token)
+    assert (status, [each["run"] for each in answer["waiting"]]) == (503, [f"drift__4__{late}"])
+    with pytest.raises(ApiError) as caught:
+        quiet.client().trigger(DAG, late, run_id=f"drift__4__{late}")
+    assert (caught.value.status, caught.value.detail) == (
+        400,
+        f"night {late} is not published yet, the newest is {early}; ask again once it is published",
+    )
+    assert f"drift__4__{late}" not in run_ids(quiet)
+
+
+def publish(airflow, partition):
+    """Tell the asset, as publishing a night does."""
+    [scores] = airflow.client().call("GET", "/assets?name_pattern=scores")["assets"]
+    airflow.client().call("POST", "/assets/events", {"asset_id": scores["id"], "partition_key": partition})
+
+
+def failed_notifications(url):
+    """How often Alertmanager was not given a 2xx by the webhook."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+        told = answer.read().decode()
+    counts = re.findall(r'^alertmanager_notification_requests_failed_total\{integration="webhook".*\} (\d+)$', told, re.MULTILINE)
+    return sum(map(int, counts))
 
 
 def push(url, alerts):

@@ -94,7 +94,10 @@ def test_a_finished_night_runs_again_and_computes_nothing(airflow, state, night)
 
 @pytest.mark.parametrize(
     "key",
-    ["../../etc", "2013-02-30", "x'; DROP TABLE dag; --", "x" * 10_000, 20130401, "", "2013-04-01T00:00:00", ["2013-04-01"], {"a": 1}],
+    [
+        *("../../etc", "2013-02-30", "x'; DROP TABLE dag; --", "x" * 10_000, 20130401, "", "2013-04-01T00:00:00", ["2013-04-01"], {"a": 1}),
+        *("2013-4-2", "２０１３-04-02", None),
+    ],
 )
 def test_a_bad_partition_key_gets_a_4xx(airflow, key):
     with pytest.raises(ApiError) as caught:
@@ -102,7 +105,7 @@ def test_a_bad_partition_key_gets_a_4xx(airflow, key):
     assert caught.value.status in (400, 422)
 
 
-@pytest.mark.parametrize("conf", [{"reason": 5}, {"reason": "x" * 10_000}, "text", [1], {"reason": None}])
+@pytest.mark.parametrize("conf", [{"reason": 5}, {"reason": "x" * 10_000}, "text", [1], {"partition": "2013-04-03"}, {"partition": ""}])
 def test_a_bad_conf_gets_a_4xx(airflow, conf):
     with pytest.raises(ApiError) as caught:
         airflow.client().call("POST", f"/dags/{DAG}/dagRuns", {"logical_date": None, "partition_key": "2013-04-02", "conf": conf})
@@ -118,19 +121,23 @@ def test_a_bad_run_id_gets_a_4xx(airflow, run_id):
 
 def test_what_airflow_lets_through_fails_when_the_run_opens_and_makes_no_path(airflow, state):
     client = airflow.client()
-    runs = {
-        client.trigger(DAG, "2013-4-2", run_id="bad_short"): "partition_key is '2013-4-2'",
-        client.trigger(DAG, "２０１３-04-02", run_id="bad_digits"): "partition_key is '２０１３-04-02'",
-        client.trigger(DAG, None, run_id="bad_none"): "partition_key is None",
-        client.trigger(DAG, "2013-04-02", run_id="bad_conf", conf={"raeson": "x"}): "conf holds 'raeson'",
-    }
-    assert follow(airflow, *runs) == ["failed"] * 4
-    for run_id, reason in runs.items():
-        assert client.run(DAG, run_id)["note"].startswith(f"REFUSED: {reason}")
-        states = {task["task_id"]: (task["state"], task["try_number"]) for task in client.tasks(DAG, run_id)}
-        assert states["open_run"] == ("failed", 1), "no retry mends it"
-        assert not list((state / "workspaces").glob(f"*/*{run_id}*"))
-    assert not list((state / "workspaces").rglob("*２*"))
+    run_id = client.trigger(DAG, "2013-04-02", run_id="bad_conf", conf={"raeson": "x"})
+    assert follow(airflow, run_id) == ["failed"]
+    assert client.run(DAG, run_id)["note"].startswith("REFUSED: conf holds 'raeson'")
+    states = {task["task_id"]: (task["state"], task["try_number"]) for task in client.tasks(DAG, run_id)}
+    assert states["open_run"] == ("failed", 1), "no retry can fix it"
+    assert not list((state / "workspaces").glob(f"*/*{run_id}*"))
+
+
+def test_a_night_is_scored_for_the_partition_of_the_form(airflow, state):
+    """As the form sends it: every parameter, and no partition key."""
+    form = {"logical_date": None, "dag_run_id": "form", "conf": {"partition": "2013-04-07", "reason": None}}
+    made = airflow.client().call("POST", f"/dags/{DAG}/dagRuns", form)
+    assert made["partition_key"] == "2013-04-07"
+    assert follow(airflow, "form") == ["success"]
+    assert (state / "published" / "2013-04-07").read_text() == "form"
+    events = airflow.client().call("GET", f"/assets/events?source_dag_id={DAG}&source_run_id=form")["asset_events"]
+    assert [event["partition_key"] for event in events] == ["2013-04-07"], "so that the night is watched"
 
 
 def test_a_repeated_run_id_gets_409(airflow, night):

@@ -1,0 +1,117 @@
+"""The partition of a run: asked for in the trigger form or over REST, checked before the run is made, and once more when it opens.
+
+The form has a parameter `partition`, since Airflow hides its own field, *Partition Key*, under *Advanced*. A run is for its `partition_key` alone: what
+the parameter says becomes the key while the run is made (docs/adr/0015).
+"""
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Mapper
+
+from nightshift_airflow.workspaces import RunRefusedError
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+PARTITIONED = frozenset(
+    {
+        "nightly_batch_scoring",
+        "drift_monitoring",
+        "drift_triggered_retraining",
+        "encoder_training",
+        "vector_index_rebuild",
+        "weekly_index_rebuild",
+    }
+)
+"""The DAGs whose runs are for a partition."""
+
+AFTER_PUBLICATION = frozenset({"drift_triggered_retraining", "encoder_training"})
+"""The DAGs that refuse a night that is not published yet."""
+
+_ASKED_FOR = frozenset({"manual", "operator_triggered", "asset_materialization"})
+"""Types of runs that a request makes, which can be answered with an error. The scheduler must not be stopped by one: `open_run` refuses its runs."""
+
+_PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def run_params(longest_reason: int) -> dict[str, Param]:
+    """The parameters that the trigger form of every partitioned DAG begins with."""
+    return {
+        "partition": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            title="Partition",
+            description="The night that the run is for, such as 2013-06-01. Needed here unless Partition Key is filled in under Advanced.",
+        ),
+        "reason": Param(
+            None,
+            type=["null", "string"],
+            maxLength=longest_reason,
+            title="Reason",
+            description="Why you trigger this run, for people who read it later. Optional.",
+        ),
+    }
+
+
+def check_partition(key: object) -> str:
+    """`key` if it is a date of the calendar, written ``2013-06-01``; else `RunRefusedError`."""
+    shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}… ({len(repr(key))} characters)"
+    try:
+        if isinstance(key, str) and _PARTITION.fullmatch(key):
+            return dt.date.fromisoformat(key).isoformat()
+    except ValueError:
+        pass
+    raise RunRefusedError(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01")
+
+
+def choose_partition(key: str | None, conf: Mapping[str, Any] | None) -> str:
+    """The partition of a run with partition key `key` and `conf`. Raises `RunRefusedError` where there is none, two that differ, or no date."""
+    asked = (conf or {}).get("partition")
+    if key is None and asked is None:
+        raise RunRefusedError("partition_key is None and so is the parameter partition; trigger the run with a date, such as 2013-06-01")
+    partition = check_partition(asked if key is None else key)
+    if asked not in (None, partition):
+        raise RunRefusedError(
+            f"partition_key is {partition!r}, but the parameter partition is {str(asked)[:40]!r}; give one of them, or the same"
+        )
+    return partition
+
+
+def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: "DagRun") -> None:
+    """Give a run that somebody asks for its partition key, or refuse to make it: every error here is a `ValueError`, which Airflow answers with 400.
+
+    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is no run of a partitioned DAG.
+    """
+    if getattr(run, "__tablename__", "") != "dag_run" or run.dag_id not in PARTITIONED or run.run_type not in _ASKED_FOR:
+        return
+    partition = choose_partition(run.partition_key, run.conf)
+    if run.dag_id in AFTER_PUBLICATION:
+        from nightshift_airflow.publication import newest_published, require_published
+
+        require_published(partition, newest_published(connection), dt.datetime.now(dt.UTC).date())
+    if run.partition_key is None:
+        run.partition_key, run.partition_date = partition, _partition_date(run.dag_id, partition)
+
+
+def watch_new_runs() -> None:
+    """Have `settle_partition` called for every run that this process makes. Airflow's models are not imported for it: tasks load the plugin too."""
+    if not event.contains(Mapper, "before_insert", settle_partition):
+        event.listen(Mapper, "before_insert", settle_partition)
+
+
+def _partition_date(dag_id: str, partition: str) -> dt.datetime | None:
+    """The moment that Airflow would keep beside the key: midnight for a DAG with a clock, none for the others."""
+    from nightshift_airflow.settings import load_settings
+    from nightshift_airflow.timetable import NightTimetable
+
+    settings = load_settings(dag_id)
+    if "cron" not in settings:
+        return None
+    return NightTimetable(settings["cron"], timezone=settings["timezone"]).resolve_partition_date(partition)

@@ -1,0 +1,111 @@
+"""An alert before its night, after it, again, and about a run that came too early. On Airflow's own database, with the DAG as it is."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from nightshift_airflow import drift_runs
+from nightshift_airflow.alerts import receive_alerts
+
+from tests.airflow_database import airflow_database, parse, publish, runs
+
+ROOT = Path(__file__).resolve().parents[3]
+DAG_ID = drift_runs.DAG_ID
+RUN_ID = "drift__3__2013-04-02"
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+
+    with airflow_database(tmp_path, monkeypatch):
+        parse(DagBag(ROOT / "dags" / f"{DAG_ID}.py").dags[DAG_ID])
+        yield
+
+
+def alert(*nights):
+    """What the webhook answers to firing alerts about `nights`: status, body and how long to wait."""
+    alerts = [{"status": "firing", "labels": {"alertname": "Drift", "partition": night, "champion_version": "3"}} for night in nights]
+    answer = receive_alerts("a sender", json.dumps({"version": "4", "alerts": alerts}).encode())
+    return answer.status_code, json.loads(bytes(answer.body)), answer.headers.get("Retry-After")
+
+
+def end(run_id, state, at):
+    """Let the run be finished, with its tasks, as the scheduler would."""
+    from airflow.models import DagRun
+    from sqlalchemy import select
+
+    with create_session(scoped=False) as session:
+        run = session.scalar(select(DagRun).where(DagRun.run_id == run_id))
+        run.state, run.start_date, run.end_date = state, at, at
+        for task in run.task_instances:
+            task.state = "failed" if task.task_id == "open_run" else "upstream_failed"
+
+
+def now():
+    return dt.datetime.now(dt.UTC)
+
+
+def test_an_alert_before_its_night_makes_no_run_and_is_asked_for_again_until_it_does():
+    publish("2013-04-01")
+    for _ in range(2):
+        status, answer, retry_after = alert("2013-04-02")
+        assert (status, retry_after) == (503, "60"), "the sender tries again"
+        assert answer["waiting"] == [
+            {"run": RUN_ID, "fault": "night 2013-04-02 is not published yet, the newest is 2013-04-01; ask again once it is published"}
+        ]
+        assert runs(DAG_ID) == []
+    publish("2013-04-02")
+    assert alert("2013-04-02")[:2] == (200, {"created": [RUN_ID], "existed": [], "resolved": 0, "refused": []})
+    assert alert("2013-04-02")[:2] == (200, {"created": [], "existed": [RUN_ID], "resolved": 0, "refused": []})
+    assert [(run.run_id, run.partition_key) for run in runs(DAG_ID)] == [(RUN_ID, "2013-04-02")]
+
+
+def test_a_night_that_is_skipped_is_not_waited_for_once_a_later_one_is_published():
+    publish("2013-04-03")
+    assert alert("2013-04-02")[1]["created"] == [RUN_ID]
+
+
+def test_the_other_alerts_of_a_group_do_not_wait_for_an_early_one():
+    publish("2013-04-02")
+    status, answer, _ = alert("2013-04-02", "2013-04-09")
+    assert status == 503
+    assert answer["created"] == [RUN_ID]
+    assert [each["run"] for each in answer["waiting"]] == ["drift__3__2013-04-09"]
+
+
+def test_a_night_that_cannot_come_is_refused_for_good():
+    publish("2013-04-02")
+    status, answer, retry_after = alert("9999-12-31")
+    assert (status, retry_after, "waiting" in answer) == (422, None, False)
+    assert "partition 9999-12-31 lies in the future" in answer["refused"][0]["fault"]
+    assert runs(DAG_ID) == []
+
+
+def test_a_run_that_came_too_early_is_started_once_when_its_alert_is_repeated():
+    """In a new Airflow no event tells of a night, so the run is made, and `open_run` finds in the table that it is early."""
+    assert alert("2013-04-02")[1]["created"] == [RUN_ID]
+    end(RUN_ID, DagRunState.FAILED, now() - dt.timedelta(hours=1))
+    publish("2013-04-01")
+    status, answer, _ = alert("2013-04-02")
+    assert (status, [each["run"] for each in answer["waiting"]], answer["existed"]) == (503, [RUN_ID], [])
+    publish("2013-04-02")
+    status, answer, _ = alert("2013-04-02")
+    assert (status, answer["restarted"], answer["existed"]) == (200, [RUN_ID], [])
+    [run] = runs(DAG_ID)
+    assert run.state == DagRunState.QUEUED
+    assert {task.state for task in run.task_instances} == {None}
+    status, answer, _ = alert("2013-04-02")
+    assert (status, answer["existed"], "restarted" in answer) == (200, [RUN_ID], False)
+
+
+@pytest.mark.parametrize("state", [DagRunState.FAILED, DagRunState.SUCCESS, DagRunState.RUNNING])
+def test_a_run_that_ended_after_its_night_was_published_stays_as_it_is(state):
+    publish("2013-04-02", at=now() - dt.timedelta(hours=1))
+    alert("2013-04-02")
+    end(RUN_ID, state, now())
+    assert alert("2013-04-02")[1]["existed"] == [RUN_ID]
+    assert [run.state for run in runs(DAG_ID)] == [state]
