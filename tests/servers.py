@@ -1,9 +1,11 @@
-"""Real servers for integration tests, each on a unix socket of its own, gone with the test."""
+"""Real servers for integration tests, each on a socket or a port of loopback of its own, gone with the test."""
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,3 +42,41 @@ def postgres() -> Iterator[Path]:
             yield directory
         finally:
             run(*control, "-m", "immediate", "stop")
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def s3(log: Path, port: int = 0) -> Iterator[str]:
+    """An empty S3 server that takes every key, on `port` or a free one; yields its URL. Its output goes to `log`.
+
+    It is ``moto_server`` of the package ``moto[server]``, which speaks HTTP and keeps objects in memory. Skips the test where it is not on the PATH,
+    unless ``NIGHTSHIFT_REQUIRE_SERVERS`` is set.
+    """
+    program = shutil.which("moto_server")
+    if program is None:
+        if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
+            pytest.fail("moto_server is not installed; pip install moto[server]")
+        pytest.skip("moto_server is not installed")
+    port = port or free_port()
+    # Another environment than this one, perhaps: nothing of this one's modules belongs into it.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    with log.open("wb") as output:
+        process = subprocess.Popen([program, "-H", "127.0.0.1", "-p", str(port)], env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -84,7 +84,8 @@ class Bucket:
 
     def objects(self) -> Iterator[Object]:
         """Everything that is there. An object of which the store does not say when it was written counts as new."""
-        listed: dict[str, dict[str, object]] = self._odb.fs.fs.find(self._odb.path, detail=True)  # fsspec's own: DVC's passes no details on
+        with self._answers():
+            listed: dict[str, dict[str, object]] = self._odb.fs.fs.find(self._odb.path, detail=True)  # fsspec's: DVC's passes no details on
         for path, told in listed.items():
             if named := _OBJECT.search(path):
                 yield Object(named[1] + named[2], int(str(told.get("size") or 0)), _moment(told))
@@ -92,15 +93,29 @@ class Bucket:
     def read(self, md5: str) -> bytes | None:
         """The content of an object, None where it is not there."""
         try:
-            return bytes(self._odb.fs.cat_file(self._odb.oid_to_path(md5)))
+            with self._answers():
+                return bytes(self._odb.fs.cat_file(self._odb.oid_to_path(md5)))
         except FileNotFoundError:
             return None
 
     def remove(self, objects: tuple[Object, ...]) -> None:
         """Remove these objects; one that is gone already is no fault."""
         for one in objects:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), self._answers():
                 self._odb.fs.remove(self._odb.oid_to_path(one.md5))
+
+    @contextlib.contextmanager
+    def _answers(self) -> Iterator[None]:
+        """Raise `ConfigError` where the store refuses access, `TransientError` where it does not answer. What is not found is for the caller."""
+        where = self._odb.fs.unstrip_protocol(self._odb.path)
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except PermissionError as error:
+            raise ConfigError(f"{where} refuses access ({error}); correct the remote's credentials (dvc remote modify --local)") from error
+        except Exception as error:  # every store's library has errors of its own
+            raise TransientError(f"{where} did not answer ({type(error).__name__}: {error}); try again") from error
 
 
 def remote_of(repository: Path) -> Store:

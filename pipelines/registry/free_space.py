@@ -41,12 +41,13 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
     keep = retention.kept_objects(
         repository, named, oldest, lambda md5: next(filter(None, (store.read(md5) for store in stores.values())), None)
     )
-    places = {}
-    for name, store in stores.items():
-        space = retention.survey(store.objects(), keep, oldest)
-        if free:
-            store.remove(space.free)
-        places[name] = {"objects": space.objects, "bytes": space.size, "freed_objects": len(space.free), "freed_bytes": space.free_size}
+    spaces = {name: retention.survey(store.objects(), keep, oldest) for name, store in stores.items()}  # all, before anything is removed
+    for name, space in spaces.items() if free else ():
+        stores[name].remove(space.free)
+    places = {
+        name: {"objects": space.objects, "bytes": space.size, "freed_objects": len(space.free), "freed_bytes": space.free_size}
+        for name, space in spaces.items()
+    }
     done = "freed" if free else "would be freed"
     told = [f"{done}: {place['freed_bytes']:,} of {place['bytes']:,} bytes in DVC's {name}" for name, place in places.items()]
     warnings = _unknown_versions(versions)

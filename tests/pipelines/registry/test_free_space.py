@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from pipelines.lib.registry import connect
 from pipelines.registry import free_space
 from tests.registered_models import NAME, REF, Installation, _move_versions, copy_template
 from tests.scored_night import write_scores
+from tests.servers import s3
 
 OLD = time.time() - 400 * 86_400
 ENVIRONMENT = {**os.environ, "DVC_NO_ANALYTICS": "1"}
@@ -209,6 +211,58 @@ def test_the_remote_is_freed_when_asked(runs: dict[str, set[str]], tmp_path: Pat
     gone = before - {one.md5 for one in stored.objects()}
     assert gone and gone <= runs["replaced"]
     assert report["places"]["remote"]["freed_objects"] == len(gone)
+
+
+@pytest.mark.integration
+def test_a_bucket_is_freed_like_a_directory(runs: dict[str, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over HTTP, with the pages, dates and errors of S3. A server dates its objects itself, so what ages is the clock of who frees: 40 days."""
+    with s3(tmp_path / "s3.log") as url:
+        dvc("remote", "add", "--local", "--default", "store", "s3://nights/dvc")
+        for key, value in (("endpointurl", url), ("access_key_id", "x"), ("secret_access_key", "x")):
+            dvc("remote", "modify", "--local", "store", key, value)
+        store = object_store.remote_of(Path.cwd())
+        assert isinstance(store, object_store.Bucket)
+        files = store._odb.fs.fs
+        files.call_s3("create_bucket", Bucket="nights")
+        files.put(f"{kept.cache_root() / 'files' / 'md5'}/", store._odb.path, recursive=True)
+        before = {one.md5: one.size for one in store.objects()}
+        assert before == {one.md5: one.size for one in Cache(kept.cache_root()).objects()}
+        assert free("--free", "--remote")["places"]["remote"]["freed_objects"] == 0, "all of it was written just now"
+        assert free("--remote")["places"]["remote"]["bytes"] == sum(before.values())
+
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 40 * 86_400)
+        named = set().union(*(named for name, named in runs.items() if name not in ("replaced", "recent")))
+        gone = (runs["replaced"] | runs["recent"]) - named
+        assert gone & before.keys() == gone
+        dry = free("--remote")["places"]["remote"]
+        assert {one.md5 for one in store.objects()} == before.keys(), "a dry run by default"
+        report = free("--free", "--remote")["places"]["remote"]
+        assert before.keys() - {one.md5 for one in store.objects()} == gone
+        assert report == dry == {**dry, "freed_objects": len(gone), "freed_bytes": sum(before[md5] for md5 in gone)}
+        monkeypatch.undo()
+        assert store.read(next(iter(gone))) is None
+        store.remove((object_store.Object(next(iter(gone)), 1, 0.0),))  # gone already is no fault
+
+
+@pytest.mark.integration
+def test_a_bucket_that_does_not_answer_is_tried_again_and_frees_nothing(runs: dict[str, set[str]]) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        dvc("remote", "add", "--local", "--default", "store", "s3://nights/dvc")
+        for key, value in (
+            ("endpointurl", f"http://127.0.0.1:{closed.getsockname()[1]}"),
+            ("access_key_id", "x"),
+            ("secret_access_key", "x"),
+        ):
+            dvc("remote", "modify", "--local", "store", key, value)
+        before = objects()
+        age()
+        assert free_space.main(["--days", "30", "--free", "--remote"]) == 1
+        failure = json.loads(Path("failure.json").read_text())
+        assert (failure["error"], failure["retryable"]) == ("TransientError", True), failure
+        assert "s3://nights/dvc" in failure["message"]
+        assert objects() == before
 
 
 def test_runs_wait_while_space_is_freed_and_it_waits_for_them(runs: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch) -> None:
