@@ -4,9 +4,9 @@ Each month, or for any version by hand. A run that turns red says which input is
 """
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
-from nightshift_airflow.operators import StageOperator
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import StageOperator
 
 settings = load_settings("champion_replay")
 

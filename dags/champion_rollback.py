@@ -6,9 +6,9 @@ naming the version to roll forward to. The version's file is fetched and its dig
 
 from airflow.sdk import DAG, Param
 from nightshift_airflow.assets import champion_model
-from nightshift_airflow.operators import StageOperator
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import StageOperator
 
 settings = load_settings("champion_rollback")
 

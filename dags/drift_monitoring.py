@@ -15,11 +15,12 @@ To watch a night again, clear its run; to watch one that was never watched, trig
 
 from airflow.sdk import DAG, PartitionedAssetTimetable
 from nightshift_airflow.assets import scores
-from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import StageOperator
 
 settings = load_settings("drift_monitoring")
 

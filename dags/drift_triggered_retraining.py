@@ -19,11 +19,12 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, PartitionedAtRuntime
 from nightshift_airflow.approval import ApproveOperator
 from nightshift_airflow.assets import champion_model
-from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
 
 settings = load_settings("drift_triggered_retraining")
 registered = {"registered": "data/models/registered.json"}

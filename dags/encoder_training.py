@@ -11,11 +11,12 @@ where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vec
 
 from airflow.sdk import DAG, PartitionedAtRuntime
 from nightshift_airflow.assets import flight_encoder
-from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
 
 settings = load_settings("encoder_training")
 registered = {"registered": "data/encoder/registered.json"}

@@ -7,9 +7,9 @@ until the next one is published.
 
 from airflow.sdk import DAG, Param
 from nightshift_airflow.assets import vector_index
-from nightshift_airflow.operators import StageOperator
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import StageOperator
 
 settings = load_settings("index_rollback")
 

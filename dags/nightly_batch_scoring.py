@@ -14,11 +14,12 @@ The schedule can replay a table of the past: with `replay_offset_days` in params
 
 from airflow.sdk import DAG
 from nightshift_airflow.assets import scores
-from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
 from nightshift_airflow.timetable import NightTimetable
 
 settings = load_settings("nightly_batch_scoring")

@@ -13,11 +13,12 @@ was known that day. Each month of rows is a **shard**, embedded by a task of its
 
 from airflow.sdk import DAG, Param, PartitionedAssetTimetable, TriggerRule
 from nightshift_airflow.assets import flight_encoder, index_due, vector_index
-from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
+from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
 
 settings = load_settings("vector_index_rebuild")
 a_shard_each = {"map_index_template": "{{ task.shard }}", "max_active_tis_per_dagrun": settings["shards_at_once"]}

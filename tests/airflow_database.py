@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from nightshift_airflow.partitions import settle_partition
+from sqlalchemy import event
+from sqlalchemy.orm import Mapper
 
 BUNDLE = "tests"
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
@@ -26,8 +29,9 @@ def airflow_database(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     from sqlalchemy.orm import scoped_session, sessionmaker
 
     monkeypatch.setattr(settings, "PLUGINS_FOLDER", str(PLUGINS))
-    for cached in (plugins_manager._get_plugins, plugins_manager.get_timetables_plugins):
-        cached.cache_clear()
+    caches = (plugins_manager._get_plugins, plugins_manager.get_timetables_plugins)
+    for cache in caches:
+        cache.cache_clear()
     plugins_manager.ensure_plugins_loaded()
     import_all_models()
     engine = create_engine(f"sqlite:///{directory / 'airflow.db'}")
@@ -41,6 +45,9 @@ def airflow_database(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         session.add(DagBundleModel(name=BUNDLE))
     yield
     engine.dispose()
+    for cache in caches:
+        cache.cache_clear()
+    event.remove(Mapper, "before_insert", settle_partition)
 
 
 def parse(dag: DAG) -> None:

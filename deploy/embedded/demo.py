@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nightshift_airflow.workspaces import RunRefusedError
+from nightshift_airflow.refusals import RunRefusedError
 
 from deploy.embedded.client import ApiError
 from deploy.embedded.first_champion import TrainingError, train_first_champion

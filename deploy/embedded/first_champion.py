@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from nightshift_airflow import process, workspaces
-from nightshift_airflow.operators import stage_environment
+from nightshift_airflow import dvc_lock, process, repository, run_record, workspaces
+from nightshift_airflow.stage_process import stage_environment
 
 from pipelines.lib import home
 from pipelines.lib.ledger import Entry, Ledger
@@ -40,14 +40,14 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
         progress(f"keeping version {champion.version}, which {champion.actor} made champion ({champion.reason})")
         return champion
     partition = load_run().partition
-    pinned = commit, snapshot = workspaces.pin_commit()
+    pinned = commit, snapshot = repository.pin_commit()
     if snapshot:
         progress(f"the working tree has uncommitted changes: using the snapshot {commit[:12]} of it")
     workspace = workspaces.open_workspace(DAG_ID, f"{partition}-{commit[:12]}", pinned)
     pin = ["pin_run", "--model", "own", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
     pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
     _run(workspace, _module("registry", *pin, *(["--snapshot"] if workspace.snapshot else [])), progress)
-    with workspaces.attempt(workspace):  # before register tells the digest of dvc.lock: from here on it stays as it is recorded
+    with dvc_lock.attempt(workspace):  # before register tells the digest of dvc.lock: from here on it stays as it is recorded
         _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)
     models, registered = "data/models", "data/models/registered.json"
     register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
@@ -58,7 +58,7 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
         promote += ["--live-from", max(partition, champion.live_from)]
     progress("promote")
     _run(workspace, _module("registry", *promote, "--actor", ACTOR, "--reason", "first champion"), progress)
-    workspaces.record_run(workspace, "success")
+    run_record.record_run(workspace, "success")
     workspaces.remove_workspace(workspace.path)
     entry = Ledger(home.ledger_url()).champion(load_registry().name)
     assert entry is not None

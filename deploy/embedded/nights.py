@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nightshift_airflow.workspaces import reports_path
+from nightshift_airflow.places import reports_path
 
 from deploy.embedded.client import Client
 from pipelines.lib.dataset import load_dataset

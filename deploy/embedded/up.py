@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from nightshift_airflow.workspaces import RunRefusedError
+from nightshift_airflow.refusals import RunRefusedError
 
 from deploy.embedded.client import ApiError
 from deploy.embedded.demo import printer

@@ -16,8 +16,10 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightshift_airflow import links, markdown, process, runbooks, workspaces
-from nightshift_airflow.operators import read_json, require_workspace, run_stage, write_json
+from nightshift_airflow import links, markdown, places, process, runbooks, workspaces
+from nightshift_airflow.json_files import read_json, write_json
+from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.task_context import require_workspace
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -128,7 +130,7 @@ def _body(decision: Mapping[str, Any], pages: Mapping[str, str], deadline: dt.da
 def _pages(workspace: workspaces.Workspace) -> dict[str, str]:
     """The pages that help to decide, of those that exist: label and address."""
     stages = {"Comparison": "evaluate", "Shadow": "shadow", "Decision": "decide"}
-    reports = workspaces.reports_path(workspace.dag_id, workspace.run_id)
+    reports = places.reports_path(workspace.dag_id, workspace.run_id)
     paths = {
         label: links.report(workspace.dag_id, workspace.run_id, stage)
         for label, stage in stages.items()
@@ -136,7 +138,7 @@ def _pages(workspace: workspaces.Workspace) -> dict[str, str]:
     }
     model = read_json(workspace.path / REGISTERED)
     name, version = str(model.get("name")), str(model.get("version"))
-    if (workspaces.home() / "reports" / "models" / name / version / "model_card.html").exists():
+    if (places.home() / "reports" / "models" / name / version / "model_card.html").exists():
         paths["Card of the challenger"] = links.page("models", name, version)
     if runbooks.path_of("approval-waiting").exists():
         paths["Runbook"] = links.page("runbooks", "approval-waiting")

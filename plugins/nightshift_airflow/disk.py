@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nightshift_airflow import workspaces
+from nightshift_airflow import places
 from nightshift_airflow.retries import StageError
 
 _ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -26,19 +26,19 @@ _LITTLE = 32 * 2**20
 """Bytes. A workspace takes some ten mebibytes: with less than this free, a write that failed had no room."""
 
 
-def explain_full_disk(text: str, places: Iterable[Path] = ()) -> str | None:
+def explain_full_disk(text: str, directories: Iterable[Path] = ()) -> str | None:
     """Why `text`, what a failed command said, means a full disk, in a sentence with the remedy; None where it does not.
 
-    `places` are looked at beside the state, the repository, DVC's cache and the directory for temporary files.
+    `directories` are looked at beside the state, the repository, DVC's cache and the directory for temporary files.
     """
-    free, mount = _fullest([*places, workspaces.home(), workspaces.REPOSITORY, workspaces.cache(), Path(tempfile.gettempdir())])
+    free, mount = _fullest([*directories, places.home(), places.REPOSITORY, places.cache(), Path(tempfile.gettempdir())])
     said = _SAID.search(text)
     if not said and not (_FAILED_WRITE.search(text) and free < _LITTLE):
         return None
     line = next((line for line in text.splitlines() if (_SAID if said else _FAILED_WRITE).search(line)), "").strip()
     return (
         f"the disk of {mount} is full, or its quota or a limit on file sizes is used up ({free:,} bytes are free): {line[:300]}. Free space there: old "
-        f"workspaces in {workspaces.home() / 'workspaces'}, or what python -m pipelines.registry.free_space lists. Then clear the task"
+        f"workspaces in {places.home() / 'workspaces'}, or what python -m pipelines.registry.free_space lists. Then clear the task"
     )
 
 
@@ -55,8 +55,8 @@ def full_disk_is_said() -> Iterator[None]:
         raise StageError(told) from None  # the hundred lines that git wrote say no more
 
 
-def _fullest(places: Iterable[Path]) -> tuple[int, Path]:
-    existing = [next(one for one in (place.absolute(), *place.absolute().parents) if one.exists()) for place in places]
+def _fullest(directories: Iterable[Path]) -> tuple[int, Path]:
+    existing = [next(one for one in (place.absolute(), *place.absolute().parents) if one.exists()) for place in directories]
     return min((shutil.disk_usage(place).free, _mount_of(place)) for place in existing)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 from airflow.sdk import BaseOperatorLink
 
-from nightshift_airflow import workspaces
+from nightshift_airflow import places, workspaces
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -20,7 +20,7 @@ def page(*parts: str) -> str:
 
 def report(dag_id: str, run_id: str, stage: str) -> str:
     """Path of the page that `stage` of a run wrote."""
-    return page("reports", dag_id, workspaces.slug_of(run_id), stage)
+    return page("reports", dag_id, places.slug_of(run_id), stage)
 
 
 def airflow(*parts: str) -> str:
@@ -55,7 +55,7 @@ class GateReport(BaseOperatorLink):
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
         """Where the report is, or an empty string where the stage writes none."""
         stage = operator.task_id
-        if not (workspaces.reports_path(ti_key.dag_id, ti_key.run_id) / stage / "report.html").exists():
+        if not (places.reports_path(ti_key.dag_id, ti_key.run_id) / stage / "report.html").exists():
             return ""
         return report(ti_key.dag_id, ti_key.run_id, stage)
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nightshift_airflow import links, runbooks, workspaces
-from nightshift_airflow.run_note import read_json
+from nightshift_airflow import links, places, runbooks
+from nightshift_airflow.json_files import read_json
 
 NIGHTS, MONITORING = "nightly_batch_scoring", "drift_monitoring"
 _DRIFT = "report_drift"
@@ -72,7 +72,7 @@ class Opened:
 
 def opened_runs(dag_id: str) -> list[Opened]:
     """The runs of a DAG that have reports, oldest first."""
-    found = (read_run(path.parent) for path in (workspaces.home() / "reports" / dag_id).glob("*/run.json"))
+    found = (read_run(path.parent) for path in (places.home() / "reports" / dag_id).glob("*/run.json"))
     return sorted((run for run in found if run is not None), key=lambda run: run.opened_at)
 
 
@@ -111,7 +111,7 @@ def of_report(directory: Path, stage: str, readable: Collection[str]) -> list[Li
 def of_model(name: str, version: str, readable: Collection[str]) -> list[Link]:
     """The links above the card of a model's version."""
     found = [Link("All runs", f"{links.page()}/")]
-    for path in sorted((workspaces.home() / "reports").glob("*/*/register/report.json")):
+    for path in sorted((places.home() / "reports").glob("*/*/register/report.json")):
         told, run = read_json(path), read_run(path.parent.parent)
         if run and run.dag_id in readable and (told.get("name"), told.get("version")) == (name, version):
             found.append(
@@ -121,7 +121,7 @@ def of_model(name: str, version: str, readable: Collection[str]) -> list[Link]:
             break
     if server := links.mlflow_version(name, version):
         found.append(Link("MLflow", server, outside=True))
-    cards = (workspaces.home() / "reports" / "models" / name).glob("*/model_card.html")
+    cards = (places.home() / "reports" / "models" / name).glob("*/model_card.html")
     versions = sorted(int(card.parent.name) for card in cards if card.parent.name.isdigit())
     before, after = [one for one in versions if one < int(version)], [one for one in versions if one > int(version)]
     found += [Link(f"← version {one}", links.page("models", name, str(one))) for one in before[-1:]]
@@ -167,7 +167,7 @@ def _models(run: Opened) -> Iterator[Link]:
     registered = read_json(run.directory / "register" / "report.json")
     made = (str(registered.get("name")), str(registered.get("version")))
     for name, version in dict.fromkeys([*([run.model] if run.model else []), made]):
-        if (workspaces.home() / "reports" / "models" / name / version / "model_card.html").exists():
+        if (places.home() / "reports" / "models" / name / version / "model_card.html").exists():
             yield Link(f"{name} {version}", links.page("models", name, version))
 
 

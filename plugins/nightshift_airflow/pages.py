@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from nightshift_airflow import links, navigation, runbooks
 from nightshift_airflow.alerts import known_user, receive_alerts
-from nightshift_airflow.workspaces import home
+from nightshift_airflow.places import home
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "

@@ -13,7 +13,7 @@ from airflow.sdk import Param
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Mapper
 
-from nightshift_airflow.workspaces import RunRefusedError
+from nightshift_airflow.refusals import RunRefusedError
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun

@@ -3,14 +3,13 @@
 The first 110 characters are all that some views show, so they carry the outcome. Everything else follows in the order of the DAG's tasks.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nightshift_airflow import links, workspaces
+from nightshift_airflow import links, places
+from nightshift_airflow.json_files import read_json
 from nightshift_airflow.markdown import plain
 
 FAILURES = Path(".dvc/tmp/failures")
@@ -133,18 +132,9 @@ def failure_of(workspace: Path, task: str) -> str:
     return f"{task}: it left no message, its log says more"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object at `path`, empty where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _page(run: Run, stages: Sequence[str]) -> str:
     """Where the first of `stages` that has a page is to be read."""
-    reports = workspaces.reports_path(run.dag_id, run.run_id)
+    reports = places.reports_path(run.dag_id, run.run_id)
     stage = next((stage for stage in stages if (reports / stage / "report.html").exists()), None)
     return f"Report: {links.absolute(links.report(run.dag_id, run.run_id, stage))}" if stage else ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nightshift_airflow import links, workspaces
+from nightshift_airflow import links, places
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -20,7 +20,7 @@ _FOLDERS = {"runbooks": "docs/runbooks", "docs": "docs"}
 
 def path_of(name: str, kind: str = "runbooks") -> Path:
     """Where the document `name` of a `kind`, ``runbooks`` or ``docs``, lies; it need not exist."""
-    return workspaces.REPOSITORY / _FOLDERS[kind] / f"{name}.md"
+    return places.REPOSITORY / _FOLDERS[kind] / f"{name}.md"
 
 
 def names() -> list[str]:

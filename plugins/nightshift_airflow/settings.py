@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from nightshift_airflow.workspaces import REPOSITORY
+from nightshift_airflow.places import REPOSITORY
 
 
 def load_settings(dag_id: str) -> dict[str, Any]:

@@ -16,15 +16,15 @@ PARTITION = "2013-04-02"
 STAGES = ["ingest_batch", "validate_batch", "featurize_batch", "validate_features", "score", "validate_scores"]
 _NIGHT = f"""
 import sys
-from nightshift_airflow import process, workspaces
-from nightshift_airflow.operators import run_stage
+from nightshift_airflow import process, run_record, workspaces
+from nightshift_airflow.stage_process import run_stage
 workspace = workspaces.open_workspace({DAG_ID!r}, "night")
 pin = ["--partition", {PARTITION!r}, "--dag-id", {DAG_ID!r}, "--run-id", "night", "--run-ref", workspace.ref]
 pin += ["--git-commit", workspace.commit, "--opened-at", "2026-01-01T02:00:00+00:00"]
 run_stage("pin_run", [sys.executable, "-m", "pipelines.registry.pin_run", *pin], workspace)
 for stage in {STAGES!r}:
     run_stage(stage, [sys.executable, "-m", "dvc", "repro", "--single-item", stage], workspace)
-workspaces.record_run(workspace, "success")
+run_record.record_run(workspace, "success")
 workspaces.remove_workspace(workspace.path)
 """
 
@@ -33,8 +33,8 @@ import sys
 from pathlib import Path
 import yaml
 from airflow.sdk.exceptions import AirflowFailException
-from nightshift_airflow import workspaces
-from nightshift_airflow.operators import run_stage
+from nightshift_airflow import run_record, workspaces
+from nightshift_airflow.stage_process import run_stage
 from pipelines.lib import kept
 workspace = workspaces.open_workspace({DAG_ID!r}, "night")
 lock = yaml.safe_load((workspace.path / "dvc.lock").read_text())

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,20 @@ def repository(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A stub repository of one's own, which the workspaces know as theirs; its state lies in its ``var``."""
     import shutil
 
-    from nightshift_airflow import workspaces
+    from nightshift_airflow import places
 
     path = tmp_path / "repository"
     shutil.copytree(pristine, path)
-    monkeypatch.setattr(workspaces, "REPOSITORY", path)
+    monkeypatch.setattr(places, "REPOSITORY", path)
     monkeypatch.delenv("NIGHTSHIFT_HOME", raising=False)
     monkeypatch.delenv("NIGHTSHIFT_PROFILE", raising=False)
     monkeypatch.delenv("NIGHTSHIFT_DVC_CACHE", raising=False)
     return path
+
+
+@pytest.fixture
+def night(repository: Path) -> Any:
+    """Run the operators of one night one by one."""
+    from tests.opened_night import one_night
+
+    return one_night(repository)

@@ -11,10 +11,11 @@ from airflow.providers.standard.utils.skipmixin import XCOM_SKIPMIXIN_KEY
 from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped, TaskAwaitingInput
 from markdown_it import MarkdownIt
-from nightshift_airflow import links, workspaces
+from nightshift_airflow import links, places
 from nightshift_airflow.approval import TIMED_OUT, ApproveOperator
-from nightshift_airflow.operators import CloseRunOperator, OpenRunOperator, StageOperator
 from nightshift_airflow.retries import StageError
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
+from nightshift_airflow.stage_operators import StageOperator
 
 TABLE = {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", ".70", ".71"]]}
 DAG_ID, PARTITION = "drift_triggered_retraining", "2013-04-01"
@@ -36,7 +37,7 @@ def waiting_room(repository, monkeypatch):
     context = {"dag_run": dag_run, "ti": ti, "task_instance": ti, "task": operator}
     opening.execute(context)
     monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **question: asked.append(question))
-    room = SimpleNamespace(asked=asked, pushed=pushed, home=repository / "var", path=workspaces.workspace_path(DAG_ID, "run"))
+    room = SimpleNamespace(asked=asked, pushed=pushed, home=repository / "var", path=places.workspace_path(DAG_ID, "run"))
 
     def decide(verdict, *reasons, table=TABLE):
         path = room.path / "data" / "reports" / "decide" / "decision.json"
@@ -111,7 +112,7 @@ def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(waiting_roo
 def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_room, monkeypatch):
     monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080")
     for stage in ("evaluate", "shadow"):  # decide has left no page
-        page = workspaces.reports_path(DAG_ID, "run") / stage / "report.html"
+        page = places.reports_path(DAG_ID, "run") / stage / "report.html"
         page.parent.mkdir(parents=True)
         page.write_text("<p>")
     registered = waiting_room.path / "data" / "models" / "registered.json"
@@ -120,7 +121,7 @@ def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_
     card = waiting_room.home / "reports" / "models" / "Core" / "2" / "model_card.html"
     card.parent.mkdir(parents=True)
     card.write_text("<p>")
-    runbook = workspaces.REPOSITORY / "docs" / "runbooks" / "approval-waiting.md"
+    runbook = places.REPOSITORY / "docs" / "runbooks" / "approval-waiting.md"
     runbook.parent.mkdir(parents=True)
     runbook.write_text("# A challenger waits")
     waiting_room.decide("ask", "close")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from nightshift_airflow import disk, workspaces
-from nightshift_airflow.operators import run_stage
 from nightshift_airflow.retries import StageError
+from nightshift_airflow.stage_process import run_stage
 
 DAG = "nightly_batch_scoring"
 

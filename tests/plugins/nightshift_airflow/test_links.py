@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from nightshift_airflow import workspaces
+from nightshift_airflow import places, workspaces
 from nightshift_airflow.links import ModelCard
 
 KEY = SimpleNamespace(dag_id="nightly_batch_scoring", run_id="run")
@@ -30,5 +30,5 @@ def test_the_card_unless_people_can_reach_mlflow(link, monkeypatch):
 
 
 def test_nothing_for_a_run_without_a_version(link):
-    (workspaces.workspace_path(KEY.dag_id, KEY.run_id) / "run.yaml").write_text("model: {name: Core}\n")
+    (places.workspace_path(KEY.dag_id, KEY.run_id) / "run.yaml").write_text("model: {name: Core}\n")
     assert link() == ""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from nightshift_airflow import links, navigation, workspaces
+from nightshift_airflow import links, navigation, places
 from nightshift_airflow.navigation import MONITORING, NIGHTS, Link, of_model, of_report, opened_runs, put_around
 
 EVERYTHING = {NIGHTS, MONITORING, "drift_triggered_retraining"}
@@ -13,7 +13,7 @@ EVERYTHING = {NIGHTS, MONITORING, "drift_triggered_retraining"}
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(workspaces, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(places, "REPOSITORY", tmp_path)
     monkeypatch.delenv("NIGHTSHIFT_MLFLOW_UI_URL", raising=False)
     monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080/airflow")
     return tmp_path / "home"
@@ -136,6 +136,6 @@ def test_the_bar_stands_before_the_content_and_data_forges_none_of_it(page: str)
 
 
 def test_every_runbook_that_a_page_links_to_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspaces, "REPOSITORY", Path(__file__).resolve().parents[3])
+    monkeypatch.setattr(places, "REPOSITORY", Path(__file__).resolve().parents[3])
     names = {*navigation._RUNBOOKS.values(), "gate-failed", "rollback", "champion-broken", "approval-waiting"}
     assert names <= set(navigation.runbooks.names())

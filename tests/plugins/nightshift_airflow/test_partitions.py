@@ -10,9 +10,9 @@ from airflow.sdk import CronPartitionTimetable, Param, PartitionedAssetTimetable
 from airflow.utils.session import create_session
 from fastapi import HTTPException
 from nightshift_airflow import partitions
+from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.settings import load_settings
 from nightshift_airflow.timetable import NightTimetable
-from nightshift_airflow.workspaces import RunRefusedError
 from sqlalchemy import update
 
 from tests.airflow_database import airflow_database, parse, publish, runs, schedule, trigger

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG, Param
 from nightshift_airflow import workspaces
-from nightshift_airflow.operators import CloseRunOperator, DvcStageOperator, OpenRunOperator
 from nightshift_airflow.pushing import PushRunOperator
 from nightshift_airflow.retries import StageError
+from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
+from nightshift_airflow.stage_operators import DvcStageOperator
 
 ROOT = Path(__file__).resolve().parents[3]
 DAG_ID = "nightly_batch_scoring"

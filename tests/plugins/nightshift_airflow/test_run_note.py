@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk.configuration import conf
-from nightshift_airflow import links, workspaces
+from nightshift_airflow import links, places
 from nightshift_airflow.run_note import LONGEST, Run, describe_run, describe_single, describe_unopened
 
 NIGHTLY = ["open_run", "ingest_batch", "validate_batch", "score", "publish_scores", "attach_evidence", "publish_evidence", "push_run"]
@@ -30,7 +30,7 @@ def leave(workspace: Path, stage: str, note: str | None = None, *, page: bool = 
     report.write_text(json.dumps({"note": note} if note else {}))
     os.utime(report, (at, at))
     if page:
-        kept = workspaces.reports_path("dag", "run") / stage / "report.html"
+        kept = places.reports_path("dag", "run") / stage / "report.html"
         kept.parent.mkdir(parents=True)
         kept.write_text("<p>")
     if failure:

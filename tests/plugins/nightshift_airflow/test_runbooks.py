@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from nightshift_airflow import links, runbooks, workspaces
+from nightshift_airflow import links, places, runbooks
 from nightshift_airflow.runbooks import address, anchor, render
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspaces, "REPOSITORY", ROOT)
+    monkeypatch.setattr(places, "REPOSITORY", ROOT)
     monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080")
 
 
 def write(directory: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(workspaces, "REPOSITORY", directory)
+    monkeypatch.setattr(places, "REPOSITORY", directory)
     for name, content in {"one": text, "two": "# Two"}.items():
         path = directory / "docs" / "runbooks" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)

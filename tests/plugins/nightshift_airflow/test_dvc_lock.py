@@ -1,6 +1,7 @@
 """Shards side by side in one workspace, with real DVC processes that are killed at the worst moment, alone and beside each other."""
 
 import concurrent.futures
+import fcntl
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException
-from nightshift_airflow import run_note, workspaces
-from nightshift_airflow.operators import DvcStageOperator, run_stage, stage_environment
+from nightshift_airflow import dvc_lock, places, run_note, run_record, workspaces
+from nightshift_airflow.cache_lock import LOCK
 from nightshift_airflow.retries import StageError
+from nightshift_airflow.stage_operators import DvcStageOperator
+from nightshift_airflow.stage_process import run_stage, stage_environment
 
 from tests.stub_repository import SHARDS
 
@@ -64,11 +67,11 @@ def sharded(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def workspace(sharded: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> workspaces.Workspace:
     """A workspace with what the shards depend on, and a cache of its own: what another test has made must be made again, not restored."""
-    monkeypatch.setattr(workspaces, "REPOSITORY", sharded)
+    monkeypatch.setattr(places, "REPOSITORY", sharded)
     for name in ("NIGHTSHIFT_HOME", "NIGHTSHIFT_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NIGHTSHIFT_DVC_CACHE", str(tmp_path / "cache"))
-    run_id = workspaces.slug_of(request.node.name.replace("[", "-").replace("]", ""))
+    run_id = places.slug_of(request.node.name.replace("[", "-").replace("]", ""))
     opened = workspaces.open_workspace(DAG_ID, run_id)
     run = {"partition": "2013-04-01", "run_id": run_id, "shards": list(SHARDS)}
     (opened.path / "run.yaml").write_text(yaml.safe_dump(run))
@@ -94,7 +97,7 @@ def order_death(workspace: workspaces.Workspace, stage: str, share: float, where
 
 
 def behave(workspace: workspaces.Workspace, stage: str, what: str) -> Path:
-    file = workspaces.home() / "behave" / f"{stage}-2013-04-01"
+    file = places.home() / "behave" / f"{stage}-2013-04-01"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(what)
     return file
@@ -194,12 +197,12 @@ def test_a_torn_record_of_what_a_stage_has_made_stops_nobody_for_long(workspace,
 def test_what_a_sibling_wrote_into_a_lock_that_was_torn_after_it_is_restored(workspace, caplog):
     """The sibling has written its entry and ended; before its task has looked, another DVC dies over the file."""
     caplog.set_level("INFO")
-    with workspaces.attempt(workspace):
+    with dvc_lock.attempt(workspace):
         subprocess.run(repro(EMBEDDED[0]), cwd=workspace.path, env=stage_environment(workspace), check=True)
         order_death(workspace, EMBEDDED[1], 0.99)
         died = subprocess.run(repro(EMBEDDED[1]), cwd=workspace.path, env=stage_environment(workspace), check=False)
         assert died.returncode == -signal.SIGKILL
-    assert not workspaces.is_kept(workspace, EMBEDDED[0])
+    assert not dvc_lock.is_kept(workspace, EMBEDDED[0])
     caplog.clear()
     assert until_done(workspace, EMBEDDED) == 1
     assert f"{EMBEDDED[0]} at work" not in caplog.text, "DVC has it in its cache"
@@ -235,13 +238,13 @@ def test_claims_of_the_dead_are_forgotten_only_while_nobody_is_at_work(workspace
     """A number of a process is given again, in a container soon."""
     claims = workspace.path / ".dvc" / "tmp" / "rwlock"
     claims.write_text('{"write": {"data": {"pid": 1, "cmd": "of somebody who died"}}}')
-    with workspaces.attempt(workspace):
+    with dvc_lock.attempt(workspace):
         assert not claims.exists()
         claims.write_text('{"write": {}}')
-        with workspaces.attempt(workspace):
+        with dvc_lock.attempt(workspace):
             assert claims.exists(), "those of the first"
         claims.write_text('{"wri')
-        with workspaces.attempt(workspace):
+        with dvc_lock.attempt(workspace):
             assert not claims.exists()
 
 
@@ -253,7 +256,7 @@ def test_a_shard_is_a_month(shard):
 
 def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
     assert until_done(workspace, EMBEDDED[:2]) == 1
-    commit = workspaces.record_run(workspace, "failed")
+    commit = run_record.record_run(workspace, "failed")
     workspaces.remove_workspace(workspace.path)
     again = workspaces.open_workspace(workspace.dag_id, workspace.run_id)
     run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--force"], again)
@@ -261,4 +264,12 @@ def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
     shown = subprocess.run(["git", "show", f"{commit}:dvc.yaml"], cwd=again.path, capture_output=True, text=True, check=True).stdout
     assert yaml.safe_load(shown)["stages"]["embed"]["matrix"] == {"shard": list(SHARDS[:2])}
     assert until_done(provide(again), EMBEDDED) == 1
-    assert workspaces.record_run(again, "success") != commit
+    assert run_record.record_run(again, "success") != commit
+
+
+def test_while_dvc_is_at_work_nobody_frees_space(repository):
+    workspace = workspaces.open_workspace(DAG_ID, "run")
+    with dvc_lock.attempt(workspace), (repository / ".dvc" / "cache" / LOCK).open("a") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (repository / ".dvc" / "cache" / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

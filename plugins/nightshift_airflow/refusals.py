@@ -1,0 +1,8 @@
+"""What cannot be done as it was asked for."""
+
+
+class RunRefusedError(ValueError):
+    """The run cannot be made or opened as it was asked for: its id, partition, conf or commit is wrong, which no retry can fix.
+
+    Airflow's API answers a `ValueError` with 400.
+    """

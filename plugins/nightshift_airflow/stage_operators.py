@@ -1,0 +1,156 @@
+"""The operators that run a stage: one for stages of DVC, one for stages with an effect outside the workspace.
+
+They hold no logic of their own: a process comes from `nightshift_airflow.stage_process`, and what is computed is a stage's business.
+"""
+
+import datetime as dt
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from nightshift_airflow import disk, places, process, run_note, run_record, workspaces
+from nightshift_airflow.json_files import write_json
+from nightshift_airflow.links import GateReport, ModelCard
+from nightshift_airflow.retries import StageError
+from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.task_context import require_workspace, task_order
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+_SHARD = re.compile(r"\d{4}-\d{2}", re.ASCII)
+
+
+class StageOperator(BaseOperator):
+    """Run the stage named like the task, ``python -m pipelines.<room>.<task_id>``, in the run's workspace.
+
+    For stages with an effect outside the workspace; whatever only makes files is a `DvcStageOperator`. `arguments` are the
+    stage's options by name. With `records` the run's ref is written first, for what the stage makes public names it. `connection` is an
+    Airflow connection that the stage is given as ``NIGHTSHIFT_API_URL``, ``_USER`` and ``_PASSWORD``. A stage that needs nothing of a run
+    (`in_workspace` False) works in a directory of its own with the repository's ``params.yaml`` and ``run.yaml``.
+    """
+
+    template_fields: Sequence[str] = ("arguments",)
+    operator_extra_links = (GateReport(), ModelCard())
+
+    def __init__(
+        self,
+        *,
+        room: str,
+        arguments: Mapping[str, str] | None = None,
+        records: bool = False,
+        connection: str | None = None,
+        in_workspace: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.room = room
+        self.arguments = arguments or {}
+        self.records = records
+        self.connection = connection
+        self.in_workspace = in_workspace
+
+    def command(self) -> Sequence[str]:
+        """The argument list of the process that is the stage."""
+        options = [f"--{name}={value}" for name, value in self.arguments.items()]  # in one word: a value may begin with a dash
+        return [sys.executable, "-m", f"pipelines.{self.room}.{self.task_id}", *options]
+
+    def execute(self, context: "Context") -> Any:
+        """Run the stage; raise `AirflowFailException` for what no retry mends, `StageError` for the rest."""
+        dag_run = context["dag_run"]
+        if not self.in_workspace:
+            shown = places.reports_path(dag_run.dag_id, dag_run.run_id) / "run.json"
+            if not shown.exists():
+                opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
+                write_json(shown, {"run_id": dag_run.run_id, "opened_at": opened_at, "tasks": task_order(self)})
+            with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
+                note = ""
+                try:
+                    run_stage(self.stage, self.command(), scratch, self.secrets())
+                except (AirflowFailException, StageError) as error:
+                    note = str(error)
+                    raise
+                finally:
+                    told = run_note.describe_single(self.stage, dag_run.dag_id, dag_run.run_id, scratch.path, note)
+                    context["ti"].xcom_push(key="note", value=told)
+            return
+        workspace = require_workspace(context)
+        if self.records:
+            with disk.full_disk_is_said():
+                run_record.record_run(workspace, "running")
+        run_stage(self.stage, self.command(), workspace, self.secrets())
+
+    @property
+    def stage(self) -> str:
+        """The stage that the task is."""
+        return str(self.task_id)
+
+    def secrets(self) -> dict[str, str]:
+        """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""
+        if self.connection is None:
+            return {}
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            found = BaseHook.get_connection(self.connection)
+        except AirflowNotFoundException:
+            raise AirflowFailException(
+                f"there is no connection {self.connection}; add it in Airflow (docs/production.md, Close the loop), then clear this task"
+            ) from None
+        port = f":{found.port}" if found.port else ""
+        url = f"{found.schema or found.conn_type or 'http'}://{found.host}{port}"
+        return {"NIGHTSHIFT_API_URL": url, "NIGHTSHIFT_API_USER": found.login or "", "NIGHTSHIFT_API_PASSWORD": found.password or ""}
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end the stage too."""
+        process.stop_running()
+
+
+class DvcStageOperator(StageOperator):
+    """Bring the DVC stage named like the task up to date; what is unchanged is skipped, what was seen before is restored.
+
+    Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
+    `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over. A stage that measures the
+    machine is run `anew` each time, also where DVC knows its result.
+    """
+
+    template_fields: Sequence[str] = (*StageOperator.template_fields, "shard")
+
+    def __init__(self, *, shard: str | None = None, returns: str | None = None, anew: bool = False, **kwargs: Any) -> None:
+        super().__init__(room="", **kwargs)
+        self.shard = shard
+        self.returns = returns
+        self.anew = anew
+
+    def command(self) -> Sequence[str]:
+        """The argument list of ``dvc repro`` for this one stage."""
+        force = ["--force"] if self.anew else []
+        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *force, "--single-item", self.stage]
+
+    @property
+    def stage(self) -> str:
+        """What DVC calls the stage; `AirflowFailException` where the shard is no month."""
+        if self.shard is None:
+            return self.task_id
+        if not isinstance(self.shard, str) or not _SHARD.fullmatch(self.shard):
+            raise AirflowFailException(f"shard is {str(self.shard)[:40]!r}; it must be a month such as 2013-01")
+        return f"{self.task_id}@{self.shard}"
+
+    def execute(self, context: "Context") -> list[str] | None:
+        """Run the stage as `StageOperator` does; return the list that `returns` names."""
+        super().execute(context)
+        if self.returns is None:
+            return None
+        import yaml  # not at module level: the scheduler imports this module
+
+        path, _, key = self.returns.partition(":")
+        content = yaml.safe_load((require_workspace(context).path / path).read_text(encoding="utf-8"))
+        return list(content[key])

@@ -1,0 +1,91 @@
+"""A stage as a process: its command in a workspace, its environment, the report that it leaves, and what its failure means."""
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from nightshift_airflow import disk, dvc_lock, places, process
+from nightshift_airflow.json_files import read_json, write_json
+from nightshift_airflow.retries import StageError
+from nightshift_airflow.run_note import FAILURES
+from nightshift_airflow.workspaces import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@disk.full_disk_is_said()
+def run_stage(name: str, command: Sequence[str], workspace: Workspace, secrets: Mapping[str, str] | None = None) -> None:
+    """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
+
+    `secrets` are environment variables for this stage alone. Several stages may be at work in a workspace: each tells its failure in a file of
+    its own, and `dvc_lock.attempt` keeps what DVC writes for all of them.
+    """
+    failure = workspace.path / FAILURES / f"{name}.json"
+    failure.parent.mkdir(parents=True, exist_ok=True)
+    failure.unlink(missing_ok=True)
+    environment = {**stage_environment(workspace), "NIGHTSHIFT_FAILURE_FILE": str(failure), **(secrets or {})}
+    try:
+        with dvc_lock.attempt(workspace) if "dvc" in command else contextlib.nullcontext():
+            code, tail = process.run(command, cwd=workspace.path, env=environment, log=log)
+    finally:
+        keep_report(name, workspace)
+    if code == 0:
+        if lost := [line for line in tail if line.startswith("ERROR: failed to transfer")]:  # DVC says so and still ends well
+            said = disk.explain_full_disk("\n".join(lost), [workspace.path])
+            raise StageError(f"{name} failed: {said or f'what it made did not reach the cache of DVC or its remote: {lost[0][:300]}'}")
+        if "repro" in command and not dvc_lock.is_kept(workspace, name):
+            raise StageError(
+                f"another stage was killed while it wrote dvc.lock, and what {name} had written there is lost; DVC restores it"
+            )
+        return
+    told = read_json(failure)
+    if {"error", "message", "retryable"} <= set(told):
+        message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
+    else:  # killed, or failed before it could tell
+        if "repro" in command:
+            dvc_lock.forget_torn_outcomes()
+        said = disk.explain_full_disk("\n".join(tail), [workspace.path])
+        message = f"{name} failed: {said}" if said else "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
+        retryable = True
+    raise StageError(message) if retryable else AirflowFailException(message)
+
+
+def tell_failure(workspace: Workspace, task: str, message: str) -> None:
+    """Leave `message` where the run's note finds why `task` failed."""
+    write_json(workspace.path / FAILURES / f"{task}.json", {"stage": task, "error": "StageError", "message": message, "retryable": True})
+
+
+def stage_environment(workspace: Workspace) -> dict[str, str]:
+    """The environment of a stage: this one without Airflow's settings (some are secrets), at home in `workspace`, telling nobody."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW", "GIT_"))}
+    return {
+        **inherited,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": str(workspace.path),
+        "NIGHTSHIFT_HOME": str(places.home()),
+        "NIGHTSHIFT_REPOSITORY": str(places.REPOSITORY),
+        "NIGHTSHIFT_RECORDED": str(workspace.path / dvc_lock.WHOLE),  # what a stage reads must be what this says
+        "DVC_SITE_CACHE_DIR": str(workspace.path / ".dvc" / "tmp" / "site"),
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def keep_report(name: str, workspace: Workspace) -> None:
+    """Copy ``data/reports/<name>`` to where the pages find it after the workspace is gone; no report is no error."""
+    source = workspace.path / "data" / "reports" / name
+    if not source.is_dir():
+        return
+    target = places.reports_path(workspace.dag_id, workspace.run_id) / name
+    temporary = target.with_name(f".{name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process of the same number that was killed
+    shutil.copytree(source, temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.replace(target)
