@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperator
 
-from nightshift_airflow import process, workspaces
-from nightshift_airflow.operators import require_workspace, run_stage, tell_failure
+from nightshift_airflow import dvc_config, places, process
 from nightshift_airflow.retries import StageError
+from nightshift_airflow.stage_process import run_stage, tell_failure
+from nightshift_airflow.task_context import require_workspace
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -29,14 +30,14 @@ class PushRunOperator(BaseOperator):
     def execute(self, context: "Context") -> None:
         """Raise `StageError` where DVC could not push."""
         workspace = require_workspace(context)
-        if not workspaces.has_remote(workspace.path):
+        if not dvc_config.has_remote(workspace.path):
             log.info("the repository has no default DVC remote any more: nothing is pushed")
             return
         try:
             run_stage("push_run", [sys.executable, "-m", "dvc", "--wait-for-lock", "push"], workspace)
         except StageError as error:
-            last = str(error).splitlines()[-1]
-            message = f"NOT PUSHED: what the run made did not reach the DVC remote ({last}). What is published stays; clear push_run when the remote answers"
+            cause = next((line for line in str(error).splitlines() if line.startswith("ERROR: ")), str(error).splitlines()[-1])
+            message = f"NOT PUSHED: what the run made did not reach the DVC remote ({cause.removeprefix('ERROR: ')}). What is published stays; clear push_run when the remote answers"
             tell_failure(workspace, "push_run", message)
             raise StageError(f"{message}\n{error}") from error
 
@@ -47,4 +48,4 @@ class PushRunOperator(BaseOperator):
 
 def push_tasks() -> list[PushRunOperator]:
     """The task `push_run` of the DAG that is being made, where the repository has a default DVC remote; else none."""
-    return [PushRunOperator(task_id="push_run")] if workspaces.has_remote(workspaces.REPOSITORY) else []
+    return [PushRunOperator(task_id="push_run")] if dvc_config.has_remote(places.REPOSITORY) else []
