@@ -37,6 +37,6 @@ def repository(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def night(repository: Path) -> Any:
     """Run the operators of one night one by one."""
-    from tests.opened_night import one_night
+    from tests.opened_night import Night
 
-    return one_night(repository)
+    return Night(repository)
