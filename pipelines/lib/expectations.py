@@ -84,7 +84,7 @@ def _share_of(share: float, reference: float) -> Fraction:
     return Fraction(repr(share)) * Fraction(reference)
 
 
-def rows_per_date(raw: Path) -> dict[str, Any]:
+def rows_per_date(raw: Path) -> dict[str, int]:
     """How many rows each date has in the raw directory `raw`. Raises `DataError` where its ``source.json`` is missing or torn."""
     return dict(_source(raw, "rows_per_date", dict))
 
