@@ -2,7 +2,7 @@
 
 *Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
 generated from the declared columns, the night's size against the recent nights, its date, its key, and those written by hand; the source
-ends before the night; or the outcomes of earlier events have stopped to arrive.
+ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, short or not as declared.
 """
 
 import datetime as dt
@@ -14,11 +14,12 @@ from pydantic import Field
 from pipelines.lib import expectations
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import connect, name, text
-from pipelines.lib.expectations import RowCount
 from pipelines.lib.expressions import enclosed
 from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge, not_judged
+from pipelines.lib.row_count import RowCount
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
+from pipelines.lib.side_tables import judge_side_tables
 from pipelines.lib.stage import Paths, stage
 
 _NO_RECENT_NIGHT = "no recent night to compare with"
@@ -57,7 +58,9 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     ]
     rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
     fresh = expectations.of_freshness(raw, dataset.event_time, partition)
-    return Report("validate_batch", str(partition), rows, [fresh, *findings, *unjudged, *_outcomes(dataset, params, partition, events)])
+    outcomes = _outcomes(dataset, params, partition, events)
+    side = judge_side_tables(dataset, raw, first=partition, night=partition)
+    return Report("validate_batch", str(partition), rows, [fresh, *findings, *unjudged, *outcomes, *side])
 
 
 def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> Expectation | Finding | None:

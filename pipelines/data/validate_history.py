@@ -2,7 +2,7 @@
 
 *Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
 generated from the declared columns, the least number of rows, dates that are missing or thin, the share of positive labels, and those
-written by hand.
+written by hand; or a side table is late, short or not as declared.
 """
 
 import datetime as dt
@@ -15,12 +15,13 @@ from pydantic import Field
 from pipelines.lib import expectations
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import name, text
-from pipelines.lib.expectations import RowCount
 from pipelines.lib.expressions import enclosed
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.gates.suite import mostly
+from pipelines.lib.row_count import RowCount
 from pipelines.lib.params import load_section
 from pipelines.lib.run import load_run
+from pipelines.lib.side_tables import judge_side_tables
 from pipelines.lib.stage import Paths, stage
 
 
@@ -62,7 +63,8 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     later = expectations.of_columns({column: dataset.columns[column] for column in dataset.known_later})
     # Of the rows whose outcome is known: what nobody can know yet is missing on all others, and no share has to allow for them.
     _, of_outcomes = judge(f"SELECT * FROM ({query}) WHERE {known}", later, identity=identity) if later else (0, [])
-    return Report("validate_history", str(partition), rows, [*findings, *of_outcomes, *_dates(params, counts)])
+    side = judge_side_tables(dataset, raw, first=None, night=partition - dt.timedelta(days=1))
+    return Report("validate_history", str(partition), rows, [*findings, *of_outcomes, *_dates(params, counts), *side])
 
 
 def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.lib.params import Section, load_section
+from pipelines.lib.row_count import SideRowCount
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
 
@@ -110,12 +111,18 @@ class Label(Section):
 
 
 class SideTable(Section):
-    """A table that is joined to the events, such as weather. With `event_time`, only the lookback window is read."""
+    """A table that is joined to the events, such as weather. With `event_time`, only the lookback window is read.
+
+    The gates judge `row_count`: with `event_time` the rows of the night's date, otherwise all rows, of which only `minimum` is asked. With
+    `event_time`, the newest row may be `fresh_within_days` days older than the night; None allows the longest gap that the table had before.
+    """
 
     source: Source
     columns: dict[str, Column]
     key: tuple[str, ...] = Field(min_length=1)
     event_time: str | None = None
+    row_count: SideRowCount = SideRowCount()
+    fresh_within_days: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -123,6 +130,10 @@ class SideTable(Section):
         _key(self.columns, self.key)
         if self.event_time is not None:
             _temporal(self.columns, self.event_time)
+        elif self.fresh_within_days is not None:
+            raise ValueError(
+                "fresh_within_days needs event_time: a table without a time has no newest row; declare it, or take the key out"
+            )
         return self
 
 
