@@ -1,23 +1,27 @@
 """Validate the night's features before they are scored.
 
-*Reads* a features file (see `pipelines.lib.features`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold:
-the declared features in their order as finite float32, known categories, one partition, a unique key, and those written by hand.
+*Reads* a features file (see `pipelines.lib.features`) and the reference profile in the model that will score it. *Writes* ``report.json`` and
+``report.html``. *Fails when* an expectation does not hold: the declared features in their order as finite float32, known categories, no more
+fillers than in training, one partition, a unique key, and those written by hand.
 """
 
 import datetime as dt
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.lib import expectations
+from pipelines.lib import expectations, fillers
 from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import text
+from pipelines.lib.errors import ConfigError
 from pipelines.lib.features import MISSING, UNSEEN, Features, load_features
-from pipelines.lib.gates import Expectation, Gate, Report, deliver, expect, judge
+from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deliver, expect, judge
 from pipelines.lib.gates.suite import mostly
 from pipelines.lib.params import load_section
-from pipelines.lib.run import load_run
+from pipelines.lib.run import PinnedModel, load_run
 from pipelines.lib.stage import Paths, stage
 
 _LARGEST_FLOAT32 = 3.4028234663852886e38
@@ -34,14 +38,23 @@ _CALENDAR = {
 
 
 class ValidateFeatures(Gate):
-    """`unseen` and `missing` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal."""
+    """`unseen` and `missing` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal.
+
+    `fillers` is the share of rows, more than in training, that may have the number that stands for a missing value; `fillers_of` gives
+    single features another. On the dates `quiet`, known beforehand, more of them is a warning.
+    """
 
     unseen: float = Field(default=0.05, ge=0, le=1)
     missing: float = Field(default=0.05, ge=0, le=1)
+    fillers: float = Field(default=0.5, ge=0, le=1)
+    fillers_of: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    quiet: tuple[str, ...] = ()
 
 
-def validate_features(dataset: Dataset, features: Features, params: ValidateFeatures, *, partition: dt.date, path: Path) -> Report:
-    """The verdict on the features file at `path`, which holds `partition` and nothing else."""
+def validate_features(
+    dataset: Dataset, features: Features, params: ValidateFeatures, *, partition: dt.date, path: Path, model: PinnedModel | None = None
+) -> Report:
+    """The verdict on the features file at `path`, which holds `partition` and nothing else, for `model` to score."""
     head = list(dict.fromkeys([*dataset.key, dataset.event_time, "partition"]))
     wanted = [
         expect(
@@ -55,7 +68,23 @@ def validate_features(dataset: Dataset, features: Features, params: ValidateFeat
         *params.by_hand(),
     ]
     rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time])
-    return Report("validate_features", str(partition), rows, findings)
+    return Report("validate_features", str(partition), rows, [*findings, *_fillers(features, params, partition, path, model, findings)])
+
+
+def _fillers(
+    features: Features, params: ValidateFeatures, partition: dt.date, path: Path, model: PinnedModel | None, findings: Sequence[Finding]
+) -> list[Finding]:
+    if undeclared := [feature for feature in params.fillers_of if feature not in features.names]:
+        raise ConfigError(f"validate_features.fillers_of names {', '.join(undeclared)}, not among the features; correct it in params.yaml")
+    if model is None or (model.sha256 is None and not Path(model.path).exists()):
+        return fillers.unknown("there is no model yet")
+    training = fillers.fillers_of_training(Path(model.path), model.sha256)
+    if training is None:
+        return fillers.unknown(f"{model.path} carries no reference profile; train and export it again")
+    absent = {finding.column for finding in findings if finding.type == "expect_column_type_to_be" and finding.verdict == FAILED}
+    known = {feature: filler for feature, filler in training.items() if feature in features.names and feature not in absent}
+    allowed = {feature: params.fillers_of.get(feature, params.fillers) for feature in known}
+    return fillers.judge_fillers(path, known, allowed, quiet=str(partition) in params.quiet)
 
 
 def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> list[Expectation]:
@@ -87,11 +116,12 @@ def _range(feature: str, features: Features) -> tuple[float, float]:
     return -_LARGEST_FLOAT32, _LARGEST_FLOAT32
 
 
-@stage("validate_features", "features", "report")
+@stage("validate_features", "features", "model", "report")
 def main(paths: Paths) -> None:
     """Validate as `run.yaml` and `params.yaml` say."""
-    params = load_section("validate_features", ValidateFeatures)
-    report = validate_features(load_dataset(), load_features(), params, partition=load_run().date, path=paths.features)
+    params, run = load_section("validate_features", ValidateFeatures), load_run()
+    model = run.model.model_copy(update={"path": str(paths.model)})
+    report = validate_features(load_dataset(), load_features(), params, partition=run.date, path=paths.features, model=model)
     deliver(report, paths.report)
 
 

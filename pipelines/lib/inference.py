@@ -9,7 +9,6 @@ A forest spends its time on branches that the processor guesses wrong. Rows that
 scored in the order of one feature and put back: see `score_parquet`.
 """
 
-import hashlib
 import os
 import time
 from collections import deque
@@ -27,7 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.onnx_file import parse_model
+from pipelines.lib.onnx_file import parse_model, read_verified
 from pipelines.lib.profile import KEY as PROFILE_KEY
 from pipelines.lib.profile import Profile
 from pipelines.lib.signature import KEY, Signature, signature_of_features
@@ -84,15 +83,7 @@ def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.Inf
     The digest must be `sha256` unless that is None (a laptop's own model, not registered). What is hashed is what is run: the file is read
     once. Raises `ModelError` when the file is missing, altered or torn, needs anything beside itself, or does not take features.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"the model {path} cannot be read ({error.strerror}); restore it with `dvc pull`, or pin another version"
-        ) from None
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise ModelError(f"the model {path} has sha256 {found}, pinned was {sha256}; it was altered or torn: restore it from the registry")
+    content, found = read_verified(path, sha256)
     parse_model(content, path)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not what the bytes also look like

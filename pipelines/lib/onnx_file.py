@@ -4,6 +4,7 @@ A digest covers the bytes of one file. A tensor whose values lie in another file
 file in the working directory. An operator of a domain that ONNX Runtime does not ship needs a library that nobody pinned. Both are refused.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,28 @@ def parse_model(content: bytes, path: Path) -> "ModelProto":
             "ai.onnx, ai.onnx.ml or com.microsoft alone"
         )
     return model
+
+
+def read_metadata(path: Path, sha256: str | None = None) -> dict[str, str]:
+    """The metadata of the model at `path`, without running it. Raises `ModelError` as `read_verified` and `parse_model` do."""
+    return {entry.key: entry.value for entry in parse_model(read_verified(path, sha256)[0], path).metadata_props}
+
+
+def read_verified(path: Path, sha256: str | None = None) -> tuple[bytes, str]:
+    """The bytes of the model at `path`, and their digest, which must be `sha256` unless that is None (a laptop's own model, not registered).
+
+    Raises `ModelError` when the file is missing or altered.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"the model {path} cannot be read ({error.strerror}); restore it with `dvc pull`, or pin another version"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ModelError(f"the model {path} has sha256 {found}, pinned was {sha256}; it was altered or torn: restore it from the registry")
+    return content, found
 
 
 def external_tensors(model: "ModelProto") -> list[str]:

@@ -69,7 +69,7 @@ def run() -> dict[str, Any] | None:
         (ingest_batch.main, ["--raw", "raw"]),
         (validate_batch.main, ["--raw", "raw", "--report", "validate_batch"]),
         (featurize_batch.main, ["--raw", "raw", "--gate", "validate_batch", "--features", "features.parquet"]),
-        (validate_features.main, ["--features", "features.parquet", "--report", "validate_features"]),
+        (validate_features.main, ["--features", "features.parquet", "--model", "model.onnx", "--report", "validate_features"]),
     )
     for step, arguments in steps:
         if step(arguments) != 0:
