@@ -41,7 +41,7 @@ class ValidateFeatures(Gate):
     """`unseen` and `missing` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal.
 
     `fillers` is the share of rows, more than in training, that may have the number that stands for a missing value; `fillers_of` gives
-    single features another. On the dates `quiet`, known beforehand, more of them is a warning.
+    single features another, and with 1 they are not looked at. On the dates `quiet`, known beforehand, more of them is a warning.
     """
 
     unseen: float = Field(default=0.05, ge=0, le=1)

@@ -43,8 +43,9 @@ def fillers_of_training(model: Path, sha256: str | None) -> dict[str, Filler] | 
 def judge_fillers(path: Path, training: Mapping[str, Filler], allowed: Mapping[str, float], *, quiet: bool) -> list[Finding]:
     """The findings on the features file `path`: a feature may have its filler on `allowed` more of the rows than in training.
 
-    On a `quiet` date, on which more is known to be missing, an excess is a warning.
+    One that may have it on all rows is not looked at. On a `quiet` date, on which more is known to be missing, an excess is a warning.
     """
+    training = {feature: filler for feature, filler in training.items() if allowed[feature] < 1}
     counts = ", ".join(f"count_if({name(feature)} = {float(np.float32(filler.value))!r}::FLOAT)" for feature, filler in training.items())
     with connect() as (connection, _):
         [(rows, *filled)] = connection.sql(
@@ -66,7 +67,11 @@ def _finding(feature: str, filler: Filler, allowed: float, count: int, rows: int
         return not_judged(_TYPE, feature, "no rows", notes=notes, **kwargs)
     if limit >= 1:
         return not_judged(
-            _TYPE, feature, f"{filler.share:.1%} of the training rows have {filler.value:g}, so no share stands out", notes=notes, **kwargs
+            _TYPE,
+            feature,
+            f"{filler.share:.1%} of the training rows have {filler.value:g}, so no share stands out; set fillers_of.{feature} to 1 if that is right",
+            notes=notes,
+            **kwargs,
         )
     share = count / rows
     verdict = PASSED if share <= limit else WARNING if quiet else FAILED

@@ -131,7 +131,10 @@ def test_a_night_may_not_have_far_more_fillers_than_training(rows: int, params: 
 
 def test_what_training_cannot_tell_is_not_judged(tmp_path: Path) -> None:
     often = of_amount(fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60)))
-    assert (often.verdict, often.observed) == (NOT_JUDGED, "not judged: 60.0% of the training rows have -1, so no share stands out")
+    assert (often.verdict, often.observed) == (NOT_JUDGED, "not judged: 60.0% of the training rows have -1, so no share stands out; set fillers_of.amount to 1 if that is right")
+    declared = fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60), fillers_of={"amount": 1})
+    assert [finding.column for finding in declared.findings if finding.type == "expect_column_values_to_not_be_in_set"] == ["country", "country"]
+    assert not declared.note
     for model, reason in (
         (pinned(tmp_path, profile=False), "carries no reference profile; train and export it again"),
         (PinnedModel(path=str(tmp_path / "nowhere.onnx"), name="orders"), "there is no model yet"),
