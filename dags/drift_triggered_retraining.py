@@ -16,7 +16,7 @@ The night of the partition is scored already, so a new champion is live from the
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, PartitionedAtRuntime
+from airflow.sdk import DAG, Param
 from nightshift_airflow.approval import ApproveOperator
 from nightshift_airflow.assets import champion_model
 from nightshift_airflow.partitions import run_params
@@ -25,6 +25,7 @@ from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
 from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
+from nightshift_airflow.timetable import OnRequestTimetable
 
 settings = load_settings("drift_triggered_retraining")
 registered = {"registered": "data/models/registered.json"}
@@ -35,7 +36,7 @@ with DAG(
     dag_id="drift_triggered_retraining",
     dag_display_name="2.1 Drift-triggered retraining",
     doc_md=__doc__,
-    schedule=PartitionedAtRuntime(),
+    schedule=OnRequestTimetable(),
     max_active_runs=settings["max_active_runs"],
     params={
         **run_params(500),
@@ -43,9 +44,12 @@ with DAG(
             None,
             type=["null", "string"],
             pattern=r"^[0-9]{1,9}$",
-            description="The champion that the alert is about; where another one is champion by now, nothing is done. Empty: whoever is champion.",
+            title="Champion version",
+            description="The champion that the alert is about. If another version is champion by now, nothing is done. Empty: any champion.",
         ),
-        "source": Param("manual", type="string", enum=["monitor", "alertmanager", "manual"], description="Who triggers it."),
+        "source": Param(
+            "manual", type="string", enum=["monitor", "alertmanager", "manual"], title="Source", description="Who triggers the run."
+        ),
     },
     default_args=task_defaults(settings),
     tags=["nightshift", "training"],

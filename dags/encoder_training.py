@@ -9,7 +9,7 @@ where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vec
 * Back to an earlier encoder: `python -m pipelines.registry.rollback --encoder`, then a rebuild.
 """
 
-from airflow.sdk import DAG, PartitionedAtRuntime
+from airflow.sdk import DAG
 from nightshift_airflow.assets import flight_encoder
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
@@ -17,6 +17,7 @@ from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.settings import load_settings
 from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
+from nightshift_airflow.timetable import OnRequestTimetable
 
 settings = load_settings("encoder_training")
 registered = {"registered": "data/encoder/registered.json"}
@@ -25,7 +26,7 @@ with DAG(
     dag_id="encoder_training",
     dag_display_name="3.1 Encoder training",
     doc_md=__doc__,
-    schedule=PartitionedAtRuntime(),
+    schedule=OnRequestTimetable(),
     max_active_runs=settings["max_active_runs"],
     params=run_params(500),
     default_args=task_defaults(settings),

@@ -36,6 +36,7 @@ with DAG(
             "auto",
             type="string",
             enum=["auto", "full", "incremental"],
+            title="Rebuild",
             description="auto: append where that gives the same index; full: build all anew; incremental: append, or fail where that cannot be done.",
         ),
     },

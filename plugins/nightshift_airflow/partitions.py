@@ -48,7 +48,7 @@ def run_params(longest_reason: int) -> dict[str, Param]:
             format="date",
             pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
             title="Partition",
-            description="The night that the run is for, such as 2013-06-01. Needed here unless Partition Key is filled in under Advanced.",
+            description="The night that the run is for. Fill in this field, or Partition Key under Advanced Options.",
         ),
         "reason": Param(
             None,
@@ -75,7 +75,7 @@ def choose_partition(key: str | None, conf: Mapping[str, Any] | None) -> str:
     """The partition of a run with partition key `key` and `conf`. Raises `RunRefusedError` where there is none, two that differ, or no date."""
     asked = (conf or {}).get("partition")
     if key is None and asked is None:
-        raise RunRefusedError("partition_key is None and so is the parameter partition; trigger the run with a date, such as 2013-06-01")
+        raise RunRefusedError("no partition is given; pick a night under Partition, or send partition_key, such as 2013-06-01")
     partition = check_partition(asked if key is None else key)
     if asked not in (None, partition):
         raise RunRefusedError(

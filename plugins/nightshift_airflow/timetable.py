@@ -1,4 +1,6 @@
-"""The clock of a partitioned DAG: a cron says when a run starts, and a number of calendar days says which night it is for.
+"""The timetables of partitioned DAGs: one with a clock, and one for runs that are asked for.
+
+Of the clock a cron says when a run starts, and a number of calendar days says which night it is for.
 
 Airflow's own `CronPartitionTimetable` counts its offset in ticks of the cron, so a weekday cron or a change of the clocks leads to another
 night (docs/adr/0014). Here the partition is the date on which the run starts, in the DAG's time zone, minus `days_back`.
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import DagRunInfo
+from airflow.timetables.simple import NullTimetable
 from airflow.timetables.trigger import CronPartitionTimetable
 from croniter import croniter
 
@@ -89,6 +92,23 @@ class NightTimetable(CronPartitionTimetable):
         if last_dagrun_info is not None and last_dagrun_info.run_after == _NEVER:
             last_dagrun_info = None
         return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
+
+
+class OnRequestTimetable(NullTimetable):
+    """Start no run: each one is asked for, with its partition.
+
+    Airflow's own `PartitionedAtRuntime` is not `partitioned`. Its trigger form demands a logical date and a data interval, and has no field for the
+    partition key.
+    """
+
+    description = "On request, for one partition"
+    partitioned = True
+    run_ordering = ("run_after",)
+
+    @property
+    def summary(self) -> str:
+        """The schedule in words, for the list of DAGs."""
+        return "On request"
 
 
 def _last_scheduled(dag_run: "DagRun") -> "DagRun | None":

@@ -36,7 +36,7 @@ def test_the_tasks_stand_in_order(dag):
 
 
 def test_it_starts_when_asked_with_a_partition_and_never_by_itself(dag):
-    assert dag.timetable.partitioned_at_runtime
+    assert dag.timetable.partitioned
     assert not dag.timetable.can_be_scheduled
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from airflow.models import DagModel
-from airflow.sdk import CronPartitionTimetable, Param, PartitionedAssetTimetable, PartitionedAtRuntime
+from airflow.sdk import CronPartitionTimetable, Param, PartitionedAssetTimetable
 from airflow.utils.session import create_session
 from fastapi import HTTPException
 from nightshift_airflow import partitions
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.settings import load_settings
-from nightshift_airflow.timetable import NightTimetable
+from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
 from sqlalchemy import update
 
 from tests.airflow_database import airflow_database, parse, publish, runs, schedule, trigger
@@ -41,7 +41,7 @@ def database(tmp_path, monkeypatch, dags):
 
 def test_the_partitioned_dags_are_those_whose_form_asks_for_a_partition(dags):
     assert {dag_id for dag_id, dag in dags.items() if "partition" in dag.params} == partitions.PARTITIONED
-    with_keys = (NightTimetable, PartitionedAssetTimetable, PartitionedAtRuntime)
+    with_keys = (NightTimetable, PartitionedAssetTimetable, OnRequestTimetable)
     partitioned = {dag_id for dag_id, dag in dags.items() if isinstance(dag.timetable, with_keys)}
     assert partitioned == partitions.PARTITIONED
 
@@ -75,7 +75,7 @@ def test_one_date_is_enough_and_the_same_twice_is_the_same(date):
 @pytest.mark.parametrize(
     ("key", "asked", "message"),
     [
-        (None, None, "partition_key is None and so is the parameter partition"),
+        (None, None, "no partition is given; pick a night under Partition"),
         ("2013-04-01", "2013-04-02", "partition_key is '2013-04-01', but the parameter partition is '2013-04-02'"),
         ("2013-04-01", "", "but the parameter partition is ''"),
         (None, "2013-02-30", "'2013-02-30'; trigger the run with a date of the calendar"),
@@ -119,7 +119,7 @@ def test_form_rest_and_partition_key_make_the_same_run(key, conf):
 @pytest.mark.parametrize(
     ("key", "conf", "message"),
     [
-        (None, {}, "partition_key is None"),
+        (None, {}, "no partition is given"),
         (None, {"partition": ""}, "partition"),
         (None, {"partition": "2013-02-30"}, "partition"),
         (None, {"partition": "20130401"}, "partition"),

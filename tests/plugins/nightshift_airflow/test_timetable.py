@@ -13,7 +13,7 @@ import pendulum
 import pytest
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import TimeRestriction
-from nightshift_airflow.timetable import NightTimetable
+from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRST, DAYS = dt.date(2026, 1, 1), 730
@@ -145,3 +145,14 @@ print(json.dumps(seen))
 def test_the_list_of_dags_shows_the_schedule_in_words():
     assert NightTimetable("0 2 * * *", timezone="UTC").summary == "At 02:00"
     assert NightTimetable("0 4 * * 1", timezone="UTC").summary == "At 04:00, only on Monday"
+
+
+def test_a_dag_that_is_asked_for_has_a_form_for_its_partition_and_starts_nothing() -> None:
+    """Airflow's form asks for a logical date, and not for a partition key, unless the timetable is partitioned."""
+    timetable = OnRequestTimetable.deserialize(OnRequestTimetable().serialize())
+    assert timetable.partitioned
+    assert not timetable.can_be_scheduled
+    assert not timetable.periodic, "no backfill"
+    assert timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=TimeRestriction(None, None, True)) is None
+    assert timetable.resolve_partition_date("2013-06-01") is None
+    assert timetable.summary == "On request"
