@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -59,10 +60,28 @@ class Database:
                 _lock(connection, f"nightshift.{self._holder}")
             for table in self._tables:
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            self._add_columns(connection)
             for table in self._append_only:
                 for statement in _append_only(table, self._holder)[connection.dialect.name]:
                     connection.execute(sa.text(statement))
         self._ready = True
+
+    def _add_columns(self, connection: sa.Connection) -> None:
+        """Give tables of an earlier Nightshift the columns that came since; each has a default, so an earlier one can still write."""
+        if not any(_absent(connection, table) for table in self._tables):
+            return
+        if connection.dialect.name == "sqlite":  # two first users at once; PostgreSQL holds a lock already
+            _lock(connection, "")
+        for table in self._tables:
+            for column in _absent(connection, table):
+                added = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {connection.dialect.identifier_preparer.format_table(table)} ADD COLUMN {added}"))
+
+
+def _absent(connection: sa.Connection, table: sa.Table) -> list["sa.Column[Any]"]:
+    """The columns of `table` that the database does not have yet."""
+    found = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    return [column for column in table.columns if column.name not in found]
 
 
 def utc_now() -> dt.datetime:

@@ -1,16 +1,20 @@
 """What monitoring and retraining saw and decided, in the same database as the ledger. The governor reads nothing else but the ledger.
 
     nights       a scored night in the bins of its model's profile        one row a (name, version, partition), replaced by a repeat
-    performance  a night's scores against its outcomes                    one row a (name, partition), a new revision when corrected
+    performance  a night's scores against its outcomes                    one row a (name, partition), a new revision when measured again
     decisions    retrain or not, and why                                  append-only
     verdicts     a retraining was asked for, what was said of its         append-only
                  challenger, and the end
 
 Every write may be repeated, from any number of processes at once: the same again changes nothing.
+
+A night may be published again: from a corrected source, by another version, after a restore. So what is recorded of a night names the
+`publication` that it is about (`pipelines.lib.nights.publications`), and `of_published` leaves what is about another one out.
 """
 
 import datetime as dt
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
@@ -18,77 +22,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.lib.database import Database, utc_now
-
-_METADATA = sa.MetaData()
-
-
-def _key(name: str, length: int) -> "sa.Column[str]":
-    return sa.Column(name, sa.String(length), primary_key=True)
-
-
-def _sequence() -> "sa.Column[int]":
-    return sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False)
-
-
-_NIGHTS = sa.Table(
-    "nights",
-    _METADATA,
-    _key("name", 200),
-    _key("version", 50),
-    _key("partition", 10),
-    sa.Column("run_ref", sa.Text, nullable=False),
-    sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("histogram", sa.JSON, nullable=False),
-    sa.Column("drift", sa.JSON, nullable=False),
-)
-
-_PERFORMANCE = sa.Table(
-    "performance",
-    _METADATA,
-    _key("name", 200),
-    _key("partition", 10),
-    sa.Column("version", sa.String(50), nullable=False),
-    sa.Column("outcomes_sha256", sa.String(64), nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("figures", sa.JSON, nullable=False),
-    sa.Column("slices", sa.JSON, nullable=False),
-)
-
-_DECISIONS = sa.Table(
-    "decisions",
-    _METADATA,
-    _key("name", 200),
-    _sequence(),
-    sa.Column("partition", sa.String(10), nullable=False),
-    sa.Column("version", sa.String(50), nullable=False),
-    sa.Column("retrain", sa.Boolean, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("findings", sa.JSON, nullable=False),
-    sa.Column("recorded_at", sa.DateTime, nullable=False),
-)
-
-_VERDICTS = sa.Table(
-    "verdicts",
-    _METADATA,
-    _key("name", 200),
-    _sequence(),
-    sa.Column("run_id", sa.String(250), nullable=False),
-    sa.Column("partition", sa.String(10), nullable=False),
-    sa.Column("champion", sa.String(50)),
-    sa.Column("challenger", sa.String(50), nullable=False),
-    sa.Column("verdict", sa.String(20), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("actor", sa.String(200), nullable=False),
-    sa.Column("recorded_at", sa.DateTime, nullable=False),
-)
+from pipelines.lib.journal_tables import DECISIONS, NIGHTS, PERFORMANCE, VERDICTS
 
 
 @dataclass(frozen=True)
 class NightRecord:
     """A night that `version` of model `name` scored: the counts of its features in the bins of that version's profile, and its drift.
 
-    `histogram` and `drift` are JSON as `pipelines.lib.histogram` and `pipelines.monitoring.detect_drift` write it; `run_ref` is the git ref of the run that scored the night.
+    `histogram` and `drift` are JSON as `pipelines.lib.histogram` and `pipelines.monitoring.detect_drift` write it; `run_ref` is the git ref of the run that scored the night, `publication`
+    what was published of it then (empty: nothing, or recorded before the journal knew).
     """
 
     name: str
@@ -98,14 +40,16 @@ class NightRecord:
     rows: int
     histogram: dict[str, Any]
     drift: dict[str, Any] = field(default_factory=dict)
+    publication: str = ""
 
 
 @dataclass(frozen=True)
 class PerformanceRecord:
     """How good the published scores of a night were: `rows` of them have an outcome.
 
-    `outcomes_sha256` is the digest of those outcomes, `revision` counts from 1 how often they came in another state. `figures` are of
-    all rows, `slices` of groups of them (see `pipelines.monitoring.measure_performance`).
+    `outcomes_sha256` is the digest of those outcomes, `publication` names the scores (empty: recorded before the journal knew), `revision`
+    counts from 1 how often either changed. `figures` are of all rows, `slices` of groups of them (see
+    `pipelines.monitoring.measure_performance`).
     """
 
     name: str
@@ -116,6 +60,7 @@ class PerformanceRecord:
     figures: dict[str, Any]
     slices: list[dict[str, Any]] = field(default_factory=list)
     revision: int = 1
+    publication: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,71 +111,88 @@ class VerdictRow(Verdict):
 
 Record = TypeVar("Record", NightRecord, PerformanceRecord, DecisionRow, VerdictRow)
 Row = TypeVar("Row", DecisionRow, VerdictRow)
+Measured = TypeVar("Measured", NightRecord, PerformanceRecord)
+
+
+def of_published(records: Sequence[Measured], published: Mapping[str, str]) -> list[Measured]:
+    """Those of `records` that are about what is `published` now, by partition; those that do not know what they are about count as such."""
+    return [record for record in records if record.publication in ("", published.get(record.partition))]
 
 
 class Journal:
     """The journal in the database at `url`; its tables are made on first use. Every method raises `TransientError` where that is down."""
 
     def __init__(self, url: str) -> None:
-        tables = [_NIGHTS, _PERFORMANCE, _DECISIONS, _VERDICTS]
-        self._database = Database(url, "journal", tables, append_only=[_DECISIONS, _VERDICTS])
+        tables = [NIGHTS, PERFORMANCE, DECISIONS, VERDICTS]
+        self._database = Database(url, "journal", tables, append_only=[DECISIONS, VERDICTS])
 
     def record_night(self, night: NightRecord) -> None:
         """Keep `night`, in place of what was recorded before of the same partition and version."""
         with self._database.connect() as connection:
-            insert = _insert(connection, _NIGHTS).values(asdict(night))
-            keys = [column.name for column in _NIGHTS.primary_key]
-            changed = {column.name: insert.excluded[column.name] for column in _NIGHTS.columns if not column.primary_key}
-            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
+            _keep(connection, night)
+
+    def record_nights(
+        self,
+        nights: Sequence[NightRecord],
+        *,
+        since: str,
+        until: str,
+        complete: Callable[[list[NightRecord]], Sequence[NightRecord]],
+    ) -> None:
+        """Keep `nights`, which are of one version, and what `complete` makes of all that is then recorded of it from `since` up to `until`.
+
+        Nobody else records nights of this model in between, so what is derived from several nights fits all of them.
+        """
+        name, version = nights[0].name, nights[0].version
+        with self._database.connect(lock=f"nights of {name}") as connection:
+            for night in nights:
+                _keep(connection, night)
+            rows = connection.execute(_select_nights(name, version, until, since))
+            for night in complete([NightRecord(**row._mapping) for row in rows][::-1]):
+                _keep(connection, night)
 
     def nights(
         self, name: str, version: str | None = None, *, until: str, since: str | None = None, count: int | None = None
     ) -> list[NightRecord]:
         """The last `count` nights from `since` up to `until`, both inclusive, that `version` (None: any) scored; oldest first."""
-        where = [_NIGHTS.c.name == name, _NIGHTS.c.partition <= until]
-        if version is not None:
-            where.append(_NIGHTS.c.version == version)
-        if since is not None:
-            where.append(_NIGHTS.c.partition >= since)
-        query = sa.select(_NIGHTS).where(*where).order_by(_NIGHTS.c.partition.desc(), _NIGHTS.c.version.desc()).limit(count)
-        return self._read(query, NightRecord)[::-1]
+        return self._read(_select_nights(name, version, until, since).limit(count), NightRecord)[::-1]
 
     def record_performance(self, record: PerformanceRecord) -> bool:
-        """Keep `record` unless the same outcomes of the same version are there already; says whether anything changed.
+        """Keep `record` unless the same outcomes of the same publication are there already; says whether anything changed.
 
-        Its `revision` is not read: it is 1 at first, and one more each time the outcomes have changed.
+        Its `revision` is not read: it is 1 at first, and one more each time that the record was replaced.
         """
         with self._database.connect() as connection:
-            insert = _insert(connection, _PERFORMANCE).values({**asdict(record), "revision": 1})
+            insert = _insert(connection, PERFORMANCE).values({**asdict(record), "revision": 1})
             new = insert.excluded
-            corrected = _PERFORMANCE.c.outcomes_sha256 != new.outcomes_sha256
-            changed: dict[str, Any] = {name: new[name] for name in ("version", "outcomes_sha256", "rows", "figures", "slices")}
-            changed["revision"] = _PERFORMANCE.c.revision + sa.case((corrected, 1), else_=0)
-            upsert = insert.on_conflict_do_update(
-                index_elements=["name", "partition"], set_=changed, where=corrected | (_PERFORMANCE.c.version != new.version)
-            )
+            changed: dict[str, Any] = {
+                name: new[name] for name in ("version", "outcomes_sha256", "rows", "figures", "slices", "publication")
+            }
+            changed["revision"] = PERFORMANCE.c.revision + 1
+            differs = sa.or_(*(PERFORMANCE.c[name] != new[name] for name in ("version", "outcomes_sha256", "publication")))
+            upsert = insert.on_conflict_do_update(index_elements=["name", "partition"], set_=changed, where=differs)
             return connection.execute(upsert).rowcount > 0
 
     def performance(self, name: str, *, since: str | None = None, until: str | None = None) -> list[PerformanceRecord]:
         """The nights from `since` up to `until`, both inclusive, whose outcomes are known; oldest first."""
-        where = [_PERFORMANCE.c.name == name]
+        where = [PERFORMANCE.c.name == name]
         if since is not None:
-            where.append(_PERFORMANCE.c.partition >= since)
+            where.append(PERFORMANCE.c.partition >= since)
         if until is not None:
-            where.append(_PERFORMANCE.c.partition <= until)
-        return self._read(sa.select(_PERFORMANCE).where(*where).order_by(_PERFORMANCE.c.partition), PerformanceRecord)
+            where.append(PERFORMANCE.c.partition <= until)
+        return self._read(sa.select(PERFORMANCE).where(*where).order_by(PERFORMANCE.c.partition), PerformanceRecord)
 
     def record_decision(self, decision: Decision) -> DecisionRow:
         """Append `decision`, unless it is what the last decision of its partition says already; returns the row that says it."""
         content = {column.name: getattr(decision, column.name) for column in fields(Decision)}
-        return self._append(_DECISIONS, content, DecisionRow, repeats=("partition",), exact=True)
+        return self._append(DECISIONS, content, DecisionRow, repeats=("partition",), exact=True)
 
     def decisions(self, name: str, *, until: str | None = None) -> list[DecisionRow]:
         """The decisions on partitions up to `until`, inclusive, as they were made."""
-        where = [_DECISIONS.c.name == name]
+        where = [DECISIONS.c.name == name]
         if until is not None:
-            where.append(_DECISIONS.c.partition <= until)
-        return self._read(sa.select(_DECISIONS).where(*where).order_by(_DECISIONS.c.sequence), DecisionRow)
+            where.append(DECISIONS.c.partition <= until)
+        return self._read(sa.select(DECISIONS).where(*where).order_by(DECISIONS.c.sequence), DecisionRow)
 
     def record_verdict(self, verdict: Verdict) -> VerdictRow:
         """Append `verdict`, unless its run has said the same of the same challenger (whatever the reason) already; returns the row that stands.
@@ -238,11 +200,11 @@ class Journal:
         A run is told by its challenger too: on a laptop every run is ``laptop``.
         """
         content = {column.name: getattr(verdict, column.name) for column in fields(Verdict)}
-        return self._append(_VERDICTS, content, VerdictRow, repeats=("run_id", "challenger", "verdict"), exact=False)
+        return self._append(VERDICTS, content, VerdictRow, repeats=("run_id", "challenger", "verdict"), exact=False)
 
     def verdicts(self, name: str) -> list[VerdictRow]:
         """All verdicts, as they were made."""
-        return self._read(sa.select(_VERDICTS).where(_VERDICTS.c.name == name).order_by(_VERDICTS.c.sequence), VerdictRow)
+        return self._read(sa.select(VERDICTS).where(VERDICTS.c.name == name).order_by(VERDICTS.c.sequence), VerdictRow)
 
     def _read(self, query: "sa.Select[Any]", record: type[Record]) -> list[Record]:
         with self._database.connect() as connection:
@@ -261,6 +223,23 @@ class Journal:
             new = row(**content, sequence=(taken or 0) + 1, recorded_at=utc_now())
             connection.execute(table.insert().values(asdict(new)))
             return new
+
+
+def _select_nights(name: str, version: str | None, until: str, since: str | None) -> "sa.Select[Any]":
+    """Newest first."""
+    where = [NIGHTS.c.name == name, NIGHTS.c.partition <= until]
+    if version is not None:
+        where.append(NIGHTS.c.version == version)
+    if since is not None:
+        where.append(NIGHTS.c.partition >= since)
+    return sa.select(NIGHTS).where(*where).order_by(NIGHTS.c.partition.desc(), NIGHTS.c.version.desc())
+
+
+def _keep(connection: sa.Connection, night: NightRecord) -> None:
+    insert = _insert(connection, NIGHTS).values(asdict(night))
+    keys = [column.name for column in NIGHTS.primary_key]
+    changed = {column.name: insert.excluded[column.name] for column in NIGHTS.columns if not column.primary_key}
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed))
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":

@@ -4,6 +4,7 @@ Every published row names the git ref that records its run, and the ref gives th
 So nothing but scores has to be published, and nobody computes a night's features twice.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ SCORES = "data/scores/scores.parquet"
 
 @dataclass(frozen=True)
 class PublishedNight:
-    """A night as it is published: which run made it, and the version that scored its `rows`."""
+    """A night as it is published: which run made it, the version that scored its `rows`, and the `publication` (see `publications`)."""
 
     partition: str
     run_ref: str
@@ -33,6 +34,7 @@ class PublishedNight:
     model_sha256: str
     degraded: bool
     rows: int
+    publication: str
 
 
 def published_nights(name: str, *, until: str, count: int, version: str | None = None, url: str | None = None) -> list[PublishedNight]:
@@ -40,21 +42,9 @@ def published_nights(name: str, *, until: str, count: int, version: str | None =
 
     Only a row of each night is read, whatever its size. None where nothing was ever published.
     """
-    from deltalake import DeltaTable
-    from deltalake.exceptions import TableNotFoundError
-
     parse_partition(until)
     url = url or scores_url()
-    try:
-        table = DeltaTable(url)
-    except TableNotFoundError:
-        return []
-    files = table.get_add_actions(flatten=True)
-    nights: dict[str, list[tuple[str, int]]] = {}
-    for partition, path, rows in zip(
-        *(files[column].to_pylist() for column in ("partition.partition", "path", "num_records")), strict=True
-    ):
-        nights.setdefault(partition, []).append((path, rows))
+    nights = _files(url)
     found: list[PublishedNight] = []
     for partition in sorted((night for night in nights if night <= until), reverse=True):
         if len(found) == count:
@@ -63,6 +53,35 @@ def published_nights(name: str, *, until: str, count: int, version: str | None =
         if night.model_name == name and version in (None, night.model_version):
             found.append(night)
     return found[::-1]
+
+
+def publications(url: str | None = None) -> dict[str, str]:
+    """What is published of each night, as a digest of its files: another one whenever the rows were written again, by a run or by hand.
+
+    Only the log of the table is read. Empty if nothing was ever published.
+    """
+    return {partition: _publication(files) for partition, files in _files(url or scores_url()).items()}
+
+
+def _files(url: str) -> dict[str, list[tuple[str, int]]]:
+    """The files (path, rows) of each night of the table at `url`; none if there is no table."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        files = DeltaTable(url).get_add_actions(flatten=True)
+    except TableNotFoundError:
+        return {}
+    nights: dict[str, list[tuple[str, int]]] = {}
+    for partition, path, rows in zip(
+        *(files[column].to_pylist() for column in ("partition.partition", "path", "num_records")), strict=True
+    ):
+        nights.setdefault(partition, []).append((path, rows))
+    return nights
+
+
+def _publication(files: list[tuple[str, int]]) -> str:
+    return hashlib.sha256(repr(sorted(files)).encode()).hexdigest()
 
 
 def published_night(name: str, partition: str, url: str | None = None) -> PublishedNight:
@@ -143,4 +162,4 @@ def _night(url: str, partition: str, files: list[tuple[str, int]]) -> PublishedN
             row = next(file.iter_batches(1, columns=columns)).to_pylist()[0]
     except (pa.ArrowException, OSError) as error:
         raise night_files.unreadable(url, partition, error) from None
-    return PublishedNight(partition=partition, rows=sum(rows for _, rows in files), **row)
+    return PublishedNight(partition=partition, rows=sum(rows for _, rows in files), publication=_publication(files), **row)

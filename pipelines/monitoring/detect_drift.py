@@ -1,33 +1,35 @@
 """Compare the last nights with what their model learned from: count the night once, add up its window, measure.
 
-Reads   the features and scores that the night's run recorded, data/champion/model.onnx with the profile within, the journal
+Reads   the features and scores that the night's run recorded, data/champion/model.onnx with the profile within, the journal, the log of
+        the published table; of a night of the window that was published again since, what its new run recorded
 Writes  data/reports/detect_drift/report.json
-Effect  the night's counts and the drift of the window that ends with it are a row in the journal's `nights`; a repeat replaces it
+Effect  the night's counts and the drift of the window that ends with it are a row in the journal's `nights`; a repeat replaces it. Windows of
+        later nights that hold it are measured again
 Fails   when the model carries no profile, a column that the profile counts is gone, or the recorded files or the database cannot be read
 
 A column has drifted where its PSI exceeds the limit of section ``govern``; whether to act is decided by the stage `govern`. A run that looks at no published night
 (``night_ref`` is null in run.yaml) compares the batch of its own workspace: ``python -m pipelines.monitoring.detect_drift``.
 """
 
-import datetime as dt
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.lib import home, nights, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.drift import compare
-from pipelines.lib.errors import DataError, ModelError
+from pipelines.lib.drift_window import SUPERSEDED, refreshed, span
+from pipelines.lib.errors import ConfigError, DataError, ModelError
 from pipelines.lib.governor import Policy
 from pipelines.lib.histogram import Histogram, count_parquet, merge
 from pipelines.lib.journal import Journal, NightRecord
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile
-from pipelines.lib.run import load_run
+from pipelines.lib.run import RunFile, load_run
 
 
 def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogram], policy: Policy) -> dict[str, Any]:
@@ -78,6 +80,29 @@ def count_night(night_ref: str | None, profile: Profile) -> Histogram:
     return Histogram(features.rows, features.counts | scores.counts)
 
 
+def recounted(record: NightRecord, profile: Profile) -> NightRecord | None:
+    """`record` about what is published of its night now; None if that is not of its version, or its files are gone for good."""
+    try:
+        night = nights.published_night(record.name, record.partition)
+        if night.model_version != record.version:
+            return None
+        if night.run_ref == record.run_ref:
+            return replace(record, publication=night.publication)
+        found = count_night(night.run_ref, profile)
+    except (ConfigError, DataError) as error:
+        stage.log.warning("%s is left out of the window: %s", record.partition, error)
+        return None
+    return replace(record, run_ref=night.run_ref, rows=found.rows, histogram=found.to_json(), publication=night.publication)
+
+
+def publication_of(run: RunFile, published: Mapping[str, str]) -> str:
+    """The publication that `run` looks at; none if it looks at its own workspace."""
+    if run.night_ref is None:
+        return ""
+    night = nights.published_night(run.model.name, run.partition) if run.partition in published else None
+    return night.publication if night and night.run_ref == run.night_ref else SUPERSEDED
+
+
 @stage.stage("detect_drift", report={"type": Path, "default": Path("data/reports/detect_drift"), "help": "directory of the report"})
 def main(paths: stage.Paths) -> None:
     """Compare as `run.yaml` and `params.yaml` say."""
@@ -90,23 +115,34 @@ def main(paths: stage.Paths) -> None:
             f"the model {run.model.path} {'is of no version' if version is None else f'(version {version}) carries no profile'}, so there is "
             "nothing to compare with; retrain: train, export_onnx and register give it both"
         )
-    profile, journal = model.profile, Journal(home.ledger_url())
-    tonight = count_night(run.night_ref, profile)
-    # A version that a rollback brought back has nights of its former time as champion as well: a season ago is no part of this week.
-    since = (run.date - dt.timedelta(days=2 * profile.window_nights)).isoformat()
-    recorded = journal.nights(name, version, since=since, until=run.partition, count=profile.window_nights)
-    earlier = [night for night in reversed(recorded) if night.partition < run.partition][: profile.window_nights - 1]
-    drift = detect_drift(profile, tonight, [Histogram.from_json(night.histogram) for night in earlier], policy)
-    journal.record_night(
-        NightRecord(name, version, run.partition, run.night_ref or run.run_id, tonight.rows, histogram=tonight.to_json(), drift=drift)
+    profile, journal, published = model.profile, Journal(home.ledger_url()), nights.publications()
+    counted = count_night(run.night_ref, profile)
+    tonight = NightRecord(
+        name,
+        version,
+        run.partition,
+        run.night_ref or run.run_id,
+        counted.rows,
+        counted.to_json(),
+        publication=publication_of(run, published),
     )
-    told = {
-        "partition": run.partition,
-        "name": name,
-        "version": version,
-        "window": [*(night.partition for night in reversed(earlier)), run.partition],
-        **drift,
-    }
+    published = published | {run.partition: tonight.publication}
+    since, until = span(run.partition, profile.window_nights)
+    around = [night for night in journal.nights(name, version, since=since, until=until) if night.partition != run.partition]
+    replaced = [night for night in around if night.partition in published and night.publication != published[night.partition]]
+    new = [tonight, *(night for record in replaced if (night := recounted(record, profile)))]
+
+    def measure(night: NightRecord, before: Sequence[NightRecord]) -> dict[str, Any]:
+        own, *others = (Histogram.from_json(record.histogram) for record in [night, *before])
+        return detect_drift(profile, own, others, policy)
+
+    def complete(recorded: list[NightRecord]) -> list[NightRecord]:
+        return refreshed(recorded, [night.partition for night in new], published, profile.window_nights, measure)
+
+    journal.record_nights(new, since=since, until=until, complete=complete)
+    [kept] = journal.nights(name, version, since=run.partition, until=run.partition)
+    drift = kept.drift
+    told = {"partition": run.partition, "name": name, "version": version, **drift}
     if drift["too_few_rows"]:  # otherwise the report on the night, which says it all, has the note
         told["note"] = f"too few rows to speak of drift: {drift['rows']} in {drift['nights']} nights"
     with replacing(paths.report / "report.json") as temporary:

@@ -1,6 +1,7 @@
 """Decide whether the champion should be retrained, and say why; nothing is started here.
 
-Reads   the journal (drift and performance of the champion's nights, earlier decisions, retrainings), the ledger, data/champion/model.onnx
+Reads   the journal (drift and performance of the champion's nights, earlier decisions, retrainings), the ledger, data/champion/model.onnx, the log
+        of the published table: what was measured of scores that have been replaced since is left out
 Writes  data/reports/govern/: decision.json (what `alert` acts on) and report.json
 Effect  the decision is a row in the journal's `decisions`, a *no* as well; the same again adds nothing
 Fails   when no version was champion on the partition, the model is not the pinned one, or the database does not answer
@@ -20,8 +21,9 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import ModelError
 from pipelines.lib.governor import History, Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
-from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow
+from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow, of_published
 from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.nights import publications
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile
 from pipelines.lib.run import load_run
@@ -83,6 +85,7 @@ def main(paths: stage.Paths) -> None:
         raise ModelError(
             f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
         )
+    published = publications()
     nights = journal.nights(name, run.model.version, until=run.partition, count=max(policy.of_nights, policy.retry_nights))
     decisions = journal.decisions(name)
     history = History(
@@ -90,8 +93,8 @@ def main(paths: stage.Paths) -> None:
         partition=run.partition,
         scored_by=run.model.version,
         promotions=promotions,
-        nights=[night_of(record, model.profile) for record in nights],
-        outcomes=[outcome_of(record) for record in journal.performance(name, until=matured)],
+        nights=[night_of(record, model.profile) for record in of_published(nights, published)],
+        outcomes=[outcome_of(record) for record in of_published(journal.performance(name, until=matured), published)],
         retrainings=retrainings_of(journal.verdicts(name), decisions),
         reference=reference_of(model.profile),
         decided=max((row.partition for row in decisions), default=None),

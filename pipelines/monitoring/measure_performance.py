@@ -3,17 +3,17 @@
 Reads   the source's outcomes as known at the start of the partition, the published table, the features that the runs have recorded,
         data/champion/model.onnx, the journal
 Writes  data/reports/measure_performance/report.json
-Effect  `performance` in the journal: a new line for each night whose outcomes have become known, another revision where they changed
+Effect  `performance` in the journal: a new line for each night whose outcomes have become known, another revision if they or the scores changed
 Fails   when the source, the table, the database or (for now) what a run has recorded cannot be read
 
-Nights whose outcomes are what they were are not measured again, and a night with a row that has two outcomes is not measured: the report says which. By hand: ``python -m pipelines.monitoring.measure_performance``.
+A night is measured again when its outcomes or what is published of it are not what was measured, and not otherwise. A night with a row
+that has two outcomes is not measured: the report says which. By hand: ``python -m pipelines.monitoring.measure_performance``.
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,11 @@ from pipelines.lib import home, metrics, nights, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import NightshiftError, TransientError
-from pipelines.lib.journal import Journal, PerformanceRecord
+from pipelines.lib.journal import Journal, PerformanceRecord, of_published
 from pipelines.lib.outcomes import Outcomes, known_outcomes
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
+from pipelines.lib.performance_report import build_report, changed
 from pipelines.lib.run import load_run
 from pipelines.lib.slices import slices_of
 
@@ -58,18 +59,6 @@ def measure_performance(rows: pa.Table, params: MeasurePerformance) -> tuple[dic
     return metrics.realised(labels, scores), slices
 
 
-def changed(journal: Journal, known: Outcomes, published: Sequence[nights.PublishedNight]) -> Iterator[tuple[nights.PublishedNight, str]]:
-    """The nights, each with the digest of its outcomes, whose outcomes or version are not those that the journal has measured."""
-    digests = known.sha256()
-    ours = [night for night in published if night.partition in digests]
-    if ours:
-        seen = {seen.partition: seen for seen in journal.performance(ours[0].model_name, since=ours[0].partition)}
-        for night in ours:
-            last = seen.get(night.partition)
-            if last is None or (last.outcomes_sha256, last.version) != (digests[night.partition], night.model_version):
-                yield night, digests[night.partition]
-
-
 def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -> dict[str, float] | None:
     """What the features of a night were worth to `model`; None where it did not score it, outcomes are of one class, or the features are gone.
 
@@ -93,36 +82,31 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
         return None
 
 
-def told_of(window: Sequence[PerformanceRecord], recorded: Sequence[str], contradicted: Mapping[str, str]) -> dict[str, Any]:
-    """The report: every night of the `window`, those that were `recorded` now, those that are `contradicted`; and the news in a line."""
-    new = [record for record in window if record.partition in recorded]
-    corrected = [record.partition for record in new if record.revision > 1]
-    auc = next((record for record in reversed(new) if record.figures["auc"] is not None), None)
-    notes = [f"AUC of {auc.partition} {auc.figures['auc']:.2f}"] if auc else []
-    notes += [f"corrected outcomes: {', '.join(corrected)}"] if corrected else []
-    if contradicted:
-        notes.append(f"not measured for contradicting outcomes: {', '.join(contradicted)} ({contradicted[max(contradicted)]})")
-    told = {"nights": [asdict(record) for record in window], "recorded": list(recorded), "corrected": corrected}
-    told["contradicted"] = dict(contradicted)
-    return told | {"note": "; ".join(notes)} if notes else told
-
-
 def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.from_dlpack(array)  # to_numpy() would import pandas
 
 
 def measured(
-    journal: Journal, known: Outcomes, published: Sequence[nights.PublishedNight], model: "Model", params: MeasurePerformance
+    known: Outcomes, due: Iterable[nights.PublishedNight], digests: Mapping[str, str], model: "Model", params: MeasurePerformance
 ) -> Iterator[PerformanceRecord]:
-    """The performance of each of the `published` nights that has changed, measured as it is asked for."""
+    """The performance of each of the nights that are `due`, measured as it is asked for."""
     from pipelines.lib.published import read_scores
 
-    for night, sha256 in changed(journal, known, published):
+    for night in due:
         rows = known.beside(night.partition, read_scores(night.partition, columns=[*known.key, "score"]))
         figures, slices = measure_performance(rows, params)
         figures |= {"scored": night.rows, "importances": importances(known, night, model)}
-        yield PerformanceRecord(night.model_name, night.partition, night.model_version, sha256, figures["rows"], figures, slices)
+        yield PerformanceRecord(
+            name=night.model_name,
+            partition=night.partition,
+            version=night.model_version,
+            outcomes_sha256=digests[night.partition],
+            rows=figures["rows"],
+            figures=figures,
+            slices=slices,
+            publication=night.publication,
+        )
 
 
 @stage.stage(
@@ -137,14 +121,19 @@ def main(paths: stage.Paths) -> None:
     journal, model = Journal(home.ledger_url()), load_model(Path(run.model.path), run.model.sha256)
     published = nights.published_nights(run.model.name, until=run.partition, count=params.nights)
     first = published[0].partition if published else run.partition
+    before = {record.partition: record for record in journal.performance(run.model.name, since=first)}
     with known_outcomes(dataset, partition=run.date, first=parse_partition(first), beside=params.slices) as known:
-        recorded = [record.partition for record in measured(journal, known, published, model, params) if journal.record_performance(record)]
+        digests = known.sha256()
+        due = changed(before, digests, published)
+        recorded = [record for record in measured(known, due, digests, model, params) if journal.record_performance(record)]
         contradicted = {
             night.partition: known.contradicted[night.partition] for night in published if night.partition in known.contradicted
         }
-    window = journal.performance(run.model.name, since=first, until=run.partition)
+    window = of_published(
+        journal.performance(run.model.name, since=first, until=run.partition), {night.partition: night.publication for night in published}
+    )
     of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
-    told = {"partition": run.partition, "version": run.model.version, **told_of(window, recorded, contradicted)}
+    told = {"partition": run.partition, "version": run.model.version, **build_report(window, recorded, before, contradicted)}
     reference = model.profile.quality.importances if model.profile and model.profile.quality else {}
     told["importance"] = importance_drift(of_model, reference)
     with replacing(paths.report / "report.json") as temporary:

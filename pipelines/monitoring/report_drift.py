@@ -24,8 +24,9 @@ from pipelines.lib.dataset import load_dataset
 from pipelines.lib.drift_report import Seen
 from pipelines.lib.errors import ConfigError, ModelError
 from pipelines.lib.governor import Policy
-from pipelines.lib.journal import Journal
+from pipelines.lib.journal import Journal, NightRecord, of_published
 from pipelines.lib.ledger import Ledger
+from pipelines.lib.nights import publications
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.profile import Profile
 from pipelines.lib.registry import connect, experiment_id, load_registry
@@ -52,20 +53,29 @@ def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Ma
     own = journal.nights(name, run.model.version, since=run.partition, until=run.partition)
     if not own:
         raise ConfigError(f"{run.partition} was not measured with {name} version {run.model.version}; run detect_drift first")
-    nights = journal.nights(name, since=since, until=run.partition)
-    performance = journal.performance(name, since=since, until=run.partition)
+    published = publications()
+    nights = of_published(journal.nights(name, since=since, until=run.partition), published)
+    performance = of_published(journal.performance(name, since=since, until=run.partition), published)
     # Where a night was scored again, of another version: that of its published scores, or who was champion while these have no outcomes.
     live = {night.partition: entry.version for night in nights for entry in entries if entry.live_from <= night.partition}
     scored_by = live | {record.partition: record.version for record in performance} | {run.partition: own[0].version}
     return Seen(
         nights=drift_report.one_each(nights, scored_by),
-        window=journal.nights(name, run.model.version, until=run.partition, count=own[0].drift["nights"]),
+        window=window_of(journal, own[0]),
         performance=performance,
         entries=[entry for entry in entries if since <= entry.live_from <= run.partition],
         decisions=journal.decisions(name, until=run.partition),
         decision=decision,
         measured=measured,
     )
+
+
+def window_of(journal: Journal, night: NightRecord) -> list[NightRecord]:
+    """The nights that were added up for `night`, itself the last."""
+    told = night.drift.get("window")  # records of an earlier Nightshift say only how many
+    first, count = (min(told), None) if told else (None, night.drift["nights"])
+    found = journal.nights(night.name, night.version, since=first, until=night.partition, count=count)
+    return [record for record in found if not told or record.partition in told]
 
 
 def read(path: Path) -> dict[str, Any]:

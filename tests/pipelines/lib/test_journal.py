@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.lib.errors import TransientError
-from pipelines.lib.journal import Decision, Journal, NightRecord, PerformanceRecord, Verdict
+from pipelines.lib.journal import Decision, Journal, NightRecord, PerformanceRecord, Verdict, of_published
 from tests.servers import postgres
 
 NIGHT = NightRecord("forest", "3", "2013-06-01", "refs/runs/a", 900, {"distance": [1, 2, 3]}, {"distance": {"psi": 0.1}})
@@ -67,11 +68,60 @@ def test_performance_changes_only_with_its_outcomes(journal: Journal) -> None:
     assert (seen.revision, seen.figures) == (2, {"auc": 0.6})
 
 
-def test_performance_of_a_night_that_another_version_scored_again_is_replaced_but_not_corrected(journal: Journal) -> None:
+@pytest.mark.parametrize("change", [{"version": "4"}, {"publication": "f" * 64}])
+def test_performance_of_a_night_that_was_scored_again_is_replaced(journal: Journal, change: dict[str, str]) -> None:
     journal.record_performance(SEEN)
-    assert journal.record_performance(replace(SEEN, version="4", figures={"auc": 0.8}))
-    [seen] = journal.performance("forest")
-    assert (seen.version, seen.revision, seen.figures) == ("4", 1, {"auc": 0.8})
+    again = replace(SEEN, figures={"auc": 0.8}, **change)
+    assert journal.record_performance(again)
+    assert journal.performance("forest") == [replace(again, revision=2)]
+    assert not journal.record_performance(again)
+
+
+def test_what_is_about_another_publication_is_left_out() -> None:
+    records = [replace(SEEN, partition=f"2013-06-0{day}", publication=told) for day, told in ((1, "a"), (2, "b"), (3, ""), (4, "d"))]
+    assert of_published(records, {"2013-06-01": "a", "2013-06-02": "c", "2013-06-03": "c"}) == [records[0], records[2]]
+
+
+def test_what_is_derived_from_nights_is_kept_with_them(journal: Journal) -> None:
+    for day in (1, 2, 3):
+        journal.record_night(replace(NIGHT, partition=f"2013-06-{day:02d}"))
+    journal.record_night(replace(NIGHT, version="4"))
+
+    def complete(nights: list[NightRecord]) -> list[NightRecord]:
+        return [replace(night, drift={"rows": sum(other.rows for other in nights)}) for night in nights[1:]]
+
+    journal.record_nights([replace(NIGHT, rows=1)], since="2013-06-01", until="2013-06-02", complete=complete)
+    found = journal.nights("forest", "3", until="2013-06-30")
+    assert [(night.rows, night.drift.get("rows")) for night in found] == [(1, None), (900, 901), (900, None)]
+
+
+OLD_TABLES = [
+    """CREATE TABLE nights (name VARCHAR(200) NOT NULL, version VARCHAR(50) NOT NULL, partition VARCHAR(10) NOT NULL, run_ref TEXT NOT NULL,
+    rows INTEGER NOT NULL, histogram JSON NOT NULL, drift JSON NOT NULL, PRIMARY KEY (name, version, partition))""",
+    """CREATE TABLE performance (name VARCHAR(200) NOT NULL, partition VARCHAR(10) NOT NULL, version VARCHAR(50) NOT NULL,
+    outcomes_sha256 VARCHAR(64) NOT NULL, revision INTEGER NOT NULL, rows INTEGER NOT NULL, figures JSON NOT NULL, slices JSON NOT NULL,
+    PRIMARY KEY (name, partition))""",
+    "INSERT INTO nights VALUES ('forest', '3', '2013-06-01', 'refs/runs/a', 900, '{\"distance\": [1, 2, 3]}', '{\"distance\": {\"psi\": 0.1}}')",
+    """INSERT INTO performance (name, partition, version, outcomes_sha256, revision, rows, figures, slices) VALUES ('forest', '2013-06-01', '3', 'aaaa', 1, 880, '{"auc": 0.7}', '[]')""",
+]
+
+
+def test_a_journal_of_an_earlier_nightshift_goes_on(url: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(exist_ok=True)
+    with sa.create_engine(url).begin() as connection:
+        for statement in OLD_TABLES:
+            connection.exec_driver_sql(statement)
+    with ThreadPoolExecutor(8) as pool:  # all of them are the first to see the old tables
+        found = list(pool.map(lambda _: Journal(url).performance("forest"), range(8)))
+    assert found == [[PerformanceRecord("forest", "2013-06-01", "3", "aaaa", 880, {"auc": 0.7})]] * 8
+    journal = Journal(url)
+    assert journal.nights("forest", until="2013-06-01") == [NIGHT]
+    assert journal.record_performance(replace(found[0][0], publication="b" * 64))
+    journal.record_night(replace(NIGHT, publication="b" * 64))
+    assert journal.nights("forest", until="2013-06-01")[0].publication == journal.performance("forest")[0].publication == "b" * 64
+    with sa.create_engine(url).begin() as connection:  # an earlier Nightshift that is still running writes as it did
+        connection.exec_driver_sql(OLD_TABLES[3].replace("2013-06-01", "2013-06-02"))
+    assert journal.performance("forest")[1].publication == ""
 
 
 def test_performance_is_read_from_since_to_until(journal: Journal) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
+from pipelines.lib import nights
 from pipelines.lib.dataset import Column, Dataset, Label, Source
 from pipelines.lib.features import Categorical, Features, Numeric
 from pipelines.lib.history import History
 from pipelines.lib.home import ledger_url
 from pipelines.lib.inference import load_model
-from pipelines.lib.journal import Journal, NightRecord
+from pipelines.lib.journal import Journal, NightRecord, of_published
 from pipelines.lib.profile import Profile, ProfileParams
+from pipelines.lib.published import Lineage, publish
 from pipelines.lib.signature import KEY, Signature
 from pipelines.monitoring.detect_drift import main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
@@ -58,8 +61,8 @@ def values(rows: int, seed: int, **changed: np.ndarray) -> dict[str, np.ndarray]
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[RandomForestClassifier, Profile]:
-    nights = [values(ROWS, seed) for seed in range(28)]
-    matrix = np.concatenate([np.stack(list(night.values()), axis=1) for night in nights])
+    drawn = [values(ROWS, seed) for seed in range(28)]
+    matrix = np.concatenate([np.stack(list(night.values()), axis=1) for night in drawn])
     labels = (matrix[:, 0] + np.random.default_rng(0).normal(0, 5, len(matrix)) > 22).astype(np.int8)
     dates = [str(np.datetime64("2013-01-01") + day) for day in range(28) for _ in range(ROWS)]
     history = History(matrix, labels, pa.table({"partition": dates}), NAMES)
@@ -231,10 +234,83 @@ def test_a_model_without_a_profile_or_version_is_refused(monitor: Monitor, versi
 # ------------------------------------------------------------------------------------------------ what a run has recorded
 
 
-def test_the_files_of_the_run_that_scored_the_night_are_counted(monitor: Monitor) -> None:
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"})
+@pytest.fixture
+def recorded_runs(monitor: Monitor) -> Monitor:
+    """A workspace whose nights are recorded at refs and published."""
+    run("git", "init", "--quiet")
+    run(sys.executable, "-m", "dvc", "init", "--quiet")
+    return monitor
 
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"})
+
+
+def publish_night(monitor: Monitor, day: int, name: str, *, version: str = "3", **changed: np.ndarray) -> str:
+    """Score a night in a run called `name`, record the run and publish what it scored; the ref of the run."""
+    monitor.write(values(ROWS, 100 + day, **changed))
+    ref, commit = (
+        f"refs/runs/nightly/{name}",
+        ("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--allow-empty", "-m", name),
+    )
+    run(sys.executable, "-m", "dvc", "add", "--quiet", "data/features/batch.parquet", "data/scores/scores.parquet")
+    run("git", "add", "--", "data", ".dvc")
+    run(*commit)
+    run("git", "update-ref", ref, "HEAD")
+    opened = datetime(2013, 3, 1, tzinfo=UTC)
+    lineage = Lineage(f"2013-02-{day:02d}", "Core", version, "0" * 64, name, ref, "c" * 40, False, opened)
+    publish(Path("data/scores/scores.parquet"), lineage, expected_rows=ROWS)
+    return ref
+
+
+def test_a_night_that_was_published_again_counts_as_it_is_published_now(recorded_runs: Monitor) -> None:
+    """Also if nobody has watched it again: each later window is that of the features behind the scores that people see."""
+    monitor, hot = recorded_runs, np.random.default_rng(0).normal(40, 5, ROWS)
+    refs = {
+        day: publish_night(monitor, day, f"first-{day}", heat=hot) if day == 2 else publish_night(monitor, day, f"first-{day}")
+        for day in (1, 2, 3)
+    }
+    for day, ref in refs.items():
+        wrong = monitor.look(f"2013-02-{day:02d}", night_ref=ref)
+    assert wrong["columns"]["heat"]["psi"] > 0.5
+    again = publish_night(monitor, 2, "second")
+    right = monitor.look("2013-02-03", night_ref=refs[3])
+    assert right["columns"]["heat"]["psi"] < 0.05
+    assert [(night.partition, night.run_ref) for night in monitor.recorded()] == [
+        ("2013-02-01", refs[1]), ("2013-02-02", again), ("2013-02-03", refs[3]),
+    ]  # fmt: skip
+    assert [night.drift["columns"]["heat"]["psi"] < 0.05 for night in monitor.recorded()] == [True] * 3
+
+
+def test_a_night_that_is_watched_after_later_ones_moves_their_windows(recorded_runs: Monitor) -> None:
+    monitor = recorded_runs
+    refs = {day: publish_night(monitor, day, f"first-{day}") for day in (1, 2, 3)}
+    for day in (1, 3, 2):
+        monitor.look(f"2013-02-{day:02d}", night_ref=refs[day])
+    assert [night.drift["window"] for night in monitor.recorded()] == [
+        [f"2013-02-{day:02d}" for day in range(1, last + 1)] for last in (1, 2, 3)
+    ]  # fmt: skip
+    assert [night.drift["rows"] for night in monitor.recorded()] == [ROWS, 2 * ROWS, 3 * ROWS]
+
+
+def test_a_night_that_another_version_published_since_leaves_the_window(recorded_runs: Monitor) -> None:
+    monitor = recorded_runs
+    refs = {day: publish_night(monitor, day, f"first-{day}") for day in (1, 2)}
+    for day, ref in refs.items():
+        monitor.look(f"2013-02-{day:02d}", night_ref=ref)
+    publish_night(monitor, 1, "other", version="4")
+    assert monitor.look("2013-02-02", night_ref=refs[2])["window"] == ["2013-02-02"]
+
+
+def test_a_run_that_looks_at_scores_that_were_replaced_leaves_nothing_for_the_governor(recorded_runs: Monitor) -> None:
+    monitor = recorded_runs
+    old = publish_night(monitor, 1, "first")
+    publish_night(monitor, 1, "second")
+    monitor.look("2013-02-01", night_ref=old)
+    assert of_published(monitor.recorded(), nights.publications()) == []
+
+
+def test_the_files_of_the_run_that_scored_the_night_are_counted(monitor: Monitor) -> None:
     run("git", "init", "--quiet")
     run(sys.executable, "-m", "dvc", "init", "--quiet")
     monitor.write(values(ROWS, 7))

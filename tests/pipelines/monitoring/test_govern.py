@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
@@ -19,8 +22,10 @@ from pipelines.lib.history import History
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord, Verdict
 from pipelines.lib.ledger import Entry, Ledger
+from pipelines.lib.nights import publications
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.published import Lineage, publish
 from pipelines.lib.signature import Signature
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import main, reference_of
@@ -217,3 +222,33 @@ def test_the_reference_is_that_of_single_nights(trained: tuple[bytes, Profile]) 
     assert reference.nights == 14
     assert 0.7 < reference.auc < 1
     assert 0 < reference.night_sd < 0.1
+
+
+def publish_scores(directory: Path, partition: str, run_id: str) -> str:
+    """Publish a night of one row; what is then published of it."""
+    pq.write_table(pa.table({"id": [1], "score": pa.array([0.3], pa.float32())}), directory / "scores.parquet")
+    opened = datetime(2013, 6, 1, tzinfo=UTC)
+    publish(
+        directory / "scores.parquet",
+        Lineage(partition, NAME, "3", "0" * 64, run_id, f"refs/runs/{run_id}", "c" * 40, False, opened),
+        expected_rows=1,
+    )
+    return publications()[partition]
+
+
+def test_what_was_measured_of_scores_that_were_replaced_since_decides_nothing(workspace: Path) -> None:
+    """Two nights, measured as they were first published, went as badly as can be; since then they have been scored again."""
+    only_heat()
+    journal = Journal(ledger_url())
+    [record] = [record for record in journal.performance(NAME) if record.partition == "2013-05-12"]
+    first = publish_scores(workspace, record.partition, "first")
+    journal.record_performance(replace(record, publication=first, figures={"auc": 0.0}))
+    [night] = journal.nights(NAME, since="2013-05-12", until="2013-05-12")
+    journal.record_night(replace(night, publication=first))
+    before = decide("2013-05-14")["findings"]
+    assert (before["quality"]["nights"][-1], before["quality"]["auc"] < 0.8) == ("2013-05-12", True)
+    assert before["drift"]["nights"][0] == "2013-05-12"
+    publish_scores(workspace, record.partition, "second")
+    after = decide("2013-05-14")["findings"]
+    assert (after["quality"]["nights"][-1], after["quality"]["auc"]) == ("2013-05-11", 0.9)
+    assert "2013-05-12" not in after["drift"]["nights"]

@@ -1,6 +1,7 @@
 """Realised performance, on a table that is not the flights: published for good, outcomes as they come, a journal that keeps up."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from deltalake import DeltaTable
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from pipelines.lib import nights
@@ -17,7 +19,7 @@ from pipelines.lib.digest import sha256_of
 from pipelines.lib.errors import DataError, TransientError
 from pipelines.lib.home import ledger_url
 from pipelines.lib.journal import Journal, PerformanceRecord
-from pipelines.lib.published import Lineage, publish
+from pipelines.lib.published import Lineage, publish, scores_url
 from pipelines.monitoring.measure_performance import MeasurePerformance, main, measure_performance
 from tests import scored_night
 from tests.datasets import orders
@@ -58,13 +60,15 @@ class Shop:
         (directory / "model.onnx").write_bytes(scored_night.onnx_bytes())
         self.model_sha256 = sha256_of(directory / "model.onnx")
 
-    def publish(self, date: str, version: str = "1", rows: int | None = None) -> None:
+    def publish(
+        self, date: str, version: str = "1", rows: int | None = None, run: str | None = None, scores: np.ndarray | None = None
+    ) -> None:
         night = of_date(TABLE, date).slice(0, rows)
-        scored = night.select(["order_id"]).append_column("score", pa.array(scores_of(night)))
+        scored = night.select(["order_id"]).append_column("score", pa.array(scores_of(night) if scores is None else scores))
         scored = scored.append_column("decision", pa.array([False] * night.num_rows))
         pq.write_table(scored, self.directory / "scores.parquet")
         opened = datetime(2024, 2, 1, tzinfo=UTC)
-        lineage = Lineage(date, NAME, version, self.model_sha256, f"run-{date}", f"refs/runs/{date}", "0" * 40, False, opened)
+        lineage = Lineage(date, NAME, version, self.model_sha256, run or f"run-{date}", f"refs/runs/{run or date}", "0" * 40, False, opened)
         publish(self.directory / "scores.parquet", lineage, expected_rows=night.num_rows)
 
     def deliver(self, table: pa.Table) -> None:
@@ -209,7 +213,63 @@ def test_a_night_that_another_version_published_again_is_measured_again(shop: Sh
     shop.measure("2024-01-06")
     shop.publish("2024-01-02", version="2")
     assert shop.measure("2024-01-06", version="2")["recorded"] == ["2024-01-02"]
-    assert (shop.performance()["2024-01-02"].version, shop.performance()["2024-01-02"].revision) == ("2", 1)
+    assert (shop.performance()["2024-01-02"].version, shop.performance()["2024-01-02"].revision) == ("2", 2)
+
+
+def test_a_night_that_the_same_version_published_again_is_measured_again(shop: Shop) -> None:
+    """From a corrected source: the same version and outcomes, other scores."""
+    night = of_date(TABLE, "2024-01-02")
+    labels = pc.is_valid(night["refund"]).to_numpy(zero_copy_only=False)
+    blind = np.random.default_rng(3).random(night.num_rows).astype(np.float32)
+    for day in range(1, 4):
+        shop.publish(f"2024-01-{day:02d}")
+    shop.publish("2024-01-02", run="first", scores=blind)
+    assert shop.measure("2024-01-06")["corrected"] == []
+    before = shop.performance()
+    assert before["2024-01-02"].figures["auc"] == pytest.approx(roc_auc_score(labels, blind), abs=1e-6)
+    shop.publish("2024-01-02", run="second")
+    report = shop.measure("2024-01-06")
+    assert (report["recorded"], report["rescored"], report["corrected"]) == (["2024-01-02"], ["2024-01-02"], [])
+    assert "published again: 2024-01-02" in report["note"]
+    after = shop.performance()
+    assert after["2024-01-02"].figures["auc"] == pytest.approx(roc_auc_score(labels, scores_of(night)), abs=1e-6)
+    assert (after["2024-01-02"].revision, after["2024-01-01"]) == (2, before["2024-01-01"])
+    assert shop.measure("2024-01-06")["recorded"] == [], "once is enough"
+    shop.publish("2024-01-02", run="second")
+    assert shop.measure("2024-01-06")["recorded"] == [], "the same again is no other publication"
+
+
+def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:
+    shop.publish("2024-01-02")
+    shop.measure("2024-01-06")
+    gone = of_date(TABLE, "2024-01-02")["order_id"][0].as_py()
+    DeltaTable(scores_url()).delete(f"order_id = '{gone}'")
+    assert shop.measure("2024-01-06")["recorded"] == ["2024-01-02"]
+    assert shop.performance()["2024-01-02"].rows == DATES.count("2024-01-02") - 1
+
+
+def test_what_was_measured_of_replaced_scores_is_told_by_nobody(shop: Shop) -> None:
+    """The night cannot be measured again, since its outcomes contradict each other, and what is recorded is about scores that are gone."""
+    for day in (2, 3):
+        shop.publish(f"2024-01-{day:02d}")
+    shop.measure("2024-01-07")
+    returned = of_date(TABLE, "2024-01-02")["refund"][5].as_py()
+    shop.deliver(pa.concat_tables([TABLE, of_date(replaced("2024-01-02", 5, None if returned else 9.5), "2024-01-02")]))
+    assert [night["partition"] for night in shop.measure("2024-01-07")["nights"]] == ["2024-01-02", "2024-01-03"]
+    shop.publish("2024-01-02", run="second")
+    report = shop.measure("2024-01-07")
+    assert list(report["contradicted"]) == ["2024-01-02"]
+    assert [night["partition"] for night in report["nights"]] == ["2024-01-03"]
+
+
+def test_a_night_that_an_earlier_nightshift_measured_is_measured_once_more(shop: Shop) -> None:
+    """It did not know what it measured, so nobody knows whether it was this."""
+    shop.publish("2024-01-02")
+    shop.measure("2024-01-06")
+    [seen] = shop.performance().values()
+    Journal(ledger_url()).record_performance(replace(seen, publication="", figures={"auc": 0.1}))
+    assert shop.measure("2024-01-06")["rescored"] == []
+    assert shop.performance()["2024-01-02"].figures == seen.figures
 
 
 def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(installation_of_three: Installation) -> None:
