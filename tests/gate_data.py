@@ -39,6 +39,8 @@ ORDERS = parse_section(
     "orders",
 )
 
+NOTHING_MISDATED = {"first": None, "last": None, "next": None, "too_early": 0, "too_late": 0}
+
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
@@ -64,7 +66,14 @@ def write_raw(directory: Path, events: pd.DataFrame) -> Path:
     schema = pa.schema([(column, ARROW_TYPES[kind.type]) for column, kind in ORDERS.columns.items()])
     pq.write_table(pa.Table.from_pandas(events, schema=schema, preserve_index=False), directory / "events.parquet")
     counts = pd.to_datetime(events["placed_at"]).dropna().dt.strftime("%Y-%m-%d").value_counts().sort_index()
-    (directory / "source.json").write_text(json.dumps({"rows_per_date": counts.to_dict(), "last": counts.index.max()}))
+    facts = {
+        "rows_per_date": counts.to_dict(),
+        "last": counts.index.max(),
+        "next": min(counts.index[counts.index >= str(NIGHT)], default=None),
+    }
+    (directory / "source.json").write_text(
+        json.dumps(facts | {"too_early": 0, "too_late": 0, "reach_of_tables": {"rates": NOTHING_MISDATED}})
+    )
     return directory
 
 

@@ -58,9 +58,10 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     ]
     rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
     fresh = expectations.of_freshness(raw, dataset.event_time, partition)
+    plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     outcomes = _outcomes(dataset, params, partition, events)
     side = judge_side_tables(dataset, raw, first=partition, night=partition)
-    return Report("validate_batch", str(partition), rows, [fresh, *findings, *unjudged, *outcomes, *side])
+    return Report("validate_batch", str(partition), rows, [fresh, plausible, *findings, *unjudged, *outcomes, *side])
 
 
 def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> Expectation | Finding | None:

@@ -40,7 +40,7 @@ class ValidateHistory(Gate):
 
 def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt.date, raw: Path) -> Report:
     """The verdict on all rows before `partition` in the raw directory `raw`."""
-    counts = expectations.rows_per_date(raw)
+    counts = _plausible(expectations.rows_per_date(raw), partition - dt.timedelta(days=dataset.plausible_days))
     known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
     label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::BIGINT END AS {name(dataset.label.name)}"
     query = f"SELECT *, {label} FROM read_parquet({text(raw / 'events.parquet')})"
@@ -63,8 +63,14 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     later = expectations.of_columns({column: dataset.columns[column] for column in dataset.known_later})
     # Of the rows whose outcome is known: what nobody can know yet is missing on all others, and no share has to allow for them.
     _, of_outcomes = judge(f"SELECT * FROM ({query}) WHERE {known}", later, identity=identity) if later else (0, [])
+    plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     side = judge_side_tables(dataset, raw, first=None, night=partition - dt.timedelta(days=1))
-    return Report("validate_history", str(partition), rows, [*findings, *of_outcomes, *_dates(params, counts), *side])
+    return Report("validate_history", str(partition), rows, [plausible, *findings, *of_outcomes, *_dates(params, counts), *side])
+
+
+def _plausible(counts: Mapping[str, int], first: dt.date) -> dict[str, int]:
+    """The dates from `first` on: one row of the year 204 is misdated, and its century is no hole in the history."""
+    return {date: rows for date, rows in counts.items() if len(date) == len(str(first)) and date >= str(first)}
 
 
 def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.lib.params import Section, load_section
+from pipelines.lib.reach import PLAUSIBLE_DAYS
 from pipelines.lib.row_count import SideRowCount
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
@@ -115,6 +116,7 @@ class SideTable(Section):
 
     The gates judge `row_count`: with `event_time` the rows of the night's date, otherwise all rows, of which only `minimum` is asked. With
     `event_time`, the newest row may be `fresh_within_days` days older than the night; None allows the longest gap that the table had before.
+    `plausible_days` and `misdated_rows` are as in `Dataset`.
     """
 
     source: Source
@@ -123,6 +125,8 @@ class SideTable(Section):
     event_time: str | None = None
     row_count: SideRowCount = SideRowCount()
     fresh_within_days: int | None = Field(default=None, ge=0)
+    plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
+    misdated_rows: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -149,6 +153,9 @@ class Dataset(Section):
     known_later: tuple[str, ...] = ()
     """Columns that are known only after the event: used for labels and lagged aggregates, refused as features by name."""
     tables: dict[str, SideTable] = Field(default_factory=dict)
+    plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
+    """How far from the night the time of a row may lie. The gates stop a run whose source has more than `misdated_rows` beyond."""
+    misdated_rows: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -4,6 +4,8 @@ import datetime as dt
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +33,65 @@ def rows_per_date(raw: Path) -> dict[str, int]:
     return dict(_source(raw, "rows_per_date", dict))
 
 
+_ORDINARY_GAP_DAYS = 7
+"""Dates without rows that are ordinary, beside the longest gap of the nights before: a week."""
+
+
 def of_freshness(raw: Path, event_time: str, partition: dt.date) -> Finding:
     """That the source of the raw directory `raw` reaches `partition`: one that ends before it has not been delivered for this night.
 
-    It is judged on ``source.json``, since the rows themselves cannot tell a late delivery from a night on which nothing happened.
+    It is judged on ``source.json``, since the rows themselves cannot tell a late delivery from a night on which nothing happened. What counts
+    is the next date of the source from the night on: a single row far ahead is no delivery.
     """
-    last = _source(raw, "last", str, type(None))
-    return Finding(
+    last, after = (_date(raw, fact) for fact in ("last", "next"))
+    finding = Finding(
         type="expect_column_max_to_be_between",
         column=event_time,
         kwargs={"column": event_time, "min_value": str(partition)},
-        verdict=PASSED if last is not None and last >= str(partition) else FAILED,
-        observed=last,
+        verdict=FAILED,
+        observed=last and str(last),
         notes="the last date of the whole source: where it is earlier, the night has not been delivered yet",
     )
+    if after is None:
+        return finding
+    before = sorted(dt.date.fromisoformat(date) for date in rows_per_date(raw) if date < str(partition))
+    allowed = max([_ORDINARY_GAP_DAYS, *((later - earlier).days for earlier, later in pairwise(before))])
+    if (after - partition).days <= allowed:
+        return replace(finding, verdict=PASSED)
+    notes = (
+        f"the next date of the source may be {allowed} days after the night: rows farther ahead do not show that the night was delivered"
+    )
+    return replace(finding, observed=f"no row from {partition} up to {after}", notes=notes)
+
+
+def of_plausible_times(raw: Path, column: str, *, days: int, tolerated: int, table: str | None = None) -> Finding:
+    """That no more than `tolerated` rows of the source, or of the side table `table`, lie more than `days` from the night.
+
+    Such rows belong to no night that will ever be scored: without this they would only be missing.
+    """
+    facts = (
+        _source(raw, "reach_of_tables", dict).get(table) if table else {key: _source(raw, key, int) for key in ("too_early", "too_late")}
+    )
+    if facts is None:
+        raise DataError(f"{raw / 'source.json'} does not tell the reach of {table}; run the stage that ingests it again")
+    early, late = facts["too_early"], facts["too_late"]
+    return Finding(
+        type="expect_column_values_to_be_between",
+        column=column,
+        kwargs={"column": column, "misdated_rows": tolerated},
+        verdict=PASSED if early + late <= tolerated else FAILED,
+        observed=f"{early} rows too early and {late} too late",
+        unexpected_count=early + late,
+        notes=f"rows of the whole source more than {days} days from the night (plausible_days): they belong to no night, and would only be missing",
+    )
+
+
+def _date(raw: Path, fact: str) -> dt.date | None:
+    told = _source(raw, fact, str, type(None))
+    try:
+        return None if told is None else dt.date.fromisoformat(told)
+    except ValueError:
+        raise DataError(f"{raw / 'source.json'} does not tell {fact}: it has {told!r}; run the stage that ingests it again") from None
 
 
 def _source(raw: Path, fact: str, *kinds: type) -> Any:

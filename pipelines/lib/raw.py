@@ -2,9 +2,11 @@
 
 ``events.parquet`` and one ``<table>.parquet`` a side table hold the declared columns; ``source.json`` tells where they came from::
 
-    {"kind", "partition", "start", "read_from", "rows", "rows_per_date": {date: n}, "first", "last", "dropped_columns", "tables": {name: n}}
+    {"kind", "partition", "start", "read_from", "rows", "rows_per_date": {date: n}, "first", "last", "next", "too_early", "too_late",
+     "dropped_columns", "tables": {name: n}, "reach_of_tables": {name: {"first", "last", "next", "too_early", "too_late"}}}
 
-`start` is the first date that gets features (earlier rows warm the lagged aggregates up); `first` and `last` bound the whole source.
+`start` is the first date that gets features (earlier rows warm the lagged aggregates up). `first` to `too_late` are of the whole source
+(`pipelines.lib.reach`), and so are those of the side tables that have a time.
 """
 
 import json
@@ -19,7 +21,8 @@ import pyarrow as pa
 from pipelines.lib import sources
 from pipelines.lib.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.engine import connect, name, text, write_parquet
-from pipelines.lib.sources import Scan, Window
+from pipelines.lib.reach import Reach, Window
+from pipelines.lib.sources import Scan
 
 JOIN_LOOKBACK_DAYS = 7
 """How far before its own date a row may look into a side table that has a time; the tables are read that much further back."""
@@ -36,7 +39,7 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
     target.mkdir(parents=True)
     read_from = None if start is None else start - timedelta(days=lookback_days)
     with connect() as (connection, scratch):
-        window = Window(dataset.event_time, read_from, end)
+        window = Window(dataset.event_time, read_from, end, dataset.plausible_days)
         scanned, dropped = _scan(connection, dataset.source, dataset.columns, window, scratch)
         moment = name(dataset.event_time)
         known = f"{moment}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
@@ -48,11 +51,13 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
         per_date = connection.sql(
             f"SELECT {moment}::DATE::VARCHAR, count(*) FROM read_parquet({text(target / 'events.parquet')}) GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        tables = {}
+        tables, reaches = {}, {}
         for table, side in dataset.tables.items():
             of_side, query = _side_table(connection, side, read_from, end, scratch)
+            if of_side.reach is not None:
+                reaches[table] = of_side.reach.as_json()
             tables[table] = _write(connection, of_side, query, side.columns, target / f"{table}.parquet")
-    first, last = scanned.bounds
+    reach = scanned.reach or Reach()
     facts = {
         "kind": dataset.source.kind,
         "partition": str(partition),
@@ -60,13 +65,13 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
         "read_from": None if read_from is None else str(read_from),
         "rows": rows,
         "rows_per_date": dict(per_date),
-        "first": None if first is None else str(first),
-        "last": None if last is None else str(last),
+        **reach.as_json(),
         "dropped_columns": dropped,
         "tables": tables,
+        "reach_of_tables": reaches,
     }
     (target / "source.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    log.info("%d rows of %s, which holds %s to %s", rows, scanned.where, first, last)
+    log.info("%d rows of %s, which holds %s to %s", rows, scanned.where, reach.first, reach.last)
 
 
 def _side_table(
@@ -74,7 +79,7 @@ def _side_table(
 ) -> tuple[Scan, str]:
     """The scan of a side table and the SELECT of its rows, sorted by key."""
     first = None if read_from is None else read_from - timedelta(days=JOIN_LOOKBACK_DAYS)
-    window = None if side.event_time is None else Window(side.event_time, first, end)
+    window = None if side.event_time is None else Window(side.event_time, first, end, side.plausible_days)
     scanned, _ = _scan(connection, side.source, side.columns, window, scratch)
     return scanned, f"SELECT * FROM {_windowed(scanned, side.columns, window)} {_order(side.key, side.columns)}"
 

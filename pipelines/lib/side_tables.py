@@ -31,6 +31,8 @@ def judge_side_tables(dataset: Dataset, raw: Path, *, first: dt.date | None, nig
         if side.event_time is not None:
             counts = _rows_per_date(query, side.event_time, night)
             findings += judge_dates(table, side, counts, night)
+            column, days = f"{table}.{side.event_time}", side.plausible_days
+            findings.append(expectations.of_plausible_times(raw, column, days=days, tolerated=side.misdated_rows, table=table))
             start = night - dt.timedelta(days=JOIN_LOOKBACK_DAYS) if first is None or not counts.get(str(first)) else first
             query += f" WHERE {name(side.event_time)} >= {text(start)}::DATE" if first is not None else ""
         wanted = [*expectations.of_schema(side.columns), *expectations.of_key(side.key), *expectations.of_columns(side.columns)]

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from pipelines.lib import flights
 from pipelines.lib.dataset import Column, Source
 from pipelines.lib.engine import name, open_parquet, text
 from pipelines.lib.errors import ConfigError, DataError, TransientError
+from pipelines.lib.reach import Reach, Window, measured, measured_by_database, reach_of
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -43,8 +44,6 @@ ARROW_TYPES = {
 SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 """The declared types as DuckDB calls them."""
 
-Bounds = tuple[date | None, date | None]
-
 _REFUSED = "refused value: "
 _LONGEST_HEADER = 1_000_000
 """Characters of a CSV's header line that are read."""
@@ -53,30 +52,16 @@ _SQL_BATCH = 10_000
 
 
 @dataclass(frozen=True)
-class Window:
-    """The dates [first, end) of `column`; `first` None means from the beginning."""
-
-    column: str
-    first: date | None
-    end: date
-
-    def sql(self, column: str) -> str:
-        """The window as a condition on `column`, an SQL expression."""
-        condition = f"{column} < {text(self.end)}::DATE"
-        return condition if self.first is None else f"{condition} AND {column} >= {text(self.first)}::DATE"
-
-
-@dataclass(frozen=True)
 class Scan:
     """A table that DuckDB can read: `relation` follows FROM, `columns` are its names and DuckDB types, `where` names it to a person.
 
-    `bounds` are the earliest and latest date of the window's column in the whole source (None: no rows, or no window).
+    `reach` is of the window's column in the whole source (None: no window).
     """
 
     relation: str
     columns: Mapping[str, str]
     where: str
-    bounds: Bounds = (None, None)
+    reach: Reach | None = None
 
 
 def scan(
@@ -101,7 +86,7 @@ def scan(
     scanned = Scan(relation, found, where)
     if window is None:
         return scanned
-    return replace(scanned, bounds=_bounds(connection, scanned, window.column, columns[window.column]))
+    return replace(scanned, reach=_reach(connection, scanned, window, columns[window.column]))
 
 
 def typed(scanned: Scan, columns: Mapping[str, Column]) -> str:
@@ -286,6 +271,8 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
         yield f"(NOT regexp_full_match({value}, '[+-]?[0-9]+') OR TRY_CAST({tried} AS HUGEINT) = TRY_CAST({value} AS HUGEINT))"
     if wanted in ("TIMESTAMP", "DATE") and found == "VARCHAR":
         yield f"regexp_matches({value}, '^[0-9]{{4}}[-/]')"  # 31/12/12 is not a day of the year 31
+    if wanted == "TIMESTAMP" and found == "VARCHAR":
+        yield f"NOT regexp_matches({value}, ':[0-9]{{2}}([.][0-9]+)?[+-](1[5-9]|[2-9][0-9]|[0-9]{{2}}:?[6-9][0-9])')"  # no zone is 99 hours away
     if wanted == "TIMESTAMP" and found == "TIMESTAMP_NS":
         yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
     if wanted == "DATE" and (found == "VARCHAR" or found.startswith("TIMESTAMP")):
@@ -294,22 +281,11 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
         yield "false"  # bytes have no text of their own
 
 
-def _bounds(connection: duckdb.DuckDBPyConnection, scanned: Scan, column: str, declared: Column) -> Bounds:
+def _reach(connection: duckdb.DuckDBPyConnection, scanned: Scan, window: Window, declared: Column) -> Reach:
+    moment = _cast(window.column, declared, scanned.columns[window.column], scanned.where)
     with reading(scanned.where):
-        [row] = connection.sql(
-            f"SELECT min(moment)::DATE, max(moment)::DATE, count(*) - count(moment) "
-            f"FROM (SELECT {_cast(column, declared, scanned.columns[column], scanned.where)} AS moment FROM {scanned.relation})"
-        ).fetchall()
-    return _checked_bounds(row, scanned.where, column)
-
-
-def _checked_bounds(row: tuple[Any, ...], where: str, column: str) -> Bounds:
-    first, last, timeless = row
-    if timeless:
-        raise DataError(
-            f"{where} has {timeless} rows without {column!r}, so they belong to no partition; deliver the time, or drop the rows"
-        )
-    return first, last
+        [row] = connection.sql(f"SELECT {measured('moment', window)} FROM (SELECT {moment} AS moment FROM {scanned.relation})").fetchall()
+    return reach_of(row, scanned.where, window.column, declared.type)
 
 
 def _scan_sql(
@@ -333,7 +309,10 @@ def _scan_sql(
     try:
         with engine.connect() as database:
             _require(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
-            bounds = _sql_bounds(database, table, where, window, columns)
+            reach = None
+            if window is not None:
+                figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
+                reach = reach_of(figures, where, window.column, columns[window.column].type)
             statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
             if window is not None:
                 statement = statement.where(*_sql_window(window))
@@ -357,7 +336,7 @@ def _scan_sql(
         raise DataError(f"{where} cannot be read: {fact}; correct `source` in params.yaml") from None
     finally:
         engine.dispose()
-    return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, bounds)
+    return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, reach)
 
 
 def _expand(url: str) -> str:
@@ -373,29 +352,6 @@ def _sql_column(column: str) -> "sa.ColumnClause[Any]":
     import sqlalchemy as sa
 
     return sa.column(sa.quoted_name(column, quote=True))  # always quoted: a column may be called "order"
-
-
-def _sql_bounds(
-    database: "sa.Connection", table: "sa.FromClause", where: str, window: Window | None, columns: Mapping[str, Column]
-) -> Bounds:
-    import sqlalchemy as sa
-
-    if window is None:
-        return None, None
-    moment = _sql_column(window.column)
-    first, last, timeless = database.execute(
-        sa.select(sa.func.min(moment), sa.func.max(moment), sa.func.count() - sa.func.count(moment)).select_from(table)
-    ).one()
-    days = []
-    for found in (first, last):
-        try:
-            days.append(None if found is None else date.fromisoformat(str(found)[:10]))
-        except ValueError:
-            kind = columns[window.column].type
-            raise DataError(
-                f"column {window.column!r} of {where} holds {str(found)[:60]!r}, which is no {kind}; deliver it as declared"
-            ) from None
-    return _checked_bounds((*days, timeless), where, window.column)
 
 
 def _sql_window(window: Window) -> "Iterator[sa.ColumnElement[bool]]":

@@ -7,12 +7,17 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipelines.data.ingest_batch import IngestBatch, ingest_batch
 from pipelines.data.validate_batch import ValidateBatch, main, validate_batch
-from pipelines.lib.errors import GateFailed
+from pipelines.lib.dataset import Source
+from pipelines.lib.errors import DataError, GateFailed
 from pipelines.lib.gates import Report, deliver, expect
 from pipelines.lib.params import parse_section
+from pipelines.lib.sources import ARROW_TYPES
 from tests.gate_data import NIGHT, ORDERS, ROWS, Change, orders, write_night, write_raw
 
 PARAMS = ValidateBatch(row_count={"low": 0.85, "high": 1.3}, last_event_minutes=60)  # type: ignore[arg-type]
@@ -120,10 +125,59 @@ def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_b
         "expect_column_max_to_be_between on 'placed_at': 2024-05-26 (expected: min_value=2024-05-29; the last date of the whole source"
         in (report.failures[0].told())
     )
-    tell_source(raw, last=str(NIGHT + dt.timedelta(days=1)))
+    tomorrow = str(NIGHT + dt.timedelta(days=1))
+    tell_source(raw, last=tomorrow, next=tomorrow)
     assert "column_max_to_be_between" not in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))
-    tell_source(raw, last=None)
+    tell_source(raw, last=None, next=None)
     assert "column_max_to_be_between" in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))
+
+
+def test_a_single_row_far_ahead_is_no_delivery(tmp_path: Path) -> None:
+    """The nights before are a week apart at most, so what comes a month later does not show that this one was delivered."""
+    may_be_empty = parse_section({"row_count": {"low": 0, "minimum": 0}}, ValidateBatch, "validate_batch")
+    raw = write_night(tmp_path, lambda night: night.head(0))
+    for ahead, fresh in ((7, True), (8, False), (3_000, False)):
+        tell_source(raw, last="2049-01-01", next=str(NIGHT + dt.timedelta(days=ahead)))
+        assert ("column_max_to_be_between" not in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))) == fresh
+    report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
+    assert "no row from 2024-05-29 up to 2032-08-15" in report.failures[0].told()
+
+
+def test_years_are_compared_as_dates(tmp_path: Path) -> None:
+    """As text, 12000-01-01 comes before 2024."""
+    raw = write_night(tmp_path)
+    tell_source(raw, next="12000-01-01")
+    with pytest.raises(DataError, match="does not tell next"):
+        validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=raw)
+
+
+def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None:
+    raw = write_night(tmp_path)
+    tell_source(raw, too_early=20, too_late=25)
+    report = validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=raw)
+    assert failed(report) == {"column_values_to_be_between": "placed_at"}
+    assert "20 rows too early and 25 too late" in report.failures[0].told()
+    known = ORDERS.model_copy(update={"misdated_rows": 45})
+    assert validate_batch(known, PARAMS, partition=NIGHT, raw=raw).passed
+
+
+@pytest.mark.parametrize("year", [204, 1970, 2204, 9999])
+def test_half_a_night_in_another_century_is_no_smaller_night(year: int, tmp_path: Path) -> None:
+    """Ingest leaves the misdated rows out, and what is left is within the band of a night's size."""
+    delivered = pd.concat([orders(NIGHT - dt.timedelta(days=days), days_late=True) for days in (28, 21, 14, 7, 3)] + [orders(NIGHT)])
+    values = [
+        moment.to_pydatetime().replace(year=year) if moment.date() == NIGHT and number % 20 < 9 else moment.to_pydatetime()
+        for moment, number in zip(delivered["placed_at"], delivered["order_id"], strict=True)
+    ]
+    schema = pa.schema([(column, ARROW_TYPES[kind.type]) for column, kind in ORDERS.columns.items()])
+    table = pa.Table.from_pandas(delivered.drop(columns="placed_at"), schema=schema.remove(0), preserve_index=False)
+    pq.write_table(table.add_column(0, schema.field(0), pa.array(values, schema.field(0).type)), tmp_path / "orders.parquet")
+    dataset = ORDERS.model_copy(update={"source": Source(kind="parquet", path=str(tmp_path / "orders.parquet"))})
+    ingest_batch(dataset, IngestBatch(), partition=NIGHT, lookback=28, raw=tmp_path / "raw")
+    report = validate_batch(dataset, ValidateBatch(), partition=NIGHT, raw=tmp_path / "raw")
+    assert report.rows == 55
+    assert failed(report) == {"column_values_to_be_between": "placed_at"}
+    assert report.failures[0].unexpected_count == 45
 
 
 def tell_source(raw: Path, **facts: object) -> None:

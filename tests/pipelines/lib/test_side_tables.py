@@ -1,6 +1,7 @@
 """The gate of a side table: a feed that is gone, late, short, empty or doubled is stopped; every night of 2013 passes."""
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,16 @@ def test_a_table_without_a_past_is_judged_by_what_a_join_may_use_and_says_so(tmp
     unjudged = {(finding.type, finding.column): finding.observed for finding in report.unjudged}
     assert unjudged["expect_table_row_count_to_be_between", "rates"] == "not judged: no earlier date to compare with"
     assert unjudged["expect_column_max_to_be_between", "rates.at"] == "not judged: too few dates have rows (1) to show a rhythm"
+
+
+def test_misdated_rows_of_a_side_table_stop_the_night(tmp_path: Path) -> None:
+    assert judged(tmp_path).passed
+    facts = json.loads((tmp_path / "source.json").read_text())
+    facts["reach_of_tables"]["rates"] |= {"too_late": 3}
+    (tmp_path / "source.json").write_text(json.dumps(facts))
+    for tolerated, expected in ((0, {("column_values_to_be_between", "rates.at")}), (3, set())):
+        tables = dataset(rates=RATES | {"misdated_rows": tolerated})
+        assert failed(validate_batch(tables, ValidateBatch(), partition=NIGHT, raw=tmp_path)) == expected
 
 
 @pytest.mark.parametrize(

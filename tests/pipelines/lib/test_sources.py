@@ -18,6 +18,7 @@ from pipelines.lib.dataset import Column, Source
 from pipelines.lib.engine import connect, name
 from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.params import parse_section
+from pipelines.lib.reach import Reach, Window
 from tests.datasets import orders
 from tests.servers import postgres
 
@@ -31,14 +32,14 @@ COLUMNS = {
     "b": Column(type="boolean"),
 }
 CSV = "id,at,n,x,b\r\na,2024-01-01 10:00:00,1,0.5,true\r\nb,2024-01-02 10:00:00,,,\r\n"
-WINDOW = sources.Window("at", None, dt.date(2030, 1, 1))
+WINDOW = Window("at", None, dt.date(2030, 1, 1))
 
 
 def source(**fields: Any) -> Source:
     return parse_section(fields, Source, "source")
 
 
-def read(found: Source, columns: dict[str, Column] = COLUMNS, window: sources.Window | None = WINDOW) -> list[tuple[Any, ...]]:
+def read(found: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
     """What ingest does: scan, cast, cut to the window, sort."""
     with connect() as (connection, scratch):
         scanned = sources.scan(connection, found, columns, window, scratch)
@@ -141,7 +142,7 @@ def test_an_offset_is_converted_to_utc(tmp_path: Path) -> None:
 
 
 def test_the_window_is_exact(tmp_path: Path) -> None:
-    window = sources.Window("at", dt.date(2024, 1, 2), dt.date(2024, 1, 3))
+    window = Window("at", dt.date(2024, 1, 2), dt.date(2024, 1, 3))
     content = "at\n2024-01-01 23:59:59.999999\n2024-01-02 00:00:00\n2024-01-02 23:59:59.999999\n2024-01-03 00:00:00\n"
     assert len(read(csv_of(tmp_path, content), {"at": Column(type="timestamp")}, window)) == 2
 
@@ -226,7 +227,7 @@ def test_sqlite_gives_what_parquet_gives(tmp_path: Path) -> None:
     columns = _order_columns()
     for suffix in ("parquet", "csv", "db"):
         orders.write(table, tmp_path / f"orders.{suffix}")
-    window = sources.Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
+    window = Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
     expected = read(source(kind="parquet", path=str(tmp_path / "orders.parquet")), columns, window)
     assert 300 < len(expected) < 500
     assert read(source(kind="csv", path=str(tmp_path / "orders.csv")), columns, window) == expected
@@ -239,14 +240,14 @@ def test_sqlite_gives_what_parquet_gives(tmp_path: Path) -> None:
 def test_the_bounds_are_those_of_the_whole_source(tmp_path: Path) -> None:
     for suffix in ("parquet", "db"):
         orders.write(orders.orders(days=5), tmp_path / f"orders.{suffix}")
-    window = sources.Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
+    window = Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
     with connect() as (connection, scratch):
         for found in (
             source(kind="parquet", path=str(tmp_path / "orders.parquet")),
             source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", table="orders"),
         ):
             scanned = sources.scan(connection, found, _order_columns(), window, scratch)
-            assert scanned.bounds == (dt.date(2024, 1, 1), dt.date(2024, 1, 5))
+            assert scanned.reach == Reach(dt.date(2024, 1, 1), dt.date(2024, 1, 5), dt.date(2024, 1, 3))
 
 
 def test_a_secret_comes_from_the_environment_and_is_never_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +324,7 @@ def test_the_revision_follows_the_files(tmp_path: Path) -> None:
 def test_postgresql_gives_what_parquet_gives(tmp_path: Path) -> None:
     table = orders.orders(days=5)
     columns = _order_columns()
-    window = sources.Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
+    window = Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
     orders.write(table, tmp_path / "orders.parquet")
     expected = read(source(kind="parquet", path=str(tmp_path / "orders.parquet")), columns, window)
     with postgres() as socket:
