@@ -23,11 +23,12 @@ import pyarrow as pa
 from benchmarks.governor import features_of_2013, section
 from pipelines.lib import comparison, golden, metrics
 from pipelines.lib.atomic import replacing
+from pipelines.lib.champion_history import History as Recorded
+from pipelines.lib.champion_history import Promotion, Retraining
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.features import Features
 from pipelines.lib.figures import race
-from pipelines.lib.governor import History as Recorded
-from pipelines.lib.governor import Policy, Promotion, Retraining, govern
+from pipelines.lib.governor import govern
 from pipelines.lib.histogram import Histogram, count
 from pipelines.lib.history import History, holdout_start, read_history
 from pipelines.lib.home import REPOSITORY
@@ -37,6 +38,7 @@ from pipelines.lib.params import parse_section
 from pipelines.lib.policy import Policy as Promoting
 from pipelines.lib.policy import decide
 from pipelines.lib.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.retraining_policy import Policy
 from pipelines.lib.signature import Signature, signature_of_features
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import night_of, outcome_of, reference_of

@@ -28,17 +28,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.lib.champion_history import History as Recorded
+from pipelines.lib.champion_history import Measure, Night, Outcome, Promotion, Reference, Retraining
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.distances import psi
 from pipelines.lib.features import Features, featurize, lookback_days
-from pipelines.lib.governor import History as Recorded
-from pipelines.lib.governor import Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
+from pipelines.lib.governor import govern
 from pipelines.lib.histogram import count
 from pipelines.lib.history import History, read_history
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, ProfileParams
 from pipelines.lib.raw import extract
+from pipelines.lib.retraining_policy import Policy
 from pipelines.training.train import Train, profile, train
 
 YEARS = 250

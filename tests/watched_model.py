@@ -10,7 +10,6 @@ import numpy as np
 from pipelines.lib.binning import numeric_binning
 from pipelines.lib.drift import compare
 from pipelines.lib.drift_report import Seen
-from pipelines.lib.governor import Policy
 from pipelines.lib.histogram import Histogram, count, merge
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.journal import DecisionRow, NightRecord, PerformanceRecord
@@ -18,6 +17,7 @@ from pipelines.lib.ledger import Entry
 from pipelines.lib.metrics import realised
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, Noise, Profile, Quality, Reference
+from pipelines.lib.retraining_policy import Policy
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from tests import scored_night
 

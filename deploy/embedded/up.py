@@ -10,7 +10,7 @@ from deploy.embedded.client import ApiError
 from deploy.embedded.demo import printer
 from deploy.embedded.first_champion import TrainingError, train_first_champion
 from deploy.embedded.first_index import IndexingError, make_first_index, published_index
-from deploy.embedded.first_nights import first_partitions, follower, score_nights
+from deploy.embedded.first_nights import MONITORING, first_partitions, follower, score_nights
 from deploy.embedded.installation import Installation, InstallationInUse
 from deploy.embedded.relocation import relocate
 from deploy.embedded.server import Server, stop_on_signals
@@ -94,7 +94,7 @@ def _make_index(server: Server, progress: Callable[[str], None]) -> None:
 def _score_first_nights(server: Server, progress: Callable[[str], None]) -> None:
     for night in score_nights(server.client(), first_partitions(), progress=progress, check=server.check):
         rows = f"{night.rows} rows published" if night.state == "success" else f"NOT PUBLISHED: see the note of run {night.run_id}"
-        progress(f"{night.partition}  {rows}; retrain? {night.decision or 'not judged'}")
+        progress(f"{night.partition}  {rows}; retrain? {night.decision or 'NOT WATCHED: see the run of ' + MONITORING}")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pipelines.lib.governor import Policy
 from pipelines.lib.histogram import Histogram, merge
 from pipelines.lib.journal import DecisionRow, NightRecord, PerformanceRecord
 from pipelines.lib.ledger import Entry
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.profile import SCORE, Profile
+from pipelines.lib.retraining_policy import Policy
 from pipelines.lib.tracking import Point
 
 FIGURES = ("auc", "auc_low", "auc_high", "log_loss", "brier", "calibration_error", "mean_score", "positive_rate", "rows")
@@ -41,8 +41,8 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
     night = seen.window[-1]
     columns = [column(name, found, profile, policy) for name, found in night.drift["columns"].items()]
     columns.sort(key=lambda told: -told["relative"])
-    judged = enough(night, policy)
-    drifted = [told for told in columns if judged and told["relative"] > 1]
+    lacking = policy.lacking(night.drift["nights"], night.drift["rows"])
+    drifted = [told for told in columns if not lacking and told["relative"] > 1]
     last = str(parse_partition(profile.trained_until) - timedelta(days=1))
     named = ", ".join(f"{told['name']} (PSI {told['psi']:.2f})" for told in drifted[:3])
     more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""
@@ -52,7 +52,7 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
         "version": night.version,
         "decision": dict(seen.decision),
         "window": {"nights": night.drift["nights"], "rows": night.drift["rows"], "floor": profile.floor},
-        "judged_from": {"nights": policy.minimum_nights, "rows": policy.minimum_rows},
+        "lacking": lacking,
         "reference": {"from": profile.trained_from, "last": last, "rows": profile.rows},
         "columns": columns,
         "nights": [
@@ -60,7 +60,7 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
                 "partition": record.partition,
                 "version": record.version,
                 "relative": {name: relative(found, policy) for name, found in record.drift["columns"].items()}
-                if enough(record, policy)
+                if not policy.lacking(record.drift["nights"], record.drift["rows"])
                 else {},
             }
             for record in seen.nights
@@ -78,7 +78,7 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
             {"partition": d.partition, "version": d.version, "retrain": d.retrain, "reason": d.reason} for d in seen.decisions[-7:]
         ],
         "drifted": [told["name"] for told in drifted],
-        "note": f"drift in {named}{more}" if drifted else "no drift" if judged else "too few nights or rows to speak of drift",
+        "note": f"drift in {named}{more}" if drifted else f"drift not judged: not enough data: {lacking}" if lacking else "no drift",
     }
 
 
@@ -91,11 +91,6 @@ def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> lis
         else:
             kept.setdefault(night.partition, night)
     return list(kept.values())
-
-
-def enough(night: NightRecord, policy: Policy) -> bool:
-    """Whether the window of `night` holds as much as the governor asks for; two nights have no Sunday, and always look different."""
-    return bool(night.drift["nights"] >= policy.minimum_nights and night.drift["rows"] >= policy.minimum_rows)
 
 
 def relative(found: Mapping[str, Any], policy: Policy) -> float:
@@ -184,7 +179,8 @@ def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) 
     worst = [told for told in report["columns"] if told["name"] != SCORE][:WORST]
     panels = histograms(seen, profile, [told["name"] for told in worst])
     for told in worst:
-        panels[told["name"]]["note"] = f"PSI {told['psi']:.2f}, limit {told['limit']:.2f}"
+        limit = "not judged" if report["lacking"] else f"limit {told['limit']:.2f}"
+        panels[told["name"]]["note"] = f"PSI {told['psi']:.2f}, {limit}"
     return pages.render(
         "drift.html",
         report=report,

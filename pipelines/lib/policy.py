@@ -67,7 +67,7 @@ def decide(evaluation: Mapping[str, Any], shadow: Mapping[str, Any], policy: Pol
     questions += _open(found, shadow, policy)
     if questions:
         return Verdict("ask", questions, shown)
-    return Verdict("promote", _gains(found), shown)
+    return Verdict("promote", [*_gains(found), *_unjudged(found, shadow)], shown)
 
 
 def _clear(difference: Mapping[str, Any], policy: Policy) -> bool:
@@ -135,6 +135,12 @@ def _open(found: Mapping[str, Any], shadow: Mapping[str, Any], policy: Policy) -
 def _gains(found: Mapping[str, Any]) -> list[str]:
     auc, loss = found["auc_difference"], found["log_loss_difference"]
     return [f"AUC {told(auc)}, log loss {told(loss)} on {found['nights']} nights that neither has trained on"]
+
+
+def _unjudged(found: Mapping[str, Any], shadow: Mapping[str, Any]) -> list[str]:
+    """What spoke neither for it nor against it, for lack of data: a promotion must not read as if it had."""
+    reasons = [] if found["slices"] else ["not judged: its slices, none of which has enough rows of both outcomes"]
+    return reasons if shadow["nights"] else [*reasons, "not judged: its shadow, since no night is published yet"]
 
 
 def told(difference: Mapping[str, Any]) -> str:

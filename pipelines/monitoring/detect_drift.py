@@ -24,11 +24,11 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.drift import compare
 from pipelines.lib.drift_window import SUPERSEDED, refreshed, span
 from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.governor import Policy
 from pipelines.lib.histogram import Histogram, count_parquet, merge
 from pipelines.lib.journal import Journal, NightRecord
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile
+from pipelines.lib.retraining_policy import Policy
 from pipelines.lib.run import RunFile, load_run
 
 
@@ -36,17 +36,17 @@ def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogr
     """The drift of the window of `earlier` nights and `tonight`, and of `tonight` alone, as the journal keeps it.
 
     ``rows`` and ``nights`` are the window's, ``columns`` its measures, each with the importance and noise of the profile; ``tonight``
-    holds those of the night alone. ``too_few_rows`` is True where ``drifted`` is empty for lack of rows; otherwise ``drifted`` names the
-    columns of the window that have, the most important first.
+    holds those of the night alone. ``lacking`` says what the window lacks to be judged, such as *4 of 5 nights*: then nothing is said to have
+    drifted, or not to have. Otherwise it is empty, and ``drifted`` names the columns that have, the most important first.
     """
     window = merge([*earlier, tonight])
     measured = compare(profile.binnings, profile.histogram, window, floor=profile.floor)
     alone = compare(profile.binnings, profile.histogram, tonight, floor=profile.floor) if tonight.rows else {}
-    too_few = window.rows < policy.minimum_rows
+    lacking = policy.lacking(len(earlier) + 1, window.rows)
     columns = {}
     for column in profile.columns:
         found = measured[column.binning.name]
-        drifted = None if too_few else found.psi > policy.limit(column.noise.p95)
+        drifted = None if lacking else found.psi > policy.limit(column.noise.p95)
         columns[column.binning.name] = {
             **asdict(found),
             "importance": column.importance,
@@ -57,7 +57,7 @@ def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogr
     return {
         "rows": window.rows,
         "nights": len(earlier) + 1,
-        "too_few_rows": too_few,
+        "lacking": lacking,
         "drifted": by_importance,
         "columns": columns,
         "tonight": {"rows": tonight.rows, "columns": {name: asdict(found) for name, found in alone.items()}},
@@ -143,8 +143,6 @@ def main(paths: stage.Paths) -> None:
     [kept] = journal.nights(name, version, since=run.partition, until=run.partition)
     drift = kept.drift
     told = {"partition": run.partition, "name": name, "version": version, **drift}
-    if drift["too_few_rows"]:  # otherwise the report on the night, which says it all, has the note
-        told["note"] = f"too few rows to speak of drift: {drift['rows']} in {drift['nights']} nights"
     with replacing(paths.report / "report.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     stage.log.info("%d rows in %d nights; drifted: %s", drift["rows"], drift["nights"], ", ".join(drift["drifted"]) or "nothing")

@@ -18,14 +18,16 @@ from pathlib import Path
 
 from pipelines.lib import home, stage
 from pipelines.lib.atomic import replacing
+from pipelines.lib.champion_history import History, Measure, Night, Outcome, Promotion, Reference, Retraining
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.errors import ModelError
-from pipelines.lib.governor import History, Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
+from pipelines.lib.governor import govern
 from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow, of_published
 from pipelines.lib.ledger import Entry, Ledger
 from pipelines.lib.nights import publications
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import Profile
+from pipelines.lib.retraining_policy import Policy
 from pipelines.lib.run import load_run
 
 
@@ -86,6 +88,7 @@ def main(paths: stage.Paths) -> None:
             f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
         )
     published = publications()
+    policy.require_reachable(model.profile.window_nights)
     nights = journal.nights(name, run.model.version, until=run.partition, count=max(policy.of_nights, policy.retry_nights))
     decisions = journal.decisions(name)
     history = History(
@@ -98,6 +101,7 @@ def main(paths: stage.Paths) -> None:
         retrainings=retrainings_of(journal.verdicts(name), decisions),
         reference=reference_of(model.profile),
         decided=max((row.partition for row in decisions), default=None),
+        window_nights=model.profile.window_nights,
     )
     decision = govern(history, policy)
     journal.record_decision(decision)

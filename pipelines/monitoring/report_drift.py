@@ -23,13 +23,13 @@ from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset
 from pipelines.lib.drift_report import Seen
 from pipelines.lib.errors import ConfigError, ModelError
-from pipelines.lib.governor import Policy
 from pipelines.lib.journal import Journal, NightRecord, of_published
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.nights import publications
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.profile import Profile
 from pipelines.lib.registry import connect, experiment_id, load_registry
+from pipelines.lib.retraining_policy import Policy
 from pipelines.lib.run import RunFile, load_run
 from pipelines.lib.tracking import log_points
 

@@ -19,7 +19,7 @@ def report(*verdicts: Verdict) -> dict[str, object]:
     return json.loads(json.dumps(Report("validate_batch", "2013-04-01", 10, [*findings, not_judged("x", None, "1 of 5 nights")]).as_json()))
 
 
-def night(content: dict[str, object]) -> Night:
+def night(content: dict[str, object], decision: str = "no: nothing has moved") -> Night:
     return Night(
         partition="2013-04-01",
         run_id="run",
@@ -34,7 +34,7 @@ def night(content: dict[str, object]) -> Night:
         spans=(("score", 0.0, 1.0),),
         gates={"validate_batch": gate_verdict(content)},
         reports={"validate_batch": content},
-        decision="no: nothing has moved",
+        decision=decision,
     )
 
 
@@ -45,6 +45,24 @@ def test_the_page_says_what_holds_what_does_not_and_what_was_not_judged(tmp_path
     assert "1 of 4 expectations hold" in page
     for kind, verdict in (("bad", "failed"), ("warned", "warning"), ("unjudged", "not judged")):
         assert f'<span class="{kind}">{verdict}</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("decision", "cell"),
+    [
+        ("no: nothing has moved", "<td>no: nothing has moved</td>"),
+        (
+            "not judged: not enough data: drift has 1 of 5 nights",
+            '<td class="unjudged">not judged: not enough data: drift has 1 of 5 nights</td>',
+        ),
+        ("", '<td class="unjudged">not watched</td>'),
+    ],
+)
+def test_a_night_that_nobody_judged_is_grey(decision: str, cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("NIGHTSHIFT_PUBLISHED_URL", str(tmp_path / "published"))
+    page = write_report([night(report(PASSED), decision)], tmp_path / "report.html", INDEX).read_text(encoding="utf-8")
+    assert cell in page
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,9 @@ def test_few_rows_are_judged_on_what_there_is(workspace: Path, rows: int) -> Non
     assert report["leave_one_out"]["recall_10"] == (None if rows < 2 else 1.0)
     assert report["leave_one_out"]["queries"] == (0 if rows < 2 else rows)
     assert index_timing.FILE.exists() == (rows >= 2)
+    page = Path("data/reports/evaluate_index/report.html").read_text(encoding="utf-8")
+    assert '<header class="unjudged">' in page
+    assert "passes its gate; its recall on new nights is not judged" in page
 
 
 def test_the_time_of_building_is_told_of_this_very_build_alone(workspace: Path) -> None:

@@ -44,8 +44,37 @@ def test_the_limit_grows_with_the_noise() -> None:
 def test_of_too_few_nights_nothing_is_said() -> None:
     told = drift_report.draw_up(seen(watched_model.nights(number=3, moved_from=0)), profile(), POLICY)
     assert told["drifted"] == []
-    assert told["note"] == "too few nights or rows to speak of drift"
+    assert told["lacking"] == "3 of 5 nights and 900 of 1000 rows"
+    assert told["note"] == "drift not judged: not enough data: 3 of 5 nights and 900 of 1000 rows"
     assert [night["relative"] for night in told["nights"]] == [{}] * 3
+
+
+@pytest.mark.parametrize(
+    ("judged", "decided"),
+    [({"drift": False, "quality": False}, "not judged: Watched version 2"), ({"drift": False, "quality": True}, "keep Watched version 2")],
+)
+def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], decided: str) -> None:
+    """The page said *Drifted: none* in green, above a feature far beyond its limit."""
+    recorded = seen(watched_model.nights(number=4, moved_from=0))
+    recorded = replace(recorded, decision={"retrain": False, "reason": "not judged: not enough data", "findings": {"judged": judged}})
+    told = drift_report.draw_up(recorded, profile(), POLICY)
+    page = drift_report.page(told, recorded, profile(), "late")
+    header = page[page.index("<header") : page.index("</header>")]
+    assert told["columns"][0]["relative"] > 10
+    assert header.startswith('<header class="unjudged">')
+    assert f"2013-04-30: {decided}" in header
+    assert '<p class="unjudged">Drift is not judged: not enough data: 4 of 5 nights.</p>' in header
+    assert "Drifted:" not in page
+    assert 'class="good"' not in page
+    assert "not judged" in page[page.index("What it learned from") : page.index("How good it was")], "beside each histogram"
+
+
+def test_calm_nights_that_were_judged_are_green() -> None:
+    recorded = seen(watched_model.nights())
+    recorded = replace(recorded, decision={"retrain": False, "reason": "no", "findings": {"judged": {"drift": True, "quality": True}}})
+    page = drift_report.page(drift_report.draw_up(recorded, profile(), POLICY), recorded, profile(), "late")
+    assert '<header class="good">' in page
+    assert "Drifted: none of" in page
 
 
 def test_slices_are_means_over_the_nights_of_this_version_by_rows() -> None:
@@ -129,7 +158,7 @@ def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
     bare = seen(watched_model.nights(number=3))
     page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")
     assert page.count("<svg") == 2
-    assert f"Drift is judged from {POLICY.minimum_nights} nights of one version with 1,000 rows on" in page
+    assert "Not judged: no window of these nights holds enough; this one has 3 of 5 nights and 900 of 1000 rows." in page
 
 
 def test_bins_beside_a_heavy_value_are_drawn_once_something_is_in_them() -> None:

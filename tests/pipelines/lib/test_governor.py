@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.lib.champion_history import History, Measure, Night, Outcome, Promotion, Reference, Retraining
 from pipelines.lib.errors import ConfigError
-from pipelines.lib.governor import History, Measure, Night, Outcome, Policy, Promotion, Reference, Retraining, govern
+from pipelines.lib.governor import govern
 from pipelines.lib.home import REPOSITORY
 from pipelines.lib.params import load_section
+from pipelines.lib.retraining_policy import Policy
 
 POLICY = Policy(
     minimum_rows=1000,
@@ -130,7 +132,9 @@ def test_small_windows_decide_nothing(lack: dict[str, int]) -> None:
     nights = [replace(found, **lack) for found in drifted(3, top=9.0)[-3:]]
     decision = govern(history(nights=nights), POLICY)
     assert not decision.retrain
-    assert decision.reason.endswith("; too little is known of version 2: 0 of 2 windows of 5 nights and 1000 rows")
+    told = "999 of 1000 rows" if "rows" in lack else "4 of 5 nights"
+    assert decision.reason.endswith(f"; not judged: not enough data: drift has {told}")
+    assert decision.findings["judged"] == {"drift": False, "quality": True}
 
 
 def test_nights_of_another_version_do_not_count() -> None:
@@ -139,14 +143,15 @@ def test_nights_of_another_version_do_not_count() -> None:
     decision = govern(history(nights=nights, outcomes=outcomes), POLICY)
     assert not decision.retrain
     assert decision.reason == (
-        "no: too little is known of version 2: 0 of 2 windows of 5 nights and 1000 rows, and 0 of 5 nights with outcomes"
+        "not judged: not enough data: drift has no window that ends with this night, quality has 0 of 5 nights with outcomes"
     )
+    assert decision.findings["judged"] == {"drift": False, "quality": False}
 
 
 def test_a_night_that_was_not_measured_decides_nothing() -> None:
     decision = govern(history(nights=drifted(3, top=9.0)[:-1]), POLICY)
     assert not decision.retrain
-    assert "too little is known of version 2: no window of 5 nights and 1000 rows ends with this night" in decision.reason
+    assert decision.reason.endswith("; not judged: not enough data: drift has no window that ends with this night")
 
 
 def test_nights_before_a_rollback_brought_it_back_do_not_count() -> None:
@@ -155,9 +160,7 @@ def test_nights_before_a_rollback_brought_it_back_do_not_count() -> None:
     nights = [night(offset, top=9.0) for offset in (*range(-60, -10), 0)]
     outcomes = [row._replace(auc=0.5) for row in history().outcomes if row.partition < day(-10)]
     decision = govern(history(nights=nights, outcomes=outcomes, promotions=promotions), POLICY.model_copy(update={"cool_down_nights": 0}))
-    assert decision.reason == (
-        "no: too little is known of version 2: 1 of 2 windows of 5 nights and 1000 rows, and 0 of 5 nights with outcomes"
-    )
+    assert decision.reason == "not judged: not enough data: drift has 1 of 2 windows, quality has 0 of 5 nights with outcomes"
     assert not decision.retrain
 
 
@@ -186,10 +189,44 @@ def test_quality_waits_for_its_nights() -> None:
     outcomes = worse(0.5)[-4:]
     decision = govern(history(outcomes=outcomes), POLICY)
     assert not decision.retrain
-    assert decision.reason.endswith("; too little is known of version 2: 4 of 5 nights with outcomes")
-    few = govern(history(outcomes=[row._replace(rows=100) for row in worse(0.5)]), POLICY)
+    assert decision.reason.endswith("; not judged: not enough data: quality has 4 of 5 nights with outcomes")
+    few = govern(history(outcomes=[row._replace(rows=100) for row in worse(0.5, nights=9)[-9:]]), POLICY)
     assert not few.retrain
-    assert few.reason.endswith("; too little is known of version 2: 500 of 1000 rows with outcomes")
+    assert few.reason.endswith("; not judged: not enough data: quality has 900 of 1000 rows with outcomes, in 9 nights")
+
+
+def test_a_small_table_is_judged_from_more_nights() -> None:
+    """With 100 rows per night, ten nights hold the thousand that are asked for."""
+    outcomes = [row._replace(rows=100) for row in worse(0.6, nights=8)]
+    decision = govern(history(outcomes=outcomes), POLICY)
+    assert decision.retrain
+    assert decision.reason == "yes: AUC of the last 10 nights with outcomes is .620, limit .670"
+
+
+@pytest.mark.parametrize(("rows", "reachable"), [(142, False), (143, True)])
+def test_what_can_never_be_judged_says_so_and_what_to_change(rows: int, reachable: bool) -> None:
+    """A whole window has seven nights. It must hold a thousand rows, so a night must have 143."""
+    young = [replace(found, rows=4 * rows, nights=4) for found in drifted(3, top=9.0)[-3:]]
+    reason = govern(history(nights=young, window_nights=7), POLICY).reason
+    never = (
+        "drift can never be judged with 142 rows per night: a window of 7 nights holds 994 rows, govern.minimum_rows is 1000. "
+        "Set govern.minimum_rows in params.yaml to at most 994, or train on more nights, which allows a longer window"
+    )
+    assert (never in reason) is not reachable
+    assert (f"drift has 4 of 5 nights and {4 * rows} of 1000 rows" in reason) is reachable
+
+
+def test_a_policy_that_no_window_can_meet_is_refused() -> None:
+    POLICY.require_reachable(5)
+    with pytest.raises(
+        ConfigError, match=r"govern\.minimum_nights is 5 and a window holds 4 nights .* set govern\.minimum_nights to at most 4"
+    ):
+        POLICY.require_reachable(4)
+
+
+def test_more_alarms_than_nights_are_refused() -> None:
+    with pytest.raises(ValueError, match="alarms is 4, of_nights 3: no night could ever alarm"):
+        Policy(**POLICY.model_dump() | {"alarms": 4})
 
 
 def test_a_night_of_one_class_is_left_out() -> None:
@@ -339,7 +376,8 @@ def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
         },
     )
     assert govern(shuffled, EAGER) == decision, "the order of rows is of no account"
-    assert decision.reason.startswith("yes: " if decision.retrain else "no: ")
+    assert decision.reason.startswith("yes: " if decision.retrain else ("no: ", "not judged: "))
+    assert decision.reason.startswith("not judged: ") <= (not any(decision.findings["judged"].values()))
     if decision.retrain:
         assert found.decided is None or found.decided <= found.partition, "older than a recorded decision"
         before = [r.partition for r in found.retrainings if r.partition != found.partition]

@@ -133,7 +133,9 @@ def test_a_single_night_is_no_clear_evidence(evidence: Evidence) -> None:
 
 def test_no_published_night_is_no_question_but_none_that_fits_is(evidence: Evidence) -> None:
     unpublished = changed(changed(evidence, "shadow.nights", []), "shadow.overall", None)
-    assert decide(*unpublished, POLICY).verdict == "promote"
+    found = decide(*unpublished, POLICY)
+    assert found.verdict == "promote"
+    assert found.reasons[-1] == "not judged: its shadow, since no night is published yet"
     unfit = changed(changed(evidence, "shadow.nights", [{"skipped": "other features"}]), "shadow.overall", None)
     found = decide(*unfit, POLICY)
     assert found.verdict == "ask"

@@ -16,7 +16,6 @@ from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib.dataset import Column, Dataset, Label, Source
 from pipelines.lib.features import Features, Numeric
-from pipelines.lib.governor import Policy
 from pipelines.lib.histogram import Histogram, count
 from pipelines.lib.history import History
 from pipelines.lib.home import ledger_url
@@ -26,6 +25,7 @@ from pipelines.lib.nights import publications
 from pipelines.lib.params import load_section
 from pipelines.lib.profile import SCORE, Profile, ProfileParams
 from pipelines.lib.published import Lineage, publish
+from pipelines.lib.retraining_policy import Policy
 from pipelines.lib.signature import Signature
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import main, reference_of
