@@ -2,7 +2,8 @@
 
 *Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
 generated from the declared columns, the night's size against the recent nights, its date, its key, and those written by hand; the source
-ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, short or not as declared.
+ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, short or not as declared. A
+column that is distributed unlike on the nights before is a warning.
 """
 
 import datetime as dt
@@ -16,8 +17,9 @@ from pipelines.lib.dataset import Dataset, load_dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.expressions import enclosed
 from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge, not_judged
-from pipelines.lib.row_count import RowCount
 from pipelines.lib.params import load_section
+from pipelines.lib.recent_nights import compare_with_recent
+from pipelines.lib.row_count import RowCount
 from pipelines.lib.run import load_run
 from pipelines.lib.side_tables import judge_side_tables
 from pipelines.lib.stage import Paths, stage
@@ -61,7 +63,8 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     outcomes = _outcomes(dataset, params, partition, events)
     side = judge_side_tables(dataset, raw, first=partition, night=partition)
-    return Report("validate_batch", str(partition), rows, [fresh, plausible, *findings, *unjudged, *outcomes, *side])
+    compared = compare_with_recent(dataset, raw, partition)
+    return Report("validate_batch", str(partition), rows, [fresh, plausible, *findings, *unjudged, *outcomes, *side, *compared])
 
 
 def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> Expectation | Finding | None:

@@ -18,8 +18,8 @@ from pipelines.lib.engine import name, text
 from pipelines.lib.expressions import enclosed
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.gates.suite import mostly
-from pipelines.lib.row_count import RowCount
 from pipelines.lib.params import load_section
+from pipelines.lib.row_count import RowCount
 from pipelines.lib.run import load_run
 from pipelines.lib.side_tables import judge_side_tables
 from pipelines.lib.stage import Paths, stage
