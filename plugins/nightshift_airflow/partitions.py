@@ -6,7 +6,7 @@ the parameter says becomes the key while the run is made (docs/adr/0015).
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
@@ -84,15 +84,25 @@ def choose_partition(key: str | None, conf: Mapping[str, Any] | None) -> str:
     return partition
 
 
+def check_conf(conf: Mapping[str, Any] | None, params: Collection[str]) -> None:
+    """Refuse keys that the DAG does not declare: a misspelt one that is silently ignored is worse than none."""
+    if unknown := sorted(set(conf or {}) - set(params)):
+        names = ", ".join(repr(name[:40]) for name in unknown[:5])
+        raise RunRefusedError(f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}")
+
+
 def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: "DagRun") -> None:
     """Give a run that somebody asks for its partition key, or refuse to make it: every error here is a `ValueError`, which Airflow answers with 400.
 
-    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is no run of a partitioned DAG.
+    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is no run of a partitioned DAG. The
+    monitor is not asked whether its night is published: it has read it in the table.
     """
     if getattr(run, "__tablename__", "") != "dag_run" or run.dag_id not in PARTITIONED or run.run_type not in _ASKED_FOR:
         return
-    partition = choose_partition(run.partition_key, run.conf)
-    if run.dag_id in AFTER_PUBLICATION:
+    partition, conf = choose_partition(run.partition_key, run.conf), run.conf or {}
+    if names := _param_names(run):
+        check_conf(conf, names)
+    if run.dag_id in AFTER_PUBLICATION and conf.get("source") != "monitor":
         from nightshift_airflow.publication import newest_published, require_published
 
         require_published(partition, newest_published(connection), dt.datetime.now(dt.UTC).date())
@@ -104,6 +114,16 @@ def watch_new_runs() -> None:
     """Have `settle_partition` called for every run that this process makes. Airflow's models are not imported for it: tasks load the plugin too."""
     if not event.contains(Mapper, "before_insert", settle_partition):
         event.listen(Mapper, "before_insert", settle_partition)
+
+
+def _param_names(run: "DagRun") -> set[str]:
+    """The names of the parameters that the DAG of `run` declares; none where the DAG is not known."""
+    from airflow.models.serialized_dag import SerializedDagModel
+    from sqlalchemy.orm import object_session
+
+    session = object_session(run)
+    found = SerializedDagModel.get(run.dag_id, session=session) if session else None
+    return set(found.dag.params) if found else set()
 
 
 def _partition_date(dag_id: str, partition: str) -> dt.datetime | None:

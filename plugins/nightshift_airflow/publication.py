@@ -44,4 +44,6 @@ def require_published(partition: str, newest: str | None, today: dt.date) -> Non
     if dt.date.fromisoformat(partition) > today + dt.timedelta(days=2):
         raise ValueError(f"partition {partition} lies in the future, today is {today}; correct the date")
     if newest is not None and newest < partition:
-        raise NotPublishedYetError(f"night {partition} is not published yet, the newest is {newest}; ask again once it is published")
+        raise NotPublishedYetError(
+            f"night {partition} is not published yet, the newest that this Airflow has published is {newest}; ask again once it is published"
+        )

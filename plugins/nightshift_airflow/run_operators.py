@@ -3,7 +3,6 @@
 import datetime as dt
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from nightshift_airflow import disk, places, process, refusals, run_note, run_record, workspaces
 from nightshift_airflow.json_files import read_json, write_json
-from nightshift_airflow.partitions import check_partition, choose_partition
+from nightshift_airflow.partitions import check_conf, check_partition, choose_partition
 from nightshift_airflow.retries import StageError
 from nightshift_airflow.stage_process import run_stage
 from nightshift_airflow.task_context import task_order
@@ -124,15 +123,6 @@ class CloseRunOperator(BaseOperator):
     def on_kill(self) -> None:
         """Airflow ends the task: end its process too."""
         process.stop_running()
-
-
-def check_conf(conf: Mapping[str, Any] | None, params: Mapping[str, Any]) -> None:
-    """Refuse keys that the DAG does not declare: a misspelt one that is silently ignored is worse than none."""
-    if unknown := sorted(set(conf or {}) - set(params)):
-        names = ", ".join(repr(name[:40]) for name in unknown[:5])
-        raise refusals.RunRefusedError(
-            f"conf holds {names}, which this DAG does not know; it takes {', '.join(sorted(params)) or 'nothing'}"
-        )
 
 
 def _pinned_model(workspace: Path) -> dict[str, str] | None:

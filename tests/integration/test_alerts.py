@@ -516,7 +516,7 @@ def test_a_real_alertmanager_repeats_an_alert_that_comes_before_its_night(quiet,
         quiet.client().trigger(DAG, late, run_id=f"drift__4__{late}")
     assert (caught.value.status, caught.value.detail) == (
         400,
-        f"night {late} is not published yet, the newest is {early}; ask again once it is published",
+        f"night {late} is not published yet, the newest that this Airflow has published is {early}; ask again once it is published",
     )
     assert f"drift__4__{late}" not in run_ids(quiet)
 

@@ -105,7 +105,9 @@ def test_a_bad_partition_key_gets_a_4xx(airflow, key):
     assert caught.value.status in (400, 422)
 
 
-@pytest.mark.parametrize("conf", [{"reason": 5}, {"reason": "x" * 10_000}, "text", [1], {"partition": "2013-04-03"}, {"partition": ""}])
+@pytest.mark.parametrize(
+    "conf", [{"reason": 5}, {"reason": "x" * 10_000}, "text", [1], {"raeson": "x"}, {"partition": "2013-04-03"}, {"partition": ""}]
+)
 def test_a_bad_conf_gets_a_4xx(airflow, conf):
     with pytest.raises(ApiError) as caught:
         airflow.client().call("POST", f"/dags/{DAG}/dagRuns", {"logical_date": None, "partition_key": "2013-04-02", "conf": conf})
@@ -119,14 +121,18 @@ def test_a_bad_run_id_gets_a_4xx(airflow, run_id):
     assert caught.value.status in (400, 422)
 
 
-def test_what_airflow_lets_through_fails_when_the_run_opens_and_makes_no_path(airflow, state):
+def test_what_comes_in_by_another_door_fails_when_the_run_opens_and_makes_no_path(airflow, state):
+    """A backfill's runs are made by the scheduler's rules, which no error may stop."""
     client = airflow.client()
-    run_id = client.trigger(DAG, "2013-04-02", run_id="bad_conf", conf={"raeson": "x"})
+    made = {"dag_id": DAG, "from_date": "2013-04-03T00:00:00Z", "to_date": "2013-04-03T00:00:00Z", "dag_run_conf": {"raeson": "x"}}
+    client.call("POST", "/backfills", made)
+    [run] = [run for run in client.call("GET", f"/dags/{DAG}/dagRuns?limit=200")["dag_runs"] if run["run_type"] == "backfill"]
+    run_id = run["dag_run_id"]
     assert follow(airflow, run_id) == ["failed"]
     assert client.run(DAG, run_id)["note"].startswith("REFUSED: conf holds 'raeson'")
     states = {task["task_id"]: (task["state"], task["try_number"]) for task in client.tasks(DAG, run_id)}
     assert states["open_run"] == ("failed", 1), "no retry can fix it"
-    assert not list((state / "workspaces").glob(f"*/*{run_id}*"))
+    assert not list((state / "workspaces").glob("*/*backfill*"))
 
 
 def test_a_night_is_scored_for_the_partition_of_the_form(airflow, state):

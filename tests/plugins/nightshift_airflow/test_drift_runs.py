@@ -55,7 +55,10 @@ def test_an_alert_before_its_night_makes_no_run_and_is_asked_for_again_until_it_
         status, answer, retry_after = alert("2013-04-02")
         assert (status, retry_after) == (503, "60"), "the sender tries again"
         assert answer["waiting"] == [
-            {"run": RUN_ID, "fault": "night 2013-04-02 is not published yet, the newest is 2013-04-01; ask again once it is published"}
+            {
+                "run": RUN_ID,
+                "fault": "night 2013-04-02 is not published yet, the newest that this Airflow has published is 2013-04-01; ask again once it is published",
+            }
         ]
         assert runs(DAG_ID) == []
     publish("2013-04-02")

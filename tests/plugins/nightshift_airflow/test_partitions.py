@@ -127,6 +127,7 @@ def test_form_rest_and_partition_key_make_the_same_run(key, conf):
         ("2013-4-2", {}, "2013-4-2"),
         ("２０１３-04-02", {}, "２０１３-04-02"),
         ("2013-04-01", {"partition": "2013-04-02"}, "but the parameter partition is '2013-04-02'"),
+        ("2013-04-01", {"raeson": "x"}, "conf holds 'raeson', which this DAG does not know; it takes "),
     ],
 )
 def test_what_is_no_one_date_is_answered_with_400_and_makes_no_run(dag_id, key, conf, message):
@@ -143,10 +144,20 @@ def test_a_training_as_of_a_night_to_come_is_not_made_and_its_id_stays_free():
     with pytest.raises(HTTPException) as caught:
         trigger(RETRAINING, "2013-04-02", dag_run_id="drift__3__2013-04-02")
     assert caught.value.status_code == 400
-    assert caught.value.detail == "night 2013-04-02 is not published yet, the newest is 2013-04-01; ask again once it is published"
+    assert (
+        caught.value.detail
+        == "night 2013-04-02 is not published yet, the newest that this Airflow has published is 2013-04-01; ask again once it is published"
+    )
     trigger(NIGHTLY, "2013-04-02")  # scores it
     publish("2013-04-02")
     trigger(RETRAINING, "2013-04-02", dag_run_id="drift__3__2013-04-02")
+    assert [run.partition_key for run in runs(RETRAINING)] == ["2013-04-02"]
+
+
+@pytest.mark.usefixtures("database")
+def test_the_monitor_has_read_its_night_in_the_table_whatever_events_are_kept():
+    publish("2013-04-01")
+    trigger(RETRAINING, "2013-04-02", {"champion_version": "3", "source": "monitor"}, dag_run_id="drift__3__2013-04-02")
     assert [run.partition_key for run in runs(RETRAINING)] == ["2013-04-02"]
 
 

@@ -45,7 +45,10 @@ def test_only_a_night_after_the_newest_one_has_to_wait():
     publication.require_published("2013-04-02", "2013-04-02", TODAY)
     publication.require_published("2013-04-01", "2013-04-02", TODAY)
     publication.require_published("2013-04-03", None, TODAY)  # no event tells of a night: the table will
-    with pytest.raises(publication.NotPublishedYetError, match="night 2013-04-03 is not published yet, the newest is 2013-04-02"):
+    with pytest.raises(
+        publication.NotPublishedYetError,
+        match="night 2013-04-03 is not published yet, the newest that this Airflow has published is 2013-04-02",
+    ):
         publication.require_published("2013-04-03", "2013-04-02", TODAY)
 
 
