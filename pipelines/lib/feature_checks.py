@@ -21,14 +21,18 @@ _NUMBERS = frozenset(
 def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> dict[str | None, str]:
     """Raise `ConfigError` for what cannot be computed, and for what is known only later. Return the type of each lagged value."""
     names = features.names
-    taken = [*dataset.key, dataset.event_time, dataset.label.name, *RESERVED]
+    taken = {column.lower() for column in (*dataset.key, dataset.event_time, dataset.label.name, *RESERVED)}
+    lower = [feature.lower() for feature in names]
     for feature in names:
         if not re.fullmatch(r"[A-Za-z]\w*", feature, re.ASCII):
             raise ConfigError(f"a feature is called {feature!r}; use letters, digits and underscores")
-        if names.count(feature) > 1 or feature in taken:
-            raise ConfigError(f"the feature {feature!r} shares its name with a key, the label or another feature; rename it")
+        if lower.count(feature.lower()) > 1 or feature.lower() in taken:
+            raise ConfigError(
+                f"the feature {feature!r} shares its name with a key, the label or another feature (without regard to case); rename it"
+            )
     everything = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
     known = {column: kind for column, kind in everything.items() if column not in dataset.known_later}
+    columns = {column.lower() for column in everything}
     before_joins = Checker(connection, known, dataset.known_later)
     offered = dict(known)
     for alias, join in features.joins.items():
@@ -45,8 +49,9 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
             before_joins.check(expression, f"features.joins.{alias}.key.{column}")
         for column, declared in side.columns.items():
             if column not in side.key:
-                if (joined := f"{alias}_{column}") in everything or joined in offered:
+                if (joined := f"{alias}_{column}").lower() in columns:
                     raise ConfigError(f"the joined column {joined!r} is already a column; rename the join")
+                columns.add(joined.lower())
                 offered[joined] = SQL_TYPES[declared.type]
     of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
     _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), frozenset({"BOOLEAN"}), "dataset.label.expression")

@@ -161,14 +161,23 @@ def _require(columns: Iterable[str], found: Iterable[str], where: str) -> None:
         )
 
 
+def _require_one_each(columns: Iterable[str], present: list[str], file: Path) -> None:
+    """Refuse a file in which one of `columns` is there twice. SQL takes names that differ only by case for one."""
+    for column in columns:
+        alike = [found for found in present if found.lower() == column.lower()]
+        if len(alike) > 1:
+            raise DataError(
+                f"{file} has more than one column {', '.join(map(repr, dict.fromkeys(alike)))}; give each a name of its own, also without regard to case"
+            )
+
+
 def _parquet(files: list[Path], columns: Iterable[str]) -> str:
     kinds: dict[str, tuple[str, Path]] = {}
     for file in files:
         schema = open_parquet(file).schema_arrow
         _require(columns, schema.names, str(file))
+        _require_one_each(columns, schema.names, file)
         for column in columns:
-            if schema.names.count(column) > 1:
-                raise DataError(f"{file} has more than one column {column!r}; give each a name of its own")
             _require_one_kind(kinds, column, _kind(schema.field(column).type), file)
     return f"read_parquet([{', '.join(map(_literal, files))}], union_by_name = true, hive_partitioning = false)"
 
@@ -232,8 +241,7 @@ def _header(file: Path) -> list[str]:
         raise DataError(f"{file} is not a CSV file with a header ({error}); deliver it whole, in UTF-8") from None
     if not compressed and not ended:
         raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
-    if repeated := sorted({column for column in header if header.count(column) > 1}):
-        raise DataError(f"{file} has more than one column {', '.join(map(repr, repeated))}; give each a name of its own")
+    _require_one_each(header, header, file)
     return header
 
 

@@ -265,6 +265,8 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         ({"categorical": {"k": {}}}, r"categorical\.k has no values"),
         ({"numeric": {"id": {"missing": 0}}}, "'id' shares its name"),
         ({"numeric": {"bad": {"expression": "x", "missing": 0}}}, "'bad' shares its name"),
+        ({"numeric": {"Bad": {"expression": "x", "missing": 0}}}, "'Bad' shares its name"),
+        ({"numeric": {"Hour": {"expression": "x", "missing": 0}}, "calendar": ["hour"]}, "'Hour' shares its name"),
         ({"numeric": {"hour": {"expression": "x", "missing": 0}}, "calendar": ["hour"]}, "'hour' shares its name"),
         ({"numeric": {"a b": {"expression": "x", "missing": 0}}}, "use letters"),
         ({"joins": {"planes": {"key": {"k": "k"}}}}, "names 'planes', not among"),

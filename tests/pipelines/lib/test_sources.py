@@ -406,6 +406,21 @@ def test_a_file_without_a_value_has_no_type_of_its_own(tmp_path: Path) -> None:
     assert one_column(tmp_path, pa.array([BIG]), "integer", "1.parquet") == [(BIG,), (None,)]
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_two_columns_that_differ_only_by_case_are_refused_by_the_names_of_the_file(suffix: str, tmp_path: Path) -> None:
+    """DuckDB calls the second one x_1, which is a name in no file."""
+    path = tmp_path / f"events.{suffix}"
+    if suffix == "csv":
+        path.write_text("X,x,other\n1,2,3\n")
+    else:
+        pq.write_table(pa.table({"X": [1.0], "x": [2.0], "other": [3.0], "Other": [4.0]}), path)
+    with pytest.raises(DataError, match=r"events.* has more than one column 'X', 'x'; give each"):
+        read(source(kind=suffix, path=str(path)), {"x": Column(type="float")}, None)
+    if suffix == "parquet":  # of columns that nobody asks for, there may be two
+        pq.write_table(pa.table({"x": [2.0], "other": [3.0], "Other": [4.0]}), path)
+        assert list(read(source(kind=suffix, path=str(path)), {"x": Column(type="float")}, None)) == [(2.0,)]
+
+
 def test_a_column_twice_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["v", "v"]), tmp_path / "t.parquet")
     with pytest.raises(DataError, match="more than one column 'v'"):
