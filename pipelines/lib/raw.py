@@ -22,6 +22,7 @@ from pipelines.lib import sources
 from pipelines.lib.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.engine import connect, name, text, write_parquet
 from pipelines.lib.reach import Reach, Window
+from pipelines.lib.source_changes import unchanged
 from pipelines.lib.sources import Scan
 
 JOIN_LOOKBACK_DAYS = 7
@@ -34,29 +35,32 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
     """Write the rows of the dates [`start` - `lookback_days`, `end`) to the directory `target`, as they were known at the start of `partition`.
 
     `start` None takes all there is. Values of `dataset.known_later` whose outcome was not known by then are NULL. Duplicates,
-    NaN and infinities pass: the gate judges them. Raises `DataError` for missing columns, torn files and values of another type.
+    NaN and infinities pass: the gate judges them. Raises `DataError` for missing columns, torn files and values of another type,
+    `TransientError` for a source that changes while it is read.
     """
     target.mkdir(parents=True)
     read_from = None if start is None else start - timedelta(days=lookback_days)
     with connect() as (connection, scratch):
         window = Window(dataset.event_time, read_from, end, dataset.plausible_days)
-        scanned, dropped = _scan(connection, dataset.source, dataset.columns, window, scratch)
         moment = name(dataset.event_time)
         known = f"{moment}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
         later = [f"CASE WHEN {known} THEN {name(column)} END AS {name(column)}" for column in dataset.known_later]
         replaced = f"REPLACE ({', '.join(later)})" if later else ""
         order = _order([dataset.event_time, *dataset.key], dataset.columns)
-        query = f"SELECT * {replaced} FROM {_windowed(scanned, dataset.columns, window)} {order}"
-        rows = _write(connection, scanned, query, dataset.columns, target / "events.parquet")
+        with unchanged(dataset.source):
+            scanned, dropped = _scan(connection, dataset.source, dataset.columns, window, scratch)
+            query = f"SELECT * {replaced} FROM {_windowed(scanned, dataset.columns, window)} {order}"
+            rows = _write(connection, scanned, query, dataset.columns, target / "events.parquet")
         per_date = connection.sql(
             f"SELECT {moment}::DATE::VARCHAR, count(*) FROM read_parquet({text(target / 'events.parquet')}) GROUP BY 1 ORDER BY 1"
         ).fetchall()
         tables, reaches = {}, {}
         for table, side in dataset.tables.items():
-            of_side, query = _side_table(connection, side, read_from, end, scratch)
+            with unchanged(side.source):
+                of_side, query = _side_table(connection, side, read_from, end, scratch)
+                tables[table] = _write(connection, of_side, query, side.columns, target / f"{table}.parquet")
             if of_side.reach is not None:
                 reaches[table] = of_side.reach.as_json()
-            tables[table] = _write(connection, of_side, query, side.columns, target / f"{table}.parquet")
     reach = scanned.reach or Reach()
     facts = {
         "kind": dataset.source.kind,

