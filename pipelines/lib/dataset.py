@@ -26,10 +26,15 @@ RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_ge
 """More of them, in the published tables alone; so are all that begin with ``neighbour_``."""
 
 
+DIALECT = ("nulls", "delimiter", "quote", "encoding", "decimal", "date_format", "timestamp_format")
+"""The fields of a source that say how its CSV is written."""
+
+
 class Source(Section):
     """Where a table is read from. `kind` names an adapter of `pipelines.lib.sources`.
 
-    `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV.
+    `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV. Its dialect is `delimiter`,
+    `quote` (empty: none), `encoding`, the `decimal` sign, and `date_format` and `timestamp_format` of ``strptime`` (none: ISO 8601).
     ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy URL in which ``${NAME}`` stands for an environment
     variable, so that no secret is written down. ``flights`` takes `table`.
     """
@@ -37,6 +42,12 @@ class Source(Section):
     kind: Literal["flights", "parquet", "csv", "sql"]
     path: str | None = None
     nulls: tuple[str, ...] = ("",)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quote: str = Field(default='"', max_length=1)
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    decimal: Literal[".", ","] = "."
+    date_format: str | None = None
+    timestamp_format: str | None = None
     url: str | None = None
     table: str | None = None
     query: str | None = None
@@ -49,6 +60,10 @@ class Source(Section):
             raise ValueError("a sql source needs `url` and either `table` or `query`")
         if self.kind == "flights" and not self.table:
             raise ValueError("a flights source needs `table`: flights, weather or planes")
+        if self.kind != "csv" and (given := [key for key in DIALECT if key in self.model_fields_set]):
+            raise ValueError(f"{', '.join(given)} is of a csv source, this one is of kind {self.kind}; remove it")
+        if self.delimiter in (self.quote, "\n", "\r"):
+            raise ValueError(f"delimiter {self.delimiter!r} cannot be a line end or the quote; correct it")
         return self
 
 

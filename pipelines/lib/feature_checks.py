@@ -5,12 +5,12 @@ from pathlib import Path
 
 import duckdb
 
+from pipelines.lib.casts import SQL_TYPES
 from pipelines.lib.dataset import RESERVED, Dataset
 from pipelines.lib.engine import name, open_parquet, text
 from pipelines.lib.errors import ConfigError, DataError
 from pipelines.lib.expressions import Checker
 from pipelines.lib.feature_declaration import Features, category_values
-from pipelines.lib.sources import SQL_TYPES
 
 _NUMBERS = frozenset(
     {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipelines.lib.casts import ARROW_TYPES
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, write_parquet
 from pipelines.lib.expression_failures import naming_the_culprit
@@ -28,7 +29,6 @@ from pipelines.lib.feature_declaration import (
 )
 from pipelines.lib.feature_query import MISSING, UNSEEN, compile_features, written
 from pipelines.lib.signature import KEY
-from pipelines.lib.sources import ARROW_TYPES
 
 __all__ = [
     "MISSING",

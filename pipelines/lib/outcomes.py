@@ -15,13 +15,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipelines.lib.casts import SQL_TYPES
 from pipelines.lib.dataset import Dataset
 from pipelines.lib.engine import connect, name, text
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.expression_failures import Written, naming_the_culprit
 from pipelines.lib.expressions import Checker, enclosed
 from pipelines.lib.raw import extract
-from pipelines.lib.sources import SQL_TYPES
 
 
 class Outcomes:

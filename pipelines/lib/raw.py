@@ -19,11 +19,12 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.lib import sources
+from pipelines.lib.casts import ARROW_TYPES
 from pipelines.lib.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.engine import connect, name, text, write_parquet
 from pipelines.lib.reach import Reach, Window
 from pipelines.lib.source_changes import unchanged
-from pipelines.lib.sources import Scan
+from pipelines.lib.source_scan import Scan
 
 JOIN_LOOKBACK_DAYS = 7
 """How far before its own date a row may look into a side table that has a time; the tables are read that much further back."""
@@ -109,6 +110,6 @@ def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
 
 
 def _write(connection: duckdb.DuckDBPyConnection, scanned: Scan, query: str, columns: Mapping[str, Column], path: Path) -> int:
-    schema = pa.schema([(column, sources.ARROW_TYPES[declared.type]) for column, declared in columns.items()])
+    schema = pa.schema([(column, ARROW_TYPES[declared.type]) for column, declared in columns.items()])
     with sources.reading(scanned.where):
         return write_parquet(connection.sql(query).to_arrow_reader(32_768), schema, path)

@@ -14,13 +14,13 @@ import pytest
 from pipelines.data.validate_batch import ValidateBatch, validate_batch
 from pipelines.data.validate_history import ValidateHistory, validate_history
 from pipelines.lib import flights
+from pipelines.lib.casts import ARROW_TYPES
 from pipelines.lib.dataset import Dataset, SideTable, load_dataset
 from pipelines.lib.engine import connect
 from pipelines.lib.errors import ConfigError
 from pipelines.lib.gates import FAILED, NOT_JUDGED, PASSED, Finding, Report
 from pipelines.lib.params import parse_section
 from pipelines.lib.side_tables import judge_dates, judge_side_tables
-from pipelines.lib.sources import ARROW_TYPES
 from tests.gate_data import NIGHT, ORDERS, write_night
 
 RATES: dict[str, Any] = {

@@ -358,6 +358,7 @@ LOSSY = {
     "a float from a long decimal": ("float", pa.array(["0.1234567890123456789"]).cast(pa.decimal128(38, 19))),
     "a float from a long text": ("float", pa.array([str(BIG)])),
     "an integer from a half": ("integer", pa.array([1.5])),
+    "an integer from a long half": ("integer", pa.array(["9007199254740992.5"]).cast(pa.decimal128(38, 1))),
     "a date from a moment": ("date", pa.array([moment("2024-01-01 10:00:00")], pa.timestamp("us"))),
     "a date from a text with a time": ("date", pa.array(["2024-01-01 10:00:00"])),
     "a moment from nanoseconds": ("timestamp", pa.array([1_704_100_000_000_000_001], pa.timestamp("ns"))),
