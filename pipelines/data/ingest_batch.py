@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.delta_source import at_versions
 from pipelines.lib.features import load_features, lookback_days
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.raw import extract
@@ -33,9 +34,10 @@ def ingest_batch(dataset: Dataset, params: IngestBatch, *, partition: date, look
 @stage("ingest_batch", "raw")
 def main(paths: Paths) -> None:
     """Ingest as `run.yaml` and `params.yaml` say."""
-    dataset = load_dataset()
+    run = load_run()
+    dataset = at_versions(load_dataset(), run.delta)
     params = load_section("ingest_batch", IngestBatch)
-    ingest_batch(dataset, params, partition=load_run().date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
+    ingest_batch(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
 
 
 if __name__ == "__main__":

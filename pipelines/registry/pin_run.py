@@ -17,6 +17,7 @@ from pathlib import Path
 from pipelines.lib import home, pins, stage
 from pipelines.lib.atomic import replacing
 from pipelines.lib.dataset import load_dataset, source_revision
+from pipelines.lib.delta_source import at_versions, current_versions
 from pipelines.lib.errors import LedgerConflict
 from pipelines.lib.ledger import Ledger
 from pipelines.lib.params import PARAMS_FILE, read_yaml, refuse_dates
@@ -84,6 +85,7 @@ def main(options: stage.Paths) -> None:
     with replacing(LOCK) as temporary:  # the commit's lock is a laptop's: the run's ref must list what this run made, and no more
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     registry, dataset = load_registry(), load_dataset()
+    delta = current_versions(dataset)
     if options.scored:
         from pipelines.lib.nights import require_no_future
 
@@ -98,7 +100,8 @@ def main(options: stage.Paths) -> None:
         git_commit=options.git_commit,
         snapshot=options.snapshot,
         opened_at=options.opened_at,
-        source_revision=source_revision(dataset, options.opened_at),
+        source_revision=source_revision(at_versions(dataset, delta), options.opened_at),
+        delta=delta,
         encoder=present.encoder,
         shards=pins.months(params["ingest_history"].get("start"), matured) if options.rebuild else (),
         index=pins.pin_index(registry.encoder, digests=bool(options.rebuild)) if options.index else None,

@@ -104,6 +104,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
         ({"kind": "parquet", "path": "x", "decimal": ","}, "decimal is of a csv source"),
         ({"kind": "csv", "path": "x", "delimiter": '"'}, "cannot be a line end or the quote"),
         ({"kind": "csv", "path": "x", "delimiter": ";;"}, "delimiter"),
+        ({"kind": "csv", "path": "x", "version": 1}, "are of a delta source"),
         ({"kind": "csv", "path": "x", "encoding": "ebcdic"}, "encoding"),
     ],
 )
