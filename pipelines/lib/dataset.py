@@ -65,7 +65,7 @@ class Source(Section):
             raise ValueError("a sql source needs `url` and either `table` or `query`")
         if self.kind == "flights" and not self.table:
             raise ValueError("a flights source needs `table`: flights, weather or planes")
-        if self.kind != "csv" and (given := [key for key in DIALECT if key in self.model_fields_set]):
+        if self.kind != "csv" and (given := [key for key in DIALECT if getattr(self, key) != type(self).model_fields[key].default]):
             raise ValueError(f"{', '.join(given)} is of a csv source, this one is of kind {self.kind}; remove it")
         if self.kind != "delta" and (self.version is not None or self.table_id is not None):
             raise ValueError(f"version and table_id are of a delta source, this one is of kind {self.kind}; remove them")

@@ -124,3 +124,9 @@ def test_the_bounds_of_an_integer_column_are_exact() -> None:
     column = declared(columns=with_column("more", type="integer", maximum=9007199254740993)).columns["more"]
     assert column.maximum == 9007199254740993
     assert isinstance(column.maximum, int)
+
+
+def test_a_declaration_comes_back_from_its_own_dump() -> None:
+    """Its defaults are written out: those of a CSV stand beside a Parquet source, and are no declaration of a dialect."""
+    dataset = declared()
+    assert parse_section(dataset.model_dump(mode="json"), Dataset, "dataset") == dataset

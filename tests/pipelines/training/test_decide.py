@@ -100,7 +100,8 @@ def test_a_better_challenger_is_promoted_on_record(retraining: Retraining) -> No
     assert (verdict.verdict, verdict.champion, verdict.challenger, verdict.actor) == ("promote", "1", "2", "decide")
     tags = connect().get_model_version(NAME, "2").tags
     assert (tags["verdict"], tags["verdict_run"]) == ("promote", "run")
-    assert tags["verdict_reasons"] == decision["reasons"][0]
+    assert decision["reasons"][1:] == ["not judged: its slices, none of which has enough rows of both outcomes"]
+    assert tags["verdict_reasons"] == "; ".join(decision["reasons"])
     assert "becomes champion" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
     assert json.loads(Path("data/reports/decide/report.json").read_text(encoding="utf-8"))["note"].startswith(
         "PROMOTE version 2: AUC +0.02"
