@@ -7,7 +7,7 @@ read the night's batch, check it, make its features, check them, score, check th
 * A **gate** that fails stops the run without a retry, says what it found on its report page, and publishes nothing.
 * The scores never wait for the evidence: where it fails, they stay published; where no vector index is, the night goes on without, with a note.
 * Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
-* To score a night by hand, trigger the DAG and pick the night under *Partition*.
+* To score a night yourself, trigger the DAG and pick the night under *Partition*.
 
 The schedule can replay a table of the past: with `replay_offset_days` in params.yaml, a run scores the night of so many days ago.
 """

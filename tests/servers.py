@@ -55,11 +55,14 @@ def free_port() -> int:
 def s3(log: Path, port: int = 0) -> Iterator[str]:
     """An empty S3 server that takes every key, on `port` or a free one; yields its URL. Its output goes to `log`.
 
-    It is ``moto_server`` of the package ``moto[server]``, which speaks HTTP and keeps objects in memory. Skips the test where it is not on the PATH.
+    It is ``moto_server`` of the package ``moto[server]``, which speaks HTTP and keeps objects in memory. Skips the test where it is not on the PATH, unless
+    ``NIGHTSHIFT_REQUIRE_SERVERS`` is set.
     """
     program = shutil.which("moto_server")
     if program is None:
-        pytest.skip("moto_server is not installed; pip install moto[server], in any environment that is on the PATH")
+        if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
+            pytest.fail("moto_server is not on the PATH; make .venv/tests installs it")
+        pytest.skip("moto_server is not on the PATH; make .venv/tests installs it")
     port = port or free_port()
     # Another environment than this one, perhaps: nothing of this one's modules belongs into it.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

@@ -1,8 +1,8 @@
 """Validate the night's raw rows before anything is computed from them.
 
 *Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
-generated from the declared columns, the night's size against the recent nights, its date, its key, and those written by hand; the source
-ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, short or not as declared. A
+generated from the declared columns, the night's size against the recent nights, its date, its key, and the custom ones of its suite; the source
+ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, too short, or unlike its declaration. A
 column that is distributed unlike on the nights before is a warning.
 """
 

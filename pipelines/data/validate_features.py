@@ -2,7 +2,7 @@
 
 *Reads* a features file (see `pipelines.lib.features`) and the reference profile in the model that will score it. *Writes* ``report.json`` and
 ``report.html``. *Fails when* an expectation does not hold: the declared features in their order as finite float32, known categories, no more
-fillers than in training, one partition, a unique key, and those written by hand.
+fillers than in training, one partition, a unique key, and the custom ones of its suite.
 """
 
 import datetime as dt

@@ -21,6 +21,14 @@ ARROW_TYPES = {
 SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 """The declared types as DuckDB calls them."""
 
+_WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+
+_WHOLE = r"\s*[+-]?[0-9]+([.]0*)?\s*"
+"""An integer as text; 12.0 is one."""
+
+_SCIENTIFIC = r"\s*[+-]?[0-9]([.][0-9]{0,14})?[eE][+]?[0-9]{1,2}\s*"
+"""A number as text, with so few digits that a float holds all of them."""
+
 REFUSED = "refused value: "
 """How the engine's error about a refused value begins."""
 
@@ -33,8 +41,9 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
         return value
     if wanted == "VARCHAR" and found != "BLOB":
         return f"CAST({value} AS VARCHAR)"
-    if form is not None and found == "VARCHAR":
-        tried = f"CAST(try_strptime({value}, {text(form)}) AS {wanted})"
+    moment = f"try_strptime({value}, {text(form)})" if form is not None and found == "VARCHAR" else None
+    if moment is not None:
+        tried = f"CAST({moment} AS {wanted})"
     elif wanted in ("BIGINT", "DOUBLE") and found == "VARCHAR" and notation.decimal == ",":
         # A point beside a decimal comma groups thousands; 1.234 would be another number.
         value = f"CASE WHEN contains({value}, '.') THEN '' ELSE replace({value}, ',', '.') END"
@@ -43,7 +52,7 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
         tried = f"CAST(TRY_CAST({value} AS TIMESTAMPTZ) AS TIMESTAMP)"  # an offset is converted to UTC rather than dropped
     else:
         tried = f"TRY_CAST({value} AS {wanted})"
-    kept = _formatted(value, form) if form is not None and found == "VARCHAR" else _lossless(value, tried, wanted, found)
+    kept = _lossless(value, tried, wanted, found) if moment is None else _formatted(moment, tried, wanted, form or "")
     fits = " AND ".join([f"{tried} IS NOT NULL", *kept])
     before = text(f"{REFUSED}column {column!r} of {where} holds '")
     remedy = "deliver it as declared, or correct the type in params.yaml"
@@ -54,19 +63,13 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({told}) END"
 
 
-_WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
-
-
-_WHOLE = r"\s*[+-]?[0-9]+([.]0*)?\s*"
-_SCIENTIFIC = r"\s*[+-]?[0-9]([.][0-9]{0,14})?[eE][+]?[0-9]{1,2}\s*"
-"""Short enough that a float holds all of it."""
-
-
-def _formatted(value: str, form: str) -> Iterator[str]:
-    """The conditions under which the text `value` is a time in the format `form`, all of it."""
-    moment = f"try_strptime({value}, {text(form)})"
-    if "%Y" in form or "%G" in form:
-        yield f"year({moment}) >= 1000"  # %Y takes 12 for the year 12
+def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]:
+    """The conditions under which `moment`, read with the format `form`, says the same as `tried`, which is of the type `wanted`."""
+    yield f"year({tried}) >= 1000"  # %Y takes 12 for the year 12
+    if wanted == "DATE":
+        yield f"CAST({tried} AS TIMESTAMP) = CAST({moment} AS TIMESTAMP)"  # a time of day is not cut off
+    elif "%n" in form:
+        yield f"CAST({tried} AS TIMESTAMP_NS) = {moment}"
 
 
 def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:

@@ -8,7 +8,6 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Context, Decimal
 from pathlib import Path
@@ -48,7 +47,8 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
         table = sa.table(sa.quoted_name(plain, quote=True), schema=sa.quoted_name(schema, quote=True) if schema else None)
     spool = scratch / f"{hashlib.sha256(repr(source).encode()).hexdigest()}.parquet"
     try:
-        with engine.connect() as connected, _one_moment(connected) as database:
+        with engine.connect() as database:
+            _begin_at_one_moment(database)
             require_columns(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
             reach = None
             if window is not None:
@@ -79,15 +79,12 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
     return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, reach)
 
 
-@contextmanager
-def _one_moment(database: "sa.Connection") -> "Iterator[sa.Connection]":
-    """`database` in a transaction whose statements all see the table as it is at one moment: its reach and its rows are asked for one after the other."""
+def _begin_at_one_moment(database: "sa.Connection") -> None:
+    """Let all statements on `database` see the table as it is at one moment: the reach and the rows are two statements."""
     if database.dialect.name in ("postgresql", "mysql", "mariadb"):
-        yield database.execution_options(isolation_level="REPEATABLE READ")
-    else:
-        if database.dialect.name == "sqlite":  # its driver would begin a transaction for a write only
-            database.exec_driver_sql("BEGIN")
-        yield database
+        database.execution_options(isolation_level="REPEATABLE READ")
+    elif database.dialect.name == "sqlite":  # its driver begins a transaction for a write only
+        database.exec_driver_sql("BEGIN")
 
 
 _AS_TEXT = (str, bool, int, float, Decimal, date, time, UUID)

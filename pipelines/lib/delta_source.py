@@ -55,7 +55,7 @@ def open_table(source: Source) -> "DeltaTable":
         raise TransientError(f"the Delta table {path} does not answer: {error}; it is tried again") from None
     if source.table_id is not None and str(table.metadata().id) != source.table_id:
         raise DataError(
-            f"the Delta table {path} was made anew since the run was pinned to it; start another run, which is pinned to the new one"
+            f"the Delta table {path} was recreated since the run was pinned to it; start another run, which is pinned to the new table"
         )
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         raise DataError(

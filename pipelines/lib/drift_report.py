@@ -135,7 +135,9 @@ def points(report: Mapping[str, Any]) -> Iterator[Point]:
     Most of them are there already, which does no harm, and none is lost when a run ends before it has said what it measured.
     """
     drift = {f"psi/{told['name']}": told["psi"] for told in report["columns"]}
-    drift |= {"drifted": len(report["drifted"]), "retrain": bool(report["decision"].get("retrain"))}
+    drift["retrain"] = bool(report["decision"].get("retrain"))
+    if not report["lacking"]:  # 0 would read as if nothing had drifted
+        drift["drifted"] = len(report["drifted"])
     if (report["importance"] or {}).get("ndcg") is not None:
         drift["importance_ndcg"] = report["importance"]["ndcg"]
     yield Point(report["partition"], drift)

@@ -56,7 +56,7 @@ def published_nights(name: str, *, until: str, count: int, version: str | None =
 
 
 def publications(url: str | None = None) -> dict[str, str]:
-    """What is published of each night, as a digest of its files: another one whenever the rows were written again, by a run or by hand.
+    """What is published of each night, as a digest of its files. It changes whenever the rows are written again, by a run or by a person.
 
     Only the log of the table is read. Empty if nothing was ever published.
     """

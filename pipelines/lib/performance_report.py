@@ -1,4 +1,4 @@
-"""The report on realised performance: which nights are due to be measured, and what is told of those that were."""
+"""The report on realised performance: which nights must be measured, and the news of those that were."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

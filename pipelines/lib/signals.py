@@ -65,8 +65,11 @@ def _drift_lacks(history: History, policy: Policy, enough: int) -> str:
 
 
 def _unreachable(watched: Sequence[Night], window_nights: int | None, policy: Policy) -> str:
-    """That a whole window of nights like the last one's never holds the rows that are asked for; empty if it can."""
-    if not watched or window_nights is None:
+    """That a whole window of nights like the last ones never holds the rows that are asked for; empty if it can, or too few nights are known to say so.
+
+    Two nights of a weekend do not speak for the week.
+    """
+    if not watched or window_nights is None or watched[-1].nights < policy.minimum_nights:
         return ""
     rate = watched[-1].rows / watched[-1].nights
     whole = math.floor(rate * window_nights)

@@ -150,12 +150,20 @@ def _kind(found: pa.DataType) -> str:
 
 
 def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation:
-    """How `source` writes its values. Raises `ConfigError` for a format that DuckDB does not know."""
+    """How `source` writes its values. Raises `ConfigError` for a format that does not give back the date that it has written."""
     for key in ("date_format", "timestamp_format"):
+        if (form := getattr(source, key)) is None:
+            continue
         try:
-            connection.execute("SELECT try_strptime('', ?)", [getattr(source, key) or "%Y"]).fetchall()
+            [(whole,)] = connection.execute(
+                "SELECT try_strptime(strftime(DATE '2012-11-23', $1), $1)::DATE = DATE '2012-11-23'", [form]
+            ).fetchall()
         except duckdb.Error as error:
-            raise ConfigError(f"params.yaml: source.{key} is {getattr(source, key)!r}, which is no format of strptime: {error}") from None
+            raise ConfigError(f"params.yaml: source.{key} is {form!r}, which is no format of strptime: {error}") from None
+        if not whole:
+            raise ConfigError(
+                f"params.yaml: source.{key} is {form!r}, which does not hold a whole date; give year, month and day, as in %d.%m.%Y"
+            )
     return Notation(source.decimal, source.date_format, source.timestamp_format)
 
 

@@ -145,7 +145,8 @@ def main(paths: stage.Paths) -> None:
     told = {"partition": run.partition, "name": name, "version": version, **drift}
     with replacing(paths.report / "report.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    stage.log.info("%d rows in %d nights; drifted: %s", drift["rows"], drift["nights"], ", ".join(drift["drifted"]) or "nothing")
+    verdict = f"not judged, it has {drift['lacking']}" if drift["lacking"] else f"drifted: {', '.join(drift['drifted']) or 'nothing'}"
+    stage.log.info("%d rows in %d nights; %s", drift["rows"], drift["nights"], verdict)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ def test_a_declared_dialect_is_read_as_it_says(tmp_path: Path) -> None:
         ("day", "31.12.12", {"date_format": "%d.%m.%Y"}, "holds '31.12.12'"),
         ("day", "31.02.2012", {"date_format": "%d.%m.%Y"}, "holds '31.02.2012'"),
         ("day", "31/12/12", {}, "holds '31/12/12'"),
+        ("day", "31.12.2012 23:59", {"date_format": "%d.%m.%Y %H:%M"}, "holds '31.12.2012 23:59'"),
+        ("day", "12-01-01", {"date_format": "%x"}, "holds '12-01-01'"),
+        ("at", "2012-12-31 10:00:00.123456789", {"timestamp_format": "%Y-%m-%d %H:%M:%S.%n"}, "holds '2012-12-31 10:00:00.123456789'"),
         ("at", "01.02.2013", {"timestamp_format": "%d.%m.%Y %H:%M"}, "declares timestamp_format"),
         ("amount", "1.234", {"decimal": ",", "delimiter": ";"}, "holds '1.234'"),
         ("amount", "1.234,5", {"decimal": ",", "delimiter": ";"}, "holds '1.234,5'"),
@@ -111,6 +114,14 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_a_dialect_that_cannot_be_is_refused(fields: dict[str, str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse_section(fields, Source, "source")
+
+
+@pytest.mark.parametrize("form", ["%d.%m.", "%Y", "%m/%Y", "always"])
+def test_a_format_without_a_whole_date_is_refused(form: str, tmp_path: Path) -> None:
+    """Each day of a year was read as the same one, or each year as 1900."""
+    (tmp_path / "shop.csv").write_text("day\n2024-01-01\n")
+    with pytest.raises(ConfigError, match="does not hold a whole date"):
+        read(source(tmp_path / "shop.csv", date_format=form), {"day": COLUMNS["day"]})
 
 
 def test_an_unknown_format_is_refused_by_its_key(tmp_path: Path) -> None:

@@ -68,12 +68,12 @@ def test_a_version_that_was_vacuumed_is_told(dataset: Dataset, tmp_path: Path) -
     assert pq.read_table(rows(dataset, tmp_path / "now")).num_rows == OF_THE_NIGHT.num_rows
 
 
-def test_a_table_that_was_made_anew_is_another_one(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_table_that_was_recreated_is_another_one(dataset: Dataset, tmp_path: Path) -> None:
     pinned = at_versions(dataset, current_versions(dataset))
     (tmp_path / "orders").rename(tmp_path / "old")
     for _ in range(2):
         write_deltalake(tmp_path / "orders", ORDERS, mode="append")
-    with pytest.raises(DataError, match="was made anew since the run was pinned"):
+    with pytest.raises(DataError, match="was recreated since the run was pinned"):
         rows(pinned, tmp_path / "raw")
 
 

@@ -9,10 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.lib.champion_history import History, Measure, Night, Outcome, Promotion, Reference, Retraining
-from pipelines.lib.errors import ConfigError
 from pipelines.lib.governor import govern
-from pipelines.lib.home import REPOSITORY
-from pipelines.lib.params import load_section
 from pipelines.lib.retraining_policy import Policy
 
 POLICY = Policy(
@@ -206,27 +203,21 @@ def test_a_small_table_is_judged_from_more_nights() -> None:
 @pytest.mark.parametrize(("rows", "reachable"), [(142, False), (143, True)])
 def test_what_can_never_be_judged_says_so_and_what_to_change(rows: int, reachable: bool) -> None:
     """A whole window has seven nights. It must hold a thousand rows, so a night must have 143."""
-    young = [replace(found, rows=4 * rows, nights=4) for found in drifted(3, top=9.0)[-3:]]
+    young = [replace(found, rows=5 * rows, nights=5) for found in drifted(3, top=9.0)[-3:]]
     reason = govern(history(nights=young, window_nights=7), POLICY).reason
     never = (
         "drift can never be judged with 142 rows per night: a window of 7 nights holds 994 rows, govern.minimum_rows is 1000. "
         "Set govern.minimum_rows in params.yaml to at most 994, or train on more nights, which allows a longer window"
     )
     assert (never in reason) is not reachable
-    assert (f"drift has 4 of 5 nights and {4 * rows} of 1000 rows" in reason) is reachable
+    assert (f"drift has {5 * rows} of 1000 rows" in reason) is reachable
 
 
-def test_a_policy_that_no_window_can_meet_is_refused() -> None:
-    POLICY.require_reachable(5)
-    with pytest.raises(
-        ConfigError, match=r"govern\.minimum_nights is 5 and a window holds 4 nights .* set govern\.minimum_nights to at most 4"
-    ):
-        POLICY.require_reachable(4)
-
-
-def test_more_alarms_than_nights_are_refused() -> None:
-    with pytest.raises(ValueError, match="alarms is 4, of_nights 3: no night could ever alarm"):
-        Policy(**POLICY.model_dump() | {"alarms": 4})
+def test_a_quiet_weekend_does_not_speak_for_the_week() -> None:
+    weekend = [replace(found, rows=200, nights=2) for found in drifted(3, top=9.0)[-3:]]
+    reason = govern(history(nights=weekend, window_nights=7), POLICY).reason
+    assert "drift has 2 of 5 nights and 200 of 1000 rows" in reason
+    assert "never" not in reason
 
 
 def test_a_night_of_one_class_is_left_out() -> None:
@@ -325,16 +316,6 @@ def test_its_own_decision_does_not_hold_a_night_back() -> None:
     assert govern(history(nights=ALARM, retrainings=[Retraining(day(0), "2", ("drift",))]), POLICY) == first
 
 
-def test_without_a_champion_there_is_nothing_to_decide() -> None:
-    with pytest.raises(ConfigError, match="no version of m was champion on"):
-        govern(history(promotions=[Promotion(1, day(1), "1")]), POLICY)
-
-
-def test_a_rollback_makes_the_older_version_champion() -> None:
-    promotions = [Promotion(3, day(-30), "1"), Promotion(2, day(-30), "2"), Promotion(1, "2013-01-01", "1")]
-    assert history(promotions=promotions).champion.version == "1"
-
-
 # ------------------------------------------------------------------------------------------------ whatever the history
 
 past, versions, rows = st.integers(-40, 0), st.sampled_from(["2", "2", "2", "1"]), st.sampled_from([3, 999, 1000, 7000])
@@ -404,8 +385,3 @@ def test_histories_reach_a_yes() -> None:
 
     collect()
     assert seen == {True, False}
-
-
-def test_the_shipped_policy_can_be_read() -> None:
-    policy = load_section("govern", Policy, REPOSITORY / "params.yaml")
-    assert policy.alarms <= policy.of_nights

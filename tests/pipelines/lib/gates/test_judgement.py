@@ -138,24 +138,6 @@ def test_an_expectation_that_holds_is_not_judged_only_where_there_is_no_value(ta
     assert finding.verdict == verdict
 
 
-@pytest.mark.parametrize("other", [7, None])
-def test_integers_that_a_float_cannot_hold_are_compared_exactly(other: int | None, tmp_path: Path) -> None:
-    """2^53 + 1 is 2^53 to a float64, which pandas makes of integers beside a null and Great Expectations of every bound."""
-    limit = 2**53
-    numbers = pa.table({"key": ["a", "b", "c"], "number": pa.array([limit, limit + 1, other], pa.int64())})
-    pq.write_table(numbers, tmp_path / "numbers.parquet")
-    wanted = [
-        expect("column_values_to_be_between", column="number", max_value=limit),
-        expect("column_values_to_be_between", column="number", max_value=limit + 1),
-        expect("column_values_to_be_in_set", column="number", value_set=[limit + 1, 7]),
-        expect("column_max_to_be_between", column="number", max_value=limit),
-    ]
-    _, findings = judge(f"SELECT * FROM read_parquet('{tmp_path / 'numbers.parquet'}')", wanted, identity=["key"])
-    assert [finding.verdict for finding in findings] == [FAILED, PASSED, FAILED, FAILED]
-    assert findings[0].sample_rows == [{"key": "b", "number": limit + 1}]
-    assert findings[2].sample_rows == [{"key": "a", "number": limit}]
-
-
 @pytest.mark.parametrize(("kind", "values"), [("integer", [1, 2]), ("boolean", [True])])
 def test_the_values_of_an_integer_or_boolean_column_can_pass(kind: str, values: list[object], tmp_path: Path) -> None:
     column = parse_section({"type": kind, "nulls": 0.5, "values": values}, Column, "columns.kind")
