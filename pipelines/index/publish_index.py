@@ -24,8 +24,8 @@ from pipelines.lib.index_search import BUILT
 from pipelines.lib.params import Section, load_section
 from pipelines.lib.pins import require_no_older
 from pipelines.lib.registry import load_registry
+from pipelines.lib.reports import require_passed
 from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.verdict import require_passed
 
 TOLD = ("leave_one_out",)
 """What the manifest tells of the verdict, beside ``held_out``, which the build tells: nothing that was measured by a clock, since a run that runs again must make the same manifest."""

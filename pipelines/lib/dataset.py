@@ -4,7 +4,6 @@ Nothing here knows flights; another table is another section. Column types are D
 the same in Parquet, CSV and SQL.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any, Literal, Self
@@ -12,7 +11,6 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.lib.params import Section, load_section
-from pipelines.lib.reach import PLAUSIBLE_DAYS
 from pipelines.lib.row_count import SideRowCount
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
@@ -25,6 +23,8 @@ RESERVED = frozenset(
 RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_generation", "encoder_version"})
 """More of them, in the published tables alone; so are all that begin with ``neighbour_``."""
 
+PLAUSIBLE_DAYS = 10_958
+"""Thirty years: farther from its night, a time is more likely a slip, an epoch's zero or the year 9999 than an event."""
 
 DIALECT = ("nulls", "delimiter", "quote", "encoding", "decimal", "date_format", "timestamp_format")
 """The fields of a source that say how its CSV is written."""
@@ -240,11 +240,3 @@ def _temporal(columns: dict[str, Column], event_time: str) -> None:
         raise ValueError(
             f"columns.{event_time}.nulls is {columns[event_time].nulls:g}, but a row without its time belongs to no partition: set it to 0"
         )
-
-
-def source_revision(dataset: Dataset, opened_at: str) -> str:
-    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
-    from pipelines.lib.sources import revision  # which imports this module
-
-    sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
-    return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()

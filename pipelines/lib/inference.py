@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -30,9 +30,6 @@ from pipelines.lib.onnx_file import parse_model, read_verified
 from pipelines.lib.profile import KEY as PROFILE_KEY
 from pipelines.lib.profile import Profile
 from pipelines.lib.signature import KEY, Signature, signature_of_features
-
-if TYPE_CHECKING:
-    from pipelines.lib.encoder import Encoder
 
 BATCH_ROWS = 65_536
 """Rows read, scored and written at a time, and so the row-group size of the output: 6 MiB of 22 features."""
@@ -110,7 +107,14 @@ def _profile(told: str | None, path: Path) -> Profile | None:
         raise ModelError(f"the model {path}: {error}") from None
 
 
-def check_fit(model: "Model | Encoder", found: Signature) -> None:
+class HasSignature(Protocol):
+    """A model or an encoder: it says which features it takes."""
+
+    @property
+    def signature(self) -> Signature: ...
+
+
+def check_fit(model: HasSignature, found: Signature) -> None:
     """Raise `ModelError` unless the model takes exactly the features that were `found`: names, order and declaration."""
     wanted = model.signature
     if wanted == found:

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pipelines.lib.dataset import PLAUSIBLE_DAYS
 from pipelines.lib.engine import name, text
 from pipelines.lib.errors import DataError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
-
-PLAUSIBLE_DAYS = 10_958
-"""Thirty years: farther from its night, a time is more likely a slip, an epoch's zero or the year 9999 than an event."""
 
 
 @dataclass(frozen=True)

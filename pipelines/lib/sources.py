@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipelines.lib import csv_source, database_source, delta_source, flights
 from pipelines.lib.casts import REFUSED, cast
-from pipelines.lib.dataset import Column, Source
+from pipelines.lib.dataset import Column, Dataset, Source
 from pipelines.lib.engine import name, open_parquet
 from pipelines.lib.errors import ConfigError, DataError, TransientError
 from pipelines.lib.reach import Reach, Window, measured, reach_of
@@ -94,6 +94,12 @@ def revision(source: Source) -> str | None:
         return flights.revision(source.table or "")
     stats = [(path, path.stat()) for path in matching_files(source.path or "")]
     return hashlib.sha256(repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
+
+
+def source_revision(dataset: Dataset, opened_at: str) -> str:
+    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
+    sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
+    return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
 
 
 def matching_files(pattern: str) -> list[Path]:

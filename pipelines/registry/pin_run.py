@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipelines.lib import home, pins, stage
 from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset, source_revision
+from pipelines.lib.dataset import load_dataset
 from pipelines.lib.delta_source import at_versions, current_versions
 from pipelines.lib.errors import LedgerConflict
 from pipelines.lib.ledger import Ledger
@@ -24,6 +24,7 @@ from pipelines.lib.params import PARAMS_FILE, read_yaml, refuse_dates
 from pipelines.lib.partition import parse_partition
 from pipelines.lib.registry import Registry, load_registry
 from pipelines.lib.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
+from pipelines.lib.sources import source_revision
 
 MODEL = Path("data/champion/model.onnx")
 ENCODER = Path("data/champion/encoder.onnx")

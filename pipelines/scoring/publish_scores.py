@@ -54,7 +54,7 @@ def mean_score(scores: Path) -> float | None:
 def main(paths: Paths) -> None:
     """Publish as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.atomic import replacing
-    from pipelines.lib.verdict import require_passed
+    from pipelines.lib.reports import require_passed
 
     run = load_run()
     rows = require_passed(paths.gate, "validate_scores", run.partition)

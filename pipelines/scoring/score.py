@@ -41,8 +41,8 @@ def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key:
 def main(paths: Paths) -> None:
     """Score as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.dataset import load_dataset
+    from pipelines.lib.reports import require_passed
     from pipelines.lib.run import load_run
-    from pipelines.lib.verdict import require_passed
 
     run, params = load_run(), load_section("score", Score)
     require_passed(paths.gate, "validate_features", run.partition)

@@ -16,7 +16,7 @@ from pipelines.lib import index_timing
 from pipelines.lib.digest import sha256_of
 from pipelines.lib.index_build import build_from_arrays
 from pipelines.lib.index_params import PlanIndex
-from pipelines.lib.verdict import require_passed
+from pipelines.lib.reports import require_passed
 
 PARTITION = "2013-04-01"
 LIMITS = {"recall_10": {"hnsw": 0.98, "ivfpq": 0.95}, "latency_p99_limit_ms": 1_000.0, "size_limit_mib": 50}

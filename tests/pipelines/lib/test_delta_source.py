@@ -11,11 +11,12 @@ import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from pipelines.data import ingest_batch
-from pipelines.lib.dataset import Dataset, source_revision
+from pipelines.lib.dataset import Dataset
 from pipelines.lib.delta_source import at_versions, current_versions
 from pipelines.lib.errors import DataError
 from pipelines.lib.params import parse_section
 from pipelines.lib.raw import extract
+from pipelines.lib.sources import source_revision
 from pipelines.registry import pin_run
 from tests.datasets import orders
 
