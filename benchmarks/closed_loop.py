@@ -21,25 +21,27 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.governor import features_of_2013, section
-from pipelines.lib import comparison, golden, metrics
-from pipelines.lib.atomic import replacing
-from pipelines.lib.champion_history import History as Recorded
-from pipelines.lib.champion_history import Promotion, Retraining
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.features import Features
-from pipelines.lib.figures import race
-from pipelines.lib.governor import govern
-from pipelines.lib.histogram import Histogram, count
-from pipelines.lib.history import History, holdout_start, read_history
-from pipelines.lib.home import REPOSITORY
-from pipelines.lib.inference import Model, load_model
-from pipelines.lib.journal import NightRecord, PerformanceRecord
-from pipelines.lib.params import parse_section
-from pipelines.lib.policy import Policy as Promoting
-from pipelines.lib.policy import decide
-from pipelines.lib.profile import SCORE, Profile, ProfileParams
-from pipelines.lib.retraining_policy import Policy
-from pipelines.lib.signature import Signature, signature_of_features
+from pipelines.lib.challengers import comparison
+from pipelines.lib.challengers.policy import Policy as Promoting
+from pipelines.lib.challengers.policy import decide
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.features.compute import Features
+from pipelines.lib.features.history import History, holdout_start, read_history
+from pipelines.lib.features.signature import Signature, signature_of_features
+from pipelines.lib.loop.champion_history import History as Recorded
+from pipelines.lib.loop.champion_history import Promotion, Retraining
+from pipelines.lib.loop.governor import govern
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.measures import metrics
+from pipelines.lib.measures.histogram import Histogram, count
+from pipelines.lib.models import golden
+from pipelines.lib.models.inference import Model, load_model
+from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.pages.figures import race
+from pipelines.lib.records.journal import NightRecord, PerformanceRecord
+from pipelines.lib.tables.dataset import Dataset
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import night_of, outcome_of, reference_of
 from pipelines.monitoring.measure_performance import MeasurePerformance, measure_performance

@@ -26,16 +26,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import in_process
-from pipelines.lib.binning import Binning
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.drift import Measures, compare
-from pipelines.lib.features import Features
-from pipelines.lib.histogram import Histogram, count, count_parquet
-from pipelines.lib.home import REPOSITORY, home
-from pipelines.lib.inference import cores
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import ProfileParams, binning_of
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.core.home import REPOSITORY, home
+from pipelines.lib.core.params import load_section
+from pipelines.lib.features.compute import Features
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures.binning import Binning
+from pipelines.lib.measures.drift import Measures, compare
+from pipelines.lib.measures.histogram import Histogram, count, count_parquet
+from pipelines.lib.models.inference import cores
+from pipelines.lib.models.profile import ProfileParams, binning_of
+from pipelines.lib.tables.dataset import Dataset
 
 HISTORY = REPOSITORY / "data" / "features" / "history.parquet"
 ROWS, FEWER = 10_000_000, 327_000

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.features import Features, featurize, lookback_days
-from pipelines.lib.home import REPOSITORY
-from pipelines.lib.params import load_section
-from pipelines.lib.raw import extract
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.params import load_section
+from pipelines.lib.features.compute import Features, featurize, lookback_days
+from pipelines.lib.sources.raw import extract
+from pipelines.lib.tables.dataset import Dataset
 
 YEAR = (date(2013, 1, 1), date(2014, 1, 1))
 MONTHS = range(4, 13)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import in_process
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.engine import connect, text, write_parquet
-from pipelines.lib.features import Features, featurize, lookback_days
-from pipelines.lib.home import REPOSITORY
-from pipelines.lib.params import load_section
-from pipelines.lib.raw import extract
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.params import load_section
+from pipelines.lib.features.compute import Features, featurize, lookback_days
+from pipelines.lib.sources.raw import extract
+from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.engine import connect, text, write_parquet
 
 FIRST, DAYS, TIMES = date(2013, 1, 1), 365, 10
 

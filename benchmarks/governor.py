@@ -28,19 +28,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.lib.champion_history import History as Recorded
-from pipelines.lib.champion_history import Measure, Night, Outcome, Promotion, Reference, Retraining
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.distances import psi
-from pipelines.lib.features import Features, featurize, lookback_days
-from pipelines.lib.governor import govern
-from pipelines.lib.histogram import count
-from pipelines.lib.history import History, read_history
-from pipelines.lib.home import REPOSITORY
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import SCORE, ProfileParams
-from pipelines.lib.raw import extract
-from pipelines.lib.retraining_policy import Policy
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.params import load_section
+from pipelines.lib.features.compute import Features, featurize, lookback_days
+from pipelines.lib.features.history import History, read_history
+from pipelines.lib.loop.champion_history import History as Recorded
+from pipelines.lib.loop.champion_history import Measure, Night, Outcome, Promotion, Reference, Retraining
+from pipelines.lib.loop.governor import govern
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.measures.distances import psi
+from pipelines.lib.measures.histogram import count
+from pipelines.lib.models.profile import SCORE, ProfileParams
+from pipelines.lib.sources.raw import extract
+from pipelines.lib.tables.dataset import Dataset
 from pipelines.training.train import Train, profile, train
 
 YEARS = 250
@@ -212,7 +212,7 @@ class Flights:
         return found
 
     def psi(self, windows: Ints) -> Floats:
-        """`pipelines.lib.distances.psi` of every column of every window: counts [w, all bins] -> [w, columns]."""
+        """`pipelines.lib.measures.distances.psi` of every column of every window: counts [w, all bins] -> [w, columns]."""
         actual = np.maximum(windows / windows[:, self.starts[0] : self.starts[1]].sum(axis=1, keepdims=True), self.profile.floor)
         expected = np.maximum(self.reference / self.profile.rows, self.profile.floor)
         return np.add.reduceat((actual - expected) * np.log(actual / expected), self.starts, axis=1)
@@ -244,7 +244,7 @@ class Flights:
         return scores
 
     def _pool(self, rows: History) -> Pool:
-        """Every value in its bin, once. Raises `AssertionError` where that differs from what `pipelines.lib.histogram` counts."""
+        """Every value in its bin, once. Raises `AssertionError` where that differs from what `pipelines.lib.measures.histogram` counts."""
         scores = self._scores(rows)
         columns = {**dict(zip(rows.names, rows.features.T, strict=True)), SCORE: np.round(scores, 6)}
         counted = count(columns, self.profile.binnings)

@@ -41,20 +41,22 @@ import pyarrow.parquet as pq
 
 from benchmarks.governor import features_of_2013, section
 from benchmarks.measure import in_process, missed, record
-from pipelines.lib import index_report, index_timing, neighbours
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.errors import GateFailed
-from pipelines.lib.features import Features
-from pipelines.lib.figures import recall_curve
-from pipelines.lib.home import REPOSITORY, home
-from pipelines.lib.index_build import FILLED, build, fill
-from pipelines.lib.index_params import BuildIndex, HnswSweep, IvfPqSweep, PlanIndex
-from pipelines.lib.index_plan import TRAINED, Base, plan, threads
-from pipelines.lib.index_search import Searcher, Setting
-from pipelines.lib.neighbours import Ids, Vectors
-from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
-from pipelines.lib.vectors import BLOCK, ROWS, VECTORS, Shard, Shards
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import GateFailed
+from pipelines.lib.core.home import REPOSITORY, home
+from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run
+from pipelines.lib.encoders.vectors import BLOCK, ROWS, VECTORS, Shard, Shards
+from pipelines.lib.features.compute import Features
+from pipelines.lib.measures import neighbours
+from pipelines.lib.measures.neighbours import Ids, Vectors
+from pipelines.lib.pages.figures import recall_curve
+from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.vector_index import report as index_report
+from pipelines.lib.vector_index import timing as index_timing
+from pipelines.lib.vector_index.build import FILLED, build, fill
+from pipelines.lib.vector_index.params import BuildIndex, HnswSweep, IvfPqSweep, PlanIndex
+from pipelines.lib.vector_index.plan import TRAINED, Base, plan, threads
+from pipelines.lib.vector_index.search import Searcher, Setting
 
 LARGE = 5_000_000
 KINDS: tuple[Literal["hnsw", "ivfpq"], ...] = ("hnsw", "ivfpq")
@@ -384,7 +386,7 @@ def bare_hnsw(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None
 
 
 def bare_ivfpq(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None:
-    """What FAISS does for an IVF-PQ whose learners, lists and codes are those of `pipelines.lib.index_plan`, on one thread."""
+    """What FAISS does for an IVF-PQ whose learners, lists and codes are those of `pipelines.lib.vector_index.plan`, on one thread."""
     import faiss
 
     settings, lists = section("plan_index", PlanIndex).ivfpq, chosen["lists"]
@@ -420,8 +422,8 @@ def incremental(name: str, rounds: int = 2) -> dict[str, Any]:
 
 def evidence(name: str) -> dict[str, Any]:
     """`attach_evidence` for the 1,000 riskiest of two nights: opening and checking the generation, encoding, searching, ordering."""
-    from pipelines.lib.evidence import Wanted  # noqa: F401 (first import apart from the clock)
-    from pipelines.lib.index_publication import publish
+    from pipelines.lib.vector_index.evidence import Wanted  # noqa: F401 (first import apart from the clock)
+    from pipelines.lib.vector_index.publication import publish
     from pipelines.scoring.attach_evidence import AttachEvidence, attach_evidence
 
     os.chdir(name)

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.home import REPOSITORY, home
-from pipelines.lib.inference import cores
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.home import REPOSITORY, home
+from pipelines.lib.models.inference import cores
 
 Targets = Mapping[str, tuple[str, float]]
 """For some of the keys of a benchmark's figures: ``(">=", 0.9)`` or ``("<=", 60)``."""

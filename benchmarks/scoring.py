@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import in_process
-from pipelines.lib.home import REPOSITORY, home
-from pipelines.lib.inference import cores, load_model, score_parquet
-from pipelines.lib.params import load_section
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.core.home import REPOSITORY, home
+from pipelines.lib.core.params import load_section
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.models.inference import cores, load_model, score_parquet
 from pipelines.scoring.score import Score
 
 FEATURES = REPOSITORY / "data" / "features" / "history.parquet"

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.lib.casts import ARROW_TYPES
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.params import parse_section
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.sources.casts import ARROW_TYPES
+from pipelines.lib.tables.dataset import Dataset
 
 NIGHT = dt.date(2024, 5, 29)
 ROWS = 100

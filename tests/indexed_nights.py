@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.lib import generations, index_publication
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.encoder import Encoder, load_encoder
-from pipelines.lib.encoder_graph import encoder_graph
-from pipelines.lib.history import History
-from pipelines.lib.run import PinnedIndex
-from pipelines.lib.signature import Signature
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.run import PinnedIndex
+from pipelines.lib.encoders.encoder import Encoder, load_encoder
+from pipelines.lib.encoders.graph import encoder_graph
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index import publication as index_publication
 from pipelines.training.train_encoder import train_encoder
 from tests import scored_night as night
 from tests.trained_encoder import PARAMS
@@ -53,7 +54,7 @@ def past(rows: int, partition: str = "2013-03-01", seed: int = 100) -> tuple[pa.
 
 
 def build(directory: Path, encoder: Encoder, rows: pa.Table, matrix: np.ndarray) -> Path:
-    """An HNSW build of `rows`, whose features are `matrix`, in the files of `pipelines.lib.index_build`; it looks at all of them."""
+    """An HNSW build of `rows`, whose features are `matrix`, in the files of `pipelines.lib.vector_index.build`; it looks at all of them."""
     import faiss
 
     directory.mkdir(parents=True, exist_ok=True)

@@ -12,15 +12,15 @@ import onnx
 import pytest
 import yaml
 
-from pipelines.lib import golden
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.inference import load_model, score_parquet
-from pipelines.lib.journal import Journal
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.nights import FEATURES, SCORES
-from pipelines.lib.published import Lineage, publish
-from pipelines.lib.registry import Registered, connect
-from pipelines.lib.run import PinnedModel, RunFile, save_run
+from pipelines.lib.champions.registry import Registered, connect
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.models import golden
+from pipelines.lib.models.inference import load_model, score_parquet
+from pipelines.lib.published.delta_tables import Lineage, publish
+from pipelines.lib.published.nights import FEATURES, SCORES
+from pipelines.lib.records.journal import Journal
+from pipelines.lib.records.ledger import Entry, Ledger
 from tests import scored_night
 
 NAME = "Core_RF_Classifier"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.ensemble import RandomForestClassifier
 
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.features.signature import KEY, Signature
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -1,4 +1,4 @@
-"""Small builds of a vector index, each of whose answers tells which build gave it; written as `pipelines.lib.index_build` writes them."""
+"""Small builds of a vector index, each of whose answers tells which build gave it; written as `pipelines.lib.vector_index.build` writes them."""
 
 import datetime as dt
 import hashlib
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.lib import generations, index_publication
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index import publication as index_publication
 
 if TYPE_CHECKING:
-    from pipelines.lib.vector_index import VectorIndex
+    from pipelines.lib.vector_index.reader import VectorIndex
 
 DIMENSION = 8
 ENCODER_SHA256 = hashlib.sha256(b"encoder").hexdigest()
@@ -142,7 +143,7 @@ class Published:
 
     def open(self, build: Path) -> "VectorIndex":
         """The build, published and opened."""
-        from pipelines.lib.vector_index import open_generation
+        from pipelines.lib.vector_index.reader import open_generation
 
         self.publish(1, build=build, run_ref=build.name)
         return open_generation(self.name, root=self.root)

@@ -346,7 +346,7 @@ def test_no_stage_reads_a_clock() -> None:
         [
             source
             for source in sources("pipelines")
-            if not source.path.startswith("pipelines/registry/") and source.path != "pipelines/lib/database.py"
+            if not source.path.startswith("pipelines/registry/") and source.path != "pipelines/lib/records/database.py"
         ],
     )
 
@@ -572,7 +572,7 @@ FINE: list[tuple[Rule, str]] = [
         "import yaml\nfrom datetime import timedelta\nfrom airflow.sdk import DAG\nfrom airflow.providers.standard.operators.empty import EmptyOperator",
     ),
     (nothing_heavy_at_start, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\ndef f():\n    import numpy"),
-    (only_the_nouns, "from pipelines.lib import home\nfrom pipelines.lib.errors import DataError"),
+    (only_the_nouns, "from pipelines.lib import home\nfrom pipelines.lib.core.errors import DataError"),
     (our_words, "body = {'logical_date': None, 'partition_key': key}"),
     (no_clock, "import time\ntime.perf_counter()"),
 ]

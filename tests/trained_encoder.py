@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.lib.encoder_graph import Fitted, encoder_graph
-from pipelines.lib.history import History
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.encoders.graph import Fitted, encoder_graph
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import KEY, Signature
 from pipelines.training.train_encoder import TrainEncoder, train_encoder
 
 NAMES = ("a", "b", "c", "d")

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.lib.binning import numeric_binning
-from pipelines.lib.drift import compare
-from pipelines.lib.drift_report import Seen
-from pipelines.lib.histogram import Histogram, count, merge
-from pipelines.lib.home import REPOSITORY
-from pipelines.lib.journal import DecisionRow, NightRecord, PerformanceRecord
-from pipelines.lib.ledger import Entry
-from pipelines.lib.metrics import realised
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import SCORE, Noise, Profile, Quality, Reference
-from pipelines.lib.retraining_policy import Policy
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.params import load_section
+from pipelines.lib.loop.drift_report import Seen
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.measures.binning import numeric_binning
+from pipelines.lib.measures.drift import compare
+from pipelines.lib.measures.histogram import Histogram, count, merge
+from pipelines.lib.measures.metrics import realised
+from pipelines.lib.models.profile import SCORE, Noise, Profile, Quality, Reference
+from pipelines.lib.records.journal import DecisionRow, NightRecord, PerformanceRecord
+from pipelines.lib.records.ledger import Entry
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from tests import scored_night
 

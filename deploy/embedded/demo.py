@@ -25,10 +25,10 @@ from deploy.embedded.nights import Night, riskiest
 from deploy.embedded.relocation import relocate
 from deploy.embedded.server import Server, stop_on_signals
 from deploy.embedded.services import ServerError
-from pipelines.lib import home
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import NightshiftError
-from pipelines.lib.published import scores_url
+from pipelines.lib.core import home
+from pipelines.lib.core.errors import NightshiftError
+from pipelines.lib.published.delta_tables import scores_url
+from pipelines.lib.tables.dataset import load_dataset
 
 _TIMEOUT_S = 1200
 

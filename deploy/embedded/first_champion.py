@@ -14,10 +14,10 @@ from contextlib import closing
 from nightshift_airflow import dvc_lock, process, repository, run_record, workspaces
 from nightshift_airflow.stage_process import stage_environment
 
-from pipelines.lib import home
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import load_registry
-from pipelines.lib.run import load_run
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import home
+from pipelines.lib.core.run import load_run
+from pipelines.lib.records.ledger import Entry, Ledger
 
 DAG_ID = "first_champion"
 ACTOR = "make demo"

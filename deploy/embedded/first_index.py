@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.embedded.client import Client
-from pipelines.lib import generations
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.encoder import load_encoder
-from pipelines.lib.errors import ModelError
-from pipelines.lib.features import identity, load_features
-from pipelines.lib.registry import load_registry
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core.errors import ModelError
+from pipelines.lib.encoders.encoder import load_encoder
+from pipelines.lib.features.compute import identity, load_features
+from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.vector_index import generations
 
 TRAINING, REBUILD = "encoder_training", "vector_index_rebuild"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.embedded.client import FINISHED, Client
 from deploy.embedded.nights import Night, collect_night, with_decision
-from pipelines.lib.run import load_run
+from pipelines.lib.core.run import load_run
 
 SCORING, MONITORING = "nightly_batch_scoring", "drift_monitoring"
 COUNT = 4

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from nightshift_airflow.places import reports_path
 
 from deploy.embedded.client import Client
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.engine import name as quoted
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.evidence import grouped
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.home import ledger_url
 from pipelines.lib.gates import FAILED, NOT_JUDGED, PASSED, WARNING
-from pipelines.lib.home import ledger_url
-from pipelines.lib.journal import Journal
-from pipelines.lib.published import evidence_url, read_scores
+from pipelines.lib.published.delta_tables import evidence_url, read_scores
+from pipelines.lib.records.journal import Journal
+from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.tables.engine import name as quoted
+from pipelines.lib.vector_index.evidence import grouped
 
 if TYPE_CHECKING:
     import duckdb
@@ -113,7 +113,7 @@ def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...
 
 
 def similar(partition: str, run_id: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The evidence that a run has published, as people read it (see `pipelines.lib.evidence.grouped`), by the key of the row that it is for."""
+    """The evidence that a run has published, as people read it (see `pipelines.lib.vector_index.evidence.grouped`), by the key of the row that it is for."""
     import pyarrow.compute as pc
 
     try:

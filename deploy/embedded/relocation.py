@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from nightshift_airflow.workspaces import repair_workspaces
 
 from deploy.embedded.installation import Installation, InstallationInUse
-from pipelines.lib import home
-from pipelines.lib.errors import NightshiftError
-from pipelines.lib.relocation import follow_artifacts
+from pipelines.lib.champions.relocation import follow_artifacts
+from pipelines.lib.core import home
+from pipelines.lib.core.errors import NightshiftError
 
 
 def relocate(progress: Callable[[str], None]) -> None:

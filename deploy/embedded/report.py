@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from deploy.embedded.nights import Night, open_scores, riskiest
-from pipelines.lib import figures, metrics, raw
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.engine import name as quoted
-from pipelines.lib.engine import text
-from pipelines.lib.expressions import enclosed
-from pipelines.lib.pages import render
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.measures import metrics
+from pipelines.lib.pages import figures
+from pipelines.lib.pages.html import render
+from pipelines.lib.sources import raw
+from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.tables.engine import name as quoted
+from pipelines.lib.tables.engine import text
+from pipelines.lib.tables.expressions import enclosed
 
 
 def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]) -> Path:

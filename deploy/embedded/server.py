@@ -27,7 +27,7 @@ from deploy.embedded.client import ApiError, Client
 from deploy.embedded.installation import Installation
 from deploy.embedded.services import ServerError, Services, tail
 from deploy.embedded.settings import HOST, USERNAME, Secrets, load_secrets, write_private, write_settings
-from pipelines.lib.home import check_path
+from pipelines.lib.core.home import check_path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SERVICES = {

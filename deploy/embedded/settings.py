@@ -40,7 +40,7 @@ def load_secrets(airflow_home: Path) -> Secrets:
 def write_settings(airflow_home: Path, repository: Path, kept: Secrets, *, port: int, schedule: bool) -> None:
     """Write airflow.cfg and passwords.json of an Airflow at `port`. With `schedule` False the clock starts no run.
 
-    Values are written as they are, so the paths must have passed `pipelines.lib.home.check_path`: Airflow expands ``%`` and ``$``.
+    Values are written as they are, so the paths must have passed `pipelines.lib.core.home.check_path`: Airflow expands ``%`` and ``$``.
     """
     url = f"http://{HOST}:{port}"
     passwords = airflow_home / "passwords.json"

@@ -16,11 +16,11 @@ from deploy.embedded.relocation import relocate
 from deploy.embedded.server import Server, stop_on_signals
 from deploy.embedded.services import ServerError
 from deploy.embedded.settings import USERNAME
-from pipelines.lib import home
-from pipelines.lib.errors import NightshiftError
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.nights import published_nights
-from pipelines.lib.registry import load_registry
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import home
+from pipelines.lib.core.errors import NightshiftError
+from pipelines.lib.published.nights import published_nights
+from pipelines.lib.records.ledger import Ledger
 
 DAGS = (
     "nightly_batch_scoring",

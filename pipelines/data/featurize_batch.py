@@ -1,6 +1,6 @@
 """Compute the features of the night, by the same function as those of the history.
 
-*Reads* a raw directory and the report of its gate. *Writes* a features file (see `pipelines.lib.features`) without a label.
+*Reads* a raw directory and the report of its gate. *Writes* a features file (see `pipelines.lib.features.compute`) without a label.
 *Fails when* the declaration cannot be computed, would use what is known only later, or a side table's key repeats.
 """
 
@@ -9,12 +9,12 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.features import Features, featurize, load_features
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.stage import Paths, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.features.compute import Features, featurize, load_features
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import Paths, stage
 
 log = logging.getLogger("nightshift")
 

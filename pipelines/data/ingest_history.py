@@ -1,6 +1,6 @@
 """Ingest the history: every row before the partition, as it was known at the start of the partition.
 
-*Reads* the source of section ``dataset``. *Writes* a raw directory (see `pipelines.lib.raw`). *Fails when* the source is missing or torn,
+*Reads* the source of section ``dataset``. *Writes* a raw directory (see `pipelines.lib.sources.raw`). *Fails when* the source is missing or torn,
 lacks a declared column, or holds a value of another type than declared.
 """
 
@@ -8,15 +8,15 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.delta_source import at_versions
-from pipelines.lib.features import load_features, lookback_days
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.raw import extract
-from pipelines.lib.run import load_run
-from pipelines.lib.stage import Paths, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.sources.delta_source import at_versions
+from pipelines.lib.features.compute import load_features, lookback_days
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.sources.raw import extract
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import Paths, stage
 
 
 class IngestHistory(Section):

@@ -1,6 +1,6 @@
 """Validate the night's raw rows before anything is computed from them.
 
-*Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
+*Reads* a raw directory (see `pipelines.lib.sources.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
 generated from the declared columns, the night's size against the recent nights, its date, its key, and the custom ones of its suite; the source
 ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, too short, or unlike its declaration. A
 column that is distributed unlike on the nights before is a warning.
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib import expectations
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.engine import connect, name, text
-from pipelines.lib.expressions import enclosed
+from pipelines.lib.gates import expectations
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.engine import connect, name, text
+from pipelines.lib.tables.expressions import enclosed
 from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge, not_judged
-from pipelines.lib.params import load_section
-from pipelines.lib.recent_nights import compare_with_recent
-from pipelines.lib.row_count import RowCount
-from pipelines.lib.run import load_run
-from pipelines.lib.side_tables import judge_side_tables
-from pipelines.lib.stage import Paths, stage
+from pipelines.lib.core.params import load_section
+from pipelines.lib.gates.recent_nights import compare_with_recent
+from pipelines.lib.tables.row_count import RowCount
+from pipelines.lib.core.run import load_run
+from pipelines.lib.gates.side_tables import judge_side_tables
+from pipelines.lib.core.stage import Paths, stage
 
 _NO_RECENT_NIGHT = "no recent night to compare with"
 

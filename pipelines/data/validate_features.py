@@ -1,6 +1,6 @@
 """Validate the night's features before they are scored.
 
-*Reads* a features file (see `pipelines.lib.features`) and the reference profile in the model that will score it. *Writes* ``report.json`` and
+*Reads* a features file (see `pipelines.lib.features.compute`) and the reference profile in the model that will score it. *Writes* ``report.json`` and
 ``report.html``. *Fails when* an expectation does not hold: the declared features in their order as finite float32, known categories, no more
 fillers than in training, one partition, a unique key, and the custom ones of its suite.
 """
@@ -13,16 +13,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.lib import expectations, fillers
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.engine import text
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.features import MISSING, UNSEEN, Features, load_features
+from pipelines.lib.gates import expectations
+from pipelines.lib.models import fillers
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.engine import text
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.features.compute import MISSING, UNSEEN, Features, load_features
 from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deliver, expect, judge
 from pipelines.lib.gates.suite import mostly
-from pipelines.lib.params import load_section
-from pipelines.lib.run import PinnedModel, load_run
-from pipelines.lib.stage import Paths, stage
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import PinnedModel, load_run
+from pipelines.lib.core.stage import Paths, stage
 
 _LARGEST_FLOAT32 = 3.4028234663852886e38
 """The largest finite float32."""

@@ -1,6 +1,6 @@
 """Validate the history that a model is to learn from.
 
-*Reads* a raw directory (see `pipelines.lib.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
+*Reads* a raw directory (see `pipelines.lib.sources.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
 generated from the declared columns, the least number of rows, dates that are missing or thin, the share of positive labels, and those
 written by hand; or a side table is late, short or not as declared.
 """
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib import expectations
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.engine import name, text
-from pipelines.lib.expressions import enclosed
+from pipelines.lib.gates import expectations
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.engine import name, text
+from pipelines.lib.tables.expressions import enclosed
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.gates.suite import mostly
-from pipelines.lib.params import load_section
-from pipelines.lib.row_count import RowCount
-from pipelines.lib.run import load_run
-from pipelines.lib.side_tables import judge_side_tables
-from pipelines.lib.stage import Paths, stage
+from pipelines.lib.core.params import load_section
+from pipelines.lib.tables.row_count import RowCount
+from pipelines.lib.core.run import load_run
+from pipelines.lib.gates.side_tables import judge_side_tables
+from pipelines.lib.core.stage import Paths, stage
 
 
 class ValidateHistory(Gate):

@@ -1,7 +1,7 @@
 """Build the index as it was planned, and find the narrowest search that finds enough.
 
 *Reads* the plan, all shards, for an IVF-PQ the filled ones, for an incremental build the generation that it appends to. *Writes* a build (see
-`pipelines.lib.index_build`), and beside the reports what it took. *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
+`pipelines.lib.vector_index.build`), and beside the reports what it took. *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
 gone or altered, or a shard is not filled as planned.
 """
 
@@ -10,18 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import generations, index_timing
-from pipelines.lib.atomic import replacing
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import DataError
-from pipelines.lib.index_build import FILLED, build
-from pipelines.lib.index_params import BuildIndex
-from pipelines.lib.index_plan import read_plan
-from pipelines.lib.index_search import INDEX, Searcher
-from pipelines.lib.params import load_section
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.stage import Paths, stage
-from pipelines.lib.vectors import Shards
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.encoders.vectors import Shards
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index import timing as index_timing
+from pipelines.lib.vector_index.build import FILLED, build
+from pipelines.lib.vector_index.params import BuildIndex
+from pipelines.lib.vector_index.plan import read_plan
+from pipelines.lib.vector_index.search import INDEX, Searcher
 
 
 def build_index(shards: Shards, params: BuildIndex, run: RunFile, *, planned: Path, filled: Path, target: Path) -> dict[str, Any]:

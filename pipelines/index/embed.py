@@ -1,6 +1,6 @@
 """Make the vectors of one month.
 
-*Reads* the features of the month and the encoder that `run.yaml` pins. *Writes* a shard (see `pipelines.lib.vectors`): vectors, and the key, partition
+*Reads* the features of the month and the encoder that `run.yaml` pins. *Writes* a shard (see `pipelines.lib.encoders.vectors`): vectors, and the key, partition
 and outcome of their rows. *Fails when* the encoder's digest is not the pinned one, or it takes other features.
 """
 
@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.encoder import Encoder, encode_features, load_encoder
-from pipelines.lib.engine import open_parquet
-from pipelines.lib.neighbours import Vectors
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.stage import Paths, log, stage
-from pipelines.lib.vectors import OUTCOME, PARTITION, write_shard
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.encoders.encoder import Encoder, encode_features, load_encoder
+from pipelines.lib.encoders.vectors import OUTCOME, PARTITION, write_shard
+from pipelines.lib.measures.neighbours import Vectors
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.engine import open_parquet
 
 
 class Embed(Section):

@@ -19,16 +19,19 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib import index_report, index_timing, neighbours, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import GateFailed
-from pipelines.lib.index_publication import built_files
-from pipelines.lib.index_search import Searcher, Setting
-from pipelines.lib.index_timing import Timing
-from pipelines.lib.neighbours import Ids
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import load_run
+from pipelines.lib.core import stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import GateFailed
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.measures import neighbours
+from pipelines.lib.measures.neighbours import Ids
+from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.vector_index import report as index_report
+from pipelines.lib.vector_index import timing as index_timing
+from pipelines.lib.vector_index.publication import built_files
+from pipelines.lib.vector_index.search import Searcher, Setting
+from pipelines.lib.vector_index.timing import Timing
 
 ASKED = {"held_out": "rows of nights that it did not hold", "leave_one_out": "rows of its own, each left out of its answer"}
 """Who is asked, by the name of the recall in the report."""

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.errors import DataError
-from pipelines.lib.index_build import FILLED, fill
-from pipelines.lib.index_params import MOST_THREADS
-from pipelines.lib.index_plan import TRAINED, read_plan
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.stage import Paths, log, stage
-from pipelines.lib.vectors import Shards
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.encoders.vectors import Shards
+from pipelines.lib.vector_index.build import FILLED, fill
+from pipelines.lib.vector_index.params import MOST_THREADS
+from pipelines.lib.vector_index.plan import TRAINED, read_plan
 
 
 class FillShard(Section):

@@ -1,23 +1,23 @@
 """Decide how the index is to be built: which kind, anew or onto the published generation; train what an IVF-PQ needs.
 
 *Reads* all shards and the report of their gate, `run.yaml` for the published generation and whether a full rebuild is asked for, and that generation.
-*Writes* a plan (see `pipelines.lib.index_plan`). *Fails when* parameters do not fit the vectors, or an incremental rebuild is asked for
+*Writes* a plan (see `pipelines.lib.vector_index.plan`). *Fails when* parameters do not fit the vectors, or an incremental rebuild is asked for
 and not possible: the encoder, parameters or published rows changed, or too many rows were appended.
 """
 
 import sys
 from pathlib import Path
 
-from pipelines.lib import generations
-from pipelines.lib.atomic import replacing
-from pipelines.lib.errors import DataError, ModelError
-from pipelines.lib.index_params import PlanIndex
-from pipelines.lib.index_plan import Base, Plan, plan
-from pipelines.lib.index_search import Searcher
-from pipelines.lib.params import load_section
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.stage import Paths, stage
-from pipelines.lib.vectors import Shards
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import DataError, ModelError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.encoders.vectors import Shards
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index.params import PlanIndex
+from pipelines.lib.vector_index.plan import Base, Plan, plan
+from pipelines.lib.vector_index.search import Searcher
 
 
 def plan_index(shards: Shards, params: PlanIndex, run: RunFile, target: Path) -> Plan:

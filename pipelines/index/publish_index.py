@@ -1,7 +1,7 @@
 """Publish the built index: a generation of its own, then one switch of the pointer that readers follow.
 
 Reads   data/index/build/, the report of its gate, the encoder that run.yaml pins, run.yaml for where they come from
-Effect  a generation under the index root (see `pipelines.lib.generations`), which is current from then on; older ones are collected
+Effect  a generation under the index root (see `pipelines.lib.vector_index.generations`), which is current from then on; older ones are collected
 Writes  data/reports/publish_index/report.json: what was done
 Fails   when the gate did not pass these very files, the encoder is not the one that built them, or the run is not pinned to a registered encoder; when
         somebody published or rolled back since the run opened; when the run's partition is older than what is published and it is no full rebuild;
@@ -17,15 +17,16 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib import index_publication, stage
-from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.generations import Generation, Pointer
-from pipelines.lib.index_search import BUILT
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.pins import require_no_older
-from pipelines.lib.registry import load_registry
-from pipelines.lib.reports import require_passed
-from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.champions.pins import require_no_older
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import stage
+from pipelines.lib.core.errors import ConfigError, DataError, ModelError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.reports import require_passed
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.vector_index import publication as index_publication
+from pipelines.lib.vector_index.generations import Generation, Pointer
+from pipelines.lib.vector_index.search import BUILT
 
 TOLD = ("leave_one_out",)
 """What the manifest tells of the verdict, beside ``held_out``, which the build tells: nothing that was measured by a clock, since a run that runs again must make the same manifest."""
@@ -63,7 +64,7 @@ def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
 def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: PublishIndex) -> tuple[Generation, Pointer]:
     """Publish `build` as index `name`; the generation that it is, and the pointer, which names another one where somebody has switched since.
 
-    Raises what `judged`, `origin`, `require_no_older` and `pipelines.lib.index_publication.publish` raise.
+    Raises what `judged`, `origin`, `require_no_older` and `pipelines.lib.vector_index.publication.publish` raise.
     """
     require_no_older(run)
     manifest = origin(run) | judged(build, verdict, run.partition)

@@ -10,17 +10,18 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.inde
 
 import sys
 
-from pipelines.lib import index_publication, stage
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.generations import Pointer
-from pipelines.lib.index_publication import PREVIOUS
-from pipelines.lib.registry import load_registry
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import stage
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.vector_index import publication as index_publication
+from pipelines.lib.vector_index.generations import Pointer
+from pipelines.lib.vector_index.publication import PREVIOUS
 
 
 def rollback_index(name: str, *, to: str, actor: str, reason: str, request: str | None = None) -> Pointer:
     """Make generation `to` of index `name` current (``previous``: the one before). Returns the pointer.
 
-    Raises `ConfigError` where nobody says who decides, or why, and what `pipelines.lib.index_publication.rollback` raises.
+    Raises `ConfigError` where nobody says who decides, or why, and what `pipelines.lib.vector_index.publication.rollback` raises.
     """
     for option, value, missing in (("actor", actor, "who decides"), ("reason", reason, "why")):
         if not value.strip():

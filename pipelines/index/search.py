@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.lib import nights, stage
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.encoder import encode_features
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.evidence import widely
-from pipelines.lib.registry import load_registry
-from pipelines.lib.vector_index import VectorIndex, open_generation
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import stage
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.encoders.encoder import encode_features
+from pipelines.lib.published import nights
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.vector_index.evidence import widely
+from pipelines.lib.vector_index.reader import VectorIndex, open_generation
 
 TYPES = {
     "string": pa.string(),
@@ -74,7 +75,7 @@ def parse_key(text: str, dataset: Dataset) -> Key:
 
 def published_row(key: Key, dataset: Dataset) -> tuple[str, dict[Key, float]]:
     """The ref of the run that published the row of this `key`, and its score. Raises `ConfigError` where there is none."""
-    from pipelines.lib.published import read_where
+    from pipelines.lib.published.delta_tables import read_where
 
     try:
         found = read_where(dict(zip(dataset.key, key, strict=True)), columns=["run_ref", "score"]).to_pylist()
@@ -102,7 +103,7 @@ def encode(index: VectorIndex, keys: Sequence[Key], run_ref: str, dataset: Datas
 
 def riskiest(dataset: Dataset, top: int) -> tuple[str, dict[Key, float]]:
     """The ref of the run of the newest published night, and the `top` rows of it with the highest scores, each key with its score."""
-    from pipelines.lib.published import read_scores
+    from pipelines.lib.published.delta_tables import read_scores
 
     newest = nights.published_nights(load_registry().name, until="9999-12-31", count=1)
     if not newest:

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.engine import connect, open_parquet, text, write_parquet
-from pipelines.lib.errors import ConfigError, DataError
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.run import load_run
-from pipelines.lib.signature import signature_of_features
-from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.tables.engine import connect, open_parquet, text, write_parquet
 
 
 class ShardHistory(Section):

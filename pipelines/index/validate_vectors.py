@@ -17,13 +17,12 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.lib import expectations
-from pipelines.lib.engine import open_parquet, text, write_parquet
-from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
-from pipelines.lib.params import load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.stage import Paths, stage
-from pipelines.lib.vectors import OUTCOME, PARTITION, Shards
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.encoders.vectors import OUTCOME, PARTITION, Shards
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
+from pipelines.lib.tables.engine import open_parquet, text, write_parquet
 
 
 class ValidateVectors(Gate):

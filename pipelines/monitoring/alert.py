@@ -19,14 +19,14 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from pipelines.lib import home
-from pipelines.lib.airflow_api import LATER, Api, detail
-from pipelines.lib.atomic import replacing
-from pipelines.lib.errors import ConfigError, DataError, TransientError
-from pipelines.lib.journal import Journal, Verdict
-from pipelines.lib.params import Section, load_section, parse_section
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.core import home
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.core.params import Section, load_section, parse_section
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.loop.airflow_api import LATER, Api, detail
+from pipelines.lib.records.journal import Journal, Verdict
 
 DAG_ID = "drift_triggered_retraining"
 LONGEST_REASON = 500

@@ -13,14 +13,15 @@ import sys
 
 from pydantic import Field
 
-from pipelines.lib import generations, home, stage
-from pipelines.lib.errors import GateFailed, ModelError
-from pipelines.lib.generations import Generation
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.registry import load_registry
-from pipelines.lib.run import load_run
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.errors import GateFailed, ModelError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.run import load_run
+from pipelines.lib.records.ledger import Entry, Ledger
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index.generations import Generation
 
 
 class CheckIndex(Section):

@@ -19,17 +19,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import home, nights, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.drift import compare
-from pipelines.lib.drift_window import SUPERSEDED, refreshed, span
-from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.histogram import Histogram, count_parquet, merge
-from pipelines.lib.journal import Journal, NightRecord
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import Profile
-from pipelines.lib.retraining_policy import Policy
-from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError, DataError, ModelError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.loop.drift_window import SUPERSEDED, refreshed, span
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.measures.drift import compare
+from pipelines.lib.measures.histogram import Histogram, count_parquet, merge
+from pipelines.lib.models.profile import Profile
+from pipelines.lib.published import nights
+from pipelines.lib.records.journal import Journal, NightRecord
 
 
 def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogram], policy: Policy) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def publication_of(run: RunFile, published: Mapping[str, str]) -> str:
 @stage.stage("detect_drift", report={"type": Path, "default": Path("data/reports/detect_drift"), "help": "directory of the report"})
 def main(paths: stage.Paths) -> None:
     """Compare as `run.yaml` and `params.yaml` say."""
-    from pipelines.lib.inference import load_model
+    from pipelines.lib.models.inference import load_model
 
     run, policy = load_run(), load_section("govern", Policy)
     model, name, version = load_model(Path(run.model.path), run.model.sha256), run.model.name, run.model.version

@@ -6,7 +6,7 @@ Writes  data/reports/govern/: decision.json (what `alert` acts on) and report.js
 Effect  the decision is a row in the journal's `decisions`, a *no* as well; the same again adds nothing
 Fails   when no version was champion on the partition, the model is not the pinned one, or the database does not answer
 
-The rules are `pipelines.lib.governor`'s. Running it again on the same history decides the same: ``python -m pipelines.monitoring.govern``.
+The rules are `pipelines.lib.loop.governor`'s. Running it again on the same history decides the same: ``python -m pipelines.monitoring.govern``.
 """
 
 import datetime as dt
@@ -16,19 +16,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pipelines.lib import home, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.champion_history import History, Measure, Night, Outcome, Promotion, Reference, Retraining
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import ModelError
-from pipelines.lib.governor import govern
-from pipelines.lib.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow, of_published
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.nights import publications
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import Profile
-from pipelines.lib.retraining_policy import Policy
-from pipelines.lib.run import load_run
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ModelError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.loop.champion_history import History, Measure, Night, Outcome, Promotion, Reference, Retraining
+from pipelines.lib.loop.governor import govern
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.models.profile import Profile
+from pipelines.lib.published.nights import publications
+from pipelines.lib.records.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow, of_published
+from pipelines.lib.records.ledger import Entry, Ledger
+from pipelines.lib.tables.dataset import load_dataset
 
 
 def reference_of(profile: Profile) -> Reference | None:
@@ -76,7 +76,7 @@ def retrainings_of(verdicts: Sequence[VerdictRow], decisions: Sequence[DecisionR
 @stage.stage("govern", report={"type": Path, "default": Path("data/reports/govern"), "help": "directory of the report"})
 def main(paths: stage.Paths) -> None:
     """Decide as `params.yaml` says, from what is recorded up to the partition of `run.yaml`."""
-    from pipelines.lib.inference import load_model
+    from pipelines.lib.models.inference import load_model
 
     run, policy, delay = load_run(), load_section("govern", Policy), load_dataset().label.delay_days
     name, url = run.model.name, home.ledger_url()

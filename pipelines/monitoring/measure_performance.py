@@ -21,20 +21,22 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.lib import home, metrics, nights, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import NightshiftError, TransientError
-from pipelines.lib.journal import Journal, PerformanceRecord, of_published
-from pipelines.lib.outcomes import Outcomes, known_outcomes
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.performance_report import build_report, changed
-from pipelines.lib.run import load_run
-from pipelines.lib.slices import slices_of
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import NightshiftError, TransientError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.run import load_run
+from pipelines.lib.loop.performance_report import build_report, changed
+from pipelines.lib.measures import metrics
+from pipelines.lib.measures.slices import slices_of
+from pipelines.lib.published import nights
+from pipelines.lib.records.journal import Journal, PerformanceRecord, of_published
+from pipelines.lib.sources.outcomes import Outcomes, known_outcomes
+from pipelines.lib.tables.dataset import load_dataset
 
 if TYPE_CHECKING:
-    from pipelines.lib.inference import Model
+    from pipelines.lib.models.inference import Model
 
 
 class MeasurePerformance(Section):
@@ -64,7 +66,7 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
 
     Raises `TransientError` where they did not come this time: a night is measured once, so that what is left out now stays out.
     """
-    from pipelines.lib.importance import permutation_importance
+    from pipelines.lib.measures.importance import permutation_importance
 
     if night.model_sha256 != model.sha256:
         return None
@@ -91,7 +93,7 @@ def measured(
     known: Outcomes, due: Iterable[nights.PublishedNight], digests: Mapping[str, str], model: "Model", params: MeasurePerformance
 ) -> Iterator[PerformanceRecord]:
     """The performance of each of the nights that are `due`, measured as it is asked for."""
-    from pipelines.lib.published import read_scores
+    from pipelines.lib.published.delta_tables import read_scores
 
     for night in due:
         rows = known.beside(night.partition, read_scores(night.partition, columns=[*known.key, "score"]))
@@ -114,8 +116,8 @@ def measured(
 )
 def main(paths: stage.Paths) -> None:
     """Measure as `run.yaml` and `params.yaml` say."""
-    from pipelines.lib.importance import importance_drift
-    from pipelines.lib.inference import load_model
+    from pipelines.lib.measures.importance import importance_drift
+    from pipelines.lib.models.inference import load_model
 
     run, dataset, params = load_run(), load_dataset(), load_section("measure_performance", MeasurePerformance)
     journal, model = Journal(home.ledger_url()), load_model(Path(run.model.path), run.model.sha256)

@@ -18,20 +18,21 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib import drift_report, home, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.drift_report import Seen
-from pipelines.lib.errors import ConfigError, ModelError
-from pipelines.lib.journal import Journal, NightRecord, of_published
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.nights import publications
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.profile import Profile
-from pipelines.lib.registry import connect, experiment_id, load_registry
-from pipelines.lib.retraining_policy import Policy
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.tracking import log_points
+from pipelines.lib.champions.registry import connect, experiment_id, load_registry
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError, ModelError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.loop import drift_report
+from pipelines.lib.loop.drift_report import Seen
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.loop.tracking import log_points
+from pipelines.lib.models.profile import Profile
+from pipelines.lib.published.nights import publications
+from pipelines.lib.records.journal import Journal, NightRecord, of_published
+from pipelines.lib.records.ledger import Ledger
+from pipelines.lib.tables.dataset import load_dataset
 
 
 class ReportDrift(Section):
@@ -95,7 +96,7 @@ def read(path: Path) -> dict[str, Any]:
 )
 def main(paths: stage.Paths) -> None:
     """Report as `run.yaml` and `params.yaml` say."""
-    from pipelines.lib.inference import load_model
+    from pipelines.lib.models.inference import load_model
 
     run, params, policy = load_run(), load_section("report_drift", ReportDrift), load_section("govern", Policy)
     profile = load_model(Path(run.model.path), run.model.sha256).profile

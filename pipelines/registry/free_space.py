@@ -15,12 +15,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import home, kept, retention
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.object_store import Cache, Store, alone, remote_of
-from pipelines.lib.registry import connect, load_registry
-from pipelines.lib.stage import Paths, log, stage, write_report
+from pipelines.lib.champions.registry import connect, load_registry
+from pipelines.lib.core import home, kept
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.stage import Paths, log, stage, write_report
+from pipelines.lib.records.ledger import Ledger
+from pipelines.lib.storage import retention
+from pipelines.lib.storage.object_store import Cache, Store, alone, remote_of
 
 LEAST_DAYS, WAIT_S = 1.0, 600.0
 
@@ -62,7 +63,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
 
 
 def _tables() -> list[str]:
-    from pipelines.lib.published import evidence_url, scores_url
+    from pipelines.lib.published.delta_tables import evidence_url, scores_url
 
     return [scores_url(), evidence_url()]
 

@@ -14,17 +14,18 @@ import datetime as dt
 import sys
 from pathlib import Path
 
-from pipelines.lib import home, pins, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.delta_source import at_versions, current_versions
-from pipelines.lib.errors import LedgerConflict
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.params import PARAMS_FILE, read_yaml, refuse_dates
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.registry import Registry, load_registry
-from pipelines.lib.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
-from pipelines.lib.sources import source_revision
+from pipelines.lib.champions import pins
+from pipelines.lib.champions.registry import Registry, load_registry
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import LedgerConflict
+from pipelines.lib.core.params import PARAMS_FILE, read_yaml, refuse_dates
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
+from pipelines.lib.records.ledger import Ledger
+from pipelines.lib.sources.delta_source import at_versions, current_versions
+from pipelines.lib.sources.reading import source_revision
+from pipelines.lib.tables.dataset import load_dataset
 
 MODEL = Path("data/champion/model.onnx")
 ENCODER = Path("data/champion/encoder.onnx")
@@ -88,7 +89,7 @@ def main(options: stage.Paths) -> None:
     registry, dataset = load_registry(), load_dataset()
     delta = current_versions(dataset)
     if options.scored:
-        from pipelines.lib.nights import require_no_future
+        from pipelines.lib.published.nights import require_no_future
 
         require_no_future(registry.name, options.partition)
     matured = date - dt.timedelta(days=dataset.label.delay_days + 1)

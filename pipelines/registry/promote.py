@@ -18,12 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import home, stage
-from pipelines.lib.errors import ConfigError, DataError, LedgerConflict
-from pipelines.lib.journal import Journal, Verdict
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.params import parse_section, read_yaml
-from pipelines.lib.registry import (
+from pipelines.lib.challengers.decision import read_decision, require_allowed, require_sound
+from pipelines.lib.champions.registry import (
     Registered,
     choose_live_from,
     clear_marks,
@@ -34,8 +30,12 @@ from pipelines.lib.registry import (
     require_not_refused,
     withdraw,
 )
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.verdict import read_decision, require_allowed, require_sound
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.errors import ConfigError, DataError, LedgerConflict
+from pipelines.lib.core.params import parse_section, read_yaml
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.records.journal import Journal, Verdict
+from pipelines.lib.records.ledger import Entry, Ledger
 
 NOBODY = "none"
 

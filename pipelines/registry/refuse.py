@@ -13,14 +13,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lib import home, stage
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.journal import Journal, Verdict
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.params import parse_section, read_yaml
-from pipelines.lib.registry import Registered, connect, project_aliases, withdraw
-from pipelines.lib.run import load_run
-from pipelines.lib.verdict import read_decision
+from pipelines.lib.challengers.decision import read_decision
+from pipelines.lib.champions.registry import Registered, connect, project_aliases, withdraw
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section, read_yaml
+from pipelines.lib.core.run import load_run
+from pipelines.lib.records.journal import Journal, Verdict
+from pipelines.lib.records.ledger import Ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

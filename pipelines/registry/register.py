@@ -18,15 +18,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lib import costs, home, model_card, onnx_file, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.lineage import lineage, selection, selection_of_encoder
-from pipelines.lib.params import read_yaml
-from pipelines.lib.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
-from pipelines.lib.run import load_run
-from pipelines.lib.verdict import require_sound
+from pipelines.lib.challengers import model_card
+from pipelines.lib.challengers.decision import require_sound
+from pipelines.lib.champions.lineage import lineage, selection, selection_of_encoder
+from pipelines.lib.champions.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import read_yaml
+from pipelines.lib.core.run import load_run
+from pipelines.lib.models import costs, onnx_file
+from pipelines.lib.records.ledger import Ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,7 +54,7 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     import mlflow.onnx
     import mlflow.sklearn
 
-    from pipelines.lib import skops_file
+    from pipelines.lib.models import skops_file
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     with mlflow.start_run(experiment_id=experiment_id(client, params.experiment), run_name=tags["run_ref"], tags=tags):

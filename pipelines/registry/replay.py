@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.lib import home, pages, rebuild, stage
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError, GateFailed
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.registry import connect, load_registry
+from pipelines.lib.champions.registry import connect, load_registry
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import ConfigError, GateFailed
+from pipelines.lib.pages import html as pages
+from pipelines.lib.records.ledger import Ledger
+from pipelines.lib.storage import rebuild
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,10 +13,10 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.regi
 import re
 import sys
 
-from pipelines.lib import home, stage
-from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import connect, load_registry, project_aliases, roll_back
+from pipelines.lib.champions.registry import connect, load_registry, project_aliases, roll_back
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.errors import ConfigError, LedgerConflict, ModelError
+from pipelines.lib.records.ledger import Entry, Ledger
 
 PREVIOUS = "previous"
 

@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pipelines.lib import golden, home, nights, stage
-from pipelines.lib.errors import ConfigError, DataError, GateFailed, LedgerConflict, ModelError, TransientError
-from pipelines.lib.journal import Journal, Verdict
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.params import Section, load_section, parse_section, read_yaml
-from pipelines.lib.registry import Registered, connect, fetch, project_aliases, roll_back
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.champions.registry import Registered, connect, fetch, project_aliases, roll_back
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.errors import ConfigError, DataError, GateFailed, LedgerConflict, ModelError, TransientError
+from pipelines.lib.core.params import Section, load_section, parse_section, read_yaml
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.models import golden
+from pipelines.lib.published import nights
+from pipelines.lib.records.journal import Journal, Verdict
+from pipelines.lib.records.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipelines.lib.inference import Model
+    from pipelines.lib.models.inference import Model
 
 ACTOR = "verify"
 NOTHING = "with nothing to hold its scores against"
@@ -58,7 +60,7 @@ def verify(client: "MlflowClient", entry: Entry, expected: Path, scratch: Path, 
     version = Registered(name=entry.name, version=entry.version, sha256=entry.sha256, model_uri=uri)
     try:
         fetch(version, scratch / "model.onnx")
-        from pipelines.lib.inference import load_model
+        from pipelines.lib.models.inference import load_model
 
         model = load_model(scratch / "model.onnx", entry.sha256)
         faults = golden.check(model, golden.Golden.from_json(written))
@@ -76,7 +78,7 @@ def shadow_faults(model: "Model", name: str, until: str, scratch: Path, params: 
     import pyarrow.parquet as pq
     from scipy.stats import spearmanr
 
-    from pipelines.lib.inference import score_parquet
+    from pipelines.lib.models.inference import score_parquet
 
     newest = nights.published_nights(name, until=until, count=1)
     if not newest:

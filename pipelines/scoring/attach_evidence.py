@@ -1,7 +1,7 @@
 """Attach evidence to a night's riskiest rows: the past rows that resemble them most, and how these ended.
 
 Reads   data/features/batch.parquet, data/scores/scores.parquet, the generation of the vector index that run.yaml pins
-Writes  data/evidence/evidence.parquet: the rows of `pipelines.lib.evidence.schema_of`; data/reports/attach_evidence/: report.json, report.html
+Writes  data/evidence/evidence.parquet: the rows of `pipelines.lib.vector_index.evidence.schema_of`; data/reports/attach_evidence/: report.json, report.html
 Fails   when the two files are of different runs
 
 The scores are published before: whatever happens here, they stay. Where the pinned generation is broken, the first whole one before it is asked; where
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,9 +38,9 @@ def attach_evidence(
     scores: Path, features: Path, run: RunFile, dataset: Dataset, params: AttachEvidence
 ) -> "tuple[pa.Table, dict[str, Any]]":
     """The evidence for the night of `run`, and the report on it, whose note says in words what was found or why nothing was."""
-    from pipelines.lib.errors import ModelError
-    from pipelines.lib.evidence import Wanted, evidence_of, hindsight, misfit, no_evidence, tell
-    from pipelines.lib.vector_index import open_pinned
+    from pipelines.lib.core.errors import ModelError
+    from pipelines.lib.vector_index.evidence import Wanted, evidence_of, hindsight, misfit, no_evidence, tell
+    from pipelines.lib.vector_index.reader import open_pinned
 
     pinned, none = run.index, no_evidence(scores, dataset.key)
     told: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
@@ -71,8 +71,8 @@ def main(paths: Paths) -> None:
     """Attach as `run.yaml` and `params.yaml` say."""
     import pyarrow.parquet as pq
 
-    from pipelines.lib.atomic import replacing
-    from pipelines.lib.evidence import page
+    from pipelines.lib.core.atomic import replacing
+    from pipelines.lib.vector_index.evidence import page
 
     dataset = load_dataset()
     found, report = attach_evidence(paths.scores, paths.features, load_run(), dataset, load_section("attach_evidence", AttachEvidence))

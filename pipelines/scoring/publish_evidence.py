@@ -1,7 +1,7 @@
 """Publish a night's evidence: one commit to the table `evidence`, which stands beside that of the scores.
 
 Reads   data/evidence/evidence.parquet, the report of attach_evidence, run.yaml for where they come from
-Writes  the night in the published table (see `pipelines.lib.published`); data/reports/publish_evidence/report.json: what was done
+Writes  the night in the published table (see `pipelines.lib.published.delta_tables`); data/reports/publish_evidence/report.json: what was done
 Fails   when the evidence is not the one of the report, or the run is not pinned to a registered model; the table is then as it was
 
 A night without evidence publishes none and says so. No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib.errors import DataError
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.stage import Paths, log, stage, write_report
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.core.stage import Paths, log, stage, write_report
 
 
 class PublishEvidence(Section):
@@ -28,7 +28,7 @@ class PublishEvidence(Section):
 
 def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvidence) -> dict[str, Any]:
     """Publish the file `evidence`, which must have the `rows` that attach_evidence tells of; returns what was done. None are no fault."""
-    from pipelines.lib.published import evidence_url, lineage_of, publish
+    from pipelines.lib.published.delta_tables import evidence_url, lineage_of, publish
 
     if rows == 0:
         return {"rows": 0, "table_version": None, "note": "no evidence published"}

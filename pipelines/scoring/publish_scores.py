@@ -1,7 +1,7 @@
 """Publish a night's scores: one commit to the table that consumers read.
 
 Reads   data/scores/scores.parquet, the report of its gate, run.yaml for where they come from
-Writes  the night in the published table (see `pipelines.lib.published`); data/reports/publish_scores/report.json: what was done
+Writes  the night in the published table (see `pipelines.lib.published.delta_tables`); data/reports/publish_scores/report.json: what was done
 Fails   when the gate did not pass these rows, or the run is not pinned to a registered model; the table is then as it was
 
 No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import RunFile, load_run
-from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.core.stage import Paths, log, stage
 
 if TYPE_CHECKING:
-    from pipelines.lib.published import Publication
+    from pipelines.lib.published.delta_tables import Publication
 
 
 class PublishScores(Section):
@@ -28,7 +28,7 @@ class PublishScores(Section):
 
 def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores) -> "Publication":
     """Publish the file `scores`, which must have the `rows` that its gate passed. Raises `DataError` where it has not."""
-    from pipelines.lib.published import lineage_of, publish
+    from pipelines.lib.published.delta_tables import lineage_of, publish
 
     publication = publish(scores, lineage_of(run), expected_rows=rows, attempts=params.attempts)
     done = "published" if publication.changed else "were there already"
@@ -53,8 +53,8 @@ def mean_score(scores: Path) -> float | None:
 )
 def main(paths: Paths) -> None:
     """Publish as `run.yaml` and `params.yaml` say."""
-    from pipelines.lib.atomic import replacing
-    from pipelines.lib.reports import require_passed
+    from pipelines.lib.core.atomic import replacing
+    from pipelines.lib.core.reports import require_passed
 
     run = load_run()
     rows = require_passed(paths.gate, "validate_scores", run.partition)

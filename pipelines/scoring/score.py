@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.stage import Paths, log, stage
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.stage import Paths, log, stage
 
 
 class Score(Section):
@@ -27,8 +27,8 @@ class Score(Section):
 
 def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key: tuple[str, ...], params: Score) -> int:
     """Score the file `features` into `scores`, whole or not at all, with the model whose digest is `sha256`. Returns the rows."""
-    from pipelines.lib.atomic import replacing
-    from pipelines.lib.inference import load_model, score_parquet
+    from pipelines.lib.core.atomic import replacing
+    from pipelines.lib.models.inference import load_model, score_parquet
 
     verified = load_model(model, sha256)
     with replacing(scores) as temporary:
@@ -40,9 +40,9 @@ def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key:
 @stage("score", "features", "gate", "model", "scores")
 def main(paths: Paths) -> None:
     """Score as `run.yaml` and `params.yaml` say."""
-    from pipelines.lib.dataset import load_dataset
-    from pipelines.lib.reports import require_passed
-    from pipelines.lib.run import load_run
+    from pipelines.lib.core.reports import require_passed
+    from pipelines.lib.core.run import load_run
+    from pipelines.lib.tables.dataset import load_dataset
 
     run, params = load_run(), load_section("score", Score)
     require_passed(paths.gate, "validate_features", run.partition)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.engine import name, open_parquet, text
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import Paths, stage
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
-from pipelines.lib.params import load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.stage import Paths, stage
+from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.engine import name, open_parquet, text
 
 
 class ValidateScores(Gate):

@@ -16,18 +16,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipelines.lib import costs, home, pages, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import DataError, ModelError
-from pipelines.lib.golden import Golden, check
-from pipelines.lib.inference import load_model
-from pipelines.lib.journal import Journal
-from pipelines.lib.journal import Verdict as Recorded
-from pipelines.lib.params import load_section, parse_section, read_yaml
-from pipelines.lib.policy import Policy, Verdict, decide
-from pipelines.lib.registry import Registered, connect, fetch
-from pipelines.lib.run import RunFile, load_run
+from pipelines.lib.challengers.policy import Policy, Verdict, decide
+from pipelines.lib.champions.registry import Registered, connect, fetch
+from pipelines.lib.core import home, stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import DataError, ModelError
+from pipelines.lib.core.params import load_section, parse_section, read_yaml
+from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.models import costs
+from pipelines.lib.models.golden import Golden, check
+from pipelines.lib.models.inference import load_model
+from pipelines.lib.pages import html as pages
+from pipelines.lib.records.journal import Journal
+from pipelines.lib.records.journal import Verdict as Recorded
 
 REPORTS = Path("data/reports")
 MODEL = Path("data/models/model.onnx")

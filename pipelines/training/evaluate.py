@@ -19,19 +19,22 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import comparison, costs, metrics, model_card, stage
-from pipelines.lib import golden as known
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import DataError, GateFailed, ModelError
-from pipelines.lib.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.inference import check_fit, load_model
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.run import load_run
-from pipelines.lib.signature import signature_of_features
-from pipelines.lib.slices import slices_of
-from pipelines.lib.verdict import record_refusal
+from pipelines.lib.challengers import comparison, model_card
+from pipelines.lib.challengers.decision import record_refusal
+from pipelines.lib.core import stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import DataError, GateFailed, ModelError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.run import load_run
+from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures import metrics
+from pipelines.lib.measures.slices import slices_of
+from pipelines.lib.models import costs
+from pipelines.lib.models import golden as known
+from pipelines.lib.models.inference import check_fit, load_model
+from pipelines.lib.tables.dataset import load_dataset
 
 
 class Evaluate(Section):
@@ -108,7 +111,7 @@ def _note(evaluation: Mapping[str, Any]) -> str:
 
 @stage.stage("evaluate", "features", "model", "onnx", "champion", "report")
 def main(paths: stage.Paths) -> None:
-    from pipelines.lib import skops_file
+    from pipelines.lib.models import skops_file
 
     params, dataset, run, training = load_section("evaluate", Evaluate), load_dataset(), load_run(), load_section("train", Holdout)
     start = holdout_start(run.date, dataset.label.delay_days, training.holdout_days).isoformat()

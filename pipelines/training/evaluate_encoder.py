@@ -19,19 +19,21 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import metrics, neighbours, pages, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.encoder import Encoder, load_encoder
-from pipelines.lib.encoder_comparison import compare
-from pipelines.lib.encoder_graph import Fitted
-from pipelines.lib.errors import DataError, GateFailed, ModelError
-from pipelines.lib.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.inference import check_fit
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.signature import signature_of_features
-from pipelines.lib.verdict import record_refusal
+from pipelines.lib.challengers.decision import record_refusal
+from pipelines.lib.core import stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import DataError, GateFailed, ModelError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.encoders.comparison import compare
+from pipelines.lib.encoders.encoder import Encoder, load_encoder
+from pipelines.lib.encoders.graph import Fitted
+from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures import metrics, neighbours
+from pipelines.lib.models.inference import check_fit
+from pipelines.lib.pages import html as pages
+from pipelines.lib.tables.dataset import load_dataset
 
 NEIGHBOURS, SEED = 10, 0
 
@@ -101,7 +103,7 @@ def note(evaluation: Mapping[str, Any]) -> str:
 
 @stage.stage("evaluate_encoder", "features", "fitted", "model", "encoder", "quantized", "report")
 def main(paths: stage.Paths) -> None:
-    from pipelines.lib import skops_file
+    from pipelines.lib.models import skops_file
 
     params, dataset, run = load_section("evaluate_encoder", EvaluateEncoder), load_dataset(), load_run()
     training = load_section("train_encoder", Holdout)

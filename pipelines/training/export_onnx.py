@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib import profile, stage
-from pipelines.lib.errors import ModelError
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.core import stage
+from pipelines.lib.core.errors import ModelError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.models import profile
 
 
 class ExportOnnx(Section):
@@ -50,9 +51,9 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference:
 
 @stage.stage("export_onnx", "features", "model", "profile", "onnx")
 def main(paths: stage.Paths) -> None:
-    from pipelines.lib import skops_file
-    from pipelines.lib.atomic import replacing
-    from pipelines.lib.signature import signature_of_features
+    from pipelines.lib.core.atomic import replacing
+    from pipelines.lib.features.signature import signature_of_features
+    from pipelines.lib.models import skops_file
 
     content = export_onnx(
         skops_file.load(paths.model),

@@ -1,7 +1,7 @@
 """Make the encoder half as large or less, where its vectors keep their neighbours; else keep it as it is, and say so.
 
 Reads   data/features/history.parquet, data/encoder/fp32.onnx
-Writes  data/encoder/encoder.onnx: the way of `pipelines.lib.quantization` that keeps most neighbours, or FP32 unchanged;
+Writes  data/encoder/encoder.onnx: the way of `pipelines.lib.encoders.quantization` that keeps most neighbours, or FP32 unchanged;
         data/reports/quantize/: report.json and report.html, with what every way costs.
         data/reports/quantize_timing.json beside it: a measurement of this machine, so not versioned
 Fails   when a file is torn, or not of these features. A way that does not pass is no failure: FP32 passes
@@ -21,15 +21,18 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import metrics, neighbours, pages, quantization, stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.encoder import Encoder, load_encoder
-from pipelines.lib.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.inference import check_fit
-from pipelines.lib.params import Section, load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.core import stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.encoders import quantization
+from pipelines.lib.encoders.encoder import Encoder, load_encoder
+from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures import metrics, neighbours
+from pipelines.lib.models.inference import check_fit
+from pipelines.lib.pages import html as pages
+from pipelines.lib.tables.dataset import load_dataset
 
 FP32 = "fp32"
 NEIGHBOURS, SEED = 10, 0

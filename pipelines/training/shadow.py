@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib import agreement, nights, stage
-from pipelines.lib.errors import ConfigError, DataError, ModelError
-from pipelines.lib.inference import Model, check_fit, load_model, score_parquet
-from pipelines.lib.params import Section, load_section, parse_section, read_yaml
-from pipelines.lib.registry import Registered, fetch
-from pipelines.lib.run import load_run
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.challengers import agreement
+from pipelines.lib.champions.registry import Registered, fetch
+from pipelines.lib.core import stage
+from pipelines.lib.core.errors import ConfigError, DataError, ModelError
+from pipelines.lib.core.params import Section, load_section, parse_section, read_yaml
+from pipelines.lib.core.run import load_run
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.models.inference import Model, check_fit, load_model, score_parquet
+from pipelines.lib.published import nights
 
 
 class Shadow(Section):
@@ -88,7 +90,8 @@ def note(report: dict[str, Any]) -> str:
 
 @stage.stage("shadow", registered={"type": Path, "default": Path("data/models/registered.json")})
 def main(paths: stage.Paths) -> None:
-    from pipelines.lib import figures, pages
+    from pipelines.lib.pages import figures
+    from pipelines.lib.pages import html as pages
 
     params, run, threshold = load_section("shadow", Shadow), load_run(), load_section("score", Threshold).threshold
     version = parse_section(read_yaml(paths.registered), Registered, paths.registered.name)

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from pipelines.lib import stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import Dataset, load_dataset
-from pipelines.lib.errors import DataError
-from pipelines.lib.features import Features, load_features
-from pipelines.lib.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.importance import permutation_importance
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import Profile, ProfileParams, build_profile
-from pipelines.lib.run import load_run
+from pipelines.lib.core import stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.features.compute import Features, load_features
+from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.measures.importance import permutation_importance
+from pipelines.lib.models.profile import Profile, ProfileParams, build_profile
+from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 
 class Train(Holdout):
@@ -84,7 +84,7 @@ def profile(forest: Any, history: History, holdout: History, *, dataset: Dataset
 
 @stage.stage("train", "features", "model", "profile")
 def main(paths: stage.Paths) -> None:
-    from pipelines.lib import skops_file
+    from pipelines.lib.models import skops_file
 
     params, dataset = load_section("train", Train), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)

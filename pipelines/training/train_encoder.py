@@ -12,15 +12,15 @@ from typing import Literal
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from pipelines.lib import stage
-from pipelines.lib.atomic import replacing
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.encoder_graph import Fitted, encoder_graph
-from pipelines.lib.errors import DataError
-from pipelines.lib.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.params import load_section
-from pipelines.lib.run import load_run
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.core import stage
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.encoders.graph import Fitted, encoder_graph
+from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.tables.dataset import load_dataset
 
 
 class TrainEncoder(Holdout):
@@ -79,7 +79,7 @@ def train_encoder(history: History, params: TrainEncoder) -> Fitted:
 
 @stage.stage("train_encoder", "features", "fitted", "onnx")
 def main(paths: stage.Paths) -> None:
-    from pipelines.lib import skops_file
+    from pipelines.lib.models import skops_file
 
     params, dataset = load_section("train_encoder", TrainEncoder), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK = "nightshift.lock"
-"""The same name as in `pipelines.lib.object_store`, which is not imported here."""
+"""The same name as in `pipelines.lib.storage.object_store`, which is not imported here."""
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 
 
 def home() -> Path:
-    """The directory of this installation's state; the same rule as `pipelines.lib.home`, which is not imported here."""
+    """The directory of this installation's state; the same rule as `pipelines.lib.core.home`, which is not imported here."""
     return Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import index as benchmark
-from pipelines.lib import neighbours
+from pipelines.lib.measures import neighbours
 
 ROWS, QUERIES = 3_000, 500
 

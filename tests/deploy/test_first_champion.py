@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.embedded.first_champion import ACTOR, train_first_champion
-from pipelines.lib import home
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import load_registry
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core import home
+from pipelines.lib.records.ledger import Entry, Ledger
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded.first_index import published_index, published_since
-from pipelines.lib import generations
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.features import identity, load_features
-from pipelines.lib.registry import load_registry
-from pipelines.lib.run import PinnedIndex
-from pipelines.lib.signature import Signature
+from pipelines.lib.champions.registry import load_registry
+from pipelines.lib.core.run import PinnedIndex
+from pipelines.lib.features.compute import identity, load_features
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.vector_index import generations
 from tests import indexed_nights
 from tests import scored_night as night
 

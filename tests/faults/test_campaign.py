@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from deploy.embedded.server import Server
-from pipelines.lib import home
+from pipelines.lib.core import home
 from tests.real_repository import DAG_ID, TASKS, RealRepository
 
 pytestmark = pytest.mark.campaign

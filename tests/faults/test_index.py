@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.lib.errors import LedgerConflict, TransientError
-from pipelines.lib.generations import current, usable
+from pipelines.lib.core.errors import LedgerConflict, TransientError
+from pipelines.lib.vector_index.generations import current, usable
 from tests.index_processes import (
     Answers,
     answers,

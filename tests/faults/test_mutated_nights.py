@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from pipelines.data import featurize_batch, ingest_batch, validate_batch, validate_features
-from pipelines.lib import errors
-from pipelines.lib.stage import FAILURE_FILE
+from pipelines.lib.core import errors
+from pipelines.lib.core.stage import FAILURE_FILE
 from tests.datasets import mutations, orders
 from tests.datasets.mutations import MUTATIONS, NIGHT, Format, Mutation
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.lib import home
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import connect
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core import home
+from pipelines.lib.records.ledger import Entry, Ledger
 from tests.registered_models import NAME, Installation, copy_template, make_template
 from tests.servers import postgres
 
@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 RACER = """
 import sys
-from pipelines.lib import home
-from pipelines.lib.errors import LedgerConflict
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.registry import Registered
+from pipelines.lib.core import home
+from pipelines.lib.core.errors import LedgerConflict
+from pipelines.lib.records.ledger import Ledger
+from pipelines.lib.champions.registry import Registered
 from pipelines.registry.promote import promote
 
 number = sys.argv[1]
@@ -44,7 +44,7 @@ print("champion", entry.sequence, flush=True)
 KILLED = """
 import os, signal, sys
 from importlib import import_module
-from pipelines.lib.ledger import Ledger
+from pipelines.lib.records.ledger import Ledger
 
 stage = import_module("pipelines.registry." + sys.argv[1])
 appended = Ledger.append

@@ -18,12 +18,14 @@ import onnx
 import pytest
 import yaml
 
-from pipelines.lib import comparison, costs, golden, metrics, skops_file
-from pipelines.lib.costs import Costs
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.inference import load_model
-from pipelines.lib.registry import connect
-from pipelines.lib.run import load_run, save_run
+from pipelines.lib.challengers import comparison
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.run import load_run, save_run
+from pipelines.lib.measures import metrics
+from pipelines.lib.models import costs, golden, skops_file
+from pipelines.lib.models.costs import Costs
+from pipelines.lib.models.inference import load_model
 from tests import scored_night
 from tests.registered_models import NAME, NIGHT, Installation, copy_template, make_template
 

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.embedded.client import ApiError
 from deploy.embedded.server import Server
-from pipelines.lib.ledger import Entry
+from pipelines.lib.records.ledger import Entry
 from tests.real_repository import RealRepository
 from tests.registered_models import NAME, Installation, copy_template, make_template
 

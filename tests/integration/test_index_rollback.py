@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.embedded.server import Server
-from pipelines.lib.generations import Pointer, current
-from pipelines.lib.vector_index import open_generation
+from pipelines.lib.vector_index.generations import Pointer, current
+from pipelines.lib.vector_index.reader import open_generation
 from tests.real_repository import RealRepository
 from tests.small_index import Published
 

@@ -12,9 +12,9 @@ import pytest
 
 from deploy.embedded.client import FINISHED, ApiError
 from deploy.embedded.server import Server
-from pipelines.lib.journal import Journal
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.nights import published_night
+from pipelines.lib.published.nights import published_night
+from pipelines.lib.records.journal import Journal
+from pipelines.lib.records.ledger import Ledger
 from tests.real_repository import DAG_ID, RealRepository
 
 pytestmark = pytest.mark.integration

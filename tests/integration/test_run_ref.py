@@ -35,7 +35,7 @@ import yaml
 from airflow.sdk.exceptions import AirflowFailException
 from nightshift_airflow import run_record, workspaces
 from nightshift_airflow.stage_process import run_stage
-from pipelines.lib import kept
+from pipelines.lib.core import kept
 workspace = workspaces.open_workspace({DAG_ID!r}, "night")
 lock = yaml.safe_load((workspace.path / "dvc.lock").read_text())
 held = kept.cache_path(lock["stages"]["score"]["outs"][0]["md5"])

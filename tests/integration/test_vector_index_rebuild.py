@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from deploy.embedded.server import Server
-from pipelines.lib import generations
-from pipelines.lib.vector_index import open_generation
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index.reader import open_generation
 from tests.real_repository import RealRepository
 from tests.stub_repository import commit_all
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from deltalake import DeltaTable
 
-from pipelines.lib.registry import connect
+from pipelines.lib.champions.registry import connect
 from tests.datasets import orders
 from tests.pipelines.registry.test_register import TAGS
 

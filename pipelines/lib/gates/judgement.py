@@ -15,14 +15,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.lib.engine import connect, name
-from pipelines.lib.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.gates.counting import counted, finding_of, holds_enough
 from pipelines.lib.gates.frames import to_pandas
+from pipelines.lib.gates.great_expectations_import import import_great_expectations
 from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED, SAMPLES, Finding, clip, line, plain
 from pipelines.lib.gates.suite import Expectation, columns_of
 from pipelines.lib.gates.whole_numbers import judge_bounds, needs_whole_numbers
-from pipelines.lib.great_expectations_import import import_great_expectations
+from pipelines.lib.tables.engine import connect, name
 
 if TYPE_CHECKING:
     import duckdb

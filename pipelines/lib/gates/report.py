@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.lib.atomic import replacing
-from pipelines.lib.errors import GateFailed
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import GateFailed
 from pipelines.lib.gates.suite import COLUMN_KWARGS
-from pipelines.lib.pages import render
+from pipelines.lib.pages.html import render
 
 SAMPLES = 5
 """Sample rows of a failed expectation that a report shows."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.lib.params import Section, parse_section, read_yaml
+from pipelines.lib.core.params import Section, parse_section, read_yaml
 
 COLUMN_KWARGS = ("column", "column_A", "column_B", "column_list")
 """The kwargs that name columns."""

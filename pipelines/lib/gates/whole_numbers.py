@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from pipelines.lib.engine import name
 from pipelines.lib.gates.counting import counted, finding_of, holds_enough
 from pipelines.lib.gates.frames import LARGEST_EXACT
 from pipelines.lib.gates.report import FAILED, PASSED, SAMPLES, Finding, plain
 from pipelines.lib.gates.suite import Expectation, columns_of
+from pipelines.lib.tables.engine import name
 
 _AGGREGATES = {"expect_column_max_to_be_between": "max", "expect_column_min_to_be_between": "min"}
 

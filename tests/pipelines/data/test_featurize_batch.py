@@ -9,7 +9,7 @@ import yaml
 
 from pipelines.data.featurize_batch import main
 from pipelines.data.ingest_batch import main as ingest
-from pipelines.lib.stage import FAILURE_FILE
+from pipelines.lib.core.stage import FAILURE_FILE
 from tests.datasets import orders
 
 ARGUMENTS = ["--raw", "raw", "--gate", "gate", "--features", "features.parquet"]

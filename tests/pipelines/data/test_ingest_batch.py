@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.data.ingest_batch import main
-from pipelines.lib.stage import FAILURE_FILE
+from pipelines.lib.core.stage import FAILURE_FILE
 from tests.datasets import orders
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from pipelines.data.ingest_batch import IngestBatch, ingest_batch
 from pipelines.data.validate_batch import ValidateBatch, main, validate_batch
-from pipelines.lib.dataset import Source
-from pipelines.lib.errors import DataError, GateFailed
+from pipelines.lib.tables.dataset import Source
+from pipelines.lib.core.errors import DataError, GateFailed
 from pipelines.lib.gates import Report, deliver, expect
-from pipelines.lib.params import parse_section
-from pipelines.lib.casts import ARROW_TYPES
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.sources.casts import ARROW_TYPES
 from tests.gate_data import NIGHT, ORDERS, ROWS, Change, orders, write_night, write_raw
 
 PARAMS = ValidateBatch(row_count={"low": 0.85, "high": 1.3}, last_event_minutes=60)  # type: ignore[arg-type]

@@ -14,13 +14,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipelines.data.validate_features import ValidateFeatures, validate_features
-from pipelines.lib.binning import Binning
-from pipelines.lib.errors import ConfigError, ModelError
-from pipelines.lib.features import Features
+from pipelines.lib.measures.binning import Binning
+from pipelines.lib.core.errors import ConfigError, ModelError
+from pipelines.lib.features.compute import Features
 from pipelines.lib.gates import FAILED, NOT_JUDGED, PASSED, WARNING, Finding, Report
-from pipelines.lib.params import parse_section
-from pipelines.lib.profile import KEY, Noise, Profile, Reference
-from pipelines.lib.run import PinnedModel
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.models.profile import KEY, Noise, Profile, Reference
+from pipelines.lib.core.run import PinnedModel
 from tests.gate_data import COUNTRIES, NIGHT, ORDERS, orders
 
 FEATURES = parse_section(

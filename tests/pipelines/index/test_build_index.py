@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from pipelines.index import build_index, fill_shard, plan_index
-from pipelines.lib.errors import DataError, ModelError
-from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_params import BuildIndex, IvfPq, PlanIndex
-from pipelines.lib.index_search import Searcher
-from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, load_run, save_run
-from pipelines.lib.vectors import Shards, write_shard
+from pipelines.lib.core.errors import DataError, ModelError
+from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, load_run, save_run
+from pipelines.lib.encoders.vectors import Shards, write_shard
+from pipelines.lib.vector_index.build import build_from_arrays
+from pipelines.lib.vector_index.params import BuildIndex, IvfPq, PlanIndex
+from pipelines.lib.vector_index.search import Searcher
 from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
 
 ROWS = 900

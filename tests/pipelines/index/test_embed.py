@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from pipelines.index.embed import embed, main
-from pipelines.lib.dataset import Dataset
-from pipelines.lib.encoder import load_encoder
-from pipelines.lib.errors import ModelError
-from pipelines.lib.history import History
-from pipelines.lib.params import parse_section
-from pipelines.lib.run import PinnedModel, RunFile, save_run
-from pipelines.lib.signature import KEY, Signature
-from pipelines.lib.vectors import Shards
+from pipelines.lib.core.errors import ModelError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.encoders.encoder import load_encoder
+from pipelines.lib.encoders.vectors import Shards
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.tables.dataset import Dataset
 from tests.trained_encoder import encoder_bytes, history, write_history
 
 REPOSITORY = Path(__file__).parents[3]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from pipelines.index.fill_shard import FillShard, fill_shard
-from pipelines.lib.errors import DataError
-from pipelines.lib.index_params import IvfPq, PlanIndex
-from pipelines.lib.index_plan import plan
-from pipelines.lib.vectors import Shards, write_shard
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.encoders.vectors import Shards, write_shard
+from pipelines.lib.vector_index.params import IvfPq, PlanIndex
+from pipelines.lib.vector_index.plan import plan
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
 
 ROWS, CUTS = 600, {"2013-01": (0, 250), "2013-02": (250, 250), "2013-03": (250, 600)}

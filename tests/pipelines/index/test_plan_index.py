@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from pipelines.index.plan_index import main, plan_index
-from pipelines.lib import generations
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_params import PlanIndex
-from pipelines.lib.index_plan import Plan, read_plan
-from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
-from pipelines.lib.vectors import Shards, write_shard
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run
+from pipelines.lib.encoders.vectors import Shards, write_shard
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index.build import build_from_arrays
+from pipelines.lib.vector_index.params import PlanIndex
+from pipelines.lib.vector_index.plan import Plan, read_plan
 from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
 
 PARAMS = PlanIndex(queries=100, appended_limit=0.2)

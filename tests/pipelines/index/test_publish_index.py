@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from pipelines.index.publish_index import main
-from pipelines.lib import index_publication
-from pipelines.lib.generations import current, locate
-from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
+from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run
+from pipelines.lib.vector_index import publication as index_publication
+from pipelines.lib.vector_index.generations import current, locate
 from tests.small_index import ENCODER_SHA256, INDEX, make_build, make_encoder
 
 ARGUMENTS = ["--build", "data/index/build", "--report", "data/reports/evaluate_index"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.index.rollback_index import main
-from pipelines.lib.generations import current, locate
+from pipelines.lib.vector_index.generations import current, locate
 from tests.small_index import INDEX, Published
 
 BY = ["--actor", "ada", "--reason", "it lied"]

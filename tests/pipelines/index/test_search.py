@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 
 from pipelines.index.search import main, parse_key, search
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.encoder import load_encoder
-from pipelines.lib.encoder_graph import encoder_graph
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.evidence import widely
-from pipelines.lib.history import History
-from pipelines.lib.index_build import build_from_arrays
-from pipelines.lib.index_publication import publish
-from pipelines.lib.index_search import Setting
-from pipelines.lib.published import read_scores
-from pipelines.lib.signature import Signature
-from pipelines.lib.vector_index import VectorIndex, open_generation
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.encoders.encoder import load_encoder
+from pipelines.lib.encoders.graph import encoder_graph
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.published.delta_tables import read_scores
+from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.vector_index.build import build_from_arrays
+from pipelines.lib.vector_index.evidence import widely
+from pipelines.lib.vector_index.publication import publish
+from pipelines.lib.vector_index.reader import VectorIndex, open_generation
+from pipelines.lib.vector_index.search import Setting
 from pipelines.training.train_encoder import TrainEncoder, train_encoder
 from tests.registered_models import NIGHT, Installation
 from tests.scored_night import NAMES, ORDER, SIGNATURE, features_table, values

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.index.shard_history import main, shard_history
-from pipelines.lib.errors import ConfigError, DataError
-from pipelines.lib.signature import signature_of_features
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.features.signature import signature_of_features
 from tests.trained_encoder import SIGNATURE, history, write_history
 
 MONTHS = ("2013-02", "2013-03")

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pipelines.index.validate_vectors import ValidateVectors, main, validate_vectors
+from pipelines.lib.encoders.vectors import Shard, Shards, write_shard
 from pipelines.lib.gates import Report, expect
-from pipelines.lib.vectors import Shard, Shards, write_shard
 from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
 
 ROWS = 300

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.lib.errors import ConfigError, DataError, TransientError
-from pipelines.lib.home import ledger_url
-from pipelines.lib.journal import Journal
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.core.home import ledger_url
+from pipelines.lib.records.journal import Journal
 from pipelines.monitoring import alert as stage
 from pipelines.monitoring.alert import Api, Decision, alert, run_id_of
 

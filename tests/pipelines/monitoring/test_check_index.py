@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.lib.generations import locate
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.run import PinnedModel, RunFile, save_run
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.records.ledger import Entry, Ledger
+from pipelines.lib.vector_index.generations import locate
 from pipelines.monitoring.check_index import main
 from tests.small_index import ENCODER_SHA256, INDEX, Published, flip
 

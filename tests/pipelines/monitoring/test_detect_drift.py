@@ -15,16 +15,16 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
-from pipelines.lib import nights
-from pipelines.lib.dataset import Column, Dataset, Label, Source
-from pipelines.lib.features import Categorical, Features, Numeric
-from pipelines.lib.history import History
-from pipelines.lib.home import ledger_url
-from pipelines.lib.inference import load_model
-from pipelines.lib.journal import Journal, NightRecord, of_published
-from pipelines.lib.profile import Profile, ProfileParams
-from pipelines.lib.published import Lineage, publish
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.core.home import ledger_url
+from pipelines.lib.features.compute import Categorical, Features, Numeric
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.models.inference import load_model
+from pipelines.lib.models.profile import Profile, ProfileParams
+from pipelines.lib.published import nights
+from pipelines.lib.published.delta_tables import Lineage, publish
+from pipelines.lib.records.journal import Journal, NightRecord, of_published
+from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 from pipelines.monitoring.detect_drift import main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import profile

@@ -14,19 +14,19 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
-from pipelines.lib.dataset import Column, Dataset, Label, Source
-from pipelines.lib.features import Features, Numeric
-from pipelines.lib.histogram import Histogram, count
-from pipelines.lib.history import History
-from pipelines.lib.home import ledger_url
-from pipelines.lib.journal import Journal, NightRecord, PerformanceRecord, Verdict
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.nights import publications
-from pipelines.lib.params import load_section
-from pipelines.lib.profile import SCORE, Profile, ProfileParams
-from pipelines.lib.published import Lineage, publish
-from pipelines.lib.retraining_policy import Policy
-from pipelines.lib.signature import Signature
+from pipelines.lib.core.home import ledger_url
+from pipelines.lib.core.params import load_section
+from pipelines.lib.features.compute import Features, Numeric
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.measures.histogram import Histogram, count
+from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.published.delta_tables import Lineage, publish
+from pipelines.lib.published.nights import publications
+from pipelines.lib.records.journal import Journal, NightRecord, PerformanceRecord, Verdict
+from pipelines.lib.records.ledger import Entry, Ledger
+from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import main, reference_of
 from pipelines.training.export_onnx import ExportOnnx, export_onnx

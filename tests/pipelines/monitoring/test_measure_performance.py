@@ -14,12 +14,12 @@ import yaml
 from deltalake import DeltaTable
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from pipelines.lib import nights
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import DataError, TransientError
-from pipelines.lib.home import ledger_url
-from pipelines.lib.journal import Journal, PerformanceRecord
-from pipelines.lib.published import Lineage, publish, scores_url
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import DataError, TransientError
+from pipelines.lib.core.home import ledger_url
+from pipelines.lib.published import nights
+from pipelines.lib.published.delta_tables import Lineage, publish, scores_url
+from pipelines.lib.records.journal import Journal, PerformanceRecord
 from pipelines.monitoring.measure_performance import MeasurePerformance, main, measure_performance
 from tests import scored_night
 from tests.datasets import orders

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.home import REPOSITORY, ledger_url
-from pipelines.lib.journal import Decision, Journal
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import connect
-from pipelines.lib.tracking import WATCHED
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.home import REPOSITORY, ledger_url
+from pipelines.lib.loop.tracking import WATCHED
+from pipelines.lib.records.journal import Decision, Journal
+from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.monitoring.report_drift import main
 from tests import watched_model
 from tests.watched_model import NAME, VERSION

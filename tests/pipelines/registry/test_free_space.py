@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.lib import home, kept, nights, object_store, retention
-from pipelines.lib.errors import ConfigError, DataError, TransientError
-from pipelines.lib.object_store import Cache
-from pipelines.lib.published import Lineage, evidence_url, publish, scores_url
-from pipelines.lib.registry import connect
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core import home, kept
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.published import nights
+from pipelines.lib.published.delta_tables import Lineage, evidence_url, publish, scores_url
+from pipelines.lib.storage import object_store, retention
+from pipelines.lib.storage.object_store import Cache
 from pipelines.registry import free_space
 from tests.registered_models import NAME, REF, Installation, _move_versions, copy_template
 from tests.scored_night import write_scores

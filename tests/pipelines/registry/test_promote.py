@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.lib.errors import LedgerConflict
-from pipelines.lib.golden import Golden
-from pipelines.lib.journal import Verdict
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.registry import connect, day_after, project_aliases
+from pipelines.lib.champions.registry import connect, day_after, project_aliases
+from pipelines.lib.core.errors import LedgerConflict
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.models.golden import Golden
+from pipelines.lib.records.journal import Verdict
 from pipelines.registry.promote import main, promote
 from pipelines.registry.rollback import main as roll_back
 from pipelines.registry.verify import main as verify

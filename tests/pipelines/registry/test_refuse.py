@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.lib.registry import connect
+from pipelines.lib.champions.registry import connect
 from pipelines.registry.refuse import main
 from tests.pipelines.registry.test_promote import decide, failure
 from tests.registered_models import NAME, Installation

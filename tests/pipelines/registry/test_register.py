@@ -11,16 +11,18 @@ import onnx
 import pytest
 import yaml
 
-from pipelines.lib import comparison, costs, metrics, model_card, skops_file
-from pipelines.lib.costs import Costs
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError, GateFailed, LedgerConflict, ModelError
-from pipelines.lib.ledger import Ledger
-from pipelines.lib.pins import pin_model
-from pipelines.lib.published import lineage_of, publish, read_scores
-from pipelines.lib.registry import Registered, Registry, connect, project_aliases
-from pipelines.lib.run import PinnedModel, RunFile
-from pipelines.lib.signature import Signature
+from pipelines.lib.challengers import comparison, model_card
+from pipelines.lib.champions.pins import pin_model
+from pipelines.lib.champions.registry import Registered, Registry, connect, project_aliases
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import ConfigError, GateFailed, LedgerConflict, ModelError
+from pipelines.lib.core.run import PinnedModel, RunFile
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.measures import metrics
+from pipelines.lib.models import costs, skops_file
+from pipelines.lib.models.costs import Costs
+from pipelines.lib.published.delta_tables import lineage_of, publish, read_scores
+from pipelines.lib.records.ledger import Ledger
 from pipelines.registry.promote import promote
 from pipelines.registry.register import challenge, latency, lineage, register, show_card
 from pipelines.training.export_onnx import ExportOnnx, export_onnx

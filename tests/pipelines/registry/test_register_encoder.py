@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.lib import home
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.journal import Journal, Verdict
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import connect
-from pipelines.lib.run import PinnedModel, RunFile, save_run
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core import home
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.records.journal import Journal, Verdict
+from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.registry.promote import main as promote
 from pipelines.registry.register import main as register
 from pipelines.registry.rollback import main as roll_back

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError, TransientError
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.rebuild import environment
-from pipelines.lib.registry import connect
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import ConfigError, TransientError
+from pipelines.lib.records.ledger import Entry, Ledger
+from pipelines.lib.storage.rebuild import environment
 from pipelines.registry.replay import MODEL, conclude, main, replay
 from tests.stub_repository import commit_all, git
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.lib.errors import ConfigError, LedgerConflict, ModelError
-from pipelines.lib.registry import load_registry, next_night
+from pipelines.lib.champions.registry import load_registry, next_night
+from pipelines.lib.core.errors import ConfigError, LedgerConflict, ModelError
 from pipelines.registry.rollback import main, rollback
 from tests.registered_models import NAME, Installation
 

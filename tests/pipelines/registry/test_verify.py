@@ -11,13 +11,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from pipelines.lib import inference, nights, registry
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.golden import Golden
-from pipelines.lib.inference import load_model
-from pipelines.lib.ledger import Entry, Ledger
-from pipelines.lib.registry import Registered, connect, project_aliases
-from pipelines.lib.signature import Signature
+from pipelines.lib.champions import registry
+from pipelines.lib.champions.registry import Registered, connect, project_aliases
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.models import inference
+from pipelines.lib.models.golden import Golden
+from pipelines.lib.models.inference import load_model
+from pipelines.lib.published import nights
+from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.registry.verify import Verify, main, shadow_faults, verify
 from tests import scored_night
 from tests.pipelines.registry.test_promote import failure

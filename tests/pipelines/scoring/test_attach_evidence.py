@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.lib import generations
-from pipelines.lib.evidence import schema_of
-from pipelines.lib.run import PinnedIndex, PinnedModel, RunFile, save_run
-from pipelines.lib.signature import Signature
+from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run
+from pipelines.lib.features.signature import Signature
+from pipelines.lib.vector_index import generations
+from pipelines.lib.vector_index.evidence import schema_of
 from pipelines.scoring.attach_evidence import main
 from tests import indexed_nights
 from tests import scored_night as night

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.lib.evidence import schema_of
-from pipelines.lib.published import evidence_url, lineage_of, publish, read_scores, scores_url
-from pipelines.lib.run import PinnedModel, RunFile, save_run
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.published.delta_tables import evidence_url, lineage_of, publish, read_scores, scores_url
+from pipelines.lib.vector_index.evidence import schema_of
 from pipelines.scoring.publish_evidence import main
 from tests import scored_night as night
 

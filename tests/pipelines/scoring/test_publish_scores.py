@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.lib.published import read_scores
-from pipelines.lib.run import PinnedModel, RunFile, save_run
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.published.delta_tables import read_scores
 from pipelines.scoring.publish_scores import main
 from tests import scored_night as night
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines.lib.run import PinnedModel, RunFile, save_run
+from pipelines.lib.core.run import PinnedModel, RunFile, save_run
 from pipelines.scoring.score import main
 from tests import scored_night as night
 

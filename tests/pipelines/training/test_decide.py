@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from pipelines.lib import golden
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.inference import load_model
-from pipelines.lib.registry import connect
-from pipelines.lib.verdict import read_decision
+from pipelines.lib.challengers.decision import read_decision
+from pipelines.lib.champions.registry import connect
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.models import golden
+from pipelines.lib.models.inference import load_model
 from pipelines.training.decide import main
 from tests.registered_models import NAME, NIGHT, Installation, change_score
 from tests.scored_night import values

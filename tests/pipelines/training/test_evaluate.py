@@ -16,17 +16,17 @@ import yaml
 from onnx import helper
 from sklearn.ensemble import RandomForestClassifier
 
-from pipelines.lib import skops_file
-from pipelines.lib.binning import numeric_binning
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.golden import Golden, check
-from pipelines.lib.histogram import count
-from pipelines.lib.history import History
-from pipelines.lib.inference import load_model
-from pipelines.lib.journal import Journal
-from pipelines.lib.profile import SCORE, Noise, Profile, Reference
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.measures.binning import numeric_binning
+from pipelines.lib.measures.histogram import count
+from pipelines.lib.models import skops_file
+from pipelines.lib.models.golden import Golden, check
+from pipelines.lib.models.inference import load_model
+from pipelines.lib.models.profile import SCORE, Noise, Profile, Reference
+from pipelines.lib.records.journal import Journal
 from pipelines.training.evaluate import Evaluate, evaluate, faults, main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 

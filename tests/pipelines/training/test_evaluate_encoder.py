@@ -10,13 +10,13 @@ import onnx
 import pytest
 import yaml
 
-from pipelines.lib import skops_file
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.encoder import TRAINED_UNTIL
-from pipelines.lib.encoder_graph import serialized
-from pipelines.lib.history import History
-from pipelines.lib.journal import Journal
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.encoders.encoder import TRAINED_UNTIL
+from pipelines.lib.encoders.graph import serialized
+from pipelines.lib.features.history import History
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.models import skops_file
+from pipelines.lib.records.journal import Journal
 from pipelines.training.evaluate_encoder import EvaluateEncoder, faults, main
 from tests.trained_encoder import NAMES, PARTITION, START, encoder_bytes, fitted, history, write_history
 

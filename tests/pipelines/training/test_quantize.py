@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.encoder import load_encoder
-from pipelines.lib.history import History
-from pipelines.lib.quantization import WAYS
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.encoders.encoder import load_encoder
+from pipelines.lib.encoders.quantization import WAYS
+from pipelines.lib.features.history import History
 from pipelines.training.quantize import Quantize, choose, faults, main, note
 from tests.trained_encoder import PARTITION, START, encoder_bytes, history, write_history
 

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.published import read_scores
-from pipelines.lib.run import load_run, save_run
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.run import load_run, save_run
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.published.delta_tables import read_scores
 from pipelines.training.shadow import main
 from tests.registered_models import NIGHT, REF, ROWS, Installation, change_score
 from tests.scored_night import NAMES

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines.lib import skops_file
-from pipelines.lib.dataset import load_dataset
-from pipelines.lib.errors import DataError, ModelError
-from pipelines.lib.features import Features, Numeric
-from pipelines.lib.history import History, holdout_start
-from pipelines.lib.inference import load_model
-from pipelines.lib.partition import parse_partition
-from pipelines.lib.profile import Profile, ProfileParams
-from pipelines.lib.signature import KEY, Signature
+from pipelines.lib.core.errors import DataError, ModelError
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.features.compute import Features, Numeric
+from pipelines.lib.features.history import History, holdout_start
+from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.models import skops_file
+from pipelines.lib.models.inference import load_model
+from pipelines.lib.models.profile import Profile, ProfileParams
+from pipelines.lib.tables.dataset import load_dataset
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import Train, profile, train
 from pipelines.training.train import main as train_main

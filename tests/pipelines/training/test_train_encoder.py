@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.lib.digest import sha256_of
-from pipelines.lib.encoder import load_encoder
-from pipelines.lib.errors import ConfigError, DataError
-from pipelines.lib.history import History
-from pipelines.lib.params import parse_section
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.encoders.encoder import load_encoder
+from pipelines.lib.features.history import History
 from pipelines.training.train_encoder import TrainEncoder, main, train_encoder
 from tests.trained_encoder import PARAMS, PARTITION, SIGNATURE, START, history, write_history
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.lib.casts import ARROW_TYPES
-from pipelines.lib.dataset import Column
-from pipelines.lib.errors import ConfigError
-from pipelines.lib.expectations import of_columns
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section
 from pipelines.lib.gates import Expectation, Gate, expect, judge, judgement
+from pipelines.lib.gates.expectations import of_columns
 from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED
-from pipelines.lib.params import parse_section
+from pipelines.lib.sources.casts import ARROW_TYPES
+from pipelines.lib.tables.dataset import Column
 
 ROWS = 1_000
 

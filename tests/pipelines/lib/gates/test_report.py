@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.lib.errors import GateFailed
+from pipelines.lib.core.errors import GateFailed
 from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, Report, deliver, not_judged
 
 HOLDS = Finding("expect_x", "word", {}, PASSED, "0 of 7 rows (0.00%)")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.lib.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.gates import Gate, expect
 from pipelines.lib.gates.suite import mostly
 

@@ -1,0 +1,1 @@
+"""Is a challenger better? The comparison, the policy, the decision and the model card."""

@@ -1,0 +1,71 @@
+"""Where this installation keeps its state: `NIGHTSHIFT_HOME`, by default ``var/`` beside the code.
+
+Every location can be moved on its own by an environment variable, which is how production puts the ledger into
+PostgreSQL and the published store on S3. Nothing here creates a directory or reads a file.
+"""
+
+import os
+from pathlib import Path
+
+from pipelines.lib.core.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+_UNSAFE = "?#%$*[]|^\\,"
+"""Characters that something between here and the disk reads as its own: database URLs, Delta, globs, and the settings of Airflow and DVC."""
+
+
+def check_path(name: str, path: Path) -> Path:
+    """Return `path`, which `name` gives, if state can be kept under it. Raises `ConfigError` that names the first unsafe character.
+
+    SQLAlchemy cuts a database file off at ``?`` and decodes ``%``, Delta decodes ``%`` too and crashes on ``|`` and ``^``, DVC cuts a path off at ``#`` and splits it at a comma,
+    Airflow expands ``$`` and ``%``, DuckDB and `glob` read ``*`` and brackets as patterns. The state would end up elsewhere, without an error.
+    """
+    for character in str(path):
+        if character in _UNSAFE or not character.isprintable():
+            raise ConfigError(
+                f"{name} is {str(path)!r}; files under a path with {character!r} would be written elsewhere. Choose a directory without "
+                f"line breaks, tabs and any of {' '.join(_UNSAFE)}"
+            )
+    return path
+
+
+def home() -> Path:
+    """The directory of this installation's state, absolute. Raises `ConfigError` if its path is unsafe."""
+    return check_path("NIGHTSHIFT_HOME", Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve())
+
+
+def ledger_url() -> str:
+    """SQLAlchemy URL of the database that holds the ledger."""
+    return os.environ.get("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{home() / 'ledger.db'}")
+
+
+def published_url() -> str:
+    """Path or URL (``s3://…``) under which the published tables stand."""
+    return _location("NIGHTSHIFT_PUBLISHED_URL", "published")
+
+
+def tracking_uri() -> str:
+    """MLflow tracking and registry URI."""
+    return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}")
+
+
+def artifact_root() -> str:
+    """Where MLflow keeps artefacts when this process talks to a database itself rather than to a server."""
+    return _location("NIGHTSHIFT_ARTIFACT_ROOT", "mlflow/artifacts")
+
+
+def index_root() -> Path:
+    """The directory of the published generations of the vector index: a disk that all readers share, since FAISS maps files."""
+    return check_path("NIGHTSHIFT_INDEX_DIR", Path(_location("NIGHTSHIFT_INDEX_DIR", "index")).resolve())
+
+
+def _location(variable: str, default: str) -> str:
+    """The path or URL that `variable` gives, else `default` in the home. A path must be safe; a URL is for its own store to judge."""
+    given = os.environ.get(variable)
+    if given is None:
+        return str(home() / default)
+    if "://" not in given:
+        check_path(variable, Path(given))
+    return given

@@ -1,0 +1,81 @@
+"""``params.yaml``: how a stage works. Every section is read into a frozen model of its own, strictly.
+
+A stage declares its section beside its code, as a subclass of `Section`, and loads it with `load_section`. What several
+stages share (`dataset`, `features`) is declared in the module of that noun. An unknown key, a missing one or a wrong
+type is a `ConfigError` that names the key, since a misspelt threshold that is silently ignored is worse than none.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.lib.core.errors import ConfigError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, every key is read, and no number is infinite or NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that `path` holds. Raises `ConfigError` when the file is missing, torn or not a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; run the stage from the root of the repository or workspace") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}; it must hold a mapping of sections")
+    return content
+
+
+def parse_section(content: Any, model: type[S], where: str) -> S:
+    """Validate `content` as a `model`; errors are told as facts about `where`."""
+
+    def refuse(value: object) -> None:
+        remedy = "write it as a quoted string" if isinstance(value, dt.date) else "JSON has no such type"
+        raise ConfigError(f"{where} holds {value}, a {type(value).__name__}; {remedy}")
+
+    try:
+        # As JSON, since strict Python validation refuses YAML's lists where a model has (frozen) tuples.
+        return model.model_validate_json(json.dumps(content, default=refuse))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join([where, *map(str, fault['loc'])])}: {fault['msg']} (found {fault['input']!r})" for fault in error.errors()
+        )
+        raise ConfigError(f"{faults}. Correct it there; the fields are documented at {model.__module__}.{model.__name__}") from None
+
+
+def load_section(name: str, model: type[S], path: Path = PARAMS_FILE) -> S:
+    """Section `name` of the parameter file at `path`, as a frozen `model`."""
+    content = read_yaml(path)
+    if name not in content:
+        raise ConfigError(f"{path} has no section {name!r}; it has {', '.join(sorted(content))}")
+    return parse_section(content[name], model, f"{path.name}: {name}")
+
+
+def refuse_dates(params: dict[str, Any]) -> None:
+    """Raise `ConfigError` for the unquoted dates in `params`, which YAML makes objects of."""
+    if found := [f"{key} ({value})" for key, value in leaves(params) if isinstance(value, dt.date)]:
+        raise ConfigError(f"{PARAMS_FILE} holds unquoted dates: {', '.join(found)}; write them as quoted strings")
+
+
+def leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Each value within `content` with its dotted key: ``train.max_depth``, 8."""
+    if isinstance(content, dict | list):
+        for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, content

@@ -1,0 +1,101 @@
+"""What every stage's ``main`` has in common: its paths come from ``dvc.yaml``, and a failure leaves ``failure.json`` behind.
+
+DVC turns every failure into exit code 255, so the reason travels in a file:
+``{"stage", "error", "message", "retryable"}``, written to the working directory, or to where ``NIGHTSHIFT_FAILURE_FILE`` says: stages
+that are at work at once in one directory have a file each. In a workspace a stage first compares what it reads with what the stages before it
+recorded (see `pipelines.lib.core.kept`).
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from pipelines.lib.core import kept
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.disk import full_disk
+from pipelines.lib.core.errors import NightshiftError
+
+FAILURE_FILE = Path("failure.json")
+REPORTS = Path("data/reports")
+
+log = logging.getLogger("nightshift")
+
+Paths = SimpleNamespace
+"""One attribute of type `pathlib.Path` for each path that the stage declared."""
+
+
+class Main(Protocol):
+    """The entry point of a stage: `argv` as from a command line, by default this process's own; returns the exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callable[[Paths], None]], Main]:
+    """Make a function of `Paths` the ``main(argv) -> int`` of the stage `name`.
+
+    Each of `paths` becomes a required option, each of `options` one with the given arguments of `argparse`.
+    """
+
+    def decorate(body: Callable[[Paths], None]) -> Main:
+        @functools.wraps(body)
+        def main(argv: Sequence[str] | None = None) -> int:
+            parser = argparse.ArgumentParser(prog=name, description=sys.modules[body.__module__].__doc__)
+            for path in paths:
+                parser.add_argument(f"--{path.replace('_', '-')}", dest=path, type=Path, required=True)
+            for option, settings in options.items():
+                parser.add_argument(f"--{option.replace('_', '-')}", dest=option, **settings)
+            arguments = parser.parse_args(argv)
+            logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stdout)  # libraries: warnings only
+            log.setLevel(logging.INFO)
+            _failure_file().unlink(missing_ok=True)
+            started = time.perf_counter()
+            try:
+                if lock := os.environ.get(kept.LOCK_VARIABLE):
+                    kept.require_recorded(
+                        Path(lock), name, [Path(value) for value in vars(arguments).values() if isinstance(value, str | Path)]
+                    )
+                body(Paths(**vars(arguments)))
+                log.info("took %.2f s", time.perf_counter() - started)
+            except Exception as error:
+                known = full_disk(error) or error
+                if isinstance(known, NightshiftError):
+                    print(f"{name} failed: {known}", file=sys.stderr)
+                else:  # not foreseen: tell all of it, and let a retry decide whether it lasts
+                    traceback.print_exc()
+                _record_failure(name, known, retryable=getattr(known, "retryable", True))
+                return 1
+            return 0
+
+        return main
+
+    return decorate
+
+
+def write_report(stage_name: str, content: Mapping[str, Any], page: str | None = None) -> None:
+    """Write ``data/reports/<stage_name>/report.json``, and the HTML of `page` beside it; the key ``note`` becomes a part of the run's note."""
+    files = {"report.json": json.dumps(content, indent=2), **({} if page is None else {"report.html": page})}
+    for name, text in files.items():
+        with replacing(REPORTS / stage_name / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _failure_file() -> Path:
+    return Path(os.environ.get("NIGHTSHIFT_FAILURE_FILE", FAILURE_FILE))
+
+
+def _record_failure(name: str, error: Exception, *, retryable: bool) -> None:
+    record = {"stage": name, "error": type(error).__name__, "message": str(error), "retryable": retryable}
+    try:
+        with replacing(_failure_file()) as temporary:
+            temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+    except OSError as unwritten:  # a full disk has no room for this either; the output has the error already
+        print(f"{name}: {_failure_file()} was not written ({unwritten})", file=sys.stderr)

@@ -1,0 +1,102 @@
+"""Which declarations of features are refused: those that cannot be computed, and those that would use what is known only later."""
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.features.declaration import Features, category_values
+from pipelines.lib.sources.casts import SQL_TYPES
+from pipelines.lib.tables.dataset import RESERVED, Dataset
+from pipelines.lib.tables.engine import name, open_parquet, text
+from pipelines.lib.tables.expressions import Checker
+
+_NUMBERS = frozenset(
+    {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+    | {"FLOAT", "DOUBLE", "DECIMAL"}
+)
+
+
+def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> dict[str | None, str]:
+    """Raise `ConfigError` for what cannot be computed, and for what is known only later. Return the type of each lagged value."""
+    names = features.names
+    taken = {column.lower() for column in (*dataset.key, dataset.event_time, dataset.label.name, *RESERVED)}
+    lower = [feature.lower() for feature in names]
+    for feature in names:
+        if not re.fullmatch(r"[A-Za-z]\w*", feature, re.ASCII):
+            raise ConfigError(f"a feature is called {feature!r}; use letters, digits and underscores")
+        if lower.count(feature.lower()) > 1 or feature.lower() in taken:
+            raise ConfigError(
+                f"the feature {feature!r} shares its name with a key, the label or another feature (without regard to case); rename it"
+            )
+    everything = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
+    known = {column: kind for column, kind in everything.items() if column not in dataset.known_later}
+    columns = {column.lower() for column in everything}
+    before_joins = Checker(connection, known, dataset.known_later)
+    offered = dict(known)
+    for alias, join in features.joins.items():
+        if (table := join.table or alias) not in dataset.tables:
+            raise ConfigError(
+                f"features.joins.{alias} names {table!r}, not among dataset.tables: {', '.join(dataset.tables) or 'there are none'}"
+            )
+        side = dataset.tables[table]
+        if set(join.key) != set(side.key):
+            raise ConfigError(
+                f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(side.key)}"
+            )
+        for column, expression in join.key.items():
+            before_joins.check(expression, f"features.joins.{alias}.key.{column}")
+        for column, declared in side.columns.items():
+            if column not in side.key:
+                if (joined := f"{alias}_{column}").lower() in columns:
+                    raise ConfigError(f"the joined column {joined!r} is already a column; rename the join")
+                columns.add(joined.lower())
+                offered[joined] = SQL_TYPES[declared.type]
+    of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
+    _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), frozenset({"BOOLEAN"}), "dataset.label.expression")
+    for feature, numeric in features.numeric.items():
+        where = f"features.numeric.{feature}"
+        _check_type(of_event.check(numeric.expression or name(feature), where), _NUMBERS, where)
+    for feature, categorical in features.categorical.items():
+        of_event.check(categorical.expression or name(feature), f"features.categorical.{feature}")
+        category_values(dataset, feature, categorical)
+    for feature, same_day in features.same_day.items():
+        for expression in same_day.by:
+            of_event.check(expression, f"features.same_day.{feature}.by")
+    values: dict[str | None, str] = {None: "BOOLEAN"}
+    for feature, lagged in features.lagged.items():
+        for expression in lagged.by:
+            of_event.check(expression, f"features.lagged.{feature}.by")
+        if lagged.value is not None:
+            where = f"features.lagged.{feature}.value"
+            values[lagged.value] = of_outcome.check(lagged.value, where)
+            _check_type(values[lagged.value], _NUMBERS, where)
+    return values
+
+
+def _check_type(found: str, wanted: frozenset[str], where: str) -> None:
+    if found.partition("(")[0] not in wanted:
+        raise ConfigError(
+            f"{where} is a {found}; it must be {'a BOOLEAN' if len(wanted) == 1 else 'a number or a BOOLEAN'}: compare or convert it there"
+        )
+
+
+def check_side_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, raw: Path) -> None:
+    """Raise `DataError` for a joined side table in which a key repeats."""
+    for table in sorted({join.table or alias for alias, join in features.joins.items()}):
+        key = ", ".join(map(name, dataset.tables[table].key))
+        repeated = connection.sql(
+            f"SELECT {key}, count(*) FROM read_parquet({text(whole(raw / f'{table}.parquet'))}) GROUP BY {key} HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+        ).fetchall()
+        for *values, count in repeated:
+            raise DataError(
+                f"the side table {table} holds {count} rows with the key ({key}) = ({', '.join(map(str, values))}); a join would "
+                "double events: deliver one row a key, or declare the whole key"
+            )
+
+
+def whole(path: Path) -> Path:
+    """`path`, if it is a whole Parquet file. Raises `DataError` otherwise."""
+    open_parquet(path).close()
+    return path

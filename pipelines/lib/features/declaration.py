@@ -1,0 +1,137 @@
+"""The declaration of the features: section ``features`` of ``params.yaml``, and what follows from it without reading a row."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.tables.dataset import Dataset
+
+LARGEST = 3.0e38
+"""A feature is a float32, whose largest value is 3.4e38."""
+
+LONGEST_WINDOW = 36_525
+"""Days: a century."""
+
+Value = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+"""A number that a feature can hold."""
+
+
+class Join(Section):
+    """A side table (by default the one of the join's name), joined where each column of its key equals its SQL in `key`.
+
+    Its other columns are then called ``<join>_<column>``, and are NULL where nothing matches. `key` sees the event alone.
+    """
+
+    table: str | None = None
+    key: dict[str, str]
+
+
+class Numeric(Section):
+    """An SQL `expression` (by default the column of the feature's name); `missing` stands for NULL, NaN and infinities."""
+
+    expression: str | None = None
+    missing: Value
+
+
+class Categorical(Section):
+    """A category as its place in `values` (by default those of the column); -1 is a value not among them, -2 no value."""
+
+    expression: str | None = None
+    values: tuple[str, ...] | None = None
+
+
+class Holidays(Section):
+    """Days from the nearest of `dates` (negative: before it), or `within_days` + 1 if none is that near. Feature ``days_from_holiday``."""
+
+    dates: tuple[str, ...] = Field(min_length=1)
+    within_days: int = Field(ge=0, le=30)
+
+
+class SameDay(Section):
+    """How many rows of the same date agree in all expressions of `by`: a schedule, known in advance. 0 where one of them is NULL."""
+
+    by: tuple[str, ...]
+
+
+class Lagged(Section):
+    """A statistic of `value` (SQL over all columns; by default the label) over earlier rows that agree in all expressions of `by`.
+
+    It covers the outcomes known at the start of the row's date, back `window_days`: dates from d - delay - `window_days` to
+    d - delay - 1. ``mean`` is drawn towards the mean over all rows in the same window as if `prior_weight` further rows had
+    that mean; `nothing_seen` stands where neither has anything. ``count`` is the number of outcomes.
+    """
+
+    by: tuple[str, ...] = ()
+    value: str | None = None
+    statistic: Literal["mean", "count"] = "mean"
+    window_days: int = Field(ge=1, le=LONGEST_WINDOW)
+    prior_weight: float = Field(default=0.0, ge=0, le=1e12)
+    nothing_seen: Value = 0.0
+
+
+class Features(Section):
+    """The declaration. Names are the features' names, those of `joins` excepted."""
+
+    joins: dict[str, Join] = Field(default_factory=dict)
+    numeric: dict[str, Numeric] = Field(default_factory=dict)
+    categorical: dict[str, Categorical] = Field(default_factory=dict)
+    calendar: tuple[Literal["hour", "minute_of_day", "weekday", "day_of_month", "day_of_year", "month"], ...] = ()
+    holidays: Holidays | None = None
+    same_day: dict[str, SameDay] = Field(default_factory=dict)
+    lagged: dict[str, Lagged] = Field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Every feature, in the order of the columns."""
+        holidays = ["days_from_holiday"] if self.holidays else []
+        return [*self.numeric, *self.categorical, *self.calendar, *holidays, *self.same_day, *self.lagged]
+
+
+def load_features() -> Features:
+    """Section ``features`` of this workspace's ``params.yaml``."""
+    return load_section("features", Features)
+
+
+def lookback_days(dataset: Dataset, features: Features) -> int:
+    """How many days before a date its features look back."""
+    return max((dataset.label.delay_days + lagged.window_days for lagged in features.lagged.values()), default=0)
+
+
+def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
+    """``{"names", "sha256"}``: what a model must have been trained on to be fed these features. Where the table lies is no part of it."""
+    shape = {
+        "compiler": _compiler(dataset, features),
+        "features": list(features.model_dump().items()),
+        "order": features.names,
+        "key": dataset.key,
+        "event_time": dataset.event_time,
+        "label": dataset.label.model_dump(),
+        "types": {column: declared.type for column, declared in dataset.columns.items()},
+        "categories": {feature: category_values(dataset, feature, declared) for feature, declared in features.categorical.items()},
+        "tables": {table: {column: declared.type for column, declared in side.columns.items()} for table, side in dataset.tables.items()},
+    }
+    canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return {"names": features.names, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _compiler(dataset: Dataset, features: Features) -> int:
+    """A number that is raised when the same declaration begins to mean other numbers, so that a model trained before is refused.
+
+    2: means of lagged values are exact; before, each value was rounded to a millionth. Whole numbers and outcomes are the same.
+    """
+    whole = {None, *(column for column, declared in dataset.columns.items() if declared.type in ("integer", "boolean"))}
+    return 1 if all(lagged.value in whole for lagged in features.lagged.values()) else 2
+
+
+def category_values(dataset: Dataset, feature: str, declared: Categorical) -> tuple[str, ...]:
+    """The declared values of the categorical `feature`, in the order of their codes. Raises `ConfigError` if there are none."""
+    values = declared.values
+    if values is None and (column := dataset.columns.get(declared.expression or feature)) is not None:
+        values = column.values
+    if not values:
+        raise ConfigError(f"features.categorical.{feature} has no values; declare them there, or with the column")
+    return values

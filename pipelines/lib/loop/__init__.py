@@ -1,0 +1,1 @@
+"""The closed loop: what the monitor measures and reports, and when to retrain."""

@@ -1,0 +1,88 @@
+"""What is recorded of a champion, as far as the governor needs it: its nights, their outcomes, promotions and retrainings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipelines.lib.core.errors import ConfigError
+
+
+class Measure(NamedTuple):
+    """How far a window lies from the reference: its PSI, the PSI that sampling whole nights alone reaches, the share of importance."""
+
+    psi: float
+    noise: float
+    importance: float
+
+
+@dataclass(frozen=True)
+class Night:
+    """The window that ends with the night `partition`: `rows` of `nights` nights, all scored by `version`."""
+
+    partition: str
+    version: str
+    rows: int
+    nights: int
+    features: Mapping[str, Measure]
+    score: Measure
+
+
+class Outcome(NamedTuple):
+    """The AUC of `rows` scores of a night with outcomes; None where they are all of one class."""
+
+    partition: str
+    version: str
+    rows: int
+    auc: float | None
+
+
+class Reference(NamedTuple):
+    """Quality on the holdout: the mean of its `nights` nights' AUC, and their standard deviation."""
+
+    auc: float
+    night_sd: float
+    nights: int
+
+
+class Promotion(NamedTuple):
+    """Entry `sequence` of the ledger: `version` scores from the partition `live_from` on."""
+
+    sequence: int
+    live_from: str
+    version: str
+
+
+class Retraining(NamedTuple):
+    """A retraining as of `partition`, about the champion `version`; `signals` are the governor's reasons, none where somebody else began it."""
+
+    partition: str
+    version: str
+    signals: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """What is recorded of model `name`, as far as the decision on `partition` needs it.
+
+    `scored_by` is the version that scored the partition: another than the champion where that could not be used. `reference` is the champion's.
+    `decided` is the newest partition on which anything was decided, `window_nights` how many nights a whole window of the champion has.
+    """
+
+    name: str
+    partition: str
+    scored_by: str
+    promotions: Sequence[Promotion]
+    nights: Sequence[Night]
+    outcomes: Sequence[Outcome] = ()
+    retrainings: Sequence[Retraining] = ()
+    reference: Reference | None = None
+    decided: str | None = None
+    window_nights: int | None = None
+
+    @property
+    def champion(self) -> Promotion:
+        """The promotion that was live on the partition. Raises `ConfigError` where there was none."""
+        live = [promotion for promotion in self.promotions if promotion.live_from <= self.partition]
+        if not live:
+            raise ConfigError(f"no version of {self.name} was champion on {self.partition}; promote one that is live from then, or earlier")
+        return max(live, key=lambda promotion: promotion.sequence)

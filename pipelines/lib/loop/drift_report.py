@@ -1,0 +1,228 @@
+"""The report on a model's drift on a night: what is told of it as JSON, as a page, and as series."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.loop.tracking import Point
+from pipelines.lib.measures.histogram import Histogram, merge
+from pipelines.lib.models.profile import SCORE, Profile
+from pipelines.lib.records.journal import DecisionRow, NightRecord, PerformanceRecord
+from pipelines.lib.records.ledger import Entry
+
+FIGURES = ("auc", "auc_low", "auc_high", "log_loss", "brier", "calibration_error", "mean_score", "positive_rate", "rows")
+
+
+WORST = 4
+"""Columns whose histograms are drawn."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is recorded of a model over the days of the report, each oldest first; `decision` is the governor's of this night.
+
+    `nights` holds one record a night, `window` those that were added up for this night: it is last in both.
+    """
+
+    nights: Sequence[NightRecord]
+    window: Sequence[NightRecord]
+    performance: Sequence[PerformanceRecord]
+    entries: Sequence[Entry]
+    decisions: Sequence[DecisionRow]
+    decision: Mapping[str, Any]
+    measured: Mapping[str, Any]
+
+
+def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
+    """The report: the last of the nights in detail, the others as far as the pictures need them."""
+    night = seen.window[-1]
+    columns = [column(name, found, profile, policy) for name, found in night.drift["columns"].items()]
+    columns.sort(key=lambda told: -told["relative"])
+    lacking = policy.lacking(night.drift["nights"], night.drift["rows"])
+    drifted = [told for told in columns if not lacking and told["relative"] > 1]
+    last = str(parse_partition(profile.trained_until) - timedelta(days=1))
+    named = ", ".join(f"{told['name']} (PSI {told['psi']:.2f})" for told in drifted[:3])
+    more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""
+    return {
+        "partition": night.partition,
+        "name": night.name,
+        "version": night.version,
+        "decision": dict(seen.decision),
+        "window": {"nights": night.drift["nights"], "rows": night.drift["rows"], "floor": profile.floor},
+        "lacking": lacking,
+        "reference": {"from": profile.trained_from, "last": last, "rows": profile.rows},
+        "columns": columns,
+        "nights": [
+            {
+                "partition": record.partition,
+                "version": record.version,
+                "relative": {name: relative(found, policy) for name, found in record.drift["columns"].items()}
+                if not policy.lacking(record.drift["nights"], record.drift["rows"])
+                else {},
+            }
+            for record in seen.nights
+        ],
+        "performance": [
+            {"partition": record.partition, "version": record.version, "revision": record.revision, **figures_of(record)}
+            for record in seen.performance
+        ],
+        "slices": slices(seen.performance, night.version),
+        "importance": seen.measured.get("importance"),
+        "changes": [
+            {"live_from": e.live_from, "action": e.action, "version": e.version, "actor": e.actor, "reason": e.reason} for e in seen.entries
+        ],
+        "decisions": [
+            {"partition": d.partition, "version": d.version, "retrain": d.retrain, "reason": d.reason} for d in seen.decisions[-7:]
+        ],
+        "drifted": [told["name"] for told in drifted],
+        "note": f"drift in {named}{more}" if drifted else f"drift not judged: not enough data: {lacking}" if lacking else "no drift",
+    }
+
+
+def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> list[NightRecord]:
+    """Of each partition the record of the version that scored it last, as `scored_by` tells; of one that it does not tell, any."""
+    kept: dict[str, NightRecord] = {}
+    for night in nights:
+        if night.version == scored_by.get(night.partition, night.version):
+            kept[night.partition] = night
+        else:
+            kept.setdefault(night.partition, night)
+    return list(kept.values())
+
+
+def relative(found: Mapping[str, Any], policy: Policy) -> float:
+    """The PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
+    return round(found["psi"] / policy.limit(found["noise"]), 4)
+
+
+def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:
+    """A column of the window with its limit, and the share of rows that missed it in training."""
+    reference = profile.column(name)
+    limit = policy.limit(found["noise"])
+    missing = reference.counts[-1] / max(sum(reference.counts), 1)
+    told = {key: found[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
+    return {"name": name, **told, "limit": round(limit, 6), "relative": relative(found, policy), "reference_missing": round(missing, 6)}
+
+
+def figures_of(record: PerformanceRecord) -> dict[str, Any]:
+    """Those figures of a night that are drawn and logged; None where one is not defined."""
+    return {name: record.figures[name] for name in FIGURES}
+
+
+def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[str, Any]]:
+    """Each slice over all nights of `version`: rows, and means of the nights' figures weighted by rows."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in performance:
+        for part in record.slices if record.version == version else ():
+            found.setdefault((part["column"], "no value" if part["value"] is None else str(part["value"])), []).append(part)
+    told = []
+    for (name, value), parts in sorted(found.items()):
+        means = {}
+        for figure in ("auc", "mean_score", "positive_rate", "log_loss"):
+            known = [part for part in parts if part[figure] is not None]
+            rows = sum(part["rows"] for part in known)
+            means[figure] = round(sum(part["rows"] * part[figure] for part in known) / rows, 6) if rows else None
+        told.append({"column": name, "value": value, "nights": len(parts), "rows": sum(part["rows"] for part in parts), **means})
+    return told
+
+
+def points(report: Mapping[str, Any]) -> Iterator[Point]:
+    """What goes to MLflow: the drift of this night, and the quality of every night of the report that this version scored.
+
+    Most of them are there already, which does no harm, and none is lost when a run ends before it has said what it measured.
+    """
+    drift = {f"psi/{told['name']}": told["psi"] for told in report["columns"]}
+    drift["retrain"] = bool(report["decision"].get("retrain"))
+    if not report["lacking"]:  # 0 would read as if nothing had drifted
+        drift["drifted"] = len(report["drifted"])
+    if (report["importance"] or {}).get("ndcg") is not None:
+        drift["importance_ndcg"] = report["importance"]["ndcg"]
+    yield Point(report["partition"], drift)
+    for night in report["performance"]:
+        if night["version"] == report["version"]:
+            figures = {f"realised/{name}": night[name] for name in FIGURES if night[name] is not None}
+            yield Point(night["partition"], figures, night["revision"])
+
+
+def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """For each of the columns `names` the shares of the reference and of the window in its bins, as `pipelines.lib.pages.figures` draws them."""
+    window = merge([Histogram.from_json(record.histogram) for record in seen.window])
+    panels = {}
+    for name in names:
+        binning, reference, current = profile.column(name).binning, profile.column(name).counts, window.counts[name]
+        # Beside a heavy value lie bins that are empty by design: they are drawn once something is in them.
+        shown = [place for place in range(binning.size) if not binning.alone or reference[place] or current[place]]
+        panels[name] = {
+            "reference": [reference[place] / max(sum(reference), 1) for place in shown],
+            "current": [current[place] / max(window.rows, 1) for place in shown],
+            **(
+                {"edges": binning.edges}
+                if binning.values is None and not binning.alone
+                else {"labels": [binning.labels[place] for place in shown]}
+            ),
+        }
+    return panels
+
+
+def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) -> str:
+    """The report as self-contained HTML; `outcome` is what the model predicts, in a word."""
+    from pipelines.lib.pages import figures
+    from pipelines.lib.pages import html as pages
+
+    by_importance = sorted(report["columns"], key=lambda told: (told["name"] == SCORE, -told["importance"]))
+    lines = {
+        told["name"] if told["name"] == SCORE else f"{told['name']}  {told['importance']:.0%}": [
+            night["relative"].get(told["name"]) for night in report["nights"]
+        ]
+        for told in by_importance
+    }
+    worst = [told for told in report["columns"] if told["name"] != SCORE][:WORST]
+    panels = histograms(seen, profile, [told["name"] for told in worst])
+    for told in worst:
+        limit = "not judged" if report["lacking"] else f"limit {told['limit']:.2f}"
+        panels[told["name"]]["note"] = f"PSI {told['psi']:.2f}, {limit}"
+    return pages.render(
+        "drift.html",
+        report=report,
+        outcome=outcome,
+        quality=profile.quality,
+        heat=figures.heat_map(
+            lines, [night["partition"] for night in report["nights"]], label="PSI, relative to its limit", changes=words_of(report)
+        )
+        if any(night["relative"] for night in report["nights"])
+        else "",
+        histograms=figures.histograms(panels),
+        performance=figures.performance(report["performance"], marks(report), levels(report, profile)) if report["performance"] else "",
+    )
+
+
+def words_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """The nights of the report on which a version went live, each with a word."""
+    return {change["live_from"]: f"version {change['version']}" for change in report["changes"]}
+
+
+def marks(report: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """The promotions and rollbacks among the measured nights: (date, word, whether it went forward)."""
+    first = report["performance"][0]["partition"]
+    return [
+        (
+            change["live_from"],
+            f"{'' if change['action'] == 'promote' else 'back to '}version {change['version']}",
+            change["action"] == "promote",
+        )
+        for change in report["changes"]
+        if first <= change["live_from"] <= report["partition"]
+    ]
+
+
+def levels(report: Mapping[str, Any], profile: Profile) -> list[tuple[str, float, str, str]]:
+    """What a night's AUC is held against, over the nights of this version: the holdout's, and the governor's limit."""
+    ours = [night["partition"] for night in report["performance"] if night["version"] == report["version"]]
+    if not ours or profile.quality is None or profile.quality.night_auc is None:
+        return []
+    found = [("holdout", profile.quality.night_auc, ours[0], report["partition"])]
+    limit = report["decision"].get("findings", {}).get("quality", {}).get("limit")
+    return found if limit is None else [*found, ("limit", limit, ours[0], report["partition"])]

@@ -1,0 +1,1 @@
+"""Measures of scores, of distributions and of neighbours. They know arrays, not tables."""

@@ -1,0 +1,119 @@
+"""The golden set: what a model must answer, whoever loads it and wherever, before it may be trusted.
+
+Two parts. *Rows with their scores*, written when the model is evaluated: a later load must reproduce them (`check`). *Expectations
+of direction*, declared by people who know the table (``params.yaml: evaluate.golden``): rain must not make a flight punctual
+(`directions`). The second kind is the directional expectation test of Ribeiro et al. 2020, *Beyond Accuracy: CheckList*.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.params import Section
+from pipelines.lib.features.signature import Signature
+
+TOLERANCE = 1e-5
+"""Largest difference of a score that another processor may make; float32 sums of a hundred trees differ by some 1e-7."""
+
+
+class Scorer(Protocol):
+    """A loaded model, such as `pipelines.lib.models.inference.Model`."""
+
+    @property
+    def signature(self) -> Signature:
+        """The features that it takes."""
+
+    def score(self, matrix: np.ndarray) -> np.ndarray:
+        """Features float32 [n, f] -> scores float32 [n]."""
+
+
+class Direction(Section):
+    """With the features of `change` set to the values given there, the mean score must come out `expect` than it was."""
+
+    change: dict[str, float] = Field(min_length=1)
+    expect: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """`features` [n, f] float32 named `names`, and the `scores` [n] float32 that the model of digest `sha256` gave them."""
+
+    names: tuple[str, ...]
+    features: np.ndarray
+    scores: np.ndarray
+    sha256: str
+
+    def to_json(self) -> str:
+        """The form of ``golden.json``; float32 survive it bit for bit."""
+        content = {"sha256": self.sha256, "names": self.names, "scores": self.scores.tolist(), "features": self.features.tolist()}
+        return json.dumps(content)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Golden":
+        """The inverse of `to_json`. Raises `DataError` where `text` is no golden set."""
+        try:
+            content = json.loads(text)
+            features = np.array(content["features"], dtype=np.float32).reshape(-1, len(content["names"]))
+            return cls(tuple(content["names"]), features, np.array(content["scores"], dtype=np.float32), content["sha256"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"this is no golden set ({type(error).__name__}: {error}); evaluate writes it: dvc repro evaluate") from None
+
+
+def choose(names: tuple[str, ...], features: np.ndarray, scores: np.ndarray, sha256: str, count: int) -> Golden:
+    """The golden set of `count` rows, evenly spaced over `features` and so over its dates: the same rows for the same input."""
+    picked = np.unique(np.linspace(0, len(features) - 1, count).round().astype(int))
+    return Golden(names, features[picked], scores[picked], sha256)
+
+
+def check(model: Scorer, golden: Golden) -> list[str]:
+    """Why `model` is not the one that `golden` was written by; empty where it reproduces every score within `TOLERANCE`."""
+    if model.signature.names != golden.names:
+        return [f"the model takes {', '.join(model.signature.names)}; the golden set holds {', '.join(golden.names)}"]
+    if not len(golden.scores):
+        return ["the golden set holds no rows, so it shows nothing; evaluate the model again"]
+    scores = model.score(golden.features)
+    if not np.isfinite(scores).all():
+        return [f"{int((~np.isfinite(scores)).sum())} of {len(scores)} golden rows get a score that is not finite"]
+    distance = np.abs(scores - golden.scores)
+    worst = int(distance.argmax())
+    if distance[worst] > TOLERANCE:
+        return [
+            f"{int((distance > TOLERANCE).sum())} of {len(scores)} golden rows get another score than at registration; "
+            f"row {worst}: {scores[worst]:.6f} instead of {golden.scores[worst]:.6f}"
+        ]
+    return []
+
+
+def directions(model: Scorer, features: np.ndarray, expected: Sequence[Direction]) -> list[dict[str, Any]]:
+    """What each expectation found on `features` [n, f]: change, expect, mean score before and after, passed.
+
+    Raises `ConfigError` where one changes a feature that the model does not take.
+    """
+    before = float(model.score(features).mean(dtype=np.float64))
+    return [_direction(model, features, before, one) for one in expected]
+
+
+def _direction(model: Scorer, features: np.ndarray, before: float, expected: Direction) -> dict[str, Any]:
+    changed = features.copy()
+    for name, value in expected.change.items():
+        changed[:, _index(model.signature.names, name)] = value
+    after = float(model.score(changed).mean(dtype=np.float64))
+    passed = after > before if expected.expect == "higher" else after < before
+    return {**expected.model_dump(), "before": round(before, 6), "after": round(after, 6), "passed": passed}
+
+
+def told(finding: Mapping[str, Any]) -> str:
+    """A finding of `directions` in words."""
+    change = ", ".join(f"{name} = {value:g}" for name, value in finding["change"].items())
+    return f"with {change} the mean score goes from {finding['before']:.4f} to {finding['after']:.4f}; it must come out {finding['expect']}"
+
+
+def _index(names: tuple[str, ...], name: str) -> int:
+    if name not in names:
+        raise ConfigError(f"evaluate.golden changes {name!r}, which is no feature; the features are {', '.join(names)}")
+    return names.index(name)

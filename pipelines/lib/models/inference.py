@@ -1,0 +1,261 @@
+"""How a model scores: ONNX only, verified by digest, and from Parquet to Parquet in a stream.
+
+Reading, computing and writing overlap. One thread reads and writes; `threads` workers each fill a preallocated row-major
+float32 matrix column by column (``np.column_stack`` alone takes as long as the forest) and run a one-thread ONNX Runtime
+session on blocks that stay in cache. The order of rows is kept, only a few batches are ever held, and the bytes written
+depend neither on the number of threads nor on how the input was cut into row groups.
+
+A forest spends its time on branches that the processor guesses wrong. Rows that resemble each other take the same branches, so a batch may be
+scored in the order of one feature and put back: see `score_parquet`.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.lib.core.errors import ConfigError, DataError, ModelError
+from pipelines.lib.features.signature import KEY, Signature, signature_of_features
+from pipelines.lib.models.onnx_file import parse_model, read_verified
+from pipelines.lib.models.profile import KEY as PROFILE_KEY
+from pipelines.lib.models.profile import Profile
+
+BATCH_ROWS = 65_536
+"""Rows read, scored and written at a time, and so the row-group size of the output: 6 MiB of 22 features."""
+
+RUN_ROWS = 8_192
+"""Rows a ``session.run``: a block of 22 features (0.7 MiB) stays in a core's cache; 4,096 to 65,536 measure about alike."""
+
+Matrix = NDArray[np.float32]
+ONE = np.float32(1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified model, ready to run in any number of threads at once (the session itself uses the caller's alone)."""
+
+    session: onnxruntime.InferenceSession
+    signature: Signature
+    sha256: str
+    profile: Profile | None = None
+    """What it learned from; None for a model that was exported before there were profiles."""
+
+    def score(self, matrix: Matrix) -> Matrix:
+        """The probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
+        probabilities: Matrix = self.session.run(["probabilities"], {"features": matrix})[0]
+        return np.minimum(probabilities[:, 1], ONE)  # the votes of a forest that is quite sure add up to 1.0000001
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Microseconds that scoring one row takes."""
+
+    p50_us: float
+    p99_us: float
+
+
+def load_model(path: Path, sha256: str | None = None) -> Model:
+    """The model at `path`, as `open_session` opens it. Raises `ModelError` also when its outputs are not those of an exported Nightshift model."""
+    session, signature, found = open_session(path, sha256)
+    outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
+    if outputs.get("probabilities") != ("tensor(float)", 2):
+        raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
+    return Model(session, signature, found, _profile(session.get_modelmeta().custom_metadata_map.get(PROFILE_KEY), path))
+
+
+def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.InferenceSession, Signature, str]:
+    """A session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
+
+    The digest must be `sha256` unless that is None (a laptop's own model, not registered). What is hashed is what is run: the file is read
+    once. Raises `ModelError` when the file is missing, altered or torn, needs anything beside itself, or does not take features.
+    """
+    content, found = read_verified(path, sha256)
+    parse_model(content, path)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not what the bytes also look like
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors are raised; warnings of the optimiser are no news to whoever is on call
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        raise ModelError(f"the model {path} ({len(content)} bytes) is not a whole ONNX model: {error}; export it again") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY not in metadata:
+        raise ModelError(f"the model {path} does not say which features it takes (no {KEY!r} in its metadata); export it with export_onnx")
+    signature = Signature.from_json(metadata[KEY])
+    inputs = {value.name: (value.type, value.shape[-1]) for value in session.get_inputs()}
+    if inputs != {"features": ("tensor(float)", len(signature.names))}:
+        raise ModelError(f"the model {path} takes {inputs}; it must take one input 'features', float [n, {len(signature.names)}]")
+    return session, signature, found
+
+
+def _profile(told: str | None, path: Path) -> Profile | None:
+    try:
+        return None if told is None else Profile.from_json(told)
+    except ModelError as error:
+        raise ModelError(f"the model {path}: {error}") from None
+
+
+class HasSignature(Protocol):
+    """A model or an encoder: it says which features it takes."""
+
+    @property
+    def signature(self) -> Signature: ...
+
+
+def check_fit(model: HasSignature, found: Signature) -> None:
+    """Raise `ModelError` unless the model takes exactly the features that were `found`: names, order and declaration."""
+    wanted = model.signature
+    if wanted == found:
+        return
+    missing, unknown = sorted(set(wanted.names) - set(found.names)), sorted(set(found.names) - set(wanted.names))
+    raise ModelError(
+        f"the model takes {len(wanted.names)} features of declaration {wanted.sha256[:12]}, there are {len(found.names)} of {found.sha256[:12]} "
+        f"(missing: {missing or 'none'}; unknown to the model: {unknown or 'none'}); train a model on these features, or restore its declaration"
+    )
+
+
+def score_parquet(
+    model: Model,
+    features: Path,
+    scores: Path,
+    *,
+    key: tuple[str, ...],
+    threshold: float,
+    threads: int | None = None,
+    order_by: str | None = None,
+) -> int:
+    """Score every row of the file `features` into the file `scores`: columns `key`, `score` float32, `decision` bool. Returns the rows.
+
+    `decision` is score >= `threshold`, compared in float32. `threads` is by default the cores this process may use. `order_by` names a
+    feature in whose order each batch is computed (not written): the same scores, sooner where the input's order is a random one.
+    Memory is bounded by a few batches and by one compressed row group of the input, however many rows there are.
+    Raises `ModelError` when the model was made for other features or gives a score that is not finite, `DataError` when
+    the file is torn, or a column is missing, of the wrong type or has nulls.
+    """
+    threads = threads or cores()
+    if order_by is not None and order_by not in model.signature.names:
+        raise ConfigError(f"score.order_by is {order_by!r}, which is no feature; the features are {', '.join(model.signature.names)}")
+    with open_features(features) as file:
+        check_fit(model, signature_of_features(features))
+        check_columns(file.schema_arrow, model.signature.names, key, features)
+        schema = _output_schema(file.schema_arrow, key)
+        columns = list(dict.fromkeys([*key, *model.signature.names]))
+        matrices: SimpleQueue[Matrix] = SimpleQueue()
+        for _ in range(threads):
+            matrices.put(np.empty((RUN_ROWS, len(model.signature.names)), dtype=np.float32))
+
+        def score(batch: pa.RecordBatch) -> pa.RecordBatch:
+            matrix = matrices.get()
+            try:
+                values = _score_batch(model, batch, matrix, order_by)
+            finally:
+                matrices.put(matrix)
+            decisions = np.packbits(values >= np.float32(threshold), bitorder="little")
+            # Buffers and DLPack, since pa.array() of a NumPy array and to_numpy() import pandas: 0.9 s of every night.
+            outputs = [
+                pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)]),
+                pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(decisions)]),
+            ]
+            return pa.record_batch([*(batch.column(name) for name in key), *outputs], schema=schema)
+
+        rows = 0
+        pending: deque[Future[pa.RecordBatch]] = deque()
+        # Dictionaries pay for strings only: for floats they double the time to write and the size.
+        strings = [field.name for field in schema if pa.types.is_string(field.type)]
+        with (
+            ThreadPoolExecutor(threads) as pool,
+            pq.ParquetWriter(scores, schema, compression="zstd", use_dictionary=strings, write_page_checksum=True) as writer,
+        ):
+            for batch in read_batches(file, columns, features):
+                rows += batch.num_rows
+                pending.append(pool.submit(score, batch))
+                if len(pending) > 2 * threads:
+                    writer.write_batch(pending.popleft().result())
+            while pending:
+                writer.write_batch(pending.popleft().result())
+        return rows
+
+
+def latency(model: Model, *, rows: Matrix | None = None, runs: int = 2_000) -> Latency:
+    """How long one row takes, over `runs` runs (after a tenth of them to warm up) on the rows of `rows`, by default zeros."""
+    rows = np.zeros((1, len(model.signature.names)), dtype=np.float32) if rows is None else np.ascontiguousarray(rows, dtype=np.float32)
+    nanoseconds = np.empty(runs)
+    for index in range(-runs // 10, runs):
+        row = rows[index % len(rows)][None, :]
+        started = time.perf_counter_ns()
+        model.score(row)
+        if index >= 0:
+            nanoseconds[index] = time.perf_counter_ns() - started
+    p50, p99 = np.percentile(nanoseconds, [50, 99]) / 1_000
+    return Latency(float(p50), float(p99))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def feature_columns(batch: pa.RecordBatch, names: Sequence[str]) -> list[NDArray[Any]]:
+    """The features `names` of `batch`, each [n], without a copy. Raises `DataError` where one has nulls."""
+    if holes := [name for name in names if batch.column(name).null_count]:
+        raise DataError(f"the features {', '.join(holes)} have nulls; every missing value must be filled in the declaration of features")
+    return [np.from_dlpack(batch.column(name)) for name in names]
+
+
+def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: str | None) -> Matrix:
+    columns = feature_columns(batch, model.signature.names)
+    values = np.empty(batch.num_rows, dtype=np.float32)
+    order = None if order_by is None else np.argsort(columns[model.signature.names.index(order_by)])
+    for start in range(0, batch.num_rows, RUN_ROWS):
+        rows = slice(start, min(start + RUN_ROWS, batch.num_rows)) if order is None else order[start : start + RUN_ROWS]
+        block = matrix[: min(RUN_ROWS, batch.num_rows - start)]
+        for index, column in enumerate(columns):
+            block[:, index] = column[rows]
+        values[rows] = model.score(block)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ModelError(f"the model gives the score {values[row]} for the row {batch.slice(row, 1).to_pylist()[0]}; do not promote it")
+    return values
+
+
+def read_batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+    """The `columns` of `file`, which lies at `path`, in batches of `BATCH_ROWS`. Raises `DataError` where it is torn."""
+    try:  # batches of BATCH_ROWS whatever the row groups are
+        yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again with `dvc repro`") from None
+
+
+def open_features(path: Path) -> pq.ParquetFile:
+    """The Parquet file at `path`, to be streamed with its pages verified. Raises `DataError` where it is missing or torn."""
+    try:
+        # Pre-buffering would hold every row group that was read until the file is closed: 10 times the rows, 10 times the memory.
+        return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a whole Parquet file: {error}; make it again with `dvc repro`") from None
+
+
+def check_columns(schema: pa.Schema, names: Sequence[str], others: Sequence[str], path: Path) -> None:
+    """Raise `DataError` unless the features file at `path`, of `schema`, has the features `names` in float32, and the columns `others`."""
+    absent = [name for name in (*others, *names) if name not in schema.names]
+    if absent:
+        raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(schema.names)}. Make it again with featurize")
+    wrong = [f"{name} ({schema.field(name).type})" for name in names if schema.field(name).type != pa.float32()]
+    if wrong:
+        raise DataError(f"{path} has features that are not float32: {', '.join(wrong)}. Make it again with featurize")
+
+
+def _output_schema(schema: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
+    return pa.schema([*(schema.field(name) for name in key), pa.field("score", pa.float32()), pa.field("decision", pa.bool_())])

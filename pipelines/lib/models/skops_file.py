@@ -1,0 +1,48 @@
+"""A scikit-learn object as a skops file whose bytes depend on the object alone.
+
+skops names the parts of an object after their addresses in memory and stamps them with the time. Here both are replaced by
+the order of appearance and a constant, so that the same training gives the same file, which is what DVC and `replay` compare.
+"""
+
+import io
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import skops.io
+
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ModelError
+
+TRUSTED = ("sklearn.tree._tree.Tree",)
+"""What a file may hold beside what skops trusts anyway: the trees of a forest."""
+
+_ADDRESS = re.compile(rb'(?<="__id__": )\d+|(?<=")\d+(?=\.np[yz]")')
+
+
+def dump(model: Any, path: Path) -> None:
+    """Write `model` to `path`, whole or not at all."""
+    source = zipfile.ZipFile(io.BytesIO(skops.io.dumps(model)))
+    order: dict[bytes, int] = {}
+    schema = _ADDRESS.sub(lambda match: b"%d" % order.setdefault(match.group(), len(order)), source.read("schema.json"))
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as target:
+        target.writestr(zipfile.ZipInfo("schema.json"), schema)
+        for name in sorted((name for name in source.namelist() if name != "schema.json"), key=lambda name: order[_address(name)]):
+            target.writestr(zipfile.ZipInfo(f"{order[_address(name)]}{Path(name).suffix}"), source.read(name))
+
+
+def load(path: Path) -> Any:
+    """The object that `path` holds. Raises `ModelError` when it is missing, torn or holds a type that is not trusted."""
+    try:
+        return skops.io.load(path, trusted=list(TRUSTED))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; run the stage that makes it: dvc repro train") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"{path} is not a skops file that can be trusted ({type(error).__name__}: {error}); make it anew: dvc repro -f train"
+        ) from error
+
+
+def _address(name: str) -> bytes:
+    return Path(name).stem.encode()

@@ -1,0 +1,351 @@
+"""Plots for pages, as SVG text that can stand inside HTML: one look, no script, the same bytes for the same data."""
+
+import datetime as dt
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps, patches, rc_context
+from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+
+ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
+
+_STYLE: Any = {
+    "svg.hashsalt": "nightshift",  # otherwise ids are random, and the report would never be the same twice
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a category may be called "US$ 5 to $ 10"
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.labelcolor": MUTED,
+    "axes.grid": True,
+    "grid.color": MUTED,
+    "grid.alpha": 0.2,
+}
+
+
+@rc_context(_STYLE)
+def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None, counted: bool = False) -> str:
+    """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot.
+
+    The arrays hold values or, `counted`, how many values each of n equal bins over [0, 1] has, n a multiple of 40.
+    """
+    figure, axes = _new(width=5.4)
+    edges = np.linspace(0, 1, 41)
+    for index, (name, values) in enumerate(series.items()):
+        counts = values.reshape(40, -1).sum(axis=1) if counted else np.histogram(values, edges)[0]
+        shares = counts / max(int(values.sum()) if counted else len(values), 1)
+        axes.stairs(shares, edges, label=name, color=_colour(index), fill=len(series) == 1, alpha=0.9, linewidth=1.4)
+    if threshold is not None:
+        axes.axvline(threshold, color=BAD, linestyle="--", linewidth=1, label=f"decision from {threshold:g}")
+    axes.set(xlabel=label, ylabel="share of rows", xlim=(0, 1))
+    axes.legend()
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Mean score against observed rate; each curve is the output of `pipelines.lib.measures.metrics.calibration`."""
+    figure, axes = _new(width=4.6)
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    for index, (name, points) in enumerate(curves.items()):
+        x, y = [point["mean_score"] for point in points], [point["observed_rate"] for point in points]
+        axes.plot(x, y, color=_colour(index), linewidth=1.2, label=name)
+        axes.scatter(x, y, s=[8 + 120 * point["share"] for point in points], color=_colour(index))
+    top = max((max(point["mean_score"], point["observed_rate"]) for points in curves.values() for point in points), default=1)
+    axes.set(xlabel="mean score", ylabel="observed rate", xlim=(0, min(1, top * 1.1)), ylim=(0, min(1, top * 1.1)))
+    axes.legend()
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def roc(curves: Mapping[str, tuple[Sequence[Mapping[str, float]], float]]) -> str:
+    """Receiver operating characteristics; of each named curve the points (`false_positive_rate`, `true_positive_rate`) and the AUC."""
+    figure, axes = _new(width=4.6)
+    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    for index, (name, (points, auc)) in enumerate(curves.items()):
+        x, y = ([point[f"{side}_positive_rate"] for point in points] for side in ("false", "true"))
+        axes.plot(x, y, color=_colour(index), linewidth=1.2, label=f"{name}: AUC {auc:.3f}")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(loc="lower right")
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def bars(values: Mapping[str, float], *, label: str) -> str:
+    """Horizontal bars, the first on top."""
+    figure, axes = _new(height=0.6 + 0.22 * len(values))
+    names = list(values)[::-1]
+    axes.barh(names, [values[name] for name in names], color=ACCENT, height=0.7)
+    axes.set(xlabel=label)
+    axes.grid(axis="y", visible=False)
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
+    """Spans of tasks; each lane holds (task, start, seconds) with start in seconds from a common zero."""
+    tasks = list(dict.fromkeys(task for spans in lanes.values() for task, _, _ in spans))
+    figure, axes = _new(width=9.6, height=0.9 + 0.42 * len(lanes))
+    palette = colormaps["tab10"]
+    names = list(lanes)[::-1]
+    for row, name in enumerate(names):
+        for task, start, seconds in lanes[name]:
+            axes.barh(row, seconds, left=start, height=0.62, color=palette(tasks.index(task) % 10), linewidth=0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="seconds")
+    axes.grid(axis="y", visible=False)
+    handles = [patches.Patch(color=palette(index % 10), label=task) for index, task in enumerate(tasks)]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.9 / max(len(lanes), 1)), ncols=5)
+    return _svg(figure)
+
+
+WIDE = 11.2
+"""Inches of a figure that fills a page from edge to edge."""
+
+HEAT = (
+    ("below half", MUTED, 0.12),
+    ("half to all of it", ACCENT, 0.35),
+    ("to 1.5 ×", SECOND, 0.65),
+    ("to 2.5 ×", SECOND, 1.0),
+    ("more", BAD, 1.0),
+)
+"""Classes of a value relative to its limit, with the upper ends .5, 1, 1.5, 2.5 and none."""
+
+
+@rc_context(_STYLE)
+def heat_map(
+    rows: Mapping[str, Sequence[float | None]], columns: Sequence[str], *, label: str, changes: Mapping[str, str] | None = None
+) -> str:
+    """A cell for each value, coloured by how it compares with its limit, which is 1; None leaves the cell empty.
+
+    The first of `rows` is on top, one value for each of `columns` (ISO dates). `changes` marks columns with a word above.
+    """
+    figure, axes = _new(width=WIDE, height=1.1 + 0.21 * len(rows))
+    figure.subplots_adjust(left=0.15, right=0.99)
+    for place, values in enumerate(rows.values()):
+        for column, value in enumerate(values):
+            if value is not None:
+                _, colour, opacity = HEAT[sum(value > end for end in (0.5, 1, 1.5, 2.5))]
+                axes.add_patch(patches.Rectangle((column, place), 0.92, 0.88, facecolor=colour, alpha=opacity, linewidth=0))
+    axes.set(xlim=(0, max(len(columns), 1)), ylim=(max(len(rows), 1), 0))
+    axes.set_yticks([place + 0.44 for place in range(len(rows))], list(rows))
+    shown = range(len(columns) - 1, -1, -max(1, -(-len(columns) // 9)))  # from the last one back, at most nine
+    axes.set_xticks([column + 0.46 for column in shown], [columns[column] for column in shown])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    for index, (date, word) in enumerate((date, word) for date, word in (changes or {}).items() if date in columns):
+        axes.axvline(columns.index(date) - 0.04, color=GOOD, linewidth=1.5)
+        axes.text(columns.index(date) + 0.1, -0.25 - 0.9 * (index % 2), word, color=GOOD, va="bottom")  # two close ones do not meet
+    handles = [patches.Patch(color=colour, alpha=opacity, label=name) for name, colour, opacity in HEAT]
+    below = -0.42 / (0.21 * len(rows) + 0.3)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=len(HEAT), title=label, alignment="left", borderpad=0)
+    axes.get_legend().get_title().set_color(MUTED)
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
+    """Reference against current shares, a panel each, two in a row.
+
+    A panel holds `reference` and `current` shares of the same bins, and either `edges` between all bins but the last, which is *missing*,
+    or `labels` of all bins; and a `note` for its title.
+    """
+    lines = max(1, -(-len(panels) // 2))
+    figure = Figure(figsize=(WIDE, 2.7 * lines))
+    grid = figure.subplots(lines, 2, squeeze=False)
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.62, wspace=0.12)
+    for axes, (name, panel) in zip(grid.flat, panels.items(), strict=False):
+        reference, current = np.asarray(panel["reference"]), np.asarray(panel["current"])
+        labels = list(panel.get("labels") or ["", *(f"{edge:.4g}" for edge in panel["edges"]), "missing"])
+        if "labels" not in panel:
+            places = [*(place - 0.5 for place in range(1, len(panel["edges"]) + 1)), len(reference) - 1]
+            labels = labels[1:]
+        else:
+            places = list(range(len(reference)))
+        middle = np.arange(len(reference))
+        axes.bar(middle - 0.2, reference, 0.38, color=MUTED, alpha=0.55, label="reference")
+        axes.bar(middle + 0.2, current, 0.38, color=ACCENT, label="current")
+        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set(ylim=(0, 1.12 * max(reference.max(), current.max())))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_title(f"{name}: {panel['note']}", color=MUTED, fontsize=9.5)
+        axes.grid(axis="x", visible=False)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    if panels:  # in a line of its own: bars may stand anywhere
+        grid[0, 0].legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1.16), borderaxespad=0)
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def performance(
+    nights: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, str, bool]], levels: Sequence[tuple[str, float, str, str]] = ()
+) -> str:
+    """Two panels over time: the AUC of each of `nights` with its interval, and its mean score beside the observed rate.
+
+    A night has `partition` and the figures of `pipelines.lib.measures.metrics.realised`; where one is None there is a gap. `changes` are vertical
+    marks (date, word, whether it went forward); `levels` horizontal ones on the AUC (word, value, first date, last date).
+    """
+    figure = Figure(figsize=(WIDE, 5.4))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.24)  # room for the legend of the upper one
+    known = [night for night in nights if night["auc"] is not None]
+    days, areas = [_day(night["partition"]) for night in known], np.array([night["auc"] for night in known])
+    spans = [[night["auc"] - night["auc_low"] for night in known], [night["auc_high"] - night["auc"] for night in known]]
+    upper.errorbar(days, areas, spans, fmt="o", color=MUTED, markersize=3.2, elinewidth=0.9, alpha=0.8, label="a night, 95 % interval")
+    weights = np.array([night["rows"] for night in known])
+    means = [np.average(areas[max(0, end - 7) : end], weights=weights[max(0, end - 7) : end]) for end in range(1, len(known) + 1)]
+    upper.plot(days, means, color=ACCENT, linewidth=1.8, label="mean of 7 nights")
+    for word, value, first, last in levels:
+        colour = BAD if word == "limit" else GOOD
+        upper.plot([_day(first), _day(last)], [value, value], color=colour, linestyle="--", linewidth=1.2, label=word)
+    upper.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
+    upper.set(ylabel="AUC")
+    counted = [night for night in nights if night["mean_score"] is not None]
+    days = [_day(night["partition"]) for night in counted]
+    lower.plot(
+        days, [night["positive_rate"] for night in counted], color=SECOND, marker="o", markersize=3, linewidth=1.2, label="observed rate"
+    )
+    lower.plot(days, [night["mean_score"] for night in counted], color=ACCENT, linewidth=1.8, label="mean score")
+    lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    lower.set(ylabel="share of rows")
+    for index, (date, word, forward) in enumerate(changes):
+        colour = GOOD if forward else BAD
+        for axes in (upper, lower):
+            axes.axvline(_day(date), color=colour, linewidth=1.4)
+        place = (3, 2 + 11 * (index % 2))  # two close ones do not meet
+        upper.annotate(word, (_day(date), 1), xycoords=("data", "axes fraction"), xytext=place, textcoords="offset points", color=colour)
+    for axes, below in ((upper, -0.01), (lower, -0.17)):
+        axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0.3)
+    if len(nights) == 1:  # otherwise the axis spans years
+        lower.set_xlim(_day(nights[0]["partition"]) - 2, _day(nights[0]["partition"]) + 4)
+    lower.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))  # whole days: hours of one would have the same label
+    lower.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def race(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
+    """One panel above the other, each two lines over time: `reference` and `other` are (name, dates, values), the space between is shaded.
+
+    `marks` are (date, good or not) below the lines: a filled one is good, a hollow one not. `told` stands at the right of the title.
+    """
+    figure = Figure(figsize=(WIDE, 2.7 * len(panels)))
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.3)
+    for axes, (title, panel) in zip(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], panels.items(), strict=True):
+        name, dates, values = panel["reference"]
+        days, low = [_day(date) for date in dates], np.asarray(values)
+        axes.plot(days, low, color=MUTED, linewidth=1.4, label=name)
+        name, _, values = panel["other"]
+        high = np.asarray(values)
+        axes.plot(days, high, color=ACCENT, linewidth=1.8, label=name)
+        axes.fill_between(days, low, high, where=(high >= low).tolist(), interpolate=True, color=GOOD, alpha=0.18, linewidth=0)
+        axes.fill_between(days, low, high, where=(high < low).tolist(), interpolate=True, color=BAD, alpha=0.18, linewidth=0)
+        floor = float(min(low.min(), high.min()))
+        for good, word in ((True, "retrained and promoted"), (False, "retrained and refused")):
+            marked = [_day(date) for date, fine in panel["marks"] if fine is good]
+            colour = GOOD if good else BAD
+            axes.vlines(marked, floor, float(max(low.max(), high.max())), color=colour, linewidth=0.9, alpha=0.5)
+            axes.scatter(
+                marked, [floor] * len(marked), s=46, marker="^", color=colour if good else "none", edgecolors=colour, label=word, zorder=3
+            )
+        axes.set(ylabel=label)
+        axes.set_title(title, color=MUTED)
+        axes.set_title(panel["told"], color=MUTED, loc="right")
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=10))
+        axes.xaxis.set_major_formatter(DateFormatter("%Y-%m"))
+    axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, -0.12), borderaxespad=0.3)
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def recall_curve(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    exact: float,
+    chosen: Mapping[str, tuple[float, float]] | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> str:
+    """Recall against queries a second, the classic curve of an index: up and to the right is better.
+
+    Of each named curve the points (recall@10, queries a second), narrow searches first. `exact` is the speed of comparing with everything, `chosen` the
+    point that each index is published with, `limits` the recall that its gate demands.
+    """
+    figure, axes = _new(width=6.4, height=3.6)
+    for index, (name, points) in enumerate(curves.items()):
+        recalls, speeds = [point[0] for point in points], [point[1] for point in points]
+        axes.plot(recalls, speeds, color=_colour(index), linewidth=1.4, marker="o", markersize=3.2, label=name)
+        if chosen and name in chosen:
+            axes.plot(
+                *chosen[name],
+                color=_colour(index),
+                marker="o",
+                markersize=9,
+                markerfacecolor="none",
+                linestyle="none",
+                label="published with",
+            )
+        if limits and name in limits:
+            axes.axvline(limits[name], color=_colour(index), linestyle="--", linewidth=1, label=f"gate, {limits[name]:g}")
+    axes.axhline(exact, color=MUTED, linestyle=":", linewidth=1.2, label="exact search")
+    axes.set(xlabel="recall@10", ylabel="queries per second", yscale="log")
+    axes.yaxis.set_major_formatter(LogFormatter())  # the usual one writes mathematics
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return _svg(figure)
+
+
+@rc_context(_STYLE)
+def projection(groups: Mapping[str, np.ndarray], *, label: str) -> str:
+    """Points [n, 2] of each named group on one plane, without scale: what lies together is alike. The last group is drawn on top."""
+    figure, axes = _new(width=4.8, height=4.2)
+    for index, (name, points) in enumerate(groups.items()):
+        axes.plot(
+            points[:, 0],
+            points[:, 1],
+            marker=".",
+            linestyle="none",
+            color=_colour(index),
+            markersize=3.5,
+            alpha=0.55,
+            markeredgewidth=0,
+            label=name,
+        )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set(xlabel=label)
+    axes.grid(visible=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=3)
+    return _svg(figure)
+
+
+def _day(partition: str) -> float:
+    return float(date2num(dt.date.fromisoformat(partition)))
+
+
+def _new(width: float = 6.4, height: float = 3.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
+
+
+def _colour(index: int) -> str:
+    return (ACCENT, SECOND, GOOD, BAD, MUTED)[index % 5]
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None, "Creator": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,0 +1,1 @@
+"""The published tables that consumers read, and their nights."""

@@ -1,0 +1,101 @@
+"""Casts: every value as its declared type, or an error of the query that names column, source and value. All of it is SQL: DuckDB casts whole columns."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from pipelines.lib.sources.scan import Notation
+from pipelines.lib.tables.dataset import Column
+from pipelines.lib.tables.engine import name, text
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+    "date": pa.date32(),
+}
+"""The declared types as they lie in Parquet."""
+
+SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
+"""The declared types as DuckDB calls them."""
+
+_WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+
+_WHOLE = r"\s*[+-]?[0-9]+([.]0*)?\s*"
+"""An integer as text; 12.0 is one."""
+
+_SCIENTIFIC = r"\s*[+-]?[0-9]([.][0-9]{0,14})?[eE][+]?[0-9]{1,2}\s*"
+"""A number as text, with so few digits that a float holds all of them."""
+
+REFUSED = "refused value: "
+"""How the engine's error about a refused value begins."""
+
+
+def cast(column: str, declared: Column, found: str, where: str, notation: Notation) -> str:
+    """`column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
+    value, wanted = name(column), SQL_TYPES[declared.type]
+    form = {"date": notation.date_format, "timestamp": notation.timestamp_format}.get(declared.type)
+    if found == wanted:
+        return value
+    if wanted == "VARCHAR" and found != "BLOB":
+        return f"CAST({value} AS VARCHAR)"
+    moment = f"try_strptime({value}, {text(form)})" if form is not None and found == "VARCHAR" else None
+    if moment is not None:
+        tried = f"CAST({moment} AS {wanted})"
+    elif wanted in ("BIGINT", "DOUBLE") and found == "VARCHAR" and notation.decimal == ",":
+        # A point beside a decimal comma groups thousands; 1.234 would be another number.
+        value = f"CASE WHEN contains({value}, '.') THEN '' ELSE replace({value}, ',', '.') END"
+        tried = f"TRY_CAST({value} AS {wanted})"
+    elif wanted == "TIMESTAMP" and found == "VARCHAR":
+        tried = f"CAST(TRY_CAST({value} AS TIMESTAMPTZ) AS TIMESTAMP)"  # an offset is converted to UTC rather than dropped
+    else:
+        tried = f"TRY_CAST({value} AS {wanted})"
+    kept = _lossless(value, tried, wanted, found) if moment is None else _formatted(moment, tried, wanted, form or "")
+    fits = " AND ".join([f"{tried} IS NOT NULL", *kept])
+    before = text(f"{REFUSED}column {column!r} of {where} holds '")
+    remedy = "deliver it as declared, or correct the type in params.yaml"
+    if form is not None:
+        remedy = f"the source declares {declared.type}_format {form!r}: deliver it so, or correct that in params.yaml"
+    after = text(f"' ({found}), which is no {declared.type}; {remedy}")
+    told = f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after}"
+    return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({told}) END"
+
+
+def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]:
+    """The conditions under which `moment`, read with the format `form`, says the same as `tried`, which is of the type `wanted`."""
+    yield f"year({tried}) >= 1000"  # %Y takes 12 for the year 12
+    if wanted == "DATE":
+        yield f"CAST({tried} AS TIMESTAMP) = CAST({moment} AS TIMESTAMP)"  # a time of day is not cut off
+    elif "%n" in form:
+        yield f"CAST({tried} AS TIMESTAMP_NS) = {moment}"
+
+
+def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
+    """The conditions under which `value`, of the type `found`, says the same as `tried`, which is of the type `wanted`."""
+    number = found in (*_WHOLE_NUMBERS, "DOUBLE", "FLOAT") or found.startswith("DECIMAL")
+    if wanted == "BIGINT" and found == "VARCHAR":
+        exact = f"abs(TRY_CAST({value} AS DOUBLE)) < {2**53} AND TRY_CAST({value} AS DOUBLE) = trunc(TRY_CAST({value} AS DOUBLE))"
+        yield f"(regexp_full_match({value}, {text(_WHOLE)}) OR (regexp_full_match({value}, {text(_SCIENTIFIC)}) AND {exact}))"
+    if wanted == "BIGINT" and found.startswith("DECIMAL"):
+        yield f"TRY_CAST({tried} AS {found}) = {value}"
+    if wanted == "BIGINT" and found in ("DOUBLE", "FLOAT"):
+        yield f"{value} = trunc({value})"  # 12.5 is no integer; DuckDB would round it
+    if wanted == "BOOLEAN" and number:
+        yield f"{value} IN (0, 1)"  # DuckDB takes any other number for true
+    if wanted == "DOUBLE" and number and found != "FLOAT":
+        yield f"TRY_CAST({tried} AS {found}) = {value}"  # a float holds integers up to 2^53, and 15 digits of a decimal
+    if wanted == "DOUBLE" and found == "VARCHAR":
+        yield f"(NOT regexp_full_match({value}, '[+-]?[0-9]+') OR TRY_CAST({tried} AS HUGEINT) = TRY_CAST({value} AS HUGEINT))"
+    if wanted in ("TIMESTAMP", "DATE") and found == "VARCHAR":
+        yield f"regexp_matches({value}, '^[0-9]{{4}}[-/]')"  # 31/12/12 is not a day of the year 31
+    if wanted == "TIMESTAMP" and found == "VARCHAR":
+        yield f"NOT regexp_matches({value}, ':[0-9]{{2}}[.][0-9]{{6}}0*[1-9]')"  # a part of a microsecond would be cut off
+        yield f"NOT regexp_matches({value}, ':[0-9]{{2}}([.][0-9]+)?[+-](1[5-9]|[2-9][0-9]|[0-9]{{2}}:?[6-9][0-9])')"  # no zone is 99 hours away
+    if wanted == "TIMESTAMP" and found == "TIMESTAMP_NS":
+        yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
+    if wanted == "DATE" and (found == "VARCHAR" or found.startswith("TIMESTAMP")):
+        yield f"TRY_CAST({value} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
+    if found == "BLOB":
+        yield "false"  # bytes have no text of their own

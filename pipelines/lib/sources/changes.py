@@ -1,0 +1,43 @@
+"""Notice that the files of a source were replaced or written while they were read: the rows would be of two versions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipelines.lib.core.errors import DataError, TransientError
+from pipelines.lib.sources.reading import matching_files
+from pipelines.lib.tables.dataset import Source
+
+
+@contextmanager
+def unchanged(source: Source) -> Iterator[None]:
+    """Raise `TransientError` if the files of `source` change inside the block, whatever error the changed files caused there.
+
+    Read a source inside the block from its first byte to its last. Databases and the packaged flights have no files to compare.
+    """
+    before = _state(source)
+    try:
+        yield
+    except DataError as error:
+        if _state(source) == before:
+            raise
+        raise _changed(source) from error
+    if _state(source) != before:
+        raise _changed(source)
+
+
+def _changed(source: Source) -> TransientError:
+    return TransientError(
+        f"{source.path} was replaced or written while it was read, so its rows may be of two versions. It is read again at the next try; "
+        "if this comes back, write each file under another name that the path does not match, and rename it when it is whole"
+    )
+
+
+def _state(source: Source) -> object:
+    if source.kind not in ("parquet", "csv"):
+        return None
+    try:
+        stats = [(path, path.stat()) for path in matching_files(source.path or "")]
+    except (DataError, OSError):  # a file may be missing for a moment between its two versions
+        return "no file"
+    # The inode tells a replaced file of one size and time; the change time, unlike the modification time, cannot be set back.
+    return [(str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]

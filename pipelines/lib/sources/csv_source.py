@@ -1,0 +1,56 @@
+"""CSV files as a source: read as text, in the dialect that is declared. None is guessed: a guess could change from night to night."""
+
+import csv
+import gzip
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.sources.scan import file_literal, require_columns, require_one_each
+from pipelines.lib.tables.dataset import Source
+from pipelines.lib.tables.engine import text
+
+_LONGEST_HEADER = 1_000_000
+"""Characters of a header line that are read."""
+
+
+def relation(files: list[Path], columns: Iterable[str], source: Source) -> str:
+    """SQL that reads all columns of `files` as text. Raises `DataError` for a file that is cut, damaged, or without one of `columns`."""
+    headers = [_header(file, source) for file in files]
+    for file, header in zip(files, headers, strict=True):
+        require_columns(columns, header, str(file))
+        if header != headers[0]:
+            raise DataError(f"{file} has the columns {', '.join(header)}, but {files[0]} has {', '.join(headers[0])}; give them one header")
+    names = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in headers[0]) + "}"
+    missing = "[" + ", ".join(map(text, source.nulls)) + "]"
+    return (
+        f"read_csv([{', '.join(map(file_literal, files))}], columns = {names}, header = true, auto_detect = false, "
+        f"delim = {text(source.delimiter)}, quote = {text(source.quote)}, escape = {text(source.quote)}, encoding = {text(source.encoding)}, "
+        f"nullstr = {missing}, strict_mode = true, null_padding = false, max_line_size = 16777216)"
+    )
+
+
+def _header(file: Path, source: Source) -> list[str]:
+    compressed, encoding = file.suffix == ".gz", "utf-8-sig" if source.encoding == "utf-8" else source.encoding
+    quoting = {"quotechar": source.quote} if source.quote else {"quoting": csv.QUOTE_NONE}
+    try:
+        with gzip.open(file, "rt", newline="", encoding=encoding) if compressed else file.open(newline="", encoding=encoding) as lines:
+            header = next(csv.reader([lines.readline(_LONGEST_HEADER)], delimiter=source.delimiter, **quoting), [])
+        if compressed:
+            with gzip.open(file) as content:  # to its end, where the checksum stands: DuckDB does not compare it
+                while content.read(1 << 20):
+                    pass
+        else:
+            with file.open("rb") as content:
+                content.seek(-1, os.SEEK_END)
+                ended = content.read(1) in (b"\n", b"\r")
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DataError(
+            f"{file} is not a CSV file with a header ({error}); deliver it whole, in {source.encoding} (source.encoding in params.yaml)"
+        ) from None
+    if not compressed and not ended:
+        raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
+    require_one_each(header, header, file)
+    return header

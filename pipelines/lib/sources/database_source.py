@@ -1,0 +1,151 @@
+"""Databases as a source, through SQLAlchemy: the needed columns and dates are spooled as text, which the casts then treat like a CSV's.
+
+Text is what every database and driver can give of every type. A value whose text would not say all, such as bytes, is refused by name.
+"""
+
+import hashlib
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Context, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.sources.reach import Window, measured_by_database, reach_of
+from pipelines.lib.sources.scan import Scan, require_columns
+from pipelines.lib.tables.dataset import Column, Source
+from pipelines.lib.tables.engine import text
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_BATCH = 10_000
+"""Rows that are fetched at a time."""
+
+
+def scan(source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path) -> Scan:
+    """Spool the needed columns and dates of `source`, as text, into a Parquet file under `scratch`.
+
+    Raises `DataError` for a wrong table or a value whose text would not say all, `TransientError` for a database that does not answer.
+    """
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(_expand(source.url or ""))
+    where = f"{source.table or 'the query'} at {engine.url.render_as_string(hide_password=True)}"
+    table: sa.FromClause
+    if source.query is not None:
+        table = sa.text(source.query).columns().subquery("source")
+    else:
+        schema, _, plain = (source.table or "").rpartition(".")
+        table = sa.table(sa.quoted_name(plain, quote=True), schema=sa.quoted_name(schema, quote=True) if schema else None)
+    spool = scratch / f"{hashlib.sha256(repr(source).encode()).hexdigest()}.parquet"
+    try:
+        with engine.connect() as database:
+            _begin_at_one_moment(database)
+            require_columns(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
+            reach = None
+            if window is not None:
+                figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
+                reach = reach_of(figures, where, window.column, columns[window.column].type)
+            statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
+            if window is not None:
+                statement = statement.where(*_sql_window(window))
+            streamed = database.execution_options(stream_results=True, yield_per=_BATCH).execute(statement)
+            schema_of_text = pa.schema([(column, pa.string()) for column in columns])
+            with pq.ParquetWriter(spool, schema_of_text) as writer:
+                for rows in streamed.partitions():
+                    cells = zip(columns.items(), zip(*rows, strict=True), strict=True)
+                    texts = [pa.array(_texts(values, column, declared, where), pa.string()) for (column, declared), values in cells]
+                    writer.write_batch(pa.RecordBatch.from_arrays(texts, schema=schema_of_text))
+    except sa.exc.OperationalError as error:
+        # SQLite's names for a wrong statement, where other databases raise ProgrammingError.
+        if getattr(error.orig, "sqlite_errorname", None) in ("SQLITE_ERROR", "SQLITE_SCHEMA"):
+            raise DataError(f"{where} cannot be read: {error.orig}; correct `source` in params.yaml") from None
+        raise TransientError(f"{where} does not answer: {error.orig}; it is tried again") from None
+    except sa.exc.SQLAlchemyError as error:
+        fact = getattr(error, "orig", None) or error
+        if isinstance(error, sa.exc.TimeoutError) or getattr(error, "connection_invalidated", False):
+            raise TransientError(f"{where} does not answer: {fact}; it is tried again") from None
+        raise DataError(f"{where} cannot be read: {fact}; correct `source` in params.yaml") from None
+    finally:
+        engine.dispose()
+    return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, reach)
+
+
+def _begin_at_one_moment(database: "sa.Connection") -> None:
+    """Let all statements on `database` see the table as it is at one moment: the reach and the rows are two statements."""
+    if database.dialect.name in ("postgresql", "mysql", "mariadb"):
+        database.execution_options(isolation_level="REPEATABLE READ")
+    elif database.dialect.name == "sqlite":  # its driver begins a transaction for a write only
+        database.exec_driver_sql("BEGIN")
+
+
+_AS_TEXT = (str, bool, int, float, Decimal, date, time, UUID)
+"""What a driver gives as Python's own types, and what their text says whole (a datetime is a date)."""
+
+
+def _texts(values: Sequence[Any], column: str, declared: Column, where: str) -> list[str | None]:
+    """`values` of `column` as text, from which the cast to the declared type starts. Raises `DataError` for one that its text would not give back."""
+    if {*map(type, values)} <= {str, int, type(None)}:  # nearly always
+        return [None if value is None else str(value) for value in values]
+    texts = [None if value is None else _text(value, declared) for value in values]
+    for value, told in zip(values, texts, strict=True):
+        if value is not None and told is None:
+            raise DataError(
+                f"column {column!r} of {where} holds {str(value)[:60]!r} ({type(value).__name__}), which is no {declared.type}, or would lose something "
+                "as one; cast it in a query of the source, or correct the type in params.yaml"
+            )
+    return texts
+
+
+def _text(value: object, declared: Column) -> str | None:
+    """`value` as text; None if that would not say all."""
+    if not isinstance(value, _AS_TEXT):  # bytes, intervals, arrays and objects have no text but Python's own
+        return None
+    if isinstance(value, bool):
+        return str(int(value)) if declared.type in ("integer", "float") else str(value).lower()
+    if isinstance(value, Decimal) and value.is_finite():
+        if declared.type == "float" and not _held_by_a_float(value):
+            return None
+        return format(value, "f")  # never as 1E+3
+    return str(value)
+
+
+def _held_by_a_float(value: Decimal) -> bool:
+    """Whether the nearest float comes back as `value` when it is rounded to as many places."""
+    places = value.as_tuple().exponent
+    assert isinstance(places, int)  # it is finite
+    nearest = float(value)
+    return math.isfinite(nearest) and Decimal(nearest).quantize(Decimal(1).scaleb(places), context=Context(prec=2000)) == value
+
+
+def _expand(url: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if (found := os.environ.get(match[1])) is None:
+            raise ConfigError(f"the source's url needs the environment variable {match[1]}, which is not set")
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", value, url)
+
+
+def _sql_column(column: str) -> "sa.ColumnClause[Any]":
+    import sqlalchemy as sa
+
+    return sa.column(sa.quoted_name(column, quote=True))  # always quoted: a column may be called "order"
+
+
+def _sql_window(window: Window) -> "Iterator[sa.ColumnElement[bool]]":
+    import sqlalchemy as sa
+
+    # A day more on either side, for time stamps with a zone; `typed`'s caller cuts exactly, on the converted time.
+    moment = _sql_column(window.column)
+    yield moment < sa.bindparam("window_end", window.end + timedelta(days=1), sa.Date)
+    if window.first is not None:
+        yield moment >= sa.bindparam("window_first", window.first - timedelta(days=1), sa.Date)

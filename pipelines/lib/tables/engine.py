@@ -1,0 +1,98 @@
+"""The engine that moves tables: DuckDB within a memory limit, and Parquet files whose bytes are always the same.
+
+What does not fit into memory is spilled into a scratch directory that goes away with the connection.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.lib.core.errors import DataError
+
+ROW_GROUP = 65_536
+"""Rows in a row group: small enough to be scored in a breath, large enough that the footer stays small."""
+
+
+@contextmanager
+def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """A private in-memory DuckDB and its scratch directory.
+
+    It holds at most ``NIGHTSHIFT_MEMORY`` (default ``1GiB``) before it spills; it is a property of the machine, not of the
+    computation, hence no parameter. Extensions are never fetched. Time stamps with a zone are read as UTC.
+    """
+    with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
+        settings: dict[str, Any] = {
+            "memory_limit": os.environ.get("NIGHTSHIFT_MEMORY", "1GiB"),
+            "temp_directory": str(Path(scratch) / "spill"),
+            "preserve_insertion_order": "false",  # every result that is written is sorted; keeping order besides costs memory
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        connection = duckdb.connect(config=settings)
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection, Path(scratch)
+        finally:
+            connection.close()
+
+
+def name(identifier: str) -> str:
+    """`identifier` quoted for SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def text(value: object) -> str:
+    """`value` as an SQL string literal."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def write_parquet(batches: Iterator[pa.RecordBatch], schema: pa.Schema, path: Path, metadata: dict[str, Any] | None = None) -> int:
+    """Write `batches` of `schema` to `path` in row groups of exactly `ROW_GROUP` rows; returns the number of rows.
+
+    `metadata` is written into the schema, each value as JSON. The bytes depend on the rows alone, however they were cut
+    into batches.
+    """
+    if metadata:
+        schema = schema.with_metadata({key: json.dumps(value, sort_keys=True) for key, value in metadata.items()})
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for group in _regroup(batches, schema):
+            writer.write_table(group, row_group_size=ROW_GROUP)
+            rows += group.num_rows
+    return rows
+
+
+def _regroup(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, ROW_GROUP - count)
+            held.append(piece)
+            start += piece.num_rows
+            count += piece.num_rows
+            if count == ROW_GROUP:
+                yield pa.Table.from_batches(held).cast(schema).combine_chunks()
+                held, count = [], 0
+    if held:
+        yield pa.Table.from_batches(held).cast(schema).combine_chunks()
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """The Parquet file at `path`, its footer read; pages are compared with their checksums as they are read. Raises `DataError` where it is missing or torn."""
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; run the stage that writes it, or correct the path") from None
+    except (pa.ArrowException, OSError) as error:
+        fact = str(error).splitlines()[0]
+        raise DataError(f"{path} is not a whole Parquet file ({fact}); it was cut or is another format: deliver it again") from None

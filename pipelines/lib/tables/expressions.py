@@ -1,0 +1,159 @@
+"""SQL expressions that people write into ``params.yaml``: checked before they run.
+
+An expression may use the columns it is offered, and functions of `pipelines.lib.tables.pure_functions`: no other table, no other
+row, no clock and no chance. A feature is not offered what is known only after the event, so an expression cannot leak it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.tables.engine import name
+from pipelines.lib.tables.pure_functions import PURE_FUNCTIONS, PURE_NODES, PURE_OPERATORS, PURE_TYPES, ZONE_FUNCTION
+
+_LIST = "docs/features.md lists what an expression may use"
+
+
+def enclosed(expression: str) -> str:
+    """`expression` as one operand of a larger one. The line end closes a comment."""
+    return f"({expression}\n)"
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, expression: str) -> list[str]:
+    """The columns that `expression`, which has passed its check, reads, each once."""
+    tree = _tree(connection, f"SELECT {enclosed(expression)}")
+    return list(dict.fromkeys(".".join(node["column_names"]) for node in _nodes(tree["statements"]) if node["class"] == "COLUMN_REF"))
+
+
+class Checker:
+    """Checks expressions over `columns` (name to DuckDB type); the refusal names those that are `known_later`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str], known_later: tuple[str, ...] = ()) -> None:
+        self._connection = connection
+        self._columns = {column.lower() for column in columns}
+        self._known_later = {column.lower() for column in known_later}
+        self._offered = "(SELECT " + ", ".join(f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()) + ")"
+        self._aggregates = _functions(connection, "function_type IN ('aggregate', 'window')")
+        self._types = {
+            alias.lower()
+            for alias, logical in connection.sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
+            if logical in PURE_TYPES
+        }
+
+    def check(self, expression: str, where: str) -> str:
+        """Return the DuckDB type of `expression`, which stands at `where` in the parameters. Raises `ConfigError`."""
+        shown = f"{where} is {expression!r}"
+        for node in _nodes(self._parse(expression, shown)):
+            self._check_node(node, shown)
+        try:
+            return str(self._connection.sql(f"SELECT {enclosed(expression)} FROM {self._offered}").types[0])
+        except duckdb.Error as error:
+            raise ConfigError(f"{shown}, which cannot be computed: {str(error).splitlines()[0]}") from None
+
+    def _parse(self, expression: str, shown: str) -> Any:
+        """The syntax tree of `expression`, which must be one expression both alone and enclosed in brackets.
+
+        Alone, a bracket that closes what it has not opened is a fault. Enclosed, the rest of the SELECT must stay as empty as
+        that of a constant: nothing may get behind it, such as FROM, UNION or a second column.
+        """
+        alone = _tree(self._connection, f"SELECT {expression}\n")
+        whole = _tree(self._connection, f"SELECT {enclosed(expression)}")
+        for tree in (alone, whole):
+            if tree["error"]:
+                raise ConfigError(
+                    f"{shown}, which is no SQL expression: {tree['error_message']}. Write exactly one, with each bracket closed"
+                )
+        template = _tree(self._connection, f"SELECT {enclosed('NULL')}")
+        if _around(whole) != _around(template):
+            raise ConfigError(f"{shown}; write exactly one expression")
+        selected = whole["statements"][0]["node"]["select_list"]
+        if len(selected) != 1 or selected[0].get("function_name") == "row":
+            raise ConfigError(f"{shown}, which is a row; write exactly one expression")
+        return selected[0]
+
+    def _check_node(self, node: dict[str, Any], shown: str) -> None:
+        kind = node["class"]
+        if kind not in PURE_NODES or (kind == "OPERATOR" and node["type"] not in PURE_OPERATORS):
+            raise ConfigError(f"{shown}, which holds a {node['type'].lower()}; an expression sees one row and nothing else. {_LIST}")
+        if kind == "COLUMN_REF":
+            self._check_column(".".join(node["column_names"]), shown)
+        elif kind == "FUNCTION":
+            self._check_function(node, shown)
+        elif kind == "TYPE" and node["type_name"].lower() not in self._types:
+            raise ConfigError(f"{shown}, but a cast to {node['type_name']} may depend on more than its argument. {_LIST}")
+
+    def _check_column(self, column: str, shown: str) -> None:
+        if column.lower() in self._known_later:
+            raise ConfigError(
+                f"{shown}, but {column!r} is known only after the event (dataset.known_later): a feature may use it in a lagged value only"
+            )
+        if column.lower() not in self._columns:
+            raise ConfigError(f"{shown}, but there is no column {column!r}; there are {', '.join(sorted(self._columns))}")
+
+    def _check_function(self, node: dict[str, Any], shown: str) -> None:
+        function = node["function_name"]
+        if function == ZONE_FUNCTION and node.get("pure_zone"):
+            return
+        if function == ZONE_FUNCTION:
+            raise ConfigError(
+                f"{shown}, but one AT TIME ZONE gives a time that the session's time zone changes; "
+                "write two: t AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'"
+            )
+        if function in self._aggregates or node.get("filter") or node.get("distinct") or node["order_bys"]["orders"]:
+            raise ConfigError(f"{shown}, but {function}() looks at other rows; an expression sees one row and nothing else")
+        if function not in PURE_FUNCTIONS or node.get("schema") or node.get("catalog"):
+            raise ConfigError(
+                f"{shown}, but {function}() is not known to depend on its arguments alone (it may read the clock, chance or a file). {_LIST}"
+            )
+
+
+def _functions(connection: duckdb.DuckDBPyConnection, condition: str) -> frozenset[str]:
+    return frozenset(
+        function for (function,) in connection.sql(f"SELECT function_name FROM duckdb_functions() WHERE {condition}").fetchall()
+    )
+
+
+def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, Any]:
+    [(tree,)] = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [select]).fetchall()
+    return dict(json.loads(tree))
+
+
+def _around(tree: dict[str, Any]) -> list[Any]:
+    """All of the statements in `tree` but what they select, and where in the text they stand."""
+
+    def bare(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {
+                key: bare(value)
+                for key, value in part.items()
+                if key not in ("select_list", "query_location", "query_location_length", "named_param_map")
+            }
+        return [bare(value) for value in part] if isinstance(part, list) else part
+
+    return [bare(statement) for statement in tree["statements"]]
+
+
+def _nodes(tree: object) -> Iterator[dict[str, Any]]:
+    """Each node of `tree`, its parents first. A pair of `ZONE_FUNCTION` is marked as ``pure_zone``."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get("class"), str):
+            inner = _zoned(tree)
+            if inner is not None and not tree.get("pure_zone") and _zoned(inner) is not None:
+                tree["pure_zone"] = inner["pure_zone"] = True
+            yield tree
+        for value in tree.values():
+            yield from _nodes(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _nodes(value)
+
+
+def _zoned(node: dict[str, Any]) -> dict[str, Any] | None:
+    """The time whose zone `node` sets, if it does so."""
+    arguments = node.get("arguments") or []
+    if node.get("function_name") != ZONE_FUNCTION or len(arguments) != 2:
+        return None
+    return dict.get(arguments[1], "expression")

@@ -1,0 +1,254 @@
+"""Evidence for a score: the past rows that lie nearest to a row of the night, and how they ended.
+
+Past means known: of the rows in an index only those count whose outcome was known when the night began. So a night that is scored again months later,
+with an index of months later, is compared with the rows that it could have been compared with at its time, and no row finds itself. That holds for
+the rows, not for what resembles what: that is for the encoder to say, and one that has learned from later nights knows more than the night did.
+`hindsight` tells of it. Outcomes are as the index has them: where they were corrected since, corrected.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.encoders.vectors import BLOCK
+from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures import neighbours
+from pipelines.lib.pages.html import render
+from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.engine import connect, name, open_parquet, text
+
+if TYPE_CHECKING:
+    from pipelines.lib.vector_index.reader import VectorIndex
+    from pipelines.lib.vector_index.search import Setting
+
+OF = "neighbour_of"  # among columns of the key, which the dataset may call what it likes but this
+
+LEAST_EF, MORE_LISTS, MORE_REFINED = 256, 8, 2
+"""How widely evidence is searched for, see `widely`."""
+
+TIMES, LEAST = 4, 64
+"""How many rows are looked at for k neighbours: `TIMES` k, and `LEAST` at least."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How much evidence: `neighbours` for each of the `riskiest` rows, with outcomes of the partitions before `known_before` alone."""
+
+    riskiest: int
+    neighbours: int
+    known_before: str
+
+
+def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[str, ...], wanted: Wanted) -> pa.Table:
+    """The evidence for the riskiest rows of a night, whose `scores` and `features` are files, in the order of `schema_of`: riskiest first, nearest first.
+
+    The rows are encoded with the index's own encoder. A night of fewer rows gives evidence for all of them, a row with fewer past rows near it
+    fewer neighbours, and one without none. For k neighbours max(4 k, 64) rows are looked at; among those of the same distance the newest partition
+    comes first, then the key decides; where a tie is at the edge, all past rows are compared. So which of equally near rows are shown does not depend
+    on how the index was built, as long as no more than that many are as near as the k-th; of more, the order of their ids chooses. Raises `DataError`
+    where the two files are of different nights.
+    """
+    night = _riskiest(scores, features, signature_of_features(features).names, key, wanted.riskiest)
+    if night.num_rows == 0 or index.count == 0:
+        return no_evidence(scores, key)
+    names = index.encoder.signature.names
+    vectors = index.encoder.encode(np.column_stack([_values(night[feature]) for feature in names]).astype(np.float32, copy=False))
+    found = _nearest(index, vectors, night, key, wanted)
+    row, outcome = _values(found[OF]), _values(found["outcome"])
+    rate = np.bincount(row, weights=outcome) / np.maximum(np.bincount(row), 1)
+    own = night.select([*key, "score"]).take(found[OF])
+    columns = {
+        **{column: own[column] for column in own.column_names},
+        "rank": found["rank"],
+        "distance": found["distance"],
+        "outcome": pc.cast(found["outcome"], pa.bool_()),
+        "neighbour_rate": _column(rate[row].astype(np.float32)),
+        **{f"neighbour_{column}": found[column] for column in (*key, "partition")},
+        "index_generation": pa.repeat(_text(index.generation), len(row)),
+        "encoder_version": pa.repeat(_text(index.manifest["encoder_version"]), len(row)),
+    }
+    schema = schema_of(night.schema, key)
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns)).select(schema.names).cast(schema)
+
+
+def widely(index: "VectorIndex") -> "Setting":
+    """How widely to search `index` for evidence: HNSW among 256 candidates at least, IVF-PQ through 8 times the tuned lists for twice the candidates.
+
+    The tuned search finds what its gate asks for on average over whole nights, and less of unusual rows, which are the riskiest. It is made for
+    thousands of queries a second; evidence asks some dozens a night, so what the wider one costs, milliseconds, nobody notices.
+    """
+    tuned = index.manifest["search"]
+    if index.kind == "hnsw":
+        return {"ef": max(LEAST_EF, tuned["ef"])}
+    return {"nprobe": min(MORE_LISTS * tuned["nprobe"], index.manifest["lists"]), "refine": MORE_REFINED * tuned["refine"]}
+
+
+def schema_of(scores: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
+    """The columns of the evidence for rows that are keyed as `scores` are.
+
+    A row of the night and a neighbour make a row: the key and score of the one, `rank` from 1, cosine `distance` (0 to 2), `outcome` and key of the
+    other; `neighbour_rate` is the share of positive outcomes among all neighbours of the one.
+    """
+    return pa.schema(
+        [
+            *(scores.field(column).remove_metadata() for column in key),
+            pa.field("score", pa.float32()),
+            pa.field("rank", pa.int32()),
+            pa.field("distance", pa.float32()),
+            pa.field("outcome", pa.bool_()),
+            pa.field("neighbour_rate", pa.float32()),
+            *(scores.field(column).remove_metadata().with_name(f"neighbour_{column}") for column in key),
+            pa.field("neighbour_partition", pa.string()),
+            pa.field("index_generation", pa.string()),
+            pa.field("encoder_version", pa.string()),
+        ]
+    )
+
+
+def _riskiest(scores: Path, features: Path, names: tuple[str, ...], key: tuple[str, ...], count: int) -> pa.Table:
+    """Key, score and features of the `count` highest scores, highest first, ties by key; a night's features are read, never held."""
+    keys = ", ".join(map(name, key))
+    values = ", ".join(f"f.{name(feature)}" for feature in names)
+    with connect() as (connection, _):
+        found = connection.sql(
+            f"WITH top AS (SELECT {keys}, score FROM read_parquet({text(scores)}) ORDER BY score DESC, {keys} LIMIT {count}) "
+            f"SELECT {keys}, score, {values} FROM top JOIN read_parquet({text(features)}) f USING ({keys}) ORDER BY score DESC, {keys}"
+        ).to_arrow_table()
+    expected = min(count, open_parquet(scores).metadata.num_rows)
+    if found.num_rows != expected:
+        raise DataError(
+            f"of the {expected} riskiest rows of {scores}, {features} has {found.num_rows}: they are of different runs; run score again"
+        )
+    return found
+
+
+def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
+    """The neighbours of each row of `night`: its place in `OF`, `rank`, `distance`, and what the index says of the neighbour."""
+    width = max(TIMES * wanted.neighbours, LEAST) + 1  # a row whose date was corrected finds itself
+    distances, ids = index.search(vectors, width, setting=widely(index))
+    found = _known(index, distances, ids, night, key, wanted)
+    if len(again := np.flatnonzero(_doubtful(found, ids, min(width, index.count), wanted.neighbours))):
+        distances[again], ids[again] = _nearest_known(index, vectors[again], width, wanted.known_before)
+        found = _known(index, distances, ids, night, key, wanted)
+    return found.take(_column(np.flatnonzero(_values(found["rank"]) <= wanted.neighbours)))
+
+
+def _doubtful(found: pa.Table, ids: np.ndarray, width: int, neighbours: int) -> np.ndarray:
+    """Of each row, bool [m], whether the search, which gave `ids` [m, ...] of which `found` counts, may have overlooked some of its neighbours.
+
+    So it is where too few were known: the index is of a later day than the night (of a year, a night of June wants the nearest 1,200 to find ten that
+    were known), or small. And where the next one is as near as the last that is shown, or fewer than `width` were found at all: of equal vectors
+    a graph leads to some only.
+    """
+    row, distance, after = _values(found[OF]), _values(found["distance"]), np.flatnonzero(_values(found["rank"]) == neighbours + 1)
+    doubtful: np.ndarray = (np.bincount(row, minlength=len(ids)) < neighbours) | ((ids >= 0).sum(axis=1) < width)
+    doubtful[row[after[distance[after] == distance[after - 1]]]] = True
+    return doubtful
+
+
+def _nearest_known(index: "VectorIndex", vectors: np.ndarray, width: int, known_before: str) -> tuple[np.ndarray, np.ndarray]:
+    """The `width` nearest of the rows of partitions before `known_before`, as `VectorIndex.search` answers, but each row is looked at, in blocks."""
+    squared, best = np.full((len(vectors), width), np.inf, np.float32), np.full((len(vectors), width), -1, np.int64)
+    for start in range(0, index.count, BLOCK):
+        known = pc.less(index.partitions.slice(start, BLOCK), _text(known_before)).combine_chunks()
+        ids = start + _values(pc.indices_nonzero(known)).astype(np.int64)
+        if len(ids):
+            _, places = neighbours.exact(index.vectors[ids], vectors, width)
+            candidates = np.hstack([best, np.where(places < 0, -1, ids[places])])
+            squared, best = neighbours.nearest(index.vectors, vectors, candidates, width)
+    return squared / 2, best
+
+
+def _known(index: "VectorIndex", distances: np.ndarray, ids: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
+    """What was found, less what was not known when the night began, and less the row itself; in order, with its `rank`."""
+    row, place = np.nonzero(ids >= 0)
+    found = index.rows(ids[row, place])
+    known = pc.less(found["partition"], _text(wanted.known_before))
+    own = night.select(key).take(_column(row))
+    same = reduce(pc.and_, [pc.equal(found[column], own[column]) for column in key])
+    found = found.append_column(OF, _column(row)).append_column("distance", _column(distances[row, place]))
+    order = [(OF, "ascending"), ("distance", "ascending"), ("partition", "descending"), *((column, "ascending") for column in key)]
+    found = found.filter(pc.and_not(known, same)).sort_by(order)
+    place = _values(found[OF])
+    return found.append_column("rank", _column(np.arange(len(place)) - np.searchsorted(place, place) + 1))
+
+
+# Buffers and DLPack, since pa.array(), pa.scalar() and to_numpy() import pandas: 0.8 s of every night.
+
+
+def _column(array: np.ndarray) -> pa.Array:
+    """`array` of numbers for Arrow."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, pa.py_buffer(np.ascontiguousarray(array))])
+
+
+def _text(value: str) -> pa.Scalar:
+    """`value` for Arrow."""
+    encoded = value.encode()
+    return pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(encoded)], dtype=np.int32)), pa.py_buffer(encoded))[0]
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers without nulls for NumPy."""
+    return np.from_dlpack(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+
+
+def no_evidence(scores: Path, key: tuple[str, ...]) -> pa.Table:
+    """The table without a row."""
+    return pa.Table.from_batches([], schema_of(open_parquet(scores).schema_arrow, key))  # empty_table() imports pandas too
+
+
+def misfit(features: Path, index: "VectorIndex") -> str | None:
+    """Why the index has nothing to say of these features: it was made of another declaration of them. None where it fits.
+
+    That is no fault of the night: until the index is built anew, its scores go on.
+    """
+    found, wanted = signature_of_features(features), index.encoder.signature
+    if found == wanted:
+        return None
+    return (
+        f"generation {index.generation} of the index is of {len(wanted.names)} features of declaration {wanted.sha256[:12]}, the night has "
+        f"{len(found.names)} of {found.sha256[:12]}; train the encoder on these features (encoder_training), which builds the index anew"
+    )
+
+
+def hindsight(index: "VectorIndex", known_before: str) -> str | None:
+    """That the index's encoder has learned from nights whose outcomes nobody knew when the night began, in words; None where it has not."""
+    if index.encoder.trained_until <= known_before:
+        return None
+    last = (parse_partition(index.encoder.trained_until) - dt.timedelta(days=1)).isoformat()
+    return f"with hindsight: the encoder has learned from nights up to {last}, when this one began those before {known_before} were known"
+
+
+def tell(found: pa.Table, index: "VectorIndex") -> str:
+    """What was found, in a line."""
+    count = int((_values(found["rank"]) == 1).sum())
+    return f"evidence for {count} rows from generation {index.generation}" if count else f"no evidence in generation {index.generation}"
+
+
+def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Evidence as people read it, riskiest first: each row's ``key``, ``score`` and ``neighbour_rate``, and its ``neighbours``, nearest first.
+
+    A neighbour has ``rank``, ``distance``, ``outcome``, ``partition`` and its own ``key``; both keys are lists of values.
+    """
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for told in found.sort_by([("score", "descending"), *((column, "ascending") for column in key), ("rank", "ascending")]).to_pylist():
+        own = [told[column] for column in key]
+        row = rows.setdefault(tuple(own), {"key": own, "score": told["score"], "neighbour_rate": told["neighbour_rate"], "neighbours": []})
+        neighbour = {column: told[column] for column in ("rank", "distance", "outcome")}
+        neighbour |= {"key": [told[f"neighbour_{column}"] for column in key], "partition": told["neighbour_partition"]}
+        row["neighbours"].append(neighbour)
+    return list(rows.values())
+
+
+def page(report: Mapping[str, Any], found: pa.Table, dataset: Dataset) -> str:
+    """The report of attach_evidence as self-contained HTML."""
+    return render("evidence.html", report=report, rows=grouped(found, dataset.key), key=dataset.key, outcome=dataset.label.name)

@@ -1,0 +1,129 @@
+"""Two models on the same rows: the intervals against DeLong's, a bootstrap of nights and their own promise."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from pipelines.lib.challengers.comparison import Difference, auc_difference, auc_interval, compare, log_loss_difference
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.measures.delong import delong
+
+NIGHTS, ROWS = 14, 60
+
+
+def draw(seed: int, *, better: float = 0.0, shared: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores of two models and nights [840]; `better` helps the challenger, `shared` is what each night does to its model's errors."""
+    rng = np.random.default_rng(seed)
+    nights = np.repeat(np.arange(NIGHTS), ROWS)
+    truth = rng.normal(size=NIGHTS * ROWS)
+    labels = (truth + rng.normal(size=len(truth)) > 1).astype(np.int8)
+
+    def scores(skill: float) -> np.ndarray:
+        noise = rng.normal(size=len(truth)) + shared * rng.normal(size=NIGHTS)[nights]
+        return (1 / (1 + np.exp(1 - skill * truth - 0.7 * noise))).astype(np.float32)
+
+    return labels, scores(0.8), scores(0.8 + better), nights
+
+
+def test_the_values_are_those_of_scikit_learn() -> None:
+    labels, champion, challenger, nights = draw(0, better=0.5)
+    assert auc_difference(labels, champion, challenger, nights).value == pytest.approx(
+        roc_auc_score(labels, challenger) - roc_auc_score(labels, champion), abs=1e-12
+    )
+    assert log_loss_difference(labels, champion, challenger, nights).value == pytest.approx(
+        log_loss(labels, challenger.astype(float)) - log_loss(labels, champion.astype(float)), abs=1e-9
+    )
+
+
+def test_with_a_night_for_each_row_the_interval_is_that_of_delong() -> None:
+    labels, champion, challenger, _ = draw(1, better=0.2)
+    found = auc_difference(labels, champion, challenger, np.arange(len(labels)))
+    _, covariance = delong(labels, champion, challenger)
+    error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert (found.high - found.value) / 1.96 == pytest.approx(error, rel=0.01)
+
+
+def test_the_intervals_are_those_of_a_bootstrap_of_nights() -> None:
+    labels, champion, challenger, nights = draw(2, better=0.2, shared=1.0)
+    rng = np.random.default_rng(0)
+    where = [np.flatnonzero(nights == night) for night in range(NIGHTS)]
+    drawn = []
+    for _ in range(300):
+        rows = np.concatenate([where[night] for night in rng.integers(NIGHTS, size=NIGHTS)])
+        drawn.append(
+            [difference(labels[rows], champion[rows], challenger[rows], rows).value for difference in (auc_difference, log_loss_difference)]
+        )
+    for found, spread in zip(
+        (auc_difference(labels, champion, challenger, nights), log_loss_difference(labels, champion, challenger, nights)),
+        np.std(drawn, axis=0),
+        strict=True,
+    ):
+        assert (found.high - found.value) / 2.16 == pytest.approx(spread, rel=0.15)  # Student's t of 13 degrees of freedom
+
+
+@pytest.mark.parametrize("difference", [auc_difference, log_loss_difference])
+def test_equal_models_are_called_different_as_seldom_as_promised(difference: object) -> None:
+    """Nights move both models' errors: judged row by row, most of these pairs would differ clearly."""
+    p = np.array([difference(*draw(seed, shared=1.0)).p for seed in range(200)])  # type: ignore[operator]
+    assert 0.02 <= (p < 0.05).mean() <= 0.09
+    assert 0.06 <= (p < 0.10).mean() <= 0.15
+
+
+def test_the_sign_follows_the_challenger() -> None:
+    labels, champion, challenger, nights = draw(3, better=1.0)
+    there, back = auc_difference(labels, champion, challenger, nights), auc_difference(labels, challenger, champion, nights)
+    assert there.low > 0
+    assert (back.value, back.low, back.high, back.p) == pytest.approx((-there.value, -there.high, -there.low, there.p))
+
+
+def test_the_same_scores_differ_in_nothing() -> None:
+    labels, champion, _, nights = draw(4)
+    for difference in (auc_difference, log_loss_difference):
+        assert difference(labels, champion, champion, nights) == Difference(0.0, 0.0, 0.0, 1.0)
+
+
+def test_one_night_gives_a_value_and_no_interval() -> None:
+    labels, champion, challenger, _ = draw(5)
+    found = auc_difference(labels, champion, challenger, np.zeros(len(labels))).to_json()
+    assert found["value"] is not None
+    assert found["low"] is found["high"] is found["p"] is None
+
+
+def test_one_class_has_no_area() -> None:
+    labels, champion, challenger, nights = draw(6)
+    with pytest.raises(DataError, match="needs both"):
+        auc_difference(np.ones_like(labels), champion, challenger, nights)
+
+
+def test_the_interval_of_one_auc_holds_it() -> None:
+    labels, scores, _, nights = draw(7)
+    low, high = auc_interval(labels, scores, nights)
+    assert low is not None
+    assert high is not None
+    assert 0.5 < low < roc_auc_score(labels, scores) < high < 1
+
+
+@pytest.mark.parametrize(("positives", "on_nights"), [(1, 1), (19, 14), (40, 4)])
+def test_few_witnesses_give_a_difference_and_no_judgement(positives: int, on_nights: int) -> None:
+    nights = np.repeat(np.arange(14), 30)
+    labels = np.zeros(len(nights), dtype=np.int8)
+    labels[np.flatnonzero(nights < on_nights)[:: max(1, 30 * on_nights // positives)][:positives]] = 1
+    one, other = np.random.default_rng(0).uniform(0.1, 0.9, (2, len(nights)))
+    for found in (auc_difference(labels, one, other, nights), log_loss_difference(labels, one, other, nights)):
+        assert np.isfinite(found.value)
+        assert found.to_json() == {"value": round(found.value, 6), "low": None, "high": None, "p": None}
+
+
+def test_what_sets_two_models_apart_is_told_by_slice() -> None:
+    labels, champion, challenger, nights = draw(8, better=1.0)
+    parity = np.where(np.arange(len(labels)) % 2, "odd", "even")
+    rare = np.where(np.arange(len(labels)) < 50, "few", "many")
+    found = compare(labels, champion, challenger, nights, slices={"side": parity, "rare": rare}, minimum_rows=200)
+    assert [(part["column"], part["value"]) for part in found["slices"]] == [("side", "even"), ("side", "odd"), ("rare", "many")]
+    assert found["nights"] == NIGHTS
+    losses = [
+        [log_loss(labels[nights == night], side[nights == night].astype(float)) for side in (champion, challenger)]
+        for night in range(NIGHTS)
+    ]
+    assert found["nights_won"] == sum(theirs > mine for theirs, mine in losses)
+    assert set(found["roc"]) == set(found["calibration"]) == {"champion", "challenger"}

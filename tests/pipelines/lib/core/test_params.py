@@ -1,0 +1,54 @@
+"""Parameters are read strictly: what is misspelt, missing or of the wrong type is named."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import Section, load_section, read_yaml
+
+
+class Example(Section):
+    rows: int
+    share: float = 0.5
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_section(tmp_path: Path) -> None:
+    assert load_section("example", Example, _write(tmp_path / "params.yaml", "example: {rows: 3}")) == Example(rows=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("example: {rows: 3, shrae: 0.1}", "shrae"),
+        ("example: {}", "rows"),
+        ("example: {rows: '3'}", "rows"),
+        ("example: {rows: true}", "rows"),
+        ("example:", "found None"),
+        ("other: {}", "has no section 'example'; it has other"),
+    ],
+)
+def test_a_wrong_one_is_named(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_section("example", Example, _write(tmp_path / "params.yaml", text))
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1", "", "a: \x00"])
+def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"params\.yaml"):
+        read_yaml(_write(tmp_path / "params.yaml", text))
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_sections_are_immutable() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Example(rows=3).rows = 4

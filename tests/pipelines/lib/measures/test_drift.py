@@ -1,0 +1,97 @@
+"""Drift: what moves is measured, what stays is not, whatever the column looks like."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.measures import drift
+from pipelines.lib.measures.binning import Binning, categorical_binning, numeric_binning
+from pipelines.lib.measures.drift import compare
+from pipelines.lib.measures.histogram import count
+
+FLOOR = 0.0001
+
+
+def measured(binning: Binning, reference: np.ndarray, current: np.ndarray) -> drift.Measures:
+    sides = [count({"x": np.asarray(side, np.float32)}, [binning]) for side in (reference, current)]
+    return compare([binning], *sides, floor=FLOOR)["x"]
+
+
+def test_a_constant_that_stays_does_not_drift_and_one_that_changes_does() -> None:
+    constant = np.full(1_000, 7, np.float32)
+    binning = numeric_binning("x", constant, bins=10)
+    assert measured(binning, constant, constant[:50]).psi == 0
+    for other in (6.5, 7.5):
+        assert measured(binning, constant, np.full(50, other)).psi > 5
+
+
+def test_a_column_that_goes_missing_drifts() -> None:
+    reference = np.random.default_rng(0).normal(size=1_000).astype(np.float32)
+    binning = numeric_binning("x", reference, bins=10, filler=-1.0)
+    for gone in (math.nan, -1.0):
+        found = measured(binning, reference, np.full(500, gone))
+        assert (found.missing, found.ks, found.ks_p) == (1, None, None)
+        assert found.psi > 5
+        assert found.jensen_shannon == 1
+
+
+def test_a_column_that_was_always_missing_is_measured() -> None:
+    nothing = np.full(100, np.nan, np.float32)
+    binning = numeric_binning("x", nothing, bins=10)
+    assert measured(binning, nothing, nothing[:5]).psi == 0
+    assert measured(binning, nothing, np.arange(5)).psi > 5
+
+
+def test_a_new_category_is_told() -> None:
+    binning = categorical_binning("x", ["a", "b"])
+    found = measured(binning, np.array([0, 1] * 500), np.array([0, 1] * 20 + [-1] * 60))
+    assert found.unseen == pytest.approx(0.6)
+    assert found.psi > 0.25
+    assert found.ks is None
+
+
+def test_three_rows_are_measured() -> None:
+    reference = np.arange(1_000, dtype=np.float32)
+    found = measured(numeric_binning("x", reference, bins=10), reference, np.array([1, 500, 999]))
+    assert found.rows == 3
+    assert found.psi > 1
+    assert found.ks_p is not None
+    assert found.ks_p > 0.5
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="no rows on one side"):
+        measured(Binning("x", (1.0,)), np.zeros(3), np.zeros(0))
+
+
+U = np.random.default_rng(0).random(20_000)
+V = np.random.default_rng(1).random(20_000)
+RARE = np.random.default_rng(2).integers(1, 30, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "psi", "ks"),
+    [
+        # The share of the cap falls from .95 to .30: (.95 - .30) ln(.95 / .30) + (.70 - .05) ln(.70 / .05) = 2.46, and a little for the gap below it
+        (np.where(U < 0.95, 1, V), np.where(U < 0.30, 1, V), (2.4, 2.6), 0.65),
+        # The tail of .08 moves beyond the largest value: .08 ln(.08 / .0001) + .08 ln(.08 / 9 / .0001) = .89
+        (np.where(U < 0.92, 0, RARE), np.where(U < 0.92, 0, 100 * RARE), (0.8, 1.0), 0.08),
+        # Nothing stays where it was: .95 ln(.95 / .0001) for each of the two heavy scores, and the tail
+        (np.where(U < 0.95, 0.01, 0.1 + 0.2 * V), np.where(U < 0.95, 0.001, 0.8 + 0.19 * V), (17.5, 18.5), 0.95),
+        # A fee of 100 that becomes 90: .5 ln(.5 / .0001) twice
+        (np.where(U < 0.5, 0, 100), np.where(U < 0.5, 0, 90), (8.4, 8.6), 0.5),
+        # A heavy value in the middle moves by less than its neighbours lie away
+        (np.where(U < 0.5, 50, 100 * V), np.where(U < 0.5, 51, 100 * V), (3.0, 9.0), 0.45),
+    ],
+    ids=["capped", "counts", "scores of a rare event", "two values", "in the middle"],
+)  # fmt: skip
+def test_what_happens_around_a_heavy_value_is_seen(before: np.ndarray, now: np.ndarray, psi: tuple[float, float], ks: float) -> None:
+    before, now = before.astype(np.float32), now.astype(np.float32)
+    binning = numeric_binning("x", before, bins=10)
+    found = measured(binning, before, now)
+    assert psi[0] < found.psi < psi[1]
+    assert found.ks is not None
+    assert found.ks >= ks - 0.01
+    assert measured(binning, before, before[::2]).psi < 0.01

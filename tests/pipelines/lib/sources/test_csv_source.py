@@ -1,0 +1,130 @@
+"""CSV files in a dialect that the source declares: read as declared, or refused; nothing is guessed."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.sources import reading as sources
+from pipelines.lib.tables.dataset import Column, Source
+from pipelines.lib.tables.engine import connect
+
+COLUMNS = {
+    "shop": Column(type="string"),
+    "day": Column(type="date"),
+    "at": Column(type="timestamp"),
+    "amount": Column(type="float"),
+    "pieces": Column(type="integer"),
+}
+
+
+def source(path: Path, **dialect: Any) -> Source:
+    return parse_section({"kind": "csv", "path": str(path), **dialect}, Source, "source")
+
+
+def read(found: Source, columns: dict[str, Column] = COLUMNS) -> list[Any]:
+    with connect() as (connection, scratch):
+        scanned = sources.scan(connection, found, columns, None, scratch)
+        with sources.reading(scanned.where):
+            return connection.sql(sources.typed(scanned, columns)).fetchall()
+
+
+GERMAN = {
+    "delimiter": ";",
+    "quote": "'",
+    "encoding": "latin-1",
+    "decimal": ",",
+    "date_format": "%d.%m.%y",
+    "timestamp_format": "%d.%m.%Y %H:%M",
+}
+
+
+def test_a_declared_dialect_is_read_as_it_says(tmp_path: Path) -> None:
+    """31.12.12 is the last day of 2012, 12,50 is twelve and a half."""
+    (tmp_path / "shop.csv").write_text(
+        "shop;day;at;amount;pieces\n'Köln; Mitte';31.12.12;01.02.2013 08:30;12,50;-3\n'Ha''lle';01.01.13;31.01.2013 00:00;-0,5;12,0\n",
+        encoding="latin-1",
+    )
+    assert read(source(tmp_path / "shop.csv", **GERMAN)) == [
+        ("Köln; Mitte", dt.date(2012, 12, 31), dt.datetime(2013, 2, 1, 8, 30), 12.5, -3),  # noqa: DTZ001
+        ("Ha'lle", dt.date(2013, 1, 1), dt.datetime(2013, 1, 31), -0.5, 12),  # noqa: DTZ001
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "dialect", "told"),
+    [
+        ("day", "2012-12-31", {"date_format": "%d.%m.%Y"}, "declares date_format '%d.%m.%Y': deliver it so"),
+        ("day", "31.12.12", {"date_format": "%d.%m.%Y"}, "holds '31.12.12'"),
+        ("day", "31.02.2012", {"date_format": "%d.%m.%Y"}, "holds '31.02.2012'"),
+        ("day", "31/12/12", {}, "holds '31/12/12'"),
+        ("day", "31.12.2012 23:59", {"date_format": "%d.%m.%Y %H:%M"}, "holds '31.12.2012 23:59'"),
+        ("day", "12-01-01", {"date_format": "%x"}, "holds '12-01-01'"),
+        ("at", "2012-12-31 10:00:00.123456789", {"timestamp_format": "%Y-%m-%d %H:%M:%S.%n"}, "holds '2012-12-31 10:00:00.123456789'"),
+        ("at", "01.02.2013", {"timestamp_format": "%d.%m.%Y %H:%M"}, "declares timestamp_format"),
+        ("amount", "1.234", {"decimal": ",", "delimiter": ";"}, "holds '1.234'"),
+        ("amount", "1.234,5", {"decimal": ",", "delimiter": ";"}, "holds '1.234,5'"),
+        ("amount", "12,5", {"delimiter": ";"}, "holds '12,5'"),
+        ("pieces", "9007199254740992.5", {}, "holds '9007199254740992.5'"),
+        ("pieces", "4503599627370497.2", {}, "holds '4503599627370497.2'"),
+        ("at", "2024-01-01 08:00:00.123456789", {}, "holds '2024-01-01 08:00:00.123456789'"),
+        ("pieces", "12,5", {"decimal": ",", "delimiter": ";"}, "holds '12,5'"),
+    ],
+)
+def test_a_value_in_another_notation_is_refused(column: str, value: str, dialect: dict[str, str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text(f"{column}\n{value}\n")
+    with pytest.raises(DataError, match=told.replace(".", r"\.")):
+        read(source(tmp_path / "shop.csv", **dialect), {column: COLUMNS[column]})
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [("pieces", "12.000", 12), ("pieces", "1.5e3", 1500), ("pieces", "-9007199254740993", -9007199254740993)],
+)
+def test_a_number_that_says_the_same_is_read(column: str, value: str, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text(f"{column}\n{value}\n")
+    assert read(source(tmp_path / "shop.csv"), {column: COLUMNS[column]}) == [(expected,)]
+
+
+def test_a_file_without_quotes_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text('shop\tpieces\n5" pipe\t3\n')
+    columns = {"shop": COLUMNS["shop"], "pieces": COLUMNS["pieces"]}
+    assert read(source(tmp_path / "shop.csv", delimiter="\t", quote=""), columns) == [('5" pipe', 3)]
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("shop\nKöln\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"shop\.csv"):
+        read(source(tmp_path / "shop.csv"), {"shop": COLUMNS["shop"]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"kind": "parquet", "path": "x", "decimal": ","}, "decimal is of a csv source"),
+        ({"kind": "csv", "path": "x", "delimiter": '"'}, "cannot be a line end or the quote"),
+        ({"kind": "csv", "path": "x", "delimiter": ";;"}, "delimiter"),
+        ({"kind": "csv", "path": "x", "version": 1}, "are of a delta source"),
+        ({"kind": "csv", "path": "x", "encoding": "ebcdic"}, "encoding"),
+    ],
+)
+def test_a_dialect_that_cannot_be_is_refused(fields: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_section(fields, Source, "source")
+
+
+@pytest.mark.parametrize("form", ["%d.%m.", "%Y", "%m/%Y", "always"])
+def test_a_format_without_a_whole_date_is_refused(form: str, tmp_path: Path) -> None:
+    """Each day of a year was read as the same one, or each year as 1900."""
+    (tmp_path / "shop.csv").write_text("day\n2024-01-01\n")
+    with pytest.raises(ConfigError, match="does not hold a whole date"):
+        read(source(tmp_path / "shop.csv", date_format=form), {"day": COLUMNS["day"]})
+
+
+def test_an_unknown_format_is_refused_by_its_key(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("day\n2024-01-01\n")
+    with pytest.raises(ConfigError, match=r"source\.date_format is '%Q'"):
+        read(source(tmp_path / "shop.csv", date_format="%Q"), {"day": COLUMNS["day"]})

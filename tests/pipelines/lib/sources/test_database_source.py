@@ -1,0 +1,146 @@
+"""A database as a source: each value is read as what it is or refused by name, and its rows are those of one moment."""
+
+import datetime as dt
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.sources import reading as sources
+from pipelines.lib.sources.casts import cast
+from pipelines.lib.sources.database_source import _texts
+from pipelines.lib.sources.reach import Window
+from pipelines.lib.sources.scan import Notation
+from pipelines.lib.tables.dataset import Column, Source
+from pipelines.lib.tables.engine import connect
+
+
+def database(directory: Path, *values: Any) -> Source:
+    """A database with `values` in a column without a type, which SQLite keeps as they are."""
+    with sqlite3.connect(directory / "shop.db") as writer:
+        writer.execute("CREATE TABLE rows (value)")
+        writer.executemany("INSERT INTO rows VALUES (?)", [(value,) for value in values])
+    return Source(kind="sql", url=f"sqlite:///{directory / 'shop.db'}", table="rows")
+
+
+def read(source: Source, declared: Column) -> list[Any]:
+    with connect() as (connection, scratch):
+        scanned = sources.scan(connection, source, {"value": declared}, None, scratch)
+        with sources.reading(scanned.where):
+            return [value for (value,) in connection.sql(sources.typed(scanned, {"value": declared})).fetchall()]
+
+
+@pytest.mark.parametrize("kind", ["string", "integer", "float", "boolean", "timestamp", "date"])
+def test_bytes_are_never_read_as_python_writes_them(kind: Any, tmp_path: Path) -> None:
+    """The value became the text `b'x'`."""
+    with pytest.raises(DataError, match=r"column 'value' of rows at sqlite.* \(bytes\), which is no .*; cast it in a query of the source"):
+        read(database(tmp_path, "x" if kind == "string" else None, b"x"), Column(type=kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("integer", 2**53 + 1, 2**53 + 1),
+        ("integer", -(2**63), -(2**63)),
+        ("float", 0.1 + 0.2, 0.1 + 0.2),
+        ("float", 1e300, 1e300),
+        ("float", 5e-324, 5e-324),
+        ("float", float("inf"), float("inf")),
+        ("boolean", 1, True),
+        ("string", "café", "café"),
+    ],
+)
+def test_a_value_is_read_as_it_is(kind: Any, value: Any, expected: Any, tmp_path: Path) -> None:
+    assert read(database(tmp_path, None, value), Column(type=kind)) == [None, expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("float", 2**53 + 1), ("integer", 0.5), ("integer", 1e30), ("boolean", 2), ("date", "2024-01-01 08:00")]
+)
+def test_a_value_that_would_lose_something_is_refused(kind: Any, value: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="column 'value' of rows at sqlite"):
+        read(database(tmp_path, value), Column(type=kind))
+
+
+def given_by_a_driver(value: object, kind: Any) -> object:
+    """`value`, which SQLite has no type for, as a column of `kind` reads it from the text that it becomes."""
+    declared = Column(type=kind)
+    [told] = _texts([value], "value", declared, "a query")
+    with connect() as (connection, _):
+        connection.execute("CREATE TABLE spool (value VARCHAR)")
+        connection.execute("INSERT INTO spool VALUES (?)", [told])
+        with sources.reading("a query"):
+            [row] = connection.sql(f"SELECT {cast('value', declared, 'VARCHAR', 'a query', Notation())} FROM spool").fetchall()
+    return row[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (Decimal("12.50"), "float", 12.5),
+        (Decimal("0.1"), "float", 0.1),
+        (Decimal("1E+3"), "integer", 1000),
+        (Decimal("9007199254740993"), "integer", 9007199254740993),
+        (Decimal("19.90"), "string", "19.90"),
+        (True, "integer", 1),
+        (True, "boolean", True),
+        (False, "string", "false"),
+        (dt.date(2024, 1, 31), "date", dt.date(2024, 1, 31)),
+        (dt.datetime(2024, 1, 31, 8, tzinfo=dt.timezone(dt.timedelta(hours=2))), "timestamp", dt.datetime(2024, 1, 31, 6)),  # noqa: DTZ001
+        (UUID(int=7), "string", "00000000-0000-0000-0000-000000000007"),
+    ],
+)
+def test_what_drivers_give_is_read_whole(value: object, kind: Any, expected: object) -> None:
+    assert given_by_a_driver(value, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (Decimal("0.1234567890123456789"), "float"),
+        (Decimal("9007199254740993"), "float"),
+        (Decimal("9007199254740992.5"), "integer"),
+        (Decimal("1e400"), "float"),
+        (dt.timedelta(days=1), "string"),
+        (["a", "b"], "string"),
+        ({"a": 1}, "string"),
+        (memoryview(b"a"), "string"),
+        (dt.datetime(2024, 1, 31, 8), "date"),  # noqa: DTZ001
+    ],
+)
+def test_what_its_text_would_not_give_back_is_refused(value: object, kind: Any) -> None:
+    with pytest.raises(DataError, match="column 'value' of a query holds"):
+        given_by_a_driver(value, kind)
+
+
+def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
+    """A night that was delivered between the two statements was in the rows, and not in the reach."""
+    with sqlite3.connect(tmp_path / "shop.db") as writer:
+        writer.execute("PRAGMA journal_mode=WAL")  # in which a writer does not wait for readers
+        writer.execute("CREATE TABLE rows (value TEXT)")
+        writer.execute("INSERT INTO rows VALUES ('2024-01-01 08:00:00')")
+    source = Source(kind="sql", url=f"sqlite:///{tmp_path / 'shop.db'}", table="rows")
+    declared, window = {"value": Column(type="timestamp")}, Window("value", None, dt.date(2024, 1, 3))
+    delivered = []
+
+    def deliver(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "min(" in statement.lower() and not delivered:
+            with sqlite3.connect(tmp_path / "shop.db") as writer:
+                writer.execute("INSERT INTO rows VALUES ('2024-01-02 08:00:00')")
+            delivered.append(statement)
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", deliver)
+    try:
+        with connect() as (connection, scratch):
+            scanned = sources.scan(connection, source, declared, window, scratch)
+            [(rows,)] = connection.sql(f"SELECT count(*) FROM ({sources.typed(scanned, declared)})").fetchall()
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", deliver)
+    assert delivered
+    assert scanned.reach is not None
+    assert (rows, scanned.reach.last) == (1, dt.date(2024, 1, 1))
