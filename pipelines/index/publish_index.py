@@ -53,7 +53,7 @@ def origin(run: RunFile) -> dict[str, Any]:
 
 def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
     """The verdict in `directory`, for the manifest. Raises `GateFailed` where it is a no, `DataError` where it is not on the files of `build`."""
-    require_passed(directory, "evaluate_index", partition)
+    require_passed(directory / "report.json", "evaluate_index", partition)
     report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
     found = index_publication.built_files(build)
     if differing := sorted(file for file in found.keys() | report["files"].keys() if found.get(file) != report["files"].get(file)):

@@ -54,10 +54,10 @@ def mean_score(scores: Path) -> float | None:
 def main(paths: Paths) -> None:
     """Publish as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.core.atomic import replacing
-    from pipelines.lib.core.reports import require_passed
+    from pipelines.lib.core.reports import VERDICT, require_passed
 
     run = load_run()
-    rows = require_passed(paths.gate, "validate_scores", run.partition)
+    rows = require_passed(paths.gate / VERDICT, "validate_scores", run.partition)
     publication = publish_scores(paths.scores, run, rows, load_section("publish_scores", PublishScores))
     mean = mean_score(paths.scores)
     model = f"{run.model.name} version {run.model.version}"

@@ -40,12 +40,12 @@ def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key:
 @stage("score", "features", "gate", "model", "scores")
 def main(paths: Paths) -> None:
     """Score as `run.yaml` and `params.yaml` say."""
-    from pipelines.lib.core.reports import require_passed
+    from pipelines.lib.core.reports import VERDICT, require_passed
     from pipelines.lib.core.run import load_run
     from pipelines.lib.tables.dataset import load_dataset
 
     run, params = load_run(), load_section("score", Score)
-    require_passed(paths.gate, "validate_features", run.partition)
+    require_passed(paths.gate / VERDICT, "validate_features", run.partition)
     rows = score(paths.features, paths.model, paths.scores, sha256=run.model.sha256, key=load_dataset().key, params=params)
     log.info("%d rows scored with %s version %s", rows, run.model.name, run.model.version or "of this workspace")
 

@@ -87,7 +87,7 @@ def test_a_good_build_passes_and_is_told_byte_for_byte_the_same(workspace: Path,
     assert [point["recall_10"] for point in report["curve"]] == sorted(point["recall_10"] for point in report["curve"])
     assert sum(report["search"].items() <= point.items() for point in report["curve"]) == 1
     assert report["files"]["index.faiss"]["sha256"] == sha256_of(BUILD / "index.faiss")
-    assert require_passed(REPORT, "evaluate_index", PARTITION) == 3_000
+    assert require_passed(REPORT / "report.json", "evaluate_index", PARTITION) == 3_000
     before = {name: (REPORT / name).read_bytes() for name in ("report.json", "projection.json")}
     judged()
     assert before == {name: (REPORT / name).read_bytes() for name in before}

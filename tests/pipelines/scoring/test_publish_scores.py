@@ -40,7 +40,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _gate(**changes: object) -> None:
     Path("gate").mkdir(exist_ok=True)
     report = {"gate": "validate_scores", "partition": night.PARTITION, "rows": 100, "passed": True}
-    Path("gate/report.json").write_text(json.dumps(report | changes))
+    Path("gate/verdict.json").write_text(json.dumps(report | changes))
 
 
 def _refused(error: str, told: str) -> None:

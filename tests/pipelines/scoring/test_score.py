@@ -31,7 +31,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _gate(**changes: object) -> None:
     Path("gate").mkdir(exist_ok=True)
-    Path("gate/report.json").write_text(json.dumps({"gate": "validate_features", "partition": night.PARTITION, "rows": 100} | changes))
+    Path("gate/verdict.json").write_text(json.dumps({"gate": "validate_features", "partition": night.PARTITION, "rows": 100} | changes))
 
 
 def _pin(sha256: str | None) -> None:
@@ -91,8 +91,8 @@ def test_a_missing_model_is_told(workspace: Path) -> None:
     [
         ({"passed": False}, "GateFailed", "validate_features did not pass 2013-04-01"),
         ({"passed": "yes"}, "GateFailed", "did not pass"),
-        ({"passed": True, "partition": "2013-03-31"}, "DataError", "is the report of validate_features on 2013-03-31"),
-        ({"passed": True, "gate": "validate_batch"}, "DataError", "is the report of validate_batch"),
+        ({"passed": True, "partition": "2013-03-31"}, "DataError", "is the verdict of validate_features on 2013-03-31"),
+        ({"passed": True, "gate": "validate_batch"}, "DataError", "is the verdict of validate_batch"),
         ({}, "DataError", "is no report of the gate"),
     ],
 )

@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 
 from pipelines.lib.core.errors import DataError, GateFailed
-from pipelines.lib.core.reports import require_passed
+from pipelines.lib.core.reports import VERDICT, require_passed, write_verdict
 
-REPORT = {"gate": "validate_scores", "partition": "2013-04-01", "passed": True, "rows": 7, "expectations": []}
+REPORT = {"gate": "validate_scores", "partition": "2013-04-01", "passed": True, "rows": 7}
 
 
 def _written(directory: Path, content: str) -> Path:
-    (directory / "report.json").write_text(content, encoding="utf-8")
-    return directory
+    (directory / VERDICT).write_text(content, encoding="utf-8")
+    return directory / VERDICT
 
 
 def test_a_passed_gate_tells_its_rows(tmp_path: Path) -> None:
-    assert require_passed(_written(tmp_path, json.dumps(REPORT)), "validate_scores", "2013-04-01") == 7
+    write_verdict(tmp_path, "validate_scores", "2013-04-01", 7, passed=True)
+    assert require_passed(tmp_path / VERDICT, "validate_scores", "2013-04-01") == 7
 
 
 def test_a_failed_gate_stops(tmp_path: Path) -> None:
@@ -26,12 +27,12 @@ def test_a_failed_gate_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({**REPORT, "rows": None}), '{"gate": "validate_scores"}'])
-def test_a_torn_report_is_no_report(tmp_path: Path, content: str) -> None:
-    with pytest.raises(DataError, match="is no report of the gate validate_scores"):
+def test_a_torn_verdict_is_no_verdict(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DataError, match="is no verdict of the gate validate_scores"):
         require_passed(_written(tmp_path, content), "validate_scores", "2013-04-01")
 
 
 @pytest.mark.parametrize(("gate", "partition"), [("validate_scores", "2013-04-02"), ("validate_features", "2013-04-01")])
-def test_the_report_of_another_gate_or_night_does_not_count(tmp_path: Path, gate: str, partition: str) -> None:
-    with pytest.raises(DataError, match="is the report of validate_scores on 2013-04-01, wanted is"):
+def test_the_verdict_of_another_gate_or_night_does_not_count(tmp_path: Path, gate: str, partition: str) -> None:
+    with pytest.raises(DataError, match="is the verdict of validate_scores on 2013-04-01, wanted is"):
         require_passed(_written(tmp_path, json.dumps(REPORT)), gate, partition)
