@@ -7,8 +7,6 @@ Effect  none where all is well. Else a rollback to the champion before, once its
         the version's tags
 Fails   when anything is wrong with the champion, ``ROLLED BACK`` in the message, or ``NOT rolled back`` and why; when a store does not answer or a
         disk is full (tried again, nothing rolled back). A night that cannot be had is no fault of the champion: told, and held against nobody
-
-It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.verify``.
 """
 
 import sys
