@@ -284,7 +284,8 @@ class Flights:
                 if psi(column.counts, np.round(shares * 1e9).astype(np.int64), self.profile.floor) < SHIFTED_PSI
                 else (low, middle)
             )
-        return np.cumsum(chances) / chances.sum()
+        cumulated: NDArray[np.floating[Any]] = np.cumsum(chances) / chances.sum()
+        return cumulated
 
     def _size(self, shift: str) -> dict[str, float]:
         """How large a shift is, over a hundred nights of it."""

@@ -48,14 +48,14 @@ from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run
 from pipelines.lib.encoders.vectors import BLOCK, ROWS, VECTORS, Shard, Shards
 from pipelines.lib.features.compute import Features
 from pipelines.lib.measures import neighbours
-from pipelines.lib.measures.neighbours import Ids, Vectors
+from pipelines.lib.measures.neighbours import Ids, Vectors, threads
 from pipelines.lib.pages.figures import recall_curve
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.vector_index import report as index_report
 from pipelines.lib.vector_index import timing as index_timing
 from pipelines.lib.vector_index.build import FILLED, build, fill
 from pipelines.lib.vector_index.params import BuildIndex, HnswSweep, IvfPqSweep, PlanIndex
-from pipelines.lib.vector_index.plan import TRAINED, Base, plan, threads
+from pipelines.lib.vector_index.plan import TRAINED, Base, plan
 from pipelines.lib.vector_index.search import Searcher, Setting
 
 LARGE = 5_000_000

@@ -37,9 +37,10 @@ def embed(dataset: Dataset, encoder: Encoder, features: Path, target: Path) -> i
             outcome = np.asarray(batch.column(dataset.label.name), dtype=np.int8)
             yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in kept), pa.array(outcome)], schema=schema), vectors
 
+    rows: int = source.metadata.num_rows
     with replacing(target) as temporary:
-        write_shard(temporary, (source.metadata.num_rows, encoder.dimension), encoded(), schema, encoder.sha256)
-    return source.metadata.num_rows
+        write_shard(temporary, (rows, encoder.dimension), encoded(), schema, encoder.sha256)
+    return rows
 
 
 @stage("embed", "shard", "encoder", "vectors")

@@ -38,7 +38,8 @@ class Fitted:
     def scaled(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """What the network is given for `features` [n, f]: float32 [n, f] within -clip and clip."""
         scaled = self.scaler.transform(np.asarray(features, dtype=np.float32))
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32, copy=False)
+        clipped: NDArray[np.float32] = np.clip(scaled, -self.clip, self.clip).astype(np.float32, copy=False)
+        return clipped
 
     def probability(self, features: NDArray[Any]) -> NDArray[Any]:
         """What scikit-learn says: the probability [n] of the positive class."""

@@ -35,7 +35,7 @@ def quantized(model: bytes, way: str, calibration: NDArray[np.float32]) -> bytes
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
         def __init__(self) -> None:
             self.blocks = (
                 {"features": calibration[start : start + CALIBRATION_ROWS]} for start in range(0, len(calibration), CALIBRATION_ROWS)

@@ -35,4 +35,5 @@ def to_pandas(data: pa.Table | pa.RecordBatch) -> "pd.DataFrame":
             limits = pc.min_max(column).as_py()
             if limits["min"] is not None and max(-limits["min"], limits["max"]) > LARGEST_EXACT:
                 exact[named] = pd.array(column.to_pylist(), dtype="Int64")
-    return pa.table(columns, names=data.schema.names).to_pandas().assign(**exact)
+    frame: pd.DataFrame = pa.table(columns, names=data.schema.names).to_pandas()
+    return frame.assign(**exact)

@@ -104,7 +104,8 @@ class _Judge:
         """The schema, in Arrow's own types: float is not double."""
         import pandas as pd
 
-        return self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
+        frame: pd.DataFrame = self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
+        return frame
 
     def _frame(self, expectation: Expectation) -> "pd.DataFrame":
         """The least that `expectation`, which is neither row by row nor about the schema nor told by `_judge_unique`, needs to see."""

@@ -95,7 +95,8 @@ def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> lis
 
 def relative(found: Mapping[str, Any], policy: Policy) -> float:
     """The PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
-    return round(found["psi"] / policy.limit(found["noise"]), 4)
+    psi: float = found["psi"]
+    return round(psi / policy.limit(found["noise"]), 4)
 
 
 def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:

@@ -12,14 +12,13 @@ from pipelines.lib.measures.histogram import Histogram
 class Measures:
     """How far one column of `rows` rows is from the reference, to six decimals.
 
-    `psi` is over all bins, those of missing and unseen included. `ks` and `ks_p` are of the numbers alone, None for categories and where
+    `psi` is over all bins, those of missing and unseen included. `ks` is of the numbers alone, None for categories and where
     either side has no number. `jensen_shannon` is a distance in [0, 1]. `missing` and `unseen` are shares of the current rows.
     """
 
     rows: int
     psi: float
     ks: float | None
-    ks_p: float | None
     jensen_shannon: float
     missing: float
     unseen: float
@@ -33,12 +32,10 @@ def compare(binnings: Sequence[Binning], reference: Histogram, current: Histogra
 def _measure(binning: Binning, reference: tuple[int, ...], current: tuple[int, ...], floor: float) -> Measures:
     rows = sum(current)
     ordered = binning.values is None and any(reference[:-1]) and any(current[:-1])
-    statistic, p_value = ks(reference[:-1], current[:-1]) if ordered else (None, None)
     return Measures(
         rows=rows,
         psi=round(psi(reference, current, floor), 6),
-        ks=None if statistic is None else round(statistic, 6),
-        ks_p=None if p_value is None else round(p_value, 6),
+        ks=round(ks(reference[:-1], current[:-1]), 6) if ordered else None,
         jensen_shannon=round(jensen_shannon(reference, current), 6),
         missing=round(current[-1] / rows, 6),
         unseen=0.0 if binning.values is None else round(current[-2] / rows, 6),

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.measures.neighbours import Vectors
-from pipelines.lib.vector_index.plan import threads
+from pipelines.lib.measures.neighbours import Vectors, threads
 from pipelines.lib.vector_index.search import Searcher, Setting
 
 FILE = Path("data/reports/index_timing.json")

@@ -2,13 +2,12 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.lib.core.errors import DataError
@@ -63,9 +62,7 @@ def test_psi_of_published_samples() -> None:
 def test_ks_of_published_samples(shift: float, case: dict[str, Any]) -> None:
     first, second = np.linspace(1, 100, 100), np.linspace(1, 100, 110) + shift
     values = np.unique([*first, *second])
-    statistic, p_value = distances.ks(tally(values, first), tally(values, second))
-    assert statistic == pytest.approx(case["statistic"], rel=1e-12)
-    assert p_value == pytest.approx(case["pvalue"], rel=1e-9)
+    assert distances.ks(tally(values, first), tally(values, second)) == pytest.approx(case["statistic"], rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,25 +70,8 @@ def test_ks_of_published_samples(shift: float, case: dict[str, Any]) -> None:
 def test_ks_is_that_of_scipy(first: list[int], second: list[int]) -> None:
     from scipy.stats import ks_2samp
 
-    with warnings.catch_warnings(record=True) as told:
-        expected = ks_2samp(first, second, method="exact")
-    assume(not told)  # where every path strays, SciPy gives up being exact
-    statistic, p_value = distances.ks(np.bincount(first, minlength=31), np.bincount(second, minlength=31))
-    assert statistic == pytest.approx(expected.statistic, abs=1e-12)
-    assert p_value == pytest.approx(expected.pvalue, abs=1e-9)
-
-
-@pytest.mark.parametrize(("n", "m"), [(900, 2_000), (5_000, 60_000)])
-def test_ks_of_many_rows_is_near_the_exact_one(n: int, m: int) -> None:
-    from scipy.stats import ks_2samp
-
-    rng = np.random.default_rng(0)
-    for shift in (0.0, 0.03, 0.06):
-        first, second = rng.integers(0, 200, n), np.clip(rng.normal(100 + shift * 58, 58, m), 0, 199).astype(int)
-        expected = ks_2samp(first, second).pvalue
-        assert distances.ks(np.bincount(first, minlength=200), np.bincount(second, minlength=200))[1] == pytest.approx(
-            expected, rel=0.03, abs=1e-4
-        )
+    expected = ks_2samp(first, second, method="asymp").statistic
+    assert distances.ks(np.bincount(first, minlength=31), np.bincount(second, minlength=31)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_jensen_shannon_is_that_of_scipy() -> None:

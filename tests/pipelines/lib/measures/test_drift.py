@@ -32,7 +32,7 @@ def test_a_column_that_goes_missing_drifts() -> None:
     binning = numeric_binning("x", reference, bins=10, filler=-1.0)
     for gone in (math.nan, -1.0):
         found = measured(binning, reference, np.full(500, gone))
-        assert (found.missing, found.ks, found.ks_p) == (1, None, None)
+        assert (found.missing, found.ks) == (1, None)
         assert found.psi > 5
         assert found.jensen_shannon == 1
 
@@ -57,8 +57,6 @@ def test_three_rows_are_measured() -> None:
     found = measured(numeric_binning("x", reference, bins=10), reference, np.array([1, 500, 999]))
     assert found.rows == 3
     assert found.psi > 1
-    assert found.ks_p is not None
-    assert found.ks_p > 0.5
 
 
 def test_no_rows_are_refused() -> None:
