@@ -150,6 +150,15 @@ def test_a_misspelt_version_does_not_roll_back_to_another_one(dag_id):
 
 
 @pytest.mark.usefixtures("database")
+def test_a_version_has_one_spelling_so_that_an_alert_about_it_is_not_taken_for_one_about_another():
+    with pytest.raises(HTTPException) as caught:
+        trigger(RETRAINING, "2013-04-01", {"champion_version": "07"})
+    assert caught.value.status_code == 400
+    assert "champion_version" in caught.value.detail
+    assert runs(RETRAINING) == []
+
+
+@pytest.mark.usefixtures("database")
 def test_a_rollback_with_what_its_form_asks_for_is_made():
     trigger("champion_rollback", None, {"reason": "version 3 was right", "version": "3"})
     assert [run.conf["version"] for run in runs("champion_rollback")] == ["3"]
