@@ -30,6 +30,9 @@ PARTITIONED = frozenset(
 )
 """The DAGs whose runs are for a partition."""
 
+UNPARTITIONED = frozenset({"champion_rollback", "champion_replay", "index_rollback"})
+"""The DAGs whose runs are for a version or a generation. A rollback whose `version` is misspelt must not go to the previous one."""
+
 AFTER_PUBLICATION = frozenset({"drift_triggered_retraining", "encoder_training"})
 """The DAGs that refuse a night that is not published yet."""
 
@@ -92,16 +95,21 @@ def check_conf(conf: Mapping[str, Any] | None, params: Collection[str]) -> None:
 
 
 def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: "DagRun") -> None:
-    """Give a run that somebody asks for its partition key, or refuse to make it: every error here is a `ValueError`, which Airflow answers with 400.
+    """Check the conf of a run that somebody asks for, and give it its partition key; or refuse to make it: every error here is a `ValueError`, which Airflow answers with 400.
 
-    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is no run of a partitioned DAG. The
+    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is no run of ours. The
     monitor is not asked whether its night is published: it has read it in the table.
     """
-    if getattr(run, "__tablename__", "") != "dag_run" or run.dag_id not in PARTITIONED or run.run_type not in _ASKED_FOR:
+    if getattr(run, "__tablename__", "") != "dag_run" or run.run_type not in _ASKED_FOR:
         return
-    partition, conf = choose_partition(run.partition_key, run.conf), run.conf or {}
+    if run.dag_id not in PARTITIONED | UNPARTITIONED:
+        return
+    conf = run.conf or {}
+    partition = choose_partition(run.partition_key, conf) if run.dag_id in PARTITIONED else None
     if names := _param_names(run):
         check_conf(conf, names)
+    if partition is None:
+        return
     if run.dag_id in AFTER_PUBLICATION and conf.get("source") != "monitor":
         from nightshift_airflow.publication import newest_published, require_published
 

@@ -3,7 +3,7 @@
 Of the clock a cron says when a run starts, and a number of calendar days says which night it is for.
 
 Airflow's own `CronPartitionTimetable` counts its offset in ticks of the cron, so a weekday cron or a change of the clocks leads to another
-night (docs/adr/0014). Here the partition is the date on which the run starts, in the DAG's time zone, minus `days_back`.
+night (docs/adr/0014). Here the partition is the date that the cron means, in the DAG's time zone, minus `days_back`.
 """
 
 import datetime as dt
@@ -62,8 +62,15 @@ class NightTimetable(CronPartitionTimetable):
             )
 
     def _get_partition_info(self, run_date: "DateTime") -> "tuple[DateTime, str]":
-        partition = run_date.in_timezone(self._timezone).date() - dt.timedelta(days=self._days_back)
+        partition = self._date_of(run_date) - dt.timedelta(days=self._days_back)
         return self._midnight(partition), str(partition)
+
+    def _date_of(self, tick: "DateTime") -> dt.date:
+        """The date whose time of day `tick` is. If the clocks skip that time, the tick comes as much later, perhaps after midnight."""
+        local = tick.in_timezone(self._timezone).naive()
+        (minute,), (hour,) = croniter(self._expression).expanded[:2]
+        planned = dt.time(hour, minute)
+        return local.date() if planned <= local.time() else local.date() - dt.timedelta(days=1)
 
     def _midnight(self, partition: dt.date) -> "DateTime":
         return self.localize_partition_datetime(dt.datetime.combine(partition, dt.time(), tzinfo=dt.UTC))

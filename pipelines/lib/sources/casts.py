@@ -41,6 +41,8 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
         return value
     if wanted == "VARCHAR" and found != "BLOB":
         return f"CAST({value} AS VARCHAR)"
+    if found == "TIMESTAMPTZ_NS" and wanted in ("TIMESTAMP", "DATE"):  # how pandas wrote times with a zone; it has no cast of its own
+        value, found = f"CAST({value} AS TIMESTAMP_NS)", "TIMESTAMP_NS"
     moment = f"try_strptime({value}, {text(form)})" if form is not None and found == "VARCHAR" else None
     if moment is not None:
         tried = f"CAST({moment} AS {wanted})"
@@ -85,9 +87,12 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
     if wanted == "BOOLEAN" and number:
         yield f"{value} IN (0, 1)"  # DuckDB takes any other number for true
     if wanted == "DOUBLE" and number and found != "FLOAT":
-        yield f"TRY_CAST({tried} AS {found}) = {value}"  # a float holds integers up to 2^53, and 15 digits of a decimal
+        same = f"TRY_CAST({tried} AS {found}) = {value}"  # a float holds integers up to 2^53
+        of_decimal = f"OR (abs({tried}) < {2**53} AND {_said(f'CAST({value} AS VARCHAR)', tried)})" if found.startswith("DECIMAL") else ""
+        yield f"({same} {of_decimal})"
     if wanted == "DOUBLE" and found == "VARCHAR":
         yield f"(NOT regexp_full_match({value}, '[+-]?[0-9]+') OR TRY_CAST({tried} AS HUGEINT) = TRY_CAST({value} AS HUGEINT))"
+        yield _said(value, tried)
     if wanted in ("TIMESTAMP", "DATE") and found == "VARCHAR":
         yield f"regexp_matches({value}, '^[0-9]{{4}}[-/]')"  # 31/12/12 is not a day of the year 31
     if wanted == "TIMESTAMP" and found == "VARCHAR":
@@ -95,7 +100,25 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
         yield f"NOT regexp_matches({value}, ':[0-9]{{2}}([.][0-9]+)?[+-](1[5-9]|[2-9][0-9]|[0-9]{{2}}:?[6-9][0-9])')"  # no zone is 99 hours away
     if wanted == "TIMESTAMP" and found == "TIMESTAMP_NS":
         yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
-    if wanted == "DATE" and (found == "VARCHAR" or found.startswith("TIMESTAMP")):
+    if wanted == "DATE" and found == "TIMESTAMP_NS":
+        yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
+    elif wanted == "DATE" and (found == "VARCHAR" or found.startswith("TIMESTAMP")):
         yield f"TRY_CAST({value} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
     if found == "BLOB":
         yield "false"  # bytes have no text of their own
+
+
+def _said(written: str, tried: str) -> str:
+    """Whether the float `tried`, with as many digits as the number `written` has, is `written`: 0.1 is, 9007199254740993.0 and 1e400 are not."""
+    digits = _digits(written)
+    rounded = _digits(f"format('{{:.' || length({digits}) - 1 || 'e}}', {tried})")
+    return (
+        f"CASE WHEN length({written}) <= 15 AND NOT contains(lower({written}), 'e') THEN true "  # a float holds fifteen digits
+        f"WHEN {digits} = '' THEN true "  # zero, NaN and infinity
+        f"WHEN isfinite({tried}) THEN {rounded} = {digits} ELSE false END"
+    )
+
+
+def _digits(written: str) -> str:
+    """The digits of a number as text, without its exponent and the zeros around them."""
+    return f"trim(regexp_replace(regexp_replace({written}, '[eE].*$', ''), '[^0-9]', '', 'g'), '0')"

@@ -23,7 +23,8 @@ def relation(files: list[Path], columns: Iterable[str], source: Source) -> str:
         require_columns(columns, header, str(file))
         if header != headers[0]:
             raise DataError(f"{file} has the columns {', '.join(header)}, but {files[0]} has {', '.join(headers[0])}; give them one header")
-    names = "{" + ", ".join(f"{text(column)}: 'VARCHAR'" for column in headers[0]) + "}"
+    # pandas leaves the name of its index empty, which the engine cannot write.
+    names = "{" + ", ".join(f"{text(column or _nameless(headers[0]))}: 'VARCHAR'" for column in headers[0]) + "}"
     missing = "[" + ", ".join(map(text, source.nulls)) + "]"
     return (
         f"read_csv([{', '.join(map(file_literal, files))}], columns = {names}, header = true, auto_detect = false, "
@@ -54,3 +55,11 @@ def _header(file: Path, source: Source) -> list[str]:
         raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
     require_one_each(header, header, file)
     return header
+
+
+def _nameless(header: list[str]) -> str:
+    """A name, for the column without one, that no other column of `header` has."""
+    name = "unnamed"
+    while name in map(str.lower, header):
+        name += "_"
+    return name

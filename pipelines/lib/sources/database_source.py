@@ -37,7 +37,10 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
     """
     import sqlalchemy as sa
 
-    engine = sa.create_engine(_expand(source.url or ""))
+    try:
+        engine = sa.create_engine(_expand(source.url or ""))
+    except (sa.exc.ArgumentError, ImportError) as error:  # neither tells the url, which may hold a password
+        raise ConfigError(f"source.url in params.yaml cannot be used: {error}; correct it, or install the driver that it names") from None
     where = f"{source.table or 'the query'} at {engine.url.render_as_string(hide_password=True)}"
     table: sa.FromClause
     if source.query is not None:
@@ -119,10 +122,13 @@ def _text(value: object, declared: Column) -> str | None:
 
 
 def _held_by_a_float(value: Decimal) -> bool:
-    """Whether the nearest float comes back as `value` when it is rounded to as many places."""
+    """Whether the nearest float comes back as `value` when it is rounded to as many places, or below 2^53 to as many digits."""
     places = value.as_tuple().exponent
     assert isinstance(places, int)  # it is finite
     nearest = float(value)
+    if abs(value) < 2**53 and value:  # 12345678.12 of a numeric(38, 18) has ten digits
+        digits = "".join(map(str, value.as_tuple().digits)).strip("0")
+        return Decimal(format(nearest, f".{len(digits) - 1}e")) == value
     return math.isfinite(nearest) and Decimal(nearest).quantize(Decimal(1).scaleb(places), context=Context(prec=2000)) == value
 
 

@@ -134,6 +134,8 @@ def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str
     """Refuse a file in which `column` is of another kind than in the files before it: DuckDB would convert the values of both to a common type."""
     if kind == "duration":
         raise DataError(f"column {column!r} of {file} is a duration, which is no declared type; deliver a number of seconds, for example")
+    if kind.startswith("decimal256"):
+        raise DataError(f"column {column!r} of {file} is of type {kind}, which would be read as a rounded float; deliver at most 38 digits")
     if kind == "null":  # not a single value
         return
     first, where = kinds.setdefault(column, (kind, file))

@@ -42,7 +42,7 @@ class Source(Section):
 
     kind: Literal["flights", "parquet", "csv", "delta", "sql"]
     path: str | None = None
-    nulls: tuple[str, ...] = ("",)
+    nulls: tuple[str, ...] = Field(default=("",), min_length=1)
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     quote: str = Field(default='"', max_length=1)
     encoding: Literal["utf-8", "latin-1"] = "utf-8"

@@ -34,7 +34,7 @@ def dags():
 def database(tmp_path, monkeypatch, dags):
     """Airflow's database with the DAGs in it, in a process that has loaded the plugin."""
     with airflow_database(tmp_path, monkeypatch):
-        for dag_id in (NIGHTLY, RETRAINING, "weekly_index_rebuild", "vector_index_rebuild"):
+        for dag_id in (NIGHTLY, RETRAINING, "weekly_index_rebuild", "vector_index_rebuild", *partitions.UNPARTITIONED):
             parse(dags[dag_id])
         yield
 
@@ -44,6 +44,7 @@ def test_the_partitioned_dags_are_those_whose_form_asks_for_a_partition(dags):
     with_keys = (NightTimetable, PartitionedAssetTimetable, OnRequestTimetable)
     partitioned = {dag_id for dag_id, dag in dags.items() if isinstance(dag.timetable, with_keys)}
     assert partitioned == partitions.PARTITIONED
+    assert set(dags) == partitions.PARTITIONED | partitions.UNPARTITIONED
 
 
 def test_dags_that_learn_from_a_published_night_are_those_that_open_with_it(dags):
@@ -136,6 +137,31 @@ def test_what_is_no_one_date_is_answered_with_400_and_makes_no_run(dag_id, key, 
     assert caught.value.status_code == 400
     assert message in caught.value.detail
     assert runs(dag_id) == []
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("dag_id", sorted(partitions.UNPARTITIONED))
+def test_a_misspelt_version_does_not_roll_back_to_another_one(dag_id):
+    with pytest.raises(HTTPException) as caught:
+        trigger(dag_id, None, {"reason": "version 3 was right", "verison": "3"})
+    assert caught.value.status_code == 400
+    assert "'verison'" in caught.value.detail
+    assert runs(dag_id) == []
+
+
+@pytest.mark.usefixtures("database")
+def test_a_version_has_one_spelling_so_that_an_alert_about_it_is_not_taken_for_one_about_another():
+    with pytest.raises(HTTPException) as caught:
+        trigger(RETRAINING, "2013-04-01", {"champion_version": "07"})
+    assert caught.value.status_code == 400
+    assert "champion_version" in caught.value.detail
+    assert runs(RETRAINING) == []
+
+
+@pytest.mark.usefixtures("database")
+def test_a_rollback_with_what_its_form_asks_for_is_made():
+    trigger("champion_rollback", None, {"reason": "version 3 was right", "version": "3"})
+    assert [run.conf["version"] for run in runs("champion_rollback")] == ["3"]
 
 
 @pytest.mark.usefixtures("database")

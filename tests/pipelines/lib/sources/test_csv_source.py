@@ -89,6 +89,12 @@ def test_a_number_that_says_the_same_is_read(column: str, value: str, expected: 
     assert read(source(tmp_path / "shop.csv"), {column: COLUMNS[column]}) == [(expected,)]
 
 
+def test_an_index_of_pandas_is_a_column_without_a_name(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text(",shop,pieces,Unnamed\n0,Halle,3,x\n")
+    columns = {"shop": COLUMNS["shop"], "pieces": COLUMNS["pieces"]}
+    assert read(source(tmp_path / "shop.csv"), columns) == [("Halle", 3)]
+
+
 def test_a_file_without_quotes_keeps_them(tmp_path: Path) -> None:
     (tmp_path / "shop.csv").write_text('shop\tpieces\n5" pipe\t3\n')
     columns = {"shop": COLUMNS["shop"], "pieces": COLUMNS["pieces"]}
@@ -109,9 +115,10 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
         ({"kind": "csv", "path": "x", "delimiter": ";;"}, "delimiter"),
         ({"kind": "csv", "path": "x", "version": 1}, "are of a delta source"),
         ({"kind": "csv", "path": "x", "encoding": "ebcdic"}, "encoding"),
+        ({"kind": "csv", "path": "x", "nulls": []}, "nulls"),
     ],
 )
-def test_a_dialect_that_cannot_be_is_refused(fields: dict[str, str], told: str) -> None:
+def test_a_dialect_that_cannot_be_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         parse_section(fields, Source, "source")
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.sources import reading as sources
 from pipelines.lib.sources.casts import cast
 from pipelines.lib.sources.database_source import _texts
@@ -84,6 +84,8 @@ def given_by_a_driver(value: object, kind: Any) -> object:
     [
         (Decimal("12.50"), "float", 12.5),
         (Decimal("0.1"), "float", 0.1),
+        (Decimal("12345678.120000000000000000"), "float", 12345678.12),
+        (Decimal("-0.000"), "float", 0.0),
         (Decimal("1E+3"), "integer", 1000),
         (Decimal("9007199254740993"), "integer", 9007199254740993),
         (Decimal("19.90"), "string", "19.90"),
@@ -104,6 +106,7 @@ def test_what_drivers_give_is_read_whole(value: object, kind: Any, expected: obj
     [
         (Decimal("0.1234567890123456789"), "float"),
         (Decimal("9007199254740993"), "float"),
+        (Decimal("1234567890123456770.00"), "float"),
         (Decimal("9007199254740992.5"), "integer"),
         (Decimal("1e400"), "float"),
         (dt.timedelta(days=1), "string"),
@@ -118,6 +121,13 @@ def test_what_its_text_would_not_give_back_is_refused(value: object, kind: Any) 
         given_by_a_driver(value, kind)
 
 
+@pytest.mark.parametrize("url", ["nodialect://shop", "no url", "sqlite+nodriver:///shop.db"])
+def test_a_url_that_no_driver_takes_is_refused_without_a_retry(url: str, tmp_path: Path) -> None:
+    found = Source(kind="sql", url=url, table="rows")
+    with connect() as (connection, _), pytest.raises(ConfigError, match=r"source\.url in params\.yaml cannot be used"):
+        sources.scan(connection, found, {"value": Column(type="string")}, None, tmp_path)
+
+
 def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
     """A night that was delivered between the two statements was in the rows, and not in the reach."""
     with sqlite3.connect(tmp_path / "shop.db") as writer:
@@ -126,7 +136,7 @@ def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
         writer.execute("INSERT INTO rows VALUES ('2024-01-01 08:00:00')")
     source = Source(kind="sql", url=f"sqlite:///{tmp_path / 'shop.db'}", table="rows")
     declared, window = {"value": Column(type="timestamp")}, Window("value", None, dt.date(2024, 1, 3))
-    delivered = []
+    delivered: list[Any] = []
 
     def deliver(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if "min(" in statement.lower() and not delivered:

@@ -5,6 +5,7 @@ import gzip
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,12 @@ def one_column(tmp_path: Path, values: pa.Array, kind: str, file: str = "t.parqu
 def test_a_duration_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'v' of .* is a duration"):
         one_column(tmp_path, pa.array([dt.timedelta(seconds=1)]), "integer")
+
+
+def test_a_decimal_that_the_engine_would_round_is_refused(tmp_path: Path) -> None:
+    """DuckDB reads decimals of more than 38 digits as floats: this key would become 1.2345678901234567e+19."""
+    with pytest.raises(DataError, match=r"'v' of .* is of type decimal256\(60, 2\)"):
+        one_column(tmp_path, pa.array([Decimal("12345678901234567890.12")], pa.decimal256(60, 2)), "string")
 
 
 def test_one_file_of_another_type_does_not_change_the_values_of_all(tmp_path: Path) -> None:
