@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.pipelines.lib.features.compute.test_compute import DAY, FIRST, World, at
+from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import parse_section

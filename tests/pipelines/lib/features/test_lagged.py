@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.pipelines.lib.features.compute.test_compute import DAY, FIRST, World, at, bits
+from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at, bits
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.features.lagged import aggregate, summable

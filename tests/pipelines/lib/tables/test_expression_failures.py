@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipelines.lib.features.compute.test_compute import FIRST, World, at
+from tests.pipelines.lib.features.test_compute import FIRST, World, at
 
 from pipelines.lib.core.errors import DataError
 
