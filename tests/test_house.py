@@ -545,7 +545,7 @@ SAMPLES: list[tuple[Rule, str, str]] = [
     (light_dag, "dags/x.py", "def task():\n    import pandas"),
     (nothing_heavy_at_start, "plugins/x.py", "try:\n    import numpy as np\nexcept ImportError:\n    pass"),
     (nothing_heavy_at_start, "plugins/x.py", "class A:\n    from mlflow import MlflowClient"),
-    (nothing_heavy_at_start, "plugins/x.py", "def f():\n    from pipelines.lib import home"),
+    (nothing_heavy_at_start, "plugins/x.py", "def f():\n    from pipelines.lib.core import home"),
     (no_airflow, "pipelines/data/x.py", "def f():\n    import airflow.sdk"),
     (only_the_nouns, "pipelines/data/x.py", "from pipelines.training.train import train"),
     (only_the_nouns, "pipelines/lib/x.py", "from pipelines.data import ingest_batch"),
@@ -572,7 +572,7 @@ FINE: list[tuple[Rule, str]] = [
         "import yaml\nfrom datetime import timedelta\nfrom airflow.sdk import DAG\nfrom airflow.providers.standard.operators.empty import EmptyOperator",
     ),
     (nothing_heavy_at_start, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\ndef f():\n    import numpy"),
-    (only_the_nouns, "from pipelines.lib import home\nfrom pipelines.lib.core.errors import DataError"),
+    (only_the_nouns, "from pipelines.lib.core import home\nfrom pipelines.lib.core.errors import DataError"),
     (our_words, "body = {'logical_date': None, 'partition_key': key}"),
     (no_clock, "import time\ntime.perf_counter()"),
 ]

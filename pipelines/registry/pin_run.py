@@ -23,8 +23,8 @@ from pipelines.lib.core.params import PARAMS_FILE, read_yaml, refuse_dates
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
 from pipelines.lib.records.ledger import Ledger
+from pipelines.lib.sources.adapters import source_revision
 from pipelines.lib.sources.delta_source import at_versions, current_versions
-from pipelines.lib.sources.reading import source_revision
 from pipelines.lib.tables.dataset import load_dataset
 
 MODEL = Path("data/champion/model.onnx")

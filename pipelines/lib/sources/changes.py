@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.lib.core.errors import DataError, TransientError
-from pipelines.lib.sources.reading import matching_files
+from pipelines.lib.sources.adapters import matching_files
 from pipelines.lib.tables.dataset import Source
 
 

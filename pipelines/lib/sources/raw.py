@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from pipelines.lib.sources import reading as sources
+from pipelines.lib.sources import adapters
 from pipelines.lib.sources.casts import ARROW_TYPES
 from pipelines.lib.sources.changes import unchanged
 from pipelines.lib.sources.reach import Reach, Window
@@ -92,7 +92,7 @@ def _side_table(
 def _scan(
     connection: duckdb.DuckDBPyConnection, source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path
 ) -> tuple[Scan, list[str]]:
-    scanned = sources.scan(connection, source, columns, window, scratch)
+    scanned = adapters.scan(connection, source, columns, window, scratch)
     dropped = [column for column in scanned.columns if column not in columns]
     if dropped:
         log.info("columns of %s that are not declared and not read: %s", scanned.where, ", ".join(dropped))
@@ -101,7 +101,7 @@ def _scan(
 
 def _windowed(scanned: Scan, columns: Mapping[str, Column], window: Window | None) -> str:
     condition = "" if window is None else f"WHERE {window.sql(name(window.column))}"
-    return f"(SELECT * FROM ({sources.typed(scanned, columns)}) {condition})"
+    return f"(SELECT * FROM ({adapters.typed(scanned, columns)}) {condition})"
 
 
 def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
@@ -111,5 +111,5 @@ def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
 
 def _write(connection: duckdb.DuckDBPyConnection, scanned: Scan, query: str, columns: Mapping[str, Column], path: Path) -> int:
     schema = pa.schema([(column, ARROW_TYPES[declared.type]) for column, declared in columns.items()])
-    with sources.reading(scanned.where):
+    with adapters.reading(scanned.where):
         return write_parquet(connection.sql(query).to_arrow_reader(32_768), schema, path)

@@ -31,7 +31,7 @@ DIALECT = ("nulls", "delimiter", "quote", "encoding", "decimal", "date_format", 
 
 
 class Source(Section):
-    """Where a table is read from. `kind` names an adapter of `pipelines.lib.sources.reading`.
+    """Where a table is read from. `kind` names an adapter of `pipelines.lib.sources.adapters`.
 
     `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV. Its dialect is `delimiter`,
     `quote` (empty: none), `encoding`, the `decimal` sign, and `date_format` and `timestamp_format` of ``strptime`` (none: ISO 8601).

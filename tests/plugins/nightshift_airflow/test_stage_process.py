@@ -131,7 +131,7 @@ def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
     (repository / "var" / "shop").mkdir(parents=True)
     (repository / "var" / "shop" / "orders.csv").write_text("id\n1\n")
     workspace = workspaces.open_workspace(DAG_ID, "run")
-    code = "import sys; from pipelines.lib.sources.reading import Source, revision; print(revision(Source(kind='csv', path=sys.argv[1])))"
+    code = "import sys; from pipelines.lib.sources.adapters import Source, revision; print(revision(Source(kind='csv', path=sys.argv[1])))"
     env = {**stage_environment(workspace), "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
         [sys.executable, "-c", code, path.format(root=repository)], cwd=workspace.path, env=env, capture_output=True, text=True, check=False

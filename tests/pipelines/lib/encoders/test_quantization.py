@@ -63,7 +63,7 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "fp32.onnx").write_bytes(encoder_bytes())
     np.save(tmp_path / "rows.npy", history().features[:2_500])
     program = (
-        "import sys; import numpy as np; from pathlib import Path; from pipelines.lib import quantization\n"
+        "import sys; import numpy as np; from pathlib import Path; from pipelines.lib.encoders import quantization\n"
         "model, rows = Path('fp32.onnx').read_bytes(), np.load('rows.npy')\n"
         "[Path(f'{way}.{sys.argv[1]}').write_bytes(quantization.quantized(model, way, rows)) for way in quantization.WAYS]\n"
     )

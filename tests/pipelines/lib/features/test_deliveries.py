@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.features.compute import Features
+from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at
 
 NIGHT = {"id": 99, "t": at(5), "k": "a"}
 

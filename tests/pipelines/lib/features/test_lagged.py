@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at, bits
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.features.lagged import aggregate, summable
 from pipelines.lib.tables.engine import connect
+from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at, bits
 
 
 def mean_of(directory: Path, values: list[float], value: str = "out") -> float:

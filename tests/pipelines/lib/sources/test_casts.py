@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.sources import reading
+from pipelines.lib.sources.adapters import reading
 from pipelines.lib.sources.casts import cast
 from pipelines.lib.sources.scan import Notation
 from pipelines.lib.tables.dataset import Column

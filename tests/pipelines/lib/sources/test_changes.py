@@ -50,7 +50,7 @@ def after_the_scan(monkeypatch: pytest.MonkeyPatch, path: Path, change: Callable
             change(path)
         return scanned
 
-    monkeypatch.setattr(raw.sources, "scan", scan_then_change)
+    monkeypatch.setattr(raw.adapters, "scan", scan_then_change)
 
 
 def night(dataset: Dataset, target: Path) -> None:

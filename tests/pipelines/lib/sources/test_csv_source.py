@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import parse_section
-from pipelines.lib.sources import reading as sources
+from pipelines.lib.sources import adapters
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import connect
 
@@ -27,9 +27,9 @@ def source(path: Path, **dialect: Any) -> Source:
 
 def read(found: Source, columns: dict[str, Column] = COLUMNS) -> list[Any]:
     with connect() as (connection, scratch):
-        scanned = sources.scan(connection, found, columns, None, scratch)
-        with sources.reading(scanned.where):
-            return connection.sql(sources.typed(scanned, columns)).fetchall()
+        scanned = adapters.scan(connection, found, columns, None, scratch)
+        with adapters.reading(scanned.where):
+            return connection.sql(adapters.typed(scanned, columns)).fetchall()
 
 
 GERMAN = {

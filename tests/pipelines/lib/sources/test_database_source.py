@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.lib.core.errors import ConfigError, DataError
-from pipelines.lib.sources import reading as sources
+from pipelines.lib.sources import adapters
 from pipelines.lib.sources.casts import cast
 from pipelines.lib.sources.database_source import _texts
 from pipelines.lib.sources.reach import Window
@@ -30,9 +30,9 @@ def database(directory: Path, *values: Any) -> Source:
 
 def read(source: Source, declared: Column) -> list[Any]:
     with connect() as (connection, scratch):
-        scanned = sources.scan(connection, source, {"value": declared}, None, scratch)
-        with sources.reading(scanned.where):
-            return [value for (value,) in connection.sql(sources.typed(scanned, {"value": declared})).fetchall()]
+        scanned = adapters.scan(connection, source, {"value": declared}, None, scratch)
+        with adapters.reading(scanned.where):
+            return [value for (value,) in connection.sql(adapters.typed(scanned, {"value": declared})).fetchall()]
 
 
 @pytest.mark.parametrize("kind", ["string", "integer", "float", "boolean", "timestamp", "date"])
@@ -74,7 +74,7 @@ def given_by_a_driver(value: object, kind: Any) -> object:
     with connect() as (connection, _):
         connection.execute("CREATE TABLE spool (value VARCHAR)")
         connection.execute("INSERT INTO spool VALUES (?)", [told])
-        with sources.reading("a query"):
+        with adapters.reading("a query"):
             [row] = connection.sql(f"SELECT {cast('value', declared, 'VARCHAR', 'a query', Notation())} FROM spool").fetchall()
     return row[0]
 
@@ -125,7 +125,7 @@ def test_what_its_text_would_not_give_back_is_refused(value: object, kind: Any) 
 def test_a_url_that_no_driver_takes_is_refused_without_a_retry(url: str, tmp_path: Path) -> None:
     found = Source(kind="sql", url=url, table="rows")
     with connect() as (connection, _), pytest.raises(ConfigError, match=r"source\.url in params\.yaml cannot be used"):
-        sources.scan(connection, found, {"value": Column(type="string")}, None, tmp_path)
+        adapters.scan(connection, found, {"value": Column(type="string")}, None, tmp_path)
 
 
 def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
     sa.event.listen(sa.Engine, "after_cursor_execute", deliver)
     try:
         with connect() as (connection, scratch):
-            scanned = sources.scan(connection, source, declared, window, scratch)
-            [(rows,)] = connection.sql(f"SELECT count(*) FROM ({sources.typed(scanned, declared)})").fetchall()
+            scanned = adapters.scan(connection, source, declared, window, scratch)
+            [(rows,)] = connection.sql(f"SELECT count(*) FROM ({adapters.typed(scanned, declared)})").fetchall()
     finally:
         sa.event.remove(sa.Engine, "after_cursor_execute", deliver)
     assert delivered

@@ -13,9 +13,9 @@ from deltalake import DeltaTable, write_deltalake
 from pipelines.data import ingest_batch
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import parse_section
+from pipelines.lib.sources.adapters import source_revision
 from pipelines.lib.sources.delta_source import at_versions, current_versions
 from pipelines.lib.sources.raw import extract
-from pipelines.lib.sources.reading import source_revision
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.registry import pin_run
 from tests.datasets import orders

@@ -14,8 +14,8 @@ import pytest
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.home import REPOSITORY
 from pipelines.lib.core.params import load_section, parse_section
+from pipelines.lib.sources.adapters import scan, typed
 from pipelines.lib.sources.outcomes import known_outcomes
-from pipelines.lib.sources.reading import scan, typed
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect
 from tests.datasets import orders

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipelines.lib.features.test_compute import FIRST, World, at
 
 from pipelines.lib.core.errors import DataError
+from tests.pipelines.lib.features.test_compute import FIRST, World, at
 
 ROWS: list[dict[str, Any]] = [{"id": 1, "k": "12", "x": 1.0}, {"id": 2, "k": "x", "x": 2.0}, {"id": 2**62, "k": None, "x": 3.0}]
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.core.params import parse_section
-from pipelines.lib.sources import reading as sources
+from pipelines.lib.sources import adapters
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import connect, name
@@ -43,10 +43,10 @@ def source(**fields: Any) -> Source:
 def read(found: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
     """What ingest does: scan, cast, cut to the window, sort."""
     with connect() as (connection, scratch):
-        scanned = sources.scan(connection, found, columns, window, scratch)
-        with sources.reading(scanned.where):
+        scanned = adapters.scan(connection, found, columns, window, scratch)
+        with adapters.reading(scanned.where):
             cut = "" if window is None else f"WHERE {window.sql(name(window.column))}"
-            return connection.sql(f"SELECT * FROM ({sources.typed(scanned, columns)}) {cut} ORDER BY ALL").fetchall()
+            return connection.sql(f"SELECT * FROM ({adapters.typed(scanned, columns)}) {cut} ORDER BY ALL").fetchall()
 
 
 def csv_of(tmp_path: Path, content: str | bytes, file: str = "t.csv") -> Source:
@@ -247,7 +247,7 @@ def test_the_bounds_are_those_of_the_whole_source(tmp_path: Path) -> None:
             source(kind="parquet", path=str(tmp_path / "orders.parquet")),
             source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", table="orders"),
         ):
-            scanned = sources.scan(connection, found, _order_columns(), window, scratch)
+            scanned = adapters.scan(connection, found, _order_columns(), window, scratch)
             assert scanned.reach == Reach(dt.date(2024, 1, 1), dt.date(2024, 1, 5), dt.date(2024, 1, 3))
 
 
@@ -313,12 +313,12 @@ def test_a_lost_connection_is_tried_again_and_a_wrong_database_is_not(tmp_path: 
 
 def test_the_revision_follows_the_files(tmp_path: Path) -> None:
     found = csv_of(tmp_path, CSV)
-    before = sources.revision(found)
-    assert before == sources.revision(found)
+    before = adapters.revision(found)
+    assert before == adapters.revision(found)
     os.utime(tmp_path / "t.csv", ns=(1, 1))
-    assert sources.revision(found) != before
-    assert sources.revision(source(kind="sql", url="sqlite://", table="t")) is None
-    assert sources.revision(source(kind="flights", table="flights")) is not None
+    assert adapters.revision(found) != before
+    assert adapters.revision(source(kind="sql", url="sqlite://", table="t")) is None
+    assert adapters.revision(source(kind="flights", table="flights")) is not None
 
 
 @pytest.mark.integration
