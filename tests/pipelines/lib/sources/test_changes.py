@@ -42,7 +42,7 @@ def write_in_place(path: Path) -> None:
 
 def after_the_scan(monkeypatch: pytest.MonkeyPatch, path: Path, change: Callable[[Path], object]) -> None:
     """Let `change` meet `path` between the moment its header was read and the moment its rows are."""
-    scan = raw.sources.scan
+    scan = raw.adapters.scan
 
     def scan_then_change(connection: Any, source: Source, *others: Any) -> Any:
         scanned = scan(connection, source, *others)
