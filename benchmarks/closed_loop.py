@@ -47,7 +47,7 @@ from pipelines.monitoring.govern import night_of, outcome_of, reference_of
 from pipelines.monitoring.measure_performance import MeasurePerformance, measure_performance
 from pipelines.training.evaluate import Evaluate, evaluate, faults
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import Train, profile, train
+from pipelines.training.train import Train, profile_of, train
 
 FIRST, END = dt.date(2013, 4, 1), dt.date(2014, 1, 1)
 PICTURE = REPOSITORY / "docs" / "images" / "closed_loop.svg"
@@ -208,7 +208,7 @@ class Loop:
         known = self.select(self.history.nights < self.matured(partition.isoformat()))
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
-        told = profile(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
+        told = profile_of(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
         path = self.directory / f"{version}.onnx"
         path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), told))
         model = load_model(path)

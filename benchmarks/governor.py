@@ -41,7 +41,7 @@ from pipelines.lib.measures.histogram import count
 from pipelines.lib.models.profile import SCORE, ProfileParams
 from pipelines.lib.sources.raw import extract
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.training.train import Train, profile, train
+from pipelines.training.train import Train, profile_of, train
 
 YEARS = 250
 """Stationary years a world, and shifted years a shift."""
@@ -119,7 +119,7 @@ class Flights:
         training, pool = select(year, half & ~odd), select(year, half & odd)
         season = select(year, (dates >= np.datetime64(SEASON[0])) & (dates < np.datetime64(SEASON[1])))
         self.forest = train(training, self.params)
-        self.profile = profile(
+        self.profile = profile_of(
             self.forest, self._training(training), pool, dataset=dataset, features=features, params=section("profile", ProfileParams)
         )
         self.pool, self.season = self._pool(pool), self._pool(season)

@@ -17,7 +17,7 @@ from pipelines.lib.features.compute import Features, featurize, load_features
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 
 log = logging.getLogger("nightshift")
 
@@ -39,13 +39,13 @@ def featurize_history(dataset: Dataset, features: Features, *, raw: Path, partit
     return rows
 
 
-@stage("featurize_history", "raw", "gate", "features")  # the gate is an argument so that DVC orders the stages
-def main(paths: Paths) -> None:
+@stage("featurize_history")  # the gate is an argument so that DVC orders the stages
+def main(*, raw: Path, gate: Path, features: Path) -> None:
     """Featurize as `run.yaml` and `params.yaml` say."""
     load_section("featurize_history", FeaturizeHistory)
-    features = load_features()
-    rows = featurize_history(load_dataset(), features, raw=paths.raw, partition=load_run().date, target=paths.features)
-    log.info("%d rows of %d features", rows, len(features.names))
+    declared = load_features()
+    rows = featurize_history(load_dataset(), declared, raw=raw, partition=load_run().date, target=features)
+    log.info("%d rows of %d features", rows, len(declared.names))
 
 
 if __name__ == "__main__":

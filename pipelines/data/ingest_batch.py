@@ -15,7 +15,7 @@ from pipelines.lib.features.compute import load_features, lookback_days
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.sources.raw import extract
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 
 
 class IngestBatch(Section):
@@ -31,13 +31,13 @@ def ingest_batch(dataset: Dataset, params: IngestBatch, *, partition: date, look
         extract(dataset, partition=partition, start=partition, end=partition + timedelta(days=1), lookback_days=days, target=target)
 
 
-@stage("ingest_batch", "raw")
-def main(paths: Paths) -> None:
+@stage("ingest_batch")
+def main(*, raw: Path) -> None:
     """Ingest as `run.yaml` and `params.yaml` say."""
     run = load_run()
     dataset = at_versions(load_dataset(), run.delta)
     params = load_section("ingest_batch", IngestBatch)
-    ingest_batch(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
+    ingest_batch(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=raw)
 
 
 if __name__ == "__main__":

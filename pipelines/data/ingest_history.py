@@ -16,7 +16,7 @@ from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.sources.raw import extract
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 
 
 class IngestHistory(Section):
@@ -32,13 +32,13 @@ def ingest_history(dataset: Dataset, params: IngestHistory, *, partition: date, 
         extract(dataset, partition=partition, start=start, end=partition, lookback_days=lookback, target=target)
 
 
-@stage("ingest_history", "raw")
-def main(paths: Paths) -> None:
+@stage("ingest_history")
+def main(*, raw: Path) -> None:
     """Ingest as `run.yaml` and `params.yaml` say."""
     run = load_run()
     dataset = at_versions(load_dataset(), run.delta)
     params = load_section("ingest_history", IngestHistory)
-    ingest_history(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=paths.raw)
+    ingest_history(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=raw)
 
 
 if __name__ == "__main__":

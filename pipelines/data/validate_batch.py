@@ -22,7 +22,7 @@ from pipelines.lib.gates.recent_nights import compare_with_recent
 from pipelines.lib.tables.row_count import RowCount
 from pipelines.lib.core.run import load_run
 from pipelines.lib.gates.side_tables import judge_side_tables
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 
 _NO_RECENT_NIGHT = "no recent night to compare with"
 
@@ -101,11 +101,11 @@ def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, event
     )
 
 
-@stage("validate_batch", "raw", "report")
-def main(paths: Paths) -> None:
+@stage("validate_batch")
+def main(*, raw: Path, report: Path) -> None:
     """Validate as `run.yaml` and `params.yaml` say."""
     params = load_section("validate_batch", ValidateBatch)
-    deliver(validate_batch(load_dataset(), params, partition=load_run().date, raw=paths.raw), paths.report)
+    deliver(validate_batch(load_dataset(), params, partition=load_run().date, raw=raw), report)
 
 
 if __name__ == "__main__":

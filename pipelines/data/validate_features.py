@@ -23,7 +23,7 @@ from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deli
 from pipelines.lib.gates.suite import mostly
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import PinnedModel, load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 
 _LARGEST_FLOAT32 = 3.4028234663852886e38
 """The largest finite float32."""
@@ -117,13 +117,13 @@ def _range(feature: str, features: Features) -> tuple[float, float]:
     return -_LARGEST_FLOAT32, _LARGEST_FLOAT32
 
 
-@stage("validate_features", "features", "model", "report")
-def main(paths: Paths) -> None:
+@stage("validate_features")
+def main(*, features: Path, model: Path, report: Path) -> None:
     """Validate as `run.yaml` and `params.yaml` say."""
     params, run = load_section("validate_features", ValidateFeatures), load_run()
-    model = run.model.model_copy(update={"path": str(paths.model)})
-    report = validate_features(load_dataset(), load_features(), params, partition=run.date, path=paths.features, model=model)
-    deliver(report, paths.report)
+    pinned = run.model.model_copy(update={"path": str(model)})
+    judged = validate_features(load_dataset(), load_features(), params, partition=run.date, path=features, model=pinned)
+    deliver(judged, report)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pipelines.lib.core.params import load_section
 from pipelines.lib.tables.row_count import RowCount
 from pipelines.lib.core.run import load_run
 from pipelines.lib.gates.side_tables import judge_side_tables
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 
 
 class ValidateHistory(Gate):
@@ -96,11 +96,11 @@ def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
     return judge(query, wanted, identity=["date"])[1]
 
 
-@stage("validate_history", "raw", "report")
-def main(paths: Paths) -> None:
+@stage("validate_history")
+def main(*, raw: Path, report: Path) -> None:
     """Validate as `run.yaml` and `params.yaml` say."""
     params = load_section("validate_history", ValidateHistory)
-    deliver(validate_history(load_dataset(), params, partition=load_run().date, raw=paths.raw), paths.report)
+    deliver(validate_history(load_dataset(), params, partition=load_run().date, raw=raw), report)
 
 
 if __name__ == "__main__":

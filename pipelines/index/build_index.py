@@ -15,7 +15,7 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import RunFile, load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 from pipelines.lib.encoders.vectors import Shards
 from pipelines.lib.vector_index import generations
 from pipelines.lib.vector_index import timing as index_timing
@@ -40,13 +40,13 @@ def build_index(shards: Shards, params: BuildIndex, run: RunFile, *, planned: Pa
         return build(plan, shards, params, temporary, planned=planned, filled=parts, base=base)
 
 
-@stage("build_index", "plan", "vectors", "filled", "index")
-def main(paths: Paths) -> None:
+@stage("build_index")
+def main(*, plan: Path, vectors: Path, filled: Path, index: Path) -> None:
     """Build as `run.yaml` and `params.yaml` say."""
     run, params = load_run(), load_section("build_index", BuildIndex)
     started = time.perf_counter()
-    build_index(Shards.open(paths.vectors, run.shards), params, run, planned=paths.plan, filled=paths.filled, target=paths.index)
-    index_timing.write_build(sha256_of(paths.index / INDEX), time.perf_counter() - started)
+    build_index(Shards.open(vectors, run.shards), params, run, planned=plan, filled=filled, target=index)
+    index_timing.write_build(sha256_of(index / INDEX), time.perf_counter() - started)
 
 
 if __name__ == "__main__":

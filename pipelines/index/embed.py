@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 from pipelines.lib.encoders.encoder import Encoder, encode_features, load_encoder
 from pipelines.lib.encoders.vectors import OUTCOME, PARTITION, write_shard
 from pipelines.lib.measures.neighbours import Vectors
@@ -43,12 +43,12 @@ def embed(dataset: Dataset, encoder: Encoder, features: Path, target: Path) -> i
     return rows
 
 
-@stage("embed", "shard", "encoder", "vectors")
-def main(paths: Paths) -> None:
+@stage("embed")
+def main(*, shard: Path, encoder: Path, vectors: Path) -> None:
     """Embed as `run.yaml` says."""
     load_section("embed", Embed)
-    encoder = load_encoder(paths.encoder, load_run().encoder.sha256)
-    log.info("%d vectors of %d values", embed(load_dataset(), encoder, paths.shard, paths.vectors), encoder.dimension)
+    loaded = load_encoder(encoder, load_run().encoder.sha256)
+    log.info("%d vectors of %d values", embed(load_dataset(), loaded, shard, vectors), loaded.dimension)
 
 
 if __name__ == "__main__":

@@ -91,28 +91,28 @@ def note(report: Mapping[str, Any]) -> str:
     return f"{report['kind']} index of {report['rows']:,} rows, " + (f"recall@10 {', '.join(found)}" if found else "nothing to compare")
 
 
-@stage.stage("evaluate_index", "build", "report")
-def main(paths: stage.Paths) -> None:
+@stage.stage("evaluate_index")
+def main(*, build: Path, report: Path) -> None:
     params, run = load_section("evaluate_index", EvaluateIndex), load_run()
-    files = built_files(paths.build)
-    report: dict[str, Any] = {"gate": "evaluate_index", "partition": run.partition}
-    index = Searcher.open(paths.build)
+    files = built_files(build)
+    judged: dict[str, Any] = {"gate": "evaluate_index", "partition": run.partition}
+    index = Searcher.open(build)
     own = neighbours.sample(index.count, index.built["queries"], index.built["seed"], second=True)
     settings = index_report.settings_of(index.setting)
-    report |= evaluate_index(index, own, settings)
-    report |= {"size_mib": round(sum(file["bytes"] for file in files.values()) / 2**20, 2), "files": files}
-    report["limits"] = {**params.model_dump(), "recall_10": getattr(params.recall_10, index.kind)}
+    judged |= evaluate_index(index, own, settings)
+    judged |= {"size_mib": round(sum(file["bytes"] for file in files.values()) / 2**20, 2), "files": files}
+    judged["limits"] = {**params.model_dump(), "recall_10": getattr(params.recall_10, index.kind)}
     timing = None
-    if report["leave_one_out"]["queries"]:
+    if judged["leave_one_out"]["queries"]:
         timing = index_timing.measure(index, index.vectors[own], settings, sha256=files["index.faiss"]["sha256"])
     points = index_report.plane(index.vectors, index.rows()["outcome"].to_numpy(), index.built["seed"])
-    report["faults"] = faults(report, timing)
-    report |= {"passed": not report["faults"], "note": note(report)}
+    judged["faults"] = faults(judged, timing)
+    judged |= {"passed": not judged["faults"], "note": note(judged)}
     index_timing.write(index_timing.FILE, timing)
-    write(paths.report, report, points, index_report.page(report, points, timing, load_dataset().label.name))
-    stage.log.info("%s", report["note"])
-    if report["faults"]:
-        raise GateFailed(f"{report['note']}. See {paths.report / 'report.html'} and docs/runbooks/recall-gate-failed.md")
+    write(report, judged, points, index_report.page(judged, points, timing, load_dataset().label.name))
+    stage.log.info("%s", judged["note"])
+    if judged["faults"]:
+        raise GateFailed(f"{judged['note']}. See {report / 'report.html'} and docs/runbooks/recall-gate-failed.md")
 
 
 def write(directory: Path, report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], page: str) -> None:

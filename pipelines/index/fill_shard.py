@@ -13,7 +13,7 @@ from pydantic import Field
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import Section, load_section
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 from pipelines.lib.encoders.vectors import Shards
 from pipelines.lib.vector_index.build import FILLED, fill
 from pipelines.lib.vector_index.params import MOST_THREADS
@@ -41,10 +41,10 @@ def fill_shard(planned: Path, shard: Path, params: FillShard, target: Path) -> i
         return rows
 
 
-@stage("fill_shard", "plan", "shard", "filled")
-def main(paths: Paths) -> None:
+@stage("fill_shard")
+def main(*, plan: Path, shard: Path, filled: Path) -> None:
     """Fill as `params.yaml` says."""
-    rows = fill_shard(paths.plan, paths.shard, load_section("fill_shard", FillShard), paths.filled)
+    rows = fill_shard(plan, shard, load_section("fill_shard", FillShard), filled)
     log.info("%d vectors filled in", rows) if rows else log.info("nothing to fill")
 
 

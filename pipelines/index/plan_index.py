@@ -12,7 +12,7 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import DataError, ModelError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import RunFile, load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 from pipelines.lib.encoders.vectors import Shards
 from pipelines.lib.vector_index import generations
 from pipelines.lib.vector_index.params import PlanIndex
@@ -34,11 +34,11 @@ def plan_index(shards: Shards, params: PlanIndex, run: RunFile, target: Path) ->
         return plan(shards, params, temporary, rebuild=run.rebuild, base=base)
 
 
-@stage("plan_index", "vectors", "gate", "plan")  # the gate is an argument so that DVC orders the stages
-def main(paths: Paths) -> None:
+@stage("plan_index")  # the gate is an argument so that DVC orders the stages
+def main(*, vectors: Path, gate: Path, plan: Path) -> None:
     """Plan as `run.yaml` and `params.yaml` say."""
     run = load_run()
-    plan_index(Shards.open(paths.vectors, run.shards), load_section("plan_index", PlanIndex), run, paths.plan)
+    plan_index(Shards.open(vectors, run.shards), load_section("plan_index", PlanIndex), run, plan)
 
 
 if __name__ == "__main__":

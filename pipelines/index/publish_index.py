@@ -76,12 +76,12 @@ def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: P
     return made, index_publication.publish(name, build, encoder, manifest, expected_sequence=seen, retain=params.retain, actor=actor)
 
 
-@stage.stage("publish_index", "build", "report")
-def main(paths: stage.Paths) -> None:
+@stage.stage("publish_index")
+def main(*, build: Path, report: Path) -> None:
     """Publish as `run.yaml` and `params.yaml` say; ``--report`` is the directory of evaluate_index's verdict."""
     run, params = load_run(), load_section("publish_index", PublishIndex)
-    made, pointer = publish_index(load_registry().encoder, paths.build, paths.report, run, params)
-    built = json.loads((paths.build / BUILT).read_bytes())
+    made, pointer = publish_index(load_registry().encoder, build, report, run, params)
+    built = json.loads((build / BUILT).read_bytes())
     told = f"generation {made.generation}, {built['kind']}, {built['count']:,} rows, encoder version {made.encoder_version}"
     told += f" ({pointer.generation} is current)" if pointer.generation != made.generation else ""
     told += " (DEGRADED: not the champion)" if run.encoder.degraded else ""

@@ -9,6 +9,7 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.inde
 """
 
 import sys
+from typing import Annotated
 
 from pipelines.lib.champions.registry import load_registry
 from pipelines.lib.core import stage
@@ -29,16 +30,16 @@ def rollback_index(name: str, *, to: str, actor: str, reason: str, request: str 
     return index_publication.rollback(name, to, actor, reason, request=request)
 
 
-@stage.stage(
-    "rollback_index",
-    to={"default": PREVIOUS, "help": "'previous', or the id of a generation that is kept"},
-    actor={"required": True, "help": "who decides"},
-    reason={"required": True, "help": "why, for whoever reads the pointer"},
-    request={"help": "names this request: repeated, it is fulfilled once"},
-)
-def main(options: stage.Paths) -> None:
+@stage.stage("rollback_index")
+def main(
+    *,
+    actor: Annotated[str, "who decides"],
+    reason: Annotated[str, "why, for whoever reads the pointer"],
+    to: Annotated[str, "'previous', or the id of a generation that is kept"] = PREVIOUS,
+    request: Annotated[str | None, "names this request: repeated, it is fulfilled once"] = None,
+) -> None:
     name = load_registry().encoder
-    pointer = rollback_index(name, to=options.to, actor=options.actor, reason=options.reason, request=options.request)
+    pointer = rollback_index(name, to=to, actor=actor, reason=reason, request=request)
     told = f"generation {pointer.generation} of {name} is current (switch {pointer.sequence}, encoder version {pointer.encoder_version})"
     stage.log.info("%s", told)
     stage.write_report("rollback_index", {"note": told, "generation": pointer.generation, "sequence": pointer.sequence})

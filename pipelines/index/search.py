@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -127,29 +127,29 @@ def table(answer: pa.Table, dataset: Dataset) -> str:
     return "\n".join([*told, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)}{share}"])
 
 
-@stage.stage(
-    "search",
-    key={"help": "the row whose neighbours to show: its values in the order of dataset.key, with commas between them"},
-    last_night={"action": "store_true", "help": "the riskiest rows of the newest published night, each with its neighbours"},
-    top={"type": int, "default": 5, "help": "how many: neighbours of --key, or rows of --last-night"},
-    neighbours={"type": int, "default": 10, "help": "how many neighbours each row of --last-night is shown with"},
-)
-def main(options: stage.Paths) -> None:
-    if bool(options.key) == options.last_night or options.top < 1:
+@stage.stage("search")
+def main(
+    *,
+    key: Annotated[str | None, "the row whose neighbours to show: its values in the order of dataset.key, with commas between them"] = None,
+    last_night: Annotated[bool, "the riskiest rows of the newest published night, each with its neighbours"] = False,
+    top: Annotated[int, "how many: neighbours of --key, or rows of --last-night"] = 5,
+    neighbours: Annotated[int, "how many neighbours each row of --last-night is shown with"] = 10,
+) -> None:
+    if bool(key) == last_night or top < 1:
         raise ConfigError("say either --key, with values and commas between them, or --last-night, and a --top of 1 or more")
-    dataset, k = load_dataset(), options.top if options.key else options.neighbours
-    run_ref, asked = ("", {parse_key(options.key, dataset): None}) if options.key else riskiest(dataset, options.top)
+    dataset, k = load_dataset(), top if key else neighbours
+    run_ref, asked = ("", {parse_key(key, dataset): None}) if key else riskiest(dataset, top)
     with open_generation(load_registry().encoder) as index:
         own = [index.find(key) for key in asked]
-        if options.key and own[0] is not None:
+        if key and own[0] is not None:
             vectors = index.vector(own[0])[None, :]
         else:
             run_ref, asked = (run_ref, asked) if run_ref else published_row(next(iter(asked)), dataset)
             vectors = encode(index, list(asked), run_ref, dataset)
-        for (key, score), answer in zip(asked.items(), search(index, vectors, own, k), strict=True):
+        for (row, score), answer in zip(asked.items(), search(index, vectors, own, k), strict=True):
             told = "" if score is None else f", score {score:.3f}"
             found = f"the {answer.num_rows} most similar of {index.count:,} rows, generation {index.generation}"
-            print(f"{' '.join(map(str, key))}{told}: {found}")
+            print(f"{' '.join(map(str, row))}{told}: {found}")
             print(table(answer, dataset), end="\n\n")
 
 

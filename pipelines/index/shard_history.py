@@ -13,7 +13,7 @@ from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.tables.engine import connect, open_parquet, text, write_parquet
 
@@ -54,11 +54,11 @@ def shard_history(features: Path, months: Sequence[str], target: Path) -> Mappin
     return rows
 
 
-@stage("shard_history", "features", "shards")
-def main(paths: Paths) -> None:
+@stage("shard_history")
+def main(*, features: Path, shards: Path) -> None:
     """Shard as `run.yaml` says."""
     load_section("shard_history", ShardHistory)
-    rows = shard_history(paths.features, load_run().shards, paths.shards)
+    rows = shard_history(features, load_run().shards, shards)
     log.info("%d rows in %d months: %s", sum(rows.values()), len(rows), ", ".join(f"{month} {count}" for month, count in rows.items()))
 
 

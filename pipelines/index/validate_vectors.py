@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 from pipelines.lib.encoders.vectors import OUTCOME, PARTITION, Shards
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
 from pipelines.lib.tables.engine import open_parquet, text, write_parquet
@@ -104,12 +104,12 @@ def _dimensions(moments: _Moments, params: ValidateVectors) -> list[Finding]:
     return judge(f"SELECT * FROM (VALUES {values}) AS dimensions(dimension, deviation)", wanted, identity=["dimension"])[1]
 
 
-@stage("validate_vectors", "vectors", "features", "report")
-def main(paths: Paths) -> None:
+@stage("validate_vectors")
+def main(*, vectors: Path, features: Path, report: Path) -> None:
     """Validate as `run.yaml` and `params.yaml` say."""
     run, params = load_run(), load_section("validate_vectors", ValidateVectors)
-    known = open_parquet(paths.features).metadata.num_rows
-    deliver(validate_vectors(Shards.open(paths.vectors, run.shards), params, partition=run.partition, known=known), paths.report)
+    known = open_parquet(features).metadata.num_rows
+    deliver(validate_vectors(Shards.open(vectors, run.shards), params, partition=run.partition, known=known), report)
 
 
 if __name__ == "__main__":

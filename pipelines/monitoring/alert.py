@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict
 
@@ -24,7 +24,7 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.core.params import Section, load_section, parse_section
 from pipelines.lib.core.partition import parse_partition
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 from pipelines.lib.loop.airflow_api import LATER, Api, detail
 from pipelines.lib.records.journal import Journal, Verdict
 
@@ -82,28 +82,28 @@ def run_id_of(decision: Decision) -> str:
     return f"drift__{decision.champion_version}__{parse_partition(decision.partition).isoformat()}"
 
 
-@stage(
-    "alert",
-    decision={"type": Path, "default": Path("data/reports/govern/decision.json"), "help": "what the governor wrote"},
-    report={"type": Path, "default": Path("data/reports/alert"), "help": "directory of the record of what was asked for"},
-)
-def main(paths: Paths) -> None:
+@stage("alert")
+def main(
+    *,
+    decision: Annotated[Path, "what the governor wrote"] = Path("data/reports/govern/decision.json"),
+    report: Annotated[Path, "directory of the record of what was asked for"] = Path("data/reports/alert"),
+) -> None:
     """Act on the decision, or say that there is nothing to do."""
     try:
-        decision = parse_section(json.loads(paths.decision.read_text(encoding="utf-8")), Decision, paths.decision.name)
+        decided = parse_section(json.loads(decision.read_text(encoding="utf-8")), Decision, decision.name)
     except (OSError, ValueError) as error:
-        raise DataError(f"{paths.decision} is no decision ({type(error).__name__}: {error}); run govern first") from None
-    record: dict[str, Any] = {"retrain": decision.retrain, "run_id": None, "state": "not asked", "note": "no retraining asked for"}
-    if decision.retrain:
+        raise DataError(f"{decision} is no decision ({type(error).__name__}: {error}); run govern first") from None
+    record: dict[str, Any] = {"retrain": decided.retrain, "run_id": None, "state": "not asked", "note": "no retraining asked for"}
+    if decided.retrain:
         params = load_section("alert", Alert)
         url, user, password = (os.environ.get(f"NIGHTSHIFT_API_{name}", "") for name in ("URL", "USER", "PASSWORD"))
-        run_id, state = run_id_of(decision), alert(decision, Api(url, user, password, params.timeout_s))
-        asked = Verdict(decision.name, run_id, decision.partition, decision.champion_version, "", "asked", decision.reason, ACTOR)
+        run_id, state = run_id_of(decided), alert(decided, Api(url, user, password, params.timeout_s))
+        asked = Verdict(decided.name, run_id, decided.partition, decided.champion_version, "", "asked", decided.reason, ACTOR)
         Journal(home.ledger_url()).record_verdict(asked)
         told = "asked for" if state == "created" else "was asked for before"
         record |= {"run_id": run_id, "state": state, "note": f"retraining {told}: {run_id}"}
     log.info("%s", record["note"])
-    with replacing(paths.report / "report.json") as temporary:
+    with replacing(report / "report.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 

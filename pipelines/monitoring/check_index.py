@@ -56,7 +56,7 @@ def days_between(partition: str, date: dt.date) -> int:
 
 
 @stage.stage("check_index")
-def main(_: stage.Paths) -> None:
+def main() -> None:
     """Check as `params.yaml` says, on the partition of `run.yaml`."""
     run, name, params = load_run(), load_registry().encoder, load_section("check_index", CheckIndex)
     served, broken = None, None

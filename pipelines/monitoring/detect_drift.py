@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
@@ -104,8 +104,8 @@ def publication_of(run: RunFile, published: Mapping[str, str]) -> str:
     return night.publication if night and night.run_ref == run.night_ref else SUPERSEDED
 
 
-@stage.stage("detect_drift", report={"type": Path, "default": Path("data/reports/detect_drift"), "help": "directory of the report"})
-def main(paths: stage.Paths) -> None:
+@stage.stage("detect_drift")
+def main(*, report: Annotated[Path, "directory of the report"] = Path("data/reports/detect_drift")) -> None:
     """Compare as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.models.inference import load_model
 
@@ -144,7 +144,7 @@ def main(paths: stage.Paths) -> None:
     [kept] = journal.nights(name, version, since=run.partition, until=run.partition)
     drift = kept.drift
     told = {"partition": run.partition, "name": name, "version": version, **drift}
-    with replacing(paths.report / "report.json") as temporary:
+    with replacing(report / "report.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     verdict = f"not judged, it has {drift['lacking']}" if drift["lacking"] else f"drifted: {', '.join(drift['drifted']) or 'nothing'}"
     stage.log.info("%d rows in %d nights; %s", drift["rows"], drift["nights"], verdict)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
@@ -73,8 +74,8 @@ def retrainings_of(verdicts: Sequence[VerdictRow], decisions: Sequence[DecisionR
     return [Retraining(partition, champion, reasons.get((partition, champion), ())) for _, partition, champion in runs]
 
 
-@stage.stage("govern", report={"type": Path, "default": Path("data/reports/govern"), "help": "directory of the report"})
-def main(paths: stage.Paths) -> None:
+@stage.stage("govern")
+def main(*, report: Annotated[Path, "directory of the report"] = Path("data/reports/govern")) -> None:
     """Decide as `params.yaml` says, from what is recorded up to the partition of `run.yaml`."""
     from pipelines.lib.models.inference import load_model
 
@@ -106,7 +107,7 @@ def main(paths: stage.Paths) -> None:
     decision = govern(history, policy)
     journal.record_decision(decision)
     told = {"name": name, "retrain": decision.retrain, "reason": decision.reason, "findings": decision.findings}
-    with replacing(paths.report) as temporary:
+    with replacing(report) as temporary:
         temporary.mkdir()
         for file, content in (
             ("decision.json", told | {"champion_version": decision.version, "partition": decision.partition}),

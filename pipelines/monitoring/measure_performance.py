@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -111,10 +111,8 @@ def measured(
         )
 
 
-@stage.stage(
-    "measure_performance", report={"type": Path, "default": Path("data/reports/measure_performance"), "help": "directory of the report"}
-)
-def main(paths: stage.Paths) -> None:
+@stage.stage("measure_performance")
+def main(*, report: Annotated[Path, "directory of the report"] = Path("data/reports/measure_performance")) -> None:
     """Measure as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.measures.importance import importance_drift
     from pipelines.lib.models.inference import load_model
@@ -138,7 +136,7 @@ def main(paths: stage.Paths) -> None:
     told = {"partition": run.partition, "version": run.model.version, **build_report(window, recorded, before, contradicted)}
     reference = model.profile.quality.importances if model.profile and model.profile.quality else {}
     told["importance"] = importance_drift(of_model, reference)
-    with replacing(paths.report / "report.json") as temporary:
+    with replacing(report / "report.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -84,17 +84,13 @@ def read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-@stage.stage(
-    "report_drift",
-    report={"type": Path, "default": Path("data/reports/report_drift"), "help": "directory of the report"},
-    decision={"type": Path, "default": Path("data/reports/govern/decision.json"), "help": "what govern has written"},
-    measured={
-        "type": Path,
-        "default": Path("data/reports/measure_performance/report.json"),
-        "help": "what measure_performance has written",
-    },
-)
-def main(paths: stage.Paths) -> None:
+@stage.stage("report_drift")
+def main(
+    *,
+    report: Annotated[Path, "directory of the report"] = Path("data/reports/report_drift"),
+    decision: Annotated[Path, "what govern has written"] = Path("data/reports/govern/decision.json"),
+    measured: Annotated[Path, "what measure_performance has written"] = Path("data/reports/measure_performance/report.json"),
+) -> None:
     """Report as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.models.inference import load_model
 
@@ -104,9 +100,9 @@ def main(paths: stage.Paths) -> None:
         raise ModelError(
             f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
         )
-    seen = look_back(run, params.nights, read(paths.decision), read(paths.measured))
+    seen = look_back(run, params.nights, read(decision), read(measured))
     told, html = report_drift(seen, profile, policy, load_dataset().label.name)
-    with replacing(paths.report) as temporary:
+    with replacing(report) as temporary:
         temporary.mkdir()
         (temporary / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         (temporary / "report.html").write_text(html, encoding="utf-8")

@@ -13,12 +13,12 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pipelines.lib.champions.registry import connect, load_registry
 from pipelines.lib.core import home, kept
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.stage import Paths, log, stage, write_report
+from pipelines.lib.core.stage import log, stage, write_report
 from pipelines.lib.records.ledger import Ledger
 from pipelines.lib.storage import retention
 from pipelines.lib.storage.object_store import Cache, Store, alone, remote_of
@@ -78,30 +78,26 @@ def _unknown_versions(versions: Versions) -> list[str]:
     ]
 
 
-@stage(
-    "free_space",
-    days={
-        "type": float,
-        "default": 30.0,
-        "help": "keep every run that was recorded, and every object that was written, within so many days",
-    },
-    free={"action": "store_true", "help": "remove the objects; without it nothing is removed"},
-    remote={"action": "store_true", "help": "look at the default DVC remote as well"},
-)
-def main(options: Paths) -> None:
-    if options.days < LEAST_DAYS:
+@stage("free_space")
+def main(
+    *,
+    days: Annotated[float, "keep every run that was recorded, and every object that was written, within so many days"] = 30.0,
+    free: Annotated[bool, "remove the objects; without it nothing is removed"] = False,
+    remote: Annotated[bool, "look at the default DVC remote as well"] = False,
+) -> None:
+    if days < LEAST_DAYS:
         raise ConfigError(
-            f"--days is {options.days:g}; it must be at least {LEAST_DAYS:g}, since a run that is open may need what it has just made"
+            f"--days is {days:g}; it must be at least {LEAST_DAYS:g}, since a run that is open may need what it has just made"
         )
     repository, cache = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY)), kept.cache_root()
-    stores: dict[str, Store] = {"cache": Cache(cache), **({"remote": remote_of(repository)} if options.remote else {})}
+    stores: dict[str, Store] = {"cache": Cache(cache), **({"remote": remote_of(repository)} if remote else {})}
     versions = retention.registered_runs(
         connect()
     )  # before DVC waits: a server may take its time. A newer version's workspace is still open
-    with alone(cache, repository, WAIT_S) if options.free else nullcontext():
-        report = free_space(repository, stores, versions, options.days, free=options.free)
+    with alone(cache, repository, WAIT_S) if free else nullcontext():
+        report = free_space(repository, stores, versions, days, free=free)
     write_report("free_space", report)
-    log.info("%s%s", report["note"], "" if options.free else ". This was a dry run: add --free")
+    log.info("%s%s", report["note"], "" if free else ". This was a dry run: add --free")
 
 
 if __name__ == "__main__":

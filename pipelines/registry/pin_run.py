@@ -13,6 +13,7 @@ With ``--model champion`` the run is pinned to the champion; when its file is mi
 import datetime as dt
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pipelines.lib.champions import pins
 from pipelines.lib.champions.registry import Registry, load_registry
@@ -55,32 +56,28 @@ def pin_run(run: RunFile, registry: Registry, ledger: Ledger, *, model: str, exp
     return run.model_copy(update={"model": pinned, "encoder": pinned})
 
 
-@stage.stage(
-    "pin_run",
-    partition={"required": True},
-    dag_id={"required": True},
-    run_id={"required": True},
-    run_ref={"required": True},
-    git_commit={"required": True},
-    opened_at={"required": True, "help": "UTC, ISO 8601"},
-    snapshot={"action": "store_true", "help": "the commit holds uncommitted changes"},
-    model={
-        "choices": ["champion", "night", "own", "encoder", "encoder-or-none"],
-        "default": "champion",
-        "help": "which model the run uses",
-    },
-    expect={"default": "", "help": "version that must be champion, else there is nothing to do for this run"},
-    scored={"action": "store_true", "help": "refuse a partition after the newest published night"},
-    index={"action": "store_true", "help": "the run uses the published vector index"},
-    rebuild={"choices": ["auto", "full", "incremental"], "help": "the run makes a vector index anew, in this way"},
-)
-def main(options: stage.Paths) -> None:
-    date = parse_partition(options.partition)
+@stage.stage("pin_run")
+def main(
+    *,
+    partition: str,
+    dag_id: str,
+    run_id: str,
+    run_ref: str,
+    git_commit: str,
+    opened_at: Annotated[str, "UTC, ISO 8601"],
+    snapshot: Annotated[bool, "the commit holds uncommitted changes"] = False,
+    model: Annotated[Literal["champion", "night", "own", "encoder", "encoder-or-none"], "which model the run uses"] = "champion",
+    expect: Annotated[str, "version that must be champion, else there is nothing to do for this run"] = "",
+    scored: Annotated[bool, "refuse a partition after the newest published night"] = False,
+    index: Annotated[bool, "the run uses the published vector index"] = False,
+    rebuild: Annotated[Literal["auto", "full", "incremental"] | None, "the run makes a vector index anew, in this way"] = None,
+) -> None:
+    date = parse_partition(partition)
     params = read_yaml(PARAMS_FILE)
     refuse_dates(params)
     ledger, present = Ledger(home.ledger_url()), load_run()
-    if (present.dag_id, present.run_id) == (options.dag_id, options.run_id):
-        stage.log.info("run %s is pinned already; %s stays as it is", options.run_id, RUN_FILE)
+    if (present.dag_id, present.run_id) == (dag_id, run_id):
+        stage.log.info("run %s is pinned already; %s stays as it is", run_id, RUN_FILE)
         if present.model.version:
             pins.restore_model(present, ledger)
         return
@@ -88,30 +85,30 @@ def main(options: stage.Paths) -> None:
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     registry, dataset = load_registry(), load_dataset()
     delta = current_versions(dataset)
-    if options.scored:
+    if scored:
         from pipelines.lib.published.nights import require_no_future
 
-        require_no_future(registry.name, options.partition)
+        require_no_future(registry.name, partition)
     matured = date - dt.timedelta(days=dataset.label.delay_days + 1)
     run = RunFile(
-        partition=options.partition,
+        partition=partition,
         model=present.model,
-        dag_id=options.dag_id,
-        run_id=options.run_id,
-        run_ref=options.run_ref,
-        git_commit=options.git_commit,
-        snapshot=options.snapshot,
-        opened_at=options.opened_at,
-        source_revision=source_revision(at_versions(dataset, delta), options.opened_at),
+        dag_id=dag_id,
+        run_id=run_id,
+        run_ref=run_ref,
+        git_commit=git_commit,
+        snapshot=snapshot,
+        opened_at=opened_at,
+        source_revision=source_revision(at_versions(dataset, delta), opened_at),
         delta=delta,
         encoder=present.encoder,
-        shards=pins.months(params["ingest_history"].get("start"), matured) if options.rebuild else (),
-        index=pins.pin_index(registry.encoder, digests=bool(options.rebuild)) if options.index else None,
-        rebuild=options.rebuild or "auto",
+        shards=pins.months(params["ingest_history"].get("start"), matured) if rebuild else (),
+        index=pins.pin_index(registry.encoder, digests=bool(rebuild)) if index else None,
+        rebuild=rebuild or "auto",
     )
-    if options.rebuild:
+    if rebuild:
         pins.require_no_older(run)
-    run = pin_run(run, registry, ledger, model=options.model, expect=options.expect)
+    run = pin_run(run, registry, ledger, model=model, expect=expect)
     if (pinned := Path(run.model.path)).is_relative_to(MODEL.parent) and run.model.version:
         from dvc.repo import Repo
 

@@ -8,15 +8,13 @@ Effect  a ledger entry with its evidence and the aliases `champion` and `previou
 Fails   when the champion is not the one that the run was pinned to, entry for entry (or the version that `--expect` names): somebody promoted
         or rolled back meanwhile; when the evidence says no, or asks and nobody has approved; by hand, when the version was refused or rolled
         back; when the file was altered; when MLflow does not answer
-
-It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.promote``.
 """
 
 import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pipelines.lib.challengers.decision import read_decision, require_allowed, require_sound
 from pipelines.lib.champions.registry import (
@@ -86,57 +84,62 @@ def promote(
     return entry
 
 
-def gather(run: RunFile, version: Registered, options: stage.Paths) -> dict[str, Any]:
+def gather(
+    run: RunFile, version: Registered, *, decision: Path | None, evaluation: Path | None, comparison: Path | None, approver: str
+) -> dict[str, Any]:
     """What speaks for the promotion, as the ledger keeps it. Raises `GateFailed` where the decision does not allow it."""
     evidence: dict[str, Any] = {"run_ref": run.run_ref}
-    if options.decision:
-        evidence["decision"] = decision = read_decision(options.decision)
-        if decision.get("challenger") != version.version:
-            raise DataError(f"the decision is on version {decision.get('challenger')}, registered is {version.version}; run decide again")
-        require_allowed(decision, options.approver)
-    elif options.evaluation:
-        told = require_sound(options.evaluation.parent, version.sha256, "evaluate_encoder")
+    if decision:
+        evidence["decision"] = made = read_decision(decision)
+        if made.get("challenger") != version.version:
+            raise DataError(f"the decision is on version {made.get('challenger')}, registered is {version.version}; run decide again")
+        require_allowed(made, approver)
+    elif evaluation:
+        told = require_sound(evaluation.parent, version.sha256, "evaluate_encoder")
         evidence["evaluation"] = {name: told.get(name) for name in ("note", "since", "metrics", "quantization", "comparison")}
     else:
         evidence["by_hand"] = True
-    if options.approver:
-        evidence["approver"] = options.approver
-    if options.comparison and options.comparison.exists():
-        evidence["comparison"] = json.loads(options.comparison.read_text(encoding="utf-8"))
+    if approver:
+        evidence["approver"] = approver
+    if comparison and comparison.exists():
+        evidence["comparison"] = json.loads(comparison.read_text(encoding="utf-8"))
     return evidence
 
 
-@stage.stage(
-    "promote",
-    "registered",
-    expect={"help": "version that is champion now, or 'none'; by default the ledger's entry that the run was pinned to"},
-    live_from={"help": "first partition that it scores; by default the one after the run's, and after all that is published"},
-    decision={"type": Path, "help": "decision.json of decide; without it, it is promoted by hand"},
-    comparison={"type": Path, "help": "comparison.json of evaluate"},
-    evaluation={"type": Path, "help": "evaluation.json of evaluate_encoder, which decides about an encoder"},
-    approver={"default": "", "help": "the person who said yes where the decision was to ask"},
-    actor={"help": "who or what decides; by default the approver, else decide"},
-    reason={"help": "why, for whoever reads the ledger; by default the reasons of the decision"},
-)
-def main(options: stage.Paths) -> None:
+@stage.stage("promote")
+def main(
+    *,
+    registered: Path,
+    expect: Annotated[
+        str | None, "version that is champion now, or 'none'; by default the ledger's entry that the run was pinned to"
+    ] = None,
+    live_from: Annotated[
+        str | None, "first partition that it scores; by default the one after the run's, and after all that is published"
+    ] = None,
+    decision: Annotated[Path | None, "decision.json of decide; without it, it is promoted by hand"] = None,
+    comparison: Annotated[Path | None, "comparison.json of evaluate"] = None,
+    evaluation: Annotated[Path | None, "evaluation.json of evaluate_encoder, which decides about an encoder"] = None,
+    approver: Annotated[str, "the person who said yes where the decision was to ask"] = "",
+    actor: Annotated[str | None, "who or what decides; by default the approver, else decide"] = None,
+    reason: Annotated[str | None, "why, for whoever reads the ledger; by default the reasons of the decision"] = None,
+) -> None:
     run, ledger, journal = load_run(), Ledger(home.ledger_url()), Journal(home.ledger_url())
-    version = parse_section(read_yaml(options.registered), Registered, options.registered.name)
-    evidence = gather(run, version, options)
-    decided = options.decision or options.evaluation  # anew, whatever was said of this version before
-    reason = options.reason or "; ".join(evidence.get("decision", {}).get("reasons", [])) or evidence.get("evaluation", {}).get("note")
-    actor = options.actor or options.approver or (("decide" if options.decision else "evaluate_encoder") if decided else "")
+    version = parse_section(read_yaml(registered), Registered, registered.name)
+    evidence = gather(run, version, decision=decision, evaluation=evaluation, comparison=comparison, approver=approver)
+    decided = decision or evaluation  # anew, whatever was said of this version before
+    reason = reason or "; ".join(evidence.get("decision", {}).get("reasons", [])) or evidence.get("evaluation", {}).get("note")
+    actor = actor or approver or (("decide" if decision else "evaluate_encoder") if decided else "")
     if not (actor and reason):
         raise ConfigError("nobody says who decides, or why; give --actor and --reason, or the --decision of a retraining")
     champion = ledger.champion(version.name)
-    live_from = choose_live_from(run, version.name, champion, options.live_from)
+    live_from = choose_live_from(run, version.name, champion, live_from)
     client = connect()  # before the ledger moves: where MLflow is down, the champion stays
     if not decided and not (champion and champion.version == version.version):
         require_not_refused(client, journal, version)
     with tempfile.TemporaryDirectory() as scratch:
         fetch(version, Path(scratch) / "model.onnx")
-    fence: dict[str, Any] = {"expect": run.model.champion or NOBODY, "sequence": run.model.ledger_sequence, "run_ref": run.run_ref}
-    if options.expect:
-        fence = {"expect": options.expect}
+    pinned = {"expect": run.model.champion or NOBODY, "sequence": run.model.ledger_sequence, "run_ref": run.run_ref}
+    fence: dict[str, Any] = {"expect": expect} if expect else pinned
     told = (version.name, run.run_id, run.partition, run.model.champion, version.version)
     try:
         entry = promote(ledger, version, **fence, live_from=live_from, actor=actor, reason=reason, evidence=evidence)

@@ -11,7 +11,7 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.regi
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.challengers.decision import read_decision
 from pipelines.lib.champions.registry import Registered, connect, project_aliases, withdraw
@@ -41,27 +41,27 @@ def refuse(client: "MlflowClient", ledger: Ledger, version: Registered, *, reaso
     stage.log.info("%s version %s was refused by %s: %s", version.name, version.version, actor, reason)
 
 
-@stage.stage(
-    "refuse",
-    "registered",
-    decision={"type": Path, "help": "decision.json of decide: its reasons are those of the refusal"},
-    actor={"default": "decide", "help": "who or what refuses"},
-    reason={"help": "why, for whoever reads the registry; by default the reasons of the decision"},
-)
-def main(options: stage.Paths) -> None:
+@stage.stage("refuse")
+def main(
+    *,
+    registered: Path,
+    decision: Annotated[Path | None, "decision.json of decide: its reasons are those of the refusal"] = None,
+    actor: Annotated[str, "who or what refuses"] = "decide",
+    reason: Annotated[str | None, "why, for whoever reads the registry; by default the reasons of the decision"] = None,
+) -> None:
     run, ledger = load_run(), Ledger(home.ledger_url())
-    version = parse_section(read_yaml(options.registered), Registered, options.registered.name)
-    reason = options.reason or ("; ".join(read_decision(options.decision)["reasons"]) if options.decision else "")
+    version = parse_section(read_yaml(registered), Registered, registered.name)
+    reason = reason or ("; ".join(read_decision(decision)["reasons"]) if decision else "")
     if not reason:
         raise ConfigError("nobody says why the version is refused; give --reason or --decision")
     client = connect()
-    refuse(client, ledger, version, reason=reason, actor=options.actor)
+    refuse(client, ledger, version, reason=reason, actor=actor)
     if ledger.champion(version.name):
         project_aliases(client, ledger, version.name)
     Journal(home.ledger_url()).record_verdict(
-        Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "refused", reason, options.actor)
+        Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "refused", reason, actor)
     )
-    stage.write_report("refuse", {"note": f"REFUSED version {version.version} ({options.actor}): {reason}"})
+    stage.write_report("refuse", {"note": f"REFUSED version {version.version} ({actor}): {reason}"})
 
 
 if __name__ == "__main__":

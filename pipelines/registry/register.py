@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.challengers import model_card
 from pipelines.lib.challengers.decision import require_sound
@@ -120,24 +120,24 @@ def show_card(client: "MlflowClient", version: Registered, report: Path, *, enco
         temporary.write_text(card, encoding="utf-8")
 
 
-@stage.stage(
-    "register",
-    "report",
-    "registered",
-    model={"type": Path, "help": "model.skops, and --onnx what became of it"},
-    onnx={"type": Path},
-    encoder={"type": Path, "help": "encoder.onnx, in the place of --model and --onnx"},
-)
-def main(paths: stage.Paths) -> None:
-    if bool(paths.encoder) == bool(paths.model) or bool(paths.model) != bool(paths.onnx):
+@stage.stage("register")
+def main(
+    *,
+    report: Path,
+    registered: Path,
+    model: Annotated[Path | None, "model.skops, and --onnx what became of it"] = None,
+    onnx: Path | None = None,
+    encoder: Annotated[Path | None, "encoder.onnx, in the place of --model and --onnx"] = None,
+) -> None:
+    exported = encoder or onnx
+    if exported is None or bool(encoder) == bool(model) or bool(model) != bool(onnx):
         raise ConfigError("it is not said what to register; give --model and --onnx, or --encoder")
-    run, onnx = load_run(), paths.encoder or paths.onnx
-    tags = lineage(run) | (selection_of_encoder(onnx) if paths.encoder else selection(onnx))
+    tags = lineage(load_run()) | (selection_of_encoder(exported) if encoder else selection(exported))
     client = connect()
-    version = register(client, None if paths.encoder else paths.model, onnx, paths.report, tags, load_registry())
+    version = register(client, model, exported, report, tags, load_registry())
     challenge(client, Ledger(home.ledger_url()), version)
-    show_card(client, version, paths.report, encoder=bool(paths.encoder))
-    with replacing(paths.registered) as temporary:
+    show_card(client, version, report, encoder=bool(encoder))
+    with replacing(registered) as temporary:
         temporary.write_text(version.model_dump_json(indent=2), encoding="utf-8")
     stage.write_report("register", {"note": f"registered version {version.version}", "name": version.name, "version": version.version})
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pipelines.lib.champions.registry import connect, load_registry
 from pipelines.lib.core import home, stage
@@ -101,10 +101,10 @@ def read_version(client: "MlflowClient", name: str, version: str) -> tuple[str, 
     return version, dict(found.tags), dict(client.get_run(found.run_id).data.metrics)
 
 
-@stage.stage("replay", version={"default": CHAMPION, "help": "'champion', or the number of a registered version"})
-def main(options: stage.Paths) -> None:
+@stage.stage("replay")
+def main(*, version: Annotated[str, "'champion', or the number of a registered version"] = CHAMPION) -> None:
     name = load_registry().name
-    version, tags, metrics = read_version(connect(), name, options.version)
+    version, tags, metrics = read_version(connect(), name, version)
     with tempfile.TemporaryDirectory(prefix="nightshift-replay-") as scratch:
         result = replay(tags, metrics, Path(scratch))
     told = conclude(name, version, result)

@@ -12,6 +12,7 @@ It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.regi
 
 import re
 import sys
+from typing import Annotated
 
 from pipelines.lib.champions.registry import connect, load_registry, project_aliases, roll_back
 from pipelines.lib.core import home, stage
@@ -63,26 +64,24 @@ def _target(ledger: Ledger, name: str, history: list[Entry], to: str) -> Entry:
     return found
 
 
-@stage.stage(
-    "rollback",
-    to={"default": PREVIOUS, "help": "'previous', or the number of a version that was champion before"},
-    actor={"required": True, "help": "who decides"},
-    reason={"required": True, "help": "why, for whoever reads the ledger"},
-    expect={"help": "version that must be champion now, else nothing is changed"},
-    request={"help": "names this request: repeated, it is fulfilled once"},
-    encoder={"action": "store_true", "help": "the encoder, in the place of the model"},
-)
-def main(options: stage.Paths) -> None:
-    if not re.fullmatch(r"previous|[0-9]{1,9}", options.to, re.ASCII):
-        raise ConfigError(f"--to is {options.to[:40]!r}; it must be 'previous' or the number of a version")
-    for name in ("actor", "reason"):
-        if not getattr(options, name).strip():
-            raise ConfigError(f"--{name} is empty; say {'who decides' if name == 'actor' else 'why'}: it goes into the ledger")
+@stage.stage("rollback")
+def main(
+    *,
+    actor: Annotated[str, "who decides"],
+    reason: Annotated[str, "why, for whoever reads the ledger"],
+    to: Annotated[str, "'previous', or the number of a version that was champion before"] = PREVIOUS,
+    expect: Annotated[str | None, "version that must be champion now, else nothing is changed"] = None,
+    request: Annotated[str | None, "names this request: repeated, it is fulfilled once"] = None,
+    encoder: Annotated[bool, "the encoder, in the place of the model"] = False,
+) -> None:
+    if not re.fullmatch(r"previous|[0-9]{1,9}", to, re.ASCII):
+        raise ConfigError(f"--to is {to[:40]!r}; it must be 'previous' or the number of a version")
+    for name, value, said in (("actor", actor, "who decides"), ("reason", reason, "why")):
+        if not value.strip():
+            raise ConfigError(f"--{name} is empty; say {said}: it goes into the ledger")
     ledger, names = Ledger(home.ledger_url()), load_registry()
-    name = names.encoder if options.encoder else names.name
-    entry = rollback(
-        ledger, name, to=options.to, actor=options.actor, reason=options.reason, expect=options.expect, request=options.request
-    )
+    name = names.encoder if encoder else names.name
+    entry = rollback(ledger, name, to=to, actor=actor, reason=reason, expect=expect, request=request)
     told = (
         f"{name} version {entry.version} is champion from {entry.live_from} (entry {entry.sequence}, before: version {entry.from_version})"
     )

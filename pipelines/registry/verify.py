@@ -124,17 +124,17 @@ def rolled_back_before(ledger: Ledger, name: str, version: str, run: RunFile) ->
     return last if last and last.actor == ACTOR and last.evidence.get("run_id") == run.run_id else None
 
 
-@stage.stage("verify", "registered", "golden")
-def main(paths: stage.Paths) -> None:
+@stage.stage("verify")
+def main(*, registered: Path, golden: Path) -> None:
     run, ledger, client = load_run(), Ledger(home.ledger_url()), connect()
-    version = parse_section(read_yaml(paths.registered), Registered, paths.registered.name)
+    version = parse_section(read_yaml(registered), Registered, registered.name)
     project_aliases(client, ledger, version.name)  # a promotion that was killed before it came so far
     champion = ledger.champion(version.name)
     back: Entry | None
     if champion and champion.version == version.version:
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                faults, held = verify(client, champion, paths.golden, Path(scratch), run.partition, load_section("verify", Verify))
+                faults, held = verify(client, champion, golden, Path(scratch), run.partition, load_section("verify", Verify))
             reason = "; ".join(faults)
             back, told = go_back(ledger, champion, run, reason) if faults else (None, f"verified version {version.version}, {held}")
         except OSError as error:  # the published table, a disk: nothing about the champion

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import RunFile, load_run
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def attach_evidence(
     return found, {**told, "note": note}
 
 
-@stage("attach_evidence", "features", "scores", "evidence", "report")
-def main(paths: Paths) -> None:
+@stage("attach_evidence")
+def main(*, features: Path, scores: Path, evidence: Path, report: Path) -> None:
     """Attach as `run.yaml` and `params.yaml` say."""
     import pyarrow.parquet as pq
 
@@ -75,14 +75,14 @@ def main(paths: Paths) -> None:
     from pipelines.lib.vector_index.evidence import page
 
     dataset = load_dataset()
-    found, report = attach_evidence(paths.scores, paths.features, load_run(), dataset, load_section("attach_evidence", AttachEvidence))
-    with replacing(paths.evidence) as temporary:
+    found, told = attach_evidence(scores, features, load_run(), dataset, load_section("attach_evidence", AttachEvidence))
+    with replacing(evidence) as temporary:
         pq.write_table(found, temporary, compression="zstd", write_page_checksum=True)
-    with replacing(paths.report) as temporary:
+    with replacing(report) as temporary:
         temporary.mkdir()
-        (temporary / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        (temporary / "report.html").write_text(page(report, found, dataset), encoding="utf-8")
-    log.log(logging.WARNING if report["faults"] else logging.INFO, "%s", report["note"])
+        (temporary / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        (temporary / "report.html").write_text(page(told, found, dataset), encoding="utf-8")
+    log.log(logging.WARNING if told["faults"] else logging.INFO, "%s", told["note"])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pydantic import Field
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import RunFile, load_run
-from pipelines.lib.core.stage import Paths, log, stage, write_report
+from pipelines.lib.core.stage import log, stage, write_report
 
 
 class PublishEvidence(Section):
@@ -50,12 +50,12 @@ def rows_of(report: Path, partition: str) -> int:
     return rows
 
 
-@stage("publish_evidence", "evidence", "report")
-def main(paths: Paths) -> None:
+@stage("publish_evidence")
+def main(*, evidence: Path, report: Path) -> None:
     """Publish as `run.yaml` and `params.yaml` say."""
     run = load_run()
-    rows = rows_of(paths.report / "report.json", run.partition)
-    write_report("publish_evidence", publish_evidence(paths.evidence, run, rows, load_section("publish_evidence", PublishEvidence)))
+    rows = rows_of(report / "report.json", run.partition)
+    write_report("publish_evidence", publish_evidence(evidence, run, rows, load_section("publish_evidence", PublishEvidence)))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it ag
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import RunFile, load_run
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 
 if TYPE_CHECKING:
     from pipelines.lib.published.delta_tables import Publication
@@ -45,21 +45,21 @@ def mean_score(scores: Path) -> float | None:
     return None if mean is None else round(mean, 6)
 
 
-@stage(
-    "publish_scores",
-    "scores",
-    "gate",
-    report={"type": Path, "default": Path("data/reports/publish_scores"), "help": "directory of the record of what was done"},
-)
-def main(paths: Paths) -> None:
+@stage("publish_scores")
+def main(
+    *,
+    scores: Path,
+    gate: Path,
+    report: Annotated[Path, "directory of the record of what was done"] = Path("data/reports/publish_scores"),
+) -> None:
     """Publish as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.core.atomic import replacing
     from pipelines.lib.core.reports import VERDICT, require_passed
 
     run = load_run()
-    rows = require_passed(paths.gate / VERDICT, "validate_scores", run.partition)
-    publication = publish_scores(paths.scores, run, rows, load_section("publish_scores", PublishScores))
-    mean = mean_score(paths.scores)
+    rows = require_passed(gate / VERDICT, "validate_scores", run.partition)
+    publication = publish_scores(scores, run, rows, load_section("publish_scores", PublishScores))
+    mean = mean_score(scores)
     model = f"{run.model.name} version {run.model.version}"
     told = [f"{publication.rows} rows", model, *([] if mean is None else [f"expected rate {mean:.3f}"])]
     told += ["DEGRADED: not the champion"] if run.model.degraded else []
@@ -71,7 +71,7 @@ def main(paths: Paths) -> None:
         "table_version": publication.version,
         "note": ", ".join(told),
     }
-    with replacing(paths.report / "report.json") as temporary:
+    with replacing(report / "report.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from pipelines.lib.core.params import Section, load_section
-from pipelines.lib.core.stage import Paths, log, stage
+from pipelines.lib.core.stage import log, stage
 
 
 class Score(Section):
@@ -37,16 +37,16 @@ def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key:
         )
 
 
-@stage("score", "features", "gate", "model", "scores")
-def main(paths: Paths) -> None:
+@stage("score")
+def main(*, features: Path, gate: Path, model: Path, scores: Path) -> None:
     """Score as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.core.reports import VERDICT, require_passed
     from pipelines.lib.core.run import load_run
     from pipelines.lib.tables.dataset import load_dataset
 
     run, params = load_run(), load_section("score", Score)
-    require_passed(paths.gate / VERDICT, "validate_features", run.partition)
-    rows = score(paths.features, paths.model, paths.scores, sha256=run.model.sha256, key=load_dataset().key, params=params)
+    require_passed(gate / VERDICT, "validate_features", run.partition)
+    rows = score(features, model, scores, sha256=run.model.sha256, key=load_dataset().key, params=params)
     log.info("%d rows scored with %s version %s", rows, run.model.name, run.model.version or "of this workspace")
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
-from pipelines.lib.core.stage import Paths, stage
+from pipelines.lib.core.stage import stage
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
@@ -59,12 +59,12 @@ def _same_keys(dataset: Dataset, features: Path, scores: Path) -> list[Finding]:
     return judge(query, wanted, identity=dataset.key)[1]
 
 
-@stage("validate_scores", "features", "scores", "report")
-def main(paths: Paths) -> None:
+@stage("validate_scores")
+def main(*, features: Path, scores: Path, report: Path) -> None:
     """Validate as `run.yaml` and `params.yaml` say."""
     params = load_section("validate_scores", ValidateScores)
-    report = validate_scores(load_dataset(), params, partition=load_run().partition, features=paths.features, scores=paths.scores)
-    deliver(report, paths.report)
+    judged = validate_scores(load_dataset(), params, partition=load_run().partition, features=features, scores=scores)
+    deliver(judged, report)
 
 
 if __name__ == "__main__":

@@ -79,10 +79,10 @@ def record(version: Registered, run: RunFile, verdict: Verdict) -> None:
         client.set_model_version_tag(version.name, version.version, tag, value)
 
 
-@stage.stage("decide", registered={"type": Path, "default": Path("data/models/registered.json")})
-def main(paths: stage.Paths) -> None:
+@stage.stage("decide")
+def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     run, policy = load_run(), load_section("decide", Policy)
-    version = parse_section(read_yaml(paths.registered), Registered, paths.registered.name)
+    version = parse_section(read_yaml(registered), Registered, registered.name)
     evaluation, shadow = read(REPORTS / "evaluate" / "evaluation.json", "evaluate"), read(REPORTS / "shadow" / "report.json", "shadow")
     if shadow["challenger"] != version.version:
         raise DataError(f"shadow has looked at version {shadow['challenger']}, registered is {version.version}; run shadow again")

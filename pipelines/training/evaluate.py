@@ -104,56 +104,56 @@ def write(report: Path, evaluation: Mapping[str, Any], golden: known.Golden | No
 
 def _note(evaluation: Mapping[str, Any]) -> str:
     if evaluation["faults"]:
-        return f"the challenger does not pass: {'; '.join(evaluation['faults'])}"
+        return f"the model does not pass: {'; '.join(evaluation['faults'])}"
     change = (evaluation["comparison"] or {}).get("auc_difference")
     return f"challenger's AUC {evaluation['metrics']['auc']:.3f}" + (f", {change['value']:+.3f} to the champion's" if change else "")
 
 
-@stage.stage("evaluate", "features", "model", "onnx", "champion", "report")
-def main(paths: stage.Paths) -> None:
+@stage.stage("evaluate")
+def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Path) -> None:
     from pipelines.lib.models import skops_file
 
     params, dataset, run, training = load_section("evaluate", Evaluate), load_dataset(), load_run(), load_section("train", Holdout)
     start = holdout_start(run.date, dataset.label.delay_days, training.holdout_days).isoformat()
-    pinned, golden = paths.champion / "model.onnx", None
-    champion = load_model(pinned, run.model.sha256) if run.model.version or pinned.exists() else None
+    pinned, golden = champion / "model.onnx", None
+    current = load_model(pinned, run.model.sha256) if run.model.version or pinned.exists() else None
     evaluation: dict[str, Any] = {"name": run.model.name, "partition": run.partition, "training": training.model_dump(), "comparison": None}
     try:
-        model, forest = load_model(paths.onnx), skops_file.load(paths.model)
-        check_fit(model, signature_of_features(paths.features))
-        since = comparison.trained_until(model, start)
-        history = read_history(paths.features, dataset, since=parse_partition(since))
+        challenger, forest = load_model(onnx), skops_file.load(model)
+        check_fit(challenger, signature_of_features(features))
+        since = comparison.trained_until(challenger, start)
+        history = read_history(features, dataset, since=parse_partition(since))
         if not len(history.labels):
             raise DataError(
                 f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
             )
-        scores = comparison.finite_scores(model, history.features)
+        scores = comparison.finite_scores(challenger, history.features)
         parity = float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max())
-        evaluation |= {"sha256": model.sha256, "since": since} | evaluate(history, scores, parity, params)
+        evaluation |= {"sha256": challenger.sha256, "since": since} | evaluate(history, scores, parity, params)
         evaluation["importances"] = dict(zip(history.names, forest.feature_importances_.round(6).tolist(), strict=True))
-        evaluation["golden"] = known.directions(model, history.features, params.golden)
-        golden = known.choose(history.names, history.features, scores, model.sha256, params.golden_rows)
-        mine, theirs = costs.measure(model, paths.onnx, history.features), None
-        if champion:
-            gate = max(since, comparison.trained_until(champion, since))
+        evaluation["golden"] = known.directions(challenger, history.features, params.golden)
+        golden = known.choose(history.names, history.features, scores, challenger.sha256, params.golden_rows)
+        mine, theirs = costs.measure(challenger, onnx, history.features), None
+        if current:
+            gate = max(since, comparison.trained_until(current, since))
             found = comparison.compare_models(
-                model, champion, history, since=gate, slices=params.slices, minimum_rows=params.slice_minimum_rows
+                challenger, current, history, since=gate, slices=params.slices, minimum_rows=params.slice_minimum_rows
             )
             told = {"version": run.model.version, "degraded": run.model.degraded, "instead_of": run.model.instead_of}
-            evaluation["comparison"] = {**told, "sha256": champion.sha256, "since": gate, **found}
-            theirs = None if "fault" in found else costs.measure(champion, pinned, history.features)
-        costs.write(paths.report.with_name("latency.json"), {"challenger": mine, "champion": theirs})
+            evaluation["comparison"] = {**told, "sha256": current.sha256, "since": gate, **found}
+            theirs = None if "fault" in found else costs.measure(current, pinned, history.features)
+        costs.write(report.with_name("latency.json"), {"challenger": mine, "champion": theirs})
         evaluation["faults"] = faults(evaluation, mine.p99_us / 1000, params)
     except ModelError as error:  # it does not even give scores: that is the whole report
         evaluation["faults"] = [str(error)]
 
-    write(paths.report, evaluation, golden)
+    write(report, evaluation, golden)
     stage.log.info("%s", json.dumps(evaluation.get("metrics")))
     if evaluation["faults"]:
         reasons = "; ".join(evaluation["faults"])
         if run.model.version:  # a challenger: who asks what became of it looks into the journal. DVC never skips a stage that has failed
             record_refusal(run, str(evaluation.get("sha256", "no scores"))[:12], reasons, actor="evaluate")
-        raise GateFailed(f"the model does not pass: {reasons}. See {paths.report / 'report.html'}; limits are in params.yaml: evaluate")
+        raise GateFailed(f"the model does not pass: {reasons}. See {report / 'report.html'}; limits are in params.yaml: evaluate")
 
 
 if __name__ == "__main__":

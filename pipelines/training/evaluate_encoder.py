@@ -101,8 +101,8 @@ def note(evaluation: Mapping[str, Any]) -> str:
     return told + (f"; the champion's AUC on the same rows {against['champion_auc']:.3f}, its own {against['auc']:.3f}" if against else "")
 
 
-@stage.stage("evaluate_encoder", "features", "fitted", "model", "encoder", "quantized", "report")
-def main(paths: stage.Paths) -> None:
+@stage.stage("evaluate_encoder")
+def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized: Path, report: Path) -> None:
     from pipelines.lib.models import skops_file
 
     params, dataset, run = load_section("evaluate_encoder", EvaluateEncoder), load_dataset(), load_run()
@@ -112,31 +112,29 @@ def main(paths: stage.Paths) -> None:
     evaluation |= {"training": training.model_dump(), "metrics": {}, "limits": params.model_dump()}
     champion = load_encoder(Path(run.encoder.path), run.encoder.sha256) if run.encoder.version else None
     try:
-        encoder, whole = load_encoder(paths.encoder), load_encoder(paths.model)
-        quantized = json.loads(paths.quantized.read_text(encoding="utf-8"))
-        told = quantized["candidates"][quantized["chosen"]]
-        if told["sha256"] != encoder.sha256:
-            raise DataError(
-                f"{paths.quantized} is of the encoder {told['sha256']}, the file has sha256 {encoder.sha256}; run quantize again"
-            )
-        evaluation |= {"sha256": encoder.sha256, "quantization": {"chosen": quantized["chosen"], **told}}
-        check_fit(encoder, signature_of_features(paths.features))
-        learned, holdout = read_history(paths.features, dataset, until=start), read_history(paths.features, dataset, since=start)
+        challenger, whole = load_encoder(encoder), load_encoder(model)
+        tried = json.loads(quantized.read_text(encoding="utf-8"))
+        told = tried["candidates"][tried["chosen"]]
+        if told["sha256"] != challenger.sha256:
+            raise DataError(f"{quantized} is of the encoder {told['sha256']}, the file has sha256 {challenger.sha256}; run quantize again")
+        evaluation |= {"sha256": challenger.sha256, "quantization": {"chosen": tried["chosen"], **told}}
+        check_fit(challenger, signature_of_features(features))
+        learned, holdout = read_history(features, dataset, until=start), read_history(features, dataset, since=start)
         if not len(holdout.labels):
             raise DataError(
                 f"no labelled rows from {start} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
             )
-        fitted = Fitted(**skops_file.load(paths.fitted))
-        parity = float(np.abs(fitted.probability(holdout.features) - whole.probability(holdout.features)).max())
-        evaluation["metrics"] = evaluate_encoder(encoder, learned, holdout, params) | {"parity_max_difference": round(parity, 6)}
+        network = Fitted(**skops_file.load(fitted))
+        parity = float(np.abs(network.probability(holdout.features) - whole.probability(holdout.features)).max())
+        evaluation["metrics"] = evaluate_encoder(challenger, learned, holdout, params) | {"parity_max_difference": round(parity, 6)}
         if champion:
-            evaluation["comparison"] = {"version": run.encoder.version, "sha256": champion.sha256, **compare(encoder, champion, holdout)}
+            evaluation["comparison"] = {"version": run.encoder.version, "sha256": champion.sha256, **compare(challenger, champion, holdout)}
         evaluation["faults"] = faults(evaluation, params)
     except ModelError as error:  # it does not even give vectors: that is the whole report
         evaluation["faults"] = [str(error)]
     evaluation["note"] = note(evaluation)
     told = {"evaluation": evaluation, "metrics": evaluation["metrics"], "report": {"note": evaluation["note"]}}
-    with replacing(paths.report) as temporary:
+    with replacing(report) as temporary:
         temporary.mkdir()
         for name, content in told.items():
             (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
@@ -147,7 +145,7 @@ def main(paths: stage.Paths) -> None:
         if run.encoder.version:
             refused = run.model_copy(update={"model": run.encoder})
             record_refusal(refused, str(evaluation.get("sha256", "no vectors"))[:12], reasons, actor="evaluate_encoder")
-        raise GateFailed(f"the encoder does not pass: {reasons}. See {paths.report / 'report.html'}; limits: params.yaml, evaluate_encoder")
+        raise GateFailed(f"the encoder does not pass: {reasons}. See {report / 'report.html'}; limits: params.yaml, evaluate_encoder")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Fails   when the model or its profile does not fit the features, or cannot be co
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -14,7 +15,8 @@ from pipelines.lib.core import stage
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.features.signature import KEY, Signature
-from pipelines.lib.models import profile
+from pipelines.lib.models.profile import KEY as PROFILE_KEY
+from pipelines.lib.models.profile import Profile
 
 
 class ExportOnnx(Section):
@@ -23,7 +25,7 @@ class ExportOnnx(Section):
     opset: int = Field(ge=15)
 
 
-def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference: profile.Profile | None = None) -> bytes:
+def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference: Profile | None = None) -> bytes:
     """`model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], its signature and profile within."""
     import skl2onnx
     from skl2onnx.common.data_types import FloatTensorType
@@ -41,7 +43,7 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference:
         target_opset={"": params.opset, "ai.onnx.ml": 3},
     )
     proto.graph.name = "nightshift"  # the converter would draw a random one
-    metadata = {KEY: signature.to_json()} | ({profile.KEY: reference.to_json()} if reference else {})
+    metadata = {KEY: signature.to_json()} | ({PROFILE_KEY: reference.to_json()} if reference else {})
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
@@ -49,19 +51,19 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference:
     return content
 
 
-@stage.stage("export_onnx", "features", "model", "profile", "onnx")
-def main(paths: stage.Paths) -> None:
+@stage.stage("export_onnx")
+def main(*, features: Path, model: Path, profile: Path, onnx: Path) -> None:
     from pipelines.lib.core.atomic import replacing
     from pipelines.lib.features.signature import signature_of_features
     from pipelines.lib.models import skops_file
 
     content = export_onnx(
-        skops_file.load(paths.model),
-        signature_of_features(paths.features),
+        skops_file.load(model),
+        signature_of_features(features),
         load_section("export_onnx", ExportOnnx),
-        profile.Profile.from_json(paths.profile.read_bytes()),
+        Profile.from_json(profile.read_bytes()),
     )
-    with replacing(paths.onnx) as temporary:
+    with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     stage.log.info("%.1f MiB of ONNX", len(content) / 2**20)
 

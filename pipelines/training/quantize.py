@@ -113,17 +113,17 @@ def note(chosen: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{chosen}: {row['overlap_10']:.3f} of neighbours kept, AUC {-row['auc_fall']:+.4f}, {row['size_ratio']:.2f} of the size"
 
 
-@stage.stage("quantize", "features", "model", "encoder", "report")
-def main(paths: stage.Paths) -> None:
+@stage.stage("quantize")
+def main(*, features: Path, model: Path, encoder: Path, report: Path) -> None:
     params, dataset, training = load_section("quantize", Quantize), load_dataset(), load_section("train_encoder", Holdout)
     start = holdout_start(load_run().date, dataset.label.delay_days, training.holdout_days).isoformat()
-    model = load_encoder(paths.model)
-    check_fit(model, signature_of_features(paths.features))
-    history = read_history(paths.features, dataset)
+    whole = load_encoder(model)
+    check_fit(whole, signature_of_features(features))
+    history = read_history(features, dataset)
     held_out = history.nights >= start
     learned = np.flatnonzero(~held_out)
     calibration = history.features[learned[:: -(-len(learned) // params.calibration_rows) or 1]]
-    contents = {FP32: paths.model.read_bytes()}
+    contents = {FP32: model.read_bytes()}
     contents |= {way: quantization.quantized(contents[FP32], way, calibration) for way in quantization.WAYS}
     with tempfile.TemporaryDirectory() as scratch:
         encoders = {}
@@ -132,17 +132,17 @@ def main(paths: stage.Paths) -> None:
             encoders[name] = load_encoder(Path(scratch) / name)
     found = quantize(encoders, {name: len(content) for name, content in contents.items()}, history, held_out, params)
     chosen = choose(found)
-    report = {"note": note(chosen, found), "since": start, "chosen": chosen, "calibration_rows": len(calibration), "candidates": found}
-    with replacing(paths.encoder) as temporary:
+    tried = {"note": note(chosen, found), "since": start, "chosen": chosen, "calibration_rows": len(calibration), "candidates": found}
+    with replacing(encoder) as temporary:
         temporary.write_bytes(contents[chosen])
     speed = quantization.rows_per_second(encoders, history.features[held_out][:20_000])
-    with replacing(paths.report.with_name("quantize_timing.json")) as temporary:
+    with replacing(report.with_name("quantize_timing.json")) as temporary:
         temporary.write_text(json.dumps({"rows_per_second": speed}, indent=2), encoding="utf-8")
-    with replacing(paths.report) as temporary:
+    with replacing(report) as temporary:
         temporary.mkdir()
-        (temporary / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
-        (temporary / "report.html").write_text(pages.render("quantize.html", report=report, limits=params), encoding="utf-8")
-    stage.log.info("%s", report["note"])
+        (temporary / "report.json").write_text(json.dumps(tried, indent=2), encoding="utf-8")
+        (temporary / "report.html").write_text(pages.render("quantize.html", report=tried, limits=params), encoding="utf-8")
+    stage.log.info("%s", tried["note"])
 
 
 if __name__ == "__main__":

@@ -88,13 +88,13 @@ def note(report: dict[str, Any]) -> str:
     return told + (f": {report['overall']['disagreement']:.1%} of decisions differ" if counted else f": {report['nights'][-1]['skipped']}")
 
 
-@stage.stage("shadow", registered={"type": Path, "default": Path("data/models/registered.json")})
-def main(paths: stage.Paths) -> None:
+@stage.stage("shadow")
+def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     from pipelines.lib.pages import figures
     from pipelines.lib.pages import html as pages
 
     params, run, threshold = load_section("shadow", Shadow), load_run(), load_section("score", Threshold).threshold
-    version = parse_section(read_yaml(paths.registered), Registered, paths.registered.name)
+    version = parse_section(read_yaml(registered), Registered, registered.name)
     champion = load_model(Path(run.model.path), run.model.sha256)
     report: dict[str, Any] = {"partition": run.partition, "champion": run.model.version, "challenger": version.version}
     report |= {"fault": None, "nights": [], "overall": None}

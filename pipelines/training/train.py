@@ -8,6 +8,7 @@ Fails   when there is too little history before the holdout, or it holds one cla
 import copy
 import datetime as dt
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def train(history: History, params: Train) -> Any:
     return forest.fit(history.features, history.labels)
 
 
-def profile(forest: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
+def profile_of(forest: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
     """What `forest` learned from, as monitoring will compare nights with it."""
     one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order: other last bits each time
 
@@ -82,26 +83,26 @@ def profile(forest: Any, history: History, holdout: History, *, dataset: Dataset
     )
 
 
-@stage.stage("train", "features", "model", "profile")
-def main(paths: stage.Paths) -> None:
+@stage.stage("train")
+def main(*, features: Path, model: Path, profile: Path) -> None:
     from pipelines.lib.models import skops_file
 
     params, dataset = load_section("train", Train), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
     since = before - dt.timedelta(days=params.window_days) if params.window_days else None
-    history = read_history(paths.features, dataset, since=since, until=before)
+    history = read_history(features, dataset, since=since, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
     forest = train(history, params)
-    told = profile(
+    told = profile_of(
         forest,
         history,
-        read_history(paths.features, dataset, since=before),
+        read_history(features, dataset, since=before),
         dataset=dataset,
         features=load_features(),
         params=load_section("profile", ProfileParams),
     )
-    skops_file.dump(forest, paths.model)
-    with replacing(paths.profile) as temporary:
+    skops_file.dump(forest, model)
+    with replacing(profile) as temporary:
         temporary.write_text(told.to_json(), encoding="utf-8")
 
 

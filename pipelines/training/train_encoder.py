@@ -7,6 +7,7 @@ Fails   when there is too little history before the holdout, or it holds one cla
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -77,20 +78,20 @@ def train_encoder(history: History, params: TrainEncoder) -> Fitted:
     return fitted
 
 
-@stage.stage("train_encoder", "features", "fitted", "onnx")
-def main(paths: stage.Paths) -> None:
+@stage.stage("train_encoder")
+def main(*, features: Path, fitted: Path, onnx: Path) -> None:
     from pipelines.lib.models import skops_file
 
     params, dataset = load_section("train_encoder", TrainEncoder), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
-    history = read_history(paths.features, dataset, until=before)
+    history = read_history(features, dataset, until=before)
     stage.log.info(
         "%d rows before %s, %.3f positive, %d features", len(history.labels), before, np.mean(history.labels), len(history.names)
     )
-    fitted = train_encoder(history, params)
-    content = encoder_graph(fitted, signature_of_features(paths.features), before.isoformat())
-    skops_file.dump(vars(fitted), paths.fitted)
-    with replacing(paths.onnx) as temporary:
+    network = train_encoder(history, params)
+    content = encoder_graph(network, signature_of_features(features), before.isoformat())
+    skops_file.dump(vars(network), fitted)
+    with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     stage.log.info("%.2f MiB of ONNX, vectors of %d dimensions", len(content) / 2**20, params.layers[-1])
 

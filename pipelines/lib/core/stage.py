@@ -1,4 +1,4 @@
-"""What every stage's ``main`` has in common: its paths come from ``dvc.yaml``, and a failure leaves ``failure.json`` behind.
+"""What every stage's ``main`` has in common: its arguments are its command line, and a failure leaves ``failure.json`` behind.
 
 DVC turns every failure into exit code 255, so the reason travels in a file:
 ``{"stage", "error", "message", "retryable"}``, written to the working directory, or to where ``NIGHTSHIFT_FAILURE_FILE`` says: stages
@@ -8,6 +8,7 @@ recorded (see `pipelines.lib.core.kept`).
 
 import argparse
 import functools
+import inspect
 import json
 import logging
 import os
@@ -16,8 +17,8 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Protocol
+from types import NoneType
+from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 
 from pipelines.lib.core import kept
 from pipelines.lib.core.atomic import replacing
@@ -29,9 +30,6 @@ REPORTS = Path("data/reports")
 
 log = logging.getLogger("nightshift")
 
-Paths = SimpleNamespace
-"""One attribute of type `pathlib.Path` for each path that the stage declared."""
-
 
 class Main(Protocol):
     """The entry point of a stage: `argv` as from a command line, by default this process's own; returns the exit code."""
@@ -39,31 +37,28 @@ class Main(Protocol):
     def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
-def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callable[[Paths], None]], Main]:
-    """Make a function of `Paths` the ``main(argv) -> int`` of the stage `name`.
+def stage(name: str) -> Callable[[Callable[..., None]], Main]:
+    """Make a function the ``main(argv) -> int`` of the stage `name`. Its keyword arguments are the command line.
 
-    Each of `paths` becomes a required option, each of `options` one with the given arguments of `argparse`.
+    An argument is required unless it has a default, and of its annotated type: ``Path``, ``str``, ``int``, ``float``, a ``Literal`` (the choices),
+    ``bool`` (a flag), or one of these or None. ``Annotated[type, "help"]`` says more about it.
     """
 
-    def decorate(body: Callable[[Paths], None]) -> Main:
+    def decorate(body: Callable[..., None]) -> Main:
         @functools.wraps(body)
         def main(argv: Sequence[str] | None = None) -> int:
             parser = argparse.ArgumentParser(prog=name, description=sys.modules[body.__module__].__doc__)
-            for path in paths:
-                parser.add_argument(f"--{path.replace('_', '-')}", dest=path, type=Path, required=True)
-            for option, settings in options.items():
-                parser.add_argument(f"--{option.replace('_', '-')}", dest=option, **settings)
-            arguments = parser.parse_args(argv)
+            for argument, parameter in inspect.signature(body, eval_str=True).parameters.items():
+                parser.add_argument(f"--{argument.replace('_', '-')}", dest=argument, **_settings(parameter))
+            arguments = vars(parser.parse_args(argv))
             logging.basicConfig(level=logging.WARNING, format=f"{name}: %(message)s", stream=sys.stdout)  # libraries: warnings only
             log.setLevel(logging.INFO)
             _failure_file().unlink(missing_ok=True)
             started = time.perf_counter()
             try:
                 if lock := os.environ.get(kept.LOCK_VARIABLE):
-                    kept.require_recorded(
-                        Path(lock), name, [Path(value) for value in vars(arguments).values() if isinstance(value, str | Path)]
-                    )
-                body(Paths(**vars(arguments)))
+                    kept.require_recorded(Path(lock), name, [Path(value) for value in arguments.values() if isinstance(value, str | Path)])
+                body(**arguments)
                 log.info("took %.2f s", time.perf_counter() - started)
             except Exception as error:
                 known = full_disk(error) or error
@@ -78,6 +73,20 @@ def stage(name: str, *paths: str, **options: dict[str, Any]) -> Callable[[Callab
         return main
 
     return decorate
+
+
+def _settings(parameter: inspect.Parameter) -> dict[str, Any]:
+    """What `argparse` needs to know of a keyword argument."""
+    annotation, told = parameter.annotation, {}
+    if get_origin(annotation) is Annotated:
+        annotation, told["help"] = get_args(annotation)
+    if annotation is bool:
+        return {**told, "action": "store_true"}
+    if get_origin(annotation) is Literal:
+        told["choices"] = get_args(annotation)
+    else:
+        told["type"] = next(one for one in (*get_args(annotation), annotation) if one is not NoneType)
+    return {**told, "required": True} if parameter.default is parameter.empty else {**told, "default": parameter.default}
 
 
 def write_report(stage_name: str, content: Mapping[str, Any], page: str | None = None) -> None:

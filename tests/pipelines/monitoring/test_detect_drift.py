@@ -27,7 +27,7 @@ from pipelines.lib.records.journal import Journal, NightRecord, of_published
 from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 from pipelines.monitoring.detect_drift import main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import profile
+from pipelines.training.train import profile_of
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("heat", "flat", "void", "place")
@@ -68,7 +68,7 @@ def trained() -> tuple[RandomForestClassifier, Profile]:
     history = History(matrix, labels, pa.table({"partition": dates}), NAMES)
     forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(matrix, labels)
     params = ProfileParams(bins=10, window_nights=7, floor=0.0001)
-    return forest, profile(forest, history, history.since("2013-01-22"), dataset=DATASET, features=FEATURES, params=params)
+    return forest, profile_of(forest, history, history.since("2013-01-22"), dataset=DATASET, features=FEATURES, params=params)
 
 
 class Monitor:

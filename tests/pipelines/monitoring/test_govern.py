@@ -30,7 +30,7 @@ from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import main, reference_of
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import profile
+from pipelines.training.train import profile_of
 
 ROOT = Path(__file__).parents[3]
 NAME, NAMES, ROWS = "Core", ("heat", "wind"), 300
@@ -58,7 +58,7 @@ def trained() -> tuple[bytes, Profile]:
     forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(matrix, labels)
     features = Features(numeric={"heat": Numeric(missing=-99), "wind": Numeric(missing=-99)})
     params = ProfileParams(bins=10, window_nights=7, floor=0.0001)
-    made = profile(forest, history, history.since("2013-01-15"), dataset=DATASET, features=features, params=params)
+    made = profile_of(forest, history, history.since("2013-01-15"), dataset=DATASET, features=features, params=params)
     return export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), made), made
 
 

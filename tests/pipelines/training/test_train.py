@@ -22,7 +22,7 @@ from pipelines.lib.models.inference import load_model
 from pipelines.lib.models.profile import Profile, ProfileParams
 from pipelines.lib.tables.dataset import load_dataset
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import Train, profile, train
+from pipelines.training.train import Train, profile_of, train
 from pipelines.training.train import main as train_main
 
 NAMES = ("a", "b", "c", "d")
@@ -82,7 +82,7 @@ def _nights(rows: int, first: str = "2013-01-01") -> History:
 
 def _profile(forest: Any, history: History, holdout: History) -> Profile:
     features = Features(numeric={name: Numeric(missing=-9) for name in NAMES})
-    return profile(
+    return profile_of(
         forest, history, holdout, dataset=load_dataset(), features=features, params=ProfileParams(bins=10, window_nights=7, floor=0.0001)
     )
 

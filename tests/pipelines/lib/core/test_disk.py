@@ -87,7 +87,7 @@ def test_a_stage_on_a_full_disk_fails_with_one_line_that_a_retry_may_mend(
     fill(small_disk)
 
     @stage.stage("score")
-    def main(_: stage.Paths) -> None:
+    def main() -> None:
         Path("scores").write_bytes(bytes(9000))
 
     assert main([]) == 1
@@ -102,7 +102,7 @@ import resource
 from pathlib import Path
 from pipelines.lib.core import stage
 @stage.stage("score")
-def main(_):
+def main():
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     Path("scores").write_bytes(bytes(9000))
 raise SystemExit(main([]))

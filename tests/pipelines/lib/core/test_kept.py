@@ -146,9 +146,9 @@ def test_the_remedy_works(repository: Path) -> None:
 def test_a_stage_refuses_an_altered_input_before_it_starts(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 
-    @stage.stage("score", "features", "scores")
-    def main(paths: stage.Paths) -> None:
-        started.append(paths.features)
+    @stage.stage("score")
+    def main(*, features: Path, scores: Path) -> None:
+        started.append((features, scores))
 
     arguments = ["--features", "data/batch.parquet", "--scores", "data/scores.parquet"]
     flip(Path("data/batch.parquet"))
