@@ -19,6 +19,11 @@ numbers = st.floats(width=32) | st.sampled_from([-1.0, 0.0, 1.0, 2.5, math.nan, 
 columns = hnp.arrays(np.float32, st.integers(0, 200), elements=numbers)
 
 
+def _subnormal(values: np.ndarray) -> np.ndarray:
+    """Which of `values` some processors take for 0; the bin of 0 holds them on every one."""
+    return (values != 0) & (np.abs(values) < np.finfo(np.float32).tiny)
+
+
 @given(columns)
 def test_any_column_can_be_binned(values: np.ndarray) -> None:
     binning = numeric_binning("x", values, bins=10, filler=-1.0)
@@ -56,7 +61,7 @@ def test_edges_that_do_not_ascend_are_refused(edges: tuple[float, ...]) -> None:
         Binning("x", edges)
 
 
-@given(columns, st.integers(2, 12))
+@given(columns.filter(lambda values: not _subnormal(values).any()), st.integers(2, 12))
 def test_a_heavy_value_has_a_bin_of_its_own(values: np.ndarray, bins: int) -> None:
     binning = numeric_binning("x", values, bins=bins)
     distinct, rows = np.unique(values[np.isfinite(values)], return_counts=True)
