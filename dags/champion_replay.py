@@ -25,4 +25,4 @@ with DAG(
     default_args=task_defaults(settings),
     tags=["nightshift", "registry"],
 ):
-    replay = StageOperator(task_id="replay", room="registry", in_workspace=False, arguments={"version": "{{ params.version }}"})
+    replay = StageOperator(task_id="replay", package="registry", in_workspace=False, arguments={"version": "{{ params.version }}"})

@@ -31,7 +31,7 @@ with DAG(
 ):
     rollback = StageOperator(
         task_id="rollback",
-        room="registry",
+        package="registry",
         in_workspace=False,
         arguments={
             "to": "{{ params.version }}",

@@ -36,12 +36,12 @@ with DAG(
     tags=["nightshift", "monitoring"],
 ):
     open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()
-    detect_drift = StageOperator(task_id="detect_drift", room="monitoring")
-    measure_performance = StageOperator(task_id="measure_performance", room="monitoring")
-    govern = StageOperator(task_id="govern", room="monitoring")
-    report_drift = StageOperator(task_id="report_drift", room="monitoring")
-    alert = StageOperator(task_id="alert", room="monitoring", connection="nightshift_api")
-    check_index = StageOperator(task_id="check_index", room="monitoring")
+    detect_drift = StageOperator(task_id="detect_drift", package="monitoring")
+    measure_performance = StageOperator(task_id="measure_performance", package="monitoring")
+    govern = StageOperator(task_id="govern", package="monitoring")
+    report_drift = StageOperator(task_id="report_drift", package="monitoring")
+    alert = StageOperator(task_id="alert", package="monitoring", connection="nightshift_api")
+    check_index = StageOperator(task_id="check_index", package="monitoring")
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
     open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run

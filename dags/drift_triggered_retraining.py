@@ -63,15 +63,15 @@ with DAG(
     evaluate = DvcStageOperator(task_id="evaluate")
     register = StageOperator(
         task_id="register",
-        room="registry",
+        package="registry",
         arguments={"model": "data/models/model.skops", "onnx": "data/models/model.onnx", "report": "data/reports/evaluate", **registered},
     )
-    shadow = StageOperator(task_id="shadow", room="training")
-    decide = StageOperator(task_id="decide", room="training")
+    shadow = StageOperator(task_id="shadow", package="training")
+    decide = StageOperator(task_id="decide", package="training")
     approve = ApproveOperator(task_id="approve", response_timeout=timedelta(hours=settings["approval_hours"]))
     promote = StageOperator(
         task_id="promote",
-        room="registry",
+        package="registry",
         arguments={
             **registered,
             **decided,
@@ -81,7 +81,7 @@ with DAG(
         },
         outlets=[champion_model],
     )
-    verify = StageOperator(task_id="verify", room="registry", arguments={**registered, "golden": "data/reports/evaluate/golden.json"})
+    verify = StageOperator(task_id="verify", package="registry", arguments={**registered, "golden": "data/reports/evaluate/golden.json"})
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
     (

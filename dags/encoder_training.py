@@ -41,12 +41,12 @@ with DAG(
     evaluate_encoder = DvcStageOperator(task_id="evaluate_encoder")
     register = StageOperator(
         task_id="register",
-        room="registry",
+        package="registry",
         arguments={"encoder": "data/encoder/encoder.onnx", "report": "data/reports/evaluate_encoder", **registered},
     )
     promote = StageOperator(
         task_id="promote",
-        room="registry",
+        package="registry",
         arguments={**registered, "evaluation": "data/reports/evaluate_encoder/evaluation.json"},
         outlets=[flight_encoder],
     )

@@ -32,7 +32,7 @@ with DAG(
 ):
     rollback_index = StageOperator(
         task_id="rollback_index",
-        room="index",
+        package="index",
         in_workspace=False,
         arguments={
             "to": "{{ params.generation }}",

@@ -44,7 +44,7 @@ with DAG(
     validate_scores = DvcStageOperator(task_id="validate_scores")
     publish_scores = StageOperator(
         task_id="publish_scores",
-        room="scoring",
+        package="scoring",
         arguments={"scores": "data/scores/scores.parquet", "gate": "data/reports/validate_scores"},
         records=True,  # every row names the run's ref: nobody shall find it missing
         outlets=[scores],
@@ -52,7 +52,7 @@ with DAG(
     attach_evidence = DvcStageOperator(task_id="attach_evidence")
     publish_evidence = StageOperator(
         task_id="publish_evidence",
-        room="scoring",
+        package="scoring",
         arguments={"evidence": "data/evidence/evidence.parquet", "report": "data/reports/attach_evidence"},
     )
     close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)

@@ -57,7 +57,7 @@ with DAG(
     evaluate_index = DvcStageOperator(task_id="evaluate_index", anew=True)  # speed is part of the verdict
     publish_index = StageOperator(
         task_id="publish_index",
-        room="index",
+        package="index",
         arguments={"build": "data/index/build", "report": "data/reports/evaluate_index"},
         records=True,  # the manifest names the run's ref: nobody shall find it missing
         outlets=[vector_index],

@@ -37,7 +37,7 @@ class Night:
         with DAG(DAG_ID, params={"reason": Param("", type="string")}) as self.dag:
             self.operators: dict[str, BaseOperator] = {
                 "open_run": OpenRunOperator(task_id="open_run"),
-                "publish_scores": StageOperator(task_id="publish_scores", room="scoring"),
+                "publish_scores": StageOperator(task_id="publish_scores", package="scoring"),
                 "close_run": CloseRunOperator(task_id="close_run", retention_days=7),
                 **{stage: DvcStageOperator(task_id=stage) for stage in ("ingest_batch", "validate_batch")},
             }

@@ -8,7 +8,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-ROOMS = {
+PACKAGES = {
     "ingest_batch": "data",
     "validate_batch": "data",
     "featurize_batch": "data",
@@ -134,18 +134,18 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
     path.mkdir(parents=True)
     stages, previous = {}, None
-    for stage, room in {**ROOMS, **MONITORING, **RETRAINING, **INDEX}.items():
+    for stage, package in {**PACKAGES, **MONITORING, **RETRAINING, **INDEX}.items():
         if stage == "ingest_history":
             previous = None
         if stage == "shard_history":
             previous = "data/reports/featurize_history"
-        module = path / "pipelines" / room / f"{stage}.py"
+        module = path / "pipelines" / package / f"{stage}.py"
         module.parent.mkdir(parents=True, exist_ok=True)
         module.write_text(f"from pipelines.stub import main\nmain({stage!r})\n")
         if stage not in OUTSIDE:
             out = f"data/reports/{stage}"
             stages[stage] = {
-                "cmd": f"python -m pipelines.{room}.{stage}",
+                "cmd": f"python -m pipelines.{package}.{stage}",
                 "deps": [str(module.relative_to(path)), *([previous] if previous else [])],
                 "params": [{"run.yaml": ["partition"]}],
                 "outs": [out],

@@ -75,7 +75,7 @@ def sources(*folders: str) -> list[Source]:
 
 
 def stage_modules() -> list[Source]:
-    """Every module in a room of pipelines/: all but the shared nouns."""
+    """Every module in a package of stages: all of pipelines/ but the library."""
     return [
         source
         for source in sources("pipelines")
@@ -89,7 +89,7 @@ def load(name: str) -> dict[str, Any]:
 
 STAGES: dict[str, dict[str, Any]] = load("dvc.yaml")["stages"]
 SECTIONS = set(load("params.yaml"))
-ROOMS = {source.stem: Path(source.path).parent.name for source in stage_modules()}
+PACKAGES = {source.stem: Path(source.path).parent.name for source in stage_modules()}
 
 
 def refuse(faults: Iterable[str]) -> None:
@@ -150,7 +150,7 @@ def functions(tree: ast.Module) -> set[str]:
 def test_a_stage_is_one_word_in_every_place(stage: str) -> None:
     found = [source for source in stage_modules() if source.stem == stage]
     if len(found) != 1:
-        refuse([f"dvc.yaml: stage {stage} has {len(found)} modules; write exactly one, pipelines/<room>/{stage}.py"])
+        refuse([f"dvc.yaml: stage {stage} has {len(found)} modules; write exactly one, pipelines/<package>/{stage}.py"])
     module = found[0]
     refuse(stage_faults(stage, STAGES[stage], module))
     if stage not in SECTIONS:
@@ -177,7 +177,7 @@ def test_every_section_belongs_to_somebody() -> None:
     dags = {source.stem for source in sources("dags")}
     refuse(
         f"params.yaml: section {section} is named like no stage, DAG or shared noun; rename or remove it"
-        for section in sorted(SECTIONS - set(STAGES) - set(ROOMS) - dags - NOUNS)
+        for section in sorted(SECTIONS - set(STAGES) - set(PACKAGES) - dags - NOUNS)
     )
 
 
@@ -197,18 +197,18 @@ def tasks_are_stages(source: Source) -> Iterator[str]:
             continue
         if operator == "DvcStageOperator" and task not in STAGES:
             yield source.at(call, f"task {task} is no stage of dvc.yaml; declare the stage, or use StageOperator for what acts outside")
-        if operator == "StageOperator" and (task in STAGES or ROOMS.get(task) != keyword(call, "room")):
-            yield source.at(call, f"task {task} must be a module pipelines/{keyword(call, 'room')}/{task}.py and no DVC stage")
-        if operator not in ("DvcStageOperator", "StageOperator") and task not in {*STAGES, *ROOMS}:
+        if operator == "StageOperator" and (task in STAGES or PACKAGES.get(task) != keyword(call, "package")):
+            yield source.at(call, f"task {task} must be a module pipelines/{keyword(call, 'package')}/{task}.py and no DVC stage")
+        if operator not in ("DvcStageOperator", "StageOperator") and task not in {*STAGES, *PACKAGES}:
             yield source.at(call, f"task {task} is named like no stage; name it after the module under pipelines/ that it runs")
 
 
 def test_tests_mirror_the_source() -> None:
     refuse(
-        f"{test.path}:1: there is no {room} module that it tests; name it test_<module>.py after one"
-        for room in ("pipelines", "plugins", "dags")
-        for test in sources(f"tests/{room}")
-        if test.stem.startswith("test_") and not any(f"{test.stem}_".startswith(f"test_{source.stem}_") for source in sources(room))
+        f"{test.path}:1: there is no {folder} module that it tests; name it test_<module>.py after one"
+        for folder in ("pipelines", "plugins", "dags")
+        for test in sources(f"tests/{folder}")
+        if test.stem.startswith("test_") and not any(f"{test.stem}_".startswith(f"test_{source.stem}_") for source in sources(folder))
     )
 
 
@@ -288,7 +288,7 @@ def nothing_heavy_at_start(source: Source) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------ layers
 
 
-def test_airflow_stays_in_its_rooms() -> None:
+def test_airflow_stays_where_it_belongs() -> None:
     follow(no_airflow, sources("pipelines", "benchmarks"))
 
 
@@ -535,7 +535,7 @@ SAMPLES: list[tuple[Rule, str, str]] = [
     (tasks_are_stages, "dags/x.py", "a = DvcStageOperator(task_id='nowhere')"),
     (tasks_are_stages, "dags/x.py", "nowhere = DvcStageOperator.partial(task_id='nowhere').expand(shard=a.output)"),
     (tasks_are_stages, "dags/x.py", "a = DvcStageOperator.partial(task_id='train').expand(shard=b.output)"),
-    (tasks_are_stages, "dags/x.py", "a = StageOperator(task_id='promote', room='scoring')"),
+    (tasks_are_stages, "dags/x.py", "a = StageOperator(task_id='promote', package='scoring')"),
     (tasks_are_stages, "dags/x.py", "other = OpenRunOperator(task_id='open_run').as_setup()"),
     (tasks_are_stages, "dags/x.py", "my_task = EmptyOperator(task_id='my_task')"),
     (one_dag_a_file, "dags/x.py", "with DAG(dag_id='y', doc_md=__doc__): pass"),

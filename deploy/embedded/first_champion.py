@@ -65,8 +65,8 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     return entry
 
 
-def _module(room: str, name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"pipelines.{room}.{name}", *arguments]
+def _module(package: str, name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", f"pipelines.{package}.{name}", *arguments]
 
 
 def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Callable[[str], None]) -> None:

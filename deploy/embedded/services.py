@@ -1,4 +1,4 @@
-"""The long-running processes of an installation, each under a supervisor (`plugins/nightshift_airflow/leash.py`): none outlives this process."""
+"""The long-running processes of an installation, each under a supervisor (`plugins/nightshift_airflow/supervisor.py`): none outlives this process."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LEASH = Path(__file__).resolve().parents[2] / "plugins" / "nightshift_airflow" / "leash.py"
+SUPERVISOR = Path(__file__).resolve().parents[2] / "plugins" / "nightshift_airflow" / "supervisor.py"
 _STOP_S = 10  # how long a service may take to end by itself
 
 
@@ -30,7 +30,7 @@ class Services:
             self._optional.add(name)
         with self.log(name).open("ab") as output:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-IS", os.fspath(LEASH), sys.executable, "-m", *arguments],
+                [sys.executable, "-IS", os.fspath(SUPERVISOR), sys.executable, "-m", *arguments],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.PIPE,

@@ -1,1 +1,1 @@
-"""Ingest, validate and featurize: the rooms every line goes through."""
+"""Ingest, validate and featurize: the stages that every line goes through."""

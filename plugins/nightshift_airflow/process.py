@@ -8,20 +8,20 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LEASH = Path(__file__).with_name("leash.py")
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LONGEST_LINE = 65_536  # characters; a process that never ends its line must not fill the memory of the task
 _TAIL = 20  # lines of output that an error message can quote
 _running: "set[subprocess.Popen[str]]" = set()
 
 
 def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: int = subprocess.PIPE) -> "subprocess.Popen[str]":
-    """Start `command` (never through a shell) on a leash, in a process group of its own.
+    """Start `command` (never through a shell) under a supervisor, in a process group of its own.
 
     `output` takes standard output and standard error together, as in `subprocess`. The command and all that it starts are killed when
     `stdin` of the returned process is closed, hence also when this process dies.
     """
     return subprocess.Popen(
-        [sys.executable, "-IS", os.fspath(LEASH), *command],
+        [sys.executable, "-IS", os.fspath(SUPERVISOR), *command],
         cwd=cwd,
         env=dict(env),
         stdin=subprocess.PIPE,
@@ -35,7 +35,7 @@ def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: 
 
 
 def stop(process: "subprocess.Popen[str]") -> int:
-    """Let go of the leash: kill what is left of the command, and return its exit code."""
+    """Close the pipe to the supervisor: kill what is left of the command, and return its exit code."""
     assert process.stdin is not None
     process.stdin.close()
     return process.wait()

@@ -4,14 +4,13 @@ The task exists only where the repository has a default remote when the DAG is p
 """
 
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperator
 
 from nightshift_airflow import dvc_config, places, process
 from nightshift_airflow.retries import StageError
-from nightshift_airflow.stage_process import run_stage, tell_failure
+from nightshift_airflow.stage_process import run_dvc, tell_failure
 from nightshift_airflow.task_context import require_workspace
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class PushRunOperator(BaseOperator):
             log.info("the repository has no default DVC remote any more: nothing is pushed")
             return
         try:
-            run_stage("push_run", [sys.executable, "-m", "dvc", "--wait-for-lock", "push"], workspace)
+            run_dvc("push_run", ["--wait-for-lock", "push"], workspace)
         except StageError as error:
             cause = next((line for line in str(error).splitlines() if line.startswith("ERROR: ")), str(error).splitlines()[-1])
             message = f"NOT PUSHED: what the run made did not reach the DVC remote ({cause.removeprefix('ERROR: ')}). What is published stays; clear push_run when the remote answers"

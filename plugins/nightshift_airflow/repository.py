@@ -26,7 +26,7 @@ def pin_commit() -> tuple[str, bool]:
     if not dirty:
         return head, False
     listed = ", ".join(dirty[:20]) + (f" and {len(dirty) - 20} more" if len(dirty) > 20 else "")
-    if os.environ.get("NIGHTSHIFT_PROFILE") == "production":
+    if os.environ.get("NIGHTSHIFT_MODE") == "production":
         raise RunRefusedError(
             f"the working tree differs from commit {head[:12]} in {listed}; production runs commits only: commit or revert"
         )

@@ -13,7 +13,7 @@ from nightshift_airflow import disk, places, process, refusals, run_note, run_re
 from nightshift_airflow.json_files import read_json, write_json
 from nightshift_airflow.partitions import check_conf, check_partition, choose_partition
 from nightshift_airflow.retries import StageError
-from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.stage_process import run_dvc, run_stage
 from nightshift_airflow.task_context import task_order
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OpenRunOperator(BaseOperator):
             raise
         if run_record.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
             # By force: what lies there and is not in the cache, a stage that did not finish has left.
-            run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--force"], workspace)
+            run_dvc("checkout", ["checkout", "--allow-missing", "--force"], workspace)
         pinned = {"partition": partition, "run_id": workspace.run_id, "commit": workspace.commit, "snapshot": workspace.snapshot}
         shown = places.reports_path(workspace.dag_id, workspace.run_id) / "run.json"
         if not shown.exists():  # a run that is opened again was opened when it was

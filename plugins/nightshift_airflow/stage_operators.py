@@ -17,7 +17,7 @@ from nightshift_airflow import disk, places, process, run_note, run_record, work
 from nightshift_airflow.json_files import write_json
 from nightshift_airflow.links import GateReport, ModelCard
 from nightshift_airflow.retries import StageError
-from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.stage_process import reproduce, run_stage
 from nightshift_airflow.task_context import require_workspace, task_order
 
 if TYPE_CHECKING:
@@ -28,22 +28,31 @@ log = logging.getLogger(__name__)
 _SHARD = re.compile(r"\d{4}-\d{2}", re.ASCII)
 
 
-class StageOperator(BaseOperator):
-    """Run the stage named like the task, ``python -m pipelines.<room>.<task_id>``, in the run's workspace.
+class _StageTask(BaseOperator):
+    """A task that runs the stage of its name in the run's workspace."""
 
-    For stages with an effect outside the workspace; whatever only makes files is a `DvcStageOperator`. `arguments` are the
+    operator_extra_links = (GateReport(), ModelCard())
+
+    def on_kill(self) -> None:
+        """Airflow ends the task: end the stage too."""
+        process.stop_running()
+
+
+class StageOperator(_StageTask):
+    """Run the stage named like the task, ``python -m pipelines.<package>.<task_id>``, in the run's workspace.
+
+    For stages with an effect outside the workspace; a stage that only makes files is a `DvcStageOperator`. `arguments` are the
     stage's options by name. With `records` the run's ref is written first, for what the stage makes public names it. `connection` is an
     Airflow connection that the stage is given as ``NIGHTSHIFT_API_URL``, ``_USER`` and ``_PASSWORD``. A stage that needs nothing of a run
     (`in_workspace` False) works in a directory of its own with the repository's ``params.yaml`` and ``run.yaml``.
     """
 
     template_fields: Sequence[str] = ("arguments",)
-    operator_extra_links = (GateReport(), ModelCard())
 
     def __init__(
         self,
         *,
-        room: str,
+        package: str,
         arguments: Mapping[str, str] | None = None,
         records: bool = False,
         connection: str | None = None,
@@ -51,7 +60,7 @@ class StageOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.room = room
+        self.package = package
         self.arguments = arguments or {}
         self.records = records
         self.connection = connection
@@ -60,37 +69,36 @@ class StageOperator(BaseOperator):
     def command(self) -> Sequence[str]:
         """The argument list of the process that is the stage."""
         options = [f"--{name}={value}" for name, value in self.arguments.items()]  # in one word: a value may begin with a dash
-        return [sys.executable, "-m", f"pipelines.{self.room}.{self.task_id}", *options]
+        return [sys.executable, "-m", f"pipelines.{self.package}.{self.task_id}", *options]
 
-    def execute(self, context: "Context") -> Any:
-        """Run the stage; raise `AirflowFailException` for what no retry mends, `StageError` for the rest."""
-        dag_run = context["dag_run"]
+    def execute(self, context: "Context") -> None:
+        """Run the stage; raise `AirflowFailException` for what a retry cannot fix, `StageError` for the rest."""
         if not self.in_workspace:
-            shown = places.reports_path(dag_run.dag_id, dag_run.run_id) / "run.json"
-            if not shown.exists():
-                opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
-                write_json(shown, {"run_id": dag_run.run_id, "opened_at": opened_at, "tasks": task_order(self)})
-            with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
-                note = ""
-                try:
-                    run_stage(self.stage, self.command(), scratch, self.secrets())
-                except (AirflowFailException, StageError) as error:
-                    note = str(error)
-                    raise
-                finally:
-                    told = run_note.describe_single(self.stage, dag_run.dag_id, dag_run.run_id, scratch.path, note)
-                    context["ti"].xcom_push(key="note", value=told)
+            self._execute_alone(context)
             return
         workspace = require_workspace(context)
         if self.records:
             with disk.full_disk_is_said():
                 run_record.record_run(workspace, "running")
-        run_stage(self.stage, self.command(), workspace, self.secrets())
+        run_stage(self.task_id, self.command(), workspace, self.secrets())
 
-    @property
-    def stage(self) -> str:
-        """The stage that the task is."""
-        return str(self.task_id)
+    def _execute_alone(self, context: "Context") -> None:
+        """Run the stage in a directory of its own, and describe the run, which is this one task."""
+        dag_run = context["dag_run"]
+        shown = places.reports_path(dag_run.dag_id, dag_run.run_id) / "run.json"
+        if not shown.exists():
+            opened_at = (dag_run.start_date or dag_run.run_after).astimezone(dt.UTC).isoformat()
+            write_json(shown, {"run_id": dag_run.run_id, "opened_at": opened_at, "tasks": task_order(self)})
+        with workspaces.scratch(dag_run.dag_id, dag_run.run_id) as scratch:
+            note = ""
+            try:
+                run_stage(self.task_id, self.command(), scratch, self.secrets())
+            except (AirflowFailException, StageError) as error:
+                note = str(error)
+                raise
+            finally:
+                told = run_note.describe_single(self.task_id, dag_run.dag_id, dag_run.run_id, scratch.path, note)
+                context["ti"].xcom_push(key="note", value=told)
 
     def secrets(self) -> dict[str, str]:
         """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""
@@ -109,12 +117,8 @@ class StageOperator(BaseOperator):
         url = f"{found.schema or found.conn_type or 'http'}://{found.host}{port}"
         return {"NIGHTSHIFT_API_URL": url, "NIGHTSHIFT_API_USER": found.login or "", "NIGHTSHIFT_API_PASSWORD": found.password or ""}
 
-    def on_kill(self) -> None:
-        """Airflow ends the task: end the stage too."""
-        process.stop_running()
 
-
-class DvcStageOperator(StageOperator):
+class DvcStageOperator(_StageTask):
     """Bring the DVC stage named like the task up to date; what is unchanged is skipped, what was seen before is restored.
 
     Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
@@ -122,35 +126,31 @@ class DvcStageOperator(StageOperator):
     machine is run `anew` each time, also where DVC knows its result.
     """
 
-    template_fields: Sequence[str] = (*StageOperator.template_fields, "shard")
+    template_fields: Sequence[str] = ("shard",)
 
     def __init__(self, *, shard: str | None = None, returns: str | None = None, anew: bool = False, **kwargs: Any) -> None:
-        super().__init__(room="", **kwargs)
+        super().__init__(**kwargs)
         self.shard = shard
         self.returns = returns
         self.anew = anew
-
-    def command(self) -> Sequence[str]:
-        """The argument list of ``dvc repro`` for this one stage."""
-        force = ["--force"] if self.anew else []
-        return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *force, "--single-item", self.stage]
 
     @property
     def stage(self) -> str:
         """What DVC calls the stage; `AirflowFailException` where the shard is no month."""
         if self.shard is None:
-            return self.task_id
+            return str(self.task_id)
         if not isinstance(self.shard, str) or not _SHARD.fullmatch(self.shard):
             raise AirflowFailException(f"shard is {str(self.shard)[:40]!r}; it must be a month such as 2013-01")
         return f"{self.task_id}@{self.shard}"
 
     def execute(self, context: "Context") -> list[str] | None:
         """Run the stage as `StageOperator` does; return the list that `returns` names."""
-        super().execute(context)
+        workspace = require_workspace(context)
+        reproduce(self.stage, workspace, anew=self.anew)
         if self.returns is None:
             return None
         import yaml  # not at module level: the scheduler imports this module
 
         path, _, key = self.returns.partition(":")
-        content = yaml.safe_load((require_workspace(context).path / path).read_text(encoding="utf-8"))
+        content = yaml.safe_load((workspace.path / path).read_text(encoding="utf-8"))
         return list(content[key])

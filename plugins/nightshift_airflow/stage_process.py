@@ -1,6 +1,5 @@
 """A stage as a process: its command in a workspace, its environment, the report that it leaves, and what its failure means."""
 
-import contextlib
 import logging
 import os
 import shutil
@@ -19,41 +18,59 @@ from nightshift_airflow.workspaces import Workspace
 log = logging.getLogger(__name__)
 
 
-@disk.full_disk_is_said()
 def run_stage(name: str, command: Sequence[str], workspace: Workspace, secrets: Mapping[str, str] | None = None) -> None:
     """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
 
     `secrets` are environment variables for this stage alone. Several stages may be at work in a workspace: each tells its failure in a file of
-    its own, and `dvc_lock.attempt` keeps what DVC writes for all of them.
+    its own.
     """
+    with disk.full_disk_is_said():
+        _run(name, command, workspace, secrets or {})
+
+
+def run_dvc(name: str, arguments: Sequence[str], workspace: Workspace) -> None:
+    """Run ``dvc`` with `arguments` as `run_stage` does. `dvc_lock.attempt` keeps what DVC writes for all stages of the workspace."""
+    with disk.full_disk_is_said(), dvc_lock.attempt(workspace):
+        tail = _run(name, [sys.executable, "-m", "dvc", *arguments], workspace, {})
+    if lost := [line for line in tail if line.startswith("ERROR: failed to transfer")]:  # DVC says so and still ends well
+        said = disk.explain_full_disk("\n".join(lost), [workspace.path])
+        raise StageError(f"{name} failed: {said or f'what it made did not reach the cache of DVC or its remote: {lost[0][:300]}'}")
+
+
+def reproduce(stage: str, workspace: Workspace, *, anew: bool = False) -> None:
+    """Bring the DVC stage `stage` up to date, and nothing else; run it in any case if it is to be made `anew`."""
+    try:
+        run_dvc(stage, ["--wait-for-lock", "repro", *(["--force"] if anew else []), "--single-item", stage], workspace)
+    except UntoldError:
+        dvc_lock.forget_torn_outcomes()
+        raise
+    if not dvc_lock.is_kept(workspace, stage):
+        raise StageError(f"another stage was killed while it wrote dvc.lock, and what {stage} had written there is lost; DVC restores it")
+
+
+class UntoldError(StageError):
+    """The process was killed, or failed before it could tell why."""
+
+
+def _run(name: str, command: Sequence[str], workspace: Workspace, secrets: Mapping[str, str]) -> list[str]:
+    """Run `command` to its good end and return its last lines; raise what its failure means."""
     failure = workspace.path / FAILURES / f"{name}.json"
     failure.parent.mkdir(parents=True, exist_ok=True)
     failure.unlink(missing_ok=True)
-    environment = {**stage_environment(workspace), "NIGHTSHIFT_FAILURE_FILE": str(failure), **(secrets or {})}
+    environment = {**stage_environment(workspace), "NIGHTSHIFT_FAILURE_FILE": str(failure), **secrets}
     try:
-        with dvc_lock.attempt(workspace) if "dvc" in command else contextlib.nullcontext():
-            code, tail = process.run(command, cwd=workspace.path, env=environment, log=log)
+        code, tail = process.run(command, cwd=workspace.path, env=environment, log=log)
     finally:
         keep_report(name, workspace)
     if code == 0:
-        if lost := [line for line in tail if line.startswith("ERROR: failed to transfer")]:  # DVC says so and still ends well
-            said = disk.explain_full_disk("\n".join(lost), [workspace.path])
-            raise StageError(f"{name} failed: {said or f'what it made did not reach the cache of DVC or its remote: {lost[0][:300]}'}")
-        if "repro" in command and not dvc_lock.is_kept(workspace, name):
-            raise StageError(
-                f"another stage was killed while it wrote dvc.lock, and what {name} had written there is lost; DVC restores it"
-            )
-        return
+        return tail
     told = read_json(failure)
-    if {"error", "message", "retryable"} <= set(told):
-        message, retryable = f"{name} failed: {told['error']}: {told['message']}", bool(told["retryable"])
-    else:  # killed, or failed before it could tell
-        if "repro" in command:
-            dvc_lock.forget_torn_outcomes()
+    if not {"error", "message", "retryable"} <= set(told):
         said = disk.explain_full_disk("\n".join(tail), [workspace.path])
-        message = f"{name} failed: {said}" if said else "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
-        retryable = True
-    raise StageError(message) if retryable else AirflowFailException(message)
+        last_lines = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
+        raise UntoldError(f"{name} failed: {said}" if said else last_lines)
+    message = f"{name} failed: {told['error']}: {told['message']}"
+    raise StageError(message) if told["retryable"] else AirflowFailException(message)
 
 
 def tell_failure(workspace: Workspace, task: str, message: str) -> None:

@@ -88,7 +88,7 @@ def test_every_variable_is_required_or_has_a_harmless_default() -> None:
 def test_production_is_said_and_nobody_is_told() -> None:
     for name in AIRFLOW | {"init"}:
         environment = SERVICES[name]["environment"]
-        assert environment["NIGHTSHIFT_PROFILE"] == "production", name
+        assert environment["NIGHTSHIFT_MODE"] == "production", name
         assert environment["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] == "False", name
         assert environment["AIRFLOW__CORE__AUTH_MANAGER"].endswith("FabAuthManager"), name
     image = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")

@@ -197,7 +197,7 @@ def _runner(task_instance_id: str) -> psutil.Process | None:
 
 
 def _stage(runner: psutil.Process) -> psutil.Process | None:
-    """The stage's own Python process below a task runner, if it has got so far; its leash and DVC are above it."""
+    """The stage's own Python process below a task runner, if it has got so far; its supervisor and DVC are above it."""
     with suppress(psutil.NoSuchProcess):
         for process in runner.children(recursive=True):
             match process.cmdline():

@@ -121,7 +121,7 @@ def test_two_shards_that_are_killed_at_once_are_tried_again(airflow, state):
 
 
 def dvc_of(shards) -> list[int]:
-    """The DVC processes whose shard is at work, below its task's leash."""
+    """The DVC processes whose shard is at work, below its task's supervisor."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -138,7 +138,7 @@ def above(pid: int, stage: str) -> int:
     """The process above `pid` that is DVC at work on `stage`, or 0."""
     while pid > 1:
         command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        if stage in command and "dvc" in command and not any("leash" in word for word in command):
+        if stage in command and "dvc" in command and not any("supervisor" in word for word in command):
             return pid
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0

@@ -321,8 +321,8 @@ def test_a_killed_task_runner_is_tried_again(airflow, state):
     sleeping = behave(state, "score", "2013-07-03", "sleep")
     run_id = airflow.client().trigger(DAG, "2013-07-03", run_id="killed_runner")
     wait_until(lambda: stage_processes("score"))
-    leash = next(pid for pid in stage_processes("score") if "leash.py" in command_of(pid))
-    os.kill(parent_of(leash), signal.SIGKILL)
+    supervisor = next(pid for pid in stage_processes("score") if "supervisor.py" in command_of(pid))
+    os.kill(parent_of(supervisor), signal.SIGKILL)
     wait_until(lambda: not stage_processes("score"))
     sleeping.unlink()
     assert follow(airflow, run_id) == ["success"]
@@ -362,7 +362,7 @@ def descendants(root: int) -> list[int]:
 def stage_processes(stage: str) -> list[int]:
     """Processes that belong to `stage`, once the stage itself is at work; empty before and after."""
     commands = {pid: command_of(pid) for pid in descendants(os.getpid())}
-    modules = [f"pipelines.{room}.{stage}" for room in ("data", "scoring")]
+    modules = [f"pipelines.{package}.{stage}" for package in ("data", "scoring")]
     if not any(module in command for command in commands.values() for module in modules):
         return []
     return [pid for pid, command in commands.items() if any(name in command for name in (*modules, f"--single-item {stage}"))]

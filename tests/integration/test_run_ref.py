@@ -17,13 +17,13 @@ STAGES = ["ingest_batch", "validate_batch", "featurize_batch", "validate_feature
 _NIGHT = f"""
 import sys
 from nightshift_airflow import process, run_record, workspaces
-from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.stage_process import reproduce, run_stage
 workspace = workspaces.open_workspace({DAG_ID!r}, "night")
 pin = ["--partition", {PARTITION!r}, "--dag-id", {DAG_ID!r}, "--run-id", "night", "--run-ref", workspace.ref]
 pin += ["--git-commit", workspace.commit, "--opened-at", "2026-01-01T02:00:00+00:00"]
 run_stage("pin_run", [sys.executable, "-m", "pipelines.registry.pin_run", *pin], workspace)
 for stage in {STAGES!r}:
-    run_stage(stage, [sys.executable, "-m", "dvc", "repro", "--single-item", stage], workspace)
+    reproduce(stage, workspace)
 run_record.record_run(workspace, "success")
 workspaces.remove_workspace(workspace.path)
 """
@@ -34,20 +34,19 @@ from pathlib import Path
 import yaml
 from airflow.sdk.exceptions import AirflowFailException
 from nightshift_airflow import run_record, workspaces
-from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.stage_process import run_dvc, run_stage
 from pipelines.lib.core import kept
 workspace = workspaces.open_workspace({DAG_ID!r}, "night")
 lock = yaml.safe_load((workspace.path / "dvc.lock").read_text())
 held = kept.cache_path(lock["stages"]["score"]["outs"][0]["md5"])
 whole = held.read_bytes()
 publish = [sys.executable, "-m", "pipelines.scoring.publish_scores", "--scores=data/scores/scores.parquet", "--gate=data/reports/validate_scores"]
-dvc = [sys.executable, "-m", "dvc"]
 try:
     for place in range(1000, len(whole) - 4000, (len(whole) - 5000) // 3):
         held.chmod(0o644)
         held.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1:])
         held.chmod(0o444)
-        run_stage("checkout", [*dvc, "checkout", "--allow-missing", "--force"], workspace)
+        run_dvc("checkout", ["checkout", "--allow-missing", "--force"], workspace)
         try:
             run_stage("publish_scores", publish, workspace)
         except AirflowFailException as error:
@@ -59,7 +58,7 @@ finally:
     held.write_bytes(whole)
     held.chmod(0o444)
 (workspace.path / "data/scores/scores.parquet").unlink()
-run_stage("checkout", [*dvc, "checkout", "--allow-missing", "--force"], workspace)
+run_dvc("checkout", ["checkout", "--allow-missing", "--force"], workspace)
 run_stage("publish_scores", publish, workspace)
 workspaces.remove_workspace(workspace.path)
 """

@@ -29,7 +29,7 @@ def repository(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     shutil.copytree(pristine, path)
     monkeypatch.setattr(places, "REPOSITORY", path)
     monkeypatch.delenv("NIGHTSHIFT_HOME", raising=False)
-    monkeypatch.delenv("NIGHTSHIFT_PROFILE", raising=False)
+    monkeypatch.delenv("NIGHTSHIFT_MODE", raising=False)
     monkeypatch.delenv("NIGHTSHIFT_DVC_CACHE", raising=False)
     return path
 

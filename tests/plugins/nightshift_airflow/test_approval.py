@@ -27,7 +27,7 @@ def waiting_room(repository, monkeypatch):
     with DAG(DAG_ID, params={"reason": Param("", type="string")}):
         opening = OpenRunOperator(task_id="open_run").as_setup()
         operator = ApproveOperator(task_id="approve", response_timeout=dt.timedelta(hours=72), execution_timeout=dt.timedelta(minutes=1))
-        promote, verify = (StageOperator(task_id=name, room="registry") for name in ("promote", "verify"))
+        promote, verify = (StageOperator(task_id=name, package="registry") for name in ("promote", "verify"))
         closing = CloseRunOperator(task_id="close_run").as_teardown(setups=opening)
         opening >> operator >> promote >> verify >> closing
     start = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)

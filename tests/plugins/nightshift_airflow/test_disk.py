@@ -2,14 +2,13 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from nightshift_airflow import disk, workspaces
 from nightshift_airflow.retries import StageError
-from nightshift_airflow.stage_process import run_stage
+from nightshift_airflow.stage_process import reproduce, run_stage
 
 DAG = "nightly_batch_scoring"
 
@@ -63,7 +62,6 @@ def test_dvc_that_finds_no_room_in_its_cache_says_so(repository: Path, small_hom
     """DVC logs the failure and ends with 0: the run would be green, and its files nowhere."""
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(repository / "var"))
     monkeypatch.setenv("NIGHTSHIFT_DVC_CACHE", str(small_home / "cache"))
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "ingest_batch"]
     workspace = workspaces.open_workspace(DAG, "run")
     stub = (workspace.path / "pipelines" / "stub.py").read_text()
     large = "\n    (out / 'large').write_bytes(os.urandom(2**20))\n"
@@ -73,10 +71,10 @@ def test_dvc_that_finds_no_room_in_its_cache_says_so(repository: Path, small_hom
     (workspace.path / "run.yaml").write_text('partition: "2013-04-01"\nrun_id: run\n')
     filler = fill(small_home, 300_000)
     with pytest.raises(StageError) as caught:
-        run_stage("ingest_batch", command, workspace)
+        reproduce("ingest_batch", workspace)
     assert f"ingest_batch failed: the disk of {small_home} is full" in str(caught.value)
     filler.unlink()
-    run_stage("ingest_batch", command, workspace)
+    reproduce("ingest_batch", workspace)
     held = [file.stat().st_size for file in (small_home / "cache" / "files" / "md5").rglob("*") if file.is_file()]
     assert 2**20 in held, "the next attempt keeps what the first could not"
 

@@ -15,7 +15,7 @@ from nightshift_airflow import dvc_lock, places, run_note, run_record, workspace
 from nightshift_airflow.cache_lock import LOCK
 from nightshift_airflow.retries import StageError
 from nightshift_airflow.stage_operators import DvcStageOperator
-from nightshift_airflow.stage_process import run_stage, stage_environment
+from nightshift_airflow.stage_process import reproduce, run_dvc, stage_environment
 
 from tests.stub_repository import SHARDS
 
@@ -68,7 +68,7 @@ def sharded(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace(sharded: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> workspaces.Workspace:
     """A workspace with what the shards depend on, and a cache of its own: what another test has made must be made again, not restored."""
     monkeypatch.setattr(places, "REPOSITORY", sharded)
-    for name in ("NIGHTSHIFT_HOME", "NIGHTSHIFT_PROFILE"):
+    for name in ("NIGHTSHIFT_HOME", "NIGHTSHIFT_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NIGHTSHIFT_DVC_CACHE", str(tmp_path / "cache"))
     run_id = places.slug_of(request.node.name.replace("[", "-").replace("]", ""))
@@ -88,8 +88,8 @@ def provide(workspace: workspaces.Workspace) -> workspaces.Workspace:
 
 
 def repro(stage: str) -> list[str]:
-    name, _, shard = stage.partition("@")
-    return list(DvcStageOperator(task_id=name, shard=shard or None).command())
+    """The command of a DVC that nobody supervises."""
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
 
 
 def order_death(workspace: workspaces.Workspace, stage: str, share: float, where: str = "lock") -> None:
@@ -106,7 +106,7 @@ def behave(workspace: workspaces.Workspace, stage: str, what: str) -> Path:
 def run_all(workspace: workspaces.Workspace, stages: list[str]) -> dict[str, Exception | None]:
     """Run `stages` at once, as mapped tasks do; what each raised."""
     with concurrent.futures.ThreadPoolExecutor(len(stages)) as pool:
-        futures = {stage: pool.submit(run_stage, stage, repro(stage), workspace) for stage in stages}
+        futures = {stage: pool.submit(reproduce, stage, workspace) for stage in stages}
         return {stage: future.exception() for stage, future in futures.items()}  # type: ignore[misc]
 
 
@@ -214,7 +214,7 @@ def test_a_shard_that_ends_well_in_a_torn_lock_is_tried_again(workspace):
     """It must not count as done: its entry was put away with the torn file."""
     sleeping = behave(workspace, EMBEDDED[0], "sleep")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(run_stage, EMBEDDED[0], repro(EMBEDDED[0]), workspace)
+        slow = pool.submit(reproduce, EMBEDDED[0], workspace)
         deadline = time.monotonic() + 60
         while not (workspace.path / "data" / "index").exists() and "at work" not in tail_of(workspace):
             assert time.monotonic() < deadline
@@ -251,7 +251,7 @@ def test_claims_of_the_dead_are_forgotten_only_while_nobody_is_at_work(workspace
 @pytest.mark.parametrize("shard", ["2013-1", "../2013-01", "2013-01@x", "", "2013-01\n", 201301, "２０１３-01"])
 def test_a_shard_is_a_month(shard):
     with pytest.raises(AirflowFailException, match="it must be a month such as 2013-01"):
-        DvcStageOperator(task_id="embed", shard=shard).command()
+        _ = DvcStageOperator(task_id="embed", shard=shard).stage
 
 
 def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
@@ -259,7 +259,7 @@ def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
     commit = run_record.record_run(workspace, "failed")
     workspaces.remove_workspace(workspace.path)
     again = workspaces.open_workspace(workspace.dag_id, workspace.run_id)
-    run_stage("checkout", [sys.executable, "-m", "dvc", "checkout", "--allow-missing", "--force"], again)
+    run_dvc("checkout", ["checkout", "--allow-missing", "--force"], again)
     assert sorted(path.name for path in (again.path / "data" / "index" / "embed").iterdir() if path.is_dir()) == list(SHARDS[:2])
     shown = subprocess.run(["git", "show", f"{commit}:dvc.yaml"], cwd=again.path, capture_output=True, text=True, check=True).stdout
     assert yaml.safe_load(shown)["stages"]["embed"]["matrix"] == {"shard": list(SHARDS[:2])}

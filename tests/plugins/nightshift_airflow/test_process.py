@@ -143,8 +143,8 @@ def test_stop_running_ends_the_wait(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 def test_a_child_that_was_reaped_meanwhile_is_no_error(tmp_path):
-    """Two threads of the leash end its children: the pid of one may be gone before it is killed."""
+    """Two threads of the supervisor end its children: the pid of one may be gone before it is killed."""
     gone = subprocess.Popen(["true"])
     gone.wait()
-    code = f"import leash; leash._children = lambda: [{gone.pid}]; leash._kill_descendants()"
-    subprocess.run([sys.executable, "-c", code], cwd=process.LEASH.parent, check=True)
+    code = f"import supervisor; supervisor._children = lambda: [{gone.pid}]; supervisor._kill_descendants()"
+    subprocess.run([sys.executable, "-c", code], cwd=process.SUPERVISOR.parent, check=True)

@@ -46,7 +46,7 @@ def test_the_same_dirty_tree_gives_the_same_commit(repository):
 
 
 def test_production_refuses_a_dirty_tree_with_the_list(repository, monkeypatch):
-    monkeypatch.setenv("NIGHTSHIFT_PROFILE", "production")
+    monkeypatch.setenv("NIGHTSHIFT_MODE", "production")
     (repository / "untracked").write_text("untracked")
     with pytest.raises(RunRefusedError, match="untracked; production runs commits only"):
         workspaces.open_workspace(DAG, "run")

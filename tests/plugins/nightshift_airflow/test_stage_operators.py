@@ -32,7 +32,7 @@ def test_a_run_is_recorded_before_what_names_it_is_published(night):
     workspace = workspaces.find_workspace(DAG_ID, "run")
     assert workspace is not None
     assert git(night.repository, "for-each-ref", workspace.ref) == ""
-    publish_scores = StageOperator(task_id="publish_scores", room="scoring", records=True)
+    publish_scores = StageOperator(task_id="publish_scores", package="scoring", records=True)
     behave(night.repository, "publish_scores", "gate")
     with pytest.raises(AirflowFailException):
         publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="run"), "ti": TaskInstance()})
@@ -41,7 +41,7 @@ def test_a_run_is_recorded_before_what_names_it_is_published(night):
 
 def test_a_connection_reaches_its_stage_alone_and_not_its_command_line(night, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_NIGHTSHIFT_API", "http://somebody:s%2Fecret@127.0.0.1:8080")
-    stage = StageOperator(task_id="alert", room="monitoring", connection="nightshift_api", arguments={"report": "--odd"})
+    stage = StageOperator(task_id="alert", package="monitoring", connection="nightshift_api", arguments={"report": "--odd"})
     assert stage.secrets() == {
         "NIGHTSHIFT_API_URL": "http://127.0.0.1:8080",
         "NIGHTSHIFT_API_USER": "somebody",
@@ -55,14 +55,14 @@ def test_a_connection_reaches_its_stage_alone_and_not_its_command_line(night, mo
 
 
 def test_a_missing_connection_is_named_and_not_tried_again(night):
-    stage = StageOperator(task_id="alert", room="monitoring", connection="nobody_made_this")
+    stage = StageOperator(task_id="alert", package="monitoring", connection="nobody_made_this")
     with pytest.raises(AirflowFailException, match="no connection nobody_made_this; add it in Airflow"):
         stage.secrets()
 
 
 def test_a_stage_without_a_workspace_works_where_nothing_is_left(night):
     with DAG("champion_replay"):
-        publish_scores = StageOperator(task_id="publish_scores", room="scoring", in_workspace=False)
+        publish_scores = StageOperator(task_id="publish_scores", package="scoring", in_workspace=False)
     instance = TaskInstance()
     start = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
     publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="no-night", start_date=start), "ti": instance})

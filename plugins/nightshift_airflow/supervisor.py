@@ -1,10 +1,10 @@
-"""Run a command of which nothing outlives whoever started it.
+"""Run a command and kill its whole process tree when the process that started it dies.
 
-``python -IS leash.py COMMAND…``, with a pipe as standard input that only the starter holds open. When the starter dies,
-however abruptly, the pipe ends, and the leash kills the command with everything it has started. The same happens to what a command
+``python -IS supervisor.py COMMAND…``, with a pipe as standard input that only the starter holds open. When the starter dies,
+however abruptly, the pipe ends, and the supervisor kills the command with everything it has started. The same happens to what a command
 leaves behind when it ends by itself. SIGTERM and SIGINT are passed on to the command. Exits as the command does, 128 + n for signal n.
 
-On Linux the leash is the *subreaper* of its descendants: whatever lost its parent becomes a child of the leash, so that killing children
+On Linux the supervisor is the *subreaper* of its descendants: whatever lost its parent becomes a child of the supervisor, so that killing children
 until there are none reaches all of them, those included that made a process group of their own. Elsewhere it kills its own
 process group. Standard library only, and a script rather than a module, since it starts before every stage.
 """
@@ -30,7 +30,7 @@ def main(command: Sequence[str]) -> int:
     if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_leash if _LINUX else None)  # noqa: PLW1509  no thread yet
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_supervisor if _LINUX else None)  # noqa: PLW1509  no thread yet
     except OSError as error:
         print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr)
         return 127
@@ -43,7 +43,7 @@ def main(command: Sequence[str]) -> int:
         return code if code >= 0 else 128 - code
 
 
-def _die_with_the_leash() -> None:
+def _die_with_the_supervisor() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
