@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.lib.core.errors import NightshiftError
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.params import IvfPq, PlanIndex
 from pipelines.lib.vector_index.reader import VectorIndex, open_generation
 from pipelines.lib.vector_index.search import Searcher
-from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
+from tests.small_index import ENCODER_SHA256, INDEX, Published, build_from_arrays, rows_of, vectors_of
 
 ROWS = 400
 QUESTIONS = vectors_of(16, seed=1_000)

@@ -2,15 +2,24 @@
 
 import datetime as dt
 import hashlib
+import itertools
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.encoders.vectors import Shard, Shards
+from pipelines.lib.measures.neighbours import Vectors
 from pipelines.lib.vector_index import generations
 from pipelines.lib.vector_index import publication as index_publication
+from pipelines.lib.vector_index.build import FILLED, build, fill
+from pipelines.lib.vector_index.params import BuildIndex, PlanIndex
+from pipelines.lib.vector_index.plan import TRAINED, Base, Rebuild, plan
+from pipelines.lib.vector_index.search import Searcher
 
 if TYPE_CHECKING:
     from pipelines.lib.vector_index.reader import VectorIndex
@@ -159,3 +168,37 @@ class Published:
     def rollback(self, to: str = "previous", *, request: str | None = None) -> generations.Pointer:
         """Roll back, as somebody with a reason does."""
         return index_publication.rollback(self.name, to, "ada", "it lied", request=request, root=self.root)
+
+
+def build_from_arrays(
+    vectors: Vectors,
+    rows: Any,
+    target: Path,
+    *,
+    plan_index: PlanIndex | None = None,
+    build_index: BuildIndex | None = None,
+    parts: int = 1,
+    encoder_sha256: str | None = None,
+    rebuild: Rebuild = "auto",
+    base: Path | None = None,
+) -> dict[str, Any]:
+    """Build into the directory `target`, replacing it, from `vectors` [n, d] and the Arrow table `rows` (key, partition, outcome): what the stages do, in one call.
+
+    `parts`: shards that they are cut into. `base`: a build to append to where the plan allows it. Returns the content of ``built.json``.
+    """
+    bounds = np.linspace(0, len(vectors), parts + 1).astype(int)
+    shards = Shards(
+        Shard(f"{part:04}", vectors[start:end], rows.slice(start, end - start), encoder_sha256)
+        for part, (start, end) in enumerate(itertools.pairwise(bounds))
+    )
+    onto: Base | str = "there is none to append to"
+    if base is not None:
+        onto = Base(base.name, Searcher.open(base))
+    with replacing(target) as temporary, tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as scratch:
+        made = plan(shards, plan_index or PlanIndex(), Path(scratch), rebuild=rebuild, base=onto)
+        filled = []
+        for shard in shards.parts if made.fill else ():
+            filled.append(Path(scratch) / f"{shard.name}.{FILLED}")
+            fill(shard, made.start(shard.name), Path(scratch) / TRAINED, filled[-1])
+        appended_to = onto.index if made.base is not None and isinstance(onto, Base) else None
+        return build(made, shards, build_index or BuildIndex(), temporary, planned=Path(scratch), filled=filled, base=appended_to)

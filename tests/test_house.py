@@ -40,6 +40,7 @@ UNPICKLERS = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
 NO_NAME = {"util", "utils", "helper", "helpers", "common", "misc", "stuff"}
 NOT_OUR_WORDS = {"execution_date", "logical_date"}
 LONGEST_STAGE = 160
+LONGEST_MODULE = 300
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,15 @@ def short(source: Source) -> Iterator[str]:
         )
 
 
+def test_a_module_is_short() -> None:
+    follow(short_module, [source for source in sources(*PRODUCTION) if source.path != "pipelines/lib/pages/figures.py"])
+
+
+def short_module(source: Source) -> Iterator[str]:
+    if (length := len(source.text.splitlines())) > LONGEST_MODULE:
+        yield source.at(LONGEST_MODULE, f"{length} lines, {LONGEST_MODULE} are the most; give a part of it a module and a name of its own")
+
+
 def test_no_stage_reads_a_clock() -> None:
     """Registration, promotion and the rows of the ledger and the journal happen in real time and say when; nothing else may."""
     follow(
@@ -552,6 +562,7 @@ SAMPLES: list[tuple[Rule, str, str]] = [
     (only_the_nouns, "pipelines/lib/x.py", "import deploy.embedded"),
     (told_docstring, "pipelines/data/x.py", '"""Reads   a\nWrites  b\n"""'),
     (short, "pipelines/data/x.py", "\n" * 161),
+    (short_module, "pipelines/lib/tables/x.py", "\n" * 301),
     (no_clock, "pipelines/data/x.py", "import datetime as dt\ndt.datetime.now(dt.UTC)"),
     (no_clock, "pipelines/data/x.py", "import time\ntime.time()"),
     (no_clock, "pipelines/data/x.py", "from uuid import uuid4"),

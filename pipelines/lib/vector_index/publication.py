@@ -253,12 +253,8 @@ def _disk_told(place: Path, needed: int = 0) -> Iterator[None]:
         told = f"the disk under {place} fails ({error}); look at it and try again"
         if error.errno in _FULL:
             free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
-            wanted = (
-                f"for {needed:,} bytes, {free:,} are free; make room or lower publish_index.retain"
-                if needed
-                else "for a pointer; make room"
-            )
-            told = f"no room under {place} {wanted}, and try again"
+            wanted = f"{needed:,} bytes, {free:,} are free" if needed else "a pointer"
+            told = f"no room under {place} for {wanted}; make room or lower publish_index.retain, and try again"
         raise TransientError(f"{told}. The published index is as it was") from error
 
 

@@ -9,8 +9,8 @@ from pipelines.lib.measures.neighbours import Ids, Vectors
 from pipelines.lib.pages import figures
 from pipelines.lib.pages import html as pages
 from pipelines.lib.vector_index import questions as index_questions
-from pipelines.lib.vector_index.build import RECALLS
 from pipelines.lib.vector_index.search import Searcher, Setting
+from pipelines.lib.vector_index.sweep import RECALLS
 from pipelines.lib.vector_index.timing import Timing
 
 WIDTHS: Mapping[str, Sequence[int]] = {"ef": (12, 16, 24, 32, 48, 64, 96, 128, 256), "nprobe": (1, 2, 4, 8, 16, 32, 64, 128)}

@@ -11,10 +11,9 @@ from pipelines.index import build_index, fill_shard, plan_index
 from pipelines.lib.core.errors import DataError, ModelError
 from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, load_run, save_run
 from pipelines.lib.encoders.vectors import Shards, write_shard
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.params import BuildIndex, IvfPq, PlanIndex
 from pipelines.lib.vector_index.search import Searcher
-from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
+from tests.small_index import ENCODER_SHA256, INDEX, Published, build_from_arrays, rows_of, vectors_of
 
 ROWS = 900
 CUTS = {"2013-01": (0, 400), "2013-02": (400, 400), "2013-03": (400, ROWS)}

@@ -15,8 +15,8 @@ from pipelines.index.evaluate_index import main
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.reports import require_passed
 from pipelines.lib.vector_index import timing as index_timing
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.params import PlanIndex
+from tests.small_index import build_from_arrays
 
 PARTITION = "2013-04-01"
 LIMITS = {"recall_10": {"hnsw": 0.98, "ivfpq": 0.95}, "latency_p99_limit_ms": 1_000.0, "size_limit_mib": 50}

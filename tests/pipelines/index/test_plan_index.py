@@ -11,10 +11,9 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run
 from pipelines.lib.encoders.vectors import Shards, write_shard
 from pipelines.lib.vector_index import generations
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.params import PlanIndex
 from pipelines.lib.vector_index.plan import Plan, read_plan
-from tests.small_index import ENCODER_SHA256, INDEX, Published, rows_of, vectors_of
+from tests.small_index import ENCODER_SHA256, INDEX, Published, build_from_arrays, rows_of, vectors_of
 
 PARAMS = PlanIndex(queries=100, appended_limit=0.2)
 ROWS = 230

@@ -15,7 +15,6 @@ from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import Signature
 from pipelines.lib.published.delta_tables import read_scores
 from pipelines.lib.tables.dataset import load_dataset
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.evidence import widely
 from pipelines.lib.vector_index.publication import publish
 from pipelines.lib.vector_index.reader import VectorIndex, open_generation
@@ -23,6 +22,7 @@ from pipelines.lib.vector_index.search import Setting
 from pipelines.training.train_encoder import TrainEncoder, train_encoder
 from tests.registered_models import NIGHT, Installation
 from tests.scored_night import NAMES, ORDER, SIGNATURE, features_table, values
+from tests.small_index import build_from_arrays
 
 NAME = "flight_encoder"
 ROWS = 300

@@ -14,10 +14,10 @@ import pytest
 from pipelines.lib.core.errors import ConfigError, DataError, GateFailed, TransientError
 from pipelines.lib.measures import neighbours
 from pipelines.lib.vector_index import build as index_build
-from pipelines.lib.vector_index.build import build_from_arrays, read_ivfpq
+from pipelines.lib.vector_index.build import read_ivfpq
 from pipelines.lib.vector_index.params import BuildIndex, HnswSweep, IvfPq, IvfPqSweep, PlanIndex
 from pipelines.lib.vector_index.search import Searcher
-from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
+from tests.small_index import ENCODER_SHA256, build_from_arrays, rows_of, vectors_of
 
 HNSW = PlanIndex(kind="hnsw", queries=200)
 IVFPQ = PlanIndex(kind="ivfpq", queries=200, ivfpq=IvfPq(code_bytes=2))

@@ -8,9 +8,8 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.params import BuildIndex, IvfPq, IvfPqSweep, PlanIndex, check_ivfpq
-from tests.small_index import rows_of, vectors_of
+from tests.small_index import build_from_arrays, rows_of, vectors_of
 
 ROWS, DIMENSION = 300, 8
 

@@ -12,11 +12,10 @@ import pytest
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.encoders.vectors import Shard, Shards
 from pipelines.lib.measures import neighbours
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.params import Hnsw, IvfPq, PlanIndex
 from pipelines.lib.vector_index.plan import Base, Plan, candidates, costs, plan, read_plan
 from pipelines.lib.vector_index.search import Searcher
-from tests.small_index import ENCODER_SHA256, rows_of, vectors_of
+from tests.small_index import ENCODER_SHA256, build_from_arrays, rows_of, vectors_of
 
 ROWS, PUBLISHED = 400, 380
 PARAMS = PlanIndex(queries=100, appended_limit=0.1)

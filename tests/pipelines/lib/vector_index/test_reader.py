@@ -13,11 +13,21 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.core.run import PinnedIndex
 from pipelines.lib.encoders.encoder import load_encoder
-from pipelines.lib.vector_index.build import build_from_arrays
 from pipelines.lib.vector_index.generations import CollectedError, Generation, Pointer, locate
 from pipelines.lib.vector_index.params import PlanIndex
 from pipelines.lib.vector_index.reader import open_generation, open_pinned
-from tests.small_index import DIMENSION, ENCODER_SHA256, INDEX, Published, flip, make_build, make_encoder, rows_of, vectors_of
+from tests.small_index import (
+    DIMENSION,
+    ENCODER_SHA256,
+    INDEX,
+    Published,
+    build_from_arrays,
+    flip,
+    make_build,
+    make_encoder,
+    rows_of,
+    vectors_of,
+)
 from tests.trained_encoder import encoder_bytes, history
 
 
