@@ -83,7 +83,7 @@ def faults(evaluation: Mapping[str, Any], p99_ms: float, params: Evaluate) -> li
     if figures["auc"] is None or figures["auc"] < params.minimum_auc:
         found.append(f"the AUC on the holdout is {figures['auc']}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
-        found.append(f"one row takes {p99_ms:.2f} ms at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
+        found.append(f"one row takes {p99_ms:.2f} ms of processor time at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
     return found + [f"golden set: {known.told(finding)}" for finding in evaluation["golden"] if not finding["passed"]]
 
 

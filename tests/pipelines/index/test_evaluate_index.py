@@ -113,7 +113,7 @@ def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -
             {"recall_10": {"hnsw": 0.98, "ivfpq": 0.98}},
             "of the ten true neighbours of 500 rows of its own, each left out of its answer, the limit for",
         ),
-        ({"latency_p99_limit_ms": 1e-6}, "ms at the 99th percentile, the limit is 1e-06 ms"),
+        ({"latency_p99_limit_ms": 1e-6}, "ms of processor time at the 99th percentile, the limit is 1e-06 ms"),
         ({"size_limit_mib": 0.01}, "MiB, the limit is 0.01 MiB"),
     ],
 )
