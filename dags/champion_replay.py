@@ -3,10 +3,11 @@
 Each month, or for any version by hand. A run that turns red says which input is not what it was: its report tells the rest.
 """
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Param
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.settings import load_settings
 from nightshift_airflow.stage_operators import StageOperator
+from nightshift_airflow.timetable import ClockTimetable
 
 settings = load_settings("champion_replay")
 
@@ -14,7 +15,7 @@ with DAG(
     dag_id="champion_replay",
     dag_display_name="2.3 Champion replay",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable(settings["cron"], timezone=settings["timezone"]),
+    schedule=ClockTimetable(settings["cron"], timezone=settings["timezone"]),
     catchup=False,
     max_active_runs=1,
     params={

@@ -11,7 +11,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from nightshift_airflow import notes, partitions
 from nightshift_airflow.links import GateReport, ModelCard, page
-from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
+from nightshift_airflow.timetable import ClockTimetable, NightTimetable, OnRequestTimetable
 
 Message = MutableMapping[str, Any]
 
@@ -41,7 +41,7 @@ class NightshiftPlugin(AirflowPlugin):
     ]
     operator_extra_links = [GateReport(), ModelCard()]
     listeners = [notes]
-    timetables = [NightTimetable, OnRequestTimetable]
+    timetables = [NightTimetable, ClockTimetable, OnRequestTimetable]
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The timetables of partitioned DAGs: one with a clock, and one for runs that are asked for.
+"""The timetables of the DAGs: for partitions one with a clock and one for runs that are asked for, and a plain clock.
 
 Of the clock a cron says when a run starts, and a number of calendar days says which night it is for.
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import DagRunInfo
 from airflow.timetables.simple import NullTimetable
-from airflow.timetables.trigger import CronPartitionTimetable
+from airflow.timetables.trigger import CronPartitionTimetable, CronTriggerTimetable
 from croniter import croniter
 
 if TYPE_CHECKING:
@@ -99,6 +99,15 @@ class NightTimetable(CronPartitionTimetable):
         if last_dagrun_info is not None and last_dagrun_info.run_after == _NEVER:
             last_dagrun_info = None
         return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
+
+
+class ClockTimetable(CronTriggerTimetable):
+    """Start a run at each tick of a cron, for no partition. Airflow's own shows the bare cron in its list of DAGs."""
+
+    @property
+    def summary(self) -> str:
+        """The schedule in words, for the list of DAGs."""
+        return self.description or self._expression
 
 
 class OnRequestTimetable(NullTimetable):

@@ -14,7 +14,7 @@ import pendulum
 import pytest
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import TimeRestriction
-from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
+from nightshift_airflow.timetable import ClockTimetable, NightTimetable, OnRequestTimetable
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRST, DAYS = dt.date(2026, 1, 1), 730
@@ -162,6 +162,7 @@ print(json.dumps(seen))
 def test_the_list_of_dags_shows_the_schedule_in_words():
     assert NightTimetable("0 2 * * *", timezone="UTC").summary == "At 02:00"
     assert NightTimetable("0 4 * * 1", timezone="UTC").summary == "At 04:00, only on Monday"
+    assert ClockTimetable("0 6 1 * *", timezone="UTC").summary == "At 06:00, on day 1 of the month"
 
 
 def test_a_dag_that_is_asked_for_has_a_form_for_its_partition_and_starts_nothing() -> None:
