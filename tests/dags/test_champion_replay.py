@@ -20,7 +20,7 @@ def test_one_task_each_month_needs_no_workspace(dag):
     [task] = dag.tasks
     assert task.task_id == "replay"
     assert not task.in_workspace
-    assert dag.timetable.expression == "0 6 1 * *"
+    assert dag.timetable.serialize()["expression"] == "0 6 1 * *"
     assert not dag.catchup
     assert task.execution_timeout
 
