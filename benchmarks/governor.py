@@ -179,7 +179,7 @@ class Flights:
         said: list[int] = []
         for index in range(len(nights)):
             # What was before the last retraining is of no account, and leaving it out is quicker.
-            since = max(policy.of_nights, policy.quality_nights + hidden, index - said[-1] + policy.quality_nights if said else 0)
+            since = max(policy.alarm_window_nights, policy.quality_nights + hidden, index - said[-1] + policy.quality_nights if said else 0)
             known = outcomes[max(0, index + 1 - since) : max(0, index + 1 - hidden)]
             decision = govern(
                 Recorded("simulated", day(index), "1", LIVE, nights[max(0, index + 1 - since) : index + 1], known, retrainings, reference),

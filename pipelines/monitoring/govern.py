@@ -90,7 +90,7 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         )
     published = publications()
     policy.require_reachable(model.profile.window_nights)
-    nights = journal.nights(name, run.model.version, until=run.partition, count=max(policy.of_nights, policy.retry_nights))
+    nights = journal.nights(name, run.model.version, until=run.partition, count=max(policy.alarm_window_nights, policy.retry_nights))
     decisions = journal.decisions(name)
     history = History(
         name=name,

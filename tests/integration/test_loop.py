@@ -26,7 +26,7 @@ NAME = "Core_RF_Classifier"
 TIMEOUT_S = 600
 FASTER = {
     "profile": {"window_nights": 3},
-    "govern": {"minimum_nights": 3, "alarms": 1, "of_nights": 1, "outcome_nights": 0},
+    "govern": {"minimum_nights": 3, "alarm_nights": 1, "alarm_window_nights": 1, "outcome_nights": 0},
 }
 
 

@@ -17,12 +17,12 @@ class Policy(Section):
     noise_factor: float = Field(ge=1)
     top_features: int = Field(ge=0)
     importance_share: float = Field(gt=0, le=1)
-    alarms: int = Field(ge=1)
-    of_nights: int = Field(ge=1)
+    alarm_nights: int = Field(ge=1)
+    alarm_window_nights: int = Field(ge=1)
     quality_nights: int = Field(ge=1)
     auc_loss: float = Field(gt=0)
     spread_factor: float = Field(ge=0)
-    rearm: float = Field(gt=0, le=1)
+    rearm_share: float = Field(gt=0, le=1)
     retry_nights: int = Field(ge=1)
     outcome_nights: int = Field(ge=0)
     cool_down_nights: int = Field(ge=0)
@@ -34,9 +34,10 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def _can_alarm(self) -> Self:
-        if self.alarms > self.of_nights:
+        if self.alarm_nights > self.alarm_window_nights:
             raise ValueError(
-                f"alarms is {self.alarms}, of_nights {self.of_nights}: no night could ever alarm; set alarms to at most of_nights"
+                f"alarm_nights is {self.alarm_nights}, alarm_window_nights {self.alarm_window_nights}: no night could ever alarm; "
+                "set alarm_nights to at most alarm_window_nights"
             )
         return self
 

@@ -27,7 +27,7 @@ class Signal:
 
 def drift_signal(history: History, policy: Policy) -> Signal:
     """Whether the champion's last windows differ from what it learned from."""
-    nights = _nights(history, policy)[-policy.of_nights :]
+    nights = _nights(history, policy)[-policy.alarm_window_nights :]
     if lacks := _drift_lacks(history, policy, len(nights)):
         return Signal("drift", lacks=lacks)
     now = nights[-1]
@@ -47,9 +47,9 @@ def drift_signal(history: History, policy: Policy) -> Signal:
     words = (
         f"PSI of {worst} is {_short(weighty[worst].psi)}, limit {_short(policy.limit(weighty[worst].noise))}, and what has drifted carries "
         f"{_short(share)} of the importance, limit {_short(policy.importance_share)}; {len(over)} of {len(nights)} nights alarm, "
-        f"{policy.alarms} are needed"
+        f"{policy.alarm_nights} are needed"
     )
-    return Signal("drift", alarm=len(over) >= policy.alarms and over[-1] == now.partition, words=words, findings=findings)
+    return Signal("drift", alarm=len(over) >= policy.alarm_nights and over[-1] == now.partition, words=words, findings=findings)
 
 
 def _drift_lacks(history: History, policy: Policy, enough: int) -> str:
@@ -61,7 +61,7 @@ def _drift_lacks(history: History, policy: Policy, enough: int) -> str:
         return "drift has no window that ends with this night"
     if lacking := policy.lacking(watched[-1].nights, watched[-1].rows):
         return f"drift has {lacking}"
-    return f"drift has {enough} of {policy.alarms} windows" if enough < policy.alarms else ""
+    return f"drift has {enough} of {policy.alarm_nights} windows" if enough < policy.alarm_nights else ""
 
 
 def _unreachable(watched: Sequence[Night], window_nights: int | None, policy: Policy) -> str:
@@ -112,13 +112,13 @@ def outcomes_known(history: History) -> int:
 
 
 def has_been_calm(signal: str, since: str, history: History, policy: Policy) -> bool:
-    """Whether a night after `since` stayed below `rearm` times every limit of the `signal`."""
+    """Whether a night after `since` stayed below `rearm_share` times every limit of the `signal`."""
     if signal == "drift":
-        return any(_calm(night, policy, policy.rearm) for night in _nights(history, policy) if night.partition > since)
+        return any(_calm(night, policy, policy.rearm_share) for night in _nights(history, policy) if night.partition > since)
     rows = _outcomes(history)
     windows = (_newest(rows[: end + 1], policy) for end in range(len(rows)) if rows[end].partition > since)
     found = (_loss(window, history.reference, policy) for window in windows if window)
-    return any(loss < policy.rearm * allowed for _, loss, allowed in found)
+    return any(loss < policy.rearm_share * allowed for _, loss, allowed in found)
 
 
 def _newest(rows: Sequence[Outcome], policy: Policy) -> Sequence[Outcome]:

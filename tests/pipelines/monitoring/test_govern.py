@@ -142,7 +142,7 @@ def asked(partition: str, run_id: str | None = None, verdict: Literal["asked", "
 
 def test_after_a_yes_that_got_through_it_cools_down(workspace: Path) -> None:
     only_heat()
-    use(alarms=1, cool_down_nights=28)
+    use(alarm_nights=1, cool_down_nights=28)
     assert decide("2013-05-13")["retrain"]
     asked("2013-05-13")
     assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-10")
@@ -150,7 +150,7 @@ def test_after_a_yes_that_got_through_it_cools_down(workspace: Path) -> None:
 
 def test_a_yes_that_was_never_asked_is_said_again_the_next_night(workspace: Path) -> None:
     only_heat()
-    use(alarms=1)
+    use(alarm_nights=1)
     assert decide("2013-05-13")["retrain"]
     assert decide("2013-05-14")["retrain"]
 
@@ -177,7 +177,7 @@ def test_a_retraining_that_somebody_else_began_counts(workspace: Path, run_id: s
 
 def test_a_question_and_its_verdict_are_one_retraining_for_the_reasons_of_its_decision(workspace: Path) -> None:
     only_heat()
-    use(alarms=1, cool_down_nights=0, per_month=2)
+    use(alarm_nights=1, cool_down_nights=0, per_month=2)
     assert decide("2013-05-13")["findings"]["signals"] == ["drift"]
     asked("2013-05-13")
     asked("2013-05-13", verdict="refused")
@@ -186,7 +186,7 @@ def test_a_question_and_its_verdict_are_one_retraining_for_the_reasons_of_its_de
 
 def test_a_night_watched_again_after_a_later_one_starts_nothing(workspace: Path) -> None:
     only_heat()
-    use(alarms=1)
+    use(alarm_nights=1)
     assert decide("2013-05-14")["retrain"]
     assert decide("2013-05-13")["reason"].startswith("no: a later night, 2013-05-14, has been decided on")
     assert decide("2013-05-14")["retrain"]

@@ -19,12 +19,12 @@ POLICY = Policy(
     noise_factor=2.0,
     top_features=1,
     importance_share=0.3,
-    alarms=2,
-    of_nights=3,
+    alarm_nights=2,
+    alarm_window_nights=3,
     quality_nights=5,
     auc_loss=0.03,
     spread_factor=2.5,
-    rearm=0.5,
+    rearm_share=0.5,
     retry_nights=56,
     outcome_nights=3,
     cool_down_nights=28,
@@ -268,7 +268,7 @@ def test_a_month_has_its_budget() -> None:
 
 
 def test_what_led_to_a_retraining_in_vain_must_calm_down_first() -> None:
-    """The limit is .1 and `rearm` a half: a night at .06 is not calm, one at .04 is."""
+    """The limit is .1 and `rearm_share` a half: a night at .06 is not calm, one at .04 is."""
     begun = Retraining(day(-40), "2", ("drift",))
 
     def since(psi: float) -> History:
@@ -341,7 +341,7 @@ histories = st.builds(
     reference=st.none() | st.builds(Reference, st.just(0.7), st.sampled_from([0.01, 0.1]), st.just(14)),
     decided=st.none() | st.integers(-3, 1).map(day),
 )  # fmt: skip
-EAGER = POLICY.model_copy(update={"minimum_nights": 2, "alarms": 1, "outcome_nights": 0, "cool_down_nights": 9, "retry_nights": 12})
+EAGER = POLICY.model_copy(update={"minimum_nights": 2, "alarm_nights": 1, "outcome_nights": 0, "cool_down_nights": 9, "retry_nights": 12})
 
 
 @settings(max_examples=300, deadline=None)

@@ -32,5 +32,5 @@ def test_a_policy_that_no_window_can_meet_is_refused() -> None:
 
 
 def test_more_alarms_than_nights_are_refused() -> None:
-    with pytest.raises(ValueError, match="alarms is 4, of_nights 3: no night could ever alarm"):
-        Policy(**POLICY.model_dump() | {"alarms": 4, "of_nights": 3})
+    with pytest.raises(ValueError, match="alarm_nights is 4, alarm_window_nights 3: no night could ever alarm"):
+        Policy(**POLICY.model_dump() | {"alarm_nights": 4, "alarm_window_nights": 3})
