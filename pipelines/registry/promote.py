@@ -13,10 +13,11 @@ Fails   when the champion is not the one that the run was pinned to, entry for e
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipelines.lib.challengers.decision import read_decision, require_allowed, require_sound
+from pipelines.lib.challengers.decision import decision_on, require_allowed, require_sound
 from pipelines.lib.champions.registry import (
     Registered,
     choose_live_from,
@@ -29,7 +30,7 @@ from pipelines.lib.champions.registry import (
     withdraw,
 )
 from pipelines.lib.core import home, stage
-from pipelines.lib.core.errors import ConfigError, DataError, LedgerConflict
+from pipelines.lib.core.errors import ConfigError, LedgerConflict
 from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.run import RunFile, load_run
 from pipelines.lib.records.journal import Journal, Verdict
@@ -90,10 +91,9 @@ def gather(
     """What speaks for the promotion, as the ledger keeps it. Raises `GateFailed` where the decision does not allow it."""
     evidence: dict[str, Any] = {"run_ref": run.run_ref}
     if decision:
-        evidence["decision"] = made = read_decision(decision)
-        if made.get("challenger") != version.version:
-            raise DataError(f"the decision is on version {made.get('challenger')}, registered is {version.version}; run decide again")
+        made = decision_on(version.version, decision)
         require_allowed(made, approver)
+        evidence["decision"] = asdict(made)
     elif evaluation:
         told = require_sound(evaluation.parent, version.sha256, "evaluate_encoder")
         evidence["evaluation"] = {name: told.get(name) for name in ("note", "since", "metrics", "quantization", "comparison")}

@@ -4,7 +4,7 @@ Reads   data/models/registered.json, run.yaml, the ledger; what decide has writt
 Effect  tags of the version in MLflow (``refused``, ``refused_by``), the alias `challenger` taken off it, a verdict in the journal; the
         ledger stays as it is, and the same again changes nothing
 Writes  data/reports/refuse/report.json
-Fails   when MLflow or the journal does not answer
+Fails   when the decision is no whole one, or one on another version; when MLflow or the journal does not answer
 
 It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.refuse``.
 """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pipelines.lib.challengers.decision import read_decision
+from pipelines.lib.challengers.decision import decision_on
 from pipelines.lib.champions.registry import Registered, connect, project_aliases, withdraw
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.errors import ConfigError
@@ -51,7 +51,7 @@ def main(
 ) -> None:
     run, ledger = load_run(), Ledger(home.ledger_url())
     version = parse_section(read_yaml(registered), Registered, registered.name)
-    reason = reason or ("; ".join(read_decision(decision)["reasons"]) if decision else "")
+    reason = reason or ("; ".join(decision_on(version.version, decision).reasons) if decision else "")
     if not reason:
         raise ConfigError("nobody says why the version is refused; give --reason or --decision")
     client = connect()

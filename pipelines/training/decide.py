@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.challengers.policy import Policy, Verdict, decide
 from pipelines.lib.champions.registry import Registered, connect, fetch
 from pipelines.lib.core import home, stage
@@ -91,12 +92,12 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
         evaluation["faults"] += altered(version, evaluation.get("sha256"), golden, Path(scratch) / "model.onnx")
     verdict = decide(evaluation | {"costs": measured(version, run, golden)}, shadow, policy)
     record(version, run, verdict)
-    told = {"partition": run.partition, "champion": run.model.champion, "challenger": version.version, **asdict(verdict)}
+    decision = Decision(run.partition, run.model.champion, version.version, verdict.verdict, verdict.reasons, verdict.table)
     with replacing(REPORTS / "decide" / "decision.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        temporary.write_text(decision.to_json(), encoding="utf-8")
     note = f"{verdict.verdict.upper()} version {version.version}: {'; '.join(verdict.reasons)}"
-    page = pages.render("decide.html", decision=told, name=version.name, found=evaluation["comparison"], policy=policy.model_dump())
-    stage.write_report("decide", {"note": note, **told}, page)
+    page = pages.render("decide.html", decision=decision, name=version.name, found=evaluation["comparison"], policy=policy.model_dump())
+    stage.write_report("decide", {"note": note, **asdict(decision)}, page)
     stage.log.info("%s", note)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import home
 from pipelines.lib.records.ledger import Entry, Ledger
@@ -181,10 +182,10 @@ def test_of_two_retrainings_at_once_one_wins_and_the_other_is_on_record_as_refus
             shutil.copytree(found.root / "workspace", places[challenger])
             patch.chdir(places[challenger])
             found.opened("1", challenger, run_id=f"run-{challenger}")
-            decided = {"verdict": "promote", "reasons": ["AUC .03 better"], "table": "", "challenger": challenger}
+            decided = Decision("2013-04-01", "1", challenger, "promote", ("AUC .03 better",), None)
             decision = places[challenger] / "data/reports/decide/decision.json"
             decision.parent.mkdir(parents=True)
-            decision.write_text(json.dumps(decided))
+            decision.write_text(decided.to_json())
         connect().set_registered_model_alias(NAME, "challenger", "3")
         promoted = _at_once(
             places, "promote", "--registered", "data/models/registered.json", "--decision", "data/reports/decide/decision.json"

@@ -1,13 +1,52 @@
-"""What `evaluate` and `decide` have said of a challenger, read back by the stages behind them."""
+"""What `decide` says of a challenger, and what `register`, `promote` and `refuse` require of the evidence."""
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
+from pipelines.lib.core import contract
+from pipelines.lib.core.contract import STRICT
 from pipelines.lib.core.errors import DataError, GateFailed
 from pipelines.lib.core.home import ledger_url
 from pipelines.lib.core.run import RunFile
+
+
+@dataclass(frozen=True)
+class Table:
+    """The comparison: a sentence on what it covers, and cells as text. The page or form that shows it escapes them."""
+
+    __pydantic_config__ = STRICT
+
+    lead: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of version `challenger` against version `champion`, None before the first, as of `partition`.
+
+    `reasons` are all the sentences that lead to the `verdict`, and no others; `table` is None if nothing was compared.
+    """
+
+    __pydantic_config__ = STRICT
+
+    partition: str
+    champion: str | None
+    challenger: str
+    verdict: Literal["promote", "refuse", "ask"]
+    reasons: tuple[str, ...]
+    table: Table | None
+
+    def to_json(self) -> str:
+        """Return the decision as `decide` writes it."""
+        return contract.to_json(self)
+
+    @classmethod
+    def from_json(cls, path: Path) -> Self:
+        """Read what `decide` has written to `path`. Raises `DataError` if it is no whole decision."""
+        return contract.from_json(cls, path, "decide")
 
 
 def require_sound(report: Path, digest: str, gate: str = "evaluate") -> dict[str, Any]:
@@ -29,29 +68,20 @@ def require_sound(report: Path, digest: str, gate: str = "evaluate") -> dict[str
     return evaluation
 
 
-def read_decision(path: Path) -> dict[str, Any]:
-    """What `decide` has written to `path`: at least ``verdict`` (promote, refuse or ask) and ``reasons``, sentences.
-
-    Raises `DataError` where it is no whole decision.
-    """
-    try:
-        decision = json.loads(path.read_text(encoding="utf-8"))
-        known = decision["verdict"] in ("promote", "refuse", "ask") and all(isinstance(reason, str) for reason in decision["reasons"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no decision ({type(error).__name__}: {error}); run decide first") from None
-    if not known:
-        raise DataError(
-            f"{path} holds the verdict {decision['verdict']!r}, which must be promote, refuse or ask with reasons in words; run decide again"
-        )
-    return dict(decision)
+def decision_on(version: str, path: Path) -> Decision:
+    """Read the decision at `path`. Raises `DataError` if it is no whole decision, or one on another version than `version`."""
+    decision = Decision.from_json(path)
+    if decision.challenger != version:
+        raise DataError(f"{path} is the decision on version {decision.challenger}, registered is version {version}; run decide again")
+    return decision
 
 
-def require_allowed(decision: Mapping[str, Any], approver: str | None) -> None:
+def require_allowed(decision: Decision, approver: str | None) -> None:
     """Raise `GateFailed` unless the evidence says promote, or asks and `approver` has said yes: nobody promotes past a refusal."""
-    if decision["verdict"] == "promote" or (decision["verdict"] == "ask" and approver):
+    if decision.verdict == "promote" or (decision.verdict == "ask" and approver):
         return
-    why = "nobody has approved it" if decision["verdict"] == "ask" else "it was refused"
-    raise GateFailed(f"the challenger was not promoted: {why} ({'; '.join(decision['reasons'])}). See docs/runbooks/approval-waiting.md")
+    why = "nobody has approved it" if decision.verdict == "ask" else "it was refused"
+    raise GateFailed(f"the challenger was not promoted: {why} ({'; '.join(decision.reasons)}). See docs/runbooks/approval-waiting.md")
 
 
 def record_refusal(run: RunFile, challenger: str, reason: str, actor: str) -> None:

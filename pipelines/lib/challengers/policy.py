@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pipelines.lib.challengers.decision import Table
 from pipelines.lib.core.params import Section
 
 
@@ -30,20 +31,11 @@ class Policy(Section):
 
 
 @dataclass(frozen=True)
-class Table:
-    """The comparison: a sentence on what it covers, and cells as text. The page or form that shows it escapes them."""
-
-    lead: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
 class Verdict:
     """What is to be done, why (all reasons, the decisive ones alone) and the comparison; None where nothing was compared."""
 
     verdict: Literal["promote", "refuse", "ask"]
-    reasons: list[str]
+    reasons: tuple[str, ...]
     table: Table | None
 
 
@@ -62,12 +54,12 @@ def decide(evaluation: Mapping[str, Any], shadow: Mapping[str, Any], policy: Pol
     refusals += _dearer(evaluation.get("costs") or {}, policy)
     shown = table(evaluation, shadow)
     if refusals:
-        return Verdict("refuse", refusals, shown)
+        return Verdict("refuse", tuple(refusals), shown)
     questions = _unclear(found, policy) if compared else [found["fault"]]
     questions += _open(found, shadow, policy)
     if questions:
-        return Verdict("ask", questions, shown)
-    return Verdict("promote", [*_gains(found), *_unjudged(found, shadow)], shown)
+        return Verdict("ask", tuple(questions), shown)
+    return Verdict("promote", (*_gains(found), *_unjudged(found, shadow)), shown)
 
 
 def _clear(difference: Mapping[str, Any], policy: Policy) -> bool:

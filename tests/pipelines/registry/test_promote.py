@@ -1,11 +1,14 @@
 """A promotion carries its evidence, moves nothing where the evidence says no, and repairs what a killed one has left."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.champions.registry import connect, day_after, project_aliases
 from pipelines.lib.core.errors import LedgerConflict
 from pipelines.lib.core.partition import parse_partition
@@ -20,11 +23,11 @@ REGISTERED = ["--registered", "data/models/registered.json"]
 DECIDED = [*REGISTERED, "--decision", "data/reports/decide/decision.json", "--comparison", "data/reports/evaluate/comparison.json"]
 
 
-def decide(verdict: str, *reasons: str) -> None:
+def decide(verdict: Literal["promote", "refuse", "ask"], *reasons: str) -> None:
     for path, content in (
         (
             "data/reports/decide/decision.json",
-            {"verdict": verdict, "reasons": list(reasons or ["AUC .03 better"]), "table": "", "challenger": "2"},
+            asdict(Decision("2013-04-01", "1", "2", verdict, reasons or ("AUC .03 better",), None)),
         ),
         ("data/reports/evaluate/comparison.json", {"auc_difference": 0.03}),
     ):
@@ -74,7 +77,7 @@ def test_who_approved_is_who_promotes(retraining: Installation) -> None:
     ("verdict", "more", "told"),
     [("refuse", [], "it was refused"), ("refuse", ["--approver", "ada"], "it was refused"), ("ask", [], "nobody has approved it")],
 )
-def test_nobody_promotes_past_the_evidence(retraining: Installation, verdict: str, more: list[str], told: str) -> None:
+def test_nobody_promotes_past_the_evidence(retraining: Installation, verdict: Literal["refuse", "ask"], more: list[str], told: str) -> None:
     decide(verdict, "the AUC is lower")
     assert main([*DECIDED, *more]) == 1
     error, message, retryable = failure()
@@ -93,10 +96,10 @@ def test_a_decision_that_is_none_promotes_nothing(retraining: Installation, cont
 
 def test_a_decision_on_another_version_promotes_nothing(retraining: Installation) -> None:
     path = Path("data/reports/decide/decision.json")
-    for challenger in ("3", None):
+    for challenger, named in (("3", "is the decision on version 3, registered is version 2"), (None, "is no whole decision (challenger: ")):
         path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": challenger}))
         assert main(DECIDED) == 1
-        assert failure()[1].startswith(f"the decision is on version {challenger}, registered is 2")
+        assert failure()[1].startswith(f"{path} {named}")
     assert len(retraining.ledger.history(NAME)) == 1
 
 
@@ -285,7 +288,7 @@ def test_a_projection_that_was_overtaken_is_done_again(retraining: Installation)
 
 
 def test_two_promotions_of_one_run_pinned_to_the_same_champion_make_one(retraining: Installation) -> None:
-    more = {"live_from": "2013-04-02", "actor": "test", "reason": "test"}
+    more: dict[str, Any] = {"live_from": "2013-04-02", "actor": "test", "reason": "test"}
     promote(retraining.ledger, retraining.versions["2"], expect="1", **more)
     with pytest.raises(LedgerConflict):
         promote(retraining.ledger, retraining.versions["3"], expect="1", **more)

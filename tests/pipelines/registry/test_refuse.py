@@ -60,3 +60,12 @@ def test_without_a_reason_nothing_is_refused(retraining: Installation) -> None:
     assert main(REGISTERED) == 1
     assert failure()[0] == "ConfigError"
     assert tags("2") == {}
+
+
+def test_a_decision_on_another_version_refuses_nothing(retraining: Installation) -> None:
+    path = Path("data/reports/decide/decision.json")
+    decide("refuse", "the AUC is lower")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": "3"}))
+    assert main([*REGISTERED, "--decision", str(path)]) == 1
+    assert "is the decision on version 3, registered is version 2" in json.loads(Path("failure.json").read_text())["message"]
+    assert "refused" not in tags("2")

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from pipelines.lib.challengers.decision import read_decision
+from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.models import golden
@@ -67,7 +67,7 @@ class Retraining:
         version = self.installation.versions["2"].model_copy(update={"sha256": digest})
         Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
 
-    def decide(self) -> dict[str, Any]:
+    def decide(self) -> Decision:
         """The decision; the golden set is that of the file in the workspace."""
         model, rows = load_model(Path("data/models/model.onnx")), values(50)
         for name, content in (("evaluate/evaluation", self.evaluation), ("shadow/report", self.shadow)):
@@ -77,13 +77,13 @@ class Retraining:
         written = golden.choose(model.signature.names, rows, model.score(rows), model.sha256, 20)
         Path("data/reports/evaluate/golden.json").write_text(written.to_json(), encoding="utf-8")
         assert main([]) == 0
-        return read_decision(DECISION)
+        return Decision.from_json(DECISION)
 
     def refusals(self) -> list[str]:
         """The reasons of a refusal."""
         decision = self.decide()
-        assert decision["verdict"] == "refuse"
-        return list(decision["reasons"])
+        assert decision.verdict == "refuse"
+        return list(decision.reasons)
 
 
 @pytest.fixture
@@ -93,15 +93,16 @@ def retraining(installation_of_three: Installation) -> Retraining:
 
 def test_a_better_challenger_is_promoted_on_record(retraining: Retraining) -> None:
     decision = retraining.decide()
-    assert (decision["verdict"], decision["champion"], decision["challenger"]) == ("promote", "1", "2")
-    assert "AUC +0.0200" in decision["reasons"][0]
-    assert any("µs for a row" in row[0] for row in decision["table"]["rows"])  # DVC had restored the report, so both were measured here
+    assert (decision.verdict, decision.champion, decision.challenger) == ("promote", "1", "2")
+    assert "AUC +0.0200" in decision.reasons[0]
+    assert decision.table
+    assert any("µs for a row" in row[0] for row in decision.table.rows)  # DVC had restored the report, so both were measured here
     [verdict] = retraining.installation.journal.verdicts(NAME)
     assert (verdict.verdict, verdict.champion, verdict.challenger, verdict.actor) == ("promote", "1", "2", "decide")
     tags = connect().get_model_version(NAME, "2").tags
     assert (tags["verdict"], tags["verdict_run"]) == ("promote", "run")
-    assert decision["reasons"][1:] == ["not judged: its slices, none of which has enough rows of both outcomes"]
-    assert tags["verdict_reasons"] == "; ".join(decision["reasons"])
+    assert decision.reasons[1:] == ("not judged: its slices, none of which has enough rows of both outcomes",)
+    assert tags["verdict_reasons"] == "; ".join(decision.reasons)
     assert "becomes champion" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
     assert json.loads(Path("data/reports/decide/report.json").read_text(encoding="utf-8"))["note"].startswith(
         "PROMOTE version 2: AUC +0.02"
@@ -119,8 +120,8 @@ def test_the_same_evidence_gives_the_same_bytes_and_one_verdict(retraining: Retr
 def test_a_question_is_asked_with_the_table(retraining: Retraining) -> None:
     retraining.evaluation["comparison"] |= {"auc_difference": difference(0.001, 0.8), "log_loss_difference": difference(-0.001, 0.8)}
     decision = retraining.decide()
-    assert decision["verdict"] == "ask"
-    assert len(decision["table"]["rows"]) > 5
+    assert decision.verdict == "ask"
+    assert decision.table and len(decision.table.rows) > 5
     assert "waits for a person" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
 
 

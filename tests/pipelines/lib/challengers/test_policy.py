@@ -59,7 +59,7 @@ def changed(evidence: Evidence, path: str, value: Any) -> Evidence:
 def test_what_is_clearly_better_is_promoted(evidence: Evidence) -> None:
     found = decide(*evidence, POLICY)
     assert found.verdict == "promote"
-    assert found.reasons == [
+    assert list(found.reasons) == [
         "AUC +0.0200 (+0.0100 to +0.0300), log loss -0.0100 (-0.0200 to +0.0000) on 14 nights that neither has trained on"
     ]
 
@@ -109,7 +109,7 @@ def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -
     )
     found = decide(*unclear, POLICY)
     assert found.verdict == "ask"
-    assert found.reasons == [
+    assert list(found.reasons) == [
         "neither gain is clear from 14 nights: AUC +0.0200 (+0.0100 to +0.0300), log loss -0.0100 (-0.0200 to +0.0000)"
     ]
 
@@ -157,7 +157,7 @@ def test_the_table_tells_both_sides(evidence: Evidence) -> None:
 def test_two_digests_that_nobody_knows_are_not_the_same_model(evidence: Evidence) -> None:
     unknown = changed(changed(evidence, "sha256", None), "comparison", {"fault": "other features", "sha256": None, "degraded": False})
     found = decide(*unknown, POLICY)
-    assert (found.verdict, found.reasons) == ("ask", ["other features"])
+    assert (found.verdict, found.reasons) == ("ask", ("other features",))
 
 
 def test_the_policy_of_this_repository_can_be_read() -> None:
