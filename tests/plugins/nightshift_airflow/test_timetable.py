@@ -14,6 +14,7 @@ import pendulum
 import pytest
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.timetables.base import TimeRestriction
+from nightshift_airflow.plugin import NightshiftPlugin
 from nightshift_airflow.timetable import ClockTimetable, NightTimetable, OnRequestTimetable
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -163,6 +164,25 @@ def test_the_list_of_dags_shows_the_schedule_in_words():
     assert NightTimetable("0 2 * * *", timezone="UTC").summary == "At 02:00"
     assert NightTimetable("0 4 * * 1", timezone="UTC").summary == "At 04:00, only on Monday"
     assert ClockTimetable("0 6 1 * *", timezone="UTC").summary == "At 06:00, on day 1 of the month"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "dags").glob("*.py")), ids=lambda file: file.stem)
+def test_no_dag_shows_a_bare_cron(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the scheduler reads it back from the serialized DAG, with the timetables that the plugin registers."""
+    from airflow import plugins_manager
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.serialization.decoders import decode_timetable
+    from airflow.serialization.encoders import encode_timetable
+
+    registered = {f"{one.__module__}.{one.__qualname__}": one for one in NightshiftPlugin.timetables}
+    monkeypatch.setattr(plugins_manager, "get_timetables_plugins", lambda: registered)
+    bag = DagBag(file)
+    [dag] = bag.dags.values()
+    assert not bag.import_errors
+    shown = decode_timetable(encode_timetable(dag.timetable)).summary
+    assert "*" not in shown, shown
+    if file.stem == "champion_replay":
+        assert shown == "At 06:00, on day 1 of the month"
 
 
 def test_a_dag_that_is_asked_for_has_a_form_for_its_partition_and_starts_nothing() -> None:
