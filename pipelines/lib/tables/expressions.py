@@ -12,7 +12,7 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.tables.engine import name
-from pipelines.lib.tables.pure_functions import PURE_FUNCTIONS, PURE_NODES, PURE_OPERATORS, PURE_TYPES, ZONE_FUNCTION
+from pipelines.lib.tables.pure_functions import PURE_FUNCTIONS, PURE_NODES, PURE_OPERATORS, PURE_TYPES, UNBOUNDED, ZONE_FUNCTION
 
 _LIST = "docs/features.md lists what an expression may use"
 
@@ -104,6 +104,11 @@ class Checker:
             )
         if function in self._aggregates or node.get("filter") or node.get("distinct") or node["order_bys"]["orders"]:
             raise ConfigError(f"{shown}, but {function}() looks at other rows; an expression sees one row and nothing else")
+        if function in UNBOUNDED:
+            raise ConfigError(
+                f"{shown}, but {function}() may give one row a result of gigabytes; to pad, write right('000' || x, 3), "
+                "to show a number x::VARCHAR"
+            )
         if function not in PURE_FUNCTIONS or node.get("schema") or node.get("catalog"):
             raise ConfigError(
                 f"{shown}, but {function}() is not known to depend on its arguments alone (it may read the clock, chance or a file). {_LIST}"

@@ -4,7 +4,7 @@ The lists name what is allowed. A function that a later DuckDB adds is refused u
 ``tests/pipelines/lib/tables/test_pure_functions.py`` calls every one of them under two clocks, time zones and locales.
 
 Left out on purpose: `age` (with one argument it reads the clock; use `date_diff`), `strptime` and `to_timestamp` (they may give a
-time with a zone, which the session's time zone would change), `hash` (DuckDB may change it), and everything on JSON, files and catalogs.
+time with a zone, which the session's time zone would change), `hash` (DuckDB may change it), `UNBOUNDED`, and everything on JSON, files and catalogs.
 """
 
 GROUPS = {
@@ -17,10 +17,10 @@ GROUPS = {
     ),
     "Text": (
         "ascii bin bit_length char_length character_length chr concat concat_ws contains damerau_levenshtein ends_with "
-        "format format_bytes hamming hex ilike_escape instr jaccard jaro_similarity jaro_winkler_similarity lcase left "
-        "left_grapheme len length length_grapheme levenshtein like_escape lower lpad ltrim md5 mismatches nfc_normalize "
-        "not_ilike_escape not_like_escape ord overlay position prefix printf regexp_escape regexp_extract regexp_full_match "
-        "regexp_matches regexp_replace repeat replace reverse right right_grapheme rpad rtrim sha1 sha256 split_part "
+        "format_bytes hamming hex ilike_escape instr jaccard jaro_similarity jaro_winkler_similarity lcase left "
+        "left_grapheme len length length_grapheme levenshtein like_escape lower ltrim md5 mismatches nfc_normalize "
+        "not_ilike_escape not_like_escape ord overlay position prefix regexp_escape regexp_extract regexp_full_match "
+        "regexp_matches regexp_replace replace reverse right right_grapheme rtrim sha1 sha256 split_part "
         "starts_with strip_accents strlen strpos substr substring substring_grapheme suffix to_base translate trim ucase "
         "unicode upper url_decode url_encode"
     ),
@@ -37,6 +37,9 @@ GROUPS = {
 """The functions and operators, in the groups in which docs/features.md lists them."""
 
 PURE_FUNCTIONS = frozenset(" ".join(GROUPS.values()).split())
+
+UNBOUNDED = frozenset({"format", "lpad", "printf", "range", "generate_series", "repeat", "rpad"})
+"""Refused, since a number or a format decides how long the result is: gigabytes for one row, whatever the data hold."""
 
 ZONE_FUNCTION = "timezone"
 """``t AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'``: only twice in a row, since once gives a time with a zone."""

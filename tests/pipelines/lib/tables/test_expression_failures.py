@@ -21,11 +21,11 @@ ROWS: list[dict[str, Any]] = [{"id": 1, "k": "12", "x": 1.0}, {"id": 2, "k": "x"
         ({"lagged": {"v": {"by": ["k::INTEGER"], "window_days": 2}}}, r"features\.lagged\.v\.by .*id '2'"),
         ({"lagged": {"v": {"value": "k::INTEGER", "window_days": 2}}}, r"features\.lagged\.v\.value .*id '2'"),
         ({"joins": {"side": {"key": {"k": "k::INTEGER::VARCHAR"}}}, "numeric": {"v": {"expression": "side_v", "missing": 0}}}, r"joins\.side\.key\.k .*id '2'"),
-        ({"numeric": {"v": {"expression": "length(repeat(k, id * 1000))", "missing": 0}, "w": {"expression": "chr((0 - x)::INTEGER) = 'a'", "missing": 0}}}, r"features\.numeric\.w "),
+        ({"numeric": {"v": {"expression": "length(concat(k, id))", "missing": 0}, "w": {"expression": "chr((0 - x)::INTEGER) = 'a'", "missing": 0}}}, r"features\.numeric\.w "),
     ],
 )  # fmt: skip
 def test_a_failure_names_expression_row_value_and_remedy(tmp_path: Path, features: dict[str, Any], told: str) -> None:
-    rows = [row if "repeat" not in str(features) or row["id"] < 9 else {**row, "id": 3} for row in ROWS]
+    rows = [row if "concat" not in str(features) or row["id"] < 9 else {**row, "id": 3} for row in ROWS]
     with pytest.raises(DataError, match=told) as caught:
         World(tmp_path, rows, **features).night(FIRST)
     assert not caught.value.retryable

@@ -105,3 +105,25 @@ def test_an_enclosed_expression_is_one_operand() -> None:
     """A comment ends with its line, so what follows in the query still counts."""
     with connect() as (connection, _):
         assert connection.sql(f"SELECT {enclosed('1 + 1 -- two')} * 3").fetchall() == [(6,)]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "length(repeat('x', 2000000000))",
+        "length(REPEAT(word, a))",
+        "length(lpad(word, 2000000000, 'x'))",
+        "length(rpad(word, a::INTEGER, 'x'))",
+        "length(format('{:>2000000000}', word))",
+        "length(printf('%2000000000d', a))",
+        "len(range(2000000000))",
+        "len(generate_series(1, a))",
+    ],
+)
+def test_a_result_of_any_length_is_refused_before_it_is_computed(checker: Checker, expression: str) -> None:
+    with pytest.raises(ConfigError, match=r"features\.numeric\.x is .*\(\) may give one row a result of gigabytes; to pad, write right"):
+        checker.check(expression, "features.numeric.x")
+
+
+def test_padding_without_a_length_that_grows(checker: Checker) -> None:
+    assert checker.check("right('000' || a, 3)", "features.numeric.x") == "VARCHAR"
