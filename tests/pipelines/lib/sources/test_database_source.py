@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.casts import cast
 from pipelines.lib.sources.database_source import _texts
@@ -18,6 +18,7 @@ from pipelines.lib.sources.reach import Window
 from pipelines.lib.sources.scan import Notation
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import connect
+from tests.servers import postgres
 
 
 def database(directory: Path, *values: Any) -> Source:
@@ -154,3 +155,28 @@ def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
     assert delivered
     assert scanned.reach is not None
     assert (rows, scanned.reach.last) == (1, dt.date(2024, 1, 1))
+
+
+@pytest.mark.integration
+def test_postgresql_that_refuses_role_database_or_password_is_not_asked_again() -> None:
+    with postgres() as socket:
+        admin = sa.create_engine(f"postgresql+psycopg://postgres@/postgres?host={socket}")
+        with admin.begin() as connection:
+            connection.exec_driver_sql("CREATE ROLE reader LOGIN PASSWORD 'right'")
+            rules = connection.exec_driver_sql("SHOW hba_file").scalar_one()
+            Path(rules).write_text("local all postgres trust\nlocal all all scram-sha-256\n", encoding="utf-8")
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+        admin.dispose()
+        for login, name in (
+            ("postgres", "nowhere"),
+            ("reader:secret-word", "postgres"),
+            ("reader", "postgres"),
+            ("nobody-here:secret-word", "postgres"),
+        ):
+            source = Source(kind="sql", url=f"postgresql+psycopg://{login}@/{name}?host={socket}", table="rows")
+            with pytest.raises(ConfigError, match=r"refuses the connection.*correct role, password and database in source\.url") as caught:
+                read(source, Column(type="string"))
+            assert not caught.value.retryable
+            assert "secret-word" not in str(caught.value)
+    with pytest.raises(TransientError, match="does not answer"):  # the server is gone
+        read(Source(kind="sql", url=f"postgresql+psycopg://postgres@/postgres?host={socket}", table="rows"), Column(type="string"))
