@@ -39,6 +39,16 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     form = {"date": notation.date_format, "timestamp": notation.timestamp_format}.get(declared.type)
     if found == wanted:
         return value
+    if wanted == "VARCHAR" and found in ("DOUBLE", "FLOAT"):
+        told = (
+            text(f"{REFUSED}column {column!r} of {where} holds '")
+            + f" || {value} || "
+            + text(
+                f"' ({found}), which is no string: a missing id turns a column of whole numbers into floats, and 7 into 7.0; "
+                "deliver it as text or as integers, or declare it as float in params.yaml"
+            )
+        )
+        return f"CASE WHEN {value} IS NULL THEN NULL ELSE error({told}) END"
     if wanted == "VARCHAR" and found != "BLOB":
         return f"CAST({value} AS VARCHAR)"
     if found == "TIMESTAMPTZ_NS" and wanted in ("TIMESTAMP", "DATE"):  # how pandas wrote times with a zone; it has no cast of its own

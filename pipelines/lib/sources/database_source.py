@@ -132,6 +132,8 @@ def _text(value: object, declared: Column) -> str | None:
     """`value` as text; None if that would not say all."""
     if not isinstance(value, _AS_TEXT):  # bytes, intervals, arrays and objects have no text but Python's own
         return None
+    if isinstance(value, float) and declared.type == "string":  # an id that was a whole number would become 7.0
+        return None
     if isinstance(value, bool):
         return str(int(value)) if declared.type in ("integer", "float") else str(value).lower()
     if isinstance(value, Decimal) and value.is_finite():

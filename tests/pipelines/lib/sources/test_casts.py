@@ -30,6 +30,8 @@ def converted(values: pa.Array, kind: Any) -> list[Any]:
 
 
 LOSSY = {
+    "a text from whole numbers that became floats": ("string", pa.array([7.0, None])),
+    "a text from a float32": ("string", pa.array([0.5], pa.float32())),
     "a boolean from 2": ("boolean", pa.array([1, 2])),
     "a boolean from a half": ("boolean", pa.array([0.5])),
     "a float from a large integer": ("float", pa.array([BIG])),
@@ -84,3 +86,12 @@ def test_a_conversion_that_would_lose_something_is_refused(case: str) -> None:
 )
 def test_a_conversion_that_loses_nothing_is_made(kind: str, values: pa.Array, wanted: list[Any]) -> None:
     assert converted(values, kind) == wanted
+
+
+def test_a_column_of_floats_without_a_value_is_a_text_without_one() -> None:
+    assert converted(pa.array([None, None], pa.float64()), "string") == [None, None]
+
+
+def test_the_refusal_of_a_float_as_text_names_the_cause_and_the_remedy() -> None:
+    with pytest.raises(DataError, match=r"'v' of a table holds '7\.0' \(DOUBLE\), which is no string: a missing id .*declare it as float"):
+        converted(pa.array([7.0, None]), "string")

@@ -180,3 +180,11 @@ def test_postgresql_that_refuses_role_database_or_password_is_not_asked_again() 
             assert "secret-word" not in str(caught.value)
     with pytest.raises(TransientError, match="does not answer"):  # the server is gone
         read(Source(kind="sql", url=f"postgresql+psycopg://postgres@/postgres?host={socket}", table="rows"), Column(type="string"))
+
+
+def test_a_number_with_a_point_is_no_text(tmp_path: Path) -> None:
+    """An id became the text `7.0`."""
+    with pytest.raises(DataError, match=r"holds '7\.0' \(float\), which is no string"):
+        read(database(tmp_path, 7.0), Column(type="string"))
+    (tmp_path / "shop.db").unlink()
+    assert read(database(tmp_path, 7, "8"), Column(type="string")) == ["7", "8"]
