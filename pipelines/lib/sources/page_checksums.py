@@ -7,14 +7,16 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pyarrow.fs import LocalFileSystem
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.sources.reach import Window
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 BATCH_ROWS = 65_536
 
@@ -35,23 +37,25 @@ def verify(file: Path, columns: Iterable[str], window: Window | None) -> bool:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as opened:
             if not _carries_checksums(file, opened.metadata):
                 return False
-            wanted, groups = set(columns), range(opened.num_row_groups)
+            wanted, groups = set(columns), list(range(opened.num_row_groups))
             if window is not None:
                 _read(opened, groups, [window.column])
                 wanted.discard(window.column)
                 groups = _groups_of(file, opened.schema_arrow.field(window.column).type, window, groups)
             _read(opened, groups, sorted(wanted))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} was damaged after it was written ({_fact(error)}); deliver it again") from None
+        raise DataError(f"{file} was damaged after it was written ({str(error).splitlines()[0]}); deliver it again") from None
     return True
 
 
-def with_verification(dataset: ds.FileSystemDataset) -> None:
-    """Make whoever reads `dataset` compare the pages with their checksums."""
+def with_verification(dataset: "ds.FileSystemDataset") -> None:
+    """Make every read of `dataset` compare the pages with their checksums."""
+    import pyarrow.dataset as ds
+
     dataset.format.default_fragment_scan_options = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=True)
 
 
-def damaged_file(dataset: ds.FileSystemDataset) -> str | None:
+def damaged_file(dataset: "ds.FileSystemDataset") -> str | None:
     """The path of the first file of `dataset` that cannot be read to its end. It reads all files until then: ask only after an error."""
     for fragment in dataset.get_fragments():
         try:
@@ -75,10 +79,13 @@ def _carries_checksums(file: Path, metadata: pq.FileMetaData) -> bool:
     return False
 
 
-def _groups_of(file: Path, kind: pa.DataType, window: Window, groups: Iterable[int]) -> list[int]:
-    """Those of the row groups whose statistics allow rows of `window`; all where its column, of the type `kind`, is no time."""
+def _groups_of(file: Path, kind: pa.DataType, window: Window, groups: list[int]) -> list[int]:
+    """Those of `groups` whose statistics allow rows of `window`; all of them if its column, of the type `kind`, is no time."""
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        return list(groups)
+        return groups
+    import pyarrow.dataset as ds
+    from pyarrow.fs import LocalFileSystem
+
     column = ds.field(window.column)
     try:
         inside = column < _moment(window.end, kind)
@@ -87,18 +94,14 @@ def _groups_of(file: Path, kind: pa.DataType, window: Window, groups: Iterable[i
         fragment = ds.ParquetFileFormat().make_fragment(str(file), filesystem=LocalFileSystem())
         return [group.id for group in fragment.subset(inside).row_groups]
     except pa.ArrowInvalid:  # nanoseconds do not reach that far
-        return list(groups)
+        return groups
 
 
 def _moment(day: dt.date, kind: pa.DataType) -> pa.Scalar:
     return pa.scalar(dt.datetime.combine(day, dt.time()), pa.timestamp("us")).cast(kind)
 
 
-def _read(file: pq.ParquetFile, groups: Iterable[int], columns: list[str]) -> None:
+def _read(file: pq.ParquetFile, groups: list[int], columns: list[str]) -> None:
     if columns:
-        for _ in file.iter_batches(BATCH_ROWS, row_groups=list(groups), columns=columns):
+        for _ in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
             pass
-
-
-def _fact(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -170,6 +170,7 @@ def test_a_column_is_found_by_a_name_with_dots(tmp_path: Path) -> None:
 def delta(path: Path) -> Path:
     """A Delta table whose one file has checksums, as Spark writes them; returns the file."""
     write_deltalake(path, ORDERS)
+    add: str
     [add] = DeltaTable(path).get_add_actions(flatten=True)["path"].to_pylist()
     write(path / add, compression="none", use_dictionary=False)
     log = path / "_delta_log" / f"{0:020}.json"
