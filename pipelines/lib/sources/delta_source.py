@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.lib.core.errors import DataError, TransientError
 from pipelines.lib.core.run import DeltaVersion
+from pipelines.lib.sources import page_checksums
 from pipelines.lib.tables.dataset import Dataset, Source
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def open_table(source: Source) -> "DeltaTable":
 
 
 def rows_of(source: Source) -> "ds.Dataset":
-    """The rows of the table of `source`, to be read by DuckDB. Raises `DataError` if a file of that version is gone."""
+    """The rows of the table of `source`, to be read by DuckDB with page checksums compared. Raises `DataError` if a file of that version is gone."""
     from deltalake.exceptions import DeltaError
     from pyarrow import fs
 
@@ -82,6 +83,7 @@ def rows_of(source: Source) -> "ds.Dataset":
             f"version {table.version()} of the Delta table {source.path} has lost {len(gone)} of its {len(dataset.files)} files, such as {gone[0]}: "
             f"somebody vacuumed it; {_remedy(source)}"
         )
+    page_checksums.with_verification(dataset)
     return dataset
 
 

@@ -111,5 +111,5 @@ def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
 
 def _write(connection: duckdb.DuckDBPyConnection, scanned: Scan, query: str, columns: Mapping[str, Column], path: Path) -> int:
     schema = pa.schema([(column, ARROW_TYPES[declared.type]) for column, declared in columns.items()])
-    with adapters.reading(scanned.where):
+    with adapters.reading(scanned.where, scanned.dataset):
         return write_parquet(connection.sql(query).to_arrow_reader(32_768), schema, path)

@@ -4,10 +4,14 @@ import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.sources.reach import Reach
 from pipelines.lib.tables.engine import text
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Notation:
 class Scan:
     """A table that DuckDB can read: `relation` follows FROM, `columns` are its names and DuckDB types, `where` names it to a person.
 
-    `reach` is of the window's column in the whole source (None: no window).
+    `reach` is of the window's column in the whole source (None: no window). `dataset` is what pyarrow reads for DuckDB (None: DuckDB reads alone).
     """
 
     relation: str
@@ -31,6 +35,7 @@ class Scan:
     where: str
     reach: Reach | None = None
     notation: Notation = Notation()
+    dataset: "ds.Dataset | None" = None
 
 
 def require_columns(columns: Iterable[str], found: Iterable[str], where: str) -> None:

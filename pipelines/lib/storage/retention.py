@@ -70,18 +70,26 @@ def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: f
 
 
 def published_runs(urls: Iterable[str]) -> set[str]:
-    """The refs of runs that the rows of the tables at `urls` name, as they are now."""
+    """The refs of runs that the rows of the tables at `urls` name, as they are now. Raises `DataError` for a file that was damaged."""
+    import pyarrow.dataset as ds
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
+    verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     found: set[str] = set()
     for url in urls:
         try:
             rows = DeltaTable(url).to_pyarrow_dataset()
         except TableNotFoundError:
             continue
-        for batch in rows.to_batches(columns=["run_ref"]):
-            found.update(str(ref) for ref in pc.unique(batch.column("run_ref").cast(pa.string())).to_pylist())
+        try:
+            for batch in rows.to_batches(columns=["run_ref"], fragment_scan_options=verified):
+                found.update(str(ref) for ref in pc.unique(batch.column("run_ref").cast(pa.string())).to_pylist())
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{url} cannot be read to its end ({str(error).splitlines()[0]}), so nobody can tell which runs its rows name, and nothing was freed; "
+                "check the store, publish a damaged night again, then free space again"
+            ) from None
     return found
 
 
