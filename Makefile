@@ -10,10 +10,10 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo up test faults lint bench lock clean
+.PHONY: help demo up check test test-slow faults lint bench lock clean
 
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/ready  ## train, register, promote, score four real nights through Airflow, write var/demo/report.html
 	$(BIN)/python -m deploy.embedded.demo
@@ -22,18 +22,27 @@ up: .venv/ready    ## Airflow, the first nights if none is published, then the s
 	$(BIN)/python -m deploy.embedded.up
 
 # A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
-test: .venv/tests  ## the tests, with real servers
-	$(BIN)/python -m pytest -q -m "not campaign" -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(args)
+# tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, whatever its markers.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+check: lint        ## lint, and the tests that need no server
+	$(PYTEST) -m "not slow and not campaign and not integration and not faults" $(args)
+
+test: .venv/tests  ## every test that a contributor must pass, with real servers
+	$(PYTEST) -m "not slow and not campaign" $(args)
+
+test-slow: .venv/tests ## the tests that CI runs besides: whole loops, rebuilds, replays, kills
+	$(PYTEST) -m "slow and not campaign" $(args)
 
 faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
 	$(BIN)/python -m pytest -q -m campaign $(args)
 
-lint: .venv/tests  ## ruff, mypy, layers and names
+lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_house.py
+	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
 
 bench: .venv/tests ## all benchmarks, or one: make bench only=scoring
 	$(BIN)/python -m benchmarks $(if $(only),--only $(only))

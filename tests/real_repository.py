@@ -9,21 +9,11 @@ from typing import Any
 
 import yaml
 
+from tests.dag_tasks import task_ids
+
 SOURCE = Path(__file__).resolve().parents[1]
 DAG_ID = "nightly_batch_scoring"
-TASKS = (
-    "open_run",
-    "ingest_batch",
-    "validate_batch",
-    "featurize_batch",
-    "validate_features",
-    "score",
-    "validate_scores",
-    "publish_scores",
-    "attach_evidence",
-    "publish_evidence",
-    "close_run",
-)
+TASKS = task_ids(DAG_ID)
 _OF_THE_RUN = "run_id, run_ref, git_commit, scored_at"  # what differs between two runs of one night
 
 

@@ -1,5 +1,8 @@
 """``dvc.yaml`` says what each stage depends on: all of what can change its result, and nothing more."""
 
+import hashlib
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import yaml
 from tests.imports import ROOT, closure, packages
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+LOCKED: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
 
 
 def module_of(stage: str) -> Path:
@@ -40,3 +44,50 @@ def test_the_imports_of_a_stage_are_found_within_functions_too() -> None:
     assert "pipelines/lib/models/inference.py" in needed
     assert "pipelines/lib/tables/engine.py" in needed  # by what it imports
     assert "pipelines/lib/loop/governor.py" not in needed
+
+
+def md5(path: Path) -> str:
+    """The digest of a file or folder as ``dvc.lock`` has it; what ``.dvcignore`` names is left out."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    files = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts and not re.search(r"\.tmp$", one.name)]
+    told = [
+        {"md5": md5(one), "relpath": one.relative_to(path).as_posix()}
+        for one in sorted(files, key=lambda one: one.relative_to(path).as_posix())
+    ]
+    return hashlib.md5(json.dumps(told, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def stale(stage: str, locked: dict[str, Any]) -> list[str]:
+    """The code among the deps of `stage` that is not what `locked`, its part of ``dvc.lock``, was made with."""
+    code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("pipelines/") or dep == "requirements.txt"}
+    known = {dep["path"]: dep["md5"] for dep in locked["deps"] if dep["path"].startswith("pipelines/") or dep["path"] == "requirements.txt"}
+    return sorted(path for path in code | set(known) if path not in code or known.get(path) != md5(ROOT / path))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_lock_is_of_this_code(stage: str) -> None:
+    entries = {name: locked for name, locked in LOCKED.items() if name.partition("@")[0] == stage}
+    assert entries, f"dvc.lock has no stage {stage}; run `dvc repro` and commit dvc.lock"
+    changed = sorted({path for locked in entries.values() for path in stale(stage, locked)})
+    assert not changed, f"dvc.lock is out of date for {stage}: {', '.join(changed)} changed; run `dvc repro` and commit dvc.lock"
+
+
+def test_the_digest_of_a_folder_is_the_one_of_dvc(tmp_path: Path) -> None:
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs import LocalFileSystem
+
+    folder = tmp_path / "folder"
+    for name in ("b.py", "a/z.py", "a/b/c.py", "a.py", "a-b/x.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    *_, built = build(HashFileDB(LocalFileSystem(), str(tmp_path / "cache")), str(folder), LocalFileSystem(), "md5")
+    assert md5(folder) == built.hash_info.value
+
+
+def test_a_changed_file_is_named() -> None:
+    locked = {"deps": [{"path": dep, "md5": md5(ROOT / dep)} for dep in STAGES["score"]["deps"] if not dep.startswith(("data/", "$"))]}
+    assert stale("score", locked) == []
+    locked["deps"][0]["md5"] = "0" * 32
+    assert stale("score", locked) == ["pipelines/scoring/score.py"]

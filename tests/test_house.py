@@ -486,13 +486,13 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_commands_in_documents_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
     def faults() -> Iterator[str]:
         for document in documents():
             for number, piece in code(document.read_text(encoding="utf-8")):
                 where = f"{document.relative_to(ROOT)}:{number}"
-                for target in re.findall(r"(?:^|[;&|] *|\$ )\s*make ([a-z]+)\b", piece):
+                for target in re.findall(r"(?:^|[;&|] *|\$ )\s*make ([a-z-]+)\b", piece):
                     if target not in targets:
                         yield f"{where}: make {target} is no target of the Makefile; it has {', '.join(sorted(targets))}"
                 for module in re.findall(r"python -m ((?:pipelines|deploy|benchmarks)[\w.]*)", piece):

@@ -11,20 +11,10 @@ import pendulum
 import pytest
 import yaml
 
+from tests.dag_tasks import task_ids
+
 ROOT = Path(__file__).resolve().parents[2]
-ORDER = [
-    "open_run",
-    "ingest_batch",
-    "validate_batch",
-    "featurize_batch",
-    "validate_features",
-    "score",
-    "validate_scores",
-    "publish_scores",
-    "attach_evidence",
-    "publish_evidence",
-    "close_run",
-]
+ORDER = list(task_ids("nightly_batch_scoring"))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tests.index_processes import (
 )
 from tests.small_index import INDEX, Published
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 KILLS_AT_STEPS = 40
 KILLS_BY_CLOCK = 10

@@ -18,7 +18,7 @@ from pipelines.lib.records.ledger import Entry, Ledger
 from tests.registered_models import NAME, Installation, copy_template, make_template
 from tests.servers import postgres
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 RACERS = 50
 ROOT = Path(__file__).resolve().parents[2]

@@ -29,7 +29,7 @@ from pipelines.lib.models.inference import load_model
 from tests import scored_night
 from tests.registered_models import NAME, NIGHT, Installation, copy_template, make_template
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 2

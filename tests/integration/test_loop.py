@@ -17,7 +17,7 @@ from pipelines.lib.records.journal import Journal
 from pipelines.lib.records.ledger import Ledger
 from tests.real_repository import DAG_ID, RealRepository
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MONITORING, RETRAINING = "drift_monitoring", "drift_triggered_retraining"
 NIGHTS = ("2013-07-08", "2013-07-09", "2013-07-10")

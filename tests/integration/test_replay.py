@@ -9,7 +9,7 @@ import pytest
 
 from tests.real_repository import RealRepository
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_the_champion_comes_out_of_its_ref_byte_for_byte(tmp_path: Path) -> None:

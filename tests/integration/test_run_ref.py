@@ -10,7 +10,7 @@ import yaml
 
 from tests.real_repository import DAG_ID, RealRepository
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PARTITION = "2013-04-02"
 STAGES = ["ingest_batch", "validate_batch", "featurize_batch", "validate_features", "score", "validate_scores"]

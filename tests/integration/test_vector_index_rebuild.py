@@ -19,7 +19,7 @@ from pipelines.lib.vector_index.reader import open_generation
 from tests.real_repository import RealRepository
 from tests.stub_repository import commit_all
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TRAINING, REBUILD = "encoder_training", "vector_index_rebuild"
 NAME = "flight_encoder"

@@ -23,7 +23,7 @@ from pipelines.lib.champions.registry import connect
 from tests.datasets import orders
 from tests.pipelines.registry.test_register import TAGS
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINED_AS_OF = "2024-03-15"

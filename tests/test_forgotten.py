@@ -1,0 +1,86 @@
+"""What is easily forgotten when a stage is added: its test, its task, the lists that name it. Each check says what to write.
+
+Only text is read here, as in tests/test_house.py.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.dag_tasks import DAGS, operators, task_ids
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+DAG_IDS = sorted(path.stem for path in DAGS.glob("*.py"))
+MODULES = sorted(
+    path.relative_to(ROOT) for path in (ROOT / "pipelines").glob("*/*.py") if path.parent.name != "lib" and path.stem != "__init__"
+)
+TASK_OF = {task: operator for dag_id in DAG_IDS for task, operator in operators(dag_id).items()}
+COMMANDS = {"search"}  # run by a person, by no DAG
+
+
+def untested(module: Path) -> str | None:
+    """What is missing if the module of a stage has no test file of its name."""
+    test = Path("tests") / module.parent / f"test_{module.name}"
+    return None if (ROOT / test).is_file() else f"{module}: no test; write {test}"
+
+
+def without_task(stage: str, tasks: dict[str, str]) -> str | None:
+    """What is missing if no DAG runs the stage of ``dvc.yaml``."""
+    if tasks.get(stage) == "DvcStageOperator":
+        return None
+    return f'dvc.yaml: no DAG runs stage {stage}; add {stage} = DvcStageOperator(task_id="{stage}") to a file in dags/, or remove the stage'
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_stage_has_a_test(module: Path) -> None:
+    assert (missing := untested(module)) is None, missing
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_of_dvc_is_a_task(stage: str) -> None:
+    assert (missing := without_task(stage, TASK_OF)) is None, missing
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_that_is_no_stage_of_dvc_is_a_task(module: Path) -> None:
+    if module.stem in STAGES or module.stem in COMMANDS:
+        return
+    runs = 'StageOperator(task_id="' + module.stem + f'", package="{module.parent.name}")'
+    used = module.stem in TASK_OF or any(f"pipelines.{module.parent.name}.{module.stem}" in text for text in _runtime())
+    assert used, f"{module}: no task runs it; add {runs} to a file in dags/, or remove it"
+
+
+def _runtime() -> list[str]:
+    return [path.read_text(encoding="utf-8") for folder in ("plugins", "deploy") for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_every_task_of_a_dag_has_a_place_in_its_order(dag_id: str) -> None:
+    """A task that no arrow touches runs at once, next to the first one."""
+    tasks = set(task_ids(dag_id))
+    if len(tasks) == 1:
+        return
+    tree = ast.parse((DAGS / f"{dag_id}.py").read_text(encoding="utf-8"))
+    placed = {
+        name.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.RShift | ast.LShift)
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name)
+    }
+    assert not tasks - placed, f"dags/{dag_id}.py: {', '.join(sorted(tasks - placed))} has no place in the chain; write open_run >> ..."
+
+
+def test_a_forgotten_test_is_named() -> None:
+    assert (
+        untested(Path("pipelines/scoring/nowhere.py"))
+        == "pipelines/scoring/nowhere.py: no test; write tests/pipelines/scoring/test_nowhere.py"
+    )
+
+
+def test_a_forgotten_task_is_named() -> None:
+    assert "no DAG runs stage nowhere" in str(without_task("nowhere", TASK_OF))
+    assert without_task("score", {"score": "StageOperator"}) is not None  # it would run without DVC

@@ -1,0 +1,42 @@
+"""The targets of the Makefile share the tests among them: none is lost, none is run twice by CI."""
+
+import itertools
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from _pytest.mark.expression import Expression
+
+ROOT = Path(__file__).resolve().parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MARKERS = [
+    line.partition(":")[0] for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+]
+COMBINATIONS = [set(chosen) for size in range(len(MARKERS) + 1) for chosen in itertools.combinations(MARKERS, size)]
+
+
+def selects(target: str, markers: set[str]) -> bool:
+    """Whether ``make <target>`` runs a test that carries `markers`."""
+    recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert recipe, f"the Makefile has no target {target}"
+    asked = re.search(r"-m \"?((?:not |and |or |[a-z])[a-z ]*?)\"? \$\(args\)", recipe[1])
+    assert asked, f"make {target} selects no tests by marker"
+    return Expression.compile(asked[1]).evaluate(lambda name, **_: name in markers)
+
+
+@pytest.mark.parametrize("markers", COMBINATIONS, ids=lambda markers: "+".join(sorted(markers)) or "none")
+def test_every_test_belongs_to_exactly_one_target(markers: set[str]) -> None:
+    chosen = [target for target in ("test", "test-slow", "faults") if selects(target, markers)]
+    assert len(chosen) == 1, f"a test with the markers {sorted(markers)} is run by {chosen or 'no target'}; correct the -m of the Makefile"
+
+
+@pytest.mark.parametrize("markers", COMBINATIONS, ids=lambda markers: "+".join(sorted(markers)) or "none")
+def test_check_runs_a_part_of_test_that_needs_no_server(markers: set[str]) -> None:
+    expected = selects("test", markers) and not markers & {"integration", "faults"}
+    assert selects("check", markers) == expected
+
+
+def test_ci_runs_all_of_them() -> None:
+    run = re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert run == ["lint", "test", "test-slow", "demo"]
