@@ -173,7 +173,7 @@ def test_the_time_of_building_is_told_of_this_very_build_alone(workspace: Path) 
         index_timing.write_build(built, 12.345)
         judged()
         assert (json.loads(index_timing.FILE.read_text())["build_s"] == 12.35) == told
-        assert ("12.35" in page.read_text()) == told
+        assert ('<td class="number">12.35</td>' in page.read_text()) == told
 
 
 def test_an_index_without_neighbours_leaves_no_timing_of_another(workspace: Path) -> None:
