@@ -82,10 +82,14 @@ def _settings(parameter: inspect.Parameter) -> dict[str, Any]:
         annotation, told["help"] = get_args(annotation)
     if annotation is bool:
         return {**told, "action": "store_true"}
+    if NoneType in get_args(annotation):  # the type or None: an option that may be left out
+        annotation = next(one for one in get_args(annotation) if one is not NoneType)
     if get_origin(annotation) is Literal:
         told["choices"] = get_args(annotation)
+    elif annotation in (Path, str, int, float):
+        told["type"] = annotation
     else:
-        told["type"] = next(one for one in (*get_args(annotation), annotation) if one is not NoneType)
+        raise TypeError(f"the argument {parameter.name!r} of a stage has the type {annotation}, which the command line does not read")
     return {**told, "required": True} if parameter.default is parameter.empty else {**told, "default": parameter.default}
 
 

@@ -1,5 +1,6 @@
 """A stage that fails says why in failure.json, and whether trying again may help."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,6 +56,7 @@ def test_success_removes_an_old_failure(tmp_path: Path, monkeypatch: pytest.Monk
         (["--raw", "a/b", "--live-from", "2013-04-01"], {"live_from": "2013-04-01"}),
         (["--raw", "a/b", "--report", "r", "--top", "7", "--days", "0.5"], {"report": Path("r"), "top": 7, "days": 0.5}),
         (["--raw", "a/b", "--free", "--model", "night"], {"free": True, "model": "night"}),
+        (["--raw", "a/b", "--rebuild", "full"], {"rebuild": "full"}),
     ],
 )
 def test_the_signature_of_a_stage_is_its_command_line(
@@ -73,17 +75,31 @@ def test_the_signature_of_a_stage_is_its_command_line(
         days: float = 30.0,
         free: Annotated[bool, "remove the objects"] = False,
         model: Literal["champion", "night"] = "champion",
+        rebuild: Annotated[Literal["auto", "full"] | None, "how"] = None,
     ) -> None:
-        found.update(raw=raw, report=report, live_from=live_from, top=top, days=days, free=free, model=model)
+        found.update(raw=raw, report=report, live_from=live_from, top=top, days=days, free=free, model=model, rebuild=rebuild)
 
     assert main(argv) == 0
-    defaults = {"raw": Path("a/b"), "report": None, "live_from": None, "top": 5, "days": 30.0, "free": False, "model": "champion"}
+    defaults = {
+        "raw": Path("a/b"),
+        "report": None,
+        "live_from": None,
+        "top": 5,
+        "days": 30.0,
+        "free": False,
+        "model": "champion",
+        "rebuild": None,
+    }
     assert found == defaults | wanted
 
 
 @pytest.mark.parametrize(
     ("argv", "told"),
-    [([], "the following arguments are required: --raw"), (["--raw", "x", "--model", "other"], "invalid choice: 'other'")],
+    [
+        ([], "the following arguments are required: --raw"),
+        (["--raw", "x", "--model", "other"], "invalid choice: 'other'"),
+        (["--raw", "x", "--rebuild", "other"], "invalid choice: 'other'"),
+    ],
 )
 def test_a_wrong_command_line_is_refused(
     argv: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -91,10 +107,34 @@ def test_a_wrong_command_line_is_refused(
     monkeypatch.chdir(tmp_path)
 
     @stage.stage("example")
-    def main(*, raw: Path, model: Literal["champion", "night"] = "champion") -> None:
+    def main(*, raw: Path, model: Literal["champion", "night"] = "champion", rebuild: Literal["auto", "full"] | None = None) -> None:
         """Succeed."""
 
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_type_that_no_command_line_reads_is_refused_by_name() -> None:
+    @stage.stage("example")
+    def main(*, columns: list[str]) -> None:
+        """Succeed."""
+
+    with pytest.raises(TypeError, match="'columns'"):
+        main(["--columns", "a"])
+
+
+ROOT = Path(__file__).resolve().parents[4]
+STAGES = sorted(
+    path.relative_to(ROOT) for path in (ROOT / "pipelines").rglob("*.py") if "\n@stage.stage(" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("path", STAGES, ids=str)
+def test_each_stage_has_a_command_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(".".join(path.with_suffix("").parts))
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--help"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")
