@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import index as benchmark
+from benchmarks.index import own_data
 from pipelines.lib.measures import neighbours
 
 ROWS, QUERIES = 3_000, 500
@@ -33,7 +33,7 @@ def files(directory: Path, dimension: int, clusters: int = 40) -> tuple[str, str
 
 @pytest.mark.parametrize(("dimension", "code_bytes"), [(16, 4), (13, 1)])
 def test_both_kinds_are_built_and_find_what_was_wanted(tmp_path: Path, dimension: int, code_bytes: int) -> None:
-    found = benchmark.given(*files(tmp_path, dimension))
+    found = own_data.given(*files(tmp_path, dimension))
     assert (found["rows"], found["dimension"], found["queries"], found["code_bytes"]) == (ROWS, dimension, QUERIES, code_bytes)
     assert found["hnsw_recall_10"] >= 0.98
     assert found["ivfpq_recall_10"] >= 0.95
@@ -42,7 +42,7 @@ def test_both_kinds_are_built_and_find_what_was_wanted(tmp_path: Path, dimension
 
 def test_a_kind_that_its_gate_refuses_is_told_and_the_other_measured(tmp_path: Path) -> None:
     """One byte for 97 values that have nothing in common."""
-    found = benchmark.given(*files(tmp_path, 97, clusters=ROWS))
+    found = own_data.given(*files(tmp_path, 97, clusters=ROWS))
     assert "no width of search surely reaches recall@10 0.95" in found["ivfpq_refused"]
     assert "ivfpq_recall_10" not in found
     assert found["hnsw_recall_10"] > 0.9
@@ -54,4 +54,4 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "beyond.npy", np.full((QUERIES, 10), ROWS))
     for arguments in ((vectors, str(tmp_path / "narrow.npy"), truth), (vectors, queries, str(tmp_path / "beyond.npy"))):
         with pytest.raises(SystemExit, match="wanted are"):
-            benchmark.given(*arguments)
+            own_data.given(*arguments)
