@@ -42,12 +42,13 @@ lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.english
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
 
 bench: .venv/tests ## all benchmarks, or one: make bench only=scoring
 	$(BIN)/python -m benchmarks $(if $(only),--only $(only))
 
-lock: .venv/uv     ## resolve requirements.in and tests/requirements.in anew
+lock: .venv/uv     ## resolve requirements.in and tests/requirements.in again
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" tests/requirements.in -o tests/requirements.txt
 
