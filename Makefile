@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 # Every task is a process of its own: without compiled modules on disk, imports are most of a night.
 export PYTHONDONTWRITEBYTECODE :=
-# Nothing phones home. (MLFLOW_TRACKING_URI and NIGHTSHIFT_* of the user's own pass through: docs/production.md.)
+# Nothing phones home. (MLFLOW_TRACKING_URI and NIGHTSHIFT_* of the user's own pass through: docs/how-to/production.md.)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false

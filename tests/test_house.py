@@ -511,7 +511,9 @@ def test_every_setting_is_documented() -> None:
             for number, line in enumerate(source.text.splitlines(), 1):
                 for name in re.findall(r"[\"'{](NIGHTSHIFT_[A-Z_]+)", line):
                     if name not in told:
-                        yield source.at(number, f"the environment variable {name} is documented nowhere; add it to docs/production.md")
+                        yield source.at(
+                            number, f"the environment variable {name} is documented nowhere; add it to docs/how-to/production.md"
+                        )
 
     refuse(faults())
 

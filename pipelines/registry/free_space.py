@@ -5,7 +5,7 @@ Writes  data/reports/free_space/report.json: what is kept and what would be free
 Fails   when one of these cannot be read, since what it names would be lost; when runs have DVC at work without a pause
 
 A dry run by default: ``python -m pipelines.registry.free_space`` says how much would be freed. Runs may be open and may start: while objects are
-removed, DVC waits, in every workspace. Never use ``dvc gc`` instead (docs/production.md, Free disk space).
+removed, DVC waits, in every workspace. Never use ``dvc gc`` instead (docs/how-to/production.md, Free disk space).
 """
 
 import os

@@ -14,29 +14,34 @@ from nightshift_airflow import links, places
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_FOLDERS = {"runbooks": "docs/runbooks", "docs": "docs"}
-"""The folder of the repository behind each part of an address."""
+_FOLDERS = {
+    "runbooks": ("docs/runbooks",),
+    "docs": ("docs", "docs/tutorial", "docs/how-to", "docs/reference", "docs/explanation"),
+}
+"""The folders of the repository behind each part of an address. The names of documents are unique among them."""
 
 
 def path_of(name: str, kind: str = "runbooks") -> Path:
-    """Where the document `name` of a `kind`, ``runbooks`` or ``docs``, lies; it need not exist."""
-    return places.REPOSITORY / _FOLDERS[kind] / f"{name}.md"
+    """Return the path of the document `name` of a `kind`, ``runbooks`` or ``docs``. It need not exist."""
+    paths = [places.REPOSITORY / folder / f"{name}.md" for folder in _FOLDERS[kind]]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def names() -> list[str]:
-    """The runbooks that exist."""
+    """Return the names of the runbooks that exist."""
     return sorted(path.stem for path in path_of("any").parent.glob("*.md"))
 
 
 def render(name: str, kind: str = "runbooks") -> tuple[str, str]:
-    """The title of a document and its content as HTML. Raises `FileNotFoundError` where there is none.
+    """Return the title of a document and its content as HTML. Raise `FileNotFoundError` if there is no such document.
 
-    Markup of the document itself is shown as text. A link leads to the page of another document, or to the web; any other is shown as text, since
-    nothing is there.
+    HTML inside the document is shown as text. A link leads to the page of another document, or to the web. Any other link becomes text, since
+    these pages have no such target.
     """
     from markdown_it import MarkdownIt  # not at module level: every process of Airflow loads the plugin
 
-    text = path_of(name, kind).read_text(encoding="utf-8")
+    path = path_of(name, kind)
+    text = path.read_text(encoding="utf-8")
     renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     tokens = renderer.parse(text)
     title = name
@@ -45,29 +50,31 @@ def render(name: str, kind: str = "runbooks") -> tuple[str, str]:
             heading.attrSet("id", anchor(content.content))
             title = content.content if heading.tag == "h1" else title
     for token in tokens:
-        _redirect(token.children or [], lambda href: address(href, kind))
+        _redirect(token.children or [], lambda href: address(href, path.parent.relative_to(places.REPOSITORY).as_posix()))
     return re.sub(r"[*`]", "", title), str(renderer.renderer.render(tokens, renderer.options, {}))
 
 
 def anchor(heading: str) -> str:
-    """The id of a heading, as GitHub makes it."""
+    """Return the id of a heading, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-def address(href: str, kind: str) -> str | None:
-    """Where a link `href` of a document of `kind` leads on these pages; None where nothing is there."""
+def address(href: str, folder: str) -> str | None:
+    """Return the address on these pages of the link `href` of a document in `folder`; None if these pages have no such target."""
     parts = urlsplit(href)
     if parts.scheme in ("http", "https") or (not parts.path and parts.fragment):
         return href
-    folder, name = posixpath.split(posixpath.normpath(posixpath.join(_FOLDERS[kind], parts.path)))
-    target = next((other for other, path in _FOLDERS.items() if path == folder), None)
-    if parts.scheme or target is None or not re.fullmatch(r"[A-Za-z0-9-]+\.md", name) or not path_of(name[:-3], target).exists():
+    target_folder, name = posixpath.split(posixpath.normpath(posixpath.join(folder, parts.path)))
+    target = next((kind for kind, folders in _FOLDERS.items() if target_folder in folders), None)
+    if parts.scheme or target is None or not re.fullmatch(r"[A-Za-z0-9-]+\.md", name):
+        return None
+    if path_of(name[:-3], target) != places.REPOSITORY / target_folder / name or not path_of(name[:-3], target).exists():
         return None
     return links.page(target, name[:-3]) + (f"#{html.escape(parts.fragment)}" if parts.fragment else "")
 
 
 def _redirect(tokens: "list[Token]", to: Callable[[str], str | None]) -> None:
-    """Have the links among `tokens` lead where `to` says; what leads nowhere, and a picture, becomes its text."""
+    """Redirect the links among `tokens` as `to` says. A link without a target, and a picture, becomes its text."""
     open_links: list[str | None] = []
     for token in tokens:
         if token.type == "link_open":

@@ -111,7 +111,7 @@ class StageOperator(_StageTask):
             found = BaseHook.get_connection(self.connection)
         except AirflowNotFoundException:
             raise AirflowFailException(
-                f"there is no connection {self.connection}; add it in Airflow (docs/production.md, Close the loop), then clear this task"
+                f"there is no connection {self.connection}; add it in Airflow (docs/how-to/production.md, Close the loop), then clear this task"
             ) from None
         port = f":{found.port}" if found.port else ""
         url = f"{found.schema or found.conn_type or 'http'}://{found.host}{port}"

@@ -81,7 +81,7 @@ def test_every_variable_is_required_or_has_a_harmless_default() -> None:
     assert set(re.findall(r"\$\{([A-Z0-9_]+):-", TEXT)) == OPTIONAL
     assert set(re.findall(r"\$\{([A-Z0-9_]+):\?", TEXT)) == set(make_secrets())
     assert not re.search(r"(?<!\$)\$[A-Z]|\$\{[A-Z0-9_]+\}", TEXT), "a variable without a default would silently be empty"
-    told = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    told = (ROOT / "docs" / "how-to" / "production.md").read_text(encoding="utf-8")
     assert [name for name in sorted(OPTIONAL | set(make_secrets())) if f"`{name}`" not in told] == []
 
 
@@ -215,7 +215,7 @@ def test_compose_accepts_the_file(tmp_path: Path) -> None:
 def test_compose_refuses_to_start_without_secrets() -> None:
     done = compose("config")
     assert done.returncode != 0
-    assert "set it, see docs/production.md" in done.stderr
+    assert "set it, see docs/how-to/production.md" in done.stderr
 
 
 @pytest.mark.integration

@@ -420,7 +420,7 @@ def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
 
 
 def snippets(language, word):
-    page = (ROOT / "docs" / "alerts.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "alerts.md").read_text()
     return [block for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) if word in block]
 
 

@@ -1,7 +1,7 @@
 """Another table, by its params.yaml alone: from its file to a promoted model, published scores, a vector index with evidence, and a shift that shows.
 
 Nothing of the code differs: a clone of this repository gets the second dataset's params.yaml and data, and every command is one that
-docs/your-own-data.md names.
+docs/how-to/your-own-data.md names.
 """
 
 import datetime as dt

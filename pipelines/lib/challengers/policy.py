@@ -1,6 +1,6 @@
 """When a challenger becomes champion: a pure function of what was measured and of the numbers in ``params.yaml``.
 
-See docs/promotion.md for the rules in words. Everything that speaks against a challenger is told, not the first thing found.
+See docs/explanation/promotion.md for the rules in words. Everything that speaks against a challenger is told, not the first thing found.
 """
 
 from collections.abc import Mapping

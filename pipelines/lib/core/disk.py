@@ -28,7 +28,7 @@ def full_disk(error: BaseException) -> TransientError | None:
             said = next(iter(str(one).strip().splitlines()), type(one).__name__)
             return TransientError(
                 f"the disk of {place} is full, or its quota or a limit on file sizes is used up ({free:,} bytes are free): {said[:300]}. "
-                "Free space there (docs/production.md, Free disk space), then clear the task"
+                "Free space there (docs/how-to/production.md, Free disk space), then clear the task"
             )
     return None
 

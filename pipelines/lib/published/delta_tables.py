@@ -10,7 +10,7 @@ not seen each other, the second is refused, whatever they add or remove, and its
 transaction's version is a digest of what was published, and so is the name of the night's file. Publishing the same again finds that file in the table and
 changes nothing. A transaction alone proves nothing: it outlives a restore and a deletion.
 
-On S3 delta-rs takes its access from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …); see docs/published-store.md.
+On S3 delta-rs takes its access from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT_URL``, …); see docs/reference/published-store.md.
 """
 
 import functools
@@ -232,7 +232,7 @@ def _check_schema(table: DeltaTable, schema: pa.Schema, url: str) -> None:
     if [(field.name, field.type) for field in found] != [(field.name, field.type) for field in schema]:
         raise ConfigError(
             f"{url} has the columns {_columns(found)}, what is to be published {_columns(schema)}; "
-            "publish to another NIGHTSHIFT_PUBLISHED_URL, or change the table on purpose (docs/published-store.md)"
+            "publish to another NIGHTSHIFT_PUBLISHED_URL, or change the table on purpose (docs/reference/published-store.md)"
         )
 
 

@@ -128,7 +128,7 @@ def remote_of(repository: Path) -> Store:
             odb = opened.cloud.get_remote_odb()
     except DvcException as error:
         raise ConfigError(
-            f"{repository} has no default DVC remote ({error}); leave out --remote, or configure one (docs/production.md)"
+            f"{repository} has no default DVC remote ({error}); leave out --remote, or configure one (docs/how-to/production.md)"
         ) from None
     return Cache(Path(odb.path).parents[1]) if odb.fs.protocol == "local" else Bucket(odb)
 

@@ -14,7 +14,7 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.tables.engine import name
 from pipelines.lib.tables.pure_functions import PURE_FUNCTIONS, PURE_NODES, PURE_OPERATORS, PURE_TYPES, UNBOUNDED, ZONE_FUNCTION
 
-_LIST = "docs/features.md lists what an expression may use"
+_LIST = "docs/reference/features.md lists what an expression may use"
 
 
 def enclosed(expression: str) -> str:

@@ -34,7 +34,7 @@ GROUPS = {
     ),
     "Choices": ("constant_or_null if nullif"),
 }
-"""The functions and operators, in the groups in which docs/features.md lists them."""
+"""The functions and operators, in the groups in which docs/reference/features.md lists them."""
 
 PURE_FUNCTIONS = frozenset(" ".join(GROUPS.values()).split())
 

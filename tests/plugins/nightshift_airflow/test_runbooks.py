@@ -22,14 +22,15 @@ def write(directory: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
         path = directory / "docs" / "runbooks" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    (directory / "docs" / "alerts.md").write_text("# Alerts")
+    (directory / "docs" / "how-to").mkdir(exist_ok=True)
+    (directory / "docs" / "how-to" / "alerts.md").write_text("# Alerts [a](../runbooks/one.md) [b](alerts.md) [c](../alerts.md)")
     return render("one")[1]
 
 
 def test_links_lead_to_pages_that_exist_and_the_others_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = write(
         tmp_path,
-        "[a](two.md#part) [b](../alerts.md) [c](#here) [d](https://example.org/x) [e](none.md) [f](../../params.yaml) [g](javascript:x) "
+        "[a](two.md#part) [b](../how-to/alerts.md) [c](#here) [d](https://example.org/x) [e](none.md) [f](../../params.yaml) [g](javascript:x) "
         "[h](/etc/passwd) [i](file:///etc/passwd) ![picture](../images/x.png) [j](../../../two.md)",
         monkeypatch,
     )
@@ -43,6 +44,17 @@ def test_links_lead_to_pages_that_exist_and_the_others_are_text(tmp_path: Path, 
     assert "<img" not in shown
     assert "picture" in shown
     assert all(f"<span>{letter}</span>" in shown for letter in "efhj")
+    assert re.findall(r'<a href="([^"]*)">(\w)</a>', render("alerts", "docs")[1]) == [
+        ("/nightshift/runbooks/one", "a"),
+        ("/nightshift/docs/alerts", "b"),
+    ]
+
+
+def test_every_document_has_a_page_and_a_name_of_its_own() -> None:
+    documents = [path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "adr"]
+    shown = {kind: [path for folder in folders for path in (ROOT / folder).glob("*.md")] for kind, folders in runbooks._FOLDERS.items()}
+    assert sorted(path for paths in shown.values() for path in paths) == sorted(documents)
+    assert all(runbooks.path_of(path.stem, kind) == path for kind, paths in shown.items() for path in paths)
 
 
 def test_markup_of_a_document_is_text_and_a_heading_can_be_linked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +66,8 @@ def test_markup_of_a_document_is_text_and_a_heading_can_be_linked_to(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("kind", "path"), [(kind, path) for kind, folder in runbooks._FOLDERS.items() for path in (ROOT / folder).glob("*.md")]
+    ("kind", "path"),
+    [(kind, path) for kind, folders in runbooks._FOLDERS.items() for folder in folders for path in (ROOT / folder).glob("*.md")],
 )
 def test_every_document_renders_and_its_links_between_documents_hold(kind: str, path: Path) -> None:
     _, shown = render(path.stem, kind)
@@ -73,7 +86,7 @@ def test_every_document_renders_and_its_links_between_documents_hold(kind: str, 
 def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         render("none")
-    assert address("../adr/0001-a-worktree-a-run.md", "runbooks") is None
+    assert address("../adr/0001-a-worktree-a-run.md", "docs/runbooks") is None
 
 
 def test_an_anchor_is_that_of_github() -> None:

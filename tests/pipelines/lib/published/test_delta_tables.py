@@ -348,7 +348,7 @@ def test_the_table_moves_with_the_installation(monkeypatch: pytest.MonkeyPatch) 
 
 
 def _documented() -> list[str]:
-    text = (ROOT / "docs" / "published-store.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "published-store.md").read_text(encoding="utf-8")
     return re.findall(r"```python\n(.*?)```", text.split("## Read it")[1].split("## ")[0], flags=re.DOTALL)
 
 

@@ -129,7 +129,7 @@ def test_an_allowed_function_exists_and_is_a_function_of_one_row() -> None:
 
 
 def test_the_documentation_lists_every_function() -> None:
-    page = (Path(__file__).resolve().parents[4] / "docs" / "features.md").read_text(encoding="utf-8").replace("\\|", "|")
+    page = (Path(__file__).resolve().parents[4] / "docs" / "reference" / "features.md").read_text(encoding="utf-8").replace("\\|", "|")
     assert {function for function in PURE_FUNCTIONS if f"`{function}`" not in page} == set()
 
 
