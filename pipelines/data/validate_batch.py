@@ -29,13 +29,13 @@ _NO_RECENT_NIGHT = "no recent night to compare with"
 
 class ValidateBatch(Gate):
     """`row_count` is the band of the night's size. The last event may come `last_event_minutes` before the earliest last event of the
-    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like. `outcomes_known` is the
+    nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like. `minimum_outcomes_known` is the
     least share of events with an outcome on the newest date whose outcomes should be known.
     """
 
     row_count: RowCount = RowCount()
     last_event_minutes: int | None = None
-    outcomes_known: float = Field(default=0.25, ge=0, le=1)
+    minimum_outcomes_known: float = Field(default=0.25, ge=0, le=1)
 
 
 def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.date, raw: Path) -> Report:
@@ -94,7 +94,7 @@ def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, event
     outcome, moment = f"{enclosed(dataset.label.expression)} AS {name(dataset.label.name)}", name(dataset.event_time)
     query = f"SELECT {', '.join(map(name, dict.fromkeys(identity)))}, {outcome} FROM {events} WHERE {moment}::DATE = {text(date)}::DATE"
     reason = f"outcomes of {date}, which should be known by now: fewer mean that they have stopped to arrive"
-    wanted = expect("column_values_to_not_be_null", column=dataset.label.name, mostly=params.outcomes_known, notes=reason)
+    wanted = expect("column_values_to_not_be_null", column=dataset.label.name, mostly=params.minimum_outcomes_known, notes=reason)
     rows, findings = judge(query, [wanted], identity=identity)
     return (
         findings if rows else [not_judged(wanted.type.removeprefix("expect_"), dataset.label.name, f"{date} has no events", notes=reason)]

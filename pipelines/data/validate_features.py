@@ -39,17 +39,17 @@ _CALENDAR = {
 
 
 class ValidateFeatures(Gate):
-    """`unseen` and `missing` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal.
+    """`maximum_unseen_share` and `maximum_missing_share` are the shares of rows, for each category, with a value that is not declared or with none, that are still normal.
 
-    `fillers` is the share of rows, more than in training, that may have the number that stands for a missing value; `fillers_of` gives
-    single features another, and with 1 they are not looked at. On the dates `quiet`, known beforehand, more of them is a warning.
+    `maximum_filler_excess` is the share of rows, more than in training, that may have the number that stands for a missing value; `maximum_filler_excess_by_feature` gives
+    single features another, and with 1 they are not looked at. On the dates `quiet_dates`, known beforehand, more of them is a warning.
     """
 
-    unseen: float = Field(default=0.05, ge=0, le=1)
-    missing: float = Field(default=0.05, ge=0, le=1)
-    fillers: float = Field(default=0.5, ge=0, le=1)
-    fillers_of: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-    quiet: tuple[str, ...] = ()
+    maximum_unseen_share: float = Field(default=0.05, ge=0, le=1)
+    maximum_missing_share: float = Field(default=0.05, ge=0, le=1)
+    maximum_filler_excess: float = Field(default=0.5, ge=0, le=1)
+    maximum_filler_excess_by_feature: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    quiet_dates: tuple[str, ...] = ()
 
 
 def validate_features(
@@ -75,8 +75,8 @@ def validate_features(
 def _fillers(
     features: Features, params: ValidateFeatures, partition: dt.date, path: Path, model: PinnedModel | None, findings: Sequence[Finding]
 ) -> list[Finding]:
-    if undeclared := [feature for feature in params.fillers_of if feature not in features.names]:
-        raise ConfigError(f"validate_features.fillers_of names {', '.join(undeclared)}, not among the features; correct it in params.yaml")
+    if undeclared := [feature for feature in params.maximum_filler_excess_by_feature if feature not in features.names]:
+        raise ConfigError(f"validate_features.maximum_filler_excess_by_feature names {', '.join(undeclared)}, not among the features; correct it in params.yaml")
     if model is None or (model.sha256 is None and not Path(model.path).exists()):
         return fillers.unknown("there is no model yet")
     training = fillers.fillers_of_training(Path(model.path), model.sha256)
@@ -84,8 +84,8 @@ def _fillers(
         return fillers.unknown(f"{model.path} carries no reference profile; train and export it again")
     absent = {finding.column for finding in findings if finding.type == "expect_column_type_to_be" and finding.verdict == FAILED}
     known = {feature: filler for feature, filler in training.items() if feature in features.names and feature not in absent}
-    allowed = {feature: params.fillers_of.get(feature, params.fillers) for feature in known}
-    return fillers.judge_fillers(path, known, allowed, quiet=str(partition) in params.quiet)
+    allowed = {feature: params.maximum_filler_excess_by_feature.get(feature, params.maximum_filler_excess) for feature in known}
+    return fillers.judge_fillers(path, known, allowed, quiet=str(partition) in params.quiet_dates)
 
 
 def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> list[Expectation]:
@@ -96,7 +96,7 @@ def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> l
         expect("column_values_to_be_between", column=feature, min_value=low, max_value=high, notes="finite, and what it can be"),
     ]
     if feature in features.categorical:
-        for code, share, what in ((UNSEEN, params.unseen, "not declared"), (MISSING, params.missing, "missing")):
+        for code, share, what in ((UNSEEN, params.maximum_unseen_share, "not declared"), (MISSING, params.maximum_missing_share, "missing")):
             notes = f"share of rows whose category is {what}"
             wanted.append(expect("column_values_to_not_be_in_set", column=feature, value_set=[code], notes=notes, **mostly(share)))
     return wanted

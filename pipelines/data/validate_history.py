@@ -26,16 +26,16 @@ from pipelines.lib.core.stage import stage
 
 
 class ValidateHistory(Gate):
-    """`label_low` and `label_high` bound the share of positive labels. `row_count` is the band of a date against those before it;
-    `odd_dates` is the share of dates outside it, and `empty_dates` the share without any row, that is still normal.
+    """`minimum_label_rate` and `maximum_label_rate` bound the share of positive labels. `row_count` is the band of a date against those before it;
+    `maximum_odd_date_share` is the share of dates outside it, and `maximum_empty_date_share` the share without any row, that is still normal.
     """
 
     minimum_rows: int = Field(default=100, ge=1)
-    label_low: float = Field(default=0.001, ge=0, le=1)
-    label_high: float = Field(default=0.999, ge=0, le=1)
+    minimum_label_rate: float = Field(default=0.001, ge=0, le=1)
+    maximum_label_rate: float = Field(default=0.999, ge=0, le=1)
     row_count: RowCount = RowCount()
-    odd_dates: float = Field(default=0.05, ge=0, le=1)
-    empty_dates: float = Field(default=0.0, ge=0, le=1)
+    maximum_odd_date_share: float = Field(default=0.05, ge=0, le=1)
+    maximum_empty_date_share: float = Field(default=0.0, ge=0, le=1)
 
 
 def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt.date, raw: Path) -> Report:
@@ -53,7 +53,7 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
         *expectations.of_key(dataset.key),
         *expectations.of_columns(columns),
         expect(
-            "column_mean_to_be_between", column=dataset.label.name, min_value=params.label_low, max_value=params.label_high,
+            "column_mean_to_be_between", column=dataset.label.name, min_value=params.minimum_label_rate, max_value=params.maximum_label_rate,
             notes="share of positive labels",
         ),
         *params.by_hand(),
@@ -86,11 +86,11 @@ def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
     query = f"SELECT * FROM (VALUES {', '.join(rows)}) AS dates(date, rows, share_of_recent)"
     wanted = [
         expect(
-            "column_values_to_be_between", column="rows", min_value=1, notes="dates without rows", **mostly(params.empty_dates)
+            "column_values_to_be_between", column="rows", min_value=1, notes="dates without rows", **mostly(params.maximum_empty_date_share)
         ),
         expect(
-            "column_values_to_be_between", column="share_of_recent", min_value=params.row_count.low, max_value=params.row_count.high,
-            notes="size of each date against the dates before it", **mostly(params.odd_dates),
+            "column_values_to_be_between", column="share_of_recent", min_value=params.row_count.minimum_ratio, max_value=params.row_count.maximum_ratio,
+            notes="size of each date against the dates before it", **mostly(params.maximum_odd_date_share),
         ),
     ]  # fmt: skip
     return judge(query, wanted, identity=["date"])[1]

@@ -33,9 +33,9 @@ TOLD = ("leave_one_out",)
 
 
 class PublishIndex(Section):
-    """`retain`: generations that are kept, the current one among them; what is being read is kept for longer."""
+    """`retained_generations`: generations that are kept, the current one among them; what is being read is kept for longer."""
 
-    retain: int = Field(ge=1)
+    retained_generations: int = Field(ge=1)
 
 
 def origin(run: RunFile) -> dict[str, Any]:
@@ -73,7 +73,9 @@ def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: P
     seen = run.index.sequence if run.index else 0
     encoder, actor = Path(run.encoder.path), f"{run.dag_id}/{run.run_id}"
     made, _ = index_publication.described(build, encoder, manifest)
-    return made, index_publication.publish(name, build, encoder, manifest, expected_sequence=seen, retain=params.retain, actor=actor)
+    return made, index_publication.publish(
+        name, build, encoder, manifest, expected_sequence=seen, retain=params.retained_generations, actor=actor
+    )
 
 
 @stage.stage("publish_index")

@@ -19,10 +19,10 @@ from pipelines.lib.tables.engine import name, open_parquet, text
 
 
 class ValidateScores(Gate):
-    """`mean_low` and `mean_high` bound the mean score of a night."""
+    """`minimum_mean_score` and `maximum_mean_score` bound the mean score of a night."""
 
-    mean_low: float = Field(default=0.0, ge=0, le=1)
-    mean_high: float = Field(default=1.0, ge=0, le=1)
+    minimum_mean_score: float = Field(default=0.0, ge=0, le=1)
+    maximum_mean_score: float = Field(default=1.0, ge=0, le=1)
 
 
 def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str, features: Path, scores: Path) -> Report:
@@ -36,7 +36,7 @@ def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str,
         expect("column_values_to_not_be_null", column="score", notes="no score is missing or NaN"),
         expect("column_values_to_not_be_null", column="decision"),
         expect("column_values_to_be_between", column="score", min_value=0.0, max_value=1.0, notes="a probability"),
-        expect("column_mean_to_be_between", column="score", min_value=params.mean_low, max_value=params.mean_high),
+        expect("column_mean_to_be_between", column="score", min_value=params.minimum_mean_score, max_value=params.maximum_mean_score),
         *([expect("column_unique_value_count_to_be_between", column="score", min_value=2, notes="not all alike")] if expected > 1 else []),
         *params.by_hand(),
     ]

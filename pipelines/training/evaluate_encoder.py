@@ -47,7 +47,7 @@ class EvaluateEncoder(Section):
     minimum_auc: float = Field(ge=0, le=1)
     parity_tolerance: float = Field(gt=0)
     minimum_spread: float = Field(ge=0)
-    auc_fall: float = Field(ge=0)
+    maximum_auc_loss: float = Field(ge=0)
     queries: int = Field(ge=1)
 
 
@@ -83,9 +83,9 @@ def faults(evaluation: Mapping[str, Any], params: EvaluateEncoder) -> list[str]:
         found.append(f"a dimension has collapsed: its standard deviation is {figures['least_spread']:.2g}, below {params.minimum_spread}")
     if against and "fault" in against:
         found.append(against["fault"])
-    if against and "auc" in against and against["champion_auc"] - against["auc"] > params.auc_fall:
+    if against and "auc" in against and against["champion_auc"] - against["auc"] > params.maximum_auc_loss:
         found.append(
-            f"the AUC is {against['auc']:.4f}, the champion's {against['champion_auc']:.4f}: it falls by more than {params.auc_fall}"
+            f"the AUC is {against['auc']:.4f}, the champion's {against['champion_auc']:.4f}: it falls by more than {params.maximum_auc_loss}"
         )
     return found
 

@@ -39,10 +39,10 @@ NEIGHBOURS, SEED = 10, 0
 
 
 class Quantize(Section):
-    """What a quantised encoder must keep (`minimum_overlap` of neighbours, AUC but for `auc_fall`), and on how many rows that is measured."""
+    """What a quantised encoder must keep (`minimum_overlap` of neighbours, AUC but for `maximum_auc_loss`), and on how many rows that is measured."""
 
     minimum_overlap: float = Field(gt=0, le=1)
-    auc_fall: float = Field(ge=0)
+    maximum_auc_loss: float = Field(ge=0)
     calibration_rows: int = Field(ge=1)
     queries: int = Field(ge=1)
     minimum_rows: int = Field(ge=1)
@@ -90,8 +90,8 @@ def faults(figures: Mapping[str, Any], params: Quantize) -> list[str]:
     found = []
     if figures["overlap_10"] < params.minimum_overlap:
         found.append(f"it keeps {figures['overlap_10']:.3f} of the neighbours, less than {params.minimum_overlap}")
-    if figures["auc_fall"] > params.auc_fall:
-        found.append(f"the AUC falls by {figures['auc_fall']:.4f}, more than {params.auc_fall}")
+    if figures["auc_fall"] > params.maximum_auc_loss:
+        found.append(f"the AUC falls by {figures['auc_fall']:.4f}, more than {params.maximum_auc_loss}")
     if figures["alone_difference"] > quantization.ALONE:
         found.append(f"a row alone has another vector than in a batch (by up to {figures['alone_difference']:.2g})")
     if figures["size_ratio"] >= 1:

@@ -113,7 +113,7 @@ def test_what_changes_runs_again_and_nothing_else(changed: RealRepository) -> No
     assert ran == ["validate_history"]  # whose page it is; nothing is trained
 
     params = yaml.safe_load((changed.root / "params.yaml").read_text())
-    params["validate_history"]["label_high"] = 0.46
+    params["validate_history"]["maximum_label_rate"] = 0.46
     (changed.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     assert stages_of(dvc(changed, "repro", "evaluate")) == ["validate_history", "evaluate"]  # evaluate has a page, too
 

@@ -16,18 +16,18 @@ from pipelines.lib.core.params import Section
 class Policy(Section):
     """The policy. Differences are challenger minus champion on the rows that neither has trained on; intervals are from night to night.
 
-    `clear`: the two-sided p-value up to which a difference counts as clear. `log_loss_worse` (nats), `calibration_worse` and `slice_fall` (AUC):
-    how much worse is tolerable. `slower` and `larger`: times the champion's median time for a row and memory. `disagreement`: share of the
+    `maximum_p_value`: the two-sided p-value up to which a difference counts as clear. `maximum_log_loss_increase` (nats), `maximum_calibration_error_increase` and `maximum_slice_auc_loss` (AUC):
+    how much worse is tolerable. `maximum_latency_ratio` and `maximum_memory_ratio`: times the champion's median time for a row and memory. `maximum_disagreement`: share of the
     shadowed rows on which the decisions may differ without anybody looking.
     """
 
-    clear: float = Field(gt=0, lt=1)
-    log_loss_worse: float = Field(ge=0)
-    calibration_worse: float = Field(ge=0)
-    slice_fall: float = Field(ge=0)
-    slower: float = Field(gt=1)
-    larger: float = Field(gt=1)
-    disagreement: float = Field(ge=0, le=1)
+    maximum_p_value: float = Field(gt=0, lt=1)
+    maximum_log_loss_increase: float = Field(ge=0)
+    maximum_calibration_error_increase: float = Field(ge=0)
+    maximum_slice_auc_loss: float = Field(ge=0)
+    maximum_latency_ratio: float = Field(gt=1)
+    maximum_memory_ratio: float = Field(gt=1)
+    maximum_disagreement: float = Field(ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def decide(evaluation: Mapping[str, Any], shadow: Mapping[str, Any], policy: Pol
 
 
 def _clear(difference: Mapping[str, Any], policy: Policy) -> bool:
-    return difference["p"] is not None and difference["p"] <= policy.clear
+    return difference["p"] is not None and difference["p"] <= policy.maximum_p_value
 
 
 def _worse(found: Mapping[str, Any], policy: Policy) -> list[str]:
@@ -71,21 +71,32 @@ def _worse(found: Mapping[str, Any], policy: Policy) -> list[str]:
     auc, loss = found["auc_difference"], found["log_loss_difference"]
     if auc["value"] < 0 and _clear(auc, policy):
         reasons.append(f"its AUC is lower than the champion's, by {told(auc)}")
-    if loss["value"] > policy.log_loss_worse and _clear(loss, policy):
-        reasons.append(f"its log loss is worse than the champion's by more than {policy.log_loss_worse:g}, by {told(loss)}")
+    if loss["value"] > policy.maximum_log_loss_increase and _clear(loss, policy):
+        reasons.append(f"its log loss is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {told(loss)}")
     change = found["challenger"]["calibration_error"] - found["champion"]["calibration_error"]
-    if change > policy.calibration_worse:
-        reasons.append(f"its calibration error is {change:.4f} above the champion's, more than {policy.calibration_worse:g}")
+    if change > policy.maximum_calibration_error_increase:
+        reasons.append(
+            f"its calibration error is {change:.4f} above the champion's, more than {policy.maximum_calibration_error_increase:g}"
+        )
     for part in found["slices"]:  # one of many slices is bad by chance: each must be the clearer, the more there are (Bonferroni)
         fall = part["auc_difference"]
-        if fall["value"] < -policy.slice_fall and fall["p"] is not None and fall["p"] * len(found["slices"]) <= policy.clear:
-            reasons.append(f"on {part['column']} = {part['value']} its AUC falls by more than {policy.slice_fall:g}: {told(fall)}")
+        if (
+            fall["value"] < -policy.maximum_slice_auc_loss
+            and fall["p"] is not None
+            and fall["p"] * len(found["slices"]) <= policy.maximum_p_value
+        ):
+            reasons.append(
+                f"on {part['column']} = {part['value']} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {told(fall)}"
+            )
     return reasons
 
 
 def _dearer(measured: Mapping[str, Any], policy: Policy) -> list[str]:
     mine, theirs = measured.get("challenger"), measured.get("champion")
-    limits = (("p50_us", "takes", "µs for a row", policy.slower), ("memory_mib", "needs", "MiB of memory", policy.larger))
+    limits = (
+        ("p50_us", "takes", "µs for a row", policy.maximum_latency_ratio),
+        ("memory_mib", "needs", "MiB of memory", policy.maximum_memory_ratio),
+    )
     return [
         f"it {verb} {mine[figure]:g} {unit}, {mine[figure] / theirs[figure]:.1f} times the champion's {theirs[figure]:g}; {limit:g} times are allowed"
         for figure, verb, unit, limit in limits
@@ -105,7 +116,7 @@ def _unclear(found: Mapping[str, Any], policy: Policy) -> list[str]:
     reasons += [
         f"on {part['column']} = {part['value']} its AUC falls: {told(part['auc_difference'])}"
         for part in found["slices"]
-        if part["auc_difference"]["value"] < -policy.slice_fall and _clear(part["auc_difference"], policy)
+        if part["auc_difference"]["value"] < -policy.maximum_slice_auc_loss and _clear(part["auc_difference"], policy)
     ]
     return reasons
 
@@ -119,8 +130,10 @@ def _open(found: Mapping[str, Any], shadow: Mapping[str, Any], policy: Policy) -
     overall = shadow["overall"]
     if shadow["nights"] and not overall:
         reasons.append(f"none of the last {len(shadow['nights'])} published nights could be shadowed: {shadow['nights'][-1]['skipped']}")
-    if overall and overall["disagreement"] > policy.disagreement:
-        reasons.append(f"it decides {overall['disagreement']:.1%} of the shadowed rows otherwise, more than {policy.disagreement:.1%}")
+    if overall and overall["disagreement"] > policy.maximum_disagreement:
+        reasons.append(
+            f"it decides {overall['disagreement']:.1%} of the shadowed rows otherwise, more than {policy.maximum_disagreement:.1%}"
+        )
     return reasons
 
 

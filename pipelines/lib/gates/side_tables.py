@@ -37,7 +37,7 @@ def judge_side_tables(dataset: Dataset, raw: Path, *, first: dt.date | None, nig
         wanted = [*expectations.of_schema(side.columns), *expectations.of_key(side.key), *expectations.of_columns(side.columns)]
         rows, judged = judge(query, wanted, identity=side.key)
         if side.event_time is None:
-            findings.append(_enough(table, rows, side.row_count.minimum, None, f"at least {side.row_count.minimum} rows"))
+            findings.append(_enough(table, rows, side.row_count.minimum_rows, None, f"at least {side.row_count.minimum_rows} rows"))
         findings += [replace(one, column=f"{table}.{one.column}" if one.column else table) for one in judged]
     return findings
 
@@ -62,7 +62,7 @@ def _freshness(table: str, side: SideTable, dates: list[str], night: dt.date) ->
     gaps = [(dt.date.fromisoformat(after) - dt.date.fromisoformat(before)).days for before, after in pairwise(dates)]
     if side.fresh_within_days is not None:
         allowed, notes = side.fresh_within_days, f"{notes}: fresh_within_days is {side.fresh_within_days}"
-    elif str(night) in side.row_count.quiet:
+    elif str(night) in side.row_count.quiet_dates:
         return not_judged("column_max_to_be_between", column, f"{night} is a quiet date", notes=notes)
     elif len(gaps) < _LEAST_GAPS:
         return not_judged("column_max_to_be_between", column, f"too few dates have rows ({len(dates)}) to show a rhythm", notes=notes)

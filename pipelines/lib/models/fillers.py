@@ -69,7 +69,7 @@ def _finding(feature: str, filler: Filler, allowed: float, count: int, rows: int
         return not_judged(
             _TYPE,
             feature,
-            f"{filler.share:.1%} of the training rows have {filler.value:g}, so no share stands out; set fillers_of.{feature} to 1 if that is right",
+            f"{filler.share:.1%} of the training rows have {filler.value:g}, so no share stands out; set maximum_filler_excess_by_feature.{feature} to 1 if that is right",
             notes=notes,
             **kwargs,
         )

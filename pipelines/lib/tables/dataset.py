@@ -136,7 +136,7 @@ class Label(Section):
 class SideTable(Section):
     """A table that is joined to the events, such as weather. With `event_time`, only the lookback window is read.
 
-    The gates judge `row_count`: with `event_time` the rows of the night's date, otherwise all rows, of which only `minimum` is asked. With
+    The gates judge `row_count`: with `event_time` the rows of the night's date, otherwise all rows, of which only `minimum_rows` is asked. With
     `event_time`, the newest row may be `fresh_within_days` days older than the night; None allows the longest gap that the table had before.
     `plausible_days` and `misdated_rows` are as in `Dataset`.
     """

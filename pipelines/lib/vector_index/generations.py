@@ -207,7 +207,7 @@ def hold(
         pointer = current(name, root)
         if isinstance(error, FileNotFoundError) and pointer and all(one.generation != wanted for one in pointer.known):
             raise CollectedError(
-                f"generation {wanted} of {name} was collected since: it is not among those that are kept (publish_index.retain), current is "
+                f"generation {wanted} of {name} was collected since: it is not among those that are kept (publish_index.retained_generations), current is "
                 f"{pointer.generation}. A run that is pinned to it cannot be completed with it: start a new one, which takes the current one"
             ) from error
         raise ModelError(f"generation {wanted} of {name} cannot be opened ({error}); roll back or rebuild") from error

@@ -254,7 +254,7 @@ def _disk_told(place: Path, needed: int = 0) -> Iterator[None]:
         if error.errno in _FULL:
             free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
             wanted = f"{needed:,} bytes, {free:,} are free" if needed else "a pointer"
-            told = f"no room under {place} for {wanted}; make room or lower publish_index.retain, and try again"
+            told = f"no room under {place} for {wanted}; make room or lower publish_index.retained_generations, and try again"
         raise TransientError(f"{told}. The published index is as it was") from error
 
 

@@ -20,7 +20,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources.casts import ARROW_TYPES
 from tests.gate_data import NIGHT, ORDERS, ROWS, Change, orders, write_night, write_raw
 
-PARAMS = ValidateBatch(row_count={"low": 0.85, "high": 1.3}, last_event_minutes=60)  # type: ignore[arg-type]
+PARAMS = ValidateBatch(row_count={"minimum_ratio": 0.85, "maximum_ratio": 1.3}, last_event_minutes=60)  # type: ignore[arg-type]
 
 
 def judged(directory: Path, change: Change = lambda night: night, params: ValidateBatch = PARAMS) -> Report:
@@ -97,7 +97,7 @@ def test_an_empty_night_is_stopped(tmp_path: Path) -> None:
 def test_one_row_where_nothing_can_be_compared_is_stopped_unless_allowed(tmp_path: Path) -> None:
     raw = write_raw(tmp_path, orders(NIGHT, 1))
     assert failed(validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=raw)) == {"table_row_count_to_be_between": None}
-    allowed = parse_section({"row_count": {"minimum": 1}}, ValidateBatch, "validate_batch")
+    allowed = parse_section({"row_count": {"minimum_rows": 1}}, ValidateBatch, "validate_batch")
     assert validate_batch(ORDERS, allowed, partition=NIGHT, raw=raw).passed
 
 
@@ -118,7 +118,7 @@ def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
 
 
 def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_be_empty(tmp_path: Path) -> None:
-    may_be_empty = parse_section({"row_count": {"low": 0, "minimum": 0}}, ValidateBatch, "validate_batch")
+    may_be_empty = parse_section({"row_count": {"minimum_ratio": 0, "minimum_rows": 0}}, ValidateBatch, "validate_batch")
     raw = write_night(tmp_path, lambda night: night.head(0))
     report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
     assert (
@@ -134,7 +134,7 @@ def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_b
 
 def test_a_single_row_far_ahead_is_no_delivery(tmp_path: Path) -> None:
     """The nights before are a week apart at most, so what comes a month later does not show that this one was delivered."""
-    may_be_empty = parse_section({"row_count": {"low": 0, "minimum": 0}}, ValidateBatch, "validate_batch")
+    may_be_empty = parse_section({"row_count": {"minimum_ratio": 0, "minimum_rows": 0}}, ValidateBatch, "validate_batch")
     raw = write_night(tmp_path, lambda night: night.head(0))
     for ahead, fresh in ((7, True), (8, False), (3_000, False)):
         tell_source(raw, last="2049-01-01", next=str(NIGHT + dt.timedelta(days=ahead)))
@@ -206,7 +206,7 @@ def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None
 
 
 def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:
-    quiet = parse_section({"row_count": {"low": 0.85, "quiet": [str(NIGHT)], "quiet_low": 0.6}}, ValidateBatch, "validate_batch")
+    quiet = parse_section({"row_count": {"minimum_ratio": 0.85, "quiet_dates": [str(NIGHT)], "quiet_minimum_ratio": 0.6}}, ValidateBatch, "validate_batch")
     assert judged(tmp_path / "thin", lambda night: night.head(60), quiet).passed
     assert not judged(tmp_path / "thinner", lambda night: night.head(59), quiet).passed
 
@@ -247,7 +247,7 @@ def test_main_leaves_the_report_and_the_reason_of_a_failure(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     write_night(tmp_path / "raw", put("country", None, slice(0, 12)))
     dataset = ORDERS.model_dump(mode="json")
-    (tmp_path / "params.yaml").write_text(json.dumps({"dataset": dataset, "validate_batch": {"row_count": {"low": 0.85}}}))
+    (tmp_path / "params.yaml").write_text(json.dumps({"dataset": dataset, "validate_batch": {"row_count": {"minimum_ratio": 0.85}}}))
     (tmp_path / "run.yaml").write_text(json.dumps({"partition": str(NIGHT), "model": {"path": "model.onnx", "name": "orders"}}))
     assert main(["--raw", "raw", "--report", "report"]) == 1
     failure = json.loads((tmp_path / "failure.json").read_text())

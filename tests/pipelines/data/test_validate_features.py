@@ -26,7 +26,7 @@ from tests.gate_data import COUNTRIES, NIGHT, ORDERS, orders
 FEATURES = parse_section(
     {"numeric": {"amount": {"missing": -1}}, "categorical": {"country": {}}, "calendar": ["weekday"]}, Features, "features"
 )
-PARAMS = ValidateFeatures(unseen=0.05, missing=0.05)
+PARAMS = ValidateFeatures(maximum_unseen_share=0.05, maximum_missing_share=0.05)
 
 
 def night() -> pd.DataFrame:
@@ -116,9 +116,9 @@ def test_a_missing_feature_is_named(tmp_path: Path) -> None:
         (60, {}, PASSED),  # a tenth in training, and half of the rows more
         (61, {}, FAILED),
         (100, {}, FAILED),
-        (31, {"fillers": 0.2}, FAILED),
-        (31, {"fillers": 0.2, "fillers_of": {"amount": 0.3}}, PASSED),
-        (100, {"quiet": [str(NIGHT)]}, WARNING),
+        (31, {"maximum_filler_excess": 0.2}, FAILED),
+        (31, {"maximum_filler_excess": 0.2, "maximum_filler_excess_by_feature": {"amount": 0.3}}, PASSED),
+        (100, {"quiet_dates": [str(NIGHT)]}, WARNING),
     ],
 )
 def test_a_night_may_not_have_far_more_fillers_than_training(rows: int, params: dict[str, Any], verdict: str, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_night_may_not_have_far_more_fillers_than_training(rows: int, params: 
 
 def test_what_training_cannot_tell_is_not_judged(tmp_path: Path) -> None:
     often = of_amount(fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60)))
-    assert (often.verdict, often.observed) == (NOT_JUDGED, "not judged: 60.0% of the training rows have -1, so no share stands out; set fillers_of.amount to 1 if that is right")
-    declared = fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60), fillers_of={"amount": 1})
+    assert (often.verdict, often.observed) == (NOT_JUDGED, "not judged: 60.0% of the training rows have -1, so no share stands out; set maximum_filler_excess_by_feature.amount to 1 if that is right")
+    declared = fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60), maximum_filler_excess_by_feature={"amount": 1})
     assert [finding.column for finding in declared.findings if finding.type == "expect_column_values_to_not_be_in_set"] == ["country", "country"]
     assert not declared.note
     for model, reason in (
@@ -153,5 +153,5 @@ def test_a_model_that_is_not_the_pinned_one_is_no_reference(tmp_path: Path) -> N
 
 
 def test_a_limit_of_no_feature_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="fillers_of names price, not among the features"):
-        fillers_of_night(tmp_path, 0, pinned(tmp_path), fillers_of={"price": 0.1})
+    with pytest.raises(ConfigError, match="maximum_filler_excess_by_feature names price, not among the features"):
+        fillers_of_night(tmp_path, 0, pinned(tmp_path), maximum_filler_excess_by_feature={"price": 0.1})

@@ -17,10 +17,10 @@ PARTITION = dt.date(2024, 3, 1)
 DATES = [dt.date(2024, 1, 1) + dt.timedelta(days=day) for day in range(60)]
 PARAMS = {
     "minimum_rows": 500,
-    "label_low": 0.2,
-    "label_high": 0.6,
-    "row_count": {"nights": 7, "every_days": 1, "low": 0.5, "high": 1.5},
-    "odd_dates": 0.05,
+    "minimum_label_rate": 0.2,
+    "maximum_label_rate": 0.6,
+    "row_count": {"nights": 7, "every_days": 1, "minimum_ratio": 0.5, "maximum_ratio": 1.5},
+    "maximum_odd_date_share": 0.05,
 }
 
 
@@ -85,7 +85,7 @@ def test_an_outcome_that_is_not_known_yet_is_no_negative(tmp_path: Path) -> None
     """A label like `refund IS NOT NULL` has a value for every row, also where nobody can know yet."""
     label = ORDERS.label.model_copy(update={"expression": "days_late IS NOT NULL"})
     raw = write_raw(tmp_path, history())
-    params = parse_section({**PARAMS, "label_high": 1}, ValidateHistory, "validate_history")
+    params = parse_section({**PARAMS, "maximum_label_rate": 1}, ValidateHistory, "validate_history")
     report = validate_history(ORDERS.model_copy(update={"label": label}), params, partition=PARTITION, raw=raw)
     [share] = [finding.observed for finding in report.findings if finding.type == "expect_column_mean_to_be_between"]
     assert share == 1.0
@@ -94,7 +94,7 @@ def test_an_outcome_that_is_not_known_yet_is_no_negative(tmp_path: Path) -> None
 def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None:
     report = judged(tmp_path / "strict", without(30))
     assert report.failures[0].sample_rows[0] == {"date": "2024-01-31", "rows": 0}
-    assert judged(tmp_path / "lenient", without(30), empty_dates=0.02).passed
+    assert judged(tmp_path / "lenient", without(30), maximum_empty_date_share=0.02).passed
 
 
 @pytest.mark.parametrize("rows", [7, 10, 11, 13, 17, 19, 23])

@@ -25,7 +25,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir()
     monkeypatch.chdir(place)
     monkeypatch.setenv("NIGHTSHIFT_INDEX_DIR", str(tmp_path / "index"))
-    params = {"registry": {"experiment": "e", "name": "model", "encoder": INDEX}, "publish_index": {"retain": 2}}
+    params = {"registry": {"experiment": "e", "name": "model", "encoder": INDEX}, "publish_index": {"retained_generations": 2}}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     make_encoder(Path(ENCODER.path))
     opened()

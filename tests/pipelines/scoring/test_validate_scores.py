@@ -13,7 +13,7 @@ from pipelines.lib.gates import Report
 from pipelines.scoring.validate_scores import ValidateScores, validate_scores
 from tests.gate_data import NIGHT, ORDERS, orders
 
-PARAMS = ValidateScores(mean_low=0.1, mean_high=0.9)
+PARAMS = ValidateScores(minimum_mean_score=0.1, maximum_mean_score=0.9)
 
 
 def scored(rows: int = 100) -> pd.DataFrame:

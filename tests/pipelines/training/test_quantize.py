@@ -14,7 +14,7 @@ from pipelines.lib.features.history import History
 from pipelines.training.quantize import Quantize, choose, faults, main, note
 from tests.trained_encoder import PARTITION, START, encoder_bytes, history, write_history
 
-LIMITS = {"minimum_overlap": 0.8, "auc_fall": 0.01, "calibration_rows": 1_000, "queries": 300, "minimum_rows": 100}
+LIMITS = {"minimum_overlap": 0.8, "maximum_auc_loss": 0.01, "calibration_rows": 1_000, "queries": 300, "minimum_rows": 100}
 LAYERS = (128, 64)
 """Large enough for eight bits to pay: the scales of a smaller network take more room than its weights save."""
 

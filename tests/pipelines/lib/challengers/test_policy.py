@@ -8,7 +8,15 @@ import pytest
 from pipelines.lib.challengers.policy import Policy, decide
 from pipelines.lib.core.params import load_section
 
-POLICY = Policy(clear=0.1, log_loss_worse=0.005, calibration_worse=0.03, slice_fall=0.03, slower=3.0, larger=3.0, disagreement=0.2)
+POLICY = Policy(
+    maximum_p_value=0.1,
+    maximum_log_loss_increase=0.005,
+    maximum_calibration_error_increase=0.03,
+    maximum_slice_auc_loss=0.03,
+    maximum_latency_ratio=3.0,
+    maximum_memory_ratio=3.0,
+    maximum_disagreement=0.2,
+)
 Evidence = tuple[dict[str, Any], dict[str, Any]]
 
 

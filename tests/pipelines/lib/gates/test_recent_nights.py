@@ -130,7 +130,9 @@ def test_of_very_many_rows_some_are_compared_always_the_same(tmp_path: Path, mon
 
 def test_the_gate_passes_with_the_warning_in_its_note(tmp_path: Path) -> None:
     compared(tmp_path, swapped("channel", "country"))
-    report = validate_batch(dataset(tmp_path / "orders.parquet"), ValidateBatch(outcomes_known=0.0), partition=NIGHT, raw=tmp_path / "raw")
+    report = validate_batch(
+        dataset(tmp_path / "orders.parquet"), ValidateBatch(minimum_outcomes_known=0.0), partition=NIGHT, raw=tmp_path / "raw"
+    )
     assert report.passed, report.failures
     assert report.note.startswith("validate_batch: WARNING: channel: ")
     assert "were the columns swapped?" in report.note

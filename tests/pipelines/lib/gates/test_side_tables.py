@@ -138,7 +138,7 @@ def test_misdated_rows_of_a_side_table_stop_the_night(tmp_path: Path) -> None:
     [
         ({"shop": ["north", "south"], "size": [1, None]}, {}, set()),
         ({"shop": [], "size": []}, {}, {("table_row_count_to_be_between", "shops")}),
-        ({"shop": ["north"], "size": [1]}, {"row_count": {"minimum": 2}}, {("table_row_count_to_be_between", "shops")}),
+        ({"shop": ["north"], "size": [1]}, {"row_count": {"minimum_rows": 2}}, {("table_row_count_to_be_between", "shops")}),
         ({"shop": ["north", "north"], "size": [1, 2]}, {}, {("column_values_to_be_unique", "shops.shop")}),
         ({"shop": ["north", "south"], "size": [None, None]}, {}, {("column_values_to_not_be_null", "shops.size")}),
     ],

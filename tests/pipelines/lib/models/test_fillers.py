@@ -50,8 +50,8 @@ def training(year: pa.Table) -> dict[str, Filler]:
 def test_the_odd_nights_of_2013_pass(night: str, year: pa.Table, training: dict[str, Filler], tmp_path: Path) -> None:
     params = load_section("validate_features", ValidateFeatures)
     pq.write_table(year.filter(pc.equal(year["partition"], night)), tmp_path / "night.parquet")
-    allowed = {name: params.fillers_of.get(name, params.fillers) for name in training}
-    findings = judge_fillers(tmp_path / "night.parquet", training, allowed, quiet=night in params.quiet)
+    allowed = {name: params.maximum_filler_excess_by_feature.get(name, params.maximum_filler_excess) for name in training}
+    findings = judge_fillers(tmp_path / "night.parquet", training, allowed, quiet=night in params.quiet_dates)
     assert {finding.column for finding in findings if finding.verdict == FAILED} == set()
     assert {finding.column for finding in findings if finding.verdict == WARNING} == (WEATHER if night == "2013-12-31" else set())
     if night == "2013-12-31":  # any other night without its weather looks like this one

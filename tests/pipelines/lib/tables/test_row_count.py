@@ -40,7 +40,7 @@ def test_a_cut_of_a_fifth_is_seen_on_nearly_every_night_of_2013(counts: dict[str
 
 
 def test_a_band_without_earlier_nights_is_the_minimum_alone() -> None:
-    band = RowCount(minimum=7).band({str(NIGHT): 1_000_000}, NIGHT)
+    band = RowCount(minimum_rows=7).band({str(NIGHT): 1_000_000}, NIGHT)
     assert (band.low, band.high, band.reference) == (7, None, None)
 
 
@@ -48,7 +48,7 @@ def test_a_band_without_earlier_nights_is_the_minimum_alone() -> None:
 def test_the_band_is_the_declared_share_to_the_last_row(low: float) -> None:
     """A half rounded to the even row, or 0.07 x 100 = 7.000000000000001, would let a night pass that is too thin or stop one that is not."""
     for rows in range(1, 3_000):
-        band = RowCount(low=low, high=1 + low, minimum=0).band({"2024-05-22": rows}, NIGHT)
+        band = RowCount(minimum_ratio=low, maximum_ratio=1 + low, minimum_rows=0).band({"2024-05-22": rows}, NIGHT)
         assert (band.low - 1) < Fraction(repr(low)) * rows <= band.low
         assert band.high is not None
         assert band.high <= Fraction(repr(1 + low)) * rows < band.high + 1
@@ -56,4 +56,4 @@ def test_the_band_is_the_declared_share_to_the_last_row(low: float) -> None:
 
 def test_a_date_without_rows_does_not_pull_the_reference_down() -> None:
     earlier = {"2024-05-22": 100, "2024-05-15": 0, "2024-05-08": 110}
-    assert RowCount(low=0.5, high=2.0).band(earlier, NIGHT).reference == 105
+    assert RowCount(minimum_ratio=0.5, maximum_ratio=2.0).band(earlier, NIGHT).reference == 105
