@@ -1,7 +1,7 @@
-"""What DVC keeps for a run, and whether it still is what the run recorded.
+"""Compare the files that DVC keeps with the digests that were recorded for them.
 
-DVC trusts its cache: an object that is write-protected is linked into a workspace without a look at its bytes. So whoever uses a file that came out of
-the cache or a remote compares it with the md5 in ``dvc.lock``. Directories are compared file by file, with the listing that DVC keeps of them.
+DVC trusts its cache: it links or copies a write-protected object into a workspace without reading its bytes. So code that uses a file from the cache or
+a remote compares the file with the md5 in ``dvc.lock``. Directories are compared file by file, with the listing that DVC keeps of them.
 """
 
 import hashlib
@@ -18,7 +18,10 @@ from pipelines.lib.core import home
 from pipelines.lib.core.errors import DataError
 
 LOCK_VARIABLE = "NIGHTSHIFT_RECORDED"
-"""Environment variable: the copy of ``dvc.lock`` whose digests the inputs of a stage must have. Airflow's tasks set it, a laptop does not."""
+"""Environment variable that Airflow's tasks set: the copy of ``dvc.lock`` whose digests the inputs of a stage must have."""
+
+DVC_STAGE, DVC_ROOT = "DVC_STAGE", "DVC_ROOT"
+"""Environment variables that DVC sets for the command of a stage: the stage's address, and the repository whose ``dvc.lock`` DVC writes after each stage."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a lock has thousands of lines
 
@@ -44,6 +47,13 @@ def outputs(lock: Path) -> list[Output]:
     ]
 
 
+def recorded_lock() -> Path | None:
+    """Return the lock whose digests the inputs of this process must have; None if neither Airflow nor DVC started the process."""
+    if lock := os.environ.get(LOCK_VARIABLE):
+        return Path(lock)
+    return Path(os.environ.get(DVC_ROOT, "."), "dvc.lock") if os.environ.get(DVC_STAGE) else None
+
+
 def require_recorded(lock: Path, stage: str, paths: Iterable[Path], root: Path = Path()) -> None:
     """Raise `DataError` where one of `paths`, what `stage` reads, is not what the stages before it recorded in `lock`. Paths are below `root`.
 
@@ -67,9 +77,14 @@ def require_md5(path: Path, md5: str, made_by: str, only: set[str] | None = None
     if found:
         shown = ", ".join(f"{file} has md5 {present}, recorded was {recorded}" for file, present, recorded in found[:3])
         objects = " ".join(str(cache_path(recorded)) for _, _, recorded in found[:20])
+        again = (
+            f"run dvc repro {made_by}. If you changed the file on purpose, record your change instead: dvc commit --force {made_by}"
+            if os.environ.get(DVC_STAGE) and not os.environ.get(LOCK_VARIABLE)
+            else f"clear {made_by}: it takes a whole copy from the remote or makes the file again"
+        )
         raise DataError(
             f"what {made_by} made was altered on disk or in DVC's cache: {shown}{', …' if len(found) > 3 else ''}. Check the disk, remove the copies "
-            f"(rm -rf {path} {objects}), then clear {made_by}: it takes a whole copy from the remote or makes the file again"
+            f"(rm -rf {path} {objects}), then {again}"
         )
 
 

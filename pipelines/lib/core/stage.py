@@ -56,8 +56,8 @@ def stage(name: str) -> Callable[[Callable[..., None]], Main]:
             _failure_file().unlink(missing_ok=True)
             started = time.perf_counter()
             try:
-                if lock := os.environ.get(kept.LOCK_VARIABLE):
-                    kept.require_recorded(Path(lock), name, [Path(value) for value in arguments.values() if isinstance(value, str | Path)])
+                if lock := kept.recorded_lock():
+                    kept.require_recorded(lock, name, [Path(value) for value in arguments.values() if isinstance(value, str | Path)])
                 body(**arguments)
                 log.info("took %.2f s", time.perf_counter() - started)
             except Exception as error:

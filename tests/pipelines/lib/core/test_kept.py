@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.lib.core import kept, stage
+from pipelines.lib.core import home, kept, stage
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.storage import rebuild
 
@@ -21,6 +21,11 @@ GRAPH = {
             "outs": ["data/raw"],
         },
         "featurize_batch": {"cmd": "cat data/raw/a > data/batch.parquet", "deps": ["data/raw"], "outs": ["data/batch.parquet"]},
+        "score": {
+            "cmd": f"{sys.executable} score.py --features data/batch.parquet --scores data/scores",
+            "deps": ["data/batch.parquet"],
+            "outs": ["data/scores"],
+        },
         "embed": {
             "matrix": {"month": ["2013-01", "2013-02"]},
             "cmd": "mkdir -p data/vectors/${item.month} && cp a data/vectors/${item.month}/v",
@@ -29,10 +34,25 @@ GRAPH = {
     }
 }
 
+SCORE = """
+import sys
+from pathlib import Path
+from pipelines.lib.core.stage import stage
 
-def dvc(*arguments: str) -> None:
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], check=True, capture_output=True, env=environment)
+@stage("score")
+def main(*, features: Path, scores: Path) -> None:
+    scores.write_bytes(features.read_bytes())
+
+sys.exit(main())
+"""
+
+
+def dvc(*arguments: str, fails: bool = False) -> None:
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(home.REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments, "--quiet"], check=False, capture_output=True, text=True, env=environment
+    )
+    assert bool(done.returncode) == fails, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dvc("init", "--no-scm")
         Path("a").write_text("the first file")
         Path("b").write_text("the second")
+        Path("score.py").write_text(SCORE)
         Path("data").mkdir()
         Path("dvc.yaml").write_text(yaml.safe_dump(GRAPH))
         dvc("config", "cache.type", "hardlink,copy")
@@ -60,7 +81,8 @@ def repository(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(made, path)
     monkeypatch.chdir(path)
     monkeypatch.setenv("NIGHTSHIFT_REPOSITORY", str(path))
-    monkeypatch.delenv("NIGHTSHIFT_DVC_CACHE", raising=False)
+    for variable in ("NIGHTSHIFT_DVC_CACHE", "NIGHTSHIFT_RECORDED", "DVC_STAGE", "DVC_ROOT"):
+        monkeypatch.delenv(variable, raising=False)
     return path
 
 
@@ -83,7 +105,7 @@ def test_what_was_recorded_passes_in_every_form(repository: Path) -> None:
     require(
         "data/raw", "data/batch.parquet", "data/vectors", "data/vectors/2013-01", "data/raw/sub/ü", "data/raw/", "no/such", "2013-04-01", ""
     )
-    assert {made.stage for made in kept.outputs(LOCK)} == {"ingest_batch", "featurize_batch", "embed@2013-01", "embed@2013-02"}
+    assert {made.stage for made in kept.outputs(LOCK)} == {"ingest_batch", "featurize_batch", "score", "embed@2013-01", "embed@2013-02"}
     assert kept.outputs(Path("nowhere.lock")) == []
 
 
@@ -152,12 +174,49 @@ def test_a_stage_refuses_an_altered_input_before_it_starts(repository: Path, mon
 
     arguments = ["--features", "data/batch.parquet", "--scores", "data/scores.parquet"]
     flip(Path("data/batch.parquet"))
-    assert main(arguments) == 0, "on a laptop people may change what they like"
+    assert main(arguments) == 0, "by hand, without DVC, people may read what they like"
     monkeypatch.setenv(kept.LOCK_VARIABLE, str(LOCK.resolve()))
     assert main(arguments) == 1
     assert len(started) == 1
     failure = yaml.safe_load(Path("failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == ("DataError", False)
+
+
+def test_dvc_repro_refuses_an_input_that_was_damaged_in_the_cache(repository: Path) -> None:
+    [batch] = [made for made in kept.outputs(LOCK) if made.stage == "featurize_batch"]
+    for copy in (batch.path, kept.cache_path(batch.md5)):
+        times = copy.stat()
+        flip(copy)
+        os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk does it, so that DVC sees nothing
+    dvc("repro", "--force", "--single-item", "score", fails=True)
+    failure = yaml.safe_load(Path("failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("DataError", False)
+    shutil.rmtree(kept.cache_path(batch.md5).parent)
+    batch.path.unlink()
+    dvc("repro")
+    assert Path("data/scores").read_bytes() == b"the first file"
+
+
+def change_by_hand() -> None:
+    Path("data/batch.parquet").unlink()
+    Path("data/batch.parquet").write_text("of my own")
+
+
+def test_dvc_repro_makes_an_input_again_that_was_changed_by_hand(repository: Path) -> None:
+    change_by_hand()
+    dvc("repro")
+    assert Path("data/scores").read_bytes() == Path("data/batch.parquet").read_bytes() == b"the first file"
+
+
+def test_a_stage_reads_an_input_that_was_changed_by_hand_once_it_is_recorded(repository: Path) -> None:
+    change_by_hand()
+    dvc("repro", "--single-item", "score", fails=True)
+    message = yaml.safe_load(Path("failure.json").read_text())["message"]
+    command = message.partition("record your change instead: ")[2].split()
+    assert command[0] == "dvc"
+    dvc(*command[1:])
+    dvc("repro", "--single-item", "score")
+    assert Path("data/scores").read_text() == "of my own"
 
 
 def test_a_replay_names_raw_data_that_was_altered(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
