@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo up check test test-slow faults lint bench lock clean
+.PHONY: help demo up check test test-slow faults lint new-stage bench lock clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.english
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
+
+new-stage: .venv/tests ## add a stage: make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=score
+	$(BIN)/python -m scaffold.new_stage $(foreach key,name package dag after reads,--$(key) "$($(key))")
 
 bench: .venv/tests ## all benchmarks, or one: make bench only=scoring
 	$(BIN)/python -m benchmarks $(if $(only),--only $(only))

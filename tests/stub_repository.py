@@ -6,54 +6,21 @@ from pathlib import Path
 
 import yaml
 
+from tests.dag_tasks import operators
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-PACKAGES = {
-    "ingest_batch": "data",
-    "validate_batch": "data",
-    "featurize_batch": "data",
-    "validate_features": "data",
-    "score": "scoring",
-    "validate_scores": "scoring",
-    "publish_scores": "scoring",
-    "attach_evidence": "scoring",
-    "publish_evidence": "scoring",
-}
-RETRAINING = {
-    "ingest_history": "data",
-    "validate_history": "data",
-    "featurize_history": "data",
-    "train": "training",
-    "export_onnx": "training",
-    "evaluate": "training",
-    "register": "registry",
-    "shadow": "training",
-    "decide": "training",
-    "promote": "registry",
-    "refuse": "registry",
-    "verify": "registry",
-}
-INDEX = dict.fromkeys(
-    ("shard_history", "embed", "validate_vectors", "plan_index", "fill_shard", "build_index", "evaluate_index", "publish_index"), "index"
-)
-"""Follows the history stages of a retraining."""
-MONITORING = dict.fromkeys(("detect_drift", "measure_performance", "govern", "report_drift", "check_index"), "monitoring")
-"""Of this line `alert` is the real one, with the real nouns."""
-OUTSIDE = {
-    *MONITORING,
-    "publish_scores",
-    "publish_evidence",
-    "publish_index",
-    "register",
-    "shadow",
-    "decide",
-    "promote",
-    "refuse",
-    "verify",
-}
-"""What has an effect outside its workspace, and so is no DVC stage."""
+LINES = ("nightly_batch_scoring", "drift_monitoring", "drift_triggered_retraining", "vector_index_rebuild")
+"""The DAGs whose stages the repository has. A stage that several of them run follows what comes before it in the first one."""
+PACKAGES = {path.stem: path.parent.name for path in (REPOSITORY / "pipelines").glob("*/*.py") if path.parent.name != "lib"}
+REAL = ("alert",)
+"""With the library, these are as they are."""
+CALLED = ("refuse",)
+"""No task: another task calls it."""
 SHARDS = ("2013-01", "2013-02", "2013-03")
-SHARDED = {"embed", "fill_shard"}
+SHARDED = {
+    stage for stage, entry in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items() if "matrix" in entry
+}
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
 # "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone; what it says to decide is the verdict,
@@ -133,34 +100,25 @@ if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
 def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
     path.mkdir(parents=True)
-    stages, previous = {}, None
-    for stage, package in {**PACKAGES, **MONITORING, **RETRAINING, **INDEX}.items():
-        if stage == "ingest_history":
-            previous = None
-        if stage == "shard_history":
-            previous = "data/reports/featurize_history"
-        module = path / "pipelines" / package / f"{stage}.py"
-        module.parent.mkdir(parents=True, exist_ok=True)
-        module.write_text(f"from pipelines.stub import main\nmain({stage!r})\n")
-        if stage not in OUTSIDE:
-            out = f"data/reports/{stage}"
-            stages[stage] = {
-                "cmd": f"python -m pipelines.{package}.{stage}",
-                "deps": [str(module.relative_to(path)), *([previous] if previous else [])],
-                "params": [{"run.yaml": ["partition"]}],
-                "outs": [out],
-            }
-            if stage in SHARDED:
-                out = f"data/index/{stage}"
-                each = {"cmd": f"{stages[stage]['cmd']} --shard ${{item.shard}}", "outs": [f"{out}/${{item.shard}}"]}
-                stages[stage] = {"matrix": {"shard": "${shards}"}, **stages[stage], **each}
-            if stage == "plan_index":
-                stages[stage]["outs"].append("data/index/plan")
+    stages: dict[str, dict[str, object]] = {}
+    for dag_id in LINES:
+        previous = None
+        for stage, operator in operators(dag_id).items():
+            if operator == "StageOperator":  # it has an effect outside its workspace, and so is no stage of DVC
+                _write_module(path, stage)
+            if operator != "DvcStageOperator":
+                continue
+            out = f"data/index/{stage}" if stage in SHARDED else f"data/reports/{stage}"
+            if stage not in stages:
+                stages[stage] = _stage(_write_module(path, stage), stage, previous, out)
             # No shard may be filled: then what comes next depends on what came before.
             previous = "data/reports/plan_index" if stage == "fill_shard" else out
+    for stage in CALLED:
+        _write_module(path, stage)
     (path / "pipelines" / "stub.py").write_text(_STUB)
     shutil.copytree(REPOSITORY / "pipelines" / "lib", path / "pipelines" / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPOSITORY / "pipelines" / "monitoring" / "alert.py", path / "pipelines" / "monitoring")
+    for stage in REAL:
+        shutil.copy(REPOSITORY / "pipelines" / PACKAGES[stage] / f"{stage}.py", path / "pipelines" / PACKAGES[stage])
     (path / "pipelines" / "registry").mkdir(exist_ok=True)
     (path / "pipelines" / "registry" / "pin_run.py").write_text(_PIN_RUN)
     (path / "dvc.yaml").write_text(yaml.safe_dump({"vars": ["run.yaml"], "stages": stages}, sort_keys=False))
@@ -177,6 +135,28 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     git(path, "init", "--quiet", "--initial-branch", "main")
     commit_all(path, "start")
     return path
+
+
+def _write_module(path: Path, stage: str) -> str:
+    """Write the module of a stage that computes nothing; return its path below the repository at `path`."""
+    module = f"pipelines/{PACKAGES[stage]}/{stage}.py"
+    (path / module).parent.mkdir(parents=True, exist_ok=True)
+    (path / module).write_text(f"from pipelines.stub import main\nmain({stage!r})\n")
+    return module
+
+
+def _stage(module: str, stage: str, previous: str | None, out: str) -> dict[str, object]:
+    """The entry of a stage in ``dvc.yaml``, which depends on its module and on the output of the stage before it."""
+    cmd = f"python -m {module.removesuffix('.py').replace('/', '.')}"
+    entry: dict[str, object] = {
+        "cmd": cmd,
+        "deps": [module, *([previous] if previous else [])],
+        "params": [{"run.yaml": ["partition"]}],
+        "outs": [out, *(["data/index/plan"] if stage == "plan_index" else [])],
+    }
+    if stage in SHARDED:
+        return {"matrix": {"shard": "${shards}"}, **entry, "cmd": f"{cmd} --shard ${{item.shard}}", "outs": [f"{out}/${{item.shard}}"]}
+    return entry
 
 
 def git(path: Path, *arguments: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.imports import ROOT, closure, packages
+from scaffold.imports import ROOT, closure, packages
 
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 LOCKED: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]

@@ -18,6 +18,7 @@ MODULES = sorted(
     path.relative_to(ROOT) for path in (ROOT / "pipelines").glob("*/*.py") if path.parent.name != "lib" and path.stem != "__init__"
 )
 TASK_OF = {task: operator for dag_id in DAG_IDS for task, operator in operators(dag_id).items()}
+OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
 COMMANDS = {"search"}  # run by a person, by no DAG
 
 
@@ -34,6 +35,11 @@ def without_task(stage: str, tasks: dict[str, str]) -> str | None:
     return f'dvc.yaml: no DAG runs stage {stage}; add {stage} = DvcStageOperator(task_id="{stage}") to a file in dags/, or remove the stage'
 
 
+def without_section(stage: str, sections: set[str]) -> str | None:
+    """What is missing if the params.yaml of the other table has no section for a stage of ``dvc.yaml``."""
+    return None if stage in sections else f"{OTHER_TABLE}: no section {stage}, so no run of the orders can read it; add it ({stage}: {{}})"
+
+
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_a_stage_has_a_test(module: Path) -> None:
     assert (missing := untested(module)) is None, missing
@@ -42,6 +48,12 @@ def test_a_stage_has_a_test(module: Path) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_of_dvc_is_a_task(stage: str) -> None:
     assert (missing := without_task(stage, TASK_OF)) is None, missing
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_other_table_has_a_section_for_each_stage(stage: str) -> None:
+    sections = set(yaml.safe_load((ROOT / OTHER_TABLE).read_text(encoding="utf-8")))
+    assert (missing := without_section(stage, sections)) is None, missing
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
@@ -84,3 +96,8 @@ def test_a_forgotten_test_is_named() -> None:
 def test_a_forgotten_task_is_named() -> None:
     assert "no DAG runs stage nowhere" in str(without_task("nowhere", TASK_OF))
     assert without_task("score", {"score": "StageOperator"}) is not None  # it would run without DVC
+
+
+def test_a_forgotten_section_is_named() -> None:
+    assert "no section nowhere" in str(without_section("nowhere", {"score"}))
+    assert without_section("score", {"score"}) is None

@@ -1,0 +1,1 @@
+"""Tools for people who change this repository: write a new stage, list what a module imports."""

@@ -1,0 +1,93 @@
+"""Edit dvc.yaml, params.yaml and a DAG as texts, so that their comments and their layout stay."""
+
+import ast
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+WIDTH = 140  # of a line in dvc.yaml
+
+
+class EditError(Exception):
+    """A file does not have the form that an edit relies on."""
+
+
+def add_section(text: str, name: str, after: str | None) -> str:
+    """`params.yaml` with an empty section `name` behind the section `after`, or at the end."""
+    return _checked(_insert(text, f"\n{name}: {{}}\n", after, indent=""), text, lambda content: content | {name: {}})
+
+
+def add_stage(text: str, name: str, after: str | None, entry: dict[str, Any], cmd: str) -> str:
+    """`dvc.yaml` with the stage `name` behind the stage `after`, or behind the last one. `entry` is its content without `cmd`."""
+    lines = [f"  {name}:", "    cmd: >-", *textwrap.wrap(cmd, WIDTH, **_indented(6))]
+    for key, values in entry.items():
+        flow = f"{key}: [{', '.join(yaml.safe_dump(value, default_flow_style=True, width=10**6).split(chr(10))[0] for value in values)}]"
+        lines += textwrap.wrap(flow, WIDTH, **_indented(4, 6))
+    last = list(yaml.safe_load(text)["stages"])[-1]
+    new = _insert(text, "\n".join(lines) + "\n", after or last, indent="  ")
+    return _checked(new, text, lambda content: {**content, "stages": {**content["stages"], name: {"cmd": cmd, **entry}}})
+
+
+def add_task(text: str, name: str, after: str) -> str:
+    """A DAG's file with the task `name` behind the task `after`, both among the tasks and in the order."""
+    tree = ast.parse(text)
+    if not (arrows := _left_of_an_arrow(tree, after)):
+        raise EditError(f"no chain of the DAG goes on after {after}")
+    lines = text.splitlines(keepends=True)
+    for at in sorted(arrows[1:], key=_place, reverse=True):  # what followed `after` elsewhere now follows the new task
+        lines[at.lineno - 1] = _replaced(lines[at.lineno - 1], at.col_offset, len(after.encode()), name)
+    first = arrows[0]
+    lines[first.lineno - 1] = _replaced(lines[first.lineno - 1], first.col_offset, len(after.encode()), f"{after} >> {name}")
+    assigned = next(node for node in ast.walk(tree) if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == after)
+    lines.insert(int(assigned.end_lineno or 0), f'{" " * assigned.col_offset}{name} = DvcStageOperator(task_id="{name}")\n')
+    new = "".join(lines)
+    ast.parse(new)
+    return new
+
+
+def _left_of_an_arrow(tree: ast.Module, task: str) -> list[ast.Name]:
+    """Where `task` stands directly before ``>>``, in the order of the file."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.RShift):
+            left = node.left.right if isinstance(node.left, ast.BinOp) else node.left
+            found += [name for name in ast.walk(left) if isinstance(name, ast.Name) and name.id == task]
+    return sorted(found, key=_place)
+
+
+def _place(node: ast.Name) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _replaced(line: str, offset: int, length: int, new: str) -> str:
+    """`line` with its `length` bytes from `offset` on, as `ast` counts them, replaced by `new`."""
+    raw = line.encode()
+    return (raw[:offset] + new.encode() + raw[offset + length :]).decode()
+
+
+def _insert(text: str, new: str, after: str | None, *, indent: str) -> str:
+    """`text` with `new` behind the block of the key `after`, which is indented by `indent`; at the end if there is none."""
+    lines = text.splitlines(keepends=True)
+    start = next((number for number, line in enumerate(lines) if after and line.startswith(f"{indent}{after}:")), None)
+    if start is None:
+        return text.rstrip("\n") + "\n" + new
+    deeper = re.compile(rf"{indent}\s+\S|\s*$")
+    end = next((number for number in range(start + 1, len(lines)) if not deeper.match(lines[number])), len(lines))
+    while not lines[end - 1].strip():
+        end -= 1
+    return "".join([*lines[:end], new, *lines[end:]])
+
+
+def _checked(new: str, old: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
+    """`new`, if it reads as the content of `old` after `change`, and nothing else is different."""
+    if yaml.safe_load(new) != change(yaml.safe_load(old)):
+        raise EditError("the file would not read as meant; it must have the block style that it is committed with")
+    return new
+
+
+def _indented(first: int, rest: int | None = None) -> dict[str, Any]:
+    ahead = {"initial_indent": " " * first, "subsequent_indent": " " * (first if rest is None else rest)}
+    return {**ahead, "break_long_words": False, "break_on_hyphens": False}

@@ -1,0 +1,180 @@
+"""`make new-stage`, run for real in a copy of the repository: what it writes passes the checks, and a fault changes no file."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "scaffold", "tests", "docs", ".ci", ".dvc", ".github")
+NIGHT = "nightly_batch_scoring"
+
+
+class Copy:
+    """A copy of the repository, without its data."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        unwanted = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
+        for part in (one for one in PARTS if (ROOT / one).exists()):
+            shutil.copytree(ROOT / part, root / part, ignore=unwanted)
+        for file in (path for path in ROOT.iterdir() if path.is_file()):
+            shutil.copy(file, root)
+        (root / "data").mkdir()
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of this environment in the copy."""
+        environment = {**os.environ, "PYTHONPATH": f"{self.root}:{self.root / 'plugins'}", "DVC_NO_ANALYTICS": "1"}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        environment.pop("PYTEST_ADDOPTS", None)
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+
+    def check(self, *command: str) -> None:
+        """Run a command that must pass."""
+        done = self.run(*command)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-6000:]}{done.stderr[-3000:]}"
+
+    def new_stage(self, **arguments: str) -> subprocess.CompletedProcess[str]:
+        """What ``make new-stage`` runs with these arguments."""
+        recipe = re.search(r"^new-stage:.*\n\t\$\(BIN\)/python (-m [\w.]+) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert recipe
+        given = {"name": "summarize", "package": "scoring", "dag": NIGHT, "after": "score", **arguments}
+        return self.run(sys.executable, *recipe[1].split(), *[f"--{key}={value}" for key, value in given.items()])
+
+    def digest(self) -> str:
+        """Of every file of the copy, but for compiled ones."""
+        found = hashlib.sha256()
+        for path in sorted(path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+            found.update(str(path).encode() + path.read_bytes())
+        return found.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy that no test changes."""
+    return Copy(tmp_path_factory.mktemp("unchanged"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": ""}, "name= is missing"),
+        ({"dag": ""}, "dag= is missing"),
+        ({"name": "Summarize"}, "name=Summarize: not a name for a module"),
+        ({"name": "sum-up"}, "name=sum-up: not a name for a module"),
+        ({"name": "../../x"}, "not a name for a module"),
+        ({"name": "import"}, "name=import: not a name for a module"),
+        ({"name": "promote"}, "name=promote: pipelines/registry/promote.py exists"),
+        ({"name": "features"}, "params.yaml has a section of this name"),
+        ({"name": "champion_replay"}, "dags/champion_replay.py is a DAG"),
+        ({"name": "settings"}, f"dags/{NIGHT}.py uses this name for something else"),
+        ({"name": "report"}, "the code of every stage uses this name"),
+        ({"package": "lib"}, "package=lib: not a package of stages; take one of data, index, monitoring, registry, scoring, training"),
+        ({"package": "nowhere"}, "package=nowhere: not a package of stages"),
+        ({"dag": "nowhere"}, "dags/nowhere.py does not exist; take one of champion_replay,"),
+        ({"dag": "champion_replay", "after": "replay"}, "opens no workspace"),
+        ({"dag": "drift_monitoring", "after": "govern"}, "no task of it is a stage of DVC"),
+        ({"after": "nowhere"}, "after=nowhere: not a task that another one can follow; nightly_batch_scoring has open_run, ingest_batch,"),
+        ({"after": "close_run"}, "after=close_run: not a task that another one can follow"),
+        ({"after": "open_run"}, "no stage up to it writes data that could be read"),
+        ({"dag": "vector_index_rebuild", "after": "embed"}, "runs once per month"),
+        ({"reads": "data/evidence/evidence.parquet"}, "no stage up to score writes it; take one of data/raw/batch,"),
+        ({"reads": "data/models/model.skops"}, "no stage up to score writes it"),
+    ],
+)
+def test_a_fault_is_named_and_changes_no_file(unchanged: Copy, arguments: dict[str, str], message: str) -> None:
+    before = unchanged.digest()
+    done = unchanged.new_stage(**arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert unchanged.digest() == before
+
+
+def test_every_fault_is_named_at_once(unchanged: Copy) -> None:
+    done = unchanged.new_stage(name="No", package="nowhere", dag="neither")
+    assert all(f"{fault}: " in done.stderr for fault in ("name=No", "package=nowhere", "dag=neither"))
+
+
+def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    copy = Copy(tmp_path / "copy")
+    (copy.root / "dags" / f".{NIGHT}.py.tmp").mkdir()  # the last one that is written
+    before = copy.digest()
+    done = copy.new_stage()
+    assert "NOT ADDED, no file changed" in done.stderr
+    assert copy.digest() == before
+
+
+STAGES = [  # each kind of input, behind a gate and not, in every line that has stages of DVC
+    {},
+    {"name": "count_batch", "package": "data", "after": "ingest_batch"},
+    {"name": "look_again", "after": "validate_scores"},
+    {"name": "close_night", "after": "publish_evidence", "reads": "data/scores/scores.parquet"},
+    {"name": "weigh_model", "package": "training", "dag": "drift_triggered_retraining", "after": "decide"},
+    {"name": "weigh_encoder", "package": "training", "dag": "encoder_training", "after": "quantize"},
+    {"name": "measure_index", "package": "index", "dag": "vector_index_rebuild", "after": "evaluate_index"},
+]
+
+
+def name_of(arguments: dict[str, str]) -> str:
+    return arguments.get("name", "summarize")
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy to which all of `STAGES` were added, one after the other."""
+    copy = Copy(tmp_path_factory.mktemp("extended"))
+    for arguments in STAGES:
+        done = copy.new_stage(**arguments)
+        assert done.returncode == 0, done.stderr
+    return copy
+
+
+def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(extended: Copy) -> None:
+    files = ["tests/test_house.py", "tests/test_forgotten.py", "tests/test_dvc.py"]
+    tests = [str(next((extended.root / "tests" / "pipelines").rglob(f"test_{name_of(one)}.py"))) for one in STAGES]
+    # dvc.lock is what `dvc repro` writes; the test of a whole new stage below runs it.
+    extended.check(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *tests, "-k", "not dvc_lock")
+    extended.check(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
+    extended.check(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".")
+
+
+def test_only_the_new_stage_is_new(extended: Copy) -> None:
+    before, after = (yaml.safe_load((root / "dvc.yaml").read_text()) for root in (ROOT, extended.root))
+    assert {name: after["stages"].pop(name) for name in map(name_of, STAGES)}["look_again"]["deps"][-2:] == [
+        "data/scores/scores.parquet",
+        "data/reports/validate_scores/verdict.json",
+    ]
+    assert after == before
+
+
+def test_a_new_task_runs_between_its_neighbours(extended: Copy) -> None:
+    text = (extended.root / "dags" / f"{NIGHT}.py").read_text()
+    for chain in (
+        "score\n        >> summarize\n        >> validate_scores",
+        "publish_evidence\n        >> close_night\n        >> close_run",
+    ):
+        assert chain in text
+    assert "close_night >> push_run >> close_run" in text  # the last task is pushed as well
+    assert "weigh_model >> push_run >> close_run" in (extended.root / "dags" / "drift_triggered_retraining.py").read_text()
+
+
+@pytest.mark.slow
+def test_a_new_stage_passes_lint_and_runs(tmp_path: Path) -> None:
+    """The commands of ``make lint``, then what a developer does next: `dvc repro`, after which dvc.lock is complete."""
+    copy = Copy(tmp_path / "copy")
+    assert copy.new_stage(name="count_batch", package="data", after="ingest_batch").returncode == 0
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    for line in recipe[1].splitlines():
+        copy.check(*line.strip().replace("$(BIN)", str(Path(sys.executable).parent)).split())
+    copy.check("git", "init", "--quiet")
+    copy.check(sys.executable, "-m", "dvc", "repro", "count_batch")
+    assert (copy.root / "data" / "reports" / "count_batch" / "report.json").is_file()
+    copy.check(sys.executable, "-m", "pytest", "-q", "tests/test_dvc.py", "-k", "count_batch")
