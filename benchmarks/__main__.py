@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import benchmarks
 from benchmarks.measure import missed, record
 
-NO_BENCHMARKS = {"__main__", "measure"}
+NO_BENCHMARKS = {"__main__", "measure", "page"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

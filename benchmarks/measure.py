@@ -1,5 +1,6 @@
-"""What the benchmarks share: a process of one's own with its peak memory, the machine in a line, and where figures are written."""
+"""Tools that the benchmarks share: a process of its own with its peak memory, the origin of figures, and the file for them."""
 
+import datetime as dt
 import importlib
 import json
 import os
@@ -47,6 +48,16 @@ def machine() -> str:
     return f"{processor}, {cores()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {libraries}"
 
 
+def origin() -> dict[str, str]:
+    """Return the date (UTC), the commit and the machine of figures that are measured now."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], check=False, cwd=REPOSITORY, capture_output=True, text=True)
+    return {
+        "measured": dt.datetime.now(dt.UTC).date().isoformat(),
+        "commit": asked.stdout.strip() or "unknown",
+        "machine": machine(),
+    }
+
+
 def missed(figures: Mapping[str, Any], targets: Targets) -> list[str]:
     """What does not reach its target, in words."""
     return [
@@ -57,10 +68,10 @@ def missed(figures: Mapping[str, Any], targets: Targets) -> list[str]:
 
 
 def record(name: str, figures: Mapping[str, Any]) -> Path:
-    """Write ``var/bench/<name>.json``: the figures and the machine. Returns its path."""
+    """Write ``var/bench/<name>.json``: the figures and their origin. Return its path."""
     path = home() / "bench" / f"{name}.json"
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps({**figures, "machine": machine()}, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({**figures, **origin()}, indent=2) + "\n", encoding="utf-8")
     return path
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks.measure import origin
 from deploy.embedded.server import Server
 from pipelines.lib.core import home
 from tests.real_repository import DAG_ID, TASKS, RealRepository
@@ -133,6 +134,7 @@ def _report(kills: list[Kill], expected: Rows, found: Rows) -> dict[str, Any]:
         "lost_rows": sum(len(set(expected[partition]) - set(found[partition])) for partition in PARTITIONS),
         "doubled_rows": sum(len(found[partition]) - len(set(found[partition])) for partition in PARTITIONS),
         "kills": [asdict(kill) for kill in kills],
+        **origin(),
     }
     path = home.home() / "faults" / "report.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,248 @@
+"""Write ``docs/benchmarks.md`` from the results of the benchmarks.
+
+``python -m benchmarks.page`` copies each result of this installation (``var/bench/<name>.json``, ``var/faults/report.json``) to
+``benchmarks/results``, where git keeps it, and writes the page from that folder. A figure that a result does not hold is left out of the page.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.home import REPOSITORY, home
+
+RESULTS = REPOSITORY / "benchmarks" / "results"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the page: the key of the result (dots lead into nested objects), and what it says to a reader."""
+
+    key: str
+    label: str
+    unit: str
+    """``%`` shows a share as per cent; ``×`` is a ratio."""
+    compared_with: str
+
+
+@dataclass(frozen=True)
+class Topic:
+    """The figures of one benchmark."""
+
+    name: str
+    title: str
+    text: str
+    figures: tuple[Figure, ...]
+    command: str = ""
+
+
+TOPICS = (
+    Topic(
+        "night",
+        "A night",
+        "One night of flights (about 900 rows) runs through real Airflow. The figures are medians.",
+        (
+            Figure("night_wall_s", "time from the trigger to the published scores", "s", "the target: at most 60 s"),
+            Figure("overhead_s", "part of that time outside the stages' own computation", "s", "the time of the night above"),
+            Figure("rerun_wall_s", "time to run a finished night again", "s", "the target: at most 20 s"),
+        ),
+    ),
+    Topic(
+        "faults",
+        "Kills",
+        "The campaign kills a process in every task of four nights: the stage, its runner, or the scheduler.",
+        (
+            Figure("kill_points", "processes killed", "", "11 tasks in each of 4 nights"),
+            Figure("recovered", "kills from which the night recovered", "", "the processes killed"),
+            Figure("lost_rows", "rows lost", "", "the rows of nights without kills"),
+            Figure("doubled_rows", "rows published twice", "", "the rows of nights without kills"),
+        ),
+        "make faults",
+    ),
+    Topic(
+        "features",
+        "Features",
+        "AUC of the default forest on flights of 2013, mean of the months April to December.",
+        (
+            Figure("retrained_mean", "AUC with the shipped features, retrained each month", "", "0.703 with the plain features"),
+            Figure("static_mean", "AUC with the shipped features, trained once on January to March", "", "0.669 with the plain features"),
+        ),
+    ),
+    Topic(
+        "scoring",
+        "Scoring",
+        "The stage `score` reads Parquet and writes Parquet: keys, score and decision.",
+        (
+            Figure("ratio_to_bare", "speed on 2 million rows", "×", "the bare ONNX session on rows that are in memory already"),
+            Figure("ratio_to_pyfunc", "speed on 2 million rows", "×", "`mlflow.pyfunc` from Parquet to Parquet"),
+            Figure("peak_rss_mib_20m", "peak memory on 20 million rows", "MiB", "the target: at most 1,536 MiB"),
+            Figure("peak_rss_ratio", "peak memory on 20 million rows", "×", "peak memory on 2 million rows"),
+        ),
+    ),
+    Topic(
+        "retrain",
+        "Retraining",
+        "One run of `drift_triggered_retraining` on six months of flights, through real Airflow.",
+        (Figure("retrain_wall_s", "time from the trigger to the verified champion", "s", "no target"),),
+    ),
+    Topic(
+        "governor",
+        "Drift alarms",
+        "Simulated years of nights, drawn from real flights. *Flights drawn* takes single flights, *nights drawn* takes whole nights with their weather.",
+        (
+            Figure("false_retrains_per_year", "false retrainings per stationary year, flights drawn", "", "the target: at most 1"),
+            Figure(
+                "false_retrains_per_year_whole_nights", "false retrainings per stationary year, nights drawn", "", "the target: at most 1"
+            ),
+            Figure(
+                "years_without_false_retraining", "stationary years without a false retraining, flights drawn", "%", "250 simulated years"
+            ),
+            Figure("detected_within_7", "shifts seen within 7 nights, flights drawn", "%", "1,250 simulated shifts"),
+            Figure("detected_within_7_whole_nights", "shifts seen within 7 nights, nights drawn", "%", "1,250 simulated shifts"),
+            Figure("median_delay_nights", "median delay until a shift is seen, flights drawn", "nights", "the night of the shift"),
+            Figure(
+                "shifts.concept.detected_within_7", "losses of 0.05 AUC seen within 7 nights, flights drawn", "%", "250 simulated shifts"
+            ),
+            Figure(
+                "shifts_whole_nights.concept.detected_within_7",
+                "losses of 0.05 AUC seen within 7 nights, nights drawn",
+                "%",
+                "250 simulated shifts",
+            ),
+        ),
+    ),
+    Topic(
+        "closed_loop",
+        "The loop",
+        "A replay of April to December 2013, night by night. AUC is the mean of the months.",
+        (
+            Figure("auc_closed_loop", "AUC in the loop, shipped features", "", "the first champion left alone, below"),
+            Figure("auc_static", "AUC of the first champion left alone, shipped features", "", "the loop, above"),
+            Figure("retrainings", "retrainings, shipped features", "", "the target: at most 8"),
+            Figure("promotions", "promotions, shipped features", "", "the retrainings above"),
+            Figure("promotions_of_a_worse_challenger", "promotions of a worse challenger, shipped features", "", "the target: 0"),
+            Figure("plain_auc_closed_loop", "AUC in the loop, plain features", "", "the first champion left alone, below"),
+            Figure("plain_auc_static", "AUC of the first champion left alone, plain features", "", "the loop, above"),
+            Figure("plain_retrainings", "retrainings, plain features", "", "the target: at most 8"),
+            Figure("plain_promotions", "promotions, plain features", "", "the retrainings above"),
+        ),
+    ),
+    Topic(
+        "index",
+        "The vector index",
+        "The flights of 2013 are 326,587 vectors of 32 values. Five million vectors are flights with noise added.",
+        (
+            Figure("flights_hnsw_held_out_recall_10", "recall@10 of HNSW on nights that it does not hold", "", "exact search; target 0.98"),
+            Figure(
+                "flights_ivfpq_held_out_recall_10", "recall@10 of IVF-PQ on nights that it does not hold", "", "exact search; target 0.95"
+            ),
+            Figure("flights_hnsw_qps_ratio", "queries per second of HNSW, flights", "×", "exact search on the same threads"),
+            Figure("flights_ivfpq_qps_ratio", "queries per second of IVF-PQ, flights", "×", "exact search on the same threads"),
+            Figure("large_hnsw_qps_ratio", "queries per second of HNSW, five million vectors", "×", "exact search on the same threads"),
+            Figure("large_ivfpq_qps_ratio", "queries per second of IVF-PQ, five million vectors", "×", "exact search on the same threads"),
+            Figure("ivfpq_memory_ratio", "memory of a process that serves an IVF-PQ index", "×", "the raw float32 vectors"),
+            Figure("incremental_ratio", "time to append one night to an HNSW index", "×", "the time to build it from scratch"),
+            Figure("evidence_s", "time of `attach_evidence` for 1,000 flights", "s", "the target: at most 2 s"),
+            Figure("int8_overlap_10", "neighbours that the INT8 encoder keeps", "%", "the FP32 encoder"),
+            Figure("int8_size_ratio", "size of the INT8 encoder", "×", "the FP32 encoder"),
+            Figure("int8_throughput_ratio", "rows per second of the INT8 encoder", "×", "the FP32 encoder"),
+        ),
+    ),
+    Topic(
+        "drift",
+        "Counting for drift",
+        "Ten million rows of 22 features are counted into the bins of a reference profile.",
+        (
+            Figure("ratio_to_numpy", "speed in memory", "×", "plain NumPy"),
+            Figure("peak_rss_mib", "peak memory when it reads Parquet", "MiB", "the target: at most 1,024 MiB"),
+        ),
+    ),
+    Topic(
+        "featurize",
+        "Computing features",
+        "The features of a year of flights, computed from raw rows.",
+        (
+            Figure("featurize_rows_per_s", "speed", "rows/s", "no target"),
+            Figure("peak_rss_mib", "peak memory", "MiB", "the target: at most 2,048 MiB"),
+        ),
+    ),
+)
+
+
+def render(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the page that `results`, by the name of their benchmark, make."""
+    return "\n".join([*_head(), *(line for topic in TOPICS for line in _section(topic, results.get(topic.name)))])
+
+
+def load(directory: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Return the results that git keeps, by the name of their benchmark."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("*.json"))}
+
+
+def take(names: Mapping[str, Path], directory: Path = RESULTS) -> list[str]:
+    """Copy results that say when and at which commit they were measured to `directory`; return the names of those copied."""
+    taken = []
+    for name, path in names.items():
+        if path.exists() and {"measured", "commit"} <= json.loads(text := path.read_text(encoding="utf-8")).keys():
+            with replacing(directory / f"{name}.json") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            taken.append(name)
+    return taken
+
+
+def main() -> int:
+    """Take the results of this installation over, and write the page."""
+    measured = {topic.name: home() / "bench" / f"{topic.name}.json" for topic in TOPICS} | {"faults": home() / "faults" / "report.json"}
+    taken = take(measured)
+    PAGE.write_text(render(load()), encoding="utf-8")
+    print(f"{PAGE.relative_to(REPOSITORY)} is written; new results: {', '.join(taken) or 'none'}")
+    return 0
+
+
+def _head() -> Iterator[str]:
+    yield "# Benchmarks"
+    yield ""
+    yield "Do not edit this page. `python -m benchmarks.page` writes it from `benchmarks/results`, after it copied the new results of `var/bench` there."
+    yield "Each section names the command that measures its figures, the date, the commit and the machine. Speeds are those of that machine."
+    yield ""
+
+
+def _section(topic: Topic, result: Mapping[str, Any] | None) -> Iterator[str]:
+    command = topic.command or f"make bench only={topic.name}"
+    yield f"## {topic.title}"
+    yield ""
+    yield f"{topic.text} Command: `{command}`."
+    yield ""
+    if result is None:
+        yield "No result is recorded."
+    else:
+        yield "| figure | value | compared with |"
+        yield "| --- | ---: | --- |"
+        for figure in topic.figures:
+            if (value := _value(result, figure.key)) is not None:
+                yield f"| {figure.label} | {_shown(value, figure.unit)} | {figure.compared_with} |"
+        yield ""
+        yield f"Recorded on {result['measured']}, commit `{result['commit'][:7]}`. Machine: {result['machine'].replace(';', ',')}."
+    yield ""
+
+
+def _value(result: Mapping[str, Any], key: str) -> float | None:
+    found: Any = result
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    value: float | None = found
+    return value
+
+
+def _shown(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{100 * value:.1f} %"
+    return f"{value:,} {unit}".strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
