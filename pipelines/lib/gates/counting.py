@@ -28,7 +28,7 @@ def counted(expectation: Expectation, holds: bool, considered: int, unexpected: 
     return finding_of(
         expectation,
         PASSED if holds else FAILED,
-        observed=f"{unexpected} of {considered} rows ({share:.2%})",
+        observed=f"{unexpected} violation{'' if unexpected == 1 else 's'} in {considered} rows ({share:.2%})",
         unexpected_count=int(unexpected),
         unexpected_share=round(share, 6),
         sample_rows=samples,

@@ -252,7 +252,7 @@ def test_main_leaves_the_report_and_the_reason_of_a_failure(tmp_path: Path, monk
     assert main(["--raw", "raw", "--report", "report"]) == 1
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == ("GateFailed", False)
-    assert "expect_column_values_to_not_be_null on 'country': 12 of 100 rows (12.00%)" in failure["message"]
+    assert "expect_column_values_to_not_be_null on 'country': 12 violations in 100 rows (12.00%)" in failure["message"]
     assert not json.loads((tmp_path / "report" / "report.json").read_text())["passed"]
 
 

@@ -8,10 +8,10 @@ import pytest
 from pipelines.lib.core.errors import GateFailed
 from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, Report, deliver, not_judged
 
-HOLDS = Finding("expect_x", "word", {}, PASSED, "0 of 7 rows (0.00%)")
+HOLDS = Finding("expect_x", "word", {}, PASSED, "0 violations in 7 rows (0.00%)")
 UNJUDGED = not_judged("table_row_count_to_be_between", None, "no recent night")
 WARNS = Finding("expect_y", "amount", {}, WARNING, "0.91 of the rows lie elsewhere")
-FAILS = Finding("expect_z", "amount", {}, FAILED, "3 of 7 rows (42.86%)")
+FAILS = Finding("expect_z", "amount", {}, FAILED, "3 violations in 7 rows (42.86%)")
 
 
 def test_a_page_shows_markup_as_text(tmp_path: Path) -> None:
