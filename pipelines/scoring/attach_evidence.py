@@ -39,12 +39,12 @@ def attach_evidence(
 ) -> "tuple[pa.Table, dict[str, Any]]":
     """The evidence for the night of `run`, and the report on it, whose note says in words what was found or why nothing was."""
     from pipelines.lib.core.errors import ModelError
-    from pipelines.lib.vector_index.evidence import Wanted, evidence_of, hindsight, misfit, no_evidence, tell
+    from pipelines.lib.vector_index.evidence import Wanted, base_rate, evidence_of, hindsight, misfit, no_evidence, tell
     from pipelines.lib.vector_index.reader import open_pinned
 
     pinned, none = run.index, no_evidence(scores, dataset.key)
     told: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
-    told |= {"generation": None, "faults": [], "hindsight": None}
+    told |= {"generation": None, "faults": [], "hindsight": None, "base_rate": None}
     if pinned is None:
         return none, {**told, "note": "no evidence: no vector index that could be used was published when the run opened"}
     try:
@@ -61,7 +61,7 @@ def attach_evidence(
             return none, {**told, "note": "; ".join(told["faults"])}
         known_before = (run.date - dt.timedelta(days=dataset.label.delay_days)).isoformat()
         found = evidence_of(scores, features, index, dataset.key, Wanted(params.riskiest, params.neighbours, known_before))
-        told |= {"rows": found.num_rows, "hindsight": hindsight(index, known_before)}
+        told |= {"rows": found.num_rows, "hindsight": hindsight(index, known_before), "base_rate": base_rate(index, known_before)}
         note = "; ".join(filter(None, [*told["faults"], tell(found, index), told["hindsight"]]))
     return found, {**told, "note": note}
 

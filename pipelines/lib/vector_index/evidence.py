@@ -228,6 +228,12 @@ def hindsight(index: "VectorIndex", known_before: str) -> str | None:
     return f"with hindsight: the encoder has learned from nights up to {last}, when this one began those before {known_before} were known"
 
 
+def base_rate(index: "VectorIndex", known_before: str) -> float | None:
+    """Return the share of positive outcomes among the rows of partitions before `known_before`; None if there is no such row."""
+    outcomes = index.outcomes.filter(pc.less(index.partitions, _text(known_before)))
+    return round(float(_values(outcomes).mean()), 6) if len(outcomes) else None
+
+
 def tell(found: pa.Table, index: "VectorIndex") -> str:
     """What was found, in a line."""
     count = int((_values(found["rank"]) == 1).sum())

@@ -105,6 +105,11 @@ class VectorIndex:
         return self._opened.rows["partition"]
 
     @property
+    def outcomes(self) -> pa.ChunkedArray:
+        """The outcome of every row, in the order of their ids; mapped, and no other column is read."""
+        return self._opened.rows["outcome"]
+
+    @property
     def encoder(self) -> "Encoder":
         """The generation's own encoder."""
         return self._opened.encoder
