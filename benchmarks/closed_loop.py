@@ -39,7 +39,8 @@ from pipelines.lib.measures.histogram import Histogram, count
 from pipelines.lib.models import golden
 from pipelines.lib.models.inference import Model, load_model
 from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
-from pipelines.lib.pages.figures import race
+from pipelines.lib.pages import figures as charts
+from pipelines.lib.pages.svg import standalone
 from pipelines.lib.records.journal import NightRecord, PerformanceRecord
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.monitoring.detect_drift import detect_drift
@@ -143,7 +144,7 @@ def main() -> dict[str, Any]:
         figures |= {f"{prefix}{key}": value for key, value in told.items()}
         panels["Plain features" if prefix else "Shipped features"] = panel(loop, replayed, told)
     with replacing(PICTURE) as temporary:
-        temporary.write_text(race(panels, label=f"AUC of {ROLLING} nights") + "\n", encoding="utf-8")
+        temporary.write_text(standalone(charts.closed_loop(panels, label=f"AUC of {ROLLING} nights")) + "\n", encoding="utf-8")
     return figures
 
 
@@ -299,5 +300,5 @@ def panel(loop: Loop, replayed: Replay, figures: Mapping[str, Any]) -> dict[str,
         "reference": ("the first champion, left alone", ends.tolist(), lines["static"]),
         "other": ("the closed loop", ends.tolist(), lines["closed"]),
         "marks": [(decision["partition"], decision["verdict"] == "promote") for decision in replayed.decisions],
-        "told": told,
+        "summary": told,
     }

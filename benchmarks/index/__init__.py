@@ -32,6 +32,7 @@ from benchmarks.measure import in_process
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.home import REPOSITORY, home
 from pipelines.lib.pages.figures import recall_curve
+from pipelines.lib.pages.svg import standalone
 
 PICTURE = REPOSITORY / "docs" / "images" / "index_curve.svg"
 
@@ -121,4 +122,5 @@ def draw(held_out: Mapping[str, Any]) -> None:
         points = {json.dumps(point["setting"]): (point["recall_10"], point["qps"]) for point in held_out[f"{kind}_curve"]}
         curves[name], chosen[name] = list(points.values()), points[json.dumps(held_out[f"{kind}_search"])]
     limits = {"HNSW": TARGETS["hnsw_recall_10"][1], "IVF-PQ": TARGETS["ivfpq_recall_10"][1]}
-    PICTURE.write_text(recall_curve(curves, exact=held_out["exact_qps"], chosen=chosen, limits=limits) + "\n", encoding="utf-8")
+    drawn = recall_curve(curves, exact=held_out["exact_qps"], chosen=chosen, limits=limits)
+    PICTURE.write_text(standalone(drawn) + "\n", encoding="utf-8")

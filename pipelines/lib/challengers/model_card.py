@@ -19,11 +19,14 @@ def render(evaluation: Mapping[str, Any], *, lineage: Mapping[str, str] | None =
     compared = evaluation.get("comparison") or {}
     plots = []
     if scored and evaluation["roc"]:
-        plots.append(figures.roc({"holdout": (evaluation["roc"], evaluation["metrics"]["auc"])}))
+        plots.append(("ROC curve", figures.roc({"holdout": (evaluation["roc"], evaluation["metrics"]["auc"])})))
     if scored:
         bins = len(evaluation["scores"])
         scores = np.repeat((np.arange(bins) + 0.5) / bins, evaluation["scores"])
-        plots += [figures.calibration({"holdout": evaluation["calibration"]}), figures.distribution({"holdout": scores}, label="score")]
+        plots += [
+            ("Calibration", figures.calibration({"holdout": evaluation["calibration"]})),
+            ("Distribution of scores", figures.distribution({"holdout": scores}, label="score")),
+        ]
     return pages.render(
         "model_card.html",
         card=evaluation,
@@ -31,8 +34,8 @@ def render(evaluation: Mapping[str, Any], *, lineage: Mapping[str, str] | None =
         plots=plots,
         importances=figures.bars(_descending(evaluation["importances"]), label="importance (mean decrease in impurity)") if scored else "",
         both=[
-            figures.roc({side: (points, compared[side]["auc"]) for side, points in compared["roc"].items()}),
-            figures.calibration(compared["calibration"]),
+            ("ROC curves", figures.roc({side: (points, compared[side]["auc"]) for side, points in compared["roc"].items()})),
+            ("Calibration", figures.calibration(compared["calibration"])),
         ]
         if "roc" in compared
         else [],

@@ -1,118 +1,108 @@
-"""Plots for pages, as SVG text that can stand inside HTML: one look, no script, the same bytes for the same data."""
+"""Draw the charts of pages as SVG elements: one look, no script, the same bytes for the same data."""
 
 import datetime as dt
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, patches, rc_context
+from matplotlib import patches, rc_context
 from matplotlib.dates import AutoDateLocator, DateFormatter, date2num
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-ACCENT, SECOND, MUTED, BAD, GOOD = "#3b6fd4", "#e08a2c", "#8a94a6", "#c8453b", "#2f9e6e"
+from pipelines.lib.pages import alternatives
+from pipelines.lib.pages.svg import ACCENT, BAD, GOOD, MUTED, SECOND, STYLE, to_svg
 
-_STYLE: Any = {
-    "svg.hashsalt": "nightshift",  # otherwise ids are random, and the report would never be the same twice
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a category may be called "US$ 5 to $ 10"
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": MUTED,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.labelcolor": MUTED,
-    "axes.grid": True,
-    "grid.color": MUTED,
-    "grid.alpha": 0.2,
-}
+SMALL = 3.5
+"""Inches of a chart that fits a telephone, and of which a row holds three on a desk."""
+
+WIDE = 10.6
+"""Inches of a chart that fills a page from edge to edge."""
+
+SERIES: tuple[tuple[str, Any], ...] = ((ACCENT, "-"), (SECOND, "--"), (MUTED, "-"), (ACCENT, ":"), (SECOND, "-."))
+"""Colour and stroke of each line of a chart: two lines differ in both."""
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None, counted: bool = False) -> str:
     """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot.
 
     The arrays hold values or, `counted`, how many values each of n equal bins over [0, 1] has, n a multiple of 40.
     """
-    figure, axes = _new(width=5.4)
+    figure, axes = _new()
     edges = np.linspace(0, 1, 41)
-    for index, (name, values) in enumerate(series.items()):
+    shares = {}
+    for name, values in series.items():
         counts = values.reshape(40, -1).sum(axis=1) if counted else np.histogram(values, edges)[0]
-        shares = counts / max(int(values.sum()) if counted else len(values), 1)
-        axes.stairs(shares, edges, label=name, color=_colour(index), fill=len(series) == 1, alpha=0.9, linewidth=1.4)
+        shares[name] = counts / max(int(values.sum()) if counted else len(values), 1)
+    for index, (name, share) in enumerate(shares.items()):
+        colour, stroke = SERIES[index % len(SERIES)]
+        axes.stairs(share, edges, label=name, color=colour, linestyle=stroke, fill=len(series) == 1, linewidth=1.4)
     if threshold is not None:
-        axes.axvline(threshold, color=BAD, linestyle="--", linewidth=1, label=f"decision from {threshold:g}")
+        axes.axvline(threshold, color=MUTED, linestyle="--", linewidth=1, label=f"decision from {threshold:g}")
     axes.set(xlabel=label, ylabel="share of rows", xlim=(0, 1))
     axes.legend()
-    return _svg(figure)
+    return to_svg(figure, alternatives.distribution(label, shares, edges, threshold))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Mean score against observed rate; each curve is the output of `pipelines.lib.measures.metrics.calibration`."""
-    figure, axes = _new(width=4.6)
+    figure, axes = _new()
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     for index, (name, points) in enumerate(curves.items()):
+        colour, stroke = SERIES[index % len(SERIES)]
         x, y = [point["mean_score"] for point in points], [point["observed_rate"] for point in points]
-        axes.plot(x, y, color=_colour(index), linewidth=1.2, label=name)
-        axes.scatter(x, y, s=[8 + 120 * point["share"] for point in points], color=_colour(index))
+        axes.plot(x, y, color=colour, linestyle=stroke, linewidth=1.4, label=name)
+        axes.scatter(x, y, s=[8 + 120 * point["share"] for point in points], color=colour)
     top = max((max(point["mean_score"], point["observed_rate"]) for points in curves.values() for point in points), default=1)
     axes.set(xlabel="mean score", ylabel="observed rate", xlim=(0, min(1, top * 1.1)), ylim=(0, min(1, top * 1.1)))
     axes.legend()
-    return _svg(figure)
+    return to_svg(figure, alternatives.calibration(curves))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def roc(curves: Mapping[str, tuple[Sequence[Mapping[str, float]], float]]) -> str:
     """Receiver operating characteristics; of each named curve the points (`false_positive_rate`, `true_positive_rate`) and the AUC."""
-    figure, axes = _new(width=4.6)
+    figure, axes = _new()
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     for index, (name, (points, auc)) in enumerate(curves.items()):
+        colour, stroke = SERIES[index % len(SERIES)]
         x, y = ([point[f"{side}_positive_rate"] for point in points] for side in ("false", "true"))
-        axes.plot(x, y, color=_colour(index), linewidth=1.2, label=f"{name}: AUC {auc:.3f}")
+        axes.plot(x, y, color=colour, linestyle=stroke, linewidth=1.4, label=f"{name}: AUC {auc:.3f}")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="lower right")
-    return _svg(figure)
+    return to_svg(figure, alternatives.roc(curves))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def bars(values: Mapping[str, float], *, label: str) -> str:
     """Horizontal bars, the first on top."""
-    figure, axes = _new(height=0.6 + 0.22 * len(values))
+    figure, axes = _new(width=6.4, height=0.6 + 0.24 * len(values))
     names = list(values)[::-1]
     axes.barh(names, [values[name] for name in names], color=ACCENT, height=0.7)
     axes.set(xlabel=label)
     axes.grid(axis="y", visible=False)
-    return _svg(figure)
+    return to_svg(figure, alternatives.bars(values, label))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
     """Spans of tasks; each lane holds (task, start, seconds) with start in seconds from a common zero."""
-    tasks = list(dict.fromkeys(task for spans in lanes.values() for task, _, _ in spans))
-    figure, axes = _new(width=9.6, height=0.9 + 0.42 * len(lanes))
-    palette = colormaps["tab10"]
+    figure, axes = _new(width=WIDE, height=0.9 + 0.42 * len(lanes))
     names = list(lanes)[::-1]
     for row, name in enumerate(names):
-        for task, start, seconds in lanes[name]:
-            axes.barh(row, seconds, left=start, height=0.62, color=palette(tasks.index(task) % 10), linewidth=0)
+        longest = max((seconds for _, _, seconds in lanes[name]), default=0.0)
+        for place, (_, start, seconds) in enumerate(lanes[name]):
+            colour, opacity = (SECOND, 1.0) if seconds == longest else (ACCENT, (1.0, 0.5)[place % 2])  # neighbours are told apart
+            axes.barh(row, seconds, left=start, height=0.62, color=colour, alpha=opacity, linewidth=0)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlabel="seconds")
+    axes.set(xlabel="seconds since the first task began")
     axes.grid(axis="y", visible=False)
-    handles = [patches.Patch(color=palette(index % 10), label=task) for index, task in enumerate(tasks)]
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.9 / max(len(lanes), 1)), ncols=5)
-    return _svg(figure)
+    handles = [patches.Patch(color=ACCENT, label="a task"), patches.Patch(color=SECOND, label="the longest task of its night")]
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.9 / max(len(lanes), 1)), ncols=2, borderaxespad=0)
+    return to_svg(figure, alternatives.timeline(lanes))
 
-
-WIDE = 11.2
-"""Inches of a figure that fills a page from edge to edge."""
 
 HEAT = (
     ("below half", MUTED, 0.12),
@@ -124,7 +114,7 @@ HEAT = (
 """Classes of a value relative to its limit, with the upper ends .5, 1, 1.5, 2.5 and none."""
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def heat_map(
     rows: Mapping[str, Sequence[float | None]], columns: Sequence[str], *, label: str, changes: Mapping[str, str] | None = None
 ) -> str:
@@ -153,10 +143,10 @@ def heat_map(
     below = -0.42 / (0.21 * len(rows) + 0.3)
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=len(HEAT), title=label, alignment="left", borderpad=0)
     axes.get_legend().get_title().set_color(MUTED)
-    return _svg(figure)
+    return to_svg(figure, alternatives.heat_map(rows, columns, label, changes or {}))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
     """Reference against current shares, a panel each, two in a row.
 
@@ -178,19 +168,19 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
         middle = np.arange(len(reference))
         axes.bar(middle - 0.2, reference, 0.38, color=MUTED, alpha=0.55, label="reference")
         axes.bar(middle + 0.2, current, 0.38, color=ACCENT, label="current")
-        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
         axes.set(ylim=(0, 1.12 * max(reference.max(), current.max())))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_title(f"{name}: {panel['note']}", color=MUTED, fontsize=9.5)
+        axes.set_title(f"{name}: {panel['note']}", color=MUTED)
         axes.grid(axis="x", visible=False)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     if panels:  # in a line of its own: bars may stand anywhere
         grid[0, 0].legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1.16), borderaxespad=0)
-    return _svg(figure)
+    return to_svg(figure, alternatives.histograms(panels))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def performance(
     nights: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, str, bool]], levels: Sequence[tuple[str, float, str, str]] = ()
 ) -> str:
@@ -234,14 +224,14 @@ def performance(
         lower.set_xlim(_day(nights[0]["partition"]) - 2, _day(nights[0]["partition"]) + 4)
     lower.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))  # whole days: hours of one would have the same label
     lower.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))
-    return _svg(figure)
+    return to_svg(figure, alternatives.performance(nights, float(means[-1]) if means else None, changes))
 
 
-@rc_context(_STYLE)
-def race(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
+@rc_context(STYLE)
+def closed_loop(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
     """One panel above the other, each two lines over time: `reference` and `other` are (name, dates, values), the space between is shaded.
 
-    `marks` are (date, good or not) below the lines: a filled one is good, a hollow one not. `told` stands at the right of the title.
+    `marks` are (date, good or not) below the lines: a filled one is good, a hollow one not. `summary` is at the right of the title.
     """
     figure = Figure(figsize=(WIDE, 2.7 * len(panels)))
     figure.subplots_adjust(left=0.05, right=0.99, hspace=0.3)
@@ -264,14 +254,14 @@ def race(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
             )
         axes.set(ylabel=label)
         axes.set_title(title, color=MUTED)
-        axes.set_title(panel["told"], color=MUTED, loc="right")
+        axes.set_title(panel["summary"], color=MUTED, loc="right")
         axes.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=10))
         axes.xaxis.set_major_formatter(DateFormatter("%Y-%m"))
     axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, -0.12), borderaxespad=0.3)
-    return _svg(figure)
+    return to_svg(figure, alternatives.closed_loop(panels, label))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def recall_curve(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     *,
@@ -286,12 +276,13 @@ def recall_curve(
     """
     figure, axes = _new(width=6.4, height=3.6)
     for index, (name, points) in enumerate(curves.items()):
+        colour, _ = SERIES[index % len(SERIES)]
         recalls, speeds = [point[0] for point in points], [point[1] for point in points]
-        axes.plot(recalls, speeds, color=_colour(index), linewidth=1.4, marker="o", markersize=3.2, label=name)
+        axes.plot(recalls, speeds, color=colour, linewidth=1.4, marker="o", markersize=3.2, label=name)
         if chosen and name in chosen:
             axes.plot(
                 *chosen[name],
-                color=_colour(index),
+                color=colour,
                 marker="o",
                 markersize=9,
                 markerfacecolor="none",
@@ -299,26 +290,28 @@ def recall_curve(
                 label="published with",
             )
         if limits and name in limits:
-            axes.axvline(limits[name], color=_colour(index), linestyle="--", linewidth=1, label=f"gate, {limits[name]:g}")
+            axes.axvline(limits[name], color=colour, linestyle="--", linewidth=1, label=f"gate, {limits[name]:g}")
     axes.axhline(exact, color=MUTED, linestyle=":", linewidth=1.2, label="exact search")
     axes.set(xlabel="recall@10", ylabel="queries per second", yscale="log")
-    axes.yaxis.set_major_formatter(LogFormatter())  # the usual one writes mathematics
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # the usual one writes mathematics
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return _svg(figure)
+    return to_svg(figure, alternatives.recall_curve(curves, exact, chosen or {}, limits or {}))
 
 
-@rc_context(_STYLE)
+@rc_context(STYLE)
 def projection(groups: Mapping[str, np.ndarray], *, label: str) -> str:
     """Points [n, 2] of each named group on one plane, without scale: what lies together is alike. The last group is drawn on top."""
     figure, axes = _new(width=4.8, height=4.2)
     for index, (name, points) in enumerate(groups.items()):
+        colour, _ = SERIES[index % len(SERIES)]
         axes.plot(
             points[:, 0],
             points[:, 1],
             marker=".",
             linestyle="none",
-            color=_colour(index),
+            color=colour,
             markersize=3.5,
             alpha=0.55,
             markeredgewidth=0,
@@ -329,23 +322,13 @@ def projection(groups: Mapping[str, np.ndarray], *, label: str) -> str:
     axes.set(xlabel=label)
     axes.grid(visible=False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=3)
-    return _svg(figure)
+    return to_svg(figure, alternatives.projection(groups, label))
 
 
 def _day(partition: str) -> float:
     return float(date2num(dt.date.fromisoformat(partition)))
 
 
-def _new(width: float = 6.4, height: float = 3.2) -> tuple[Figure, Any]:
+def _new(width: float = SMALL, height: float = 2.9) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
-
-
-def _colour(index: int) -> str:
-    return (ACCENT, SECOND, GOOD, BAD, MUTED)[index % 5]
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", transparent=True, metadata={"Date": None, "Creator": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]

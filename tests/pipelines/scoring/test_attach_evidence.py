@@ -91,7 +91,7 @@ def test_a_night_without_a_generation_goes_on_and_says_so(workspace: Path) -> No
     assert main(ARGUMENTS) == 0
     assert empty()
     assert report()["note"] == "no evidence: no vector index that could be used was published when the run opened"
-    assert "no evidence" in (REPORT / "report.html").read_text()
+    assert "No evidence: no vector index" in (REPORT / "report.html").read_text()
 
 
 def test_a_generation_of_other_features_is_passed_over_loudly(workspace: Path) -> None:

@@ -68,7 +68,7 @@ def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], de
     assert all("drifted" not in point.figures for point in drift_report.points(told)), "0 in MLflow would read as none"
     assert "Drifted:" not in page
     assert 'class="good"' not in page
-    assert "not judged" in page[page.index("What it learned from") : page.index("How good it was")], "beside each histogram"
+    assert "not judged" in page[page.index("Training and now") : page.index("How good it was")], "beside each histogram"
 
 
 def test_calm_nights_that_were_judged_are_green() -> None:

@@ -1,5 +1,6 @@
 """Figures are whole SVG, the same for the same data, and need nothing from elsewhere."""
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.lib.pages import figures
+from pipelines.lib.pages.svg import standalone
 
 POINTS = [{"mean_score": 0.1, "observed_rate": 0.2, "share": 0.5}, {"mean_score": 0.6, "observed_rate": 0.5, "share": 0.5}]
 NIGHTS = [
@@ -56,26 +58,60 @@ def test_each_is_svg_and_the_same_again(draw: Callable[[], str]) -> None:
     assert "<image" not in first
 
 
+@pytest.mark.parametrize("draw", DRAWN)
+def test_each_takes_its_colours_from_the_page_and_has_a_text_in_its_place(draw: Callable[[], str]) -> None:
+    root = ET.fromstring(draw())
+    assert root.get("role") == "img"
+    assert root.get("aria-label")
+    for element in root.iter():
+        shown = [element.get("style") or "", element.get("fill") or "", element.get("stroke") or ""]
+        assert "#" not in re.sub(r"url\(#[^)]*\)", "", "".join(shown)), shown
+        assert "opacity" not in shown[0] or not element.tag.endswith("text")
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_two_charts_of_a_page_share_no_id() -> None:
+    ids = [set(re.findall(r' id="([^"]*)"', figures.bars({"a": value}, label="importance"))) for value in (0.1, 0.2)]
+    assert all(ids)
+    assert not ids[0] & ids[1]
+
+
+def test_a_file_of_its_own_brings_the_colours_of_both_schemes() -> None:
+    drawn = figures.bars({"a": 0.1}, label="importance")
+    alone = standalone(drawn)
+    ET.fromstring(alone)
+    assert "prefers-color-scheme: dark" in alone
+    for name in set(re.findall(r"var\((--[a-z-]+)\)", drawn)):
+        assert alone.count(f"{name}:") == 2, name
+
+
 def test_a_value_above_its_limit_is_seen() -> None:
     below, above = (figures.heat_map({"a": [value]}, ["2013-04-01"], label="PSI") for value in (0.99, 1.01))
-    assert below.count(figures.SECOND) == above.count(figures.SECOND) - 1
+    assert below.count("var(--second)") == above.count("var(--second)") - 1
 
 
 def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
     steady = figures.performance(NIGHTS, [])
     small = figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"rows": 1}], [])
     assert steady == small  # equal nights: weights change nothing
+    assert "AUC of the last 7 nights: 0.700 in the mean" in steady
     assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"auc": 0.6, "auc_low": 0.55, "auc_high": 0.65}], [])
 
 
-def test_a_race_tells_who_is_ahead_and_what_was_promoted() -> None:
+def test_the_closed_loop_shows_which_line_is_ahead_and_what_was_promoted() -> None:
     dates = ["2013-04-01", "2013-04-02", "2013-04-03"]
     marks = [("2013-04-02", True), ("2013-04-03", False)]
-    panel = {"reference": ("alone", dates, [0.6, 0.7, 0.6]), "other": ("loop", dates, [0.6, 0.6, 0.7]), "marks": marks, "told": "mean .63"}
-    drawn = figures.race({"One": panel, "Two": panel | {"marks": []}}, label="AUC")
-    assert drawn == figures.race({"One": panel, "Two": panel | {"marks": []}}, label="AUC")
+    panel = {
+        "reference": ("alone", dates, [0.6, 0.7, 0.6]),
+        "other": ("loop", dates, [0.6, 0.6, 0.7]),
+        "marks": marks,
+        "summary": "mean 0.63",
+    }
+    drawn = figures.closed_loop({"One": panel, "Two": panel | {"marks": []}}, label="AUC")
+    assert drawn == figures.closed_loop({"One": panel, "Two": panel | {"marks": []}}, label="AUC")
     assert ET.fromstring(drawn).tag.endswith("svg")
-    for part in ("One", "Two", "alone", "loop", "mean .63", figures.GOOD, figures.BAD):
+    for part in ("One", "Two", "alone", "loop", "mean 0.63", "var(--good)", "var(--bad)", "promoted: 2013-04-02"):
         assert part in drawn
 
 
