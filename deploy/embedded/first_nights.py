@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from deploy.embedded.client import FINISHED, Client
-from deploy.embedded.nights import Night, collect_night, with_decision
+from deploy.embedded.nights import Night, collect_night, pages_of, with_decision
 from pipelines.lib.core.run import load_run
 
 SCORING, MONITORING = "nightly_batch_scoring", "drift_monitoring"
@@ -34,7 +34,7 @@ def score_nights(client: Client, partitions: Sequence[str], *, progress: Callabl
     watched = watch_nights(client, [night.partition for night in nights if night.rows])
     progress(f"watching {', '.join(watched)} for drift")
     states = client.follow(MONITORING, list(watched.values()), timeout_s=_TIMEOUT_S, check=check)
-    finished = {partition: {"state": states[run_id]} for partition, run_id in watched.items()}
+    finished = {partition: pages_of(MONITORING, run_id) for partition, run_id in watched.items() if states[run_id] == "success"}
     return [with_decision(night, finished) for night in nights]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nightshift_airflow.places import reports_path
+from nightshift_airflow.places import home, reports_path
 
 from deploy.embedded.client import Client
 from pipelines.lib.core.errors import ConfigError
@@ -27,7 +27,7 @@ class Night:
     """One run of the nightly DAG. `expected_rate` is the mean score, `spans` (task, start, seconds) with start as UNIX time.
 
     `decision` is what the governor said of the night, empty where it was not watched. `similar` is the evidence for its riskiest
-    rows, by their keys.
+    rows, by their keys. `pages` holds the file of each page that belongs to the night, by stage; ``model`` is the card of its model.
     """
 
     partition: str
@@ -46,6 +46,7 @@ class Night:
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
     decision: str = ""
     similar: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The night as ``demo.json`` tells it."""
@@ -79,7 +80,19 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
         gates={gate: gate_verdict(report) for gate, report in reports.items()},
         reports=reports,
         similar=similar(partition, run_id),
+        pages=pages_of(dag_id, run_id) | card_of(name, version),
     )
+
+
+def pages_of(dag_id: str, run_id: str) -> dict[str, str]:
+    """The page that each stage of a run has written."""
+    return {path.parent.name: str(path) for path in sorted(reports_path(dag_id, run_id).glob("*/report.html"))}
+
+
+def card_of(name: str, version: str) -> dict[str, str]:
+    """The card of a model's version as ``model``; empty if there is none."""
+    card = home() / "reports" / "models" / name / version / "model_card.html"
+    return {"model": str(card)} if name and version and card.exists() else {}
 
 
 def gate_verdict(report: Mapping[str, Any]) -> str:
@@ -91,12 +104,13 @@ def gate_verdict(report: Mapping[str, Any]) -> str:
     return str(PASSED)
 
 
-def with_decision(night: Night, watched: Mapping[str, Mapping[str, Any]]) -> Night:
-    """`night` with the governor's latest decision on it, where its monitoring, among `watched` by partition, has succeeded."""
-    if watched.get(night.partition, {}).get("state") != "success":
+def with_decision(night: Night, watched: Mapping[str, Mapping[str, str]]) -> Night:
+    """Add the governor's latest decision on `night`, if its monitoring succeeded. `watched` holds the pages of such runs by partition."""
+    if night.partition not in watched:
         return night
     decisions = Journal(ledger_url()).decisions(night.model_name, until=night.partition)
-    return replace(night, decision=next((row.reason for row in reversed(decisions) if row.partition == night.partition), ""))
+    decision = next((row.reason for row in reversed(decisions) if row.partition == night.partition), "")
+    return replace(night, decision=decision, pages={**night.pages, **watched[night.partition]})
 
 
 def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:

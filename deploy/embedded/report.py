@@ -1,10 +1,13 @@
 """The page of a few finished nights: one self-contained HTML file."""
 
 import datetime as dt
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from deploy.embedded.nights import Night, open_scores, riskiest
 from pipelines.lib.core.atomic import replacing
@@ -26,7 +29,7 @@ def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]
     gates = list(dict.fromkeys(gate for night in nights for gate in night.reports))
     page = render(
         "nights.html",
-        nights=nights,
+        nights=[replace(night, pages=_links(night, target.parent)) for night in nights],
         ok=all(night.state == "success" for night in nights),
         observed=observed,
         matured=metrics.summary(labels, matured_scores) if len(labels) else None,
@@ -67,6 +70,11 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
     labels, scores = np.asarray(found["outcome"], dtype=np.int8), np.asarray(found["score"], dtype=np.float32)
     names = np.asarray(found["partition"], dtype=str)
     return labels, scores, {str(name): float(labels[names == name].mean()) for name in np.unique(names)}
+
+
+def _links(night: Night, directory: Path) -> dict[str, str]:
+    """The pages of a night as links from a file in `directory`: both are on one disk, and may move together."""
+    return {stage: quote(os.path.relpath(page, directory)) for stage, page in night.pages.items()}
 
 
 def _scores_of(partition: str) -> Any:
