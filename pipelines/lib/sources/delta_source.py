@@ -1,13 +1,13 @@
 """Delta tables as a source: the rows that one version of the table has. A run is pinned to a version, and reads the same rows whenever it is repeated."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.lib.core.errors import DataError, TransientError
 from pipelines.lib.core.run import DeltaVersion
-from pipelines.lib.sources import page_checksums
+from pipelines.lib.sources import delta_files, page_checksums
 from pipelines.lib.tables.dataset import Dataset, Source
 
 if TYPE_CHECKING:
@@ -65,8 +65,11 @@ def open_table(source: Source) -> "DeltaTable":
     return table
 
 
-def rows_of(source: Source) -> "ds.Dataset":
-    """The rows of the table of `source`, to be read by DuckDB with page checksums compared. Raises `DataError` if a file of that version is gone."""
+def rows_of(source: Source, columns: Iterable[str]) -> "ds.Dataset":
+    """The rows of the table of `source`, to be read by DuckDB with page checksums compared.
+
+    Raises `DataError` if a file of that version is gone, or is not what the log says in its size, its rows or its `columns`.
+    """
     from deltalake.exceptions import DeltaError
     from pyarrow import fs
 
@@ -77,12 +80,16 @@ def rows_of(source: Source) -> "ds.Dataset":
         raise DataError(f"the Delta table {source.path} cannot be read: {error}; rewrite it without that feature") from None
     if not hasattr(dataset, "files"):  # a table without rows
         return dataset
-    gone = [info.path for info in dataset.filesystem.get_file_info(dataset.files) if info.type == fs.FileType.NotFound]
+    infos = dict(zip(dataset.files, dataset.filesystem.get_file_info(dataset.files), strict=True))
+    gone = [info.path for info in infos.values() if info.type == fs.FileType.NotFound]
     if gone:
         raise DataError(
             f"version {table.version()} of the Delta table {source.path} has lost {len(gone)} of its {len(dataset.files)} files, such as {gone[0]}: "
             f"somebody vacuumed it; {_remedy(source)}"
         )
+    where, told = f"the Delta table {source.path}", delta_files.logged(table)
+    delta_files.require_sizes(where, told, {path: info.size for path, info in infos.items()})
+    delta_files.require_footers(where, told, dataset, columns)
     page_checksums.with_verification(dataset)
     return dataset
 

@@ -7,7 +7,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,15 +35,16 @@ def verify(file: Path, columns: Iterable[str], window: Window | None) -> bool:
     """
     try:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as opened:
-            if not _carries_checksums(file, opened.metadata):
-                return False
+            with file.open("rb") as content:
+                if not carried(content, opened.metadata):
+                    return False
             wanted, groups = set(columns), list(range(opened.num_row_groups))
             if window is not None:
                 _read(opened, groups, [window.column])
                 wanted.discard(window.column)
                 groups = _groups_of(file, opened.schema_arrow.field(window.column).type, window, groups)
             _read(opened, groups, sorted(wanted))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} was damaged after it was written ({str(error).splitlines()[0]}); deliver it again") from None
     return True
 
@@ -66,16 +67,15 @@ def damaged_file(dataset: "ds.FileSystemDataset") -> str | None:
     return None
 
 
-def _carries_checksums(file: Path, metadata: pq.FileMetaData) -> bool:
-    """Whether the first page of the first or of the last column chunk has a checksum. A damaged bit cannot hide both."""
+def carried(content: "IO[bytes] | pa.NativeFile", metadata: pq.FileMetaData) -> bool:
+    """Return whether the first page of the first or of the last column chunk of the file `content` has a checksum. A damaged bit cannot hide both."""
     if metadata.num_row_groups == 0 or metadata.num_columns == 0:
         return False
     first, last = metadata.row_group(0).column(0), metadata.row_group(metadata.num_row_groups - 1).column(metadata.num_columns - 1)
-    with file.open("rb") as content:
-        for chunk in (first, last):
-            content.seek(chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
-            if _WITH_CHECKSUM.match(content.read(_LONGEST_FIELDS)):
-                return True
+    for chunk in (first, last):
+        content.seek(chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
+        if _WITH_CHECKSUM.match(content.read(_LONGEST_FIELDS)):
+            return True
     return False
 
 
