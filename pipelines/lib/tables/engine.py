@@ -88,11 +88,16 @@ def _regroup(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """The Parquet file at `path`, its footer read; pages are compared with their checksums as they are read. Raises `DataError` where it is missing or torn."""
+    """Open the Parquet file at `path` and read its footer; pages are compared with their checksums as they are read.
+
+    Raises `DataError` if the file is missing or torn, or if damage left the name of a column that is no text.
+    """
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        _ = file.schema_arrow.names  # Arrow decodes them when they are asked for
+        return file
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; run the stage that writes it, or correct the path") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         fact = str(error).splitlines()[0]
         raise DataError(f"{path} is not a whole Parquet file ({fact}); it was cut or is another format: deliver it again") from None

@@ -41,6 +41,15 @@ def test_a_torn_file_is_told_by_name(tmp_path: Path, kept: float) -> None:
         open_parquet(path)
 
 
+def test_a_column_whose_name_is_damaged_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.parquet"
+    pq.write_table(TABLE.rename_columns(["damaged_name", *TABLE.schema.names[1:]]), path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"damaged_name", bytes([ord("d") ^ 128]) + b"amaged_name"))
+    with pytest.raises(DataError, match=r"damaged\.parquet is not a whole Parquet file"):
+        open_parquet(path)
+
+
 def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.parquet does not exist"):
         open_parquet(tmp_path / "gone.parquet")
