@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.lib.core.errors import ConfigError, TransientError
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.core.refused_login import is_refused
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -25,13 +26,23 @@ class Database:
     """
 
     def __init__(self, url: str, holder: str, tables: Sequence[sa.Table], append_only: Sequence[sa.Table]) -> None:
-        parsed = sa.make_url(url)
+        try:
+            parsed = sa.make_url(url)
+        except sa.exc.ArgumentError:  # its message has the URL, and so may have a password
+            raise ConfigError(
+                f"the URL of the {holder} in NIGHTSHIFT_LEDGER_URL is no URL of a database; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+            ) from None
         if parsed.get_backend_name() not in BACKENDS:
             raise ConfigError(f"the {holder} cannot live in {parsed.get_backend_name()!r}; use an sqlite:// or postgresql:// URL")
         # Wait for a writer rather than fail: writes are rare and take milliseconds.
         options = {"timeout": 30} if parsed.get_backend_name() == "sqlite" else {"connect_timeout": 10}
         # NaN is no JSON, and of the two databases only one would refuse it.
-        self._engine = sa.create_engine(parsed, connect_args=options, json_serializer=partial(json.dumps, allow_nan=False))
+        try:
+            self._engine = sa.create_engine(parsed, connect_args=options, json_serializer=partial(json.dumps, allow_nan=False))
+        except (sa.exc.ArgumentError, ImportError) as error:  # neither tells the URL
+            raise ConfigError(
+                f"the {holder} cannot be opened: {error}; correct NIGHTSHIFT_LEDGER_URL, or install the driver that it names"
+            ) from None
         self._holder, self._tables, self._append_only = holder, tables, append_only
         self._ready = False
 
@@ -39,7 +50,7 @@ class Database:
     def connect(self, lock: str | None = None) -> Iterator[sa.Connection]:
         """A connection in a transaction, committed at the end. With `lock`, one at a time: whoever else asks for the same lock waits.
 
-        Raises `TransientError` when the database does not answer.
+        Raises `TransientError` when the database does not answer, `ConfigError` when it refuses the login, `DataError` when its file is damaged.
         """
         try:
             if not self._ready:
@@ -49,8 +60,21 @@ class Database:
                     _lock(connection, lock)
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            raise TransientError(f"the {self._holder} at {shown} did not answer: {error.orig}; check the database and try again") from error
+            if is_refused(str(error.orig)):
+                raise ConfigError(
+                    f"the {self._holder} at {self._shown} refuses the connection: {' '.join(str(error.orig).split())}; correct role, password and database in NIGHTSHIFT_LEDGER_URL"
+                ) from None
+            raise TransientError(
+                f"the {self._holder} at {self._shown} did not answer: {error.orig}; check the database and try again"
+            ) from error
+        except sa.exc.DatabaseError as error:
+            if getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+                raise DataError(f"the {self._holder} at {self._shown} is damaged: {error.orig}; restore the file from a backup") from error
+            raise
+
+    @property
+    def _shown(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
 
     def _create(self) -> None:
         if self._engine.url.get_backend_name() == "sqlite" and self._engine.url.database:

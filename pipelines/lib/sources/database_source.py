@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.core.refused_login import is_refused
 from pipelines.lib.sources.reach import Window, measured_by_database, reach_of
 from pipelines.lib.sources.scan import Scan, require_columns
 from pipelines.lib.tables.dataset import Column, Source
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
 
 _BATCH = 10_000
 """Rows that are fetched at a time."""
-
-_REFUSALS = (
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "Peer authentication failed",
-    "is not permitted to log in",
-    "Access denied for user",
-    "Unknown database",
-)
-"""What PostgreSQL and MySQL say to a wrong role, password or database. Before a connection exists, psycopg gives no SQLSTATE. The server says it in English
-unless `lc_messages` is another: then it counts as transient.
-"""
 
 
 def scan(source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path) -> Scan:
@@ -84,8 +72,9 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
         # SQLite's names for a wrong statement, where other databases raise ProgrammingError.
         if getattr(error.orig, "sqlite_errorname", None) in ("SQLITE_ERROR", "SQLITE_SCHEMA"):
             raise DataError(f"{where} cannot be read: {error.orig}; correct `source` in params.yaml") from None
-        if _refused(str(error.orig)):
-            raise ConfigError(f"{where} refuses the connection: {error.orig}; correct role, password and database in source.url") from None
+        if is_refused(str(error.orig)):
+            said = " ".join(str(error.orig).split())
+            raise ConfigError(f"{where} refuses the connection: {said}; correct role, password and database in source.url") from None
         raise TransientError(f"{where} does not answer: {error.orig}; it is tried again") from None
     except sa.exc.SQLAlchemyError as error:
         fact = getattr(error, "orig", None) or error
@@ -95,11 +84,6 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
     finally:
         engine.dispose()
     return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, reach)
-
-
-def _refused(message: str) -> bool:
-    """Whether a server that does answer says no: it would say so again."""
-    return any(found in message for found in _REFUSALS) or re.search(r'FATAL: +(role|database) ".*" does not exist', message) is not None
 
 
 def _begin_at_one_moment(database: "sa.Connection") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipelines.lib.core.errors import ConfigError, TransientError
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.records.database import Database
 from tests.servers import postgres
 
@@ -70,3 +70,35 @@ def test_a_database_that_does_not_answer_is_worth_a_retry_and_shows_no_password(
     with pytest.raises(TransientError, match="did not answer") as error, _database("postgresql://nobody:secret@127.0.0.1:1/x").connect():
         pass
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [("nobody:secret@/postgres", 'role "nobody" does not exist'), ("postgres:secret@/nowhere", 'database "nowhere" does not exist')],
+)
+def test_a_login_that_is_refused_is_not_tried_again(login: str, said: str) -> None:
+    with postgres() as socket:
+        refused = _database(f"postgresql+psycopg2://{login}?host={socket}")
+        with (
+            pytest.raises(ConfigError, match=rf"the test at .* refuses the connection: .*{said}.*NIGHTSHIFT_LEDGER_URL") as error,
+            refused.connect(),
+        ):
+            pass
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["no url of secret", "postgresql+nodriver://nobody:secret@127.0.0.1/x", "sqlite+nodriver:///x"])
+def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ConfigError, match="NIGHTSHIFT_LEDGER_URL") as error:
+        _database(url)
+    assert "secret" not in str(error.value)
+
+
+def test_a_file_that_is_no_database_is_not_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database" * 1_000)
+    with (
+        pytest.raises(DataError, match=r"the test at .*state\.db is damaged: file is not a database"),
+        _database(f"sqlite:///{tmp_path / 'state.db'}").connect(),
+    ):
+        pass
