@@ -130,6 +130,7 @@ _WORDS = [(re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])", re.IGNORECASE), inst
 _NO_ZERO = re.compile(r"(?<![\w.…)\]/*-])-?\.\d+\b")
 _HEADLESS = re.compile(r"(?:^|(?<=[.:;!?] ))(?:What|Who|Whoever|That which)(?= (?!is the matter)\w)")
 _SENTENCE_END = re.compile(r"(?<![A-Z])(?<!e\.g)(?<!i\.e)(?<!etc)[.!?:;]['\")]*(?=\s|$)")
+_LIST_OF_CODE = re.compile(r"\bCode(?:,? (?:and |or )?Code\b)+")  # a list of names is read at a glance, as one word
 _WORD = re.compile(r"[^\W_][\w'’.,/×%-]*")
 _NOT_IMPERATIVE = re.compile(
     r"(?:The|A|An|What|Whether|Who|How|Each|Every|All|Those|That|One|Its|No|Where|When|Which|If|From|`\w)\b", re.ASCII
@@ -168,7 +169,7 @@ def long_sentences(passage: Passage) -> Iterator[Finding]:
         return
     start = 0
     for end in [*(match.end() for match in _SENTENCE_END.finditer(passage.text)), len(passage.text)]:
-        words = _WORD.findall(passage.text[start:end])
+        words = _WORD.findall(_LIST_OF_CODE.sub("Code", passage.text[start:end]))
         if len(words) > WORDS_OF_A_SENTENCE:
             first = passage.text[start:end].lstrip()
             yield finding(passage, end - len(first), f"{first[:50]}…", f"{len(words)} words; split it after at most {WORDS_OF_A_SENTENCE}")

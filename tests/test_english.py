@@ -47,6 +47,7 @@ ACCEPTED = [
     ("docs/x.md", "What is a partition? A date."),
     ("docs/x.md", "`told` and `anew` are names.\n\n```sh\necho anew\n```"),
     ("docs/x.md", "Version 1.5, from 0.98 to 3.11.4, in requirements.in, at 127.0.0.1."),
+    ("docs/x.md", "Use " + "`a`, " * 30 + "or `b`."),
     ("docs/x.md", "One " + "word " * 14 + "here. One " + "word " * 14 + "there."),
     ("docs/x.md", "* One " + "word " * 14 + "here\n* One " + "word " * 14 + "there"),
     ("pipelines/x.py", "def f():\n    '''Return the rows of a night.'''"),
