@@ -188,14 +188,20 @@ def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation
         if (form := getattr(source, key)) is None:
             continue
         try:
-            [(whole,)] = connection.execute(
-                "SELECT try_strptime(strftime(DATE '2012-11-23', $1), $1)::DATE = DATE '2012-11-23'", [form]
+            [(whole, hour)] = connection.execute(
+                "SELECT moment::DATE = DATE '2012-11-23', hour(moment) "
+                "FROM (SELECT try_strptime(strftime(TIMESTAMP '2012-11-23 14:00:00', $1), $1) AS moment)",
+                [form],
             ).fetchall()
         except duckdb.Error as error:
             raise ConfigError(f"params.yaml: source.{key} is {form!r}, which is no format of strptime: {error}") from None
         if not whole:
             raise ConfigError(
                 f"params.yaml: source.{key} is {form!r}, which does not hold a whole date; give year, month and day, as in %d.%m.%Y"
+            )
+        if hour == 2:
+            raise ConfigError(
+                f"params.yaml: source.{key} is {form!r}, whose %I has no %p: it reads two in the afternoon as two in the morning. Add %p, or write %H"
             )
     return Notation(source.decimal, source.date_format, source.timestamp_format)
 

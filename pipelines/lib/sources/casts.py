@@ -101,10 +101,12 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
         of_decimal = f"OR (abs({tried}) < {2**53} AND {_said(f'CAST({value} AS VARCHAR)', tried)})" if found.startswith("DECIMAL") else ""
         yield f"({same} {of_decimal})"
     if wanted == "DOUBLE" and found == "VARCHAR":
+        yield f"NOT contains({value}, '_')"  # DuckDB reads 1_000.5 as 1000.5
         yield f"(NOT regexp_full_match({value}, '[+-]?[0-9]+') OR TRY_CAST({tried} AS HUGEINT) = TRY_CAST({value} AS HUGEINT))"
         yield _said(value, tried)
     if wanted in ("TIMESTAMP", "DATE") and found == "VARCHAR":
         yield f"regexp_matches({value}, '^[0-9]{{4}}[-/]')"  # 31/12/12 is not a day of the year 31
+        yield f"year({tried}) > 0"  # DuckDB reads 2024-03-10 (BC) as a date 4,047 years earlier
     if wanted == "TIMESTAMP" and found == "VARCHAR":
         yield f"NOT regexp_matches({value}, ':[0-9]{{2}}[.][0-9]{{6}}0*[1-9]')"  # a part of a microsecond would be cut off
         yield f"NOT regexp_matches({value}, ':[0-9]{{2}}([.][0-9]+)?[+-](1[5-9]|[2-9][0-9]|[0-9]{{2}}:?[6-9][0-9])')"  # no zone is 99 hours away
@@ -112,7 +114,10 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
         yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
     if wanted == "DATE" and found == "TIMESTAMP_NS":
         yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
-    elif wanted == "DATE" and (found == "VARCHAR" or found.startswith("TIMESTAMP")):
+    elif wanted == "DATE" and found == "VARCHAR":
+        moment = f"TRY_CAST({value} AS TIMESTAMPTZ)"  # of a time with an offset, the date in UTC counts
+        yield f"CAST({moment} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
+    elif wanted == "DATE" and found.startswith("TIMESTAMP"):
         yield f"TRY_CAST({value} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
     if found == "BLOB":
         yield "false"  # bytes have no text of their own

@@ -39,6 +39,10 @@ def _header(file: Path, source: Source) -> list[str]:
     try:
         with gzip.open(file, "rt", newline="", encoding=encoding) if compressed else file.open(newline="", encoding=encoding) as lines:
             header = next(csv.reader([lines.readline(_LONGEST_HEADER)], delimiter=source.delimiter, **quoting), [])
+        if not header:
+            raise DataError(
+                f"{file} has no header: it is empty or its first line is; deliver it whole, with the names of the columns in the first line"
+            )
         if compressed:
             with gzip.open(file) as content:  # to its end, where the checksum stands: DuckDB does not compare it
                 while content.read(1 << 20):

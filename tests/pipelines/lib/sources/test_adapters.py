@@ -100,8 +100,8 @@ def test_words_for_missing_are_declared(tmp_path: Path) -> None:
         (CSV + '"c,2024-01-01,1,1,true\n', r"t\.csv cannot be read"),  # a quote that never closes
         (CSV + "c,2024-01-01 00:00:00,1,1,true,more\n", r"t\.csv cannot be read"),
         (CSV.encode() + b"\xff\xfe,2024-01-01 00:00:00,1,1,true\n", r"t\.csv"),
-        (b"", r"t\.csv is not a CSV file"),
-        ("\n", "no column 'id'"),
+        (b"", r"t\.csv has no header"),
+        ("\n", r"t\.csv has no header"),
         ("id,id,at,n,x,b\n", "more than one column 'id'"),
         ("id,at,n,x\n", "no column 'b'; it has id, at, n, x"),
         (CSV.replace(",1,", ",one,"), "column 'n' of .* holds 'one'"),

@@ -1,6 +1,7 @@
 """CSV files in a dialect that the source declares: read as declared, or refused; nothing is guessed."""
 
 import datetime as dt
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,21 @@ def test_an_unknown_format_is_refused_by_its_key(tmp_path: Path) -> None:
     (tmp_path / "shop.csv").write_text("day\n2024-01-01\n")
     with pytest.raises(ConfigError, match=r"source\.date_format is '%Q'"):
         read(source(tmp_path / "shop.csv", date_format="%Q"), {"day": COLUMNS["day"]})
+
+
+def test_a_format_that_cannot_tell_morning_from_afternoon_is_refused(tmp_path: Path) -> None:
+    """The format %I without %p read 02:30 in the afternoon as 02:30 in the morning."""
+    (tmp_path / "shop.csv").write_text("at\n10.03.2024 02:30 PM\n")
+    with pytest.raises(ConfigError, match=r"source\.timestamp_format is .* whose %I has no %p"):
+        read(source(tmp_path / "shop.csv", timestamp_format="%d.%m.%Y %I:%M"), {"at": COLUMNS["at"]})
+    [(found,)] = read(source(tmp_path / "shop.csv", timestamp_format="%d.%m.%Y %I:%M %p"), {"at": COLUMNS["at"]})
+    assert str(found) == "2024-03-10 14:30:00"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n12\n", gzip.compress(b"", mtime=0)], ids=["empty", "an empty line", "compressed"])
+def test_a_file_without_a_header_is_refused_as_such(content: bytes, tmp_path: Path) -> None:
+    """An empty file gave `[Errno 22] Invalid argument`."""
+    path = tmp_path / ("shop.csv.gz" if content[:2] == b"\x1f\x8b" else "shop.csv")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="has no header: it is empty or its first line is"):
+        read(source(path), {"pieces": COLUMNS["pieces"]})
