@@ -176,7 +176,7 @@ def _runbook(name: str) -> list[Link]:
 
 
 _STYLE = """<style>
-.nightshift-bar { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: .55rem 1.25rem; font: 13px/1.5 system-ui, sans-serif;
-  border-bottom: 1px solid #8885; background: #8881 }
-.nightshift-bar a { color: inherit; text-decoration: underline; text-decoration-color: #8889; text-underline-offset: .2em }
+.nightshift-bar { display: flex; flex-wrap: wrap; gap: 0 1.1rem; padding: .3rem 1.25rem; font: 13px/1.5 system-ui, sans-serif;
+  border-bottom: 1px solid var(--line, #8885); background: var(--panel, transparent) }
+.nightshift-bar a { color: inherit; padding: .25rem 0; text-decoration: underline; text-underline-offset: .2em }
 </style>"""

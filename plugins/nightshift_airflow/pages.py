@@ -4,7 +4,6 @@ Every route asks Airflow's own authentication (header or the UI's cookie) and au
 patterns before a path is made of them. The content is served without any right to run scripts: reports quote rows of other people's data.
 """
 
-import html
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from fastapi import Path as PathPart
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.exc import OperationalError
 
-from nightshift_airflow import links, navigation, runbooks
+from nightshift_airflow import frame, links, navigation, runbooks
 from nightshift_airflow.alerts import known_user, receive_alerts
 from nightshift_airflow.places import home
 
@@ -56,18 +55,7 @@ def make_app() -> FastAPI:
 
 def list_runs(user: GetUserDep) -> HTMLResponse:
     """The latest runs of the DAGs that the user may read, each with links to itself in Airflow and to its reports."""
-    rows = []
-    for run in _latest_runs(_readable(user)):
-        pages = " ".join(f'<a href="{html.escape(run.href(stage))}">{html.escape(stage)}</a>' for stage in run.pages())
-        in_airflow = html.escape(links.airflow("dags", run.dag_id, "runs", run.run_id))
-        itself = f'<a href="{in_airflow}" target="_top">{html.escape(run.run_id)}</a>'
-        cells = [html.escape(run.partition), html.escape(run.dag_id), itself, html.escape(run.opened_at[:16].replace("T", " ")), pages]
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    body = "".join(rows) or '<tr><td colspan="5">No run has left a report yet.</td></tr>'
-    table = (
-        f"<table class='runs'><thead><tr><th>Partition<th>DAG<th>Run<th>Opened (UTC)<th>Reports</tr></thead><tbody>{body}</tbody></table>"
-    )
-    return _respond(navigation.put_around(_page("Nightshift", f"<h1>Nightshift</h1>{table}"), _runbook_links()))
+    return _respond(navigation.put_around(frame.list_of_runs(_latest_runs(_readable(user))), _runbook_links()))
 
 
 def show_report(dag_id: DagId, slug: Slug, stage: Stage, user: GetUserDep) -> HTMLResponse:
@@ -99,7 +87,7 @@ def _document(name: str, kind: str) -> HTMLResponse:
     except FileNotFoundError:
         raise HTTPException(404, "there is no such document") from None
     bar = [navigation.Link("All runs", f"{links.page()}/"), *_runbook_links()]
-    return _respond(navigation.put_around(_page(title, f"<article>{content}</article>"), bar))
+    return _respond(navigation.put_around(frame.frame(title, f"<article>{content}</article>"), bar))
 
 
 def _runbook_links() -> list[navigation.Link]:
@@ -128,20 +116,3 @@ def _answer_later(request: Request, error: Exception) -> JSONResponse:
 
 def _respond(content: str) -> HTMLResponse:
     return HTMLResponse(content, headers=_HEADERS)
-
-
-def _page(title: str, content: str) -> str:
-    return _PAGE.replace("{title}", html.escape(title)).replace("{content}", content)
-
-
-_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>{title}</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; margin: 0; color: #1a1a2e; background: #fff }
-  @media (prefers-color-scheme: dark) { body { color: #e6e6f0; background: #16161d } main a { color: #8ab4ff } }
-  main { padding: 1rem 1.25rem 3rem } article { max-width: 60rem }
-  table { border-collapse: collapse } th, td { text-align: left; vertical-align: top; padding: .3rem 1.2rem .3rem 0; border-bottom: 1px solid #8884 }
-  .runs td { white-space: nowrap } .runs td:last-child { white-space: normal } .runs td a { margin-right: .8rem }
-  pre { background: #8881; padding: .6rem .8rem; overflow-x: auto } code { font: 13px/1.5 ui-monospace, Menlo, Consolas, monospace }
-</style></head><body><main>{content}</main></body></html>
-"""

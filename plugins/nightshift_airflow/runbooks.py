@@ -4,7 +4,8 @@ import html
 import itertools
 import posixpath
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -51,7 +52,30 @@ def render(name: str, kind: str = "runbooks") -> tuple[str, str]:
             title = content.content if heading.tag == "h1" else title
     for token in tokens:
         _redirect(token.children or [], lambda href: address(href, path.parent.relative_to(places.REPOSITORY).as_posix()))
+    tokens = list(_boxed(tokens))
     return re.sub(r"[*`]", "", title), str(renderer.renderer.render(tokens, renderer.options, {}))
+
+
+def _boxed(tokens: "list[Token]") -> "Iterator[Token]":
+    """Yield `tokens` with each table in a box of its own that scrolls sideways, named after the heading above it."""
+    from markdown_it.token import Token
+
+    heading, named = "", Counter[str]()
+    for before, token in itertools.pairwise([Token("", "", 0), *tokens]):
+        if before.type == "heading_open":
+            heading = re.sub(r"[*`]", "", token.content)
+        if token.type == "th_open":
+            token.attrSet("scope", "col")
+        if token.type == "table_open":
+            named[heading] += 1
+            name = html.escape(f"{heading}, table {named[heading]}")
+            yield Token("html_block", "", 0, content=f'<div class="scroll" role="region" tabindex="0" aria-label="{name}">')
+            yield token
+            yield Token("html_block", "", 0, content=f"<caption>{name}</caption>")
+        else:
+            yield token
+        if token.type == "table_close":
+            yield Token("html_block", "", 0, content="</div>")
 
 
 def anchor(heading: str) -> str:

@@ -9,6 +9,7 @@ from deploy.embedded.nights import Night, gate_verdict
 from deploy.embedded.report import write_report
 from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, Report, not_judged
 from pipelines.lib.gates.report import Verdict
+from tests.page_rules import broken_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = {"name": "encoder", "generation": "2013-04-01-0123456789ab", "count": 7, "encoder_version": "1"}
@@ -43,6 +44,7 @@ def test_the_page_says_what_holds_what_does_not_and_what_was_not_judged(tmp_path
     monkeypatch.setenv("NIGHTSHIFT_PUBLISHED_URL", str(tmp_path / "published"))
     page = write_report([night(report(PASSED, FAILED, WARNING))], tmp_path / "report.html", INDEX).read_text(encoding="utf-8")
     assert "1 of 4 expectations hold" in page
+    assert not broken_rules(page)
     for kind, verdict in (("bad", "failed"), ("warned", "warning"), ("unjudged", "not judged")):
         assert f'<span class="{kind}">{verdict}</span>' in page
 

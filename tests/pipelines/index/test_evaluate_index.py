@@ -16,6 +16,7 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.reports import require_passed
 from pipelines.lib.vector_index import timing as index_timing
 from pipelines.lib.vector_index.params import PlanIndex
+from tests.page_rules import broken_rules
 from tests.small_index import build_from_arrays
 
 PARTITION = "2013-04-01"
@@ -94,6 +95,7 @@ def test_a_good_build_passes_and_is_told_byte_for_byte_the_same(workspace: Path,
     page = (REPORT / "report.html").read_text()
     assert page.count("<svg") == 2
     assert "passes its gate" in page
+    assert not broken_rules(page)
 
 
 def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -> None:

@@ -18,6 +18,7 @@ from pipelines.lib.records.journal import Decision, Journal
 from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.monitoring.report_drift import main
 from tests import watched_model
+from tests.page_rules import broken_rules
 from tests.watched_model import NAME, VERSION
 
 REPORT = Path("data/reports/report_drift")
@@ -71,7 +72,8 @@ def test_the_report_is_written_and_the_series_hold_what_was_ever_recorded(worksp
     assert report["note"].startswith("drift in ")
     assert report["changes"][0]["version"] == VERSION
     assert len(report["nights"]) == 14
-    assert "keep Watched version 2" in (REPORT / "report.html").read_text()
+    assert "keep Watched version 2" in (page := (REPORT / "report.html").read_text())
+    assert not broken_rules(page)
     series = logged()
     assert [len(points) for points in series.values()] == [1, 12]
     before = {name: (REPORT / name).read_bytes() for name in ("report.json", "report.html")}

@@ -19,6 +19,7 @@ from pipelines.lib.core.errors import ConfigError, TransientError
 from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.lib.storage.rebuild import environment
 from pipelines.registry.replay import MODEL, conclude, main, replay
+from tests.page_rules import broken_rules
 from tests.stub_repository import commit_all, git
 
 NAME = "Core_RF_Classifier"
@@ -251,6 +252,7 @@ def test_the_champion_or_a_named_version_is_reported_equal(registered: Trained, 
     assert (report["version"], report["equal"], report["run_ref"]) == ("1", True, REF)
     page = Path("data/reports/replay/report.html").read_text()
     assert "is the same, byte for byte" in page
+    assert not broken_rules(page)
     assert registered.tags["sha256"] in page
 
 

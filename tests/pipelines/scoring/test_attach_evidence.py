@@ -18,6 +18,7 @@ from pipelines.lib.vector_index.evidence import schema_of
 from pipelines.scoring.attach_evidence import main
 from tests import indexed_nights
 from tests import scored_night as night
+from tests.page_rules import broken_rules
 
 ROOT = Path(__file__).parents[3]
 EVIDENCE, REPORT = Path("data/evidence/evidence.parquet"), Path("data/reports/attach_evidence")
@@ -68,6 +69,9 @@ def test_the_riskiest_are_given_their_neighbours(workspace: Path) -> None:
     assert page.count("<details") == 50
     assert "not late" in page
     assert '<header class="plain">' in page
+    assert told["base_rate"] == pytest.approx(float((indexed_nights.past(300)[1][:, 0] > 0).mean()), abs=1e-6)
+    assert f"Base rate: {told['base_rate']:.1%} of all past rows" in page
+    assert not broken_rules(page)
 
 
 def test_the_same_night_gives_the_same_bytes(workspace: Path) -> None:
@@ -91,7 +95,9 @@ def test_a_night_without_a_generation_goes_on_and_says_so(workspace: Path) -> No
     assert main(ARGUMENTS) == 0
     assert empty()
     assert report()["note"] == "no evidence: no vector index that could be used was published when the run opened"
-    assert "No evidence: no vector index" in (REPORT / "report.html").read_text()
+    assert "No evidence: no vector index" in (page := (REPORT / "report.html").read_text())
+    assert '<header class="unjudged">' in page
+    assert not broken_rules(page)
 
 
 def test_a_generation_of_other_features_is_passed_over_loudly(workspace: Path) -> None:

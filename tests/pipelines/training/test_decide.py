@@ -16,6 +16,7 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.models import golden
 from pipelines.lib.models.inference import load_model
 from pipelines.training.decide import main
+from tests.page_rules import broken_rules
 from tests.registered_models import NAME, NIGHT, Installation, change_score
 from tests.scored_night import values
 
@@ -103,7 +104,9 @@ def test_a_better_challenger_is_promoted_on_record(retraining: Retraining) -> No
     assert (tags["verdict"], tags["verdict_run"]) == ("promote", "run")
     assert decision.reasons[1:] == ("not judged: its slices, none of which has enough rows of both outcomes",)
     assert tags["verdict_reasons"] == "; ".join(decision.reasons)
-    assert "becomes champion" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
+    page = Path("data/reports/decide/report.html").read_text(encoding="utf-8")
+    assert "becomes champion" in page
+    assert not broken_rules(page)
     assert json.loads(Path("data/reports/decide/report.json").read_text(encoding="utf-8"))["note"].startswith(
         "PROMOTE version 2: AUC +0.02"
     )

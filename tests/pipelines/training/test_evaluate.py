@@ -29,6 +29,7 @@ from pipelines.lib.models.profile import SCORE, Noise, Profile, Reference
 from pipelines.lib.records.journal import Journal
 from pipelines.training.evaluate import Evaluate, evaluate, faults, main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
+from tests.page_rules import broken_rules
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, "0" * 64)
@@ -227,7 +228,9 @@ def test_the_challenger_is_compared_with_the_champion_on_the_same_rows(files: Fi
     measured = json.loads((files.root / "reports" / "latency.json").read_text(encoding="utf-8"))
     assert measured["champion"]["sha256"] == digest
     assert min(measured["challenger"][figure] for figure in ("p50_us", "p99_us", "memory_mib", "size_mib")) > 0
-    assert "champion of the time" in (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
+    page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
+    assert "champion of the time" in page
+    assert not broken_rules(page)
 
 
 def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) -> None:

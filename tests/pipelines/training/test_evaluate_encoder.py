@@ -18,6 +18,7 @@ from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models import skops_file
 from pipelines.lib.records.journal import Journal
 from pipelines.training.evaluate_encoder import EvaluateEncoder, faults, main
+from tests.page_rules import broken_rules
 from tests.trained_encoder import NAMES, PARTITION, START, encoder_bytes, fitted, history, write_history
 
 LIMITS = {"minimum_auc": 0.6, "parity_tolerance": 1e-4, "minimum_spread": 0.001, "maximum_auc_loss": 0.01, "queries": 500}
@@ -146,6 +147,7 @@ def test_a_good_encoder_without_a_champion_passes(files: Files) -> None:
     assert evaluation["quantization"]["auc_fall"] == -1e-06
     page = (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
     assert "The encoder passes" in page
+    assert not broken_rules(page)
     assert "Against the champion" not in page
 
 

@@ -12,6 +12,7 @@ from pipelines.lib.encoders.encoder import load_encoder
 from pipelines.lib.encoders.quantization import WAYS
 from pipelines.lib.features.history import History
 from pipelines.training.quantize import Quantize, choose, faults, main, note
+from tests.page_rules import broken_rules
 from tests.trained_encoder import PARTITION, START, encoder_bytes, history, write_history
 
 LIMITS = {"minimum_overlap": 0.8, "maximum_auc_loss": 0.01, "calibration_rows": 1_000, "queries": 300, "minimum_rows": 100}
@@ -73,6 +74,7 @@ def test_the_way_that_keeps_most_is_taken_and_every_way_is_told(files: Files) ->
     assert (report["since"], report["candidates"]["fp32"]["rows"]) == (START, 14 * 200)
     page = (files.root / "reports" / "quantize" / "report.html").read_text(encoding="utf-8")
     assert "The encoder is kept as static_16" in page
+    assert not broken_rules(page)
     assert all(way in page for way in WAYS)
     timing = json.loads((files.root / "reports" / "quantize_timing.json").read_text(encoding="utf-8"))
     assert set(timing["rows_per_second"]) == {"fp32", *WAYS}

@@ -14,6 +14,7 @@ from pipelines.lib.core.run import load_run, save_run
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.published.delta_tables import read_scores
 from pipelines.training.shadow import main
+from tests.page_rules import broken_rules
 from tests.registered_models import NIGHT, REF, ROWS, Installation, change_score
 from tests.scored_night import NAMES
 
@@ -52,7 +53,10 @@ def test_the_challenger_scores_the_published_night_beside_the_champion(challenge
     assert found["overall"]["disagreement"] == 0
     assert found["note"] == "shadowed 1 of 1 nights: 0.0% of decisions differ"
     assert read_scores(NIGHT) == before
-    assert "<svg" in Path("data/reports/shadow/report.html").read_text(encoding="utf-8")
+    page = Path("data/reports/shadow/report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "0.0% of decisions differ" in page
+    assert not broken_rules(page)
 
 
 def test_a_challenger_that_thinks_otherwise_is_seen(challenged: Installation, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.model_card import limits, render
 from pipelines.lib.measures import metrics
+from tests.page_rules import broken_rules
 
 
 @pytest.fixture
@@ -47,6 +48,8 @@ def test_it_is_one_page_without_scripts_and_the_same_each_time(evaluation: dict[
     assert page == render(copy.deepcopy(evaluation))
     assert page.count("<svg") == 4
     assert "<script" not in page
+    assert not broken_rules(page)
+    assert "log loss of the base rate" in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.lib.core.errors import GateFailed
 from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, Report, deliver, not_judged
+from tests.page_rules import broken_rules
 
 HOLDS = Finding("expect_x", "word", {}, PASSED, "0 violations in 7 rows (0.00%)")
 UNJUDGED = not_judged("table_row_count_to_be_between", None, "no recent night")
@@ -57,4 +58,19 @@ def test_only_a_gate_all_of_whose_checks_hold_is_green_and_has_nothing_to_note(t
 def test_a_failure_outweighs_all_else(tmp_path: Path) -> None:
     with pytest.raises(GateFailed, match="expect_z on 'amount'"):
         deliver(Report("gate", "2024-01-01", 7, [WARNS, UNJUDGED, FAILS]), tmp_path / "report")
-    assert '<header class="bad">' in (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert '<header class="bad">' in page
+    assert not broken_rules(page)
+
+
+def test_what_holds_is_folded_and_grouped_by_column(tmp_path: Path) -> None:
+    other = Finding("expect_column_y", "word", {}, PASSED, 1)
+    _, page = delivered(tmp_path / "report", HOLDS, Finding("expect_table_t", None, {}, PASSED, 7), other)
+    folded = page[page.index("<details>") : page.index("</details>")]
+    assert "3 expectations, grouped by column" in folded
+    assert (
+        folded.index("the whole table") < folded.index("table_t") < folded.index(">word<") < folded.index(">x<") < folded.index("column_y")
+    )
+    assert folded.count('scope="rowgroup"') == 2
+    assert "0 violations in 7 rows" in folded
+    assert not broken_rules(page)
