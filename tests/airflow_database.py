@@ -1,8 +1,12 @@
 """Airflow's own database code on SQLite: parse DAGs, ask for a backfill, let the scheduler make and start runs. No process is started."""
 
+import atexit
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,44 +14,70 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 from nightshift_airflow.partitions import settle_partition
-from sqlalchemy import event
-from sqlalchemy.orm import Mapper
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.orm import Mapper, scoped_session, sessionmaker
 
 BUNDLE = "tests"
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 
 
 @contextlib.contextmanager
-def airflow_database(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give Airflow an empty database of its own in `directory`, and have it load the plugin as each of its processes does."""
+def airflow_database(directory: Path, monkeypatch: pytest.MonkeyPatch, start: Path | None = None) -> Iterator[None]:
+    """Give Airflow a database of its own in `directory`, and have it load the plugin as each of its processes does.
+
+    The database is a copy of the file `start`, by default an empty one.
+    """
     from airflow import plugins_manager, settings
+
+    monkeypatch.setattr(settings, "PLUGINS_FOLDER", str(PLUGINS))
+    caches = (plugins_manager._get_plugins, plugins_manager.get_timetables_plugins)
+    for known in caches:
+        known.cache_clear()
+    plugins_manager.ensure_plugins_loaded()
+    shutil.copy(start or _empty_database(), directory / "airflow.db")
+    engine = _connect(directory / "airflow.db", lambda name, value: monkeypatch.setattr(settings, name, value))
+    yield
+    engine.dispose()
+    for known in caches:
+        known.cache_clear()
+    event.remove(Mapper, "before_insert", settle_partition)
+
+
+@cache
+def _empty_database() -> Path:
+    """Airflow's tables, and what they hold from the start. Made once per process, since it takes longer than most tests do after it."""
+    from airflow import settings
     from airflow.models import Base
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.db import add_default_pool_if_not_exists, import_all_models, synchronize_log_template
     from airflow.utils.session import create_session
-    from sqlalchemy import create_engine
-    from sqlalchemy.orm import scoped_session, sessionmaker
 
-    monkeypatch.setattr(settings, "PLUGINS_FOLDER", str(PLUGINS))
-    caches = (plugins_manager._get_plugins, plugins_manager.get_timetables_plugins)
-    for cache in caches:
-        cache.cache_clear()
-    plugins_manager.ensure_plugins_loaded()
+    directory = Path(tempfile.mkdtemp(prefix="airflow-database-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     import_all_models()
-    engine = create_engine(f"sqlite:///{directory / 'airflow.db'}")
-    Base.metadata.create_all(engine)
+    with pytest.MonkeyPatch.context() as patch:
+        engine = _connect(directory / "airflow.db", lambda name, value: patch.setattr(settings, name, value))
+        Base.metadata.create_all(engine)
+        with create_session(scoped=False) as session:
+            add_default_pool_if_not_exists(session=session)
+            synchronize_log_template(session=session)
+            session.add(DagBundleModel(name=BUNDLE))
+        engine.dispose()
+    return directory / "airflow.db"
+
+
+def _connect(database: Path, set_: Callable[[str, object], None]) -> Engine:
+    """Have Airflow use the SQLite file `database`, by way of its settings."""
+    engine = create_engine(f"sqlite:///{database}")
     sessions = sessionmaker(engine, autoflush=False, expire_on_commit=False)
+
+    @event.listens_for(engine, "connect")
+    def _without_waiting_for_the_disk(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")  # no test of it outlives a power cut
+
     for name, value in (("engine", engine), ("Session", scoped_session(sessions)), ("NonScopedSession", sessions)):
-        monkeypatch.setattr(settings, name, value)
-    with create_session(scoped=False) as session:
-        add_default_pool_if_not_exists(session=session)
-        synchronize_log_template(session=session)
-        session.add(DagBundleModel(name=BUNDLE))
-    yield
-    engine.dispose()
-    for cache in caches:
-        cache.cache_clear()
-    event.remove(Mapper, "before_insert", settle_partition)
+        set_(name, value)
+    return engine
 
 
 def parse(dag: DAG) -> None:

@@ -17,12 +17,20 @@ DAG_ID = drift_runs.DAG_ID
 RUN_ID = "drift__3__2013-04-02"
 
 
-@pytest.fixture(autouse=True)
-def database(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory):
+    """A database with the DAG in it, which no test changes: to parse it takes longer than a test."""
     from airflow.dag_processing.dagbag import DagBag
 
-    with airflow_database(tmp_path, monkeypatch):
+    directory = tmp_path_factory.mktemp("parsed")
+    with pytest.MonkeyPatch.context() as patch, airflow_database(directory, patch):
         parse(DagBag(ROOT / "dags" / f"{DAG_ID}.py").dags[DAG_ID])
+    return directory / "airflow.db"
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path, monkeypatch, parsed):
+    with airflow_database(tmp_path, monkeypatch, parsed):
         yield
 
 

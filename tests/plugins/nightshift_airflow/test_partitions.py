@@ -30,12 +30,20 @@ def dags():
     return bag.dags
 
 
-@pytest.fixture
-def database(tmp_path, monkeypatch, dags):
-    """Airflow's database with the DAGs in it, in a process that has loaded the plugin."""
-    with airflow_database(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory, dags):
+    """A database with the DAGs in it, which no test changes: to parse them takes longer than a test."""
+    directory = tmp_path_factory.mktemp("parsed")
+    with pytest.MonkeyPatch.context() as patch, airflow_database(directory, patch):
         for dag_id in (NIGHTLY, RETRAINING, "weekly_index_rebuild", "vector_index_rebuild", *partitions.UNPARTITIONED):
             parse(dags[dag_id])
+    return directory / "airflow.db"
+
+
+@pytest.fixture
+def database(tmp_path, monkeypatch, parsed):
+    """Airflow's database with the DAGs in it, in a process that has loaded the plugin."""
+    with airflow_database(tmp_path, monkeypatch, parsed):
         yield
 
 
