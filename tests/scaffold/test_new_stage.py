@@ -1,9 +1,7 @@
 """`make new-stage`, run for real in a copy of the repository: what it writes passes the checks, and a fault changes no file."""
 
 import hashlib
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,29 +9,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "scaffold", "tests", "docs", ".ci", ".dvc", ".github")
+from scaffold.new_stage import NewStageError, Request, new_files
+from tests.repository_copy import ROOT, copy_repository, run_in
+
 NIGHT = "nightly_batch_scoring"
+ARGUMENTS = {"name": "summarize", "package": "scoring", "dag": NIGHT, "after": "score"}
 
 
 class Copy:
-    """A copy of the repository, without its data."""
+    """A copy of the repository, with the commands that the tests run in it."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        unwanted = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
-        for part in (one for one in PARTS if (ROOT / one).exists()):
-            shutil.copytree(ROOT / part, root / part, ignore=unwanted)
-        for file in (path for path in ROOT.iterdir() if path.is_file()):
-            shutil.copy(file, root)
-        (root / "data").mkdir()
+        self.root = copy_repository(root)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command of this environment in the copy."""
-        environment = {**os.environ, "PYTHONPATH": f"{self.root}:{self.root / 'plugins'}", "DVC_NO_ANALYTICS": "1"}
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        environment.pop("PYTEST_ADDOPTS", None)
-        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
+        return run_in(self.root, *command)
 
     def check(self, *command: str) -> None:
         """Run a command that must pass."""
@@ -44,13 +35,13 @@ class Copy:
         """What ``make new-stage`` runs with these arguments."""
         recipe = re.search(r"^new-stage:.*\n\t\$\(BIN\)/python (-m [\w.]+) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert recipe
-        given = {"name": "summarize", "package": "scoring", "dag": NIGHT, "after": "score", **arguments}
+        given = {**ARGUMENTS, **arguments}
         return self.run(sys.executable, *recipe[1].split(), *[f"--{key}={value}" for key, value in given.items()])
 
     def digest(self) -> str:
         """Of every file of the copy, but for compiled ones."""
         found = hashlib.sha256()
-        for path in sorted(path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        for path in sorted(path for path in self.root.rglob("*") if path.is_file() and not {"__pycache__", ".git"} & set(path.parts)):
             found.update(str(path).encode() + path.read_bytes())
         return found.hexdigest()
 
@@ -88,18 +79,18 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         ({"reads": "data/models/model.skops"}, "no stage up to score writes it"),
     ],
 )
-def test_a_fault_is_named_and_changes_no_file(unchanged: Copy, arguments: dict[str, str], message: str) -> None:
+def test_a_fault_is_named(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(NewStageError, match=re.escape(message)):
+        new_files(Request(**{**ARGUMENTS, **arguments}))
+
+
+def test_every_fault_is_named_at_once_and_no_file_changes(unchanged: Copy) -> None:
     before = unchanged.digest()
-    done = unchanged.new_stage(**arguments)
+    done = unchanged.new_stage(name="No", package="nowhere", dag="neither")
     assert done.returncode == 1
-    assert message in done.stderr
+    assert all(f"\n{fault}: " in done.stderr for fault in ("name=No", "package=nowhere", "dag=neither"))
     assert "Traceback" not in done.stderr
     assert unchanged.digest() == before
-
-
-def test_every_fault_is_named_at_once(unchanged: Copy) -> None:
-    done = unchanged.new_stage(name="No", package="nowhere", dag="neither")
-    assert all(f"{fault}: " in done.stderr for fault in ("name=No", "package=nowhere", "dag=neither"))
 
 
 def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path: Path) -> None:
@@ -136,6 +127,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return copy
 
 
+@pytest.mark.costly
 def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(extended: Copy) -> None:
     files = ["tests/test_house.py", "tests/test_forgotten.py", "tests/test_dvc.py"]
     tests = [str(next((extended.root / "tests" / "pipelines").rglob(f"test_{name_of(one)}.py"))) for one in STAGES]
@@ -174,7 +166,6 @@ def test_a_new_stage_passes_lint_and_runs(tmp_path: Path) -> None:
     assert recipe
     for line in recipe[1].splitlines():
         copy.check(*line.strip().replace("$(BIN)", str(Path(sys.executable).parent)).split())
-    copy.check("git", "init", "--quiet")
     copy.check(sys.executable, "-m", "dvc", "repro", "count_batch")
     assert (copy.root / "data" / "reports" / "count_batch" / "report.json").is_file()
     copy.check(sys.executable, "-m", "pytest", "-q", "tests/test_dvc.py", "-k", "count_batch")
