@@ -25,14 +25,14 @@ up: .venv/ready    ## Airflow, the first nights if none is published, then the s
 # tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, whatever its markers.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-check: lint        ## lint, and the tests that need no server
-	$(PYTEST) -m "not slow and not campaign and not integration and not faults" $(args)
+check: lint        ## lint, and the quick tests without servers: two minutes
+	$(PYTEST) -m "not slow and not faults and not campaign and not integration and not costly" $(args)
 
-test: .venv/tests  ## every test that a contributor must pass, with real servers
-	$(PYTEST) -m "not slow and not campaign" $(args)
+test: .venv/tests  ## every test that a contributor must pass, with real servers: ten minutes
+	$(PYTEST) -m "not slow and not faults and not campaign" $(args)
 
-test-slow: .venv/tests ## the tests that CI runs besides: whole loops, rebuilds, replays, kills
-	$(PYTEST) -m "slow and not campaign" $(args)
+test-slow: .venv/tests ## the tests that CI runs as well: whole loops, rebuilds, replays, kills
+	$(PYTEST) -m "(slow or faults) and not campaign" $(args)
 
 faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
 	$(BIN)/python -m pytest -q -m campaign $(args)

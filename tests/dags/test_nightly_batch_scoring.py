@@ -74,6 +74,7 @@ def test_params_have_a_schema(dag):
         dag.params.get_param("reason").resolve(5)
 
 
+@pytest.mark.costly
 def test_parsing_imports_nothing_heavy():
     heavy = [
         "pandas",

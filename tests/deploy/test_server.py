@@ -19,7 +19,7 @@ from deploy.embedded.server import Server
 from tests.real_repository import SOURCE
 from tests.stub_repository import make_stub_repository
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 _START_S, _STOP_S = 240, 60
 _HOLD = """

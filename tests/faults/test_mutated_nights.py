@@ -1,6 +1,6 @@
 """A campaign of mutated nights: each is refused by name, or passes with the very values that were delivered.
 
-`make test` runs one round; ``MUTATION_ROUNDS=20`` runs twenty, each with seeds of its own.
+`make test-slow` runs one round; ``MUTATION_ROUNDS=20`` runs twenty, each with seeds of its own.
 """
 
 import json
@@ -19,6 +19,8 @@ from pipelines.lib.core import errors
 from pipelines.lib.core.stage import FAILURE_FILE
 from tests.datasets import mutations, orders
 from tests.datasets.mutations import MUTATIONS, NIGHT, Format, Mutation
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = int(os.environ.get("MUTATION_ROUNDS", "1"))
 OURS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.NightshiftError)}

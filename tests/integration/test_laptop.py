@@ -15,7 +15,7 @@ import yaml
 from pipelines.lib.tables.dataset import Dataset
 from tests.real_repository import SOURCE, RealRepository
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def test_one_row_is_a_night() -> None:
     assert facts()["rows"] == 1
 
 
+@pytest.mark.costly
 def test_a_night_larger_than_memory_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two million rows of about 100 bytes, sorted within 100 MiB."""
     import numpy as np

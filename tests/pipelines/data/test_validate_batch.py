@@ -40,6 +40,7 @@ def failed(report: Report) -> dict[str, str | None]:
     return {finding.type.removeprefix("expect_"): finding.column for finding in report.failures}
 
 
+@pytest.mark.costly
 def test_an_ordinary_night_passes_and_earlier_nights_are_not_part_of_it(tmp_path: Path) -> None:
     report = judged(tmp_path)
     assert report.passed, failed(report)
@@ -82,6 +83,7 @@ BAD_NIGHTS = {
 }  # fmt: skip
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", BAD_NIGHTS)
 def test_a_bad_night_is_stopped_for_what_is_wrong_with_it_and_nothing_else(case: str, tmp_path: Path) -> None:
     change, expected = BAD_NIGHTS[case]
@@ -161,6 +163,7 @@ def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None
     assert validate_batch(known, PARAMS, partition=NIGHT, raw=raw).passed
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("year", [204, 1970, 2204, 9999])
 def test_half_a_night_in_another_century_is_no_smaller_night(year: int, tmp_path: Path) -> None:
     """Ingest leaves the misdated rows out, and what is left is within the band of a night's size."""

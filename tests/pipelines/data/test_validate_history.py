@@ -75,6 +75,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_history_is_stopped(case: str, tmp_path: Path) -> None:
     change, expected = CASES[case]
@@ -91,12 +92,14 @@ def test_an_outcome_that_is_not_known_yet_is_no_negative(tmp_path: Path) -> None
     assert share == 1.0
 
 
+@pytest.mark.costly
 def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None:
     report = judged(tmp_path / "strict", without(30))
     assert report.failures[0].sample_rows[0] == {"date": "2024-01-31", "rows": 0}
     assert judged(tmp_path / "lenient", without(30), maximum_empty_date_share=0.02).passed
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [7, 10, 11, 13, 17, 19, 23])
 def test_a_correct_history_passes_whatever_its_size(rows: int, tmp_path: Path) -> None:
     """No known outcome is missing and none is tolerated: what cannot be known yet must not cost a known one, nor be rounded against it."""

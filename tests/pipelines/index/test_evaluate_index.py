@@ -78,6 +78,7 @@ def judged(*, code: int = 0) -> dict:
     return json.loads((REPORT / "report.json").read_text())
 
 
+@pytest.mark.costly
 def test_a_good_build_passes_and_is_told_byte_for_byte_the_same(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     report = judged()
@@ -98,6 +99,7 @@ def test_a_good_build_passes_and_is_told_byte_for_byte_the_same(workspace: Path,
     assert not broken_rules(page)
 
 
+@pytest.mark.costly
 def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     report = judged()
@@ -108,6 +110,7 @@ def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -
     assert len(timing.curve) == len(report["curve"])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("limits", "told"),
     [
@@ -131,6 +134,7 @@ def test_a_fault_is_refused_with_its_figure_and_the_report_is_written(workspace:
     assert "does not pass" in (REPORT / "report.html").read_text()
 
 
+@pytest.mark.costly
 def test_nights_that_it_does_not_hold_are_to_be_found_as_well(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     told = json.loads((BUILD / "built.json").read_text())
@@ -154,6 +158,7 @@ def spoil(directory: Path) -> None:
     (directory / "built.json").write_text(json.dumps(built))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [0, 1, 2, 9])
 def test_few_rows_are_judged_on_what_there_is(workspace: Path, rows: int) -> None:
     build(BUILD, rows)
@@ -168,6 +173,7 @@ def test_few_rows_are_judged_on_what_there_is(workspace: Path, rows: int) -> Non
     assert "passes its gate; its recall on new nights is not judged" in page
 
 
+@pytest.mark.costly
 def test_the_time_of_building_is_told_of_this_very_build_alone(workspace: Path) -> None:
     build(BUILD, 300)
     page = Path("data/reports/evaluate_index/report.html")

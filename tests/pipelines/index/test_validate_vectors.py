@@ -50,6 +50,7 @@ CASES: dict[str, tuple[Callable[[np.ndarray], None], set[tuple[str, str]]]] = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", CASES)
 def test_bad_vectors_are_told_with_their_key(case: str) -> None:
     change, expected = CASES[case]
@@ -85,6 +86,7 @@ def test_there_is_a_vector_for_each_row_whose_outcome_is_known(known: int) -> No
     assert failed(judged(vectors_of(ROWS), known=known)) == {("table_row_count_to_equal", None)}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [1, 9])
 def test_few_vectors_pass_unless_more_are_wanted(rows: int) -> None:
     assert judged(vectors_of(rows)).passed

@@ -279,6 +279,7 @@ def publish_night(monitor: Monitor, day: int, name: str, *, version: str = "3", 
     return ref
 
 
+@pytest.mark.costly
 def test_a_night_that_was_published_again_counts_as_it_is_published_now(recorded_runs: Monitor) -> None:
     """Also if nobody has watched it again: each later window is that of the features behind the scores that people see."""
     monitor, hot = recorded_runs, np.random.default_rng(0).normal(40, 5, ROWS)
@@ -298,6 +299,7 @@ def test_a_night_that_was_published_again_counts_as_it_is_published_now(recorded
     assert [night.drift["columns"]["heat"]["psi"] < 0.05 for night in monitor.recorded()] == [True] * 3
 
 
+@pytest.mark.costly
 def test_a_night_that_is_watched_after_later_ones_moves_their_windows(recorded_runs: Monitor) -> None:
     monitor = recorded_runs
     refs = {day: publish_night(monitor, day, f"first-{day}") for day in (1, 2, 3)}
@@ -309,6 +311,7 @@ def test_a_night_that_is_watched_after_later_ones_moves_their_windows(recorded_r
     assert [night.drift["rows"] for night in monitor.recorded()] == [ROWS, 2 * ROWS, 3 * ROWS]
 
 
+@pytest.mark.costly
 def test_a_night_that_another_version_published_since_leaves_the_window(recorded_runs: Monitor) -> None:
     monitor = recorded_runs
     refs = {day: publish_night(monitor, day, f"first-{day}") for day in (1, 2)}
@@ -318,6 +321,7 @@ def test_a_night_that_another_version_published_since_leaves_the_window(recorded
     assert monitor.look("2013-02-02", night_ref=refs[2])["window"] == ["2013-02-02"]
 
 
+@pytest.mark.costly
 def test_a_run_that_looks_at_scores_that_were_replaced_leaves_nothing_for_the_governor(recorded_runs: Monitor) -> None:
     monitor = recorded_runs
     old = publish_night(monitor, 1, "first")
@@ -326,6 +330,7 @@ def test_a_run_that_looks_at_scores_that_were_replaced_leaves_nothing_for_the_go
     assert of_published(monitor.recorded(), nights.publications()) == []
 
 
+@pytest.mark.costly
 def test_the_files_of_the_run_that_scored_the_night_are_counted(monitor: Monitor) -> None:
     run("git", "init", "--quiet")
     run(sys.executable, "-m", "dvc", "init", "--quiet")

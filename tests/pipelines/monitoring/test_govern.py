@@ -163,6 +163,7 @@ def test_its_own_question_does_not_hold_a_night_back(workspace: Path) -> None:
     assert first["retrain"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("run_id", ["drift__3__2013-05-10", "manual__2013-05-10"])
 def test_a_retraining_that_somebody_else_began_counts(workspace: Path, run_id: str) -> None:
     only_heat()
@@ -184,6 +185,7 @@ def test_a_question_and_its_verdict_are_one_retraining_for_the_reasons_of_its_de
     assert decide("2013-05-14")["reason"].startswith("no: drift led to a retraining on 2013-05-13 and has not been calm since")
 
 
+@pytest.mark.costly
 def test_a_night_watched_again_after_a_later_one_starts_nothing(workspace: Path) -> None:
     only_heat()
     use(alarm_nights=1)

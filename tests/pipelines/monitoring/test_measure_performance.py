@@ -114,6 +114,7 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert slices[0]["auc"] == pytest.approx(roc_auc_score(labels[app], scores[app]), abs=1e-6)
 
 
+@pytest.mark.costly
 def test_a_night_is_measured_once_its_outcomes_are_known(shop: Shop) -> None:
     for day in range(1, 5):
         shop.publish(f"2024-01-{day:02d}")
@@ -144,6 +145,7 @@ def test_corrected_outcomes_are_another_revision_of_their_own_night_alone(shop: 
     assert (after["2024-01-01"], after["2024-01-03"]) == (before["2024-01-01"], before["2024-01-03"])
 
 
+@pytest.mark.costly
 def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["dataset"]["label"]["expression"] = "refund > 20"  # NULL: nothing has come
@@ -158,6 +160,7 @@ def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
     assert (seen.revision, seen.rows) == (2, pc.count(of_date(TABLE, "2024-01-02")["refund"]).as_py())
 
 
+@pytest.mark.costly
 def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_and_told(shop: Shop) -> None:
     for day in (2, 4):
         shop.publish(f"2024-01-{day:02d}")
@@ -216,6 +219,7 @@ def test_a_night_that_another_version_published_again_is_measured_again(shop: Sh
     assert (shop.performance()["2024-01-02"].version, shop.performance()["2024-01-02"].revision) == ("2", 2)
 
 
+@pytest.mark.costly
 def test_a_night_that_the_same_version_published_again_is_measured_again(shop: Shop) -> None:
     """From a corrected source: the same version and outcomes, other scores."""
     night = of_date(TABLE, "2024-01-02")
@@ -248,6 +252,7 @@ def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:
     assert shop.performance()["2024-01-02"].rows == DATES.count("2024-01-02") - 1
 
 
+@pytest.mark.costly
 def test_what_was_measured_of_replaced_scores_is_told_by_nobody(shop: Shop) -> None:
     """The night cannot be measured again, since its outcomes contradict each other, and what is recorded is about scores that are gone."""
     for day in (2, 3):

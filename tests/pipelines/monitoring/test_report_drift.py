@@ -65,6 +65,7 @@ def logged() -> dict[str, list[tuple[int, float]]]:
     return {key: [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, key)] for key in keys}
 
 
+@pytest.mark.costly
 def test_the_report_is_written_and_the_series_hold_what_was_ever_recorded(workspace: Path) -> None:
     """Also what an earlier run has recorded and, killed before its report, told nobody."""
     assert run() == 0
@@ -89,6 +90,7 @@ def test_a_night_that_was_not_measured_is_an_error(workspace: Path) -> None:
     assert "run detect_drift first" in failure["message"]
 
 
+@pytest.mark.costly
 def test_without_mlflow_the_report_is_there_and_the_stage_is_tried_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -100,6 +102,7 @@ def test_without_mlflow_the_report_is_there_and_the_stage_is_tried_again(workspa
     assert (REPORT / "report.html").exists()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("ours", ["9", "10"])
 def test_a_night_that_two_versions_scored_is_reported_with_the_one_that_is_asked_about(workspace: Path, ours: str) -> None:
     """Scored by 9, and again by 10 after its promotion, or the other way round after a rollback; older nights are not read."""

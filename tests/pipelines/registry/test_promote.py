@@ -194,6 +194,7 @@ def test_a_champion_that_was_replaced_and_came_back_is_another_entry(retraining:
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "3", "1"]
 
 
+@pytest.mark.costly
 def test_where_somebody_rolled_forward_to_it_a_repetition_leaves_it_so(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     for to in ("1", "2"):
@@ -210,6 +211,7 @@ def test_by_hand_the_version_that_is_expected_is_all_that_counts(retraining: Ins
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("published", ["2013-03-31", "2013-04-01", "2013-04-09"])
 def test_it_is_live_after_all_that_is_published(retraining: Installation, published: str) -> None:
     retraining.publish(partition=published)

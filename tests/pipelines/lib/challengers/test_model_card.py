@@ -43,6 +43,7 @@ def evaluation() -> dict[str, Any]:
     }
 
 
+@pytest.mark.costly
 def test_it_is_one_page_without_scripts_and_the_same_each_time(evaluation: dict[str, Any]) -> None:
     page = render(evaluation)
     assert page == render(copy.deepcopy(evaluation))
@@ -79,6 +80,7 @@ def test_a_champion_that_cannot_be_compared_with_is_told(evaluation: dict[str, A
     assert "the champion takes other features" in render(evaluation)
 
 
+@pytest.mark.costly
 def test_lineage_and_facts_are_shown_once_there_are_any(evaluation: dict[str, Any]) -> None:
     assert "Where it comes from" not in render(evaluation)
     page = render(evaluation, lineage={"git_commit": "c" * 40}, facts={"version": "7", "memory_mib": 31.5})

@@ -108,6 +108,7 @@ class ObjectStore(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.costly
 def test_an_object_store_without_the_file_is_told_from_one_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ThreadingHTTPServer(("127.0.0.1", 0), ObjectStore)
     threading.Thread(target=store.serve_forever, daemon=True).start()

@@ -70,6 +70,7 @@ def test_a_moved_home_loads_its_champion(moved: Path, tmp_path: Path) -> None:
     assert (tmp_path / "fetched.onnx").read_bytes() == b"a model"
 
 
+@pytest.mark.costly
 def test_mlflow_reads_and_writes_at_the_new_place(moved: Path, tmp_path: Path) -> None:
     database, root = home.home() / "mlflow" / "mlflow.db", Path(home.artifact_root())
     assert follow_artifacts(database, root) == str(moved / "mlflow" / "artifacts")

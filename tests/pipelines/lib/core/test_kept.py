@@ -152,6 +152,7 @@ def test_what_the_stage_itself_makes_is_not_its_input(repository: Path) -> None:
     require("data/vectors/2013-02", stage="embed")
 
 
+@pytest.mark.costly
 def test_the_remedy_works(repository: Path) -> None:
     """As the message says: remove the copies, and the stage makes the file again."""
     flip(Path("data/raw/a"))
@@ -219,6 +220,7 @@ def test_a_stage_reads_an_input_that_was_changed_by_hand_once_it_is_recorded(rep
     assert Path("data/scores").read_text() == "of my own"
 
 
+@pytest.mark.costly
 def test_a_replay_names_raw_data_that_was_altered(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "RAW", "data/raw")
     rebuild.restore(repository)

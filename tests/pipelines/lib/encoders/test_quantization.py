@@ -58,6 +58,7 @@ def test_weights_of_eight_bits_are_in_the_file(encoders: dict[str, Encoder]) -> 
     assert kinds.count(onnx.TensorProto.FLOAT) == 1, "the first layer stays as it is"
 
 
+@pytest.mark.costly
 def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     """Sets of names are in another order in every process, unless told otherwise."""
     (tmp_path / "fp32.onnx").write_bytes(encoder_bytes())

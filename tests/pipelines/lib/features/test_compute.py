@@ -117,6 +117,7 @@ few = settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.gene
 """Each example runs whole stages, so there are few, and none is shrunk."""
 
 
+@pytest.mark.costly
 @few
 @given(
     rows=st.lists(row_strategy, min_size=5, max_size=40),
@@ -137,6 +138,7 @@ def test_history_and_night_agree_bit_for_bit(
         assert all(np.isfinite(np.frombuffer(vector, "<f4")).all() for vector in night.values())
 
 
+@pytest.mark.costly
 @few
 @given(rows=st.lists(row_strategy, min_size=5, max_size=25), delay=st.integers(0, 3), night=st.integers(0, 9), data=st.data())
 def test_what_is_not_known_yet_changes_nothing(
@@ -204,6 +206,7 @@ def test_missing_and_unseen_are_told_apart(tmp_path: Path) -> None:
     assert np.isfinite(night["large"].to_numpy()).all()
 
 
+@pytest.mark.costly
 def test_calendar_and_holidays(tmp_path: Path) -> None:
     features = {"calendar": ALL_KINDS["calendar"], "holidays": {"dates": ["2024-01-03", "2024-01-04"], "within_days": 2}}
     rows = [{"t": at(day, 5)} for day in range(8)]
@@ -230,6 +233,7 @@ def test_a_side_table_with_a_repeated_key_is_refused(tmp_path: Path) -> None:
         world.night(FIRST)
 
 
+@pytest.mark.costly
 def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_path: Path) -> None:
     """Rows of the night before and of the next morning are read, but a row of the day must not join the morning."""
     world = World(tmp_path, [{"t": at(0)}, {"t": at(1)}, {"t": at(2)}])
@@ -251,6 +255,7 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         assert world.night(FIRST + DAY)["v"].to_pylist() == [expected]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("features", "told"),
     [
@@ -315,6 +320,7 @@ def test_the_file_carries_the_identity_of_its_features(tmp_path: Path) -> None:
     assert json.loads(world.night(FIRST).schema.metadata[KEY.encode()]) == identity(world.dataset, world.features)
 
 
+@pytest.mark.costly
 def test_how_many_dates_are_held_at_a_time_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"t": at(number % 9), "k": "abc"[number % 3], "x": number, "out": number % 2} for number in range(60)]
     world = World(tmp_path, rows, **ALL_KINDS)
@@ -343,6 +349,7 @@ def test_the_lookback_is_the_longest_window_and_the_delay(tmp_path: Path) -> Non
     assert lookback_days(*_of(World(tmp_path, [], delay=3))) == 0
 
 
+@pytest.mark.costly
 def test_real_flights_agree_in_history_and_in_their_night(tmp_path: Path) -> None:
     dataset = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
     features = load_section("features", Features, REPOSITORY / "params.yaml")

@@ -24,12 +24,14 @@ def row(number: int, **more: Any) -> dict[str, Any]:
     return {"id": number, "t": at(0), "k": "a", "out": 0.0, **more}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("statistic", "value", "expected"), [("mean", "out", 0.5), ("mean", None, 0.5), ("count", "out", 2.0)])
 def test_a_row_counts_once_however_often_it_was_delivered(tmp_path: Path, statistic: str, value: str | None, expected: float) -> None:
     rows = [row(1, out=1.0)] * 9 + [row(2)]
     assert night_of(tmp_path, rows, statistic=statistic, value=value) == expected
 
 
+@pytest.mark.costly
 def test_an_outcome_that_came_with_a_later_delivery_counts_once(tmp_path: Path) -> None:
     rows = [row(1, out=None), row(1, out=1.0), row(2)]
     assert night_of(tmp_path, rows) == 0.5
@@ -40,6 +42,7 @@ def test_what_lagged_features_do_not_read_may_differ(tmp_path: Path) -> None:
     assert night_of(tmp_path, [row(1, x=1.0, out=1.0), row(1, x=2.0, out=1.0), row(2)]) == 0.5
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("second", "told"),
     [

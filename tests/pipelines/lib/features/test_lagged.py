@@ -23,6 +23,7 @@ def mean_of(directory: Path, values: list[float], value: str = "out") -> float:
     return float(world.night(FIRST + 5 * DAY)["mean"].to_pylist()[0])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "values",
     [[1e13, 10, 20], [1e13, 2e13], [1e-9, 8e-9], [1e20, 1, -1e20], [2.9e38, 1e-40], [1e-40, 3e-40], [0.1] * 10, [-1e-7, 5e-8], [2.0**53, 1, 1]],
@@ -76,6 +77,7 @@ def test_the_order_of_rows_changes_no_bit() -> None:
     assert sums.pop() == pytest.approx(expected, rel=1e-15)
 
 
+@pytest.mark.costly
 def test_history_and_night_agree_over_the_whole_range(tmp_path: Path) -> None:
     """I6 with values of every size: a history that holds larger and smaller ones than the night gives it the same bits."""
     generator = random.Random(3)

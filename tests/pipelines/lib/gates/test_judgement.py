@@ -58,6 +58,7 @@ EXPECTATIONS = [
 VERDICTS = [True, False, True, True, False, True, True, True, False, True, True, False, True, True, True, True, True, False]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [ROWS, 64])
 def test_slices_do_not_change_a_verdict_or_a_count(table: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = judge(table, EXPECTATIONS, identity=["key"])
@@ -78,6 +79,7 @@ def test_counts_and_sample_rows_are_those_of_the_data(table: str) -> None:
     assert [row["key"] for row in doubled.sample_rows] == [0, 999]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [ROWS, 64])
 def test_unique_is_a_share_of_all_rows_and_may_be_asked_of_some(table: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judgement, "SLICE", rows)

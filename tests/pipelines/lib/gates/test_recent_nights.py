@@ -83,6 +83,7 @@ def swapped(one: str, other: str) -> Change:
     return lambda night: night.assign(**{one: night[other], other: night[one]})
 
 
+@pytest.mark.costly
 def test_ordinary_nights_are_no_warning(tmp_path: Path) -> None:
     for day in range(14):
         findings = compared(tmp_path / str(day), night=NIGHT + dt.timedelta(days=day))
@@ -90,6 +91,7 @@ def test_ordinary_nights_are_no_warning(tmp_path: Path) -> None:
         assert set(findings) == set(COLUMNS) - {"at", "returned", "number"}  # a number that counts up is another one each night
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("one", "other"), [("price", "weight"), ("channel", "country"), ("id", "customer")])
 def test_two_columns_that_are_swapped_are_named(one: str, other: str, tmp_path: Path) -> None:
     findings = compared(tmp_path, swapped(one, other))
@@ -98,6 +100,7 @@ def test_two_columns_that_are_swapped_are_named(one: str, other: str, tmp_path: 
     assert findings[other].observed.endswith(f"they look like {one!r}: were the columns swapped?")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("column", "change"),
     [
@@ -128,6 +131,7 @@ def test_of_very_many_rows_some_are_compared_always_the_same(tmp_path: Path, mon
     assert findings == {one.column: one for one in compare_with_recent(dataset(tmp_path / "orders.parquet"), tmp_path / "raw", NIGHT)}
 
 
+@pytest.mark.costly
 def test_the_gate_passes_with_the_warning_in_its_note(tmp_path: Path) -> None:
     compared(tmp_path, swapped("channel", "country"))
     report = validate_batch(

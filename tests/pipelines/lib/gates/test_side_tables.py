@@ -86,6 +86,7 @@ BAD_TABLES: dict[str, tuple[Change, set[tuple[str, str | None]]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.costly
 def test_an_ordinary_side_table_passes(tmp_path: Path) -> None:
     report = judged(tmp_path)
     assert report.passed, failed(report)
@@ -94,12 +95,14 @@ def test_an_ordinary_side_table_passes(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_a_bad_side_table_stops_the_night(case: str, tmp_path: Path) -> None:
     change, expected = BAD_TABLES[case]
     assert failed(judged(tmp_path, change)) == expected
 
 
+@pytest.mark.costly
 def test_a_weekly_table_is_compared_with_its_own_rhythm(tmp_path: Path) -> None:
     def until(days_before: int) -> Change:
         """Leave rows of every seventh day, the newest so many days before the night."""
@@ -123,6 +126,7 @@ def test_a_table_without_a_past_is_judged_by_what_a_join_may_use_and_says_so(tmp
     assert unjudged["expect_column_max_to_be_between", "rates.at"] == "not judged: too few dates have rows (1) to show a rhythm"
 
 
+@pytest.mark.costly
 def test_misdated_rows_of_a_side_table_stop_the_night(tmp_path: Path) -> None:
     assert judged(tmp_path).passed
     facts = json.loads((tmp_path / "source.json").read_text())
@@ -133,6 +137,7 @@ def test_misdated_rows_of_a_side_table_stop_the_night(tmp_path: Path) -> None:
         assert failed(validate_batch(tables, ValidateBatch(), partition=NIGHT, raw=tmp_path)) == expected
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("rows", "declared", "expected"),
     [
@@ -151,6 +156,7 @@ def test_a_table_without_a_time_is_judged_whole(
     assert failed(validate_batch(dataset(shops=SHOPS | declared), ValidateBatch(), partition=NIGHT, raw=tmp_path)) == expected
 
 
+@pytest.mark.costly
 def test_the_history_is_judged_with_all_rows_of_its_side_tables(tmp_path: Path) -> None:
     write_night(tmp_path)
     old = rates().assign(rate=lambda table: table["rate"].where(table["at"] > pd.Timestamp(NIGHT) - pd.Timedelta(days=20)))
@@ -172,6 +178,7 @@ def weather() -> dict[str, int]:
         return dict(connection.sql(per_date).fetchall())
 
 
+@pytest.mark.costly
 def test_the_weather_passes_on_every_night_of_2013_and_fails_on_any_without_it(weather: dict[str, int]) -> None:
     side = load_dataset().tables["weather"]
 

@@ -50,6 +50,7 @@ def test_of_too_few_nights_nothing_is_said() -> None:
     assert [night["relative"] for night in told["nights"]] == [{}] * 3
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("judged", "decided"),
     [({"drift": False, "quality": False}, "not judged: Watched version 2"), ({"drift": False, "quality": True}, "keep Watched version 2")],
@@ -71,6 +72,7 @@ def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], de
     assert "not judged" in page[page.index("Training and now") : page.index("How good it was")], "beside each histogram"
 
 
+@pytest.mark.costly
 def test_calm_nights_that_were_judged_are_green() -> None:
     recorded = seen(watched_model.nights())
     recorded = replace(recorded, decision={"retrain": False, "reason": "no", "findings": {"judged": {"drift": True, "quality": True}}})
@@ -88,6 +90,7 @@ def test_slices_are_means_over_the_nights_of_this_version_by_rows() -> None:
     assert first["mean_score"] == pytest.approx((100 * parts[0]["mean_score"] + 200 * parts[1]["mean_score"]) / 300, abs=1e-6)
 
 
+@pytest.mark.costly
 def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
     recorded = seen(watched_model.nights(moved_from=10), retrain=True, reason="yes: PSI of a is 2.10, limit .10")
     told = drift_report.draw_up(recorded, profile(), POLICY)
@@ -101,6 +104,7 @@ def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
     assert {"version 2", "holdout", "limit"} <= set(re.findall(r">([^<>]+)</text>", page))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("measured", [1, 2, 3, 20])
 def test_a_date_stands_once_below_the_performance(measured: int) -> None:
     recorded = seen(watched_model.nights(number=measured + 2))
@@ -111,6 +115,7 @@ def test_a_date_stands_once_below_the_performance(measured: int) -> None:
     assert dates[0][:4] == dates[-1][:4] == "2013"
 
 
+@pytest.mark.costly
 def test_the_page_runs_nothing_and_fetches_nothing() -> None:
     recorded = seen(reason="no: <script>alert(1)</script>")
     page = drift_report.page(drift_report.draw_up(recorded, profile(), POLICY), recorded, profile(), "<b>late</b>")
@@ -156,6 +161,7 @@ def test_of_a_night_that_two_versions_scored_that_which_scored_it_last_is_shown(
     assert [night.partition for night in drift_report.one_each(both, {first: "8"})] == [first, last]
 
 
+@pytest.mark.costly
 def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
     bare = seen(watched_model.nights(number=3))
     page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")

@@ -344,6 +344,7 @@ histories = st.builds(
 EAGER = POLICY.model_copy(update={"minimum_nights": 2, "alarm_nights": 1, "outcome_nights": 0, "cool_down_nights": 9, "retry_nights": 12})
 
 
+@pytest.mark.costly
 @settings(max_examples=300, deadline=None)
 @given(histories, st.randoms(use_true_random=False))
 def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
@@ -374,6 +375,7 @@ def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
             assert sum(row.rows for row in known) >= 1000, "under the minimum sample"
 
 
+@pytest.mark.costly
 def test_histories_reach_a_yes() -> None:
     """Else the properties above would say nothing."""
     seen = set()

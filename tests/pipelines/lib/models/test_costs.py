@@ -15,6 +15,7 @@ def model(tmp_path: Path) -> Model:
     return load_model(tmp_path / "model.onnx")
 
 
+@pytest.mark.costly
 def test_a_model_is_measured(model: Model, tmp_path: Path) -> None:
     found = costs.measure(model, tmp_path / "model.onnx", scored_night.values(1_000))
     assert found.sha256 == model.sha256

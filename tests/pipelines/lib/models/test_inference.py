@@ -146,6 +146,7 @@ def test_an_order_by_no_feature_is_refused(model: Model, tmp_path: Path) -> None
         score_parquet(model, tmp_path / "f.parquet", tmp_path / "s.parquet", key=night.ORDER, threshold=0.5, order_by="nothing")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("row_group_size", [7, 1_000, 70_000, 200_000])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_bytes_depend_neither_on_row_groups_nor_on_threads(model: Model, tmp_path: Path, row_group_size: int, threads: int) -> None:
@@ -219,6 +220,7 @@ def test_features_of_another_form_are_refused(model: Model, tmp_path: Path, chan
         score_parquet(model, _changed(tmp_path / "f.parquet", change), tmp_path / "s.parquet", key=night.ORDER, threshold=0.5)
 
 
+@pytest.mark.slow
 def test_a_night_of_any_length_takes_the_same_memory(path: Path, tmp_path: Path) -> None:
     program = (
         "import sys, resource; from pathlib import Path; from pipelines.lib.models.inference import load_model, score_parquet;"

@@ -145,6 +145,7 @@ def test_the_same_rows_give_the_same_bytes(profile: Profile) -> None:
     assert again.to_json() == profile.to_json()
 
 
+@pytest.mark.costly
 def test_the_order_of_rows_changes_nothing(profile: Profile) -> None:
     order = np.random.default_rng(0).permutation(len(TRAINING.labels))
     shuffled = History(TRAINING.features[order], TRAINING.labels[order], TRAINING.rows.take(pa.array(order)), TRAINING.names)
@@ -190,6 +191,7 @@ def test_a_night_is_enough_and_no_holdout_is_told() -> None:
     assert Profile.from_json(short.to_json()) == short
 
 
+@pytest.mark.costly
 def test_one_class_has_no_area() -> None:
     blank = History(TRAINING.features, np.zeros_like(TRAINING.labels), TRAINING.rows, TRAINING.names)
     quality = build(blank, HOLDOUT).quality

@@ -50,6 +50,7 @@ DRAWN: list[Callable[[], str]] = [
 ]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("draw", DRAWN)
 def test_each_is_svg_and_the_same_again(draw: Callable[[], str]) -> None:
     first = draw()
@@ -91,6 +92,7 @@ def test_a_value_above_its_limit_is_seen() -> None:
     assert below.count("var(--second)") == above.count("var(--second)") - 1
 
 
+@pytest.mark.costly
 def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
     steady = figures.performance(NIGHTS, [])
     small = figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"rows": 1}], [])
@@ -118,6 +120,7 @@ def test_the_closed_loop_shows_which_line_is_ahead_and_what_was_promoted() -> No
 HOSTILE = "US$ 5 to $ 10 <b> & _x^2"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "draw",
     [
@@ -138,6 +141,7 @@ def test_text_of_the_data_is_shown_as_it_is(draw: Callable[[str], str]) -> None:
     assert any(HOSTILE in word for word in words)
 
 
+@pytest.mark.costly
 def test_no_axis_shows_the_marks_of_mathematics() -> None:
     for draw in DRAWN:
         assert "mathdefault" not in draw()

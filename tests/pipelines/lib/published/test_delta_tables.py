@@ -159,6 +159,7 @@ def test_vacuum_leaves_what_is_published_and_takes_what_was_replaced(scores: Pat
     assert _runs(url) == {("2013-04-01", "run-2"): 100}
 
 
+@pytest.mark.costly
 def test_a_night_may_be_any_length(url: str, tmp_path: Path) -> None:
     for rows in (1, 65_536, 150_001):
         publish(night.write_scores(tmp_path / "s.parquet", rows), LINEAGE, expected_rows=rows, url=url)
@@ -244,6 +245,7 @@ def test_delta_alone_would_double_a_new_night(scores: Path, url: str, tmp_path: 
     assert _runs(url)[night.PARTITION, "run-1"] == 200, "delta-rs now fences this itself; the transaction of a night may go"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("exists", [False, True])
 def test_the_same_night_twice_at_once_is_one_copy(scores: Path, url: str, exists: bool) -> None:
     if exists:
@@ -253,12 +255,14 @@ def test_the_same_night_twice_at_once_is_one_copy(scores: Path, url: str, exists
     assert _runs(url) == {(night.PARTITION, "run-1"): 100}
 
 
+@pytest.mark.costly
 def test_two_runs_of_one_night_at_once_leave_one_of_them(scores: Path, url: str, tmp_path: Path) -> None:
     other = night.write_scores(tmp_path / "other.parquet", 70)
     _go(_start(WRITER, url, night.PARTITION, "run-1", scores, 100), _start(WRITER, url, night.PARTITION, "run-2", other, 70))
     assert _runs(url) in ({(night.PARTITION, "run-1"): 100}, {(night.PARTITION, "run-2"): 70})
 
 
+@pytest.mark.costly
 def test_four_nights_at_once_on_a_table_that_none_has_made(scores: Path, url: str) -> None:
     nights = [f"2013-04-0{day}" for day in range(1, 5)]
     told = _go(*(_start(WRITER, url, partition, f"run-{partition}", scores, 100) for partition in nights))
@@ -266,6 +270,7 @@ def test_four_nights_at_once_on_a_table_that_none_has_made(scores: Path, url: st
     assert _runs(url) == {(partition, f"run-{partition}"): 100 for partition in nights}
 
 
+@pytest.mark.costly
 def test_readers_see_whole_nights_through_fifty_publishes(url: str, tmp_path: Path) -> None:
     files = {rows: night.write_scores(tmp_path / f"{rows}.parquet", rows) for rows in (100, 150)}
     publish(files[100], replace(LINEAGE, run_id="run-100"), expected_rows=100, url=url)
@@ -326,6 +331,7 @@ def _kill_and_recover(tmp_path: Path, moments: Sequence[float]) -> Counter[str]:
     return found
 
 
+@pytest.mark.faults
 def test_a_killed_publisher_leaves_old_or_new_and_the_rerun_completes(tmp_path: Path) -> None:
     found = _kill_and_recover(tmp_path, [0.0, 0.3, 0.7, DONE])
     assert found["old"] > 0

@@ -46,6 +46,7 @@ def test_after_a_restore_the_cleared_task_publishes_its_rows_again(url: str, fil
     assert runs(url) == {"A"}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("change", ["delete the night", "delete a row", "update a row", "append a row", "overwrite"])
 def test_what_was_changed_on_purpose_is_not_undone_by_a_cleared_task(url: str, files: dict[str, Path], change: str) -> None:
     publish(files["A"], A, expected_rows=40, url=url)

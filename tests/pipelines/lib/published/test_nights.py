@@ -99,6 +99,7 @@ def test_what_a_run_did_not_make_and_who_did_not_run_are_told_apart(repository: 
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.costly
 def test_a_file_that_left_the_cache_is_asked_for_again(repository: Path, tmp_path: Path) -> None:
     for file in (repository / ".dvc" / "cache" / "files").rglob("*"):
         if file.is_file():
@@ -115,6 +116,7 @@ def test_nobody_trains_as_of_a_night_that_was_not_scored(url: str, tmp_path: Pat
     require_no_future("Core", "2013-04-05", str(tmp_path / "none"))
 
 
+@pytest.mark.costly
 def test_a_flipped_byte_in_the_cache_is_refused_and_comes_whole_from_the_remote(repository: Path, tmp_path: Path) -> None:
     [held] = [file for file in (repository / ".dvc" / "cache" / "files").rglob("*") if file.is_file()]
     whole = held.read_bytes()

@@ -171,6 +171,7 @@ def _write(url: str, number: int) -> tuple[bool, int]:
     return changed, journal.record_decision(replace(NO, partition=f"2013-06-{2 + number % 4:02d}")).sequence
 
 
+@pytest.mark.costly
 def test_many_processes_at_once_write_each_thing_once(url: str) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         written = pool.starmap(_write, [(url, number) for number in range(16)])

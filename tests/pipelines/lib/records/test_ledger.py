@@ -107,6 +107,7 @@ def test_nothing_is_live_before_what_it_follows(url: str) -> None:
     ledger.append(replace(FIRST, sequence=2, version="2", live_from="2013-05-01"))
 
 
+@pytest.mark.costly
 def test_of_eight_at_once_one_wins(url: str) -> None:
     Ledger(url).append(FIRST)
     with multiprocessing.get_context("spawn").Pool(4) as pool:

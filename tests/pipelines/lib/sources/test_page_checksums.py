@@ -78,6 +78,7 @@ FORMS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_a_flipped_bit_is_never_read_as_another_value(form: dict[str, Any], tmp_path: Path) -> None:
     metadata, random = write(tmp_path / "t.parquet", **form), np.random.default_rng(3)
@@ -92,6 +93,7 @@ def test_a_flipped_bit_is_never_read_as_another_value(form: dict[str, Any], tmp_
     assert found.count("refused") >= 20  # the others hit the statistics of a page header, which no reader uses here
 
 
+@pytest.mark.slow
 def test_no_bit_of_a_page_header_hides_the_checksums(tmp_path: Path) -> None:
     metadata = write(tmp_path / "t.parquet", compression="none", use_dictionary=False)
     content, wanted = (tmp_path / "t.parquet").read_bytes(), read("parquet", tmp_path / "t.parquet")
@@ -124,6 +126,7 @@ def test_a_night_looks_at_its_own_row_groups_and_at_every_time(tmp_path: Path) -
         assert outcome(lambda: read("parquet", tmp_path / "t.parquet", night), wanted, "t.parquet") == end, (group, column)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "kind", [pa.timestamp("s"), pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.timestamp("ms", "Europe/Berlin"), pa.string()], ids=str
 )
@@ -181,6 +184,7 @@ def delta(path: Path) -> Path:
     return path / add
 
 
+@pytest.mark.costly
 def test_a_flipped_bit_of_a_delta_table_is_never_read_as_another_value(tmp_path: Path) -> None:
     file, random = delta(tmp_path / "orders"), np.random.default_rng(5)
     metadata, content, wanted = pq.read_metadata(file), file.read_bytes(), read("delta", tmp_path / "orders")

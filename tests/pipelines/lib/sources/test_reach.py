@@ -72,6 +72,7 @@ def test_an_offset_of_no_zone_is_refused(offset: str, tmp_path: Path) -> None:
         adapters.scan(connection, Source(kind="csv", path=str(tmp_path / "events.csv")), COLUMNS, Window("at", None, END), scratch)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("offset", ["+14:00", "-12:00", "+05:45", "+02", "Z", ""])
 def test_an_offset_of_a_zone_is_read(offset: str, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(f"at\n2024-05-29 12:00:00{offset}\n")

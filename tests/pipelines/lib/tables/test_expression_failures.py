@@ -11,6 +11,7 @@ from tests.pipelines.lib.features.test_compute import FIRST, World, at
 ROWS: list[dict[str, Any]] = [{"id": 1, "k": "12", "x": 1.0}, {"id": 2, "k": "x", "x": 2.0}, {"id": 2**62, "k": None, "x": 3.0}]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("features", "told"),
     [
@@ -31,6 +32,7 @@ def test_a_failure_names_expression_row_value_and_remedy(tmp_path: Path, feature
     assert not caught.value.retryable
 
 
+@pytest.mark.costly
 def test_a_failure_in_the_later_batch_is_told_too(tmp_path: Path) -> None:
     rows = [{"k": str(number), "t": at(0)} for number in range(70_000)]
     rows[66_000]["k"] = "x"

@@ -99,6 +99,7 @@ def run(**environment: str) -> dict[str, str]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.costly
 def test_every_allowed_function_gives_the_same_under_two_clocks_zones_and_languages() -> None:
     if FAKETIME is None and os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS") != "1":
         pytest.skip("libfaketime is not installed; it is the Debian package libfaketime")

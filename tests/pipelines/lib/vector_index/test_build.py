@@ -57,6 +57,7 @@ def test_it_finds_what_is_near(tmp_path: Path, kind: str) -> None:
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_vectors_outlive_it_and_cannot_be_altered(tmp_path: Path, kind: str) -> None:
     vectors = built(tmp_path / "build", params=KINDS[kind]).vectors
@@ -139,6 +140,7 @@ def test_questions_that_make_no_sense_are_refused(tmp_path: Path, kind: str) -> 
     assert [array.shape for array in index.search(np.empty((0, 8), dtype=np.float32), 3)] == [(0, 3), (0, 3)]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("params", "name"), [(HNSW, "index.faiss"), (IVFPQ, "index.faiss"), (IVFPQ, "lists.ivfdata"), (IVFPQ, "vectors.npy")]
 )
