@@ -140,9 +140,9 @@ def main() -> dict[str, Any]:
             path = features_of_2013(dataset, declared, Path(name))
             loop = Loop(read_history(path, dataset), signature_of_features(path), dataset, declared, Path(name))
             replayed = loop.replay()
-        told = summary(loop, replayed)
-        figures |= {f"{prefix}{key}": value for key, value in told.items()}
-        panels["Plain features" if prefix else "Shipped features"] = panel(loop, replayed, told)
+        monthly = summary(loop, replayed)
+        figures |= {f"{prefix}{key}": value for key, value in monthly.items()}
+        panels["Plain features" if prefix else "Shipped features"] = panel(loop, replayed, monthly)
     with replacing(PICTURE) as temporary:
         temporary.write_text(standalone(charts.closed_loop(panels, label=f"AUC of {ROLLING} nights")) + "\n", encoding="utf-8")
     return figures
@@ -171,8 +171,8 @@ class Loop:
             closed[rows] = champion.model.score(self.live.features[rows])
             champion.nights.append(self.record(champion, night, self.live.features[rows], closed[rows]))
             labelled = pa.table({"score": closed[rows], "outcome": self.live.labels[rows]})
-            told, _ = measure_performance(labelled, MeasurePerformance(nights=1))
-            performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), told))
+            measured, _ = measure_performance(labelled, MeasurePerformance(nights=1))
+            performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), measured))
             decision = govern(
                 Recorded(
                     "m",
@@ -209,9 +209,9 @@ class Loop:
         known = self.select(self.history.nights < self.matured(partition.isoformat()))
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
-        told = profile_of(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
+        reference_profile = profile_of(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
         path = self.directory / f"{version}.onnx"
-        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), told))
+        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), reference_profile))
         model = load_model(path)
         self.parity = float(np.abs(forest.predict_proba(holdout.features)[:, 1] - model.score(holdout.features)).max())
         return Champion(version, partition.isoformat(), model)
@@ -261,12 +261,12 @@ class Loop:
 def summary(loop: Loop, replayed: Replay) -> dict[str, Any]:
     """The figures of one replay."""
     months = loop.live.nights.astype("datetime64[M]")
-    told = {
+    months_of = {
         line: [metrics.summary(loop.live.labels[months == month], scores[months == month]) for month in np.unique(months)]
         for line, scores in (("static", replayed.static), ("closed_loop", replayed.closed))
     }
-    auc = {line: [float(month["auc"] or 0.0) for month in found] for line, found in told.items()}
-    loss = {line: [float(month["log_loss"] or 0.0) for month in found] for line, found in told.items()}
+    auc = {line: [float(month["auc"] or 0.0) for month in found] for line, found in months_of.items()}
+    loss = {line: [float(month["log_loss"] or 0.0) for month in found] for line, found in months_of.items()}
     promoted = [decision for decision in replayed.decisions if decision["verdict"] == "promote"]
     return {
         **{f"auc_{line}": round(float(np.mean(found)), 4) for line, found in auc.items()},
@@ -295,10 +295,10 @@ def panel(loop: Loop, replayed: Replay, figures: Mapping[str, Any]) -> dict[str,
             rows = (loop.live.nights >= first) & (loop.live.nights <= last)
             values.append(float(metrics.summary(loop.live.labels[rows], scores[rows])["auc"] or 0.0))
         lines[line] = values
-    told = f"mean of monthly AUC {figures['auc_static']:.3f} left alone, {figures['auc_closed_loop']:.3f} in the loop"
+    summary_line = f"mean of monthly AUC {figures['auc_static']:.3f} left alone, {figures['auc_closed_loop']:.3f} in the loop"
     return {
         "reference": ("the first champion, left alone", ends.tolist(), lines["static"]),
         "other": ("the closed loop", ends.tolist(), lines["closed"]),
         "marks": [(decision["partition"], decision["verdict"] == "promote") for decision in replayed.decisions],
-        "summary": told,
+        "summary": summary_line,
     }

@@ -80,8 +80,8 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=home() / "bench", prefix="drift-") as name:
         in_process("benchmarks.drift:prepare", name)
         figures: dict[str, Any] = {}
-        for race in ("in_memory", "beside_nannyml", "streaming"):
-            figures |= in_process(f"benchmarks.drift:{race}", name)[0]
+        for compare_contenders in ("in_memory", "beside_nannyml", "streaming"):
+            figures |= in_process(f"benchmarks.drift:{compare_contenders}", name)[0]
         _, peak = in_process("benchmarks.drift:stream", name)
     return {**figures, "peak_rss_mib": round(peak, 1), "rows": ROWS, "rows_nannyml": FEWER}
 
@@ -227,9 +227,9 @@ def _rounds(contenders: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> d
     for round_ in range(rounds + 1):
         for contender, run in contenders.items():
             started = time.perf_counter()
-            told = run()
+            measured_s = run()
             if round_:  # the first round warms up
-                seconds[contender].append(told if isinstance(told, float) else time.perf_counter() - started)
+                seconds[contender].append(measured_s if isinstance(measured_s, float) else time.perf_counter() - started)
     return seconds
 
 

@@ -292,8 +292,8 @@ class Flights:
         counts, areas, _ = self.draw(np.random.default_rng(0), 0, 100, shift)
         _, usual, _ = self.draw(np.random.default_rng(0), 0, 100, "")
         values = dict(zip((column.binning.name for column in self.profile.columns), self.psi(counts.sum(axis=0)[None])[0], strict=True))
-        told = {"auc_cost": round(float(usual.mean() - areas.mean()), 3)}
-        return told | ({"psi": round(float(values[shift]), 3)} if shift in values else {})
+        figures_of_shift = {"auc_cost": round(float(usual.mean() - areas.mean()), 3)}
+        return figures_of_shift | ({"psi": round(float(values[shift]), 3)} if shift in values else {})
 
 
 class WholeNights(Flights):

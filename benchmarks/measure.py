@@ -33,8 +33,8 @@ def in_process(function: str, *arguments: Any) -> tuple[Any, float]:
     finally:
         os.close(write)
         with os.fdopen(read) as pipe:
-            told = pipe.read()
-    answer = json.loads(told)
+            output = pipe.read()
+    answer = json.loads(output)
     return answer["result"], answer["peak_rss_mib"]
 
 

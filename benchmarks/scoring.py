@@ -83,7 +83,7 @@ def prepare(name: str) -> None:
                 writer.write_table(rows.take(pa.array(rng.integers(0, len(rows), min(CHUNK, total - start)))))
 
 
-def race(name: str) -> dict[str, Any]:
+def compare_contenders(name: str) -> dict[str, Any]:
     """Rounds of bare, ours, pyfunc on the small input, then ours between two bares on the large one."""
     directory = Path(name)
     matrix = _matrix(directory)

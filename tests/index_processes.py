@@ -83,15 +83,15 @@ def build_and_publish(directory: Path, mark: int, expected: int, kill_at: int | 
     Published(directory).publish(mark, build=build(directory, mark), expected=expected, retain=2)
 
 
-def look(directory: Path, expected: Answers, told: "SimpleQueue[Any]") -> None:
+def look(directory: Path, expected: Answers, queue: "SimpleQueue[Any]") -> None:
     """Open the current generation as any reader does; tell which it is, and what is wrong with its answers."""
     on_one_thread()
     with open_generation(INDEX, root=directory / "index") as index:
-        told.put((index.manifest["mark"], [fault for number in range(len(QUESTIONS)) for fault in faults(index, expected, number)]))
+        queue.put((index.manifest["mark"], [fault for number in range(len(QUESTIONS)) for fault in faults(index, expected, number)]))
 
 
 def read_on(
-    directory: Path, expected: Answers, first: int, share: int, asked: "Synchronized[int]", done: Event, told: "SimpleQueue[Any]"
+    directory: Path, expected: Answers, first: int, share: int, asked: "Synchronized[int]", done: Event, queue: "SimpleQueue[Any]"
 ) -> None:
     """Ask at least `share` questions, and go on until it is `done`; open anew or refresh every few questions.
 
@@ -116,25 +116,25 @@ def read_on(
                 asked.value += 1
     except Exception as error:  # any at all: it is what the test is about
         wrong.append(f"{type(error).__name__}: {error}")
-    told.put((wrong, seen))
+    queue.put((wrong, seen))
 
 
-def race(directory: Path, mark: int, built: Path, expected: int, start: Barrier, told: "SimpleQueue[Any]") -> None:
+def publish_at_once(directory: Path, mark: int, built: Path, expected: int, start: Barrier, queue: "SimpleQueue[Any]") -> None:
     """Publish `built` at the same moment as others do, and tell what came of it."""
     start.wait()
     try:
-        told.put((mark, Published(directory).publish(mark, build=built, expected=expected).generation))
+        queue.put((mark, Published(directory).publish(mark, build=built, expected=expected).generation))
     except NightshiftError as error:
-        told.put((mark, error))
+        queue.put((mark, error))
 
 
-def publish_with_little_room(directory: Path, mark: int, built: Path, expected: int, limit: int, told: "SimpleQueue[Any]") -> None:
+def publish_with_little_room(directory: Path, mark: int, built: Path, expected: int, limit: int, queue: "SimpleQueue[Any]") -> None:
     """Publish where no file may be larger than `limit` bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        told.put(Published(directory).publish(mark, build=built, expected=expected))
+        queue.put(Published(directory).publish(mark, build=built, expected=expected))
     except NightshiftError as error:
-        told.put(error)
+        queue.put(error)
 
 
 def hold_on(directory: Path, ready: Event, never: Event) -> None:

@@ -131,19 +131,19 @@ class Published:
     ) -> generations.Pointer:
         """Publish the build of that mark as of that day from June on; `expected` is what the pointer says, unless it is given."""
         seen = generations.current(self.name, self.root)
-        told = {
+        description = {
             "partition": str(dt.date(2013, 5, 31) + dt.timedelta(mark)),
             "encoder_name": "encoder",
             "encoder_version": "1",
             "encoder_sha256": ENCODER_SHA256,
         }
-        told |= {"run_ref": f"refs/runs/{mark}", "mark": mark, **manifest}
+        description |= {"run_ref": f"refs/runs/{mark}", "mark": mark, **manifest}
         number = expected if expected is not None else seen.sequence if seen else 0
         return index_publication.publish(
             self.name,
             build or self.build(mark),
             encoder or self.encoder,
-            told,
+            description,
             expected_sequence=number,
             retain=retain,
             actor="test",

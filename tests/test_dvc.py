@@ -51,11 +51,11 @@ def md5(path: Path) -> str:
     if path.is_file():
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     files = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts and not re.search(r"\.tmp$", one.name)]
-    told = [
+    messages = [
         {"md5": md5(one), "relpath": one.relative_to(path).as_posix()}
         for one in sorted(files, key=lambda one: one.relative_to(path).as_posix())
     ]
-    return hashlib.md5(json.dumps(told, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return hashlib.md5(json.dumps(messages, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def stale(stage: str, locked: dict[str, Any]) -> list[str]:

@@ -316,13 +316,13 @@ def only_the_nouns(source: Source) -> Iterator[str]:
 
 
 def test_a_stage_says_what_it_reads_and_writes() -> None:
-    follow(told_docstring, stage_modules())
+    follow(documented_stage, stage_modules())
 
 
-def told_docstring(source: Source) -> Iterator[str]:
-    told = ast.get_docstring(source.tree) or ""
+def documented_stage(source: Source) -> Iterator[str]:
+    text_of_documents = ast.get_docstring(source.tree) or ""
     for part in (("Reads",), ("Writes", "Effect"), ("Fails",)):
-        if not re.search(rf"(^|\*)({'|'.join(part)})\b", told, re.MULTILINE):
+        if not re.search(rf"(^|\*)({'|'.join(part)})\b", text_of_documents, re.MULTILINE):
             yield source.at(
                 1, f"the docstring does not tell what it {' or '.join(part)} (at the start of a line, or as *{part[0]}*); it is a contract"
             )
@@ -504,13 +504,13 @@ def test_commands_in_documents_exist() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    told = "\n".join(document.read_text(encoding="utf-8") for document in documents())
+    text_of_documents = "\n".join(document.read_text(encoding="utf-8") for document in documents())
 
     def faults() -> Iterator[str]:
         for source in sources(*CODE):
             for number, line in enumerate(source.text.splitlines(), 1):
                 for name in re.findall(r"[\"'{](NIGHTSHIFT_[A-Z_]+)", line):
-                    if name not in told:
+                    if name not in text_of_documents:
                         yield source.at(
                             number, f"the environment variable {name} is documented nowhere; add it to docs/how-to/production.md"
                         )
@@ -562,7 +562,7 @@ SAMPLES: list[tuple[Rule, str, str]] = [
     (only_the_nouns, "pipelines/data/x.py", "from pipelines.training.train import train"),
     (only_the_nouns, "pipelines/lib/x.py", "from pipelines.data import ingest_batch"),
     (only_the_nouns, "pipelines/lib/x.py", "import deploy.embedded"),
-    (told_docstring, "pipelines/data/x.py", '"""Reads   a\nWrites  b\n"""'),
+    (documented_stage, "pipelines/data/x.py", '"""Reads   a\nWrites  b\n"""'),
     (short, "pipelines/data/x.py", "\n" * 161),
     (short_module, "pipelines/lib/tables/x.py", "\n" * 301),
     (no_clock, "pipelines/data/x.py", "import datetime as dt\ndt.datetime.now(dt.UTC)"),

@@ -62,11 +62,11 @@ def nights(number: int = 14, moved_from: int = 99, version: str = VERSION) -> li
         counted = count(columns(ROWS, seed=10 + place, moved=moved), profile().binnings)
         window = [Histogram.from_json(record.histogram) for record in found[-6:]] + [counted]
         measured = compare(profile().binnings, profile().histogram, merge(window), floor=profile().floor)
-        told = {
+        content = {
             name: asdict(found_) | {"importance": profile().column(name).importance, "noise": NOISE.consecutive_p95}
             for name, found_ in measured.items()
         }
-        drift = {"rows": ROWS * len(window), "nights": len(window), "columns": told}
+        drift = {"rows": ROWS * len(window), "nights": len(window), "columns": content}
         date = str(LAST - dt.timedelta(days=number - 1 - place))
         found.append(NightRecord(NAME, version, date, f"refs/runs/{date}", ROWS, counted.to_json(), drift))
     return found

@@ -90,9 +90,9 @@ def remembered(work: Path, name: str, function: str, arguments: Sequence[Any]) -
         found |= {"peak_rss_mib": round(peak), "took_s": round(time.perf_counter() - started, 1)}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(found), encoding="utf-8")
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    print(f"   {name}: { ({key: value for key, value in told.items() if not key.endswith('curve')}) }", flush=True)
-    return told
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    print(f"   {name}: { ({key: value for key, value in result.items() if not key.endswith('curve')}) }", flush=True)
+    return result
 
 
 def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -100,9 +100,9 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for kind in KINDS:
         sets = [found[f"{size}_{kind}"] for size in ("flights", "large")]
-        recalls = [told[figure] for told in sets for figure in ("recall_10", "held_out_recall_10")]
+        recalls = [result[figure] for result in sets for figure in ("recall_10", "held_out_recall_10")]
         figures[f"{kind}_recall_10"] = min(*recalls, found["held_out"][f"{kind}_recall_10"])
-        figures[f"{kind}_qps_ratio"] = min(*(told["qps_ratio"] for told in sets), found["held_out"][f"{kind}_qps_ratio"])
+        figures[f"{kind}_qps_ratio"] = min(*(result["qps_ratio"] for result in sets), found["held_out"][f"{kind}_qps_ratio"])
     figures["ivfpq_memory_ratio"] = max(found[f"{size}_ivfpq"]["memory_ratio"] for size in ("flights", "large"))
     figures["build_ratio"] = max(found["building"][f"{kind}_build_ratio"] for kind in KINDS)
     figures["incremental_ratio"] = found["incremental"]["hnsw_incremental_ratio"]
@@ -111,7 +111,7 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     figures |= {name: value for name, value in found["flights"].items() if name.startswith("int8_")}
     few, many = (found[name]["build_peak_own_mib"] for name in ("large_ivfpq", "large_ivfpq_20_shards"))
     figures["ivfpq_peak_20_to_5_shards"] = round(many / few, 3)
-    others = {f"{step}_{name}": value for step, told in found.items() for name, value in told.items() if not name.endswith("curve")}
+    others = {f"{step}_{name}": value for step, result in found.items() for name, value in result.items() if not name.endswith("curve")}
     return figures | {name: value for name, value in others.items() if not name.startswith("flights_int8_")}
 
 

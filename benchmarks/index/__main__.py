@@ -12,8 +12,8 @@ from benchmarks.measure import missed, record
 
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index", description=__doc__)
-    for option, told in (("vectors", "[n, d]"), ("queries", "[m, d]"), ("truth", "[m, >= 10] ids of the true neighbours")):
-        parser.add_argument(f"--{option}", help=f"NumPy file of a data set of your own, {told}")
+    for option, shape in (("vectors", "[n, d]"), ("queries", "[m, d]"), ("truth", "[m, >= 10] ids of the true neighbours")):
+        parser.add_argument(f"--{option}", help=f"NumPy file of a data set of your own, {shape}")
     files = vars(parser.parse_args())
     if any(files.values()) and not all(files.values()):
         parser.error("--vectors, --queries and --truth go together")

@@ -83,9 +83,9 @@ def flights_build(name: str, kind: str) -> dict[str, Any]:
     """All flights in an index of `kind`: recall of rows that the sweep has not seen, speed, memory."""
     target = Path(name) / kind
     started = time.perf_counter()
-    told = line(flights(Path(name)), kind, target)
+    built_line = line(flights(Path(name)), kind, target)
     took = time.perf_counter() - started
-    return {**described(told), "build_s": round(took, 1), **measured(target)}
+    return {**described(built_line), "build_s": round(took, 1), **measured(target)}
 
 
 def held_out(name: str) -> dict[str, Any]:

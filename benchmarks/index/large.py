@@ -68,8 +68,8 @@ def large(name: str, parts: int) -> Shards:
 def large_build(name: str, kind: str, parts: int) -> dict[str, Any]:
     """The large set in `parts` shards in an index of `kind`. Recall and speed where there are 5; memory of the build always."""
     target = Path(name) / f"large-{kind}"
-    (told, took, peaks), peak = in_process("benchmarks.index.large:large_line", name, kind, parts, str(target))
-    found = {"shards": parts, **described(told), "build_s": took, "build_peak_rss_mib": round(peak), "build_peak_own_mib": peaks}
+    (built_line, took, peaks), peak = in_process("benchmarks.index.large:large_line", name, kind, parts, str(target))
+    found = {"shards": parts, **described(built_line), "build_s": took, "build_peak_rss_mib": round(peak), "build_peak_own_mib": peaks}
     if parts == 5:
         found |= measured(target, rounds=2)
     shutil.rmtree(target)
@@ -81,9 +81,9 @@ def large_line(name: str, kind: str, parts: int, target: str) -> tuple[dict[str,
     shards = large(name, parts)
     with own_peak() as peak:
         started = time.perf_counter()
-        told = line(shards, kind, Path(target), adding=LARGE_THREADS)
+        built_line = line(shards, kind, Path(target), adding=LARGE_THREADS)
         took = time.perf_counter() - started
-    return {key: told.get(key) for key in ("count", "search", "lists")}, round(took, 1), round(peak[0])
+    return {key: built_line.get(key) for key in ("count", "search", "lists")}, round(took, 1), round(peak[0])
 
 
 @contextmanager

@@ -79,8 +79,8 @@ def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Call
         log.handlers = [handler, _Steps(progress)]
         code, tail = process.run(command, cwd=workspace.path, env=stage_environment(workspace), log=log)
     if code != 0:
-        told = "\n".join(tail)
-        raise TrainingError(f"{' '.join(command[1:4])} ended with exit code {code}; all of it is in {file}:\n{told}")
+        output = "\n".join(tail)
+        raise TrainingError(f"{' '.join(command[1:4])} ended with exit code {code}; all of it is in {file}:\n{output}")
 
 
 class _Steps(logging.Handler):

@@ -35,8 +35,8 @@ def published_index() -> dict[str, Any] | None:
         return None
     if encoder.signature.sha256 != identity(load_dataset(), load_features())["sha256"]:
         return None
-    told = ("kind", "count", "dimension", "partition", "encoder_version")
-    return {"name": name, "generation": found[0].generation, **{key: manifest[key] for key in told}}
+    shown = ("kind", "count", "dimension", "partition", "encoder_version")
+    return {"name": name, "generation": found[0].generation, **{key: manifest[key] for key in shown}}
 
 
 def published_since(switch: int | None) -> tuple[int | None, dict[str, Any] | None]:

@@ -56,7 +56,7 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
         *expectations.of_key(dataset.key),
         *expectations.of_columns({column: kind for column, kind in dataset.columns.items() if column not in judged_elsewhere}),
         *(expect("column_values_to_be_null", column=column, notes="known only later") for column in dataset.known_later),
-        *params.by_hand(),
+        *params.custom_expectations(),
     ]
     rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
     fresh = expectations.of_freshness(raw, dataset.event_time, partition)

@@ -66,7 +66,7 @@ def validate_features(
         expect("column_values_to_be_in_set", column="partition", value_set=[str(partition)]),
         *expectations.of_key(dataset.key),
         *(expectation for feature in features.names for expectation in _of_feature(feature, features, params)),
-        *params.by_hand(),
+        *params.custom_expectations(),
     ]
     rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time])
     return Report("validate_features", str(partition), rows, [*findings, *_fillers(features, params, partition, path, model, findings)])

@@ -56,7 +56,7 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
             "column_mean_to_be_between", column=dataset.label.name, min_value=params.minimum_label_rate, max_value=params.maximum_label_rate,
             notes="share of positive labels",
         ),
-        *params.by_hand(),
+        *params.custom_expectations(),
     ]  # fmt: skip
     identity = [*dataset.key, dataset.event_time]
     rows, findings = judge(query, wanted, identity=identity)

@@ -29,7 +29,7 @@ def build_index(shards: Shards, params: BuildIndex, run: RunFile, *, planned: Pa
     """Build into the directory `target`, whole or not at all, of the shards that are filled in `filled`; the content of ``built.json``."""
     plan, base, held = read_plan(planned), None, None
     if plan.base is not None and run.index is not None:  # held until the end, so that nobody collects it
-        held = generations.hold(run.index.name, plan.base, manifest_sha256=run.index.manifest_sha256)
+        held = generations.read_lock(run.index.name, plan.base, manifest_sha256=run.index.manifest_sha256)
         base = Searcher.open(held.directory)
     if shards.sizes != plan.shards:
         raise DataError(f"the plan was made for {plan.shards}, there are {dict(shards.sizes)}; plan again")

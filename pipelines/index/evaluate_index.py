@@ -56,18 +56,18 @@ def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> di
     """The figures of `index` that are the same each time: what it is, how much of the true neighbours it finds, also of its rows `own` and at each of
     `settings`.
     """
-    told = {"kind": index.kind, "search": dict(index.setting), "rows": index.count, "dimension": index.dimension}
-    return told | {name: index.built[name] for name in ("mode", "reason", "held_out")} | index_report.quality(index, own, settings)
+    description = {"kind": index.kind, "search": dict(index.setting), "rows": index.count, "dimension": index.dimension}
+    return description | {name: index.built[name] for name in ("mode", "reason", "held_out")} | index_report.quality(index, own, settings)
 
 
 def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
     """Why this index must not be published; empty for a good one. What was not measured is not held against it."""
     limits, found = report["limits"], []
-    for asked, told in ASKED.items():
+    for asked, description in ASKED.items():
         recall = report[asked] and report[asked]["recall_10"]
         if recall is not None and recall < limits["recall_10"]:
             found.append(
-                f"it finds {recall:.4f} of the ten true neighbours of {report[asked]['queries']:,} {told}, the limit for {report['kind']} is "
+                f"it finds {recall:.4f} of the ten true neighbours of {report[asked]['queries']:,} {description}, the limit for {report['kind']} is "
                 f"{limits['recall_10']}; raise build_index.{report['kind']}.recall_10, which has build_index search wider, or let plan_index build denser"
             )
     if timing and timing.single_p99_us > 1000 * limits["latency_p99_limit_ms"]:
@@ -86,8 +86,8 @@ def note(report: Mapping[str, Any]) -> str:
     """The report in a line."""
     if report["faults"]:
         return f"the index does not pass: {'; '.join(report['faults'])}"
-    recalls = {told: report[asked]["recall_10"] for asked, told in ASKED.items() if report[asked]}
-    found = [f"{recall:.3f} for {told}" for told, recall in recalls.items() if recall is not None]
+    recalls = {description: report[asked]["recall_10"] for asked, description in ASKED.items() if report[asked]}
+    found = [f"{recall:.3f} for {description}" for description, recall in recalls.items() if recall is not None]
     return f"{report['kind']} index of {report['rows']:,} rows, " + (f"recall@10 {', '.join(found)}" if found else "nothing to compare")
 
 

@@ -27,7 +27,7 @@ def plan_index(shards: Shards, params: PlanIndex, run: RunFile, target: Path) ->
         if run.index is None or run.rebuild == "full":
             return plan(shards, params, temporary, rebuild=run.rebuild, base="nothing that can be used is published")
         try:
-            held = generations.hold(run.index.name, run.index.generation, manifest_sha256=run.index.manifest_sha256)
+            held = generations.read_lock(run.index.name, run.index.generation, manifest_sha256=run.index.manifest_sha256)
             base = Base(run.index.generation, Searcher.open(held.directory))
         except (ModelError, DataError) as error:  # broken, or collected since: that is what a full rebuild is for
             return plan(shards, params, temporary, rebuild=run.rebuild, base=f"what is published cannot be used: {error}")

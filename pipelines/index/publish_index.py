@@ -84,16 +84,16 @@ def main(*, build: Path, report: Path) -> None:
     run, params = load_run(), load_section("publish_index", PublishIndex)
     made, pointer = publish_index(load_registry().encoder, build, report, run, params)
     built = json.loads((build / BUILT).read_bytes())
-    told = f"generation {made.generation}, {built['kind']}, {built['count']:,} rows, encoder version {made.encoder_version}"
-    told += f" ({pointer.generation} is current)" if pointer.generation != made.generation else ""
-    told += " (DEGRADED: not the champion)" if run.encoder.degraded else ""
+    note = f"generation {made.generation}, {built['kind']}, {built['count']:,} rows, encoder version {made.encoder_version}"
+    note += f" ({pointer.generation} is current)" if pointer.generation != made.generation else ""
+    note += " (DEGRADED: not the champion)" if run.encoder.degraded else ""
     record = {
         "generation": made.generation,
         "manifest_sha256": made.manifest_sha256,
         "current": pointer.generation,
         "sequence": pointer.sequence,
     }
-    stage.write_report("publish_index", {**record, "kept": [one.generation for one in pointer.known], "note": told})
+    stage.write_report("publish_index", {**record, "kept": [one.generation for one in pointer.known], "note": note})
 
 
 if __name__ == "__main__":

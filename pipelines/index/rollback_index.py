@@ -40,9 +40,9 @@ def main(
 ) -> None:
     name = load_registry().encoder
     pointer = rollback_index(name, to=to, actor=actor, reason=reason, request=request)
-    told = f"generation {pointer.generation} of {name} is current (switch {pointer.sequence}, encoder version {pointer.encoder_version})"
-    stage.log.info("%s", told)
-    stage.write_report("rollback_index", {"note": told, "generation": pointer.generation, "sequence": pointer.sequence})
+    note = f"generation {pointer.generation} of {name} is current (switch {pointer.sequence}, encoder version {pointer.encoder_version})"
+    stage.log.info("%s", note)
+    stage.write_report("rollback_index", {"note": note, "generation": pointer.generation, "sequence": pointer.sequence})
 
 
 if __name__ == "__main__":

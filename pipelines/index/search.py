@@ -82,8 +82,8 @@ def published_row(key: Key, dataset: Dataset) -> tuple[str, dict[Key, float]]:
     except ConfigError:  # nothing was ever published
         found = []
     if not found:
-        told = ", ".join(map(str, key))
-        raise ConfigError(f"no row {told} is in the index or published; a key has the values of {', '.join(dataset.key)}, in this order")
+        shown = ", ".join(map(str, key))
+        raise ConfigError(f"no row {shown} is in the index or published; a key has the values of {', '.join(dataset.key)}, in this order")
     return found[0]["run_ref"], {key: found[0]["score"]}
 
 
@@ -122,9 +122,9 @@ def table(answer: pa.Table, dataset: Dataset) -> str:
     columns[dataset.label.name] = ["yes" if value == 1 else "no" for value in outcomes]
     widths = {name: max(map(len, [name, *values])) for name, values in columns.items()}
     lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
-    told = [f"{rank or '':>4}  " + "  ".join(map(str.ljust, line, widths.values())).rstrip() for rank, line in enumerate(lines)]
+    shown = [f"{rank or '':>4}  " + "  ".join(map(str.ljust, line, widths.values())).rstrip() for rank, line in enumerate(lines)]
     share = f" ({outcomes.count(1) / len(outcomes):.0%})" if outcomes else ""
-    return "\n".join([*told, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)}{share}"])
+    return "\n".join([*shown, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)}{share}"])
 
 
 @stage.stage("search")
@@ -147,9 +147,9 @@ def main(
             run_ref, asked = (run_ref, asked) if run_ref else published_row(next(iter(asked)), dataset)
             vectors = encode(index, list(asked), run_ref, dataset)
         for (row, score), answer in zip(asked.items(), search(index, vectors, own, k), strict=True):
-            told = "" if score is None else f", score {score:.3f}"
+            shown = "" if score is None else f", score {score:.3f}"
             found = f"the {answer.num_rows} most similar of {index.count:,} rows, generation {index.generation}"
-            print(f"{' '.join(map(str, row))}{told}: {found}")
+            print(f"{' '.join(map(str, row))}{shown}: {found}")
             print(table(answer, dataset), end="\n\n")
 
 

@@ -49,7 +49,7 @@ def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str,
             "column_values_to_be_between", column="norm", min_value=1 - params.norm_tolerance, max_value=1 + params.norm_tolerance,
             notes="vectors are compared by their direction",
         ),
-        *params.by_hand(),
+        *params.custom_expectations(),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
         table = Path(scratch) / "vectors.parquet"

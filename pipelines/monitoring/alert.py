@@ -58,16 +58,18 @@ def alert(decision: Decision, api: Api) -> str:
     body = {"dag_run_id": run_id, "logical_date": None, "partition_key": decision.partition, "conf": conf}
     try:
         status, answer = api.call("POST", runs, body)
-        told = f"{status} {detail(answer)}"
+        answer_text = f"{status} {detail(answer)}"
     except TransientError as error:
-        status, answer, told = 0, {}, str(error)
+        status, answer, answer_text = 0, {}, str(error)
     if status in (200, 201) and answer.get("dag_run_id") == run_id:
         return "created"
     if 300 <= status < 500 and status not in (409, *LATER):
-        raise ConfigError(f"{api.url} refuses to start {run_id}: {told}; mend what it names, and trigger {DAG_ID} by hand if it is urgent")
+        raise ConfigError(
+            f"{api.url} refuses to start {run_id}: {answer_text}; mend what it names, and trigger {DAG_ID} by hand if it is urgent"
+        )
     status, run = api.call("GET", f"{runs}/{run_id}")
     if status != 200:
-        raise TransientError(f"{run_id} was not started ({told}), and reading it back gave {status} {detail(run)}; try again")
+        raise TransientError(f"{run_id} was not started ({answer_text}), and reading it back gave {status} {detail(run)}; try again")
     found = (run.get("partition_key"), (run.get("conf") or {}).get("champion_version"))
     wanted = (decision.partition, decision.champion_version)
     if found != wanted:
@@ -100,8 +102,8 @@ def main(
         run_id, state = run_id_of(decided), alert(decided, Api(url, user, password, params.timeout_s))
         asked = Verdict(decided.name, run_id, decided.partition, decided.champion_version, "", "asked", decided.reason, ACTOR)
         Journal(home.ledger_url()).record_verdict(asked)
-        told = "asked for" if state == "created" else "was asked for before"
-        record |= {"run_id": run_id, "state": state, "note": f"retraining {told}: {run_id}"}
+        answer_text = "asked for" if state == "created" else "was asked for before"
+        record |= {"run_id": run_id, "state": state, "note": f"retraining {answer_text}: {run_id}"}
     log.info("%s", record["note"])
     with replacing(report / "report.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")

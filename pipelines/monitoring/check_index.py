@@ -67,8 +67,8 @@ def main() -> None:
     faults = [f"BROKEN: {broken}" + (f"; {served.generation} is served instead" if served else "")] if broken else []
     faults += check_index(served, Ledger(home.ledger_url()).champion(name), run.date, params)
     note = "; ".join(faults) or (f"index of {served.partition}" if served else "no vector index is published")
-    told = {"partition": run.partition, "generation": served and served.generation, "faults": faults, "note": note}
-    stage.write_report("check_index", told)
+    report = {"partition": run.partition, "generation": served and served.generation, "faults": faults, "note": note}
+    stage.write_report("check_index", report)
     if faults:
         raise GateFailed(f"{note}. See docs/runbooks/stale-index.md")
 

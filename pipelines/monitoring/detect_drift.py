@@ -143,9 +143,9 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
     journal.record_nights(new, since=since, until=until, complete=complete)
     [kept] = journal.nights(name, version, since=run.partition, until=run.partition)
     drift = kept.drift
-    told = {"partition": run.partition, "name": name, "version": version, **drift}
+    content = {"partition": run.partition, "name": name, "version": version, **drift}
     with replacing(report / "report.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     verdict = f"not judged, it has {drift['lacking']}" if drift["lacking"] else f"drifted: {', '.join(drift['drifted']) or 'nothing'}"
     stage.log.info("%d rows in %d nights; %s", drift["rows"], drift["nights"], verdict)
 

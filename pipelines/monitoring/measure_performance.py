@@ -73,7 +73,7 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
     try:
         with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
             nights.fetch(night.run_ref, nights.FEATURES, Path(scratch) / "features.parquet")
-            rows = known.beside(night.partition, Path(scratch) / "features.parquet")
+            rows = known.join_outcomes(night.partition, Path(scratch) / "features.parquet")
         matrix = np.stack([_numbers(rows[feature]) for feature in model.signature.names], axis=1)
         dates = np.full(len(matrix), night.partition)
         return permutation_importance(model.score, matrix, _numbers(rows["outcome"]), dates, model.signature.names) or None
@@ -96,7 +96,7 @@ def measured(
     from pipelines.lib.published.delta_tables import read_scores
 
     for night in due:
-        rows = known.beside(night.partition, read_scores(night.partition, columns=[*known.key, "score"]))
+        rows = known.join_outcomes(night.partition, read_scores(night.partition, columns=[*known.key, "score"]))
         figures, slices = measure_performance(rows, params)
         figures |= {"scored": night.rows, "importances": importances(known, night, model)}
         yield PerformanceRecord(
@@ -122,7 +122,7 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
     published = nights.published_nights(run.model.name, until=run.partition, count=params.nights)
     first = published[0].partition if published else run.partition
     before = {record.partition: record for record in journal.performance(run.model.name, since=first)}
-    with known_outcomes(dataset, partition=run.date, first=parse_partition(first), beside=params.slices) as known:
+    with known_outcomes(dataset, partition=run.date, first=parse_partition(first), extra_columns=params.slices) as known:
         digests = known.sha256()
         due = changed(before, digests, published)
         recorded = [record for record in measured(known, due, digests, model, params) if journal.record_performance(record)]
@@ -133,11 +133,11 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         journal.performance(run.model.name, since=first, until=run.partition), {night.partition: night.publication for night in published}
     )
     of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
-    told = {"partition": run.partition, "version": run.model.version, **build_report(window, recorded, before, contradicted)}
+    content = {"partition": run.partition, "version": run.model.version, **build_report(window, recorded, before, contradicted)}
     reference = model.profile.quality.importances if model.profile and model.profile.quality else {}
-    told["importance"] = importance_drift(of_model, reference)
+    content["importance"] = importance_drift(of_model, reference)
     with replacing(report / "report.json") as temporary:
-        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

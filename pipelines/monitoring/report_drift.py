@@ -43,8 +43,8 @@ class ReportDrift(Section):
 
 def report_drift(seen: Seen, profile: Profile, policy: Policy, outcome: str) -> tuple[dict[str, Any], str]:
     """The report on the last of the nights that were `seen`, as JSON can carry it and as a page; `outcome` is the label's name."""
-    told = drift_report.draw_up(seen, profile, policy)
-    return told, drift_report.page(told, seen, profile, outcome)
+    content = drift_report.build_report(seen, profile, policy)
+    return content, drift_report.page(content, seen, profile, outcome)
 
 
 def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Mapping[str, Any]) -> Seen:
@@ -73,10 +73,10 @@ def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Ma
 
 def window_of(journal: Journal, night: NightRecord) -> list[NightRecord]:
     """The nights that were added up for `night`, itself the last."""
-    told = night.drift.get("window")  # records of an earlier Nightshift say only how many
-    first, count = (min(told), None) if told else (None, night.drift["nights"])
+    content = night.drift.get("window")  # records of an earlier Nightshift say only how many
+    first, count = (min(content), None) if content else (None, night.drift["nights"])
     found = journal.nights(night.name, night.version, since=first, until=night.partition, count=count)
-    return [record for record in found if not told or record.partition in told]
+    return [record for record in found if not content or record.partition in content]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -101,15 +101,15 @@ def main(
             f"the model {run.model.path} is of no version, or carries no profile; register one that train and export_onnx have made"
         )
     seen = look_back(run, params.nights, read(decision), read(measured))
-    told, html = report_drift(seen, profile, policy, load_dataset().label.name)
+    content, html = report_drift(seen, profile, policy, load_dataset().label.name)
     with replacing(report) as temporary:
         temporary.mkdir()
-        (temporary / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        (temporary / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (temporary / "report.html").write_text(html, encoding="utf-8")
     client = connect()
     experiment = experiment_id(client, load_registry().experiment)
-    log_points(client, experiment, run.model.name, run.model.version, drift_report.points(told))
-    stage.log.info("%s", told["note"])
+    log_points(client, experiment, run.model.name, run.model.version, drift_report.points(content))
+    stage.log.info("%s", content["note"])
 
 
 if __name__ == "__main__":

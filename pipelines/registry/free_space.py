@@ -50,7 +50,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
         for name, space in spaces.items()
     }
     done = "freed" if free else "would be freed"
-    told = [f"{done}: {place['freed_bytes']:,} of {place['bytes']:,} bytes in DVC's {name}" for name, place in places.items()]
+    lines = [f"{done}: {place['freed_bytes']:,} of {place['bytes']:,} bytes in DVC's {name}" for name, place in places.items()]
     warnings = _unknown_versions(versions)
     return {
         "days": days,
@@ -58,7 +58,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
         "named_runs": len(runs),
         "places": places,
         "warnings": warnings,
-        "note": "; ".join([*told, *warnings]),
+        "note": "; ".join([*lines, *warnings]),
     }
 
 

@@ -107,12 +107,12 @@ def main(*, version: Annotated[str, "'champion', or the number of a registered v
     version, tags, metrics = read_version(connect(), name, version)
     with tempfile.TemporaryDirectory(prefix="nightshift-replay-") as scratch:
         result = replay(tags, metrics, Path(scratch))
-    told = conclude(name, version, result)
-    report = {"name": name, "version": version, "run_ref": tags["run_ref"], "partition": tags.get("partition"), **result, "note": told}
+    note = conclude(name, version, result)
+    report = {"name": name, "version": version, "run_ref": tags["run_ref"], "partition": tags.get("partition"), **result, "note": note}
     stage.write_report("replay", report, pages.render("replay.html", **report))
     if not result["equal"]:
-        raise GateFailed(f"{told}. See {stage.REPORTS / 'replay' / 'report.html'}")
-    stage.log.info("%s", told)
+        raise GateFailed(f"{note}. See {stage.REPORTS / 'replay' / 'report.html'}")
+    stage.log.info("%s", note)
 
 
 if __name__ == "__main__":

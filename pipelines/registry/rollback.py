@@ -82,11 +82,11 @@ def main(
     ledger, names = Ledger(home.ledger_url()), load_registry()
     name = names.encoder if encoder else names.name
     entry = rollback(ledger, name, to=to, actor=actor, reason=reason, expect=expect, request=request)
-    told = (
+    note = (
         f"{name} version {entry.version} is champion from {entry.live_from} (entry {entry.sequence}, before: version {entry.from_version})"
     )
-    stage.log.info("%s", told)
-    stage.write_report("rollback", {"note": told, "version": entry.version, "sequence": entry.sequence, "live_from": entry.live_from})
+    stage.log.info("%s", note)
+    stage.write_report("rollback", {"note": note, "version": entry.version, "sequence": entry.sequence, "live_from": entry.live_from})
     project_aliases(connect(), ledger, name)
 
 

@@ -136,24 +136,24 @@ def main(*, registered: Path, golden: Path) -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 faults, held = verify(client, champion, golden, Path(scratch), run.partition, load_section("verify", Verify))
             reason = "; ".join(faults)
-            back, told = go_back(ledger, champion, run, reason) if faults else (None, f"verified version {version.version}, {held}")
+            back, note = go_back(ledger, champion, run, reason) if faults else (None, f"verified version {version.version}, {held}")
         except OSError as error:  # the published table, a disk: nothing about the champion
             raise TransientError(f"version {version.version} is not verified, nor rolled back: {error}; check stores and disk") from error
         project_aliases(client, ledger, version.name)
     elif back := rolled_back_before(ledger, version.name, version.version, run):
-        faults, reason, told = [back.reason], back.reason, f"ROLLED BACK to version {back.version} by an earlier attempt"
+        faults, reason, note = [back.reason], back.reason, f"ROLLED BACK to version {back.version} by an earlier attempt"
     else:
         present = champion.version if champion else "none"
-        faults, told = [], f"version {present} is champion by now, so version {version.version} is not verified"
-    stage.log.info("%s", told)
-    stage.write_report("verify", {"note": told, "faults": faults})
+        faults, note = [], f"version {present} is champion by now, so version {version.version} is not verified"
+    stage.log.info("%s", note)
+    stage.write_report("verify", {"note": note, "faults": faults})
     if back:
         client.set_model_version_tag(version.name, version.version, "rolled_back", reason[:5000])
         Journal(home.ledger_url()).record_verdict(
             Verdict(version.name, run.run_id, run.partition, run.model.champion, version.version, "rolled_back", reason, ACTOR)
         )
     if faults:
-        raise GateFailed(f"{told}: version {version.version} is not as it was promoted: {reason}. See docs/runbooks/rollback.md")
+        raise GateFailed(f"{note}: version {version.version} is not as it was promoted: {reason}. See docs/runbooks/rollback.md")
 
 
 if __name__ == "__main__":

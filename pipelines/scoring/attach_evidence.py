@@ -43,27 +43,27 @@ def attach_evidence(
     from pipelines.lib.vector_index.reader import open_pinned
 
     pinned, none = run.index, no_evidence(scores, dataset.key)
-    told: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
-    told |= {"generation": None, "faults": [], "hindsight": None, "base_rate": None}
+    content: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
+    content |= {"generation": None, "faults": [], "hindsight": None, "base_rate": None}
     if pinned is None:
-        return none, {**told, "note": "no evidence: no vector index that could be used was published when the run opened"}
+        return none, {**content, "note": "no evidence: no vector index that could be used was published when the run opened"}
     try:
         index, fault = open_pinned(pinned)
     except ModelError as error:  # collected since, or nothing is whole
-        told["faults"] = [f"NO EVIDENCE: {error}"]
-        return none, {**told, "note": told["faults"][0]}
+        content["faults"] = [f"NO EVIDENCE: {error}"]
+        return none, {**content, "note": content["faults"][0]}
     with index:
         passed_over = [pinned.fault or "it is broken"] * pinned.degraded + [fault] * (fault is not None)
-        told["faults"] = [f"DEGRADED INDEX: the generation before is used, since {why}" for why in passed_over]
-        told["generation"] = index.generation
+        content["faults"] = [f"DEGRADED INDEX: the generation before is used, since {why}" for why in passed_over]
+        content["generation"] = index.generation
         if why_not := misfit(features, index):
-            told["faults"].append(f"NO EVIDENCE: {why_not}")
-            return none, {**told, "note": "; ".join(told["faults"])}
+            content["faults"].append(f"NO EVIDENCE: {why_not}")
+            return none, {**content, "note": "; ".join(content["faults"])}
         known_before = (run.date - dt.timedelta(days=dataset.label.delay_days)).isoformat()
         found = evidence_of(scores, features, index, dataset.key, Wanted(params.riskiest, params.neighbours, known_before))
-        told |= {"rows": found.num_rows, "hindsight": hindsight(index, known_before), "base_rate": base_rate(index, known_before)}
-        note = "; ".join(filter(None, [*told["faults"], tell(found, index), told["hindsight"]]))
-    return found, {**told, "note": note}
+        content |= {"rows": found.num_rows, "hindsight": hindsight(index, known_before), "base_rate": base_rate(index, known_before)}
+        note = "; ".join(filter(None, [*content["faults"], tell(found, index), content["hindsight"]]))
+    return found, {**content, "note": note}
 
 
 @stage("attach_evidence")
@@ -75,14 +75,14 @@ def main(*, features: Path, scores: Path, evidence: Path, report: Path) -> None:
     from pipelines.lib.vector_index.evidence import page
 
     dataset = load_dataset()
-    found, told = attach_evidence(scores, features, load_run(), dataset, load_section("attach_evidence", AttachEvidence))
+    found, content = attach_evidence(scores, features, load_run(), dataset, load_section("attach_evidence", AttachEvidence))
     with replacing(evidence) as temporary:
         pq.write_table(found, temporary, compression="zstd", write_page_checksum=True)
     with replacing(report) as temporary:
         temporary.mkdir()
-        (temporary / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        (temporary / "report.html").write_text(page(told, found, dataset), encoding="utf-8")
-    log.log(logging.WARNING if told["faults"] else logging.INFO, "%s", told["note"])
+        (temporary / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (temporary / "report.html").write_text(page(content, found, dataset), encoding="utf-8")
+    log.log(logging.WARNING if content["faults"] else logging.INFO, "%s", content["note"])
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvi
 def rows_of(report: Path, partition: str) -> int:
     """How many rows attach_evidence says it has written for `partition`. Raises `DataError` where its `report` is missing or of another night."""
     try:
-        told = json.loads(report.read_text(encoding="utf-8"))
-        rows, found = int(told["rows"]), told["partition"]
+        content = json.loads(report.read_text(encoding="utf-8"))
+        rows, found = int(content["rows"]), content["partition"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{report} is no report of attach_evidence ({type(error).__name__}: {error}); run it first") from None
     if found != partition:

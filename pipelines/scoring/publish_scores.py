@@ -61,15 +61,15 @@ def main(
     publication = publish_scores(scores, run, rows, load_section("publish_scores", PublishScores))
     mean = mean_score(scores)
     model = f"{run.model.name} version {run.model.version}"
-    told = [f"{publication.rows} rows", model, *([] if mean is None else [f"expected rate {mean:.3f}"])]
-    told += ["DEGRADED: not the champion"] if run.model.degraded else []
+    notes = [f"{publication.rows} rows", model, *([] if mean is None else [f"expected rate {mean:.3f}"])]
+    notes += ["DEGRADED: not the champion"] if run.model.degraded else []
     record = {
         "rows": publication.rows,
         "model": model,
         "mean_score": mean,
         "degraded": run.model.degraded,
         "table_version": publication.version,
-        "note": ", ".join(told),
+        "note": ", ".join(notes),
     }
     with replacing(report / "report.json") as temporary:
         temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")

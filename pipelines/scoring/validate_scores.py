@@ -38,7 +38,7 @@ def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str,
         expect("column_values_to_be_between", column="score", min_value=0.0, max_value=1.0, notes="a probability"),
         expect("column_mean_to_be_between", column="score", min_value=params.minimum_mean_score, max_value=params.maximum_mean_score),
         *([expect("column_unique_value_count_to_be_between", column="score", min_value=2, notes="not all alike")] if expected > 1 else []),
-        *params.by_hand(),
+        *params.custom_expectations(),
     ]
     rows, findings = judge(f"SELECT * FROM read_parquet({text(scores)})", wanted, identity=dataset.key)
     if expected <= 1:

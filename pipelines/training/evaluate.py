@@ -84,7 +84,7 @@ def faults(evaluation: Mapping[str, Any], p99_ms: float, params: Evaluate) -> li
         found.append(f"the AUC on the holdout is {figures['auc']}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
         found.append(f"one row takes {p99_ms:.2f} ms of processor time at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
-    return found + [f"golden set: {known.told(finding)}" for finding in evaluation["golden"] if not finding["passed"]]
+    return found + [f"golden set: {known.champion_fields(finding)}" for finding in evaluation["golden"] if not finding["passed"]]
 
 
 def write(report: Path, evaluation: Mapping[str, Any], golden: known.Golden | None) -> None:
@@ -139,8 +139,8 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             found = comparison.compare_models(
                 challenger, current, history, since=gate, slices=params.slices, minimum_rows=params.slice_minimum_rows
             )
-            told = {"version": run.model.version, "degraded": run.model.degraded, "instead_of": run.model.instead_of}
-            evaluation["comparison"] = {**told, "sha256": current.sha256, "since": gate, **found}
+            champion_fields = {"version": run.model.version, "degraded": run.model.degraded, "instead_of": run.model.instead_of}
+            evaluation["comparison"] = {**champion_fields, "sha256": current.sha256, "since": gate, **found}
             theirs = None if "fault" in found else costs.measure(current, pinned, history.features)
         costs.write(report.with_name("latency.json"), {"challenger": mine, "champion": theirs})
         evaluation["faults"] = faults(evaluation, mine.p99_us / 1000, params)

@@ -95,10 +95,12 @@ def note(evaluation: Mapping[str, Any]) -> str:
     if evaluation["faults"]:
         return f"the encoder does not pass: {'; '.join(evaluation['faults'])}"
     figures, against = evaluation["metrics"], evaluation["comparison"] or {}
-    told = f"AUC {figures['auc']:.3f}, by neighbours {figures['neighbour_auc'] or 0:.3f}, {evaluation['quantization']['chosen']}"
+    described = f"AUC {figures['auc']:.3f}, by neighbours {figures['neighbour_auc'] or 0:.3f}, {evaluation['quantization']['chosen']}"
     if "incomparable" in against:
-        return f"{told}; not compared with the champion: {against['incomparable']}"
-    return told + (f"; the champion's AUC on the same rows {against['champion_auc']:.3f}, its own {against['auc']:.3f}" if against else "")
+        return f"{described}; not compared with the champion: {against['incomparable']}"
+    return described + (
+        f"; the champion's AUC on the same rows {against['champion_auc']:.3f}, its own {against['auc']:.3f}" if against else ""
+    )
 
 
 @stage.stage("evaluate_encoder")
@@ -114,10 +116,12 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
     try:
         challenger, whole = load_encoder(encoder), load_encoder(model)
         tried = json.loads(quantized.read_text(encoding="utf-8"))
-        told = tried["candidates"][tried["chosen"]]
-        if told["sha256"] != challenger.sha256:
-            raise DataError(f"{quantized} is of the encoder {told['sha256']}, the file has sha256 {challenger.sha256}; run quantize again")
-        evaluation |= {"sha256": challenger.sha256, "quantization": {"chosen": tried["chosen"], **told}}
+        described = tried["candidates"][tried["chosen"]]
+        if described["sha256"] != challenger.sha256:
+            raise DataError(
+                f"{quantized} is of the encoder {described['sha256']}, the file has sha256 {challenger.sha256}; run quantize again"
+            )
+        evaluation |= {"sha256": challenger.sha256, "quantization": {"chosen": tried["chosen"], **described}}
         check_fit(challenger, signature_of_features(features))
         learned, holdout = read_history(features, dataset, until=start), read_history(features, dataset, since=start)
         if not len(holdout.labels):
@@ -133,10 +137,10 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
     except ModelError as error:  # it does not even give vectors: that is the whole report
         evaluation["faults"] = [str(error)]
     evaluation["note"] = note(evaluation)
-    told = {"evaluation": evaluation, "metrics": evaluation["metrics"], "report": {"note": evaluation["note"]}}
+    described = {"evaluation": evaluation, "metrics": evaluation["metrics"], "report": {"note": evaluation["note"]}}
     with replacing(report) as temporary:
         temporary.mkdir()
-        for name, content in told.items():
+        for name, content in described.items():
             (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         (temporary / "report.html").write_text(pages.render("encoder.html", evaluation=evaluation), encoding="utf-8")
     stage.log.info("%s", evaluation["note"])

@@ -108,7 +108,7 @@ def choose(found: Mapping[str, Mapping[str, Any]]) -> str:
 def note(chosen: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     """The result in a line."""
     if chosen == FP32:
-        return f"FP32 is kept: {'; '.join(f'{name}: {told}' for name, row in found.items() for told in row['faults'][:1])}"
+        return f"FP32 is kept: {'; '.join(f'{name}: {fault}' for name, row in found.items() for fault in row['faults'][:1])}"
     row = found[chosen]
     return f"{chosen}: {row['overlap_10']:.3f} of neighbours kept, AUC {-row['auc_fall']:+.4f}, {row['size_ratio']:.2f} of the size"
 

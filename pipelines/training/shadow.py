@@ -51,18 +51,18 @@ def shadowed(
     """
     found, counts = [], np.zeros((2, agreement.BINS), dtype=np.int64)
     for night in published:
-        told = {"partition": night.partition, "run_ref": night.run_ref, "scored_by": night.model_version}
+        entry = {"partition": night.partition, "run_ref": night.run_ref, "scored_by": night.model_version}
         try:  # what fails here is not this challenger's fault: the night is of another declaration, or gone, or the champion fails
             nights.fetch(night.run_ref, nights.FEATURES, scratch / "features.parquet")
             for model in (champion, challenger):
                 check_fit(model, signature_of_features(scratch / "features.parquet"))
             theirs = _score(champion, scratch, "the champion cannot score it: ")
         except (ModelError, DataError, ConfigError) as error:
-            found.append({**told, "skipped": str(error)})
+            found.append({**entry, "skipped": str(error)})
             continue
         mine = _score(challenger, scratch)
         counts += [agreement.count(theirs), agreement.count(mine)]
-        found.append({**told, **agreement.measure(theirs, mine, threshold)})
+        found.append({**entry, **agreement.measure(theirs, mine, threshold)})
     return found, counts
 
 
@@ -84,8 +84,8 @@ def note(report: dict[str, Any]) -> str:
     if not report["nights"]:
         return "no night to shadow is published yet"
     counted = [night for night in report["nights"] if "skipped" not in night]
-    told = f"shadowed {len(counted)} of {len(report['nights'])} nights"
-    return told + (f": {report['overall']['disagreement']:.1%} of decisions differ" if counted else f": {report['nights'][-1]['skipped']}")
+    entry = f"shadowed {len(counted)} of {len(report['nights'])} nights"
+    return entry + (f": {report['overall']['disagreement']:.1%} of decisions differ" if counted else f": {report['nights'][-1]['skipped']}")
 
 
 @stage.stage("shadow")

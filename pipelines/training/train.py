@@ -93,7 +93,7 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     history = read_history(features, dataset, since=since, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
     forest = train(history, params)
-    told = profile_of(
+    reference_profile = profile_of(
         forest,
         history,
         read_history(features, dataset, since=before),
@@ -103,7 +103,7 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     )
     skops_file.dump(forest, model)
     with replacing(profile) as temporary:
-        temporary.write_text(told.to_json(), encoding="utf-8")
+        temporary.write_text(reference_profile.to_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def receive_alerts(caller: Annotated[str, Depends(identify_caller)], body: Annot
     refused += runs.refused
     answer: dict[str, Any] = {"created": runs.created, "existed": runs.existed}
     answer |= {"resolved": sum(alert.status == "resolved" for alert in webhook.alerts), "refused": refused}
-    answer |= {name: told for name, told in (("restarted", runs.restarted), ("waiting", runs.waiting)) if told}
+    answer |= {name: summary for name, summary in (("restarted", runs.restarted), ("waiting", runs.waiting)) if summary}
     if wanted and is_paused():
         answer["paused"] = f"{DAG_ID} is paused: its runs wait until somebody unpauses it"
     if runs.created or runs.restarted or runs.waiting or refused:
@@ -121,8 +121,8 @@ def receive_alerts(caller: Annotated[str, Depends(identify_caller)], body: Annot
 
 def read_drift(alert: Alert) -> tuple[Drift | None, list[dict[str, str]]]:
     """What `alert` says, or why it cannot be used: each fault with the alert's name and the label."""
-    told = alert.annotations.get("summary") or alert.annotations.get("description") or ""
-    reason = printable(f"{alert.name}: {told}" if told else alert.name, LONGEST_REASON)
+    summary = alert.annotations.get("summary") or alert.annotations.get("description") or ""
+    reason = printable(f"{alert.name}: {summary}" if summary else alert.name, LONGEST_REASON)
     try:
         return Drift.model_validate({**alert.annotations, **alert.labels, "reason": reason}), []
     except ValidationError as error:

@@ -83,8 +83,8 @@ class ApproveOperator(ApprovalOperator):
             "reason": str((event.get("params_input") or {}).get("comment") or "")[:500],
             "decision_sha256": _read_decision(workspace.path)[1],
         }
-        told = "approved" if approved else "rejected"
-        write_json(workspace.path / ANSWER, {**answer, "note": f"{told} by {answer['by']}"})
+        verb = "approved" if approved else "rejected"
+        write_json(workspace.path / ANSWER, {**answer, "note": f"{verb} by {answer['by']}"})
         return self._follow(context, workspace, answer)
 
     def _follow(self, context: "Context", workspace: workspaces.Workspace, answer: dict[str, str]) -> dict[str, str]:

@@ -49,10 +49,10 @@ def full_disk_is_said() -> Iterator[None]:
         yield
     except OSError as error:
         text = f"{os.strerror(error.errno)}: {error}" if error.errno in _ERRNO else str(error)
-        told = explain_full_disk(text)
-        if told is None:
+        message = explain_full_disk(text)
+        if message is None:
             raise
-        raise StageError(told) from None  # the hundred lines that git wrote say no more
+        raise StageError(message) from None  # the hundred lines that git wrote say no more
 
 
 def _fullest(directories: Iterable[Path]) -> tuple[int, Path]:

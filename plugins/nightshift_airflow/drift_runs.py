@@ -107,15 +107,15 @@ def find_unpublished(wanted: Mapping[str, Drift]) -> dict[str, str]:
     """Of the ids that are `wanted` those whose night is not published yet, and what to say of each."""
     with create_session(scoped=False) as session:
         newest = newest_published(session)
-    told = {}
+    refusals = {}
     for run_id, drift in wanted.items():
         try:
             require_published(drift.partition, newest, dt.datetime.now(dt.UTC).date())
         except NotPublishedYetError as error:
-            told[run_id] = str(error)
+            refusals[run_id] = str(error)
         except ValueError:  # for good: the run is refused when it is made
             pass
-    return told
+    return refusals
 
 
 def find_runs(wanted: Mapping[str, Drift]) -> dict[str, DagRun]:

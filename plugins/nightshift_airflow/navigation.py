@@ -86,13 +86,13 @@ def read_run(directory: Path) -> Opened | None:
 
 @lru_cache(maxsize=10_000)  # the bar of one page asks for all nights
 def _read_run(directory: Path, written: int) -> Opened | None:
-    told: dict[str, Any] = read_json(directory / "run.json")
-    model = told.get("model") or {}
+    content: dict[str, Any] = read_json(directory / "run.json")
+    model = content.get("model") or {}
     known = (str(model["name"]), str(model["version"])) if model.get("name") and model.get("version") else None
-    if not told.get("run_id"):
+    if not content.get("run_id"):
         return None
-    tasks = tuple(map(str, told.get("tasks") or ()))
-    return Opened(directory, str(told["run_id"]), str(told.get("partition") or ""), str(told.get("opened_at") or ""), tasks, known)
+    tasks = tuple(map(str, content.get("tasks") or ()))
+    return Opened(directory, str(content["run_id"]), str(content.get("partition") or ""), str(content.get("opened_at") or ""), tasks, known)
 
 
 def of_report(directory: Path, stage: str, readable: Collection[str]) -> list[Link]:
@@ -101,7 +101,7 @@ def of_report(directory: Path, stage: str, readable: Collection[str]) -> list[Li
     if (run := read_run(directory)) is not None:
         found.append(Link("Run in Airflow", links.airflow("dags", run.dag_id, "runs", run.run_id), outside=True))
         found += [Link(other, run.href(other)) for other in run.pages() if other != stage]
-        found += _beside(run, stage)
+        found += _neighbours(run, stage)
         found += _same_night(run, readable)
         found += _models(run)
     runbook = _RUNBOOKS.get(stage, "gate-failed" if stage.startswith("validate_") else "")
@@ -112,8 +112,8 @@ def of_model(name: str, version: str, readable: Collection[str]) -> list[Link]:
     """The links above the card of a model's version."""
     found = [Link("All runs", f"{links.page()}/")]
     for path in sorted((places.home() / "reports").glob("*/*/register/report.json")):
-        told, run = read_json(path), read_run(path.parent.parent)
-        if run and run.dag_id in readable and (told.get("name"), told.get("version")) == (name, version):
+        content, run = read_json(path), read_run(path.parent.parent)
+        if run and run.dag_id in readable and (content.get("name"), content.get("version")) == (name, version):
             found.append(
                 Link(f"Run of {run.partition} that registered it", links.airflow("dags", run.dag_id, "runs", run.run_id), outside=True)
             )
@@ -140,7 +140,7 @@ def put_around(page: str, bar: Sequence[Link]) -> str:
     return f"{page[: body.end()]}{nav}{page[body.end() :]}"
 
 
-def _beside(run: Opened, stage: str) -> Iterator[Link]:
+def _neighbours(run: Opened, stage: str) -> Iterator[Link]:
     """The same page of the nearest partitions before and after; of several runs of one, that of the newest."""
     others = {other.partition: other for other in opened_runs(run.dag_id) if other.partition and other.has(stage)}
     if before := [partition for partition in sorted(others) if partition < run.partition]:

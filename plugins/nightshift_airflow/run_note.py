@@ -62,9 +62,9 @@ class Run:
     def failed(self) -> list[str]:
         """The tasks that failed themselves, in order; one that could not begin because another failed is none of them."""
         names = dict.fromkeys(self.task_of(name) for name in self.unwell() if self.states[name] != "upstream_failed")
-        return sorted(names, key=self.place_of) or [self.task_of(name) for name in self.unwell()[:1]]
+        return sorted(names, key=self.order_of) or [self.task_of(name) for name in self.unwell()[:1]]
 
-    def place_of(self, stage: str) -> int:
+    def order_of(self, stage: str) -> int:
         """Where `stage` comes in the run; behind all others if no task runs it."""
         task = _TOLD_BY.get(stage, stage)
         return self.tasks.index(task) if task in self.tasks else len(self.tasks)
@@ -121,7 +121,7 @@ def stage_notes(workspace: Path, run: Run) -> dict[str, str]:
     found = {path.parent.name: read_json(path).get("note") for path in sorted(workspace.glob("data/reports/*/report.json"))}
     ran = {run.task_of(name) for name, state in run.states.items() if state != "skipped"}
     current = [stage for stage, note in found.items() if note and (_TOLD_BY.get(stage, stage) in ran or stage not in run.tasks)]
-    return {stage: str(found[stage]) for stage in sorted(current, key=run.place_of)}
+    return {stage: str(found[stage]) for stage in sorted(current, key=run.order_of)}
 
 
 def failure_of(workspace: Path, task: str) -> str:

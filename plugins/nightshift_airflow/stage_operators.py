@@ -97,8 +97,8 @@ class StageOperator(_StageTask):
                 note = str(error)
                 raise
             finally:
-                told = run_note.describe_single(self.task_id, dag_run.dag_id, dag_run.run_id, scratch.path, note)
-                context["ti"].xcom_push(key="note", value=told)
+                description = run_note.describe_single(self.task_id, dag_run.dag_id, dag_run.run_id, scratch.path, note)
+                context["ti"].xcom_push(key="note", value=description)
 
     def secrets(self) -> dict[str, str]:
         """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""

@@ -64,13 +64,13 @@ def _run(name: str, command: Sequence[str], workspace: Workspace, secrets: Mappi
         keep_report(name, workspace)
     if code == 0:
         return tail
-    told = read_json(failure)
-    if not {"error", "message", "retryable"} <= set(told):
+    report = read_json(failure)
+    if not {"error", "message", "retryable"} <= set(report):
         said = disk.explain_full_disk("\n".join(tail), [workspace.path])
         last_lines = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
         raise UntoldError(f"{name} failed: {said}" if said else last_lines)
-    message = f"{name} failed: {told['error']}: {told['message']}"
-    raise StageError(message) if told["retryable"] else AirflowFailException(message)
+    message = f"{name} failed: {report['error']}: {report['message']}"
+    raise StageError(message) if report["retryable"] else AirflowFailException(message)
 
 
 def tell_failure(workspace: Workspace, task: str, message: str) -> None:

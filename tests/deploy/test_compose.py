@@ -81,8 +81,8 @@ def test_every_variable_is_required_or_has_a_harmless_default() -> None:
     assert set(re.findall(r"\$\{([A-Z0-9_]+):-", TEXT)) == OPTIONAL
     assert set(re.findall(r"\$\{([A-Z0-9_]+):\?", TEXT)) == set(make_secrets())
     assert not re.search(r"(?<!\$)\$[A-Z]|\$\{[A-Z0-9_]+\}", TEXT), "a variable without a default would silently be empty"
-    told = (ROOT / "docs" / "how-to" / "production.md").read_text(encoding="utf-8")
-    assert [name for name in sorted(OPTIONAL | set(make_secrets())) if f"`{name}`" not in told] == []
+    document = (ROOT / "docs" / "how-to" / "production.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(OPTIONAL | set(make_secrets())) if f"`{name}`" not in document] == []
 
 
 def test_production_is_said_and_nobody_is_told() -> None:

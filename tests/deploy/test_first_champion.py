@@ -24,10 +24,10 @@ def _promoted(actor: str, reason: str) -> Entry:
 
 def test_a_champion_that_somebody_chose_is_kept_and_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.embedded.first_champion.workspaces.open_workspace", lambda *_: pytest.fail("it trains"))
-    told: list[str] = []
+    messages: list[str] = []
     chosen = _promoted("ada", "version 8 missed the storm")
-    assert train_first_champion(told.append) == chosen
-    assert told == ["keeping version 7, which ada made champion (version 8 missed the storm)"]
+    assert train_first_champion(messages.append) == chosen
+    assert messages == ["keeping version 7, which ada made champion (version 8 missed the storm)"]
 
 
 @pytest.mark.parametrize("before", ["nobody", ACTOR])

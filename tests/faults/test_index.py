@@ -19,8 +19,8 @@ from tests.index_processes import (
     hold_on,
     look,
     processes,
+    publish_at_once,
     publish_with_little_room,
-    race,
     read_on,
 )
 from tests.small_index import INDEX, Published
@@ -69,7 +69,7 @@ def require_clean(published: Published) -> None:
 
 def test_a_writer_killed_at_forty_points_leaves_a_whole_generation_and_the_next_run_finishes(published: Published, tmp_path: Path) -> None:
     """Fifty generations: the process that builds and publishes each is killed once, before a step of its own or amid one, then run again."""
-    steps, told = SERVER.Value("i", 0), SERVER.SimpleQueue()
+    steps, queue = SERVER.Value("i", 0), SERVER.SimpleQueue()
 
     def run(mark: int, kill_at: int | None = None, after_s: float | None = None) -> int | None:
         steps.value = 0
@@ -90,8 +90,8 @@ def test_a_writer_killed_at_forty_points_leaves_a_whole_generation_and_the_next_
     for mark, (kill_at, after_s) in enumerate(kills, 4):
         killed += run(mark, kill_at, after_s) == -9
         debris += set(published.on_disk) != known(published)
-        assert ended(start(look, published.directory, expected, told)) == [0]
-        found, wrong = told.get()
+        assert ended(start(look, published.directory, expected, queue)) == [0]
+        found, wrong = queue.get()
         assert found in (mark - 1, mark) and not wrong, wrong
         served.append(found == mark)
         assert run(mark) == 0
@@ -106,8 +106,8 @@ def test_no_answer_mixes_generations_while_they_are_published_and_rolled_back(pu
     builds = {mark: build(published.directory, mark) for mark in range(1, SWITCHES.count("p") + 2)}
     expected: Answers = {mark: answers(built) for mark, built in builds.items()}
     published.publish(1, build=builds[1], retain=2)
-    asked, done, told = SERVER.Value("i", 0), SERVER.Event(), SERVER.SimpleQueue()
-    readers = [start(read_on, published.directory, expected, number, QUESTIONS // READERS, asked, done, told) for number in range(READERS)]
+    asked, done, queue = SERVER.Value("i", 0), SERVER.Event(), SERVER.SimpleQueue()
+    readers = [start(read_on, published.directory, expected, number, QUESTIONS // READERS, asked, done, queue) for number in range(READERS)]
     mark = 1
     for switch in f"{SWITCHES}.":
         until = asked.value + QUESTIONS / (len(SWITCHES) + 1)
@@ -119,7 +119,7 @@ def test_no_answer_mixes_generations_while_they_are_published_and_rolled_back(pu
             mark += 1
             published.publish(mark, build=builds[mark], retain=2)
     done.set()
-    found = [told.get() for _ in readers]
+    found = [queue.get() for _ in readers]
     assert ended(*readers) == [0] * READERS
     assert not [fault for wrong, _ in found for fault in wrong]
     assert asked.value >= QUESTIONS
@@ -132,11 +132,11 @@ def test_no_answer_mixes_generations_while_they_are_published_and_rolled_back(pu
 
 def test_of_eight_that_publish_at_once_one_wins_and_the_others_are_told_why(published: Published) -> None:
     for round_, expected in enumerate((0, 1, 2)):
-        barrier, told = SERVER.Barrier(READERS), SERVER.SimpleQueue()
+        barrier, queue = SERVER.Barrier(READERS), SERVER.SimpleQueue()
         marks = range(10 * round_ + 1, 10 * round_ + READERS + 1)
         builds = {mark: published.build(mark) for mark in marks}
-        racers = [start(race, published.directory, mark, builds[mark], expected, barrier, told) for mark in marks]
-        ends = dict(told.get() for _ in racers)
+        racers = [start(publish_at_once, published.directory, mark, builds[mark], expected, barrier, queue) for mark in marks]
+        ends = dict(queue.get() for _ in racers)
         assert ended(*racers) == [0] * READERS
         [winner] = [end for end in ends.values() if isinstance(end, str)]
         assert sum(isinstance(end, LedgerConflict) for end in ends.values()) == READERS - 1
@@ -193,9 +193,9 @@ def test_a_full_disk_leaves_the_pointer_and_no_debris(published: Published, smal
 @pytest.mark.parametrize("limit", [100, 2_000, 20_000])
 def test_a_file_that_cannot_be_written_leaves_the_pointer_and_no_debris(published: Published, limit: int) -> None:
     first, built = published.publish(1), build(published.directory, 3)
-    before, told = (published.place / "pointer.json").read_bytes(), SERVER.SimpleQueue()
-    assert ended(start(publish_with_little_room, published.directory, 2, built, 1, limit, told)) == [0]
-    error = told.get()
+    before, queue = (published.place / "pointer.json").read_bytes(), SERVER.SimpleQueue()
+    assert ended(start(publish_with_little_room, published.directory, 2, built, 1, limit, queue)) == [0]
+    error = queue.get()
     assert isinstance(error, TransientError) and "no room under" in str(error)
     assert (published.place / "pointer.json").read_bytes() == before
     assert usable(INDEX, published.root) == (first, None)

@@ -96,9 +96,9 @@ def test_of_fifty_at_once_one_wins_and_the_others_are_told_why(url: str) -> None
     ends = [racer.communicate(timeout=120) for racer in racers]
     winners = [racer for racer in racers if racer.returncode == 0]
     assert len(winners) == 1
-    told = [error.strip().splitlines()[-1] for racer, (_, error) in zip(racers, ends, strict=True) if racer.returncode]
-    assert len(told) == RACERS - 1
-    assert all(line.startswith("LedgerConflict: ") and "decide anew" in line for line in told), told
+    messages = [error.strip().splitlines()[-1] for racer, (_, error) in zip(racers, ends, strict=True) if racer.returncode]
+    assert len(messages) == RACERS - 1
+    assert all(line.startswith("LedgerConflict: ") and "decide anew" in line for line in messages), messages
     history = ledger.history("forest")
     assert [entry.sequence for entry in history] == [1, 2]
     assert history[1].from_version == "1"
@@ -193,15 +193,15 @@ def test_of_two_retrainings_at_once_one_wins_and_the_other_is_on_record_as_refus
         assert sorted(promoted.values()) == [0, 1]
         [winner] = [challenger for challenger, code in promoted.items() if code == 0]
         [loser] = set(places) - {winner}
-        told = json.loads((places[loser] / "failure.json").read_text())
-        assert (told["error"], told["retryable"]) == ("LedgerConflict", False)
+        messages = json.loads((places[loser] / "failure.json").read_text())
+        assert (messages["error"], messages["retryable"]) == ("LedgerConflict", False)
         assert set(_at_once(places, "verify", *VERIFY).values()) == {0}, "there is nothing to verify for the one that lost"
         assert [entry.version for entry in found.ledger.history(NAME)] == ["1", winner]
         assert [entry.sequence for entry in found.ledger.history(NAME)] == [1, 2]
         assert found.aliases() == {"champion": winner, "previous": "1"}
         verdicts = {(row.run_id, row.verdict): row.reason for row in found.journal.verdicts(NAME)}
         assert set(verdicts) == {(f"run-{winner}", "promoted"), (f"run-{loser}", "refused")}
-        assert verdicts[f"run-{loser}", "refused"] == told["message"]
+        assert verdicts[f"run-{loser}", "refused"] == messages["message"]
 
 
 def _at_once(places: dict[str, Path], stage: str, *arguments: str) -> dict[str, int]:

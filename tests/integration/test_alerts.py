@@ -31,10 +31,10 @@ STORM, IDS, THREADS = 1000, 5, 32
 
 
 def alert(partition="2013-03-01", version="3", status="firing", name="ModelDrift", **labels):
-    told = {"alertname": name, "partition": partition, "champion_version": version, **labels}
+    expected = {"alertname": name, "partition": partition, "champion_version": version, **labels}
     return {
         "status": status,
-        "labels": {key: value for key, value in told.items() if value is not None},
+        "labels": {key: value for key, value in expected.items() if value is not None},
         "annotations": {"summary": "dep_delay has moved"},
         "startsAt": "2026-11-22T02:00:00Z",
         "endsAt": "0001-01-01T00:00:00Z",
@@ -433,10 +433,10 @@ def test_the_shell_commands_of_the_document_work(quiet, token, tmp_path):
         "/etc/alertmanager/nightshift-credential": str(tmp_path / "token"),
     }
     trigger, send = snippets("sh", "curl")
-    for block, told in ((trigger, '"dag_run_id":"drift__3__2013-06-01"'), (send, "drift__3__2013-06-02")):
+    for block, expected in ((trigger, '"dag_run_id":"drift__3__2013-06-01"'), (send, "drift__3__2013-06-02")):
         script = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], block)
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
-        assert (done.returncode, told in done.stdout) == (0, True), done.stdout + done.stderr
+        assert (done.returncode, expected in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_the_official_client_works_as_the_document_says(quiet):
@@ -530,8 +530,8 @@ def publish(airflow, partition):
 def failed_notifications(url):
     """How often Alertmanager was not given a 2xx by the webhook."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
-        told = answer.read().decode()
-    counts = re.findall(r'^alertmanager_notification_requests_failed_total\{integration="webhook".*\} (\d+)$', told, re.MULTILINE)
+        expected = answer.read().decode()
+    counts = re.findall(r'^alertmanager_notification_requests_failed_total\{integration="webhook".*\} (\d+)$', expected, re.MULTILINE)
     return sum(map(int, counts))
 
 

@@ -187,7 +187,7 @@ NOT_DELIVERED = f"expect_column_max_to_be_between on 'placed_at': 2024-04-19 (ex
 
 
 @pytest.mark.parametrize(
-    ("case", "fault", "stage", "error", "told"),
+    ("case", "fault", "stage", "error", "message"),
     [
         ("torn", torn, "ingest_batch", "DataError", "orders.parquet is not a whole Parquet file"),
         ("cut", cut(f"{NIGHT}T10:00:00"), "validate_batch", "GateFailed", "expect_table_row_count_to_be_between: "),
@@ -196,7 +196,7 @@ NOT_DELIVERED = f"expect_column_max_to_be_between on 'placed_at': 2024-04-19 (ex
     ids=["torn", "cut", "late"],
 )
 def test_a_broken_source_stops_the_next_attempt_and_what_was_published_stays(
-    shop: Shop, case: str, fault: Callable[[Path], None], stage: str, error: str, told: str
+    shop: Shop, case: str, fault: Callable[[Path], None], stage: str, error: str, message: str
 ) -> None:
     source = shop.root / "orders.parquet"
     whole, everything = source.read_bytes(), "SELECT * FROM scores ORDER BY ALL"
@@ -208,7 +208,7 @@ def test_a_broken_source_stops_the_next_attempt_and_what_was_published_stays(
         assert shop.attempt("dvc", "repro", "validate_scores").returncode != 0
         failure = json.loads((shop.root / "failure.json").read_text())
         assert (failure["stage"], failure["error"], failure["retryable"]) == (stage, error, False)
-        assert told in failure["message"]
+        assert message in failure["message"]
         assert shop.attempt(*PUBLISH).returncode != 0
     finally:
         source.write_bytes(whole)

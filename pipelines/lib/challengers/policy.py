@@ -70,9 +70,11 @@ def _worse(found: Mapping[str, Any], policy: Policy) -> list[str]:
     reasons = []
     auc, loss = found["auc_difference"], found["log_loss_difference"]
     if auc["value"] < 0 and _clear(auc, policy):
-        reasons.append(f"its AUC is lower than the champion's, by {told(auc)}")
+        reasons.append(f"its AUC is lower than the champion's, by {with_interval(auc)}")
     if loss["value"] > policy.maximum_log_loss_increase and _clear(loss, policy):
-        reasons.append(f"its log loss is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {told(loss)}")
+        reasons.append(
+            f"its log loss is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {with_interval(loss)}"
+        )
     change = found["challenger"]["calibration_error"] - found["champion"]["calibration_error"]
     if change > policy.maximum_calibration_error_increase:
         reasons.append(
@@ -86,7 +88,7 @@ def _worse(found: Mapping[str, Any], policy: Policy) -> list[str]:
             and fall["p"] * len(found["slices"]) <= policy.maximum_p_value
         ):
             reasons.append(
-                f"on {part['column']} = {part['value']} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {told(fall)}"
+                f"on {part['column']} = {part['value']} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}"
             )
     return reasons
 
@@ -108,13 +110,13 @@ def _unclear(found: Mapping[str, Any], policy: Policy) -> list[str]:
     auc, loss = found["auc_difference"], found["log_loss_difference"]
     reasons = []
     if auc["value"] < 0:
-        reasons.append(f"its AUC is not higher: {told(auc)}")
+        reasons.append(f"its AUC is not higher: {with_interval(auc)}")
     if loss["value"] > 0:
-        reasons.append(f"its log loss is not lower: {told(loss)}")
+        reasons.append(f"its log loss is not lower: {with_interval(loss)}")
     if not (_clear(auc, policy) or _clear(loss, policy)):
-        reasons.append(f"neither gain is clear from {found['nights']} nights: AUC {told(auc)}, log loss {told(loss)}")
+        reasons.append(f"neither gain is clear from {found['nights']} nights: AUC {with_interval(auc)}, log loss {with_interval(loss)}")
     reasons += [
-        f"on {part['column']} = {part['value']} its AUC falls: {told(part['auc_difference'])}"
+        f"on {part['column']} = {part['value']} its AUC falls: {with_interval(part['auc_difference'])}"
         for part in found["slices"]
         if part["auc_difference"]["value"] < -policy.maximum_slice_auc_loss and _clear(part["auc_difference"], policy)
     ]
@@ -139,7 +141,7 @@ def _open(found: Mapping[str, Any], shadow: Mapping[str, Any], policy: Policy) -
 
 def _gains(found: Mapping[str, Any]) -> list[str]:
     auc, loss = found["auc_difference"], found["log_loss_difference"]
-    return [f"AUC {told(auc)}, log loss {told(loss)} on {found['nights']} nights that neither has trained on"]
+    return [f"AUC {with_interval(auc)}, log loss {with_interval(loss)} on {found['nights']} nights that neither has trained on"]
 
 
 def _unjudged(found: Mapping[str, Any], shadow: Mapping[str, Any]) -> list[str]:
@@ -148,7 +150,7 @@ def _unjudged(found: Mapping[str, Any], shadow: Mapping[str, Any]) -> list[str]:
     return reasons if shadow["nights"] else [*reasons, "not judged: its shadow, since no night is published yet"]
 
 
-def told(difference: Mapping[str, Any]) -> str:
+def with_interval(difference: Mapping[str, Any]) -> str:
     """A difference with its interval, in words."""
     if difference["low"] is None:
         return f"{difference['value']:+.4f} (from one night, so without an interval)"
@@ -162,7 +164,7 @@ def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> Table | N
         return None
     sides = found["champion"], found["challenger"]
     rows = [
-        (name, *(f"{side[key]:.4f}" for side in sides), told(found[f"{key}_difference"]))
+        (name, *(f"{side[key]:.4f}" for side in sides), with_interval(found[f"{key}_difference"]))
         for name, key in (("AUC (more is better)", "auc"), ("log loss (less is better)", "log_loss"))
     ]
     for name, key in (("Brier score", "brier"), ("calibration error", "calibration_error"), ("mean score", "mean_score")):
@@ -170,7 +172,7 @@ def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> Table | N
     for part in sorted(found["slices"], key=lambda part: part["auc_difference"]["value"])[:3]:
         auc = (f"{part[side]['auc']:.4f}" for side in ("champion", "challenger"))
         what = f"AUC of {part['column']} = {part['value']}, among its worst slices"
-        rows.append((what, *auc, told(part["auc_difference"])))
+        rows.append((what, *auc, with_interval(part["auc_difference"])))
     mine, theirs = measured.get("challenger"), measured.get("champion")
     if mine and theirs:
         for name, key in (("µs for a row, median", "p50_us"), ("memory, MiB", "memory_mib"), ("size, MiB", "size_mib")):

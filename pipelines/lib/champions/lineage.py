@@ -62,11 +62,11 @@ def selection(onnx: Path) -> dict[str, str]:
 
     params = read_yaml(Path("params.yaml"))
     asked = {"history_start": (params.get("ingest_history") or {}).get("start"), "window_days": params["train"].get("window_days")}
-    told: dict[str, str | int | None] = dict(asked)
+    recorded: dict[str, str | int | None] = dict(asked)
     profile = load_model(onnx).profile
     if profile:
-        told |= {"trained_from": profile.trained_from, "trained_until": profile.trained_until, "trained_rows": profile.rows}
-    return {name: "all" if value is None else str(value) for name, value in told.items()}
+        recorded |= {"trained_from": profile.trained_from, "trained_until": profile.trained_until, "trained_rows": profile.rows}
+    return {name: "all" if value is None else str(value) for name, value in recorded.items()}
 
 
 def selection_of_encoder(onnx: Path) -> dict[str, str]:

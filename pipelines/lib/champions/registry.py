@@ -226,13 +226,13 @@ def clear_marks(client: "MlflowClient", version: Registered) -> None:
 def require_not_refused(client: "MlflowClient", journal: Journal, version: Registered) -> None:
     """Raise `GateFailed` where `version` was refused or rolled back, by its tags or by what the journal says of it last."""
     tags = client.get_model_version(version.name, version.version).tags
-    told = [f"{mark}: {tags[mark]}" for mark in MARKS if mark in tags]
+    marks = [f"{mark}: {tags[mark]}" for mark in MARKS if mark in tags]
     verdicts = [row for row in journal.verdicts(version.name) if row.challenger == version.version != row.champion]
     if verdicts and verdicts[-1].verdict in ("refuse", "refused", "rolled_back"):
-        told.append(f"{verdicts[-1].verdict} in {verdicts[-1].run_id}: {verdicts[-1].reason}")
-    if told:
+        marks.append(f"{verdicts[-1].verdict} in {verdicts[-1].run_id}: {verdicts[-1].reason}")
+    if marks:
         raise GateFailed(
-            f"{version.name} version {version.version} was turned down and is not promoted by hand ({'; '.join(told)}). Trigger a retraining, which "
+            f"{version.name} version {version.version} was turned down and is not promoted by hand ({'; '.join(marks)}). Trigger a retraining, which "
             "decides anew; what was champion before comes back by rollback --to. See docs/runbooks/refused-challenger.md"
         )
 

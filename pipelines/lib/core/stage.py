@@ -77,20 +77,20 @@ def stage(name: str) -> Callable[[Callable[..., None]], Main]:
 
 def _settings(parameter: inspect.Parameter) -> dict[str, Any]:
     """What `argparse` needs to know of a keyword argument."""
-    annotation, told = parameter.annotation, {}
+    annotation, settings = parameter.annotation, {}
     if get_origin(annotation) is Annotated:
-        annotation, told["help"] = get_args(annotation)
+        annotation, settings["help"] = get_args(annotation)
     if annotation is bool:
-        return {**told, "action": "store_true"}
+        return {**settings, "action": "store_true"}
     if NoneType in get_args(annotation):  # the type or None: an option that may be left out
         annotation = next(one for one in get_args(annotation) if one is not NoneType)
     if get_origin(annotation) is Literal:
-        told["choices"] = get_args(annotation)
+        settings["choices"] = get_args(annotation)
     elif annotation in (Path, str, int, float):
-        told["type"] = annotation
+        settings["type"] = annotation
     else:
         raise TypeError(f"the argument {parameter.name!r} of a stage has the type {annotation}, which the command line does not read")
-    return {**told, "required": True} if parameter.default is parameter.empty else {**told, "default": parameter.default}
+    return {**settings, "required": True} if parameter.default is parameter.empty else {**settings, "default": parameter.default}
 
 
 def write_report(stage_name: str, content: Mapping[str, Any], page: str | None = None) -> None:

@@ -67,12 +67,12 @@ def load_encoder(path: Path, sha256: str | None = None) -> Encoder:
         raise ModelError(
             f"the model {path} gives {outputs}; an encoder must give 'embedding', float [n, d], and 'probability', float [n, 1]: make one with train_encoder"
         )
-    told = session.get_modelmeta().custom_metadata_map.get(TRAINED_UNTIL)
-    if told is None:
+    recorded_until = session.get_modelmeta().custom_metadata_map.get(TRAINED_UNTIL)
+    if recorded_until is None:
         raise ModelError(
             f"the encoder {path} does not say until when it has trained (no {TRAINED_UNTIL!r} in its metadata); train it again"
         )
-    return Encoder(session, signature, found, dimension, told)
+    return Encoder(session, signature, found, dimension, recorded_until)
 
 
 def encode_features(encoder: Encoder, path: Path, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, Vectors]]:

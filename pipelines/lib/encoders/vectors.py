@@ -161,9 +161,9 @@ def _open(directory: Path) -> Shard:
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{directory / VECTORS} cannot be read ({error}); embed the shard {directory.name} again") from None
     file = open_parquet(directory / ROWS)
-    rows, told = file.metadata.num_rows, (file.schema_arrow.metadata or {}).get(KEY.encode())
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or len(vectors) != rows or told is None:
+    rows, encoder_key = file.metadata.num_rows, (file.schema_arrow.metadata or {}).get(KEY.encode())
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or len(vectors) != rows or encoder_key is None:
         raise DataError(
-            f"the shard {directory} has {rows} rows of the encoder {told!r} and vectors {vectors.dtype} {list(vectors.shape)}; embed it again"
+            f"the shard {directory} has {rows} rows of the encoder {encoder_key!r} and vectors {vectors.dtype} {list(vectors.shape)}; embed it again"
         )
-    return Shard(directory.name, vectors, directory / ROWS, json.loads(told))
+    return Shard(directory.name, vectors, directory / ROWS, json.loads(encoder_key))

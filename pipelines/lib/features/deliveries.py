@@ -48,11 +48,11 @@ def _refuse_contradictions(
         f"SELECT {', '.join([keys, 'count(*)', *seen])} FROM {rows} GROUP BY {keys} HAVING {' OR '.join(differing)} ORDER BY {keys} LIMIT 1"
     ).fetchall()
     for row in found:
-        told = ", ".join(f"{column} {value}" for column, value in zip(key, row, strict=False))
+        key_values = ", ".join(f"{column} {value}" for column, value in zip(key, row, strict=False))
         count, *lists = row[len(key) :]
         shown = zip([*same.values(), *values.values()], lists, strict=True)
         contradictions = "; ".join(f"{what}: {' and '.join(found)}" for what, found in shown if len(found) > 1)
         raise DataError(
-            f"the row with {told} was delivered {count} times, and the deliveries contradict each other in what lagged features read "
+            f"the row with {key_values} was delivered {count} times, and the deliveries contradict each other in what lagged features read "
             f"({contradictions}); deliver the row once, or the same each time"
         )

@@ -87,11 +87,11 @@ def of_plausible_times(raw: Path, column: str, *, days: int, tolerated: int, tab
 
 
 def _date(raw: Path, fact: str) -> dt.date | None:
-    told = _source(raw, fact, str, type(None))
+    recorded = _source(raw, fact, str, type(None))
     try:
-        return None if told is None else dt.date.fromisoformat(told)
+        return None if recorded is None else dt.date.fromisoformat(recorded)
     except ValueError:
-        raise DataError(f"{raw / 'source.json'} does not tell {fact}: it has {told!r}; run the stage that ingests it again") from None
+        raise DataError(f"{raw / 'source.json'} does not tell {fact}: it has {recorded!r}; run the stage that ingests it again") from None
 
 
 def _source(raw: Path, fact: str, *kinds: type) -> Any:

@@ -57,7 +57,7 @@ class Finding:
         """True if the expectation was judged and holds."""
         return self.verdict == PASSED
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The finding in one line: expectation, column, what was found and what was expected, a sample row."""
         where = f" on {clip(self.column)!r}" if self.column else ""
         limits = ", ".join(f"{key}={value}" for key, value in self.kwargs.items() if key not in COLUMN_KWARGS)
@@ -139,11 +139,11 @@ def deliver(report: Report, directory: Path) -> None:
         log = logging.getLogger("nightshift")
         log.info("%d of %d expectations hold on %d rows", len(report.holding), len(report.findings), report.rows)
         for finding in report.warnings:
-            log.warning("warning: %s", finding.told())
+            log.warning("warning: %s", finding.summary())
         for finding in report.unjudged:
-            log.info("%s", finding.told())
+            log.info("%s", finding.summary())
         return
-    failures = "; ".join(finding.told() for finding in report.failures[:_MESSAGE_FAILURES])
+    failures = "; ".join(finding.summary() for finding in report.failures[:_MESSAGE_FAILURES])
     more = len(report.failures) - _MESSAGE_FAILURES
     raise GateFailed(
         f"{len(report.failures)} of {len(report.findings)} checks failed on partition {report.partition}: "

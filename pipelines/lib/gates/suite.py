@@ -33,7 +33,7 @@ class Gate(Section):
     suite: str | None = None
     expectations: tuple[Expectation, ...] = ()
 
-    def by_hand(self) -> list[Expectation]:
+    def custom_expectations(self) -> list[Expectation]:
         """The hand-written expectations. Raises `ConfigError` if the suite file is missing or wrong."""
         if self.suite is None:
             return list(self.expectations)

@@ -36,15 +36,15 @@ class Seen:
     measured: Mapping[str, Any]
 
 
-def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
+def build_report(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
     """The report: the last of the nights in detail, the others as far as the pictures need them."""
     night = seen.window[-1]
     columns = [column(name, found, profile, policy) for name, found in night.drift["columns"].items()]
-    columns.sort(key=lambda told: -told["relative"])
+    columns.sort(key=lambda watched_column: -watched_column["relative"])
     lacking = policy.lacking(night.drift["nights"], night.drift["rows"])
-    drifted = [told for told in columns if not lacking and told["relative"] > 1]
+    drifted = [watched_column for watched_column in columns if not lacking and watched_column["relative"] > 1]
     last = str(parse_partition(profile.trained_until) - timedelta(days=1))
-    named = ", ".join(f"{told['name']} (PSI {told['psi']:.2f})" for told in drifted[:3])
+    named = ", ".join(f"{watched_column['name']} (PSI {watched_column['psi']:.2f})" for watched_column in drifted[:3])
     more = f" and {len(drifted) - 3} more" if len(drifted) > 3 else ""
     return {
         "partition": night.partition,
@@ -77,7 +77,7 @@ def draw_up(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
         "decisions": [
             {"partition": d.partition, "version": d.version, "retrain": d.retrain, "reason": d.reason} for d in seen.decisions[-7:]
         ],
-        "drifted": [told["name"] for told in drifted],
+        "drifted": [watched_column["name"] for watched_column in drifted],
         "note": f"drift in {named}{more}" if drifted else f"drift not judged: not enough data: {lacking}" if lacking else "no drift",
     }
 
@@ -104,8 +104,14 @@ def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy
     reference = profile.column(name)
     limit = policy.limit(found["noise"])
     missing = reference.counts[-1] / max(sum(reference.counts), 1)
-    told = {key: found[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
-    return {"name": name, **told, "limit": round(limit, 6), "relative": relative(found, policy), "reference_missing": round(missing, 6)}
+    watched_column = {key: found[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
+    return {
+        "name": name,
+        **watched_column,
+        "limit": round(limit, 6),
+        "relative": relative(found, policy),
+        "reference_missing": round(missing, 6),
+    }
 
 
 def figures_of(record: PerformanceRecord) -> dict[str, Any]:
@@ -119,15 +125,15 @@ def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[
     for record in performance:
         for part in record.slices if record.version == version else ():
             found.setdefault((part["column"], "no value" if part["value"] is None else str(part["value"])), []).append(part)
-    told = []
+    watched_column = []
     for (name, value), parts in sorted(found.items()):
         means = {}
         for figure in ("auc", "mean_score", "positive_rate", "log_loss"):
             known = [part for part in parts if part[figure] is not None]
             rows = sum(part["rows"] for part in known)
             means[figure] = round(sum(part["rows"] * part[figure] for part in known) / rows, 6) if rows else None
-        told.append({"column": name, "value": value, "nights": len(parts), "rows": sum(part["rows"] for part in parts), **means})
-    return told
+        watched_column.append({"column": name, "value": value, "nights": len(parts), "rows": sum(part["rows"] for part in parts), **means})
+    return watched_column
 
 
 def points(report: Mapping[str, Any]) -> Iterator[Point]:
@@ -135,7 +141,7 @@ def points(report: Mapping[str, Any]) -> Iterator[Point]:
 
     Most of them are there already, which does no harm, and none is lost when a run ends before it has said what it measured.
     """
-    drift = {f"psi/{told['name']}": told["psi"] for told in report["columns"]}
+    drift = {f"psi/{watched_column['name']}": watched_column["psi"] for watched_column in report["columns"]}
     drift["retrain"] = bool(report["decision"].get("retrain"))
     if not report["lacking"]:  # 0 would read as if nothing had drifted
         drift["drifted"] = len(report["drifted"])
@@ -173,18 +179,18 @@ def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) 
     from pipelines.lib.pages import figures
     from pipelines.lib.pages import html as pages
 
-    by_importance = sorted(report["columns"], key=lambda told: (told["name"] == SCORE, -told["importance"]))
+    by_importance = sorted(report["columns"], key=lambda watched_column: (watched_column["name"] == SCORE, -watched_column["importance"]))
     lines = {
-        told["name"] if told["name"] == SCORE else f"{told['name']}  {told['importance']:.0%}": [
-            night["relative"].get(told["name"]) for night in report["nights"]
+        watched_column["name"] if watched_column["name"] == SCORE else f"{watched_column['name']}  {watched_column['importance']:.0%}": [
+            night["relative"].get(watched_column["name"]) for night in report["nights"]
         ]
-        for told in by_importance
+        for watched_column in by_importance
     }
-    worst = [told for told in report["columns"] if told["name"] != SCORE][:WORST]
-    panels = histograms(seen, profile, [told["name"] for told in worst])
-    for told in worst:
-        limit = "not judged" if report["lacking"] else f"limit {told['limit']:.2f}"
-        panels[told["name"]]["note"] = f"PSI {told['psi']:.2f}, {limit}"
+    worst = [watched_column for watched_column in report["columns"] if watched_column["name"] != SCORE][:WORST]
+    panels = histograms(seen, profile, [watched_column["name"] for watched_column in worst])
+    for watched_column in worst:
+        limit = "not judged" if report["lacking"] else f"limit {watched_column['limit']:.2f}"
+        panels[watched_column["name"]]["note"] = f"PSI {watched_column['psi']:.2f}, {limit}"
     return pages.render(
         "drift.html",
         report=report,

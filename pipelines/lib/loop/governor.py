@@ -52,9 +52,9 @@ def _nothing(signals: Sequence[Signal]) -> bool:
 
 def _words(signals: Sequence[Signal]) -> str:
     """What `signals` say, and at the end what was not judged for lack of data."""
-    told = [signal.words for signal in signals if signal.words]
+    raised = [signal.words for signal in signals if signal.words]
     lacks = [signal.lacks for signal in signals if signal.lacks]
-    return "; ".join([*told, *([f"not judged: not enough data: {', '.join(lacks)}"] if lacks else [])])
+    return "; ".join([*raised, *([f"not judged: not enough data: {', '.join(lacks)}"] if lacks else [])])
 
 
 def _beside_the_point(history: History) -> str | None:

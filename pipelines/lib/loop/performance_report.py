@@ -31,6 +31,6 @@ def build_report(
     notes += [f"published again: {', '.join(rescored)}"] if rescored else []
     if contradicted:
         notes.append(f"not measured for contradicting outcomes: {', '.join(contradicted)} ({contradicted[max(contradicted)]})")
-    told = {"nights": [asdict(record) for record in window], "recorded": [record.partition for record in recorded]}
-    told |= {"corrected": corrected, "rescored": rescored, "contradicted": dict(contradicted)}
-    return told | {"note": "; ".join(notes)} if notes else told
+    report = {"nights": [asdict(record) for record in window], "recorded": [record.partition for record in recorded]}
+    report |= {"corrected": corrected, "rescored": rescored, "contradicted": dict(contradicted)}
+    return report | {"note": "; ".join(notes)} if notes else report

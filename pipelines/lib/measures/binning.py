@@ -59,7 +59,7 @@ class Binning:
         below = [f"below {after:g}" if after in self.alone else f"{edge:g}" for edge, after in pairwise([*self.edges, math.inf])]
         first = below[0] if below[0].startswith("below") else f"up to {below[0]}"
         inner = [f"{low:g} to {high}" for low, high in zip(self.edges, below[1:], strict=False)]
-        bins = [f"{edge:g}" if edge in self.alone else told for edge, told in zip(self.edges, [first, *inner], strict=True)]
+        bins = [f"{edge:g}" if edge in self.alone else content for edge, content in zip(self.edges, [first, *inner], strict=True)]
         return [*bins, f"above {self.edges[-1]:g}", missing]
 
     @property
@@ -69,16 +69,16 @@ class Binning:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can carry it."""
-        told = {"name": self.name, "edges": list(self.edges), "filler": self.filler, "values": self.values and list(self.values)}
-        told |= {"alone": list(self.alone) or None, "decimals": self.decimals}
-        return {key: value for key, value in told.items() if value is not None}
+        content = {"name": self.name, "edges": list(self.edges), "filler": self.filler, "values": self.values and list(self.values)}
+        content |= {"alone": list(self.alone) or None, "decimals": self.decimals}
+        return {key: value for key, value in content.items() if value is not None}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        values = told.get("values")
-        filler, alone, decimals = told.get("filler"), tuple(told.get("alone", ())), told.get("decimals")
-        return cls(told["name"], tuple(told["edges"]), filler, None if values is None else tuple(values), alone, decimals)
+        values = content.get("values")
+        filler, alone, decimals = content.get("filler"), tuple(content.get("alone", ())), content.get("decimals")
+        return cls(content["name"], tuple(content["edges"]), filler, None if values is None else tuple(values), alone, decimals)
 
 
 def numeric_binning(

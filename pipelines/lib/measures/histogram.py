@@ -52,9 +52,9 @@ class Histogram:
         return {"rows": self.rows, "counts": {name: list(counts) for name, counts in self.counts.items()}}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        return cls(told["rows"], {name: tuple(counts) for name, counts in told["counts"].items()})
+        return cls(content["rows"], {name: tuple(counts) for name, counts in content["counts"].items()})
 
 
 def merge(histograms: Iterable[Histogram]) -> Histogram:

@@ -28,10 +28,10 @@ class Filler:
 
 def fillers_of_training(model: Path, sha256: str | None) -> dict[str, Filler] | None:
     """The fillers of the features of the ONNX file `model`; None if it carries no profile. Raises `ModelError` if it is not the pinned file."""
-    told = read_metadata(model, sha256).get(KEY)
-    if told is None:
+    embedded_profile = read_metadata(model, sha256).get(KEY)
+    if embedded_profile is None:
         return None
-    profile = Profile.from_json(told)
+    profile = Profile.from_json(embedded_profile)
     of_numbers = [column for column in profile.features if column.binning.filler is not None]
     return {
         column.binning.name: Filler(float(column.binning.filler or 0), column.counts[-1] / profile.rows)

@@ -107,7 +107,7 @@ def _direction(model: Scorer, features: np.ndarray, before: float, expected: Dir
     return {**expected.model_dump(), "before": round(before, 6), "after": round(after, 6), "passed": passed}
 
 
-def told(finding: Mapping[str, Any]) -> str:
+def describe(finding: Mapping[str, Any]) -> str:
     """A finding of `directions` in words."""
     change = ", ".join(f"{name} = {value:g}" for name, value in finding["change"].items())
     return f"with {change} the mean score goes from {finding['before']:.4f} to {finding['after']:.4f}; it must come out {finding['expect']}"

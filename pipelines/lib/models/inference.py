@@ -100,9 +100,9 @@ def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.Inf
     return session, signature, found
 
 
-def _profile(told: str | None, path: Path) -> Profile | None:
+def _profile(text: str | None, path: Path) -> Profile | None:
     try:
-        return None if told is None else Profile.from_json(told)
+        return None if text is None else Profile.from_json(text)
     except ModelError as error:
         raise ModelError(f"the model {path}: {error}") from None
 

@@ -140,22 +140,22 @@ class Profile:
 
     def to_json(self) -> str:
         """The form in which files carry it: compact, the same bytes for the same profile."""
-        told = {"format": FORMAT} | asdict(self) | {"features": [_tell(column) for column in self.features], "score": _tell(self.score)}
-        return json.dumps(told, separators=(",", ":"), allow_nan=False)
+        decoded = {"format": FORMAT} | asdict(self) | {"features": [_tell(column) for column in self.features], "score": _tell(self.score)}
+        return json.dumps(decoded, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """The inverse of `to_json`, for every format up to this one. Raises `ModelError` for anything else."""
         try:
-            told = json.loads(text)
-            if (version := told.pop("format", 1)) > FORMAT:
+            decoded = json.loads(text)
+            if (version := decoded.pop("format", 1)) > FORMAT:
                 raise ModelError(
                     f"the profile of a model has format {version}, this Nightshift reads up to {FORMAT}; update it, or train and export the model again"
                 )
-            quality = told["quality"]
-            content = told | {
-                "features": tuple(_column(column) for column in told["features"]),
-                "score": _column(told["score"]),
+            quality = decoded["quality"]
+            content = decoded | {
+                "features": tuple(_column(column) for column in decoded["features"]),
+                "score": _column(decoded["score"]),
                 "quality": quality and Quality(**quality | {"calibration": tuple(quality["calibration"])}),
             }
             return cls(**content)
@@ -292,5 +292,5 @@ def _tell(column: Reference) -> dict[str, Any]:
     return column.binning.to_json() | {"counts": list(column.counts), "importance": column.importance, "noise": asdict(column.noise)}
 
 
-def _column(told: Mapping[str, Any]) -> Reference:
-    return Reference(Binning.from_json(told), tuple(told["counts"]), told["importance"], Noise(**told["noise"]))
+def _column(decoded: Mapping[str, Any]) -> Reference:
+    return Reference(Binning.from_json(decoded), tuple(decoded["counts"]), decoded["importance"], Noise(**decoded["noise"]))

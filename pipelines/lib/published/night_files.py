@@ -39,7 +39,7 @@ class Change:
     published: bool
 
     @property
-    def by_hand(self) -> bool:
+    def is_manual(self) -> bool:
         """Whether a person, or a program other than `publish`, wanted these rows so; a restore goes back to rows that were there before."""
         return not self.published and self.operation != RESTORE
 
@@ -105,7 +105,7 @@ def is_readable(table: DeltaTable, url: str, partition: str) -> bool:
 def require_no_change_by_hand(held: Held, partition: str, opened_at: dt.datetime, url: str) -> None:
     """Raise `DataError` where somebody changed the night after the run opened: a cleared task must not bring back what was deleted on purpose."""
     change = held.change
-    if change and change.by_hand and change.at >= opened_at:
+    if change and change.is_manual and change.at >= opened_at:
         raise DataError(
             f"{partition} was changed by hand ({change.operation} at {change.at:%Y-%m-%d %H:%M:%S} UTC, version {change.version} of {url}) after "
             f"this run opened; nothing was published. To keep the change, leave this task failed. To replace the night, trigger a new run for "

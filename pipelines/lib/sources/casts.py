@@ -40,7 +40,7 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     if found == wanted:
         return value
     if wanted == "VARCHAR" and found in ("DOUBLE", "FLOAT"):
-        told = (
+        message = (
             text(f"{REFUSED}column {column!r} of {where} holds '")
             + f" || {value} || "
             + text(
@@ -48,7 +48,7 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
                 "deliver it as text or as integers, or declare it as float in params.yaml"
             )
         )
-        return f"CASE WHEN {value} IS NULL THEN NULL ELSE error({told}) END"
+        return f"CASE WHEN {value} IS NULL THEN NULL ELSE error({message}) END"
     if wanted == "VARCHAR" and found != "BLOB":
         return f"CAST({value} AS VARCHAR)"
     if found == "TIMESTAMPTZ_NS" and wanted in ("TIMESTAMP", "DATE"):  # how pandas wrote times with a zone; it has no cast of its own
@@ -71,8 +71,8 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     if form is not None:
         remedy = f"the source declares {declared.type}_format {form!r}: deliver it so, or correct that in params.yaml"
     after = text(f"' ({found}), which is no {declared.type}; {remedy}")
-    told = f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after}"
-    return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({told}) END"
+    message = f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after}"
+    return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({message}) END"
 
 
 def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]:

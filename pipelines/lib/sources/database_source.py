@@ -103,8 +103,8 @@ def _texts(values: Sequence[Any], column: str, declared: Column, where: str) -> 
     if {*map(type, values)} <= {str, int, type(None)}:  # nearly always
         return [None if value is None else str(value) for value in values]
     texts = [None if value is None else _text(value, declared) for value in values]
-    for value, told in zip(values, texts, strict=True):
-        if value is not None and told is None:
+    for value, as_text in zip(values, texts, strict=True):
+        if value is not None and as_text is None:
             raise DataError(
                 f"column {column!r} of {where} holds {str(value)[:60]!r} ({type(value).__name__}), which is no {declared.type}, or would lose something "
                 "as one; cast it in a query of the source, or correct the type in params.yaml"

@@ -53,7 +53,7 @@ class Outcomes:
         sums = {partition: (count, lower, upper) for partition, count, lower, upper in found}
         return {partition: hashlib.sha256(repr(sums.get(partition, 0)).encode()).hexdigest() for partition in self.partitions}
 
-    def beside(self, partition: str, rows: "pa.Table | Path") -> pa.Table:
+    def join_outcomes(self, partition: str, rows: "pa.Table | Path") -> pa.Table:
         """Those of `rows` (published scores, a features file: anything with the key) that have an outcome on `partition`: none if contradicted.
 
         Their columns, what was asked for beside the outcome (not a key), and `outcome` int8 {0, 1}; in the order of the key.
@@ -71,12 +71,12 @@ class Outcomes:
 
 
 @contextmanager
-def known_outcomes(dataset: Dataset, *, partition: date, first: date, beside: Sequence[str] = ()) -> Iterator[Outcomes]:
-    """The outcomes from `first` on that were known at the start of `partition`, with the columns `beside` of the source.
+def known_outcomes(dataset: Dataset, *, partition: date, first: date, extra_columns: Sequence[str] = ()) -> Iterator[Outcomes]:
+    """The outcomes from `first` on that were known at the start of `partition`, with the `extra_columns` of the source.
 
     Raises `DataError` where the source cannot be read, `ConfigError` for a column that is not declared or a label that looks beyond its row.
     """
-    if unknown := [column for column in beside if column not in dataset.columns]:
+    if unknown := [column for column in extra_columns if column not in dataset.columns]:
         raise ConfigError(f"slices names {', '.join(unknown)}, not among dataset.columns; there are {', '.join(dataset.columns)}")
     last = partition - timedelta(days=dataset.label.delay_days + 1)
     first = min(first, last + timedelta(days=1))
@@ -86,15 +86,15 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, beside: Se
         extract(events, partition=partition, start=first, end=last + timedelta(days=1), lookback_days=0, target=raw)
         columns = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
         Checker(connection, columns).check(dataset.label.expression, "dataset.label.expression")
-        beside = [column for column in dict.fromkeys(beside) if column not in dataset.key]
+        extra = [column for column in dict.fromkeys(extra_columns) if column not in dataset.key]
         label = Written("dataset.label.expression", dataset.label.expression, f"read_parquet({text(raw / 'events.parquet')})")
         with naming_the_culprit(connection, dataset.key, [label]):
-            contradicted = _prepare(connection, dataset, raw / "events.parquet", beside)
+            contradicted = _prepare(connection, dataset, raw / "events.parquet", extra)
         yield Outcomes(connection, dataset, first, last, contradicted)
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Path, beside: list[str]) -> dict[str, str]:
-    """Make table ``outcomes``: key, partition, columns `beside`, outcome; one row a key. Returns what contradicts itself, by date."""
+def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Path, extra_columns: list[str]) -> dict[str, str]:
+    """Make table ``outcomes``: key, partition, `extra_columns`, outcome; one row a key. Returns what contradicts itself, by date."""
     key = ", ".join(map(name, dataset.key))
     connection.execute(
         f"CREATE TEMP VIEW delivered AS SELECT *, {name(dataset.event_time)}::DATE::VARCHAR AS partition, "
@@ -106,7 +106,9 @@ def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Pa
         f"QUALIFY dense_rank() OVER (PARTITION BY partition ORDER BY {key}) = 1 ORDER BY partition, outcome"
     )
     contradicted = _contradictions(first_of_each, dataset)
-    kept = "".join(f"min({name(column)}) AS {name(column)}, " for column in beside)  # of rows that agree on the outcome, any would do
+    kept = "".join(
+        f"min({name(column)}) AS {name(column)}, " for column in extra_columns
+    )  # of rows that agree on the outcome, any would do
     connection.execute(
         f"CREATE TEMP TABLE outcomes AS SELECT {key}, partition, {kept}min(outcome) AS outcome FROM delivered "
         f"WHERE outcome IS NOT NULL AND NOT list_contains([{', '.join(map(text, contradicted))}]::VARCHAR[], partition) "
@@ -127,10 +129,10 @@ def _contradictions(first_of_each: duckdb.DuckDBPyRelation, dataset: Dataset) ->
 
 def _contradiction(rows: list[dict[str, object]], dataset: Dataset) -> str:
     """In words that `rows`, which have one key, have two outcomes."""
-    told = ", ".join(f"{column} {rows[0][column]}" for column in dataset.key)
+    key_values = ", ".join(f"{column} {rows[0][column]}" for column in dataset.key)
     differing = [column for column in dataset.columns if len({row[column] for row in rows}) > 1]
     values = " and ".join(dict.fromkeys(", ".join(f"{column} {row[column]}" for column in differing) for row in rows))
     return (
-        f"the row with {told} was delivered {len(rows)} times with different outcomes of {dataset.label.name!r}: {values}. "
+        f"the row with {key_values} was delivered {len(rows)} times with different outcomes of {dataset.label.name!r}: {values}. "
         "Deliver each outcome once, or the same each time"
     )

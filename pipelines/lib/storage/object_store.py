@@ -57,8 +57,8 @@ class Cache:
                 for entry in entries:
                     if named := _OBJECT.search(entry.path):
                         with contextlib.suppress(FileNotFoundError):
-                            told = entry.stat()
-                            yield Object(named[1] + named[2], told.st_size, told.st_mtime)
+                            status = entry.stat()
+                            yield Object(named[1] + named[2], status.st_size, status.st_mtime)
 
     def read(self, md5: str) -> bytes | None:
         """The content of an object, None where it is not there."""
@@ -86,9 +86,9 @@ class Bucket:
         """Everything that is there. An object of which the store does not say when it was written counts as new."""
         with self._answers():
             listed: dict[str, dict[str, object]] = self._odb.fs.fs.find(self._odb.path, detail=True)  # fsspec's: DVC's passes no details on
-        for path, told in listed.items():
+        for path, status in listed.items():
             if named := _OBJECT.search(path):
-                yield Object(named[1] + named[2], int(str(told.get("size") or 0)), _moment(told))
+                yield Object(named[1] + named[2], int(str(status.get("size") or 0)), _moment(status))
 
     def read(self, md5: str) -> bytes | None:
         """The content of an object, None where it is not there."""
@@ -154,10 +154,10 @@ def alone(cache: Path, repository: Path, timeout_s: float) -> Iterator[None]:
         yield
 
 
-def _moment(told: dict[str, object]) -> float:
+def _moment(status: dict[str, object]) -> float:
     """When an object was last written, by any of the names that stores give it; the end of time where none says so."""
     for key in ("LastModified", "last_modified", "mtime", "updated", "created"):
-        value = told.get(key)
+        value = status.get(key)
         if isinstance(value, str):
             value = dt.datetime.fromisoformat(value)
         if isinstance(value, dt.datetime):

@@ -150,12 +150,12 @@ def _of_commits(repository: Path, commits: list[str]) -> set[str]:
     for start in range(0, len(commits), _AT_ONCE):
         chosen = commits[start : start + _AT_ONCE]
         try:
-            told = git(repository, "grep", "-I", "-h", "-o", "-w", "-E", r"[0-9a-f]{32}(\.dir)?", *chosen, "--", *_LOCKS)
+            output = git(repository, "grep", "-I", "-h", "-o", "-w", "-E", r"[0-9a-f]{32}(\.dir)?", *chosen, "--", *_LOCKS)
         except subprocess.CalledProcessError as error:
             if error.returncode != 1 or error.stderr.strip():  # 1: nothing was found
                 raise ConfigError(f"git grep failed in {repository}: {error.stderr.strip()}; nothing was freed") from None
             continue
-        found.update(_MD5.findall(told))
+        found.update(_MD5.findall(output))
     return found
 
 

@@ -195,8 +195,8 @@ class Dataset(Section):
                 f"{', '.join(sorted(published))} in the key is a name that Nightshift publishes beside it; rename it in a query of the source"
             )
         if same := [column for column in self.columns if column.lower() == self.label.name.lower()]:
-            told = "is also a column" if same[0] == self.label.name else f"differs from the column {same[0]!r} only by case"
-            raise ValueError(f"label.name {self.label.name!r} {told}; give the label a name of its own")
+            fault = "is also a column" if same[0] == self.label.name else f"differs from the column {same[0]!r} only by case"
+            raise ValueError(f"label.name {self.label.name!r} {fault}; give the label a name of its own")
         if files := {table for table in self.tables if table.lower() in ("events", "source")}:
             raise ValueError(f"tables.{min(files)}: this file name is taken; give the side table another name")
         return self

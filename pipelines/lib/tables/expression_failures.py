@@ -57,9 +57,9 @@ def _failure(connection: duckdb.DuckDBPyConnection, key: Sequence[str], written:
         except duckdb.Error as error:
             reason = f": {_first_line(error)}"
         cells = [f"{column} {str(cell)[:_SHOWN]!r}" for column, cell in zip(shown, row, strict=True)]
-        told = ", ".join(cells[: len(key)]) + (f" (and {', '.join(cells[len(key) :])})" if read else "")
+        row_text = ", ".join(cells[: len(key)]) + (f" (and {', '.join(cells[len(key) :])})" if read else "")
         return (
-            f"{written.where} is {written.expression!r}, which cannot be computed for the row with {told}{reason}. "
+            f"{written.where} is {written.expression!r}, which cannot be computed for the row with {row_text}{reason}. "
             "Correct the row, or the expression in params.yaml: TRY(…) gives NULL for such a value, ::DOUBLE or ::HUGEINT holds larger numbers"
         )
     return None

@@ -78,19 +78,19 @@ def build(
         with vector_file(target / VECTORS, (made.count, made.dimension)) as write:
             for block in shards.blocks(order):
                 write(block)
-        (target / BUILT).write_text(json.dumps({**_told(made), "search": {}}), encoding="utf-8")
+        (target / BUILT).write_text(json.dumps({**_describe_plan(made), "search": {}}), encoding="utf-8")
         chosen = inherited(made, base) or choose_ivfpq(Searcher.open(target), made, params.ivfpq)
     if (held_out := chosen["held_out"]) and "partitions" not in held_out:
         chosen["held_out"] = {"partitions": _partitions(target, made.known), **held_out}
-    told = _told(made) | chosen
-    (target / BUILT).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    held_out = told["held_out"]
+    record = _describe_plan(made) | chosen
+    (target / BUILT).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    held_out = record["held_out"]
     seen = f"{held_out['recall_10']:.4f} for rows held out" if held_out else "not known for rows held out, of which there are too few"
-    log.info("%d rows, searched with %s; recall@%d %s", made.count, told["search"], NEIGHBOURS, seen)
-    return told
+    log.info("%d rows, searched with %s; recall@%d %s", made.count, record["search"], NEIGHBOURS, seen)
+    return record
 
 
-def _told(made: Plan) -> dict[str, Any]:
+def _describe_plan(made: Plan) -> dict[str, Any]:
     import faiss
 
     kept = made.model_dump(mode="json", exclude={"shards", "fill", "trials", "known"})

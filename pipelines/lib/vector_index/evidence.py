@@ -246,11 +246,13 @@ def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
     A neighbour has ``rank``, ``distance``, ``outcome``, ``partition`` and its own ``key``; both keys are lists of values.
     """
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for told in found.sort_by([("score", "descending"), *((column, "ascending") for column in key), ("rank", "ascending")]).to_pylist():
-        own = [told[column] for column in key]
-        row = rows.setdefault(tuple(own), {"key": own, "score": told["score"], "neighbour_rate": told["neighbour_rate"], "neighbours": []})
-        neighbour = {column: told[column] for column in ("rank", "distance", "outcome")}
-        neighbour |= {"key": [told[f"neighbour_{column}"] for column in key], "partition": told["neighbour_partition"]}
+    for similar in found.sort_by([("score", "descending"), *((column, "ascending") for column in key), ("rank", "ascending")]).to_pylist():
+        own = [similar[column] for column in key]
+        row = rows.setdefault(
+            tuple(own), {"key": own, "score": similar["score"], "neighbour_rate": similar["neighbour_rate"], "neighbours": []}
+        )
+        neighbour = {column: similar[column] for column in ("rank", "distance", "outcome")}
+        neighbour |= {"key": [similar[f"neighbour_{column}"] for column in key], "partition": similar["neighbour_partition"]}
         row["neighbours"].append(neighbour)
     return list(rows.values())
 

@@ -4,7 +4,7 @@
     <index root>/<name>/writer.lock              who publishes or rolls back holds it
     <index root>/<name>/generations/<id>/        manifest.json, the files that it lists, and `lock`, which readers hold; never altered
 
-An id is ``<partition>-<first 12 digits of the manifest's sha256>``. A reader holds its generation (`hold`) from open to close; what is no longer kept
+An id is ``<partition>-<first 12 digits of the manifest's sha256>``. A reader holds its generation (`read_lock`) from open to close; what is no longer kept
 is removed only while nobody holds it. Locks are `flock`: the kernel gives them back, however a process dies.
 
 This module reads; what is written here, `pipelines.lib.vector_index.publication` writes.
@@ -99,7 +99,7 @@ class Pointer(Generation):
         return self.way_back[ids.index(generation) + 1 :] if generation in ids else self.way_back
 
 
-class Hold:
+class ReadLock:
     """Keeps the generation in `directory` from being collected for as long as this object lives. `manifest` is what it says of itself.
 
     Raises `FileNotFoundError` where the generation is not there, or is collected at this very moment: look at the pointer again.
@@ -115,7 +115,7 @@ class Hold:
             raise FileNotFoundError(errno.ENOENT, "another generation took its place", str(directory))
 
 
-def place_of(name: str, root: Path | None) -> Path:
+def generation_dir(name: str, root: Path | None) -> Path:
     """The directory of index `name`. Raises `ConfigError` for what is no name: it becomes a path."""
     if not re.fullmatch(_NAME, name, re.ASCII):
         raise ConfigError(
@@ -126,21 +126,21 @@ def place_of(name: str, root: Path | None) -> Path:
 
 def current(name: str, root: Path | None = None) -> Pointer | None:
     """The pointer of index `name`, or None where nothing is published. Raises `ModelError` where it cannot be read."""
-    path = place_of(name, root) / "pointer.json"
+    path = generation_dir(name, root) / "pointer.json"
     try:
         return Pointer.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        told = error.strerror if isinstance(error, OSError) else f"{error.error_count()} faults, first: {error.errors()[0]['msg']}"
-        raise ModelError(f"{path} is no pointer ({told}); see docs/runbooks/stale-index.md, The pointer is broken") from error
+        cause = error.strerror if isinstance(error, OSError) else f"{error.error_count()} faults, first: {error.errors()[0]['msg']}"
+        raise ModelError(f"{path} is no pointer ({cause}); see docs/runbooks/stale-index.md, The pointer is broken") from error
 
 
 def locate(name: str, generation: str, root: Path | None = None) -> Path:
     """The directory of `generation`. Raises `ConfigError` for what is no id: it comes from outside and becomes a path."""
     if not re.fullmatch(ID, generation, re.ASCII):
         raise ConfigError(f"generation is {generation[:40]!r}; it must be an id like '2013-06-01-0123456789ab'")
-    return place_of(name, root) / "generations" / generation
+    return generation_dir(name, root) / "generations" / generation
 
 
 def verify(directory: Path, manifest_sha256: str, *, digests: bool = True) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def verify(directory: Path, manifest_sha256: str, *, digests: bool = True) -> di
     return manifest
 
 
-def hold(
+def read_lock(
     name: str,
     generation: str | None = None,
     *,
@@ -181,7 +181,7 @@ def hold(
     encoder_sha256: str | None = None,
     digests: bool = True,
     root: Path | None = None,
-) -> Hold:
+) -> ReadLock:
     """The current generation of index `name`, or the one named, held and verified.
 
     `manifest_sha256` is asked of the pointer where it is not given. Raises `ModelError` where nothing is published, the generation is unknown,
@@ -200,10 +200,10 @@ def hold(
     else:
         wanted, sha256 = generation, manifest_sha256
     try:
-        held = Hold(locate(name, wanted, root))
+        held = ReadLock(locate(name, wanted, root))
     except OSError as error:
         if pointer and generation is None and current(name, root) != pointer:  # it was collected at this moment
-            return hold(name, manifest_sha256=manifest_sha256, encoder_sha256=encoder_sha256, digests=digests, root=root)
+            return read_lock(name, manifest_sha256=manifest_sha256, encoder_sha256=encoder_sha256, digests=digests, root=root)
         pointer = current(name, root)
         if isinstance(error, FileNotFoundError) and pointer and all(one.generation != wanted for one in pointer.known):
             raise CollectedError(
@@ -234,7 +234,7 @@ def usable(name: str, root: Path | None = None, *, digests: bool = True) -> tupl
     for candidate in pointer.way_back:
         directory = locate(name, candidate.generation, root)
         try:
-            held = Hold(directory)
+            held = ReadLock(directory)
             verify(held.directory, candidate.manifest_sha256, digests=digests)
             return pointer.model_copy(update=candidate.model_dump()), "; ".join(faults) or None
         except OSError as error:

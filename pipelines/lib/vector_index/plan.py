@@ -144,7 +144,9 @@ def _appending(shards: Shards, params: PlanIndex, kind: str, base: Base) -> Ids:
     if built["encoder_sha256"] != shards.encoder_sha256:
         raise _Full(f"the encoder changed from {str(built['encoder_sha256'])[:12]} to {str(shards.encoder_sha256)[:12]}")
     if (built["kind"], built["parameters"]) != (kind, params.parameters(kind)):
-        raise _Full(f"it is to be {kind} {_told(params.parameters(kind))}, and was {built['kind']} {_told(built['parameters'])}")
+        raise _Full(
+            f"it is to be {kind} {_describe_parameters(params.parameters(kind))}, and was {built['kind']} {_describe_parameters(built['parameters'])}"
+        )
     share = (built["appended_since_full"] + shards.count - base.index.count) / max(1, shards.count)
     if share > params.appended_limit:
         raise _Full(f"{share:.1%} of the rows would be appended since the last full build, more than {params.appended_limit:.1%}")
@@ -189,7 +191,7 @@ def _partitions(shards: Shards) -> dict[str, int]:
     return sizes
 
 
-def _told(parameters: Mapping[str, Any]) -> str:
+def _describe_parameters(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, sort_keys=True).replace('"', "")
 
 

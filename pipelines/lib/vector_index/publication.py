@@ -31,8 +31,8 @@ from pipelines.lib.vector_index.generations import (
     Switch,
     UnreadableError,
     current,
+    generation_dir,
     locate,
-    place_of,
     usable,
     verify,
 )
@@ -86,7 +86,7 @@ def publish(
     """
     new, content = described(built, encoder, manifest)
     text, sha256 = _text(content), new.manifest_sha256
-    place, target = place_of(name, root), locate(name, new.generation, root)
+    place, target = generation_dir(name, root), locate(name, new.generation, root)
     with _disk_told(place, sum(file["bytes"] for file in content["files"].values())), _writing(place):
         pointer = current(name, root)
         again = pointer if pointer and new in pointer.way_back else None
@@ -121,7 +121,7 @@ def rollback(name: str, to: str, actor: str, reason: str, *, request: str | None
     """
     if to != PREVIOUS:
         locate(name, to, root)
-    place = place_of(name, root)
+    place = generation_dir(name, root)
     pointer = current(name, root)
     if pointer is None:
         raise ModelError(f"no generation of {name} is published, so there is nothing to roll back; trigger vector_index_rebuild")
@@ -147,13 +147,13 @@ def _text(manifest: Mapping[str, Any]) -> bytes:
 def _manifest(built: Path, encoder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """All that the manifest says, checked as far as it can be without FAISS."""
     try:
-        told: dict[str, Any] = json.loads((built / BUILT).read_bytes())
+        message: dict[str, Any] = json.loads((built / BUILT).read_bytes())
         files = {**(manifest.get("files") or built_files(built)), ENCODER: {"sha256": sha256_of(encoder), "bytes": encoder.stat().st_size}}
     except (OSError, ValueError) as error:
         raise DataError(f"{built} is no whole build ({type(error).__name__}: {error}); run build_index again") from None
-    content = {**told, **manifest, "files": files}
+    content = {**message, **manifest, "files": files}
     parse_partition(content.get("partition"))
-    made_by = {"build": told.get("encoder_sha256"), "manifest": content["encoder_sha256"], "file": files[ENCODER]["sha256"]}
+    made_by = {"build": message.get("encoder_sha256"), "manifest": content["encoder_sha256"], "file": files[ENCODER]["sha256"]}
     if len(set(made_by.values())) > 1:
         differing = ", ".join(f"{where} {sha256}" for where, sha256 in made_by.items())
         raise ModelError(
@@ -174,9 +174,9 @@ def _require_expected(name: str, pointer: Pointer | None, expected: int, new: Ge
         except ModelError:  # nothing that is whole: so the author has seen none either
             return
     last = pointer.history[-1]
-    told = "was rolled back from" if new in pointer.aside else "is not published"
+    message = "was rolled back from" if new in pointer.aside else "is not published"
     raise LedgerConflict(
-        f"generation {new.generation} of {name} {told}: it was built when switch {expected} was the last one, and since then {last.actor} has made "
+        f"generation {new.generation} of {name} {message}: it was built when switch {expected} was the last one, and since then {last.actor} has made "
         f"{last.generation} current (switch {pointer.sequence}, {last.action}{f': {last.reason}' if last.reason else ''}). Start a rebuild anew"
     )
 
@@ -250,12 +250,12 @@ def _disk_told(place: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = f"the disk under {place} fails ({error}); look at it and try again"
+        message = f"the disk under {place} fails ({error}); look at it and try again"
         if error.errno in _FULL:
             free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
             wanted = f"{needed:,} bytes, {free:,} are free" if needed else "a pointer"
-            told = f"no room under {place} for {wanted}; make room or lower publish_index.retained_generations, and try again"
-        raise TransientError(f"{told}. The published index is as it was") from error
+            message = f"no room under {place} for {wanted}; make room or lower publish_index.retained_generations, and try again"
+        raise TransientError(f"{message}. The published index is as it was") from error
 
 
 def _broken(directory: Path, manifest_sha256: str) -> bool:

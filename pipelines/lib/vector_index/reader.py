@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.measures.neighbours import Ids, Vectors
 from pipelines.lib.vector_index import generations
-from pipelines.lib.vector_index.generations import CollectedError, Hold
+from pipelines.lib.vector_index.generations import CollectedError, ReadLock
 from pipelines.lib.vector_index.search import Searcher, Setting
 
 if TYPE_CHECKING:
@@ -32,29 +32,29 @@ TOLD = ("partition", "outcome")
 class _Opened:
     """The files of the generation that is held, mapped. As long as a thread works with them, it is held."""
 
-    def __init__(self, hold: Hold) -> None:
-        self.hold, self.manifest = hold, hold.manifest
-        self.searcher = Searcher.open(hold.directory)
+    def __init__(self, lock: ReadLock) -> None:
+        self.lock, self.manifest = lock, lock.manifest
+        self.searcher = Searcher.open(lock.directory)
         self.rows = self.searcher.rows()
         self.batches = self.rows.to_batches()
         self.ends = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64)
         self.key = tuple(column for column in self.rows.column_names if column not in TOLD)
         if self.rows.num_rows != self.searcher.count:
             raise DataError(
-                f"the index in {hold.directory} has {self.searcher.count} vectors and {self.rows.num_rows} rows; build it again"
+                f"the index in {lock.directory} has {self.searcher.count} vectors and {self.rows.num_rows} rows; build it again"
             )
 
     @cached_property
     def encoder(self) -> "Encoder":
         from pipelines.lib.encoders.encoder import load_encoder
 
-        return load_encoder(self.hold.directory / generations.ENCODER, self.manifest["encoder_sha256"])
+        return load_encoder(self.lock.directory / generations.ENCODER, self.manifest["encoder_sha256"])
 
 
 class VectorIndex:
     """An open index. Any number of threads may ask it at once; close and refresh it where none is between two questions that belong together."""
 
-    def __init__(self, opened: _Opened, latest: Callable[[str], Hold | None]) -> None:
+    def __init__(self, opened: _Opened, latest: Callable[[str], ReadLock | None]) -> None:
         self._now: _Opened | None = opened
         self._latest = latest
 
@@ -162,9 +162,9 @@ class VectorIndex:
 
         Raises what `open_generation` raises where that one cannot be opened; this one is served on.
         """
-        if hold := self._latest(self.generation):
-            self._now = _Opened(hold)
-        return hold is not None
+        if lock := self._latest(self.generation):
+            self._now = _Opened(lock)
+        return lock is not None
 
     def close(self) -> None:
         """Let go of the generation; what other threads have asked is still answered."""
@@ -190,13 +190,13 @@ def open_generation(
 
     Raises `ModelError` where there is none, it is not whole, not that of `manifest_sha256`, or not of the encoder of `encoder_sha256`.
     """
-    hold = partial(generations.hold, name, encoder_sha256=encoder_sha256, digests=verify, root=root)
+    open_generation = partial(generations.read_lock, name, encoder_sha256=encoder_sha256, digests=verify, root=root)
 
-    def latest(serving: str) -> Hold | None:
+    def latest(serving: str) -> ReadLock | None:
         pointer = None if generation else generations.current(name, root)
-        return hold() if pointer and pointer.generation != serving else None
+        return open_generation() if pointer and pointer.generation != serving else None
 
-    return VectorIndex(_Opened(hold(generation, manifest_sha256=manifest_sha256)), latest)
+    return VectorIndex(_Opened(open_generation(generation, manifest_sha256=manifest_sha256)), latest)
 
 
 def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[VectorIndex, str | None]:

@@ -83,8 +83,8 @@ def write_build(index_sha256: str, seconds: float) -> None:
 
 def _build_s(index_sha256: str) -> float | None:
     try:
-        told = json.loads(BUILD.read_text(encoding="utf-8"))
-        return float(told["build_s"]) if told["index_sha256"] == index_sha256 else None
+        built = json.loads(BUILD.read_text(encoding="utf-8"))
+        return float(built["build_s"]) if built["index_sha256"] == index_sha256 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -114,9 +114,9 @@ def test_a_night_without_recent_ones_is_not_judged_by_its_size_and_says_so(tmp_p
 def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
     report = judged(tmp_path, put("country", "XX", slice(0, 5)))
     assert report.passed
-    told = next(finding for finding in report.findings if finding.type == "expect_column_values_to_be_in_set")
-    assert (told.unexpected_count, told.unexpected_share) == (5, 0.05)
-    assert told.sample_rows[0] == {"shop": "south", "order_id": 149001, "placed_at": "2024-05-29T00:14:00", "country": "XX"}
+    finding_of_column = next(finding for finding in report.findings if finding.type == "expect_column_values_to_be_in_set")
+    assert (finding_of_column.unexpected_count, finding_of_column.unexpected_share) == (5, 0.05)
+    assert finding_of_column.sample_rows[0] == {"shop": "south", "order_id": 149001, "placed_at": "2024-05-29T00:14:00", "country": "XX"}
 
 
 def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_be_empty(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_b
     report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
     assert (
         "expect_column_max_to_be_between on 'placed_at': 2024-05-26 (expected: min_value=2024-05-29; the last date of the whole source"
-        in (report.failures[0].told())
+        in (report.failures[0].finding_of_column())
     )
     tomorrow = str(NIGHT + dt.timedelta(days=1))
     tell_source(raw, last=tomorrow, next=tomorrow)
@@ -142,7 +142,7 @@ def test_a_single_row_far_ahead_is_no_delivery(tmp_path: Path) -> None:
         tell_source(raw, last="2049-01-01", next=str(NIGHT + dt.timedelta(days=ahead)))
         assert ("column_max_to_be_between" not in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))) == fresh
     report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
-    assert "no row from 2024-05-29 up to 2032-08-15" in report.failures[0].told()
+    assert "no row from 2024-05-29 up to 2032-08-15" in report.failures[0].finding_of_column()
 
 
 def test_years_are_compared_as_dates(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None
     tell_source(raw, too_early=20, too_late=25)
     report = validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=raw)
     assert failed(report) == {"column_values_to_be_between": "placed_at"}
-    assert "20 rows too early and 25 too late" in report.failures[0].told()
+    assert "20 rows too early and 25 too late" in report.failures[0].finding_of_column()
     known = ORDERS.model_copy(update={"misdated_rows": 45})
     assert validate_batch(known, PARAMS, partition=NIGHT, raw=raw).passed
 
@@ -196,9 +196,9 @@ def test_a_night_is_stopped_when_outcomes_have_stopped_to_arrive(known: int, pas
     raw = write_raw(tmp_path, pd.concat([before, orders(NIGHT)], ignore_index=True))
     report = validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=raw)
     assert failed(report) == ({} if passes else {"column_values_to_not_be_null": "came_late"})
-    told = next(finding for finding in report.findings if finding.column == "came_late")
-    assert told.unexpected_count == 100 - known
-    assert "outcomes of 2024-05-26, which should be known by now" in told.notes
+    finding_of_column = next(finding for finding in report.findings if finding.column == "came_late")
+    assert finding_of_column.unexpected_count == 100 - known
+    assert "outcomes of 2024-05-26, which should be known by now" in finding_of_column.notes
 
 
 def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None:

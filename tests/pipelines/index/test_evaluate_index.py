@@ -112,7 +112,7 @@ def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -
 
 @pytest.mark.costly
 @pytest.mark.parametrize(
-    ("limits", "told"),
+    ("limits", "message"),
     [
         (
             {"recall_10": {"hnsw": 0.98, "ivfpq": 0.98}},
@@ -122,14 +122,14 @@ def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -
         ({"size_limit_mib": 0.01}, "MiB, the limit is 0.01 MiB"),
     ],
 )
-def test_a_fault_is_refused_with_its_figure_and_the_report_is_written(workspace: Path, built: Path, limits: dict, told: str) -> None:
+def test_a_fault_is_refused_with_its_figure_and_the_report_is_written(workspace: Path, built: Path, limits: dict, message: str) -> None:
     shutil.copytree(built, BUILD)
     given(LIMITS | limits)
     spoil(BUILD)
     report = judged(code=1)
     failure = json.loads(Path("failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == ("GateFailed", False)
-    assert told in failure["message"]
+    assert message in failure["message"]
     assert report["passed"] is False
     assert "does not pass" in (REPORT / "report.html").read_text()
 
@@ -137,9 +137,9 @@ def test_a_fault_is_refused_with_its_figure_and_the_report_is_written(workspace:
 @pytest.mark.costly
 def test_nights_that_it_does_not_hold_are_to_be_found_as_well(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
-    told = json.loads((BUILD / "built.json").read_text())
-    told["held_out"]["recall_10"] = 0.91
-    (BUILD / "built.json").write_text(json.dumps(told))
+    message = json.loads((BUILD / "built.json").read_text())
+    message["held_out"]["recall_10"] = 0.91
+    (BUILD / "built.json").write_text(json.dumps(message))
     report = judged(code=1)
     [fault] = report["faults"]
     assert "finds 0.9100 of the ten true neighbours of 150 rows of nights that it did not hold" in fault
@@ -177,11 +177,11 @@ def test_few_rows_are_judged_on_what_there_is(workspace: Path, rows: int) -> Non
 def test_the_time_of_building_is_told_of_this_very_build_alone(workspace: Path) -> None:
     build(BUILD, 300)
     page = Path("data/reports/evaluate_index/report.html")
-    for built, told in ((sha256_of(BUILD / "index.faiss"), True), ("0" * 64, False)):
+    for built, message in ((sha256_of(BUILD / "index.faiss"), True), ("0" * 64, False)):
         index_timing.write_build(built, 12.345)
         judged()
-        assert (json.loads(index_timing.FILE.read_text())["build_s"] == 12.35) == told
-        assert ('<td class="number">12.35</td>' in page.read_text()) == told
+        assert (json.loads(index_timing.FILE.read_text())["build_s"] == 12.35) == message
+        assert ('<td class="number">12.35</td>' in page.read_text()) == message
 
 
 def test_an_index_without_neighbours_leaves_no_timing_of_another(workspace: Path) -> None:

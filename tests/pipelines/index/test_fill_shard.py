@@ -64,8 +64,8 @@ def test_an_hnsw_has_nothing_to_fill(vectors: Path) -> None:
     assert [path.name for path in (vectors.parent / "filled").iterdir()] == ["filled.json"]
 
 
-@pytest.mark.parametrize(("name", "told"), [("2013-04", "2013-04 has 0 rows"), ("2013-01", "2013-01 has 1 rows")])
-def test_a_shard_that_the_plan_does_not_know_so_is_refused(vectors: Path, name: str, told: str) -> None:
+@pytest.mark.parametrize(("name", "message"), [("2013-04", "2013-04 has 0 rows"), ("2013-01", "2013-01 has 1 rows")])
+def test_a_shard_that_the_plan_does_not_know_so_is_refused(vectors: Path, name: str, message: str) -> None:
     plan_directory, rows = planned(vectors, PlanIndex(kind="hnsw")), rows_of(1 if name in CUTS else 0)
     write_shard(
         vectors.parent / name,
@@ -74,5 +74,5 @@ def test_a_shard_that_the_plan_does_not_know_so_is_refused(vectors: Path, name: 
         rows.schema,
         ENCODER_SHA256,
     )
-    with pytest.raises(DataError, match=f"{told}; plan again"):
+    with pytest.raises(DataError, match=f"{message}; plan again"):
         fill_shard(plan_directory, vectors.parent / name, FillShard(), vectors.parent / "filled")

@@ -33,13 +33,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def opened(**told: Any) -> None:
-    """Be the run that `told` says."""
-    run = {**RUN, "model": ENCODER, "encoder": ENCODER, "source_revision": "r1", "run_id": "one", **told}
+def opened(**expected: Any) -> None:
+    """Be the run that `expected` describes."""
+    run = {**RUN, "model": ENCODER, "encoder": ENCODER, "source_revision": "r1", "run_id": "one", **expected}
     save_run(RunFile(**run))
 
 
-def built(mark: int, **told: Any) -> None:
+def built(mark: int, **expected: Any) -> None:
     """Build generation `mark`, and have it judged."""
     build = make_build(Path("data/index/build"), seed=mark, mark=mark)
     report = {
@@ -49,24 +49,24 @@ def built(mark: int, **told: Any) -> None:
         "rows": 50,
         "files": index_publication.built_files(build),
     }
-    report |= {"leave_one_out": {"queries": 50, "recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98}, **told}
+    report |= {"leave_one_out": {"queries": 50, "recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98}, **expected}
     directory = Path("data/reports/evaluate_index")
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "report.json").write_text(json.dumps(report))
 
 
 def failure() -> tuple[str, str, bool]:
-    told = json.loads(Path("failure.json").read_text())
-    return told["error"], told["message"], told["retryable"]
+    expected = json.loads(Path("failure.json").read_text())
+    return expected["error"], expected["message"], expected["retryable"]
 
 
-def pinned(**told: Any) -> PinnedIndex:
+def pinned(**expected: Any) -> PinnedIndex:
     pointer = current(INDEX)
     assert pointer is not None
     identity = {
         name: getattr(pointer, name) for name in ("generation", "manifest_sha256", "partition", "encoder_version", "encoder_sha256")
     }
-    return PinnedIndex(name=INDEX, **identity, **{"sequence": pointer.sequence, **told})
+    return PinnedIndex(name=INDEX, **identity, **{"sequence": pointer.sequence, **expected})
 
 
 def test_what_was_judged_is_published_and_says_where_it_comes_from(workspace: Path) -> None:
@@ -74,21 +74,21 @@ def test_what_was_judged_is_published_and_says_where_it_comes_from(workspace: Pa
     pointer = current(INDEX)
     assert pointer is not None
     manifest = json.loads((locate(INDEX, pointer.generation) / "manifest.json").read_text())
-    told = {
+    expected = {
         "encoder_name": INDEX,
         "encoder_version": "4",
         "encoder_sha256": ENCODER_SHA256,
         "partition": "2013-06-01",
         "data_revision": "r1",
     }
-    told |= {
+    expected |= {
         "run_ref": RUN["run_ref"],
         "leave_one_out": {"queries": 50, "recall_1": 1.0, "recall_10": 0.99, "recall_100": 0.98},
         "held_out": None,
         "kind": "hnsw",
         "count": 50,
     }
-    assert {name: manifest[name] for name in told} == told
+    assert {name: manifest[name] for name in expected} == expected
     assert set(manifest["files"]) == {"built.json", "encoder.onnx", "index.faiss", "rows.arrow"}
     assert pointer.history[0].actor == "vector_index_rebuild/one"
     report = json.loads(Path("data/reports/publish_index/report.json").read_text())

@@ -22,8 +22,8 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
 
 
 def failure() -> tuple[str, str]:
-    told = json.loads(Path("failure.json").read_text())
-    return told["error"], told["message"]
+    message = json.loads(Path("failure.json").read_text())
+    return message["error"], message["message"]
 
 
 def test_one_step_back_is_on_record(published: Published) -> None:
@@ -55,7 +55,7 @@ def test_a_broken_generation_is_not_rolled_back_to(published: Published) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--to", "../x", *BY], "generation is '../x'"),
         (["--to", "", *BY], "generation is ''"),
@@ -63,11 +63,11 @@ def test_a_broken_generation_is_not_rolled_back_to(published: Published) -> None
         (["--actor", "ada", "--reason", ""], "--reason is empty"),
     ],
 )
-def test_what_is_no_generation_or_says_nothing_is_refused_by_name(published: Published, arguments: list[str], told: str) -> None:
+def test_what_is_no_generation_or_says_nothing_is_refused_by_name(published: Published, arguments: list[str], message: str) -> None:
     published.publish(1)
     second = published.publish(2)
     assert main(arguments) == 1
-    assert failure()[0] == "ConfigError" and failure()[1].startswith(told)
+    assert failure()[0] == "ConfigError" and failure()[1].startswith(message)
     assert current(INDEX) == second
 
 

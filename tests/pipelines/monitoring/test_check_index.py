@@ -56,11 +56,11 @@ def test_an_index_that_is_older_than_the_limit_is_stale(published: Published) ->
     generation = published.publish(1).generation
     watched("2013-06-16")
     assert main([]) == 1
-    told = json.loads(Path("failure.json").read_text())
-    assert (told["error"], told["retryable"]) == ("GateFailed", False)
-    assert f"STALE: generation {generation} is 15 days older than the night, the limit is 14" in told["message"]
-    assert "docs/runbooks/stale-index.md" in told["message"]
-    assert note() in told["message"]
+    message = json.loads(Path("failure.json").read_text())
+    assert (message["error"], message["retryable"]) == ("GateFailed", False)
+    assert f"STALE: generation {generation} is 15 days older than the night, the limit is 14" in message["message"]
+    assert "docs/runbooks/stale-index.md" in message["message"]
+    assert note() in message["message"]
 
 
 def test_an_index_of_the_future_is_not_stale(published: Published) -> None:

@@ -108,11 +108,11 @@ def test_a_hot_stretch_calls_for_a_retraining(workspace: Path) -> None:
     only_heat()
     calm = decide("2013-05-11")
     assert not calm["retrain"]
-    told = decide("2013-05-14")
-    assert told["retrain"], told["reason"]
-    assert told["reason"].startswith("yes: PSI of heat is ")
-    assert (told["champion_version"], told["partition"]) == ("3", "2013-05-14")
-    assert told["findings"]["signals"] == ["drift"]
+    decision = decide("2013-05-14")
+    assert decision["retrain"], decision["reason"]
+    assert decision["reason"].startswith("yes: PSI of heat is ")
+    assert (decision["champion_version"], decision["partition"]) == ("3", "2013-05-14")
+    assert decision["findings"]["signals"] == ["drift"]
     report = json.loads(Path("data/reports/govern/report.json").read_text(encoding="utf-8"))
     assert report["note"].startswith("retraining yes: PSI of heat is ")
     recorded = Journal(ledger_url()).decisions(NAME)

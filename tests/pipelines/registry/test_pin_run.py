@@ -48,7 +48,7 @@ def test_an_unquoted_date_is_refused_by_name_and_not_tried_again(workspace: Path
     params[section] = value
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
     assert main(RUN) == 1
-    told = json.loads((workspace / "failure.json").read_text())
-    assert (told["error"], told["retryable"]) == ("ConfigError", False)
-    assert key in told["message"]
-    assert "quoted strings" in told["message"]
+    message = json.loads((workspace / "failure.json").read_text())
+    assert (message["error"], message["retryable"]) == ("ConfigError", False)
+    assert key in message["message"]
+    assert "quoted strings" in message["message"]

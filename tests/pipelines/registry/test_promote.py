@@ -36,8 +36,8 @@ def decide(verdict: Literal["promote", "refuse", "ask"], *reasons: str) -> None:
 
 
 def failure() -> tuple[str, str, bool]:
-    told = json.loads(Path("failure.json").read_text())
-    return told["error"], told["message"], told["retryable"]
+    expected = json.loads(Path("failure.json").read_text())
+    return expected["error"], expected["message"], expected["retryable"]
 
 
 @pytest.fixture
@@ -74,15 +74,17 @@ def test_who_approved_is_who_promotes(retraining: Installation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "more", "told"),
+    ("verdict", "more", "expected"),
     [("refuse", [], "it was refused"), ("refuse", ["--approver", "ada"], "it was refused"), ("ask", [], "nobody has approved it")],
 )
-def test_nobody_promotes_past_the_evidence(retraining: Installation, verdict: Literal["refuse", "ask"], more: list[str], told: str) -> None:
+def test_nobody_promotes_past_the_evidence(
+    retraining: Installation, verdict: Literal["refuse", "ask"], more: list[str], expected: str
+) -> None:
     decide(verdict, "the AUC is lower")
     assert main([*DECIDED, *more]) == 1
     error, message, retryable = failure()
     assert (error, retryable) == ("GateFailed", False)
-    assert told in message and "the AUC is lower" in message
+    assert expected in message and "the AUC is lower" in message
     assert len(retraining.ledger.history(NAME)) == 1
 
 
@@ -204,10 +206,10 @@ def test_where_somebody_rolled_forward_to_it_a_repetition_leaves_it_so(retrainin
 
 
 def test_by_hand_the_version_that_is_expected_is_all_that_counts(retraining: Installation) -> None:
-    by_hand = [*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1"]
-    assert main(by_hand) == 0
+    arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1"]
+    assert main(arguments) == 0
     assert roll_back(["--to", "1", "--actor", "ada", "--reason", "worse"]) == 0
-    assert main(by_hand) == 0
+    assert main(arguments) == 0
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
 
 
@@ -223,17 +225,17 @@ def test_it_is_live_after_all_that_is_published(retraining: Installation, publis
 
 
 def test_it_is_not_live_before_the_champion_that_it_follows(retraining: Installation) -> None:
-    by_hand = [*REGISTERED, "--actor", "ada", "--reason", "by hand"]
-    assert main([*by_hand, "--live-from", "2013-05-01"]) == 0
+    arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand"]
+    assert main([*arguments, "--live-from", "2013-05-01"]) == 0
     retraining.opened("2", "3")
-    assert main([*by_hand, "--live-from", "2013-04-30"]) == 1
+    assert main([*arguments, "--live-from", "2013-04-30"]) == 1
     assert failure()[0] == "ConfigError"
     assert failure()[1].startswith("--live-from is 2013-04-30, but version 2 became champion from 2013-05-01 on (entry 2)")
     assert len(retraining.ledger.history(NAME)) == 2
     retraining.publish("2", "2013-05-09")
-    assert main([*by_hand, "--live-from", "2013-05-01"]) == 0, "whoever says so takes its place on the published nights, too"
+    assert main([*arguments, "--live-from", "2013-05-01"]) == 0, "whoever says so takes its place on the published nights, too"
     retraining.opened("3", "1")
-    assert main(by_hand) == 0
+    assert main(arguments) == 0
     entry = retraining.ledger.champion(NAME)
     assert entry and (entry.version, entry.live_from) == ("1", "2013-05-10")
 

@@ -112,7 +112,7 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "is no evaluation"),
         ("{", "is no evaluation"),
@@ -127,13 +127,13 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
     ],
 )
 def test_what_was_not_evaluated_or_did_not_pass_is_not_registered(
-    versions: list[Registered], tmp_path: Path, content: str | None, told: str
+    versions: list[Registered], tmp_path: Path, content: str | None, message: str
 ) -> None:
     files = train(tmp_path / "other", 7)
     evaluation = files / "report" / "evaluation.json"
     evaluation.unlink() if content is None else evaluation.write_text(content.replace("%s", sha256_of(files / "model.onnx")))
     client = connect()
-    with pytest.raises(GateFailed, match=told):
+    with pytest.raises(GateFailed, match=message):
         register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
@@ -213,7 +213,7 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
     (report / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     show_card(client, versions[1], report)
     card = (installation / "reports" / "models" / NAME / "2" / "model_card.html").read_text(encoding="utf-8")
-    for told in (
+    for message in (
         TAGS["git_commit"],
         TAGS["dvc_lock_sha256"],
         TAGS["suite_hash"],
@@ -221,7 +221,7 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
         "trained_until",
         "Against the champion of the time",
     ):
-        assert told in card
+        assert message in card
     assert card.count("<svg") == 6  # roc, calibration and scores; roc and calibration of both models; importances
     for limit in model_card.limits(evaluation):
         assert limit.split(",")[0] in card

@@ -45,8 +45,8 @@ class Installation:
     def opened(self, run_id: str = "run") -> None:
         """A new run, pinned to the present champion, or to none."""
         champion = self.ledger.champion(NAME)
-        told = {"version": champion.version, "sha256": champion.sha256, "ledger_sequence": champion.sequence} if champion else {}
-        pinned = PinnedModel(path="data/champion/encoder.onnx", name=NAME, **told)
+        content = {"version": champion.version, "sha256": champion.sha256, "ledger_sequence": champion.sequence} if champion else {}
+        pinned = PinnedModel(path="data/champion/encoder.onnx", name=NAME, **content)
         where = {"dag_id": "encoder_training", "run_id": run_id, "run_ref": f"refs/runs/encoder_training/{run_id}", "git_commit": "c" * 40}
         save_run(RunFile(partition=PARTITION, model=pinned, encoder=pinned, **where))
 
@@ -55,8 +55,8 @@ class Installation:
         for folder in (ONNX.parent, REPORT):
             folder.mkdir(parents=True, exist_ok=True)
         ONNX.write_bytes(encoder_bytes(seed=seed))
-        told = {"sha256": sha256_of(ONNX), "faults": [], "note": f"AUC 0.760, seed {seed}", "since": START, "metrics": METRICS}
-        (REPORT / "evaluation.json").write_text(json.dumps(told | {"comparison": None, "quantization": {"chosen": "fp32"}} | evaluation))
+        content = {"sha256": sha256_of(ONNX), "faults": [], "note": f"AUC 0.760, seed {seed}", "since": START, "metrics": METRICS}
+        (REPORT / "evaluation.json").write_text(json.dumps(content | {"comparison": None, "quantization": {"chosen": "fp32"}} | evaluation))
         (REPORT / "metrics.json").write_text(json.dumps(METRICS))
         (REPORT / "report.html").write_text("<p>The encoder passes</p>")
         return sha256_of(ONNX)
@@ -101,8 +101,8 @@ def version() -> str:
 
 
 def failure() -> tuple[str, str, bool]:
-    told = json.loads(Path("failure.json").read_text())
-    return told["error"], told["message"], told["retryable"]
+    content = json.loads(Path("failure.json").read_text())
+    return content["error"], content["message"], content["retryable"]
 
 
 def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
@@ -194,8 +194,8 @@ def test_a_champion_that_came_meanwhile_stays(installation: Installation) -> Non
 def test_by_hand_what_was_turned_down_is_not_promoted_but_its_gate_decides_anew(installation: Installation) -> None:
     assert registered() == 0
     Journal(home.ledger_url()).record_verdict(Verdict(NAME, "before", PARTITION, None, "1", "refused", "came too late", "evaluate_encoder"))
-    by_hand = ["--registered", str(REGISTERED), "--actor", "ada", "--reason", "I like it"]
-    assert promote(by_hand) == 1
+    arguments = ["--registered", str(REGISTERED), "--actor", "ada", "--reason", "I like it"]
+    assert promote(arguments) == 1
     assert "was turned down" in failure()[1]
     assert promote(PROMOTE) == 0
     assert installation.champion().version == "1"

@@ -265,9 +265,11 @@ def test_a_difference_turns_it_red_and_the_page_names_it(registered: Trained) ->
     assert "did not come out the same" in Path("data/reports/replay/report.html").read_text()
 
 
-@pytest.mark.parametrize(("version", "told"), [("9", "has no version '9'"), ("x", "has no version 'x'"), ("2", "lacks the tags run_ref")])
-def test_a_version_that_cannot_be_rebuilt_is_told(registered: Trained, version: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"), [("9", "has no version '9'"), ("x", "has no version 'x'"), ("2", "lacks the tags run_ref")]
+)
+def test_a_version_that_cannot_be_rebuilt_is_told(registered: Trained, version: str, message: str) -> None:
     assert main(["--version", version]) == 1
     failure = json.loads(Path("failure.json").read_text())
     assert failure["error"] == "ConfigError"
-    assert told in failure["message"]
+    assert message in failure["message"]

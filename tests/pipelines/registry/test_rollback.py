@@ -117,7 +117,7 @@ def test_a_request_that_is_repeated_is_fulfilled_once(installation_of_three: Ins
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--to", "../1", *BY], "--to is '../1'"),
         (["--to", "", *BY], "--to is ''"),
@@ -129,10 +129,10 @@ def test_a_request_that_is_repeated_is_fulfilled_once(installation_of_three: Ins
     ],
 )
 def test_what_is_no_version_or_says_nothing_is_refused_by_name(
-    installation_of_three: Installation, arguments: list[str], told: str
+    installation_of_three: Installation, arguments: list[str], message: str
 ) -> None:
     installation_of_three.promoted("1", "2")
     assert main(arguments) == 1
     assert (failure()["error"], failure()["retryable"]) == ("ConfigError", False)
-    assert str(failure()["message"]).startswith(told)
+    assert str(failure()["message"]).startswith(message)
     assert len(installation_of_three.ledger.history(NAME)) == 2

@@ -62,8 +62,8 @@ def test_the_riskiest_are_given_their_neighbours(workspace: Path) -> None:
         *(f"neighbour_{column}" for column in night.ORDER),
         *("neighbour_partition", "index_generation", "encoder_version"),
     ]
-    told = report()
-    assert (told["rows"], told["note"]) == (500, f"evidence for 50 rows from generation {pinned.generation}")
+    attached = report()
+    assert (attached["rows"], attached["note"]) == (500, f"evidence for 50 rows from generation {pinned.generation}")
     page = (REPORT / "report.html").read_text()
     assert "Evidence for the riskiest of 2013-04-01" in page
     assert page.count("<details") == 50
@@ -131,10 +131,10 @@ def test_where_the_pinned_generation_is_broken_the_one_before_it_is_asked(worksp
     fault(generations.locate(pinned.name, pinned.generation))
     assert main(ARGUMENTS) == 0
     assert set(pq.read_table(EVIDENCE)["index_generation"].to_pylist()) == {first.generation}
-    told = report()
-    assert (told["rows"], told["generation"], told["index"]["generation"]) == (500, first.generation, pinned.generation)
-    assert told["note"].startswith(f"DEGRADED INDEX: the generation before is used, since generation {pinned.generation}")
-    assert told["note"].endswith(f"evidence for 50 rows from generation {first.generation}")
+    attached = report()
+    assert (attached["rows"], attached["generation"], attached["index"]["generation"]) == (500, first.generation, pinned.generation)
+    assert attached["note"].startswith(f"DEGRADED INDEX: the generation before is used, since generation {pinned.generation}")
+    assert attached["note"].endswith(f"evidence for 50 rows from generation {first.generation}")
     page = (REPORT / "report.html").read_text()
     assert '<header class="bad">' in page
     assert "DEGRADED INDEX" in page
@@ -170,12 +170,12 @@ def test_an_encoder_that_has_learned_from_later_nights_is_told_of(workspace: Pat
     index = indexed_nights.publish(workspace / "built", *indexed_nights.past(300, "2013-01-15"))
     save_run(RUN.model_copy(update={"index": index, "partition": "2013-02-01"}))
     assert main(ARGUMENTS) == 0
-    told = report()
-    assert told["rows"] == 500
-    assert "learned from nights up to 2013-02-28, when this one began those before 2013-01-31 were known" in told["hindsight"]
-    assert told["note"].endswith(told["hindsight"])
+    attached = report()
+    assert attached["rows"] == 500
+    assert "learned from nights up to 2013-02-28, when this one began those before 2013-01-31 were known" in attached["hindsight"]
+    assert attached["note"].endswith(attached["hindsight"])
     page = (REPORT / "report.html").read_text()
-    assert told["hindsight"] in page
+    assert attached["hindsight"] in page
     assert '<header class="plain">' in page
 
 

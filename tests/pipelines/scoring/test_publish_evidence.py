@@ -65,11 +65,11 @@ def write_evidence(riskiest: int, **changes: object) -> None:
     Path("report/report.json").write_text(json.dumps({"partition": night.PARTITION, "rows": rows} | changes))
 
 
-def refused(error: str, told: str) -> None:
+def refused(error: str, message: str) -> None:
     assert main(ARGUMENTS) == 1
     failure = json.loads(Path("failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == (error, False)
-    assert told in failure["message"]
+    assert message in failure["message"]
     assert not Path("published").exists()
 
 

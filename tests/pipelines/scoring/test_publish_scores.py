@@ -43,11 +43,11 @@ def _gate(**changes: object) -> None:
     Path("gate/verdict.json").write_text(json.dumps(report | changes))
 
 
-def _refused(error: str, told: str) -> None:
+def _refused(error: str, message: str) -> None:
     assert main(ARGUMENTS) == 1
     failure = json.loads(Path("failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == (error, False)
-    assert told in failure["message"]
+    assert message in failure["message"]
     assert not Path("published").exists()
     assert not Path("data").exists()
 

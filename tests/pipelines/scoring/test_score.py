@@ -87,7 +87,7 @@ def test_a_missing_model_is_told(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "told"),
+    ("changes", "error", "expected"),
     [
         ({"passed": False}, "GateFailed", "validate_features did not pass 2013-04-01"),
         ({"passed": "yes"}, "GateFailed", "did not pass"),
@@ -96,12 +96,12 @@ def test_a_missing_model_is_told(workspace: Path) -> None:
         ({}, "DataError", "is no verdict of the gate"),
     ],
 )
-def test_nothing_is_scored_that_its_gate_did_not_pass(workspace: Path, changes: dict[str, object], error: str, told: str) -> None:
+def test_nothing_is_scored_that_its_gate_did_not_pass(workspace: Path, changes: dict[str, object], error: str, expected: str) -> None:
     _gate(**changes)
     assert main(ARGUMENTS) == 1
     found, message, retryable = _failure()
     assert (found, retryable) == (error, False)
-    assert told in message
+    assert expected in message
 
 
 def test_a_torn_night_leaves_the_scores_as_they_were(workspace: Path) -> None:

@@ -172,7 +172,7 @@ def test_an_unknown_slice_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "p99_ms", "told"),
+    ("figures", "p99_ms", "message"),
     [
         ({"auc": 0.55, "parity_max_difference": 0.0}, 0.01, "AUC"),
         ({"auc": None, "parity_max_difference": 0.0}, 0.01, "AUC"),
@@ -180,10 +180,10 @@ def test_an_unknown_slice_is_named() -> None:
         ({"auc": 0.7, "parity_max_difference": 0.0}, 2_000, "99th percentile"),
     ],
 )
-def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
+def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, message: str) -> None:
     found = faults({"metrics": figures, "golden": []}, p99_ms, LIMITS)
     assert len(found) == 1
-    assert told in found[0]
+    assert message in found[0]
 
 
 def test_a_misspelt_holdout_is_named_and_not_tried_again(files: Files) -> None:
@@ -241,11 +241,11 @@ def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) 
     assert files.read("evaluation")["metrics"]["rows"] == 14 * 200, "the challenger itself is judged on all that it has not seen"
 
 
-@pytest.mark.parametrize(("until", "told"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
-def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, told: str) -> None:
+@pytest.mark.parametrize(("until", "message"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
+def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, message: str) -> None:
     files.crown(forest(5), until=until)
     assert files.evaluate() == 0
-    assert told in files.read("comparison")["fault"]
+    assert message in files.read("comparison")["fault"]
 
 
 def test_an_altered_champion_stops_the_run(files: Files) -> None:
@@ -309,7 +309,7 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("poison", "told"),
+    ("poison", "message"),
     [
         (_flip, r"the AUC on the holdout is 0\.[0-3]"),
         (_not_a_number, "2800 of 2800 scores are not finite, the first is nan"),
@@ -320,12 +320,12 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
         (_contradicts, "golden set: with a = 3 the mean score goes from"),
     ],
 )
-def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], told: str) -> None:
+def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], message: str) -> None:
     poison(files)
     assert files.evaluate() == 1
     assert (files.failure()["error"], files.failure()["retryable"]) == ("GateFailed", False)
     found = files.read("evaluation")["faults"]
-    assert any(re.search(told, fault) for fault in found), found
+    assert any(re.search(message, fault) for fault in found), found
     page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
     assert "does not pass" in page
 

@@ -53,8 +53,8 @@ class Files:
         """The encoder, `whole` the one before it was quantised: by default the same."""
         (self.root / "encoder" / "fp32.onnx").write_bytes(whole or content)
         (self.root / "encoder" / "encoder.onnx").write_bytes(content)
-        told = {"sha256": sha256_of(self.root / "encoder" / "encoder.onnx"), "overlap_10": 1.0, "auc_fall": -1e-06}
-        report = {"chosen": "fp32", "candidates": {"fp32": told}}
+        expected = {"sha256": sha256_of(self.root / "encoder" / "encoder.onnx"), "overlap_10": 1.0, "auc_fall": -1e-06}
+        report = {"chosen": "fp32", "candidates": {"fp32": expected}}
         (self.root / "reports" / "quantize.json").write_text(json.dumps(report), encoding="utf-8")
 
     def crown(self, content: bytes) -> None:
@@ -78,8 +78,8 @@ class Files:
         return dict(json.loads((self.root / "reports" / "evaluate_encoder" / f"{name}.json").read_text(encoding="utf-8")))
 
     def failure(self) -> tuple[str, str, bool]:
-        told = json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
-        return told["error"], told["message"], told["retryable"]
+        expected = json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
+        return expected["error"], expected["message"], expected["retryable"]
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (flip, "the AUC on the holdout is 0."),
         (collapse, "a dimension has collapsed"),
@@ -169,14 +169,14 @@ def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
         (lengthen, "the norm of a vector differs from 1"),
     ],
 )
-def test_each_fault_stops_an_encoder(files: Files, change: Callable[[onnx.ModelProto], None], told: str) -> None:
+def test_each_fault_stops_an_encoder(files: Files, change: Callable[[onnx.ModelProto], None], expected: str) -> None:
     files.put(changed(change), encoder_bytes())
     assert files.evaluate() == 1
     error, message, retryable = files.failure()
     assert (error, retryable) == ("GateFailed", False)
-    assert told in message
+    assert expected in message
     evaluation = files.read()
-    assert told in evaluation["faults"][0]
+    assert expected in evaluation["faults"][0]
     assert evaluation["note"].startswith("the encoder does not pass: ")
     assert "The encoder does not pass" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
 
@@ -242,11 +242,11 @@ def test_a_champion_of_other_features_cannot_be_compared_with_and_stops_nothing(
 def test_an_encoder_of_an_earlier_partition_does_not_take_over(files: Files, until: str, last: str) -> None:
     files.crown(encoder_bytes(seed=1, until=until))
     assert files.evaluate() == 1
-    told = f"the champion has learned from nights up to {last}, this one's holdout begins on {START}; train as of a later partition"
+    expected = f"the champion has learned from nights up to {last}, this one's holdout begins on {START}; train as of a later partition"
     assert files.failure()[0] == "GateFailed"
-    assert told in files.failure()[1]
-    assert files.read()["faults"] == [told]
-    assert told.split(",", maxsplit=1)[0] in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+    assert expected in files.failure()[1]
+    assert files.read()["faults"] == [expected]
+    assert expected.split(",", maxsplit=1)[0] in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_altered_champion_stops_the_run(files: Files) -> None:
@@ -261,7 +261,7 @@ GOOD = {"auc": 0.7, "parity_max_difference": 0.0, "norm_error": 0.0, "least_spre
 
 
 @pytest.mark.parametrize(
-    ("figures", "against", "told"),
+    ("figures", "against", "expected"),
     [
         ({}, None, None),
         ({}, {"auc": 0.691, "champion_auc": 0.7}, None),
@@ -275,8 +275,8 @@ GOOD = {"auc": 0.7, "parity_max_difference": 0.0, "norm_error": 0.0, "least_spre
         ({"least_spread": 0.0001}, None, "collapsed"),
     ],
 )
-def test_each_limit_can_stop_an_encoder(figures: dict[str, Any], against: dict[str, Any] | None, told: str | None) -> None:
+def test_each_limit_can_stop_an_encoder(figures: dict[str, Any], against: dict[str, Any] | None, expected: str | None) -> None:
     evaluation = {"metrics": {**GOOD, **figures}, "comparison": against}
     found = faults(evaluation, EvaluateEncoder.model_validate_json(json.dumps(LIMITS)))
-    assert len(found) == (told is not None)
-    assert told is None or told in found[0]
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]

@@ -70,7 +70,7 @@ def test_the_way_that_keeps_most_is_taken_and_every_way_is_told(files: Files) ->
     assert LIMITS["minimum_overlap"] < report["candidates"]["static_8"]["overlap_10"] < found["overlap_10"] < 1
     assert 0 < found["overlap_10_all"] < 1
     assert report["candidates"]["fp32"]["overlap_10"] == report["candidates"]["fp32"]["overlap_10_all"] == 1
-    assert [told for told in report["candidates"]["dynamic"]["faults"] if "a row alone has another vector than in a batch" in told]
+    assert [message for message in report["candidates"]["dynamic"]["faults"] if "a row alone has another vector than in a batch" in message]
     assert (report["since"], report["candidates"]["fp32"]["rows"]) == (START, 14 * 200)
     page = (files.root / "reports" / "quantize" / "report.html").read_text(encoding="utf-8")
     assert "The encoder is kept as static_16" in page
@@ -129,7 +129,7 @@ def test_without_enough_held_out_rows_nothing_is_told_and_nothing_is_quantised(f
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({}, None),
         ({"overlap_10": 0.79}, "keeps 0.790 of the neighbours"),
@@ -141,10 +141,10 @@ def test_without_enough_held_out_rows_nothing_is_told_and_nothing_is_quantised(f
         ({"rows": 99}, "99 held-out rows do not tell"),
     ],
 )
-def test_each_limit_can_refuse_a_way(change: dict[str, Any], told: str | None) -> None:
+def test_each_limit_can_refuse_a_way(change: dict[str, Any], message: str | None) -> None:
     found = faults({**GOOD, **change}, Quantize.model_validate_json(json.dumps(LIMITS)))
-    assert len(found) == (told is not None)
-    assert told is None or told in found[0]
+    assert len(found) == (message is not None)
+    assert message is None or message in found[0]
 
 
 def test_of_those_that_pass_the_one_with_most_neighbours_is_chosen() -> None:

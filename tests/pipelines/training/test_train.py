@@ -88,31 +88,31 @@ def _profile(forest: Any, history: History, holdout: History) -> Profile:
 
 
 def test_the_profile_is_of_the_rows_that_were_trained_on(forest: Any) -> None:
-    told = _profile(forest, _nights(2_000), _nights(500, "2013-01-21"))
-    assert (told.rows, told.trained_from, told.trained_until) == (2_000, "2013-01-01", "2013-01-21")
-    assert [column.binning.name for column in told.features] == list(NAMES)
-    assert max(told.features, key=lambda column: column.importance).binning.name == "a"
-    assert told.quality is not None
-    assert told.quality.figures["auc"] > 0.7
+    made = _profile(forest, _nights(2_000), _nights(500, "2013-01-21"))
+    assert (made.rows, made.trained_from, made.trained_until) == (2_000, "2013-01-01", "2013-01-21")
+    assert [column.binning.name for column in made.features] == list(NAMES)
+    assert max(made.features, key=lambda column: column.importance).binning.name == "a"
+    assert made.quality is not None
+    assert made.quality.figures["auc"] > 0.7
 
 
 def test_threads_change_no_byte_of_a_profile(forest: Any) -> None:
-    told = {_profile(copy.copy(forest).set_params(n_jobs=jobs), _nights(2_000), _nights(0)).to_json() for jobs in (1, 2, -1)}
-    assert len(told) == 1
+    made = {_profile(copy.copy(forest).set_params(n_jobs=jobs), _nights(2_000), _nights(0)).to_json() for jobs in (1, 2, -1)}
+    assert len(made) == 1
 
 
 def test_a_model_carries_its_profile(tmp_path: Path, forest: Any) -> None:
-    told = _profile(forest, _nights(2_000), _nights(500))
-    content = export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), told)
-    assert content == export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), Profile.from_json(told.to_json()))
+    made = _profile(forest, _nights(2_000), _nights(500))
+    content = export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), made)
+    assert content == export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), Profile.from_json(made.to_json()))
     (tmp_path / "m.onnx").write_bytes(content)
-    assert load_model(tmp_path / "m.onnx").profile == told
+    assert load_model(tmp_path / "m.onnx").profile == made
 
 
 def test_a_profile_of_other_features_is_not_exported(forest: Any) -> None:
-    told = _profile(forest, _nights(2_000), _nights(0))
+    made = _profile(forest, _nights(2_000), _nights(0))
     with pytest.raises(ModelError, match="profile is of other features"):
-        export_onnx(forest, Signature(("a", "b", "d", "c"), "0" * 64), ExportOnnx(opset=22), told)
+        export_onnx(forest, Signature(("a", "b", "d", "c"), "0" * 64), ExportOnnx(opset=22), made)
 
 
 def test_one_class_is_refused() -> None:
@@ -151,5 +151,5 @@ def test_only_the_last_days_are_learned_from_where_asked_to(tmp_path: Path, monk
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     Path("run.yaml").write_text(yaml.safe_dump({"partition": "2013-04-01", "model": {"path": "m", "name": "n"}}), encoding="utf-8")
     assert train_main(["--features", "history.parquet", "--model", "model.skops", "--profile", "profile.json"]) == 0
-    told = json.loads(Path("profile.json").read_text(encoding="utf-8"))
-    assert (told["trained_from"], told["trained_until"]) == ("2013-02-25", "2013-03-17")
+    made = json.loads(Path("profile.json").read_text(encoding="utf-8"))
+    assert (made["trained_from"], made["trained_until"]) == ("2013-02-25", "2013-03-17")

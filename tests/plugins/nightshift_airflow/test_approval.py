@@ -131,8 +131,8 @@ def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_
     [question] = waiting_room.asked
     assert "Type a comment" in question["subject"]
     assert question["body"].startswith("**Type a comment first**: *Approve* and *Reject* stay disabled until there is one.")
-    told = re.search(r"No answer until \*\*\w+day (\d{4}-\d\d-\d\d \d\d:\d\d) UTC\*\* is a \*Reject\*", question["body"])
-    deadline = dt.datetime.strptime(told[1], "%Y-%m-%d %H:%M").replace(tzinfo=dt.UTC)
+    limit = re.search(r"No answer until \*\*\w+day (\d{4}-\d\d-\d\d \d\d:\d\d) UTC\*\* is a \*Reject\*", question["body"])
+    deadline = dt.datetime.strptime(limit[1], "%Y-%m-%d %H:%M").replace(tzinfo=dt.UTC)
     assert dt.timedelta(0) <= deadline - before - dt.timedelta(hours=72) <= dt.timedelta(minutes=1)
     shown = dict(re.findall(r"\[([\w ]+)\]\(<([^>]+)>\)", question["body"]))
     pages = "http://night.example:8080/nightshift"
@@ -151,7 +151,7 @@ def test_who_approves_is_handed_on_with_the_reason(waiting_room):
 
 
 @pytest.mark.parametrize(
-    ("option", "user", "comment", "told"),
+    ("option", "user", "comment", "limit"),
     [
         ("Reject", "ada", "not before the holidays", ["--actor=ada", "--reason=rejected by ada: not before the holidays"]),
         ("Reject", "ada", "", ["--actor=ada", "--reason=rejected by ada"]),
@@ -159,11 +159,11 @@ def test_who_approves_is_handed_on_with_the_reason(waiting_room):
         ("Approve", None, "", [f"--actor={TIMED_OUT}", f"--reason=rejected by {TIMED_OUT}"]),
     ],
 )
-def test_a_no_and_silence_are_refusals_on_record(waiting_room, option, user, comment, told):
+def test_a_no_and_silence_are_refusals_on_record(waiting_room, option, user, comment, limit):
     waiting_room.decide("ask", "close")
     with pytest.raises(DownstreamTasksSkipped):
         waiting_room.answer(option, user, comment=comment)
-    assert waiting_room.refused()[1:] == told
+    assert waiting_room.refused()[1:] == limit
     assert sorted(skipped(waiting_room)) == ["promote", "verify"]
 
 

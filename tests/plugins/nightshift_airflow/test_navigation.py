@@ -25,8 +25,8 @@ def run(home: Path, dag_id: str, run_id: str, partition: str, *stages: str, open
         (directory / stage).mkdir(parents=True)
         (directory / stage / "report.html").write_text("<p>")
     model = {"name": "Core", "version": version} if version else None
-    told = {"run_id": run_id, "partition": partition, "opened_at": opened, "model": model}
-    (directory / "run.json").write_text(json.dumps({**told, "tasks": ["open_run", "validate_batch", "score", "attach_evidence"]}))
+    opened_run = {"run_id": run_id, "partition": partition, "opened_at": opened, "model": model}
+    (directory / "run.json").write_text(json.dumps({**opened_run, "tasks": ["open_run", "validate_batch", "score", "attach_evidence"]}))
     return directory
 
 

@@ -34,10 +34,10 @@ def leave(workspace: Path, stage: str, note: str | None = None, *, page: bool = 
         kept.parent.mkdir(parents=True)
         kept.write_text("<p>")
     if failure:
-        told = workspace / ".dvc" / "tmp" / "failures" / f"{stage}.json"
-        told.parent.mkdir(parents=True, exist_ok=True)
-        told.write_text(json.dumps({"message": failure}))
-        os.utime(told, (at, at))
+        text = workspace / ".dvc" / "tmp" / "failures" / f"{stage}.json"
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text(json.dumps({"message": failure}))
+        os.utime(text, (at, at))
 
 
 def note(workspace: Path, states: dict[str, str | None], tasks: list[str] = NIGHTLY) -> str:
@@ -52,8 +52,8 @@ def test_a_published_night_says_so_first_and_shows_its_last_page(workspace: Path
     leave(workspace, "attach_evidence", "evidence for 50 rows", page=True, at=1)
     leave(workspace, "publish_scores", "985 rows, Core_RF version 1", at=2)
     leave(workspace, "validate_batch", "validate_batch: WARNING: amount: 0.9", page=True, at=9)  # restored by DVC after the others
-    told = note(workspace, WELL)
-    assert told == (
+    text = note(workspace, WELL)
+    assert text == (
         "PUBLISHED 2013-04-01: 985 rows, Core_RF version 1; validate_batch: WARNING: amount: 0.9; evidence for 50 rows. "
         f"Report: {page('attach_evidence')}"
     )
@@ -62,27 +62,27 @@ def test_a_published_night_says_so_first_and_shows_its_last_page(workspace: Path
 def test_a_gate_that_stops_the_night_says_what_was_not_done_and_why(workspace: Path) -> None:
     leave(workspace, "ingest_batch", page=True)
     leave(workspace, "validate_batch", page=True, failure="3 of 42 checks failed on partition 2013-04-01: 'carrier'")
-    told = note(workspace, WELL | {"validate_batch": "failed", **dict.fromkeys(NIGHTLY[3:], "upstream_failed")})
-    assert told.startswith("NOT PUBLISHED 2013-04-01: validate_batch: 3 of 42 checks failed")
-    assert told.index("3 of 42 checks failed") < CUT
-    assert told.endswith(f"Report: {page('validate_batch')}")
+    text = note(workspace, WELL | {"validate_batch": "failed", **dict.fromkeys(NIGHTLY[3:], "upstream_failed")})
+    assert text.startswith("NOT PUBLISHED 2013-04-01: validate_batch: 3 of 42 checks failed")
+    assert text.index("3 of 42 checks failed") < CUT
+    assert text.endswith(f"Report: {page('validate_batch')}")
 
 
 def test_the_cause_is_the_first_of_the_dag_not_the_oldest_file_nor_the_first_letter(workspace: Path) -> None:
     leave(workspace, "validate_batch", failure="the cause", at=9)
     leave(workspace, "attach_evidence", failure="of an earlier attempt", at=1)
     states = WELL | {"attach_evidence": "upstream_failed", "validate_batch": "failed", "publish_scores": "upstream_failed"}
-    told = note(workspace, states)
-    assert told.startswith("NOT PUBLISHED 2013-04-01: validate_batch: the cause")
-    assert "attach_evidence" not in told
-    assert told.endswith("Log: http://night.example:8080/airflow/dags/dag/runs/run/tasks/validate_batch")
+    text = note(workspace, states)
+    assert text.startswith("NOT PUBLISHED 2013-04-01: validate_batch: the cause")
+    assert "attach_evidence" not in text
+    assert text.endswith("Log: http://night.example:8080/airflow/dags/dag/runs/run/tasks/validate_batch")
 
 
 def test_a_published_night_whose_evidence_failed_is_still_published(workspace: Path) -> None:
     leave(workspace, "publish_scores", "985 rows")
     leave(workspace, "attach_evidence", failure="torn")
-    told = note(workspace, WELL | {"attach_evidence": "failed", "publish_evidence": "upstream_failed"})
-    assert told.startswith("PUBLISHED 2013-04-01, but this failed: attach_evidence: torn; 985 rows. Log: ")
+    text = note(workspace, WELL | {"attach_evidence": "failed", "publish_evidence": "upstream_failed"})
+    assert text.startswith("PUBLISHED 2013-04-01, but this failed: attach_evidence: torn; 985 rows. Log: ")
 
 
 def test_a_shard_is_named_and_a_task_without_a_message_too(workspace: Path) -> None:
@@ -90,8 +90,8 @@ def test_a_shard_is_named_and_a_task_without_a_message_too(workspace: Path) -> N
     leave(workspace, "embed@2013-02", failure="torn")
     shards = {"embed_0": "success", "embed_1": "failed", "publish_index": "upstream_failed"}
     assert note(workspace, shards, tasks).startswith("NOT PUBLISHED 2013-04-01: embed@2013-02: torn. Log: ")
-    told = note(workspace, {"embed_0": "success", "publish_index": "failed"}, tasks)
-    assert told.startswith("NOT PUBLISHED 2013-04-01: publish_index: it left no message")
+    text = note(workspace, {"embed_0": "success", "publish_index": "failed"}, tasks)
+    assert text.startswith("NOT PUBLISHED 2013-04-01: publish_index: it left no message")
 
 
 def test_a_refusal_is_the_outcome_of_a_retraining_that_refuses(workspace: Path) -> None:
@@ -99,43 +99,43 @@ def test_a_refusal_is_the_outcome_of_a_retraining_that_refuses(workspace: Path) 
         leave(workspace, stage, f"{stage} says", page=True)
     leave(workspace, "refuse", "REFUSED version 2 (ada): too early")
     states = dict.fromkeys(RETRAINING, "success") | {"promote": "skipped", "verify": "skipped"}
-    told = note(workspace, states, RETRAINING)
-    assert told.startswith("NOT PROMOTED 2013-04-01: REFUSED version 2 (ada): too early; evaluate says; decide says. ")
+    text = note(workspace, states, RETRAINING)
+    assert text.startswith("NOT PROMOTED 2013-04-01: REFUSED version 2 (ada): too early; evaluate says; decide says. ")
 
 
 def test_what_is_promoted_and_then_fails_says_both(workspace: Path) -> None:
     leave(workspace, "promote", "promoted version 2")
     leave(workspace, "verify", failure="rolled back to version 1")
-    told = note(workspace, dict.fromkeys(RETRAINING, "success") | {"verify": "failed"}, RETRAINING)
-    assert told.startswith("PROMOTED 2013-04-01, but this failed: verify: rolled back to version 1; promoted version 2")
+    text = note(workspace, dict.fromkeys(RETRAINING, "success") | {"verify": "failed"}, RETRAINING)
+    assert text.startswith("PROMOTED 2013-04-01, but this failed: verify: rolled back to version 1; promoted version 2")
 
 
 def test_the_report_of_a_skipped_stage_is_of_another_attempt(workspace: Path) -> None:
     leave(workspace, "promote", "promoted version 2")
-    told = note(workspace, dict.fromkeys(RETRAINING, "success") | {"promote": "skipped"}, RETRAINING)
-    assert told == "NOT PROMOTED 2013-04-01"
+    text = note(workspace, dict.fromkeys(RETRAINING, "success") | {"promote": "skipped"}, RETRAINING)
+    assert text == "NOT PROMOTED 2013-04-01"
 
 
 def test_data_in_a_note_makes_no_link_and_the_report_is_one(workspace: Path) -> None:
     leave(workspace, "validate_batch", page=True, failure="carrier = '[free](http://e.vil) <img src=x> | **now**'")
-    told = note(workspace, {"validate_batch": "failed"})
-    assert "\\[free\\](http:\u2060//e.vil) \\<img src=x> \\| \\*\\*now\\*\\*" in told
-    assert told.endswith(f"Report: {page('validate_batch')}")
+    text = note(workspace, {"validate_batch": "failed"})
+    assert "\\[free\\](http:\u2060//e.vil) \\<img src=x> \\| \\*\\*now\\*\\*" in text
+    assert text.endswith(f"Report: {page('validate_batch')}")
 
 
 @pytest.mark.parametrize("message", ["x" * 5_000, "*" * 5_000, "[" * 600, "a\n" * 3_000])
 def test_a_long_cause_leaves_room_for_the_address(workspace: Path, message: str) -> None:
     leave(workspace, "validate_batch", page=True, failure=message)
-    told = note(workspace, {"validate_batch": "failed"})
-    assert len(told) <= LONGEST
-    assert told.endswith(f". Report: {page('validate_batch')}")
+    text = note(workspace, {"validate_batch": "failed"})
+    assert len(text) <= LONGEST
+    assert text.endswith(f". Report: {page('validate_batch')}")
 
 
 def test_a_run_of_one_stage_says_what_became_of_it(workspace: Path) -> None:
     leave(workspace, "rollback", "Core version 1 is champion from 2013-04-02")
     assert describe_single("rollback", "dag", "run", workspace) == "ROLLED BACK: Core version 1 is champion from 2013-04-02"
-    told = describe_single("rollback", "dag", "run", workspace, "rollback failed: ModelError: version 3 is unknown")
-    assert told.startswith("NOT ROLLED BACK: ModelError: version 3 is unknown. Log: http://night.example:8080/airflow/dags/dag/runs/run/")
+    text = describe_single("rollback", "dag", "run", workspace, "rollback failed: ModelError: version 3 is unknown")
+    assert text.startswith("NOT ROLLED BACK: ModelError: version 3 is unknown. Log: http://night.example:8080/airflow/dags/dag/runs/run/")
 
 
 def test_a_run_that_was_not_opened_says_whether_for_good() -> None:

@@ -70,11 +70,11 @@ def test_what_is_promoted_is_clear_or_approved(tmp_path: Path, verdict: str, app
 
 
 @pytest.mark.parametrize(
-    ("verdict", "approver", "told"),
+    ("verdict", "approver", "message"),
     [("refuse", None, "it was refused"), ("refuse", "ada", "it was refused"), ("ask", None, "nobody"), ("ask", "", "nobody")],
 )
-def test_nobody_promotes_past_the_evidence(tmp_path: Path, verdict: str, approver: str | None, told: str) -> None:
-    with pytest.raises(GateFailed, match=rf"{told}.*the AUC is lower"):
+def test_nobody_promotes_past_the_evidence(tmp_path: Path, verdict: str, approver: str | None, message: str) -> None:
+    with pytest.raises(GateFailed, match=rf"{message}.*the AUC is lower"):
         require_allowed(_decided(tmp_path / "decision.json", verdict), approver)
 
 

@@ -55,11 +55,11 @@ def test_it_is_one_page_without_scripts_and_the_same_each_time(evaluation: dict[
 
 
 def test_it_names_what_the_model_is_weak_on(evaluation: dict[str, Any]) -> None:
-    told = " ".join(limits(evaluation))
-    assert "more than .05 below its AUC" in told
-    assert "side = right" in told
-    assert "side = left" not in told
-    assert "Its scores are too" not in told
+    message = " ".join(limits(evaluation))
+    assert "more than .05 below its AUC" in message
+    assert "side = right" in message
+    assert "side = left" not in message
+    assert "Its scores are too" not in message
     evaluation["metrics"]["mean_score"] = evaluation["metrics"]["positive_rate"] + 0.1
     assert "Its scores are too high" in " ".join(limits(evaluation))
 

@@ -95,20 +95,20 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "told"), REFUSED)
-def test_one_thing_against_it_is_enough_to_refuse(evidence: Evidence, path: str, value: Any, told: str) -> None:
+@pytest.mark.parametrize(("path", "value", "message"), REFUSED)
+def test_one_thing_against_it_is_enough_to_refuse(evidence: Evidence, path: str, value: Any, message: str) -> None:
     found = decide(*changed(evidence, path, value), POLICY)
     assert found.verdict == "refuse"
     assert len(found.reasons) == 1
-    assert told in found.reasons[0]
+    assert message in found.reasons[0]
 
 
-@pytest.mark.parametrize(("path", "value", "told"), ASKED)
-def test_one_open_question_is_enough_to_ask(evidence: Evidence, path: str, value: Any, told: str) -> None:
+@pytest.mark.parametrize(("path", "value", "message"), ASKED)
+def test_one_open_question_is_enough_to_ask(evidence: Evidence, path: str, value: Any, message: str) -> None:
     found = decide(*changed(evidence, path, value), POLICY)
     assert found.verdict == "ask"
     assert len(found.reasons) == 1
-    assert told in found.reasons[0]
+    assert message in found.reasons[0]
 
 
 def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -> None:

@@ -44,16 +44,16 @@ def test_all_of_it_is_on_disk_before_its_name_is(tmp_path: Path, monkeypatch: py
     done: list[str] = []
     flush, rename = os.fsync, os.replace
 
-    def told_flush(descriptor: int) -> None:
+    def record_flush(descriptor: int) -> None:
         done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         flush(descriptor)
 
-    def told_rename(source: Path, target: Path) -> None:
+    def record_rename(source: Path, target: Path) -> None:
         done.append("renamed")
         rename(source, target)
 
-    monkeypatch.setattr(os, "fsync", told_flush)
-    monkeypatch.setattr(os, "replace", told_rename)
+    monkeypatch.setattr(os, "fsync", record_flush)
+    monkeypatch.setattr(os, "replace", record_rename)
     with replacing(tmp_path / "index") as temporary:
         (temporary / "deep").mkdir(parents=True)
         (temporary / "one").touch()

@@ -20,9 +20,9 @@ class Told:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "told.json"
-    for told in (Told(0.1, ("é", ""), None), Told(1.0, (), "x")):
-        path.write_text(to_json(told), encoding="utf-8")
-        assert from_json(Told, path, "tell") == told
+    for written in (Told(0.1, ("é", ""), None), Told(1.0, (), "x")):
+        path.write_text(to_json(written), encoding="utf-8")
+        assert from_json(Told, path, "tell") == written
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,10 @@ def test_the_message_names_the_disk_and_the_remedy(small_disk: Path) -> None:
     with pytest.raises(OSError) as caught:
         (small_disk / "x").write_bytes(bytes(9000))
     caught.value.filename = str(small_disk / "x")
-    told = disk.full_disk(caught.value)
-    assert isinstance(told, TransientError)
-    assert str(told).startswith(f"the disk of {small_disk} is full")
-    assert "(0 bytes are free)" in str(told) and "Free space there" in str(told)
+    message = disk.full_disk(caught.value)
+    assert isinstance(message, TransientError)
+    assert str(message).startswith(f"the disk of {small_disk} is full")
+    assert "(0 bytes are free)" in str(message) and "Free space there" in str(message)
 
 
 def test_a_ledger_on_a_full_disk_says_so(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +58,8 @@ def test_a_ledger_on_a_full_disk_says_so(small_disk: Path, monkeypatch: pytest.M
     fill(small_disk)
     with pytest.raises(TransientError) as caught:
         ledger.append(Entry("Core", 1, "promote", "1", "a" * 64, "uri", None, "2013-04-01", "me", "x" * 100_000))
-    told = disk.full_disk(caught.value)
-    assert told and f"the disk of {small_disk} is full" in str(told)
+    message = disk.full_disk(caught.value)
+    assert message and f"the disk of {small_disk} is full" in str(message)
 
 
 def test_a_publication_on_a_full_disk_says_so(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

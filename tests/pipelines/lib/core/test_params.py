@@ -23,7 +23,7 @@ def test_a_section(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("example: {rows: 3, shrae: 0.1}", "shrae"),
         ("example: {}", "rows"),
@@ -33,8 +33,8 @@ def test_a_section(tmp_path: Path) -> None:
         ("other: {}", "has no section 'example'; it has other"),
     ],
 )
-def test_a_wrong_one_is_named(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_wrong_one_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_section("example", Example, _write(tmp_path / "params.yaml", text))
 
 

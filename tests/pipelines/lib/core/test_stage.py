@@ -26,8 +26,8 @@ def _failing(error: Exception) -> int:
 def test_what_no_retry_mends(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _failing(error) == 1
-    told = json.loads(Path("failure.json").read_text())
-    assert told == {"stage": "example", "error": type(error).__name__, "message": "bad", "retryable": False}
+    message = json.loads(Path("failure.json").read_text())
+    assert message == {"stage": "example", "error": type(error).__name__, "message": "bad", "retryable": False}
 
 
 @pytest.mark.parametrize("error", [TransientError("away"), OSError("disk"), KeyError("bug"), MemoryError()])
@@ -94,7 +94,7 @@ def test_the_signature_of_a_stage_is_its_command_line(
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         ([], "the following arguments are required: --raw"),
         (["--raw", "x", "--model", "other"], "invalid choice: 'other'"),
@@ -102,7 +102,7 @@ def test_the_signature_of_a_stage_is_its_command_line(
     ],
 )
 def test_a_wrong_command_line_is_refused(
-    argv: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    argv: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -113,7 +113,7 @@ def test_a_wrong_command_line_is_refused(
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_type_that_no_command_line_reads_is_refused_by_name() -> None:

@@ -257,7 +257,7 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
 
 @pytest.mark.costly
 @pytest.mark.parametrize(
-    ("features", "told"),
+    ("features", "message"),
     [
         ({"numeric": {"out": {"missing": 0}}}, r"numeric\.out .*known only after the event"),
         ({"numeric": {"y": {"expression": "x + out", "missing": 0}}}, r"numeric\.y .*'out' is known only after"),
@@ -281,8 +281,8 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         ({"joins": {"side": {"key": {"k": "x"}}}, "numeric": {"v": {"expression": "side_w", "missing": 0}}}, "no column 'side_w'"),
     ],
 )
-def test_a_declaration_that_leaks_or_cannot_be_is_refused(tmp_path: Path, features: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_declaration_that_leaks_or_cannot_be_is_refused(tmp_path: Path, features: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         World(tmp_path, [{"k": "a"}], **features).night(FIRST)
 
 

@@ -44,7 +44,7 @@ def test_what_lagged_features_do_not_read_may_differ(tmp_path: Path) -> None:
 
 @pytest.mark.costly
 @pytest.mark.parametrize(
-    ("second", "told"),
+    ("second", "message"),
     [
         ({"out": 1.0}, r"\(bad: 0 and 1\)"),
         ({"k": "b"}, r"\(k: a and b\)"),
@@ -52,8 +52,8 @@ def test_what_lagged_features_do_not_read_may_differ(tmp_path: Path) -> None:
         ({"t": at(1)}, r"\(the date of t: 2024-01-01 and 2024-01-02\)"),
     ],
 )
-def test_deliveries_that_contradict_each_other_are_refused(tmp_path: Path, second: dict[str, Any], told: str) -> None:
-    with pytest.raises(DataError, match=rf"the row with id 1 was delivered 2 times, .*{told}; deliver the row once"):
+def test_deliveries_that_contradict_each_other_are_refused(tmp_path: Path, second: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=rf"the row with id 1 was delivered 2 times, .*{message}; deliver the row once"):
         night_of(tmp_path, [row(1), row(1, **second), row(2)])
 
 

@@ -121,7 +121,7 @@ def test_an_expectation_that_cannot_be_built_is_a_config_error(table: str, wrong
 
 @pytest.mark.parametrize("suite", sorted(Path("pipelines/suites").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_suites_of_the_repository_can_be_built(suite: Path) -> None:
-    for expectation in Gate(suite=str(suite)).by_hand():
+    for expectation in Gate(suite=str(suite)).custom_expectations():
         judgement._impl(expectation)
 
 

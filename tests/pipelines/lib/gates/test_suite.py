@@ -14,10 +14,10 @@ from pipelines.lib.gates.suite import mostly
 def test_a_suite_file_and_inline_expectations_add_up(tmp_path: Path) -> None:
     suite = {"name": "more", "expectations": [{"type": "expect_column_to_exist", "kwargs": {"column": "a"}, "meta": {"notes": "why"}}]}
     (tmp_path / "more.yaml").write_text(json.dumps(suite))
-    both = Gate(suite=str(tmp_path / "more.yaml"), expectations=(expect("column_to_exist", column="b"),)).by_hand()
+    both = Gate(suite=str(tmp_path / "more.yaml"), expectations=(expect("column_to_exist", column="b"),)).custom_expectations()
     assert [one.kwargs["column"] for one in both] == ["a", "b"]
     with pytest.raises(ConfigError, match="does not exist"):
-        Gate(suite=str(tmp_path / "gone.yaml")).by_hand()
+        Gate(suite=str(tmp_path / "gone.yaml")).custom_expectations()
 
 
 @pytest.mark.parametrize("tolerated", [1e-12, 1e-6, 0.003, 0.02, 0.05, 0.07, 0.1, 0.29, 1 / 3, 0.5, 0.9])

@@ -16,19 +16,19 @@ from tests.watched_model import POLICY, profile, seen
 
 
 def test_a_calm_window_has_not_drifted() -> None:
-    told = drift_report.draw_up(seen(), profile(), POLICY)
-    assert (told["note"], told["drifted"]) == ("no drift", [])
-    assert told["window"] == {"nights": 7, "rows": 7 * watched_model.ROWS, "floor": 0.0001}
-    assert told["reference"] == {"from": "2013-01-01", "last": "2013-03-14", "rows": 2_000}
-    assert all(column["limit"] == POLICY.psi_limit for column in told["columns"])
+    report = drift_report.build_report(seen(), profile(), POLICY)
+    assert (report["note"], report["drifted"]) == ("no drift", [])
+    assert report["window"] == {"nights": 7, "rows": 7 * watched_model.ROWS, "floor": 0.0001}
+    assert report["reference"] == {"from": "2013-01-01", "last": "2013-03-14", "rows": 2_000}
+    assert all(column["limit"] == POLICY.psi_limit for column in report["columns"])
 
 
 def test_what_exceeds_its_limit_comes_first_and_is_named() -> None:
-    told = drift_report.draw_up(seen(watched_model.nights(moved_from=10)), profile(), POLICY)
-    assert set(told["drifted"]) == {"a", "score"}
-    assert [column["name"] for column in told["columns"][:2]] == told["drifted"]
-    assert re.fullmatch(r"drift in (a|score) \(PSI \d\.\d\d\), (a|score) \(PSI \d\.\d\d\)", told["note"])
-    relative = [night["relative"]["a"] for night in told["nights"] if night["relative"]]
+    report = drift_report.build_report(seen(watched_model.nights(moved_from=10)), profile(), POLICY)
+    assert set(report["drifted"]) == {"a", "score"}
+    assert [column["name"] for column in report["columns"][:2]] == report["drifted"]
+    assert re.fullmatch(r"drift in (a|score) \(PSI \d\.\d\d\), (a|score) \(PSI \d\.\d\d\)", report["note"])
+    relative = [night["relative"]["a"] for night in report["nights"] if night["relative"]]
     assert relative[0] < 1 < relative[-1]
 
 
@@ -36,18 +36,18 @@ def test_the_limit_grows_with_the_noise() -> None:
     record = watched_model.nights(moved_from=10)[-1]
     columns = record.drift["columns"]
     noisy = columns | {"a": columns["a"] | {"noise": columns["a"]["psi"]}}
-    told = drift_report.draw_up(seen([replace(record, drift=record.drift | {"columns": noisy})]), profile(), POLICY)
-    assert "a" not in told["drifted"]
-    [a] = [column for column in told["columns"] if column["name"] == "a"]
+    report = drift_report.build_report(seen([replace(record, drift=record.drift | {"columns": noisy})]), profile(), POLICY)
+    assert "a" not in report["drifted"]
+    [a] = [column for column in report["columns"] if column["name"] == "a"]
     assert a["relative"] == pytest.approx(1 / POLICY.noise_factor, abs=1e-3)
 
 
 def test_of_too_few_nights_nothing_is_said() -> None:
-    told = drift_report.draw_up(seen(watched_model.nights(number=3, moved_from=0)), profile(), POLICY)
-    assert told["drifted"] == []
-    assert told["lacking"] == "3 of 5 nights and 900 of 1000 rows"
-    assert told["note"] == "drift not judged: not enough data: 3 of 5 nights and 900 of 1000 rows"
-    assert [night["relative"] for night in told["nights"]] == [{}] * 3
+    report = drift_report.build_report(seen(watched_model.nights(number=3, moved_from=0)), profile(), POLICY)
+    assert report["drifted"] == []
+    assert report["lacking"] == "3 of 5 nights and 900 of 1000 rows"
+    assert report["note"] == "drift not judged: not enough data: 3 of 5 nights and 900 of 1000 rows"
+    assert [night["relative"] for night in report["nights"]] == [{}] * 3
 
 
 @pytest.mark.costly
@@ -59,14 +59,14 @@ def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], de
     """The page said *Drifted: none* in green, above a feature far beyond its limit."""
     recorded = seen(watched_model.nights(number=4, moved_from=0))
     recorded = replace(recorded, decision={"retrain": False, "reason": "not judged: not enough data", "findings": {"judged": judged}})
-    told = drift_report.draw_up(recorded, profile(), POLICY)
-    page = drift_report.page(told, recorded, profile(), "late")
+    report = drift_report.build_report(recorded, profile(), POLICY)
+    page = drift_report.page(report, recorded, profile(), "late")
     header = page[page.index("<header") : page.index("</header>")]
-    assert told["columns"][0]["relative"] > 10
+    assert report["columns"][0]["relative"] > 10
     assert header.startswith('<header class="unjudged">')
     assert f"2013-04-30: {decided}" in header
     assert '<p class="unjudged">Drift is not judged: not enough data: 4 of 5 nights.</p>' in header
-    assert all("drifted" not in point.figures for point in drift_report.points(told)), "0 in MLflow would read as none"
+    assert all("drifted" not in point.figures for point in drift_report.points(report)), "0 in MLflow would read as none"
     assert "Drifted:" not in page
     assert 'class="good"' not in page
     assert "not judged" in page[page.index("Training and now") : page.index("How good it was")], "beside each histogram"
@@ -76,7 +76,7 @@ def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], de
 def test_calm_nights_that_were_judged_are_green() -> None:
     recorded = seen(watched_model.nights())
     recorded = replace(recorded, decision={"retrain": False, "reason": "no", "findings": {"judged": {"drift": True, "quality": True}}})
-    page = drift_report.page(drift_report.draw_up(recorded, profile(), POLICY), recorded, profile(), "late")
+    page = drift_report.page(drift_report.build_report(recorded, profile(), POLICY), recorded, profile(), "late")
     assert '<header class="good">' in page
     assert "Drifted: none of" in page
 
@@ -93,9 +93,9 @@ def test_slices_are_means_over_the_nights_of_this_version_by_rows() -> None:
 @pytest.mark.costly
 def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
     recorded = seen(watched_model.nights(moved_from=10), retrain=True, reason="yes: PSI of a is 2.10, limit .10")
-    told = drift_report.draw_up(recorded, profile(), POLICY)
-    page = drift_report.page(told, recorded, profile(), "late")
-    assert page == drift_report.page(told, recorded, profile(), "late")
+    report = drift_report.build_report(recorded, profile(), POLICY)
+    page = drift_report.page(report, recorded, profile(), "late")
+    assert page == drift_report.page(report, recorded, profile(), "late")
     header = page[page.index("<header") : page.index("</header>")]
     assert 'class="bad"' in header
     assert "2013-04-30: retrain Watched version 2" in header
@@ -108,8 +108,8 @@ def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
 @pytest.mark.parametrize("measured", [1, 2, 3, 20])
 def test_a_date_stands_once_below_the_performance(measured: int) -> None:
     recorded = seen(watched_model.nights(number=measured + 2))
-    told = drift_report.draw_up(recorded, profile(), POLICY)
-    dates = re.findall(r">(\d{4}-\d\d-\d\d)</text>", figures.performance(told["performance"], []))
+    report = drift_report.build_report(recorded, profile(), POLICY)
+    dates = re.findall(r">(\d{4}-\d\d-\d\d)</text>", figures.performance(report["performance"], []))
     assert 0 < len(dates) == len(set(dates)) < 10
     assert dates == sorted(dates)
     assert dates[0][:4] == dates[-1][:4] == "2013"
@@ -118,7 +118,7 @@ def test_a_date_stands_once_below_the_performance(measured: int) -> None:
 @pytest.mark.costly
 def test_the_page_runs_nothing_and_fetches_nothing() -> None:
     recorded = seen(reason="no: <script>alert(1)</script>")
-    page = drift_report.page(drift_report.draw_up(recorded, profile(), POLICY), recorded, profile(), "<b>late</b>")
+    page = drift_report.page(drift_report.build_report(recorded, profile(), POLICY), recorded, profile(), "<b>late</b>")
     assert "<script" not in page
     assert "<image" not in page
     assert "<b>" not in page
@@ -128,7 +128,7 @@ def test_the_page_runs_nothing_and_fetches_nothing() -> None:
 
 def test_a_first_night_without_outcomes_or_a_decision_has_a_page() -> None:
     bare = replace(seen(watched_model.nights(number=1)), performance=[], entries=[], decisions=[], decision={})
-    page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")
+    page = drift_report.page(drift_report.build_report(bare, profile(), POLICY), bare, profile(), "late")
     assert "No outcomes are known yet" in page
     assert "nothing decided about Watched version 2" in page
 
@@ -137,8 +137,8 @@ def test_series_are_the_drift_of_the_night_and_the_quality_of_nights_that_are_kn
     recorded = replace(
         seen(), performance=[watched_model.performance("2013-04-27", revision=2), watched_model.performance("2013-04-28", rows=0)]
     )
-    told = drift_report.draw_up(recorded, profile(), POLICY)
-    tonight, corrected, empty = drift_report.points(told)
+    report = drift_report.build_report(recorded, profile(), POLICY)
+    tonight, corrected, empty = drift_report.points(report)
     assert (tonight.partition, tonight.figures["retrain"], tonight.figures["drifted"]) == ("2013-04-30", False, 0)
     assert "psi/a" in tonight.figures
     assert "psi/score" in tonight.figures
@@ -149,7 +149,7 @@ def test_series_are_the_drift_of_the_night_and_the_quality_of_nights_that_are_kn
 
 def test_series_leave_out_what_another_version_scored() -> None:
     recorded = replace(seen(), performance=[watched_model.performance("2013-04-27", version="1")])
-    assert len(list(drift_report.points(drift_report.draw_up(recorded, profile(), POLICY)))) == 1
+    assert len(list(drift_report.points(drift_report.build_report(recorded, profile(), POLICY)))) == 1
 
 
 def test_of_a_night_that_two_versions_scored_that_which_scored_it_last_is_shown() -> None:
@@ -164,7 +164,7 @@ def test_of_a_night_that_two_versions_scored_that_which_scored_it_last_is_shown(
 @pytest.mark.costly
 def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
     bare = seen(watched_model.nights(number=3))
-    page = drift_report.page(drift_report.draw_up(bare, profile(), POLICY), bare, profile(), "late")
+    page = drift_report.page(drift_report.build_report(bare, profile(), POLICY), bare, profile(), "late")
     assert page.count("<svg") == 2
     assert "Not judged: no window of these nights holds enough; this one has 3 of 5 nights and 900 of 1000 rows." in page
 

@@ -129,8 +129,8 @@ def test_small_windows_decide_nothing(lack: dict[str, int]) -> None:
     nights = [replace(found, **lack) for found in drifted(3, top=9.0)[-3:]]
     decision = govern(history(nights=nights), POLICY)
     assert not decision.retrain
-    told = "999 of 1000 rows" if "rows" in lack else "4 of 5 nights"
-    assert decision.reason.endswith(f"; not judged: not enough data: drift has {told}")
+    message = "999 of 1000 rows" if "rows" in lack else "4 of 5 nights"
+    assert decision.reason.endswith(f"; not judged: not enough data: drift has {message}")
     assert decision.findings["judged"] == {"drift": False, "quality": True}
 
 

@@ -25,6 +25,6 @@ def test_what_is_not_what_was_measured_is_due(change: dict[str, str]) -> None:
 def test_the_note_says_why_a_night_was_measured_again() -> None:
     cases = [({"outcomes_sha256": "e"}, "corrected outcomes"), ({"publication": "q"}, "published again")]
     for change, words in cases:
-        told = build_report([SEEN], [SEEN], {SEEN.partition: replace(SEEN, **change)}, {})
-        assert told["note"] == f"AUC of 2013-06-01 0.70; {words}: 2013-06-01"
+        report = build_report([SEEN], [SEEN], {SEEN.partition: replace(SEEN, **change)}, {})
+        assert report["note"] == f"AUC of 2013-06-01 0.70; {words}: 2013-06-01"
     assert "note" not in build_report([SEEN], [], {}, {})

@@ -85,8 +85,8 @@ def test_the_bins_of_a_heavy_value_have_words() -> None:
 
 
 def test_bins_that_were_written_before_heavy_values_had_their_own_are_read_as_they_were() -> None:
-    told = {"name": "x", "edges": [0.0, 1.5], "filler": -1.0}
-    binning = Binning.from_json(told)
+    content = {"name": "x", "edges": [0.0, 1.5], "filler": -1.0}
+    binning = Binning.from_json(content)
     assert (binning.edges, binning.alone, binning.decimals) == ((0.0, 1.5), (), None)
-    assert binning.to_json() == told
+    assert binning.to_json() == content
     assert count({"x": np.float32([-1, 0, 1, 2])}, [binning]).counts["x"] == (1, 1, 1, 1)

@@ -92,7 +92,7 @@ def test_a_torn_profile_is_refused(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("(float[n, 3] features) => (float[n, 3] probabilities) {probabilities = Identity(features)}", "it must take one input"),
         ("(double[n, 2] features) => (double[n, 2] probabilities) {probabilities = Identity(features)}", "it must take one input"),
@@ -100,8 +100,8 @@ def test_a_torn_profile_is_refused(path: Path, tmp_path: Path) -> None:
         ("(float[n, 2] features) => (float[n, 2] output) {output = Identity(features)}", "zipmap off"),
     ],
 )
-def test_a_model_of_another_shape_is_refused(tmp_path: Path, body: str, told: str) -> None:
-    with pytest.raises(ModelError, match=told):
+def test_a_model_of_another_shape_is_refused(tmp_path: Path, body: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
         load_model(_onnx(tmp_path / "m.onnx", body))
 
 
@@ -206,7 +206,7 @@ def _changed(path: Path, change: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("no column", "has no column b;"),
         ("double", r"not float32: b \(double\)"),
@@ -215,8 +215,8 @@ def _changed(path: Path, change: str) -> Path:
         ("no signature", "says nothing about its features"),
     ],
 )
-def test_features_of_another_form_are_refused(model: Model, tmp_path: Path, change: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_features_of_another_form_are_refused(model: Model, tmp_path: Path, change: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         score_parquet(model, _changed(tmp_path / "f.parquet", change), tmp_path / "s.parquet", key=night.ORDER, threshold=0.5)
 
 

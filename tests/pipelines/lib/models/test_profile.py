@@ -102,22 +102,22 @@ def test_it_is_what_it_was_built_from(profile: Profile) -> None:
 
 
 def test_it_goes_through_json(profile: Profile) -> None:
-    told = profile.to_json()
-    assert Profile.from_json(told) == Profile.from_json(told.encode()) == profile
-    assert len(told) < 60_000
+    content = profile.to_json()
+    assert Profile.from_json(content) == Profile.from_json(content.encode()) == profile
+    assert len(content) < 60_000
 
 
 def test_a_profile_of_a_model_that_is_registered_already_is_read_and_compared(profile: Profile) -> None:
     """As it was written before bins had `alone` and `decimals`: an edge above each of a few values, no rounding, no format."""
-    told = json.loads(profile.to_json())
-    assert told.pop("format") == 2
-    for column in [*told["features"], told["score"]]:
+    content = json.loads(profile.to_json())
+    assert content.pop("format") == 2
+    for column in [*content["features"], content["score"]]:
         for key in ("alone", "decimals"):
             column.pop(key, None)
-    flat = told["features"][3 - 1]
+    flat = content["features"][3 - 1]
     assert flat["name"] == "flat"
     flat |= {"edges": [0.99999994, 1.0], "counts": [0, profile.rows, 0, 0]}
-    old = Profile.from_json(json.dumps(told))
+    old = Profile.from_json(json.dumps(content))
     columns = {**dict(zip(HOLDOUT.names, HOLDOUT.features.T, strict=True)), SCORE: scores(HOLDOUT)}
     found = compare(old.binnings, old.histogram, count(columns, old.binnings), floor=old.floor)
     assert found["flat"].psi == 0
@@ -206,14 +206,14 @@ def test_a_column_that_it_does_not_have_is_named(profile: Profile) -> None:
 
 @pytest.mark.parametrize("change", ["torn", "no quality", "no counts", "a list", "edges"])
 def test_what_is_no_profile_is_refused(profile: Profile, change: str) -> None:
-    told = json.loads(profile.to_json())
+    content = json.loads(profile.to_json())
     if change == "no quality":
-        del told["quality"]
+        del content["quality"]
     if change == "no counts":
-        del told["features"][0]["counts"]
+        del content["features"][0]["counts"]
     if change == "edges":
-        told["features"][0]["edges"] = [2, 1]
-    text = {"torn": profile.to_json()[:-10], "a list": "[1]"}.get(change, json.dumps(told))
+        content["features"][0]["edges"] = [2, 1]
+    text = {"torn": profile.to_json()[:-10], "a list": "[1]"}.get(change, json.dumps(content))
     with pytest.raises(ModelError, match="train and export it again"):
         Profile.from_json(text)
 

@@ -79,9 +79,9 @@ def _go(*writers: subprocess.Popen[str]) -> list[str]:
         assert writer.stdin is not None
         writer.stdin.write("\n")
         writer.stdin.flush()
-    told = [writer.communicate(timeout=120)[0].strip() for writer in writers]
+    outputs = [writer.communicate(timeout=120)[0].strip() for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * len(writers)
-    return told
+    return outputs
 
 
 def _runs(url: str) -> dict[tuple[str, str], int]:
@@ -197,13 +197,13 @@ def test_bad_scores_leave_the_night_as_it_was(scores: Path, url: str, tmp_path: 
     content[5_000:6_000] = bytes(1_000)
     damaged.write_bytes(content)
     other = replace(LINEAGE, run_id="run-2")
-    for file, rows, told in (
+    for file, rows, outputs in (
         (torn, 50_000, "not a whole Parquet file"),
         (damaged, 50_000, "cannot be read to its end"),
         (empty, 0, "has no rows"),
         (scores, 99, "has 100 rows, its report says 99"),
     ):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=outputs):
             publish(file, other, expected_rows=rows, url=url)
     assert DeltaTable(url).version() == version
     assert _runs(url) == {("2013-04-01", "run-1"): 100}
@@ -250,8 +250,8 @@ def test_delta_alone_would_double_a_new_night(scores: Path, url: str, tmp_path: 
 def test_the_same_night_twice_at_once_is_one_copy(scores: Path, url: str, exists: bool) -> None:
     if exists:
         publish(scores, replace(LINEAGE, run_id="run-0"), expected_rows=100, url=url)
-    told = _go(*(_start(WRITER, url, night.PARTITION, "run-1", scores, 100) for _ in range(3)))
-    assert sorted(told) == ["changed", "there already", "there already"]
+    outputs = _go(*(_start(WRITER, url, night.PARTITION, "run-1", scores, 100) for _ in range(3)))
+    assert sorted(outputs) == ["changed", "there already", "there already"]
     assert _runs(url) == {(night.PARTITION, "run-1"): 100}
 
 
@@ -265,8 +265,8 @@ def test_two_runs_of_one_night_at_once_leave_one_of_them(scores: Path, url: str,
 @pytest.mark.costly
 def test_four_nights_at_once_on_a_table_that_none_has_made(scores: Path, url: str) -> None:
     nights = [f"2013-04-0{day}" for day in range(1, 5)]
-    told = _go(*(_start(WRITER, url, partition, f"run-{partition}", scores, 100) for partition in nights))
-    assert told == ["changed"] * 4
+    outputs = _go(*(_start(WRITER, url, partition, f"run-{partition}", scores, 100) for partition in nights))
+    assert outputs == ["changed"] * 4
     assert _runs(url) == {(partition, f"run-{partition}"): 100 for partition in nights}
 
 
@@ -281,10 +281,10 @@ def test_readers_see_whole_nights_through_fifty_publishes(url: str, tmp_path: Pa
         assert publish(files[rows], replace(LINEAGE, run_id=f"run-{rows}"), expected_rows=rows, url=url).changed
     stop.touch()
     for reader in readers:
-        told = reader.communicate(timeout=60)[0].split()
+        outputs = reader.communicate(timeout=60)[0].split()
         assert reader.returncode == 0
-        assert int(told[0]) >= 5
-        assert told[1] == "2", "a reader should have seen both runs"
+        assert int(outputs[0]) >= 5
+        assert outputs[1] == "2", "a reader should have seen both runs"
 
 
 # ------------------------------------------------------------------------------------------------ killed

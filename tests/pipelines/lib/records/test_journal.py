@@ -78,7 +78,9 @@ def test_performance_of_a_night_that_was_scored_again_is_replaced(journal: Journ
 
 
 def test_what_is_about_another_publication_is_left_out() -> None:
-    records = [replace(SEEN, partition=f"2013-06-0{day}", publication=told) for day, told in ((1, "a"), (2, "b"), (3, ""), (4, "d"))]
+    records = [
+        replace(SEEN, partition=f"2013-06-0{day}", publication=published) for day, published in ((1, "a"), (2, "b"), (3, ""), (4, "d"))
+    ]
     assert of_published(records, {"2013-06-01": "a", "2013-06-02": "c", "2013-06-03": "c"}) == [records[0], records[2]]
 
 

@@ -92,7 +92,7 @@ def test_words_for_missing_are_declared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (CSV[:-12], "does not end with a line end"),  # within a field
         (CSV[:-2], "does not end with a line end"),  # only the line end itself
@@ -112,8 +112,8 @@ def test_words_for_missing_are_declared(tmp_path: Path) -> None:
         (CSV.replace("2024-01-01 10:00:00", ""), "1 rows without 'at'"),
     ],
 )
-def test_a_torn_or_wrong_csv_is_refused_by_name(tmp_path: Path, content: str | bytes, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_torn_or_wrong_csv_is_refused_by_name(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read(csv_of(tmp_path, content))
 
 
@@ -259,22 +259,22 @@ def test_a_secret_comes_from_the_environment_and_is_never_told(tmp_path: Path, m
     monkeypatch.setenv("ORDERS_FILE", str(tmp_path / "orders.db"))
     assert len(read(found, {"order_id": Column(type="string")}, None)) > 300
     monkeypatch.setenv("WORD", "hunter2")
-    with pytest.raises(TransientError) as told:
+    with pytest.raises(TransientError) as message:
         read(source(kind="sql", url="postgresql+psycopg://u:${WORD}@127.0.0.1:1/x", table="t"), {"a": Column(type="string")}, None)
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(message.value)
 
 
 @pytest.mark.parametrize(
-    ("fields", "columns", "told"),
+    ("fields", "columns", "message"),
     [
         ({"table": "nothing"}, ["order_id"], "nothing at sqlite.*no such table"),
         ({"table": "orders"}, ["order_id", "colour"], "has no column 'colour'"),
         ({"query": "SELECT nonsense"}, ["order_id"], "cannot be read"),
     ],
 )
-def test_a_wrong_table_is_told_without_retry(tmp_path: Path, fields: dict[str, str], columns: list[str], told: str) -> None:
+def test_a_wrong_table_is_told_without_retry(tmp_path: Path, fields: dict[str, str], columns: list[str], message: str) -> None:
     orders.write(orders.orders(days=2), tmp_path / "orders.db")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read(
             source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", **fields),
             {column: Column(type="string") for column in columns},

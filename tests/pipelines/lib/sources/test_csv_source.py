@@ -56,7 +56,7 @@ def test_a_declared_dialect_is_read_as_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "dialect", "told"),
+    ("column", "value", "dialect", "message"),
     [
         ("day", "2012-12-31", {"date_format": "%d.%m.%Y"}, "declares date_format '%d.%m.%Y': deliver it so"),
         ("day", "31.12.12", {"date_format": "%d.%m.%Y"}, "holds '31.12.12'"),
@@ -75,9 +75,9 @@ def test_a_declared_dialect_is_read_as_it_says(tmp_path: Path) -> None:
         ("pieces", "12,5", {"decimal": ",", "delimiter": ";"}, "holds '12,5'"),
     ],
 )
-def test_a_value_in_another_notation_is_refused(column: str, value: str, dialect: dict[str, str], told: str, tmp_path: Path) -> None:
+def test_a_value_in_another_notation_is_refused(column: str, value: str, dialect: dict[str, str], message: str, tmp_path: Path) -> None:
     (tmp_path / "shop.csv").write_text(f"{column}\n{value}\n")
-    with pytest.raises(DataError, match=told.replace(".", r"\.")):
+    with pytest.raises(DataError, match=message.replace(".", r"\.")):
         read(source(tmp_path / "shop.csv", **dialect), {column: COLUMNS[column]})
 
 
@@ -109,7 +109,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"kind": "parquet", "path": "x", "decimal": ","}, "decimal is of a csv source"),
         ({"kind": "csv", "path": "x", "delimiter": '"'}, "cannot be a line end or the quote"),
@@ -119,8 +119,8 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
         ({"kind": "csv", "path": "x", "nulls": []}, "nulls"),
     ],
 )
-def test_a_dialect_that_cannot_be_is_refused(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_dialect_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         parse_section(fields, Source, "source")
 
 

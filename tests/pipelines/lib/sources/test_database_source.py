@@ -71,10 +71,10 @@ def test_a_value_that_would_lose_something_is_refused(kind: Any, value: Any, tmp
 def given_by_a_driver(value: object, kind: Any) -> object:
     """`value`, which SQLite has no type for, as a column of `kind` reads it from the text that it becomes."""
     declared = Column(type=kind)
-    [told] = _texts([value], "value", declared, "a query")
+    [message] = _texts([value], "value", declared, "a query")
     with connect() as (connection, _):
         connection.execute("CREATE TABLE spool (value VARCHAR)")
-        connection.execute("INSERT INTO spool VALUES (?)", [told])
+        connection.execute("INSERT INTO spool VALUES (?)", [message])
         with adapters.reading("a query"):
             [row] = connection.sql(f"SELECT {cast('value', declared, 'VARCHAR', 'a query', Notation())} FROM spool").fetchall()
     return row[0]

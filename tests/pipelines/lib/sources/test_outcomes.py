@@ -56,7 +56,7 @@ def test_the_outcomes_of_matured_dates_are_known_and_of_no_other(source: Path, t
     with known_outcomes(dataset(source), partition=PARTITION, first=FIRST) as known:
         assert known.partitions == KNOWN
         for date in ("2024-01-08", "2024-01-09"):
-            rows = known.beside(date, table.select(["order_id", "items"]))
+            rows = known.join_outcomes(date, table.select(["order_id", "items"]))
             expected = of_date(table, date).sort_by("order_id") if date in KNOWN else table.slice(0, 0)
             assert rows["order_id"].to_pylist() == expected["order_id"].to_pylist()
             assert rows["outcome"].to_pylist() == pc.cast(pc.is_valid(expected["refund"]), pa.int8()).to_pylist()
@@ -66,18 +66,18 @@ def test_the_outcomes_of_matured_dates_are_known_and_of_no_other(source: Path, t
 def test_columns_of_the_source_come_beside_and_rows_that_were_not_scored_do_not(source: Path, table: pa.Table, tmp_path: Path) -> None:
     scored = of_date(table, "2024-01-05").slice(10).select(["order_id"])
     pq.write_table(scored, tmp_path / "scored.parquet")
-    with known_outcomes(dataset(source), partition=PARTITION, first=FIRST, beside=("channel", "order_id")) as known:
-        rows = known.beside("2024-01-05", tmp_path / "scored.parquet")
+    with known_outcomes(dataset(source), partition=PARTITION, first=FIRST, extra_columns=("channel", "order_id")) as known:
+        rows = known.join_outcomes("2024-01-05", tmp_path / "scored.parquet")
         assert rows.column_names == ["order_id", "channel", "outcome"]
         assert rows.num_rows == scored.num_rows
-        assert rows.equals(known.beside("2024-01-05", scored))
+        assert rows.equals(known.join_outcomes("2024-01-05", scored))
 
 
 def test_nothing_is_known_before_the_first_outcome_has_matured(source: Path) -> None:
     with known_outcomes(dataset(source), partition=FIRST, first=FIRST) as known:
         assert known.partitions == []
         assert known.sha256() == {}
-        assert known.beside("2024-01-02", pa.table({"order_id": ["A-0000001"]})).num_rows == 0
+        assert known.join_outcomes("2024-01-02", pa.table({"order_id": ["A-0000001"]})).num_rows == 0
 
 
 def test_the_same_rows_in_another_order_or_twice_are_the_same_outcomes(source: Path, table: pa.Table) -> None:
@@ -86,7 +86,7 @@ def test_the_same_rows_in_another_order_or_twice_are_the_same_outcomes(source: P
     pq.write_table(pa.concat_tables([shuffled, table.slice(100, 200)]), source)
     assert digests(dataset(source)) == before
     with known_outcomes(dataset(source), partition=PARTITION, first=FIRST) as known:
-        assert known.beside("2024-01-05", table.select(["order_id"])).num_rows == of_date(table, "2024-01-05").num_rows
+        assert known.join_outcomes("2024-01-05", table.select(["order_id"])).num_rows == of_date(table, "2024-01-05").num_rows
 
 
 def test_a_correction_changes_the_digest_of_its_date_alone(source: Path, table: pa.Table) -> None:
@@ -111,7 +111,7 @@ def test_late_outcomes_are_none_and_then_some(source: Path, table: pa.Table) -> 
     pq.write_table(table.set_column(table.column_names.index("refund"), "refund", pa.array(refunds)), source)
     with known_outcomes(late, partition=PARTITION, first=FIRST) as known:
         before = known.sha256()
-        assert known.beside("2024-01-05", table.select(["order_id"])).num_rows == 0
+        assert known.join_outcomes("2024-01-05", table.select(["order_id"])).num_rows == 0
     pq.write_table(whole, source)
     after = digests(late)
     assert {date for date in KNOWN if before[date] != after[date]} == {"2024-01-05"}
@@ -130,8 +130,8 @@ def test_a_row_that_contradicts_itself_makes_its_date_unknown_and_is_told_with_i
         assert str(refund) in fault
         assert known.partitions == [other for other in KNOWN if other != date]
         assert known.sha256() == {other: digest for other, digest in before.items() if other != date}
-        assert known.beside(date, table.select(["order_id"])).num_rows == 0
-        assert known.beside("2024-01-06", table.select(["order_id"])).num_rows > 0
+        assert known.join_outcomes(date, table.select(["order_id"])).num_rows == 0
+        assert known.join_outcomes("2024-01-06", table.select(["order_id"])).num_rows > 0
 
 
 def test_each_date_tells_its_first_contradiction(source: Path, table: pa.Table) -> None:
@@ -152,7 +152,7 @@ def test_no_outcome_and_an_outcome_do_not_contradict_each_other(source: Path, ta
     none = row.set_column(table.column_names.index("refund"), "refund", pa.array([None], pa.float64()))
     pq.write_table(pa.concat_tables([none, table]), source)
     with known_outcomes(declared, partition=PARTITION, first=FIRST) as known:
-        [outcome] = known.beside("2024-01-05", row.select(["order_id"]))["outcome"].to_pylist()
+        [outcome] = known.join_outcomes("2024-01-05", row.select(["order_id"]))["outcome"].to_pylist()
         assert outcome == (row["refund"][0].as_py() > 20)
 
 
@@ -167,21 +167,21 @@ def test_an_expression_that_looks_elsewhere_is_refused(source: Path) -> None:
 def test_a_slice_that_is_no_column_is_refused(source: Path) -> None:
     with (
         pytest.raises(ConfigError, match="slices names chanel, not among"),
-        known_outcomes(dataset(source), partition=PARTITION, first=FIRST, beside=("chanel",)),
+        known_outcomes(dataset(source), partition=PARTITION, first=FIRST, extra_columns=("chanel",)),
     ):
         pass
 
 
 def test_of_the_flights_those_that_never_arrived_have_no_outcome() -> None:
     flights = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
-    with known_outcomes(flights, partition=dt.date(2013, 2, 11), first=dt.date(2013, 2, 8), beside=("arr_delay", "origin")) as known:
+    with known_outcomes(flights, partition=dt.date(2013, 2, 11), first=dt.date(2013, 2, 8), extra_columns=("arr_delay", "origin")) as known:
         assert known.partitions == ["2013-02-08", "2013-02-09"]
         with connect() as (connection, scratch):
             scanned = scan(connection, flights.source, flights.columns, None, scratch)
             departed = connection.sql(
                 f"SELECT {', '.join(flights.key)} FROM ({typed(scanned, flights.columns)}) WHERE scheduled_departure::DATE = '2013-02-09'"
             ).to_arrow_table()
-        rows = known.beside("2013-02-09", departed)
+        rows = known.join_outcomes("2013-02-09", departed)
         assert 0 < rows.num_rows < departed.num_rows  # the blizzard: more were cancelled than flew
         assert [late == (delay >= 15) for late, delay in zip(*(rows[c].to_pylist() for c in ("outcome", "arr_delay")), strict=True)] == [
             True

@@ -59,7 +59,7 @@ def test_a_cache_holds_objects_and_leaves_other_files_alone(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "moment"),
+    ("listed", "moment"),
     [
         ({"LastModified": dt.datetime(2024, 1, 1, tzinfo=dt.UTC)}, 1704067200.0),
         ({"mtime": 5.5}, 5.5),
@@ -67,8 +67,8 @@ def test_a_cache_holds_objects_and_leaves_other_files_alone(tmp_path: Path) -> N
         ({"size": 5}, float("inf")),
     ],
 )
-def test_an_object_of_unknown_age_counts_as_new(told: dict[str, object], moment: float) -> None:
-    assert _moment(told) == moment
+def test_an_object_of_unknown_age_counts_as_new(listed: dict[str, object], moment: float) -> None:
+    assert _moment(listed) == moment
 
 
 def test_a_repository_without_a_remote_is_told_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ ROWS: list[dict[str, Any]] = [{"id": 1, "k": "12", "x": 1.0}, {"id": 2, "k": "x"
 
 @pytest.mark.costly
 @pytest.mark.parametrize(
-    ("features", "told"),
+    ("features", "message"),
     [
         ({"numeric": {"v": {"expression": "k::INTEGER", "missing": 0}}}, r"features\.numeric\.v is 'k::INTEGER', .*id '2' \(and k 'x'\).*Could not convert.*TRY"),
         ({"numeric": {"v": {"expression": "id * 4", "missing": 0}}}, r"features\.numeric\.v .*id '4611686018427387904'.*Overflow.*HUGEINT"),
@@ -25,9 +25,9 @@ ROWS: list[dict[str, Any]] = [{"id": 1, "k": "12", "x": 1.0}, {"id": 2, "k": "x"
         ({"numeric": {"v": {"expression": "length(concat(k, id))", "missing": 0}, "w": {"expression": "chr((0 - x)::INTEGER) = 'a'", "missing": 0}}}, r"features\.numeric\.w "),
     ],
 )  # fmt: skip
-def test_a_failure_names_expression_row_value_and_remedy(tmp_path: Path, features: dict[str, Any], told: str) -> None:
+def test_a_failure_names_expression_row_value_and_remedy(tmp_path: Path, features: dict[str, Any], message: str) -> None:
     rows = [row if "concat" not in str(features) or row["id"] < 9 else {**row, "id": 3} for row in ROWS]
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         World(tmp_path, rows, **features).night(FIRST)
     assert not caught.value.retryable
 

@@ -39,7 +39,7 @@ def test_an_expression_over_the_row_has_a_type(checker: Checker, expression: str
 
 
 @pytest.mark.parametrize(
-    ("expression", "told"),
+    ("expression", "message"),
     [
         ("arr_delay", "'arr_delay' is known only after the event"),
         ("ARR_DELAY + 0 * a", "known only after the event"),
@@ -96,8 +96,8 @@ def test_an_expression_over_the_row_has_a_type(checker: Checker, expression: str
         ("nosuch(a)", "not known"),
     ],
 )
-def test_what_looks_beyond_the_row_is_refused(checker: Checker, expression: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"features\.numeric\.x is .*({told})"):
+def test_what_looks_beyond_the_row_is_refused(checker: Checker, expression: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"features\.numeric\.x is .*({message})"):
         checker.check(expression, "features.numeric.x")
 
 

@@ -184,14 +184,14 @@ def test_of_ivfpq_searches_the_cheapest_that_finds_enough_is_taken(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("params", "sweep", "told"),
+    ("params", "sweep", "result"),
     [
         (HNSW.model_copy(update={"hnsw": HNSW.hnsw.model_copy(update={"m": 2})}), BuildIndex(hnsw=HnswSweep(ef=(1,), recall_10=1)), "plan_index.hnsw.m"),
         (IVFPQ, BuildIndex(ivfpq=IvfPqSweep(nprobe=(1,), refine=(1,))), "plan_index.ivfpq.code_bytes"),
     ],
 )  # fmt: skip
-def test_an_index_that_finds_too_little_is_not_built(tmp_path: Path, params: PlanIndex, sweep: BuildIndex, told: str) -> None:
-    with pytest.raises(GateFailed, match=rf"no width of search surely reaches recall@10 .* the best is 0\.\d+ with .*{told}"):
+def test_an_index_that_finds_too_little_is_not_built(tmp_path: Path, params: PlanIndex, sweep: BuildIndex, result: str) -> None:
+    with pytest.raises(GateFailed, match=rf"no width of search surely reaches recall@10 .* the best is 0\.\d+ with .*{result}"):
         built(tmp_path / "build", params=params, build_index=sweep)
     assert list(tmp_path.iterdir()) == []
 
@@ -200,8 +200,8 @@ def test_an_index_that_finds_too_little_is_not_built(tmp_path: Path, params: Pla
 def test_what_is_new_is_appended(tmp_path: Path, kind: str) -> None:
     base = built(tmp_path / "base", ROWS - 100, params=KINDS[kind])
     index = built(tmp_path / "build", params=KINDS[kind], base=base.directory, parts=3)
-    told = index.built
-    assert (told["mode"], told["base"], told["appended"], told["appended_since_full"]) == ("incremental", "base", 100, 100)
+    result = index.built
+    assert (result["mode"], result["base"], result["appended"], result["appended_since_full"]) == ("incremental", "base", 100, 100)
     np.testing.assert_array_equal(index.vectors, vectors_of(ROWS))
     assert index.rows() == rows_of(ROWS)
     assert recall(index) >= 0.95
@@ -245,21 +245,21 @@ def shifted() -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_judged_by_nights_that_it_does_not_hold(tmp_path: Path, kind: str) -> None:
     options: dict[str, Any] = {"plan_index": KINDS[kind], "encoder_sha256": ENCODER_SHA256}
-    told = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", **options)
-    held_out, known = told["held_out"], ROWS - 300
+    result = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", **options)
+    held_out, known = result["held_out"], ROWS - 300
     assert (held_out["partitions"], held_out["rows"], held_out["queries"]) == (["2013-01-19", "2013-01-20"], 300, 150)
     # What it says is what an index of the other nights alone finds for the second sample of those nights.
     asked = known + neighbours.sample(300, 150, 42, second=True)
     if kind == "hnsw":
         graph = faiss.IndexHNSWFlat(8, 32)
-        graph.hnsw.efConstruction = told["parameters"]["ef_construction"]
+        graph.hnsw.efConstruction = result["parameters"]["ef_construction"]
         graph.add(shifted()[:known])
-        found = graph.search(shifted()[asked], 10, params=faiss.SearchParametersHNSW(efSearch=told["search"]["ef"]))
+        found = graph.search(shifted()[asked], 10, params=faiss.SearchParametersHNSW(efSearch=result["search"]["ef"]))
     else:  # exact for lists, which are looked through whole
         searcher = Searcher.open(tmp_path / "build")
-        wide = searcher.candidates(shifted()[asked], ROWS, told["search"]["nprobe"])
-        left = [row[(row >= 0) & (row < known)][: 10 * told["search"]["refine"]] for row in wide]
-        old = np.array([np.pad(row, (0, 10 * told["search"]["refine"] - len(row)), constant_values=-1) for row in left])
+        wide = searcher.candidates(shifted()[asked], ROWS, result["search"]["nprobe"])
+        left = [row[(row >= 0) & (row < known)][: 10 * result["search"]["refine"]] for row in wide]
+        old = np.array([np.pad(row, (0, 10 * result["search"]["refine"] - len(row)), constant_values=-1) for row in left])
         found = neighbours.nearest(searcher.vectors, shifted()[asked], old, 10)
     truth = neighbours.exact(shifted()[:known], shifted()[asked], 10)
     assert held_out["recall_10"] == pytest.approx(neighbours.recall(found[1], found[0], truth[1], truth[0], 10), abs=1e-5)
@@ -270,15 +270,17 @@ def test_it_is_judged_by_nights_that_it_does_not_hold(tmp_path: Path, kind: str)
 def test_of_what_is_appended_it_is_judged_before_it_is(tmp_path: Path, kind: str) -> None:
     options: dict[str, Any] = {"plan_index": KINDS[kind], "encoder_sha256": ENCODER_SHA256}
     base = build_from_arrays(shifted()[:-300], nights(ROWS - 300), tmp_path / "base", **options)
-    told = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", base=tmp_path / "base", **options)
-    assert told["mode"] == "incremental"
-    assert told["held_out"]["partitions"] == ["2013-01-19", "2013-01-20"]
+    result = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", base=tmp_path / "base", **options)
+    assert result["mode"] == "incremental"
+    assert result["held_out"]["partitions"] == ["2013-01-19", "2013-01-20"]
     assert base["held_out"]["partitions"] == ["2013-01-18", "2013-01-18"]  # a tenth of all at most
     # A handful of rows more tells nothing: they are searched as the others.
     few = np.concatenate([shifted(), vectors_of(20, seed=8)])
     again = build_from_arrays(few, nights(ROWS + 20), tmp_path / "few", base=tmp_path / "build", **options)
     assert (again["mode"], again["appended"]) == ("incremental", 20)
-    assert {name: again[name] for name in ("search", "held_out", "sweep")} == {name: told[name] for name in ("search", "held_out", "sweep")}
+    assert {name: again[name] for name in ("search", "held_out", "sweep")} == {
+        name: result[name] for name in ("search", "held_out", "sweep")
+    }
 
 
 def test_a_table_too_small_is_asked_for_its_own_rows(tmp_path: Path) -> None:

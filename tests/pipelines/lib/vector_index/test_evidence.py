@@ -70,8 +70,8 @@ def test_each_of_the_riskiest_is_shown_with_the_rows_nearest_to_it(files: Night,
     outcomes = matrix[nearest, 0] > 0
     assert found["outcome"].to_pylist() == outcomes.ravel().tolist()
     assert found["neighbour_rate"].to_numpy() == pytest.approx(np.repeat(outcomes.mean(axis=1), 5))
-    told = {name: set(found[name].to_pylist()) for name in ("neighbour_partition", "index_generation", "encoder_version")}
-    assert told == {"neighbour_partition": {"2013-03-01"}, "index_generation": {index.generation}, "encoder_version": {"3"}}
+    message = {name: set(found[name].to_pylist()) for name in ("neighbour_partition", "index_generation", "encoder_version")}
+    assert message == {"neighbour_partition": {"2013-03-01"}, "index_generation": {index.generation}, "encoder_version": {"3"}}
 
 
 def test_equal_scores_are_told_apart_by_their_keys(tmp_path: Path, opened: Open) -> None:
@@ -137,9 +137,9 @@ def test_an_index_of_other_features_is_told_of(files: Night, opened: Open) -> No
     assert misfit(files[1], index) is None
     other = night.features_table(5, signature=Signature(night.NAMES, "6" * 64))
     pq.write_table(other, files[1])
-    told = misfit(files[1], index)
-    assert told is not None
-    assert "declaration 555555555555, the night has 5 of 666666666666" in told
+    message = misfit(files[1], index)
+    assert message is not None
+    assert "declaration 555555555555, the night has 5 of 666666666666" in message
 
 
 def test_what_was_found_is_told_in_a_line(files: Night, opened: Open) -> None:
@@ -153,8 +153,8 @@ def test_an_encoder_that_knows_more_than_the_night_did_is_told_of(opened: Open) 
     """It has learned from the nights before 1 March."""
     index = opened(*indexed_nights.past(50))
     assert hindsight(index, "2013-03-01") is None
-    told = "with hindsight: the encoder has learned from nights up to 2013-02-28, when this one began those before 2013-02-28 were known"
-    assert hindsight(index, "2013-02-28") == told
+    message = "with hindsight: the encoder has learned from nights up to 2013-02-28, when this one began those before 2013-02-28 were known"
+    assert hindsight(index, "2013-02-28") == message
 
 
 def many_equal_rows(count: int, order: np.ndarray) -> tuple[pa.Table, np.ndarray]:
@@ -176,7 +176,7 @@ def test_of_many_equal_rows_the_newest_are_shown_however_the_index_was_built(fil
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "expected"),
+    ("kind", "message", "expected"),
     [
         ("hnsw", {"search": {"ef": 48}}, {"ef": 256}),
         ("hnsw", {"search": {"ef": 400}}, {"ef": 400}),
@@ -184,8 +184,10 @@ def test_of_many_equal_rows_the_newest_are_shown_however_the_index_was_built(fil
         ("ivfpq", {"search": {"nprobe": 8, "refine": 4}, "lists": 32}, {"nprobe": 32, "refine": 8}),
     ],
 )
-def test_a_night_is_searched_for_more_widely_than_the_index_was_tuned(kind: str, told: Mapping[str, Any], expected: dict[str, int]) -> None:
-    assert widely(cast("VectorIndex", SimpleNamespace(kind=kind, manifest=told))) == expected
+def test_a_night_is_searched_for_more_widely_than_the_index_was_tuned(
+    kind: str, message: Mapping[str, Any], expected: dict[str, int]
+) -> None:
+    assert widely(cast("VectorIndex", SimpleNamespace(kind=kind, manifest=message))) == expected
 
 
 class Recorded:

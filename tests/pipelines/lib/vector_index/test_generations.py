@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError, ModelError
 from pipelines.lib.vector_index import generations
-from pipelines.lib.vector_index.generations import CollectedError, Hold, current, hold, locate, usable
+from pipelines.lib.vector_index.generations import CollectedError, ReadLock, current, locate, read_lock, usable
 from pipelines.lib.vector_index.publication import rollback
 from tests.small_index import INDEX, Published, flip, truncate
 
@@ -21,7 +21,7 @@ def test_before_anything_is_published_there_is_nothing(published: Published) -> 
     assert current(INDEX, published.root) is None
     assert usable(INDEX, published.root) is None
     with pytest.raises(ModelError, match="no generation of flights is published; trigger vector_index_rebuild"):
-        hold(INDEX, root=published.root)
+        read_lock(INDEX, root=published.root)
     with pytest.raises(ModelError, match="nothing to roll back"):
         rollback(INDEX, "previous", "ada", "why", root=published.root)
     assert not published.root.exists(), "looking makes nothing"
@@ -29,7 +29,7 @@ def test_before_anything_is_published_there_is_nothing(published: Published) -> 
 
 def test_what_is_being_read_is_kept_until_nobody_reads_it(published: Published) -> None:
     first = published.publish(1, retain=1)
-    held = hold(INDEX, root=published.root)
+    held = read_lock(INDEX, root=published.root)
     second = published.publish(2, retain=1)
     assert published.on_disk == [first.generation, second.generation]
     assert generations.verify(held.directory, first.manifest_sha256)["run_ref"] == "refs/runs/1"
@@ -42,15 +42,15 @@ def test_a_reader_that_opens_while_its_generation_is_collected_takes_the_current
     published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published.publish(1, retain=1)
-    wait = Hold.__init__
+    wait = ReadLock.__init__
 
-    def late(self: Hold, directory: Path) -> None:
-        monkeypatch.setattr(Hold, "__init__", wait)
+    def late(self: ReadLock, directory: Path) -> None:
+        monkeypatch.setattr(ReadLock, "__init__", wait)
         published.publish(2, retain=1)  # between the look at the pointer and the lock
         wait(self, directory)
 
-    monkeypatch.setattr(Hold, "__init__", late)
-    assert hold(INDEX, root=published.root).manifest["run_ref"] == "refs/runs/2"
+    monkeypatch.setattr(ReadLock, "__init__", late)
+    assert read_lock(INDEX, root=published.root).manifest["run_ref"] == "refs/runs/2"
 
 
 def test_a_lock_on_a_generation_that_has_gone_holds_nothing(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_lock_on_a_generation_that_has_gone_holds_nothing(published: Published
 
     monkeypatch.setattr(generations.fcntl, "flock", late)
     with pytest.raises(FileNotFoundError):
-        Hold(directory)
+        ReadLock(directory)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_is_no_id_becomes_no_path(published: Published, bad: str) -> None:
     for call in (
         lambda: locate(INDEX, bad, published.root),
         lambda: published.rollback(bad),
-        lambda: hold(INDEX, bad, root=published.root, manifest_sha256="0" * 64),
+        lambda: read_lock(INDEX, bad, root=published.root, manifest_sha256="0" * 64),
     ):
         with pytest.raises(ConfigError, match="it must be an id like"):
             call()
@@ -96,14 +96,15 @@ def test_a_damaged_file_is_told_and_the_generation_before_served(published: Publ
         ModelError,
         match=rf"generation {second.generation}: .*{file.partition('.')[0]}.*(sha256|bytes|cannot be read)|{second.generation} .*cannot be opened .*{file}",
     ):
-        hold(INDEX, root=published.root)
+        read_lock(INDEX, root=published.root)
     found = usable(INDEX, published.root)
     assert found is not None
     pointer, fault = found
     assert (pointer.generation, pointer.partition, pointer.sequence) == (first.generation, "2013-06-01", 2)
     assert fault is not None and second.generation in fault
     assert (
-        hold(INDEX, pointer.generation, manifest_sha256=pointer.manifest_sha256, root=published.root).manifest["run_ref"] == "refs/runs/1"
+        read_lock(INDEX, pointer.generation, manifest_sha256=pointer.manifest_sha256, root=published.root).manifest["run_ref"]
+        == "refs/runs/1"
     )
     assert published.rollback().generation == first.generation
     with pytest.raises(ModelError, match=second.generation):
@@ -113,11 +114,11 @@ def test_a_damaged_file_is_told_and_the_generation_before_served(published: Publ
 def test_without_digests_a_truncated_file_is_found_all_the_same(published: Published) -> None:
     directory = locate(INDEX, published.publish(1).generation, published.root)
     flip(directory / "index.faiss")
-    hold(INDEX, root=published.root, digests=False)
+    read_lock(INDEX, root=published.root, digests=False)
     assert usable(INDEX, published.root, digests=False) == (current(INDEX, published.root), None)
     truncate(directory / "index.faiss")
     with pytest.raises(ModelError, match=r"index.faiss has .* bytes, published were"):
-        hold(INDEX, root=published.root, digests=False)
+        read_lock(INDEX, root=published.root, digests=False)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"sequence": 1', "null"])
@@ -133,10 +134,10 @@ def test_a_torn_pointer_is_told_and_nothing_is_guessed(published: Published, con
 def test_the_manifest_that_was_pinned_is_the_only_one_that_opens(published: Published) -> None:
     pointer = published.publish(1)
     with pytest.raises(ModelError, match="its manifest has sha256"):
-        hold(INDEX, pointer.generation, manifest_sha256="0" * 64, root=published.root)
+        read_lock(INDEX, pointer.generation, manifest_sha256="0" * 64, root=published.root)
     with pytest.raises(ModelError, match="its manifest has sha256"):
-        hold(INDEX, manifest_sha256="0" * 64, root=published.root)
+        read_lock(INDEX, manifest_sha256="0" * 64, root=published.root)
     with pytest.raises(ModelError, match="unknown or no longer kept; current is"):
-        hold(INDEX, "2013-06-09-0123456789ab", root=published.root)
+        read_lock(INDEX, "2013-06-09-0123456789ab", root=published.root)
     with pytest.raises(CollectedError, match=r"2013-06-09-0123456789ab of flights was collected since"):
-        hold(INDEX, "2013-06-09-0123456789ab", manifest_sha256="0" * 64, root=published.root)
+        read_lock(INDEX, "2013-06-09-0123456789ab", manifest_sha256="0" * 64, root=published.root)

@@ -19,7 +19,7 @@ def build(target: Path, ivfpq: IvfPq, rows: int = ROWS, **options: Any) -> dict[
 
 
 @pytest.mark.parametrize(
-    ("ivfpq", "rows", "told"),
+    ("ivfpq", "rows", "message"),
     [
         (IvfPq(lists=512, code_bytes=2), ROWS, r"plan_index\.ivfpq\.lists is 512, there are 300 rows; set it to 300 or less, or to null"),
         (IvfPq(lists=2**70, code_bytes=2), ROWS, r"plan_index\.ivfpq\.lists is \d+, there are 300 rows"),
@@ -29,10 +29,10 @@ def build(target: Path, ivfpq: IvfPq, rows: int = ROWS, **options: Any) -> dict[
     ],
 )
 def test_an_ivfpq_that_cannot_be_trained_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ivfpq: IvfPq, rows: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ivfpq: IvfPq, rows: int, message: str
 ) -> None:
     monkeypatch.setattr("pipelines.lib.vector_index.plan.cluster", None)  # whoever learns first fails otherwise
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         build(tmp_path, ivfpq, rows)
 
 

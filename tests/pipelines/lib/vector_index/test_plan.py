@@ -137,8 +137,8 @@ def test_appended_rows_add_up_until_it_is_built_anew(tmp_path: Path, base: Base)
         target = tmp_path / str(count)
         options: dict[str, Any] = {"plan_index": PARAMS, "encoder_sha256": ENCODER_SHA256, "base": published}
         vectors = np.concatenate([vectors_of(ROWS), vectors_of(100, seed=1)])[:count]
-        told = build_from_arrays(vectors, rows_of(count), target, **options)
-        found.append((told["mode"], told["appended_since_full"]))
+        built = build_from_arrays(vectors, rows_of(count), target, **options)
+        found.append((built["mode"], built["appended_since_full"]))
         published = target
     assert found == [("incremental", 10), ("incremental", 20), ("incremental", 30), ("full", 0), ("incremental", 10)]
 

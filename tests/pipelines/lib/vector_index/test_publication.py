@@ -11,7 +11,7 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, DataError, LedgerConflict, ModelError, TransientError
 from pipelines.lib.vector_index import generations
 from pipelines.lib.vector_index import publication as index_publication
-from pipelines.lib.vector_index.generations import Pointer, current, hold, locate, usable, verify
+from pipelines.lib.vector_index.generations import Pointer, current, locate, read_lock, usable, verify
 from tests.small_index import INDEX, Published, flip, make_build, make_encoder, truncate
 
 
@@ -176,7 +176,7 @@ def test_a_run_that_runs_again_mends_a_lock_that_was_lost(published: Published) 
     pointer = published.publish(1)
     (locate(INDEX, pointer.generation, published.root) / "lock").unlink()
     assert published.publish(1, expected=0) == pointer
-    assert hold(INDEX, root=published.root).manifest["mark"] == 1
+    assert read_lock(INDEX, root=published.root).manifest["mark"] == 1
 
 
 def test_where_nothing_is_whole_a_rebuild_that_has_seen_nothing_is_let_through(published: Published) -> None:
@@ -203,7 +203,7 @@ def test_another_encoder_is_refused_when_publishing_and_when_opening(published: 
     assert current(INDEX, published.root) is None
     published.publish(1)
     with pytest.raises(ModelError, match="distances between vectors of two encoders mean nothing"):
-        hold(INDEX, encoder_sha256="0" * 64, root=published.root)
+        read_lock(INDEX, encoder_sha256="0" * 64, root=published.root)
 
 
 def test_what_killed_writers_left_goes_with_the_next_one(published: Published) -> None:

@@ -89,7 +89,7 @@ def test_hardly_any_rows_are_an_index_too(published: Published, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("vectors", "k", "error", "told"),
+    ("vectors", "k", "error", "message"),
     [
         (vectors_of(2, dimension=7), 3, DataError, rf"shape \[2, 7\], this index takes \[m, {DIMENSION}\]"),
         (vectors_of(1)[0], 3, DataError, "shape"),
@@ -100,9 +100,9 @@ def test_hardly_any_rows_are_an_index_too(published: Published, tmp_path: Path, 
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_words(
-    published: Published, vectors: np.ndarray, k: int, error: type[Exception], told: str
+    published: Published, vectors: np.ndarray, k: int, error: type[Exception], message: str
 ) -> None:
-    with published.open(published.build(1)) as index, pytest.raises(error, match=told):
+    with published.open(published.build(1)) as index, pytest.raises(error, match=message):
         index.search(vectors, k)
 
 
@@ -147,8 +147,8 @@ def test_what_a_few_rows_take_does_not_grow_with_the_index(published: Published,
 
 
 def pinned_to(pointer: Pointer) -> PinnedIndex:
-    told = {name: getattr(pointer, name) for name in (*Generation.model_fields, "sequence")}
-    return PinnedIndex(name=INDEX, **told)
+    message = {name: getattr(pointer, name) for name in (*Generation.model_fields, "sequence")}
+    return PinnedIndex(name=INDEX, **message)
 
 
 def test_where_the_pinned_generation_is_broken_the_one_before_it_is_opened_and_told(published: Published) -> None:
