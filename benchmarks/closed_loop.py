@@ -209,7 +209,9 @@ class Loop:
         known = self.select(self.history.nights < self.matured(partition.isoformat()))
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
-        reference_profile = profile_of(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
+        reference_profile = profile_of(
+            forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams)
+        )
         path = self.directory / f"{version}.onnx"
         path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), reference_profile))
         model = load_model(path)

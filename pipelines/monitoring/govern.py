@@ -106,11 +106,11 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
     )
     decision = govern(history, policy)
     journal.record_decision(decision)
-    content = {"name": name, "retrain": decision.retrain, "reason": decision.reason, "findings": decision.findings}
+    facts = {"name": name, "retrain": decision.retrain, "reason": decision.reason, "findings": decision.findings}
     with replacing(report) as temporary:
         temporary.mkdir()
         for file, content in (
-            ("decision.json", content | {"champion_version": decision.version, "partition": decision.partition}),
+            ("decision.json", facts | {"champion_version": decision.version, "partition": decision.partition}),
             ("report.json", asdict(decision) | {"note": f"retraining {decision.reason.partition(';')[0]}"}),
         ):
             (temporary / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
