@@ -69,8 +69,8 @@ def test_the_riskiest_are_given_their_neighbours(workspace: Path) -> None:
     assert page.count("<details") == 50
     assert "not late" in page
     assert '<header class="plain">' in page
-    assert told["base_rate"] == pytest.approx(float((indexed_nights.past(300)[1][:, 0] > 0).mean()), abs=1e-6)
-    assert f"Base rate: {told['base_rate']:.1%} of all past rows" in page
+    assert attached["base_rate"] == pytest.approx(float((indexed_nights.past(300)[1][:, 0] > 0).mean()), abs=1e-6)
+    assert f"Base rate: {attached['base_rate']:.1%} of all past rows" in page
     assert not broken_rules(page)
 
 
