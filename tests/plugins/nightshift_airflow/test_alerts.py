@@ -21,6 +21,7 @@ def labels(**changes):
     return {key: value for key, value in {**FIRING["labels"], **changes}.items() if value is not None}
 
 
+@pytest.mark.costly
 def test_an_alert_asks_for_the_run_that_the_monitor_would_ask_for():
     from nightshift_airflow.alerts import DAG_ID
 

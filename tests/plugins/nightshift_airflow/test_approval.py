@@ -150,6 +150,7 @@ def test_who_approves_is_handed_on_with_the_reason(waiting_room):
     assert not (waiting_room.home / "called").exists()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("option", "user", "comment", "limit"),
     [

@@ -32,6 +32,7 @@ def store(tmp_path, monkeypatch):
     engine.dispose()
 
 
+@pytest.mark.costly
 def test_a_credential_opens_until_it_ends(store):
     from nightshift_airflow.credentials import create_credential, find_owner
 

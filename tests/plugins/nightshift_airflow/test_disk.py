@@ -58,6 +58,7 @@ def test_a_stage_that_finds_no_room_says_so(repository: Path, small_home: Path) 
         run_stage("publish_scores", ["python", "-m", "pipelines.scoring.publish_scores"], workspace)
 
 
+@pytest.mark.costly
 def test_dvc_that_finds_no_room_in_its_cache_says_so(repository: Path, small_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC logs the failure and ends with 0: the run would be green, and its files nowhere."""
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(repository / "var"))

@@ -135,12 +135,14 @@ def is_up_to_date(workspace: workspaces.Workspace, *stages: str) -> bool:
 EMBEDDED = [f"embed@{shard}" for shard in SHARDS]
 
 
+@pytest.mark.costly
 def test_shards_run_side_by_side_and_all_are_recorded(workspace):
     assert until_done(workspace, EMBEDDED) == 1
     assert set(entries(workspace)) == set(EMBEDDED)
     assert is_up_to_date(workspace, *EMBEDDED)
 
 
+@pytest.mark.costly
 def test_each_shard_tells_its_own_failure(workspace):
     orders = [behave(workspace, EMBEDDED[0], "gate"), behave(workspace, EMBEDDED[1], "once")]
     failed = run_all(workspace, EMBEDDED)
@@ -254,6 +256,7 @@ def test_a_shard_is_a_month(shard):
         _ = DvcStageOperator(task_id="embed", shard=shard).stage
 
 
+@pytest.mark.costly
 def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
     assert until_done(workspace, EMBEDDED[:2]) == 1
     commit = run_record.record_run(workspace, "failed")

@@ -58,6 +58,7 @@ def stored(store: Path) -> set[str]:
     return {f"{file.parent.name}{file.name}" for file in store.rglob("*") if file.is_file()}
 
 
+@pytest.mark.costly
 def test_what_a_run_made_is_in_the_remote_before_it_closes(night, repository, tmp_path):
     set_remote(repository, tmp_path / "store")
     for task in ("open_run", "ingest_batch", "push_run"):

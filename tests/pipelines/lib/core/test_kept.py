@@ -101,6 +101,7 @@ def require(*paths: str, stage: str = "score") -> None:
     kept.require_recorded(LOCK, stage, [Path(path) for path in paths])
 
 
+@pytest.mark.costly
 def test_what_was_recorded_passes_in_every_form(repository: Path) -> None:
     require(
         "data/raw", "data/batch.parquet", "data/vectors", "data/vectors/2013-01", "data/raw/sub/ü", "data/raw/", "no/such", "2013-04-01", ""
@@ -183,6 +184,7 @@ def test_a_stage_refuses_an_altered_input_before_it_starts(repository: Path, mon
     assert (failure["error"], failure["retryable"]) == ("DataError", False)
 
 
+@pytest.mark.costly
 def test_dvc_repro_refuses_an_input_that_was_damaged_in_the_cache(repository: Path) -> None:
     [batch] = [made for made in kept.outputs(LOCK) if made.stage == "featurize_batch"]
     for copy in (batch.path, kept.cache_path(batch.md5)):
@@ -203,12 +205,14 @@ def change_by_hand() -> None:
     Path("data/batch.parquet").write_text("of my own")
 
 
+@pytest.mark.costly
 def test_dvc_repro_makes_an_input_again_that_was_changed_by_hand(repository: Path) -> None:
     change_by_hand()
     dvc("repro")
     assert Path("data/scores").read_bytes() == Path("data/batch.parquet").read_bytes() == b"the first file"
 
 
+@pytest.mark.costly
 def test_a_stage_reads_an_input_that_was_changed_by_hand_once_it_is_recorded(repository: Path) -> None:
     change_by_hand()
     dvc("repro", "--single-item", "score", fails=True)
