@@ -16,12 +16,12 @@ class EditError(Exception):
 
 
 def add_section(text: str, name: str, after: str | None) -> str:
-    """`params.yaml` with an empty section `name` behind the section `after`, or at the end."""
+    """Return `params.yaml` with an empty section `name` after the section `after`, or at the end."""
     return _checked(_insert(text, f"\n{name}: {{}}\n", after, indent=""), text, lambda content: content | {name: {}})
 
 
 def add_stage(text: str, name: str, after: str | None, entry: dict[str, Any], cmd: str) -> str:
-    """`dvc.yaml` with the stage `name` behind the stage `after`, or behind the last one. `entry` is its content without `cmd`."""
+    """Return `dvc.yaml` with the stage `name` after the stage `after`, or after the last one. `entry` is its content without `cmd`."""
     lines = [f"  {name}:", "    cmd: >-", *textwrap.wrap(cmd, WIDTH, **_indented(6))]
     for key, values in entry.items():
         flow = f"{key}: [{', '.join(yaml.safe_dump(value, default_flow_style=True, width=10**6).split(chr(10))[0] for value in values)}]"
@@ -32,7 +32,7 @@ def add_stage(text: str, name: str, after: str | None, entry: dict[str, Any], cm
 
 
 def add_task(text: str, name: str, after: str) -> str:
-    """A DAG's file with the task `name` behind the task `after`, both among the tasks and in the order."""
+    """Return the file of a DAG with the task `name` after the task `after`, both among the tasks and in the order."""
     tree = ast.parse(text)
     if not (arrows := _left_of_an_arrow(tree, after)):
         raise EditError(f"no chain of the DAG goes on after {after}")
@@ -49,7 +49,7 @@ def add_task(text: str, name: str, after: str) -> str:
 
 
 def _left_of_an_arrow(tree: ast.Module, task: str) -> list[ast.Name]:
-    """Where `task` stands directly before ``>>``, in the order of the file."""
+    """Find each `task` directly before ``>>``, in the order of the file."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.RShift):
@@ -63,13 +63,13 @@ def _place(node: ast.Name) -> tuple[int, int]:
 
 
 def _replaced(line: str, offset: int, length: int, new: str) -> str:
-    """`line` with its `length` bytes from `offset` on, as `ast` counts them, replaced by `new`."""
+    """Replace `length` bytes of `line` from `offset` on, as `ast` counts them, by `new`."""
     raw = line.encode()
     return (raw[:offset] + new.encode() + raw[offset + length :]).decode()
 
 
 def _insert(text: str, new: str, after: str | None, *, indent: str) -> str:
-    """`text` with `new` behind the block of the key `after`, which is indented by `indent`; at the end if there is none."""
+    """Put `new` after the block of the key `after`, which is indented by `indent`, or at the end if there is none."""
     lines = text.splitlines(keepends=True)
     start = next((number for number, line in enumerate(lines) if after and line.startswith(f"{indent}{after}:")), None)
     if start is None:
@@ -82,9 +82,9 @@ def _insert(text: str, new: str, after: str | None, *, indent: str) -> str:
 
 
 def _checked(new: str, old: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-    """`new`, if it reads as the content of `old` after `change`, and nothing else is different."""
+    """Return `new`, if it reads as the content of `old` after `change`, and nothing else is different."""
     if yaml.safe_load(new) != change(yaml.safe_load(old)):
-        raise EditError("the file would not read as meant; it must have the block style that it is committed with")
+        raise EditError("the edited file has another content than intended; give it the block style of the committed file")
     return new
 
 

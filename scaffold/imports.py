@@ -10,7 +10,7 @@ LIBRARY = Path("pipelines/lib")
 
 
 def imported_by(text: str) -> frozenset[Path]:
-    """The files of this repository that a module with this `text` imports itself, inside functions as well."""
+    """Find the files of this repository that a module with this `text` imports itself, inside functions as well."""
     found: set[Path | None] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
@@ -22,12 +22,12 @@ def imported_by(text: str) -> frozenset[Path]:
 
 @cache
 def imported(module: Path) -> frozenset[Path]:
-    """The files that `module` (a path below the root) imports itself."""
+    """Find the files that `module` (a path below the root) imports itself."""
     return imported_by((ROOT / module).read_text(encoding="utf-8"))
 
 
 def closure(*modules: Path) -> set[Path]:
-    """`modules` and every file that they need."""
+    """Find `modules` and every file that they need."""
     seen: set[Path] = set()
     pending = [*modules]
     while pending:
@@ -38,7 +38,7 @@ def closure(*modules: Path) -> set[Path]:
 
 
 def packages(*modules: Path) -> list[str]:
-    """The packages of the library that `modules` need, as ``dvc.yaml`` names them: ``pipelines/lib/core``."""
+    """List the packages of the library that `modules` need, as ``dvc.yaml`` names them: ``pipelines/lib/core``."""
     return sorted({str(Path(*file.parts[:3])) for file in _below_library(closure(*modules))})
 
 

@@ -42,7 +42,7 @@ class NewStageError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for. `reads` is empty if the stage shall read what the stage before it writes."""
+    """The arguments of the command. `reads` is empty if the stage shall read the output of the stage before it."""
 
     name: str
     package: str
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Repository:
-    """What the files of the repository say: stages of dvc.yaml, sections, packages with the stages in each, and DAGs."""
+    """The content of the repository's files: stages of dvc.yaml, sections, packages with the stages in each, and DAGs."""
 
     stages: Mapping[str, Mapping[str, Any]]
     sections: frozenset[str]
@@ -76,13 +76,13 @@ class Repository:
 
 
 def new_files(request: Request) -> dict[Path, str]:
-    """The new text of every file that the stage needs, by path below the root. Raises `NewStageError`; writes nothing."""
+    """Write the new text of every file that the stage needs, by path below the root. Raises `NewStageError`; no file changes."""
     repository = Repository.read()
     _refuse(_faults_of_names(request, repository))
     dag = (ROOT / "dags" / f"{request.dag}.py").read_text(encoding="utf-8")
     tasks = _tasks(dag)
     _refuse(_faults_of_place(request, tasks, dag))
-    before = list(tasks)[: list(tasks).index(request.after) + 1]  # the tasks of a DAG's file stand in the order in which they run
+    before = list(tasks)[: list(tasks).index(request.after) + 1]  # a DAG's file lists its tasks in the order in which they run
     outs = {out: stage for stage in before if stage in repository.stages for out in repository.stages[stage]["outs"]}
     reads = request.reads or _default_input(outs, request)
     _refuse(_faults_of_input(reads, outs, request))
@@ -205,7 +205,7 @@ def _faults_of_code(name: str, code: str) -> Iterator[str]:
 
 
 def _default_input(outs: Mapping[str, str], request: Request) -> str:
-    """The first file that is no report, of the last stage that writes one."""
+    """Find the first file that is not a report, of the last stage that writes one."""
     plain = {out: stage for out, stage in outs.items() if not out.startswith("data/reports/") and "$" not in out}
     if not plain:
         raise NewStageError(f"after={request.after}: no stage up to it writes data that could be read; choose a later task")
@@ -221,7 +221,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _tasks(dag: str) -> dict[str, str]:
-    """Each task of a DAG with its operator, in the order of the file."""
+    """Read each task of a DAG with its operator, in the order of the file."""
     found = {}
     for node in ast.walk(ast.parse(dag)):
         if isinstance(node, ast.Assign):
@@ -248,7 +248,7 @@ def _bound(tree: ast.Module) -> set[str]:
 
 
 def _formatted(path: Path, text: str) -> str:
-    """`text` as ruff formats it, with its imports in order."""
+    """Format `text` with ruff, its imports in order."""
     order = ["check", "--select", "I", "--fix-only", "--quiet", "--config", 'lint.isort.known-first-party=["pipelines"]']
     for arguments in (order, ["format", "--quiet"]):
         command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(path), "-"]

@@ -22,7 +22,7 @@ def copy_repository(target: Path) -> Path:
 
 
 def git(where: Path, *arguments: str) -> str:
-    """The output of a git command in `where`, as somebody with an identity."""
+    """Run git in `where`, as somebody with an identity; return its output."""
     identity = ["-c", "user.name=Tester", "-c", "user.email=tester@localhost"]
     return subprocess.run(["git", *identity, *arguments], cwd=where, check=True, capture_output=True, text=True).stdout
 

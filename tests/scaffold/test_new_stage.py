@@ -32,7 +32,7 @@ class Copy:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-6000:]}{done.stderr[-3000:]}"
 
     def new_stage(self, **arguments: str) -> subprocess.CompletedProcess[str]:
-        """What ``make new-stage`` runs with these arguments."""
+        """Run the command of ``make new-stage`` with these arguments."""
         recipe = re.search(r"^new-stage:.*\n\t\$\(BIN\)/python (-m [\w.]+) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert recipe
         given = {**ARGUMENTS, **arguments}
@@ -48,7 +48,7 @@ class Copy:
 
 @pytest.fixture(scope="module")
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """A copy that no test changes."""
+    """Make a copy that no test changes."""
     return Copy(tmp_path_factory.mktemp("unchanged"))
 
 
@@ -119,7 +119,7 @@ def name_of(arguments: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """A copy to which all of `STAGES` were added, one after the other."""
+    """Make a copy to which all of `STAGES` were added, one after the other."""
     copy = Copy(tmp_path_factory.mktemp("extended"))
     for arguments in STAGES:
         done = copy.new_stage(**arguments)
