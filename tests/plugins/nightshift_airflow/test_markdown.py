@@ -37,6 +37,13 @@ def test_an_address_in_data_is_no_link(address: str) -> None:
     assert plain(f"go to {address} now").replace("\u2060", "") == f"go to {address} now"
 
 
+@pytest.mark.parametrize("before", ["_", "5", "*", "(", "é"])
+def test_an_address_behind_any_character_is_no_link(before: str) -> None:
+    """GitHub's dialect makes a link of an address behind an underscore, a digit or any character but an ASCII letter."""
+    assert "https://" not in plain(f"{before}https://e.vil")
+    assert plain(f"{before}https://e.vil").replace("\u2060", "").replace("\\", "") == f"{before}https://e.vil"
+
+
 def test_ordinary_text_stays_readable_where_nobody_renders_it() -> None:
     said = "validate_batch: 3 of 42 checks failed (column dep_delay: 7 > 5, -1.5 < 0 is false); Core_RF_Classifier version 1, 30% & more, drift__1__2013-06-13"
     assert plain(said) == said.replace("<", "\\<")
