@@ -20,7 +20,10 @@ with DAG(
     max_active_runs=1,
     params={
         "version": Param(
-            "champion", type="string", pattern=r"^(champion|[0-9]{1,9})$", description="champion, or the number of a registered version."
+            "champion",
+            type="string",
+            pattern=r"^(champion|[1-9][0-9]{0,8})$(?!\n)",
+            description="champion, or the number of a registered version.",
         ),
     },
     default_args=task_defaults(settings),

@@ -21,7 +21,7 @@ with DAG(
         "version": Param(
             "previous",
             type="string",
-            pattern=r"^(previous|[0-9]{1,9})$",
+            pattern=r"^(previous|[1-9][0-9]{0,8})$(?!\n)",
             description="previous, or the number of a version that was champion before.",
         ),
         "reason": Param(type="string", minLength=1, maxLength=500, description="Why; it goes into the ledger."),

@@ -43,7 +43,7 @@ with DAG(
         "champion_version": Param(
             None,
             type=["null", "string"],
-            pattern=r"^[1-9][0-9]{0,8}$",
+            pattern=r"^[1-9][0-9]{0,8}$(?!\n)",
             title="Champion version",
             description="The champion that the alert is about. If another version is champion by now, nothing is done. Empty: any champion.",
         ),

@@ -22,7 +22,7 @@ with DAG(
         "generation": Param(
             "previous",
             type="string",
-            pattern=r"^(previous|[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12})$",
+            pattern=r"^(previous|[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12})$(?!\n)",
             description="previous, or the id of a generation that is kept, such as 2013-06-01-0123456789ab.",
         ),
         "reason": Param(type="string", minLength=1, maxLength=500, description="Why; it goes into the pointer."),

@@ -31,6 +31,6 @@ def test_by_itself_it_is_the_champion(dag):
     param = dag.params.get_param("version")
     assert param.resolve() == "champion"
     assert param.resolve("12") == "12"
-    for bad in ("", "previous", "--version", "1" * 10):
+    for bad in ("", "previous", "--version", "1" * 10, "12\n", "champion\n", "0", "07"):
         with pytest.raises(ParamValidationError):
             param.resolve(bad)

@@ -35,7 +35,11 @@ def test_a_rollback_without_a_reason_is_none(dag):
 @pytest.mark.parametrize(
     ("param", "good", "bad"),
     [
-        ("version", ["previous", "1", "999999999"], ["", "1" * 10, "champion", "previous; rm", "--to", None, 3]),
+        (
+            "version",
+            ["previous", "1", "999999999"],
+            ["", "previous\n", "1\n", "0", "07", "1" * 10, "champion", "previous; rm", "--to", None, 3],
+        ),
         ("reason", ["it missed the storm"], ["", "x" * 501, None]),
     ],
 )

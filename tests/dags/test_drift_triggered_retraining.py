@@ -76,7 +76,7 @@ def test_a_person_has_as_long_as_the_params_say_and_silence_is_a_no(dag):
 @pytest.mark.parametrize(
     ("param", "good", "bad"),
     [
-        ("champion_version", ["1", "999999999", None], ["", "1" * 10, "../1", 3, "v1"]),
+        ("champion_version", ["1", "999999999", None], ["", "1\n", "1" * 10, "../1", 3, "v1"]),
         ("partition", ["2013-06-01", None], ["", "2013-02-30", "20130601", "2013-06-01 ", 20130601]),
         ("reason", ["", "PSI .4", None], ["x" * 501, 5]),
         ("source", ["monitor", "alertmanager", "manual"], ["", "somebody", None]),

@@ -38,7 +38,17 @@ def test_a_rollback_without_a_reason_is_none(dag):
         (
             "generation",
             ["previous", "2013-06-01-0123456789ab"],
-            ["", "2013-06-01", "2013-06-01-0123456789AB", "../2013-06-01-0123456789ab", "previous; rm", "--to", None, 3],
+            [
+                "",
+                "2013-06-01",
+                "2013-06-01-0123456789AB",
+                "2013-06-01-0123456789ab\n",
+                "../2013-06-01-0123456789ab",
+                "previous; rm",
+                "--to",
+                None,
+                3,
+            ],
         ),
         ("reason", ["it missed the storm"], ["", "x" * 501, None]),
     ],
