@@ -22,6 +22,9 @@ import pyarrow as pa
 
 from benchmarks.governor import features_of_2013, section
 from pipelines.lib.challengers import comparison
+from pipelines.lib.challengers.agreement import Shadow
+from pipelines.lib.challengers.comparison import Comparison, Opponent
+from pipelines.lib.challengers.evaluation import Evaluation
 from pipelines.lib.challengers.policy import Policy as Promoting
 from pipelines.lib.challengers.policy import decide
 from pipelines.lib.core.atomic import replacing
@@ -171,8 +174,8 @@ class Loop:
             closed[rows] = champion.model.score(self.live.features[rows])
             champion.nights.append(self.record(champion, night, self.live.features[rows], closed[rows]))
             labelled = pa.table({"score": closed[rows], "outcome": self.live.labels[rows]})
-            measured, _ = measure_performance(labelled, MeasurePerformance(nights=1))
-            performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), measured))
+            told, _ = measure_performance(labelled, MeasurePerformance(nights=1))
+            performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), told))
             decision = govern(
                 Recorded(
                     "m",
@@ -209,11 +212,9 @@ class Loop:
         known = self.select(self.history.nights < self.matured(partition.isoformat()))
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
-        reference_profile = profile_of(
-            forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams)
-        )
+        told = profile_of(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
         path = self.directory / f"{version}.onnx"
-        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), reference_profile))
+        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), told))
         model = load_model(path)
         self.parity = float(np.abs(forest.predict_proba(holdout.features)[:, 1] - model.score(holdout.features)).max())
         return Champion(version, partition.isoformat(), model)
@@ -236,39 +237,44 @@ class Loop:
         holdout = self.select((self.history.nights >= since) & (self.history.nights < self.matured(partition)))
         scores = comparison.finite_scores(challenger.model, holdout.features)
         known = tuple(direction for direction in params.golden if set(direction.change) <= set(self.history.names))
+        opponent = Opponent(champion.version, degraded=False, instead_of=None, sha256=champion.model.sha256, since=since)
         found = comparison.compare_models(
-            challenger.model, champion.model, holdout, since=since, slices=params.slices, minimum_rows=params.slice_minimum_rows
+            challenger.model, champion.model, holdout, opponent, slices=params.slices, minimum_rows=params.slice_minimum_rows
         )
-        evaluation = {"name": "m", "partition": partition, "sha256": challenger.model.sha256, "since": since} | evaluate(
-            holdout, scores, self.parity, params
+        if not isinstance(found, Comparison):
+            raise RuntimeError(f"the models of {partition} cannot be compared: {found.fault}")
+        figures, findings = evaluate(holdout, scores, self.parity, params), golden.directions(challenger.model, holdout.features, known)
+        evaluation = Evaluation(
+            name="m",
+            partition=partition,
+            training={},
+            **vars(figures),
+            comparison=found,
+            sha256=challenger.model.sha256,
+            since=since,
+            importances={},
+            golden=findings,
+            faults=faults(figures.metrics, findings, 0.0, params),
         )
-        evaluation["golden"] = golden.directions(challenger.model, holdout.features, known)
-        evaluation["comparison"] = {
-            "version": champion.version,
-            "degraded": False,
-            "sha256": champion.model.sha256,
-            "since": since,
-            **found,
-        }
-        evaluation["faults"] = faults(evaluation, 0.0, params)
-        verdict = decide(evaluation, {"fault": None, "nights": [], "overall": None}, section("decide", Promoting))
+        unseen = Shadow(partition, champion.version, "challenger", fault=None, nights=(), overall=None, note="no night is published")
+        verdict = decide(evaluation, unseen, section("decide", Promoting), challenger=None, champion=None)
         return {
             "verdict": verdict.verdict,
             "reasons": verdict.reasons,
-            "gate_auc_difference": found["auc_difference"]["value"],
-            "gate_log_loss_difference": found["log_loss_difference"]["value"],
+            "gate_auc_difference": found.auc_difference.value,
+            "gate_log_loss_difference": found.log_loss_difference.value,
         }
 
 
 def summary(loop: Loop, replayed: Replay) -> dict[str, Any]:
     """The figures of one replay."""
     months = loop.live.nights.astype("datetime64[M]")
-    months_of = {
+    told = {
         line: [metrics.summary(loop.live.labels[months == month], scores[months == month]) for month in np.unique(months)]
         for line, scores in (("static", replayed.static), ("closed_loop", replayed.closed))
     }
-    auc = {line: [float(month["auc"] or 0.0) for month in found] for line, found in months_of.items()}
-    loss = {line: [float(month["log_loss"] or 0.0) for month in found] for line, found in months_of.items()}
+    auc = {line: [float(month.auc or 0.0) for month in found] for line, found in told.items()}
+    loss = {line: [float(month.log_loss) for month in found] for line, found in told.items()}
     promoted = [decision for decision in replayed.decisions if decision["verdict"] == "promote"]
     return {
         **{f"auc_{line}": round(float(np.mean(found)), 4) for line, found in auc.items()},
@@ -295,12 +301,12 @@ def panel(loop: Loop, replayed: Replay, figures: Mapping[str, Any]) -> dict[str,
         values = []
         for first, last in zip(nights, ends, strict=False):
             rows = (loop.live.nights >= first) & (loop.live.nights <= last)
-            values.append(float(metrics.summary(loop.live.labels[rows], scores[rows])["auc"] or 0.0))
+            values.append(float(metrics.summary(loop.live.labels[rows], scores[rows]).auc or 0.0))
         lines[line] = values
-    summary_line = f"mean of monthly AUC {figures['auc_static']:.3f} left alone, {figures['auc_closed_loop']:.3f} in the loop"
+    told = f"mean of monthly AUC {figures['auc_static']:.3f} left alone, {figures['auc_closed_loop']:.3f} in the loop"
     return {
         "reference": ("the first champion, left alone", ends.tolist(), lines["static"]),
         "other": ("the closed loop", ends.tolist(), lines["closed"]),
         "marks": [(decision["partition"], decision["verdict"] == "promote") for decision in replayed.decisions],
-        "summary": summary_line,
+        "summary": told,
     }

@@ -33,6 +33,7 @@ from pipelines.lib.core import home, stage
 from pipelines.lib.core.errors import ConfigError, LedgerConflict
 from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.run import RunFile, load_run
+from pipelines.lib.encoders.evaluation import read_evaluation
 from pipelines.lib.records.journal import Journal, Verdict
 from pipelines.lib.records.ledger import Entry, Ledger
 
@@ -95,8 +96,10 @@ def gather(
         require_allowed(made, approver)
         evidence["decision"] = asdict(made)
     elif evaluation:
-        evaluated = require_sound(evaluation.parent, version.sha256, "evaluate_encoder")
-        evidence["evaluation"] = {name: evaluated.get(name) for name in ("note", "since", "metrics", "quantization", "comparison")}
+        found = read_evaluation(evaluation)
+        require_sound(found, evaluation.parent, version.sha256, "evaluate_encoder")
+        kept = asdict(found)
+        evidence["evaluation"] = {"note": found.note} | {name: kept[name] for name in ("since", "metrics", "quantization", "comparison")}
     else:
         evidence["by_hand"] = True
     if approver:
@@ -140,19 +143,19 @@ def main(
         fetch(version, Path(scratch) / "model.onnx")
     pinned = {"expect": run.model.champion or NOBODY, "sequence": run.model.ledger_sequence, "run_ref": run.run_ref}
     fence: dict[str, Any] = {"expect": expect} if expect else pinned
-    evaluated = (version.name, run.run_id, run.partition, run.model.champion, version.version)
+    told = (version.name, run.run_id, run.partition, run.model.champion, version.version)
     try:
         entry = promote(ledger, version, **fence, live_from=live_from, actor=actor, reason=reason, evidence=evidence)
     except LedgerConflict as error:
         if decided:
             withdraw(client, version)
             project_aliases(client, ledger, version.name)
-            journal.record_verdict(Verdict(*evaluated, "refused", str(error), actor))
+            journal.record_verdict(Verdict(*told, "refused", str(error), actor))
         raise
     project_aliases(client, ledger, version.name)
     clear_marks(client, version)
     if decided:
-        journal.record_verdict(Verdict(*evaluated, "promoted", reason, actor))
+        journal.record_verdict(Verdict(*told, "promoted", reason, actor))
         stage.write_report("promote", {"note": f"promoted version {entry.version}, live from {entry.live_from}, by {entry.actor}"})
 
 

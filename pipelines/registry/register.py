@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.challengers import model_card
 from pipelines.lib.challengers.decision import require_sound
+from pipelines.lib.challengers.evaluation import read_evaluation
 from pipelines.lib.champions.lineage import lineage, selection, selection_of_encoder
 from pipelines.lib.champions.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
 from pipelines.lib.core import home, stage
@@ -27,6 +28,7 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import read_yaml
 from pipelines.lib.core.run import load_run
+from pipelines.lib.encoders import evaluation as encoders
 from pipelines.lib.models import costs, onnx_file
 from pipelines.lib.records.ledger import Ledger
 
@@ -43,7 +45,8 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     name, section, gate = (params.name, "train", "evaluate") if model else (params.encoder, "train_encoder", "evaluate_encoder")
     content = onnx.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    require_sound(report, digest, gate)
+    judged = read_evaluation(report / "evaluation.json") if model else encoders.read_evaluation(report / "evaluation.json")
+    require_sound(judged, report, digest, gate)
     proto = onnx_file.parse_model(content, onnx)
     found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
     if found:
@@ -112,7 +115,8 @@ def show_card(client: "MlflowClient", version: Registered, report: Path, *, enco
     if encoder:
         card = (report / "report.html").read_text(encoding="utf-8")
     else:
-        evaluation = require_sound(report, version.sha256)
+        evaluation = read_evaluation(report / "evaluation.json")
+        require_sound(evaluation, report, version.sha256)
         tags = {name: value for name, value in found.tags.items() if name != "sha256"}
         card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
     client.log_text(found.run_id, card, "model_card.html")

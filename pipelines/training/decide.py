@@ -9,17 +9,17 @@ Fails   when a report is missing, or MLflow or the journal does not answer. A re
 It has an effect outside the workspace, so it is no DVC stage: ``python -m pipelines.training.decide``.
 """
 
-import json
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from pipelines.lib.challengers.agreement import Shadow
 from pipelines.lib.challengers.decision import Decision
+from pipelines.lib.challengers.evaluation import Evaluation, read_evaluation
 from pipelines.lib.challengers.policy import Policy, Verdict, decide
 from pipelines.lib.champions.registry import Registered, connect, fetch
-from pipelines.lib.core import home, stage
+from pipelines.lib.core import contract, home, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import DataError, ModelError
@@ -50,23 +50,15 @@ def altered(version: Registered, evaluated: str | None, golden: Golden, scratch:
         return [*found, str(error)]
 
 
-def measured(version: Registered, run: RunFile, golden: Golden) -> dict[str, Any]:
-    """The costs of challenger and champion: as `evaluate` has measured them, or measured now where DVC has restored its report."""
+def measured(version: Registered, run: RunFile, golden: Golden) -> dict[str, costs.Costs | None]:
+    """The costs of challenger and champion: as `evaluate` has measured them, or measured now if DVC has restored its report."""
     path = REPORTS / "latency.json"
     models = {"challenger": (MODEL, version.sha256), "champion": (Path(run.model.path), run.model.sha256)}
     found = {name: costs.read(path, name, digest or "") for name, (_, digest) in models.items()}
     if None in found.values():
         found = {name: costs.measure(load_model(file), file, golden.features) for name, (file, _) in models.items()}
         costs.write(path, found)
-    return {name: cost and asdict(cost) for name, cost in found.items()}
-
-
-def read(path: Path, stage_name: str) -> dict[str, Any]:
-    """A report. Raises `DataError` where the stage has not written a whole one."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); run {stage_name} first") from None
+    return found
 
 
 def record(version: Registered, run: RunFile, verdict: Verdict) -> None:
@@ -84,19 +76,22 @@ def record(version: Registered, run: RunFile, verdict: Verdict) -> None:
 def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     run, policy = load_run(), load_section("decide", Policy)
     version = parse_section(read_yaml(registered), Registered, registered.name)
-    evaluation, shadow = read(REPORTS / "evaluate" / "evaluation.json", "evaluate"), read(REPORTS / "shadow" / "report.json", "shadow")
-    if shadow["challenger"] != version.version:
-        raise DataError(f"shadow has looked at version {shadow['challenger']}, registered is {version.version}; run shadow again")
+    evaluation = read_evaluation(REPORTS / "evaluate" / "evaluation.json")
+    shadow = contract.from_json(Shadow, REPORTS / "shadow" / "report.json", "shadow")
+    if shadow.challenger != version.version:
+        raise DataError(f"shadow has looked at version {shadow.challenger}, registered is {version.version}; run shadow again")
     golden = Golden.from_json((REPORTS / "evaluate" / "golden.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
-        evaluation["faults"] += altered(version, evaluation.get("sha256"), golden, Path(scratch) / "model.onnx")
-    verdict = decide(evaluation | {"costs": measured(version, run, golden)}, shadow, policy)
+        faults = altered(version, evaluation.sha256, golden, Path(scratch) / "model.onnx")
+    evaluation = replace(evaluation, faults=(*evaluation.faults, *faults))
+    verdict = decide(evaluation, shadow, policy, **measured(version, run, golden))
     record(version, run, verdict)
     decision = Decision(run.partition, run.model.champion, version.version, verdict.verdict, verdict.reasons, verdict.table)
     with replacing(REPORTS / "decide" / "decision.json") as temporary:
         temporary.write_text(decision.to_json(), encoding="utf-8")
     note = f"{verdict.verdict.upper()} version {version.version}: {'; '.join(verdict.reasons)}"
-    page = pages.render("decide.html", decision=decision, name=version.name, found=evaluation["comparison"], policy=policy.model_dump())
+    found = evaluation.comparison if isinstance(evaluation, Evaluation) else None
+    page = pages.render("decide.html", decision=decision, name=version.name, found=found, policy=policy.model_dump())
     stage.write_report("decide", {"note": note, **asdict(decision)}, page)
     stage.log.info("%s", note)
 

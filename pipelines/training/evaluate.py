@@ -12,16 +12,18 @@ Metrics are those of the ONNX model, since that is what runs; scikit-learn serve
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipelines.lib.challengers import comparison, model_card
+from pipelines.lib.challengers.comparison import Comparison, Opponent
 from pipelines.lib.challengers.decision import record_refusal
-from pipelines.lib.core import stage
+from pipelines.lib.challengers.evaluation import Evaluation, Metrics, SliceSummary, Unscored, evidence_of
+from pipelines.lib.core import contract, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import DataError, GateFailed, ModelError
 from pipelines.lib.core.params import Section, load_section
@@ -33,7 +35,7 @@ from pipelines.lib.measures import metrics
 from pipelines.lib.measures.slices import slices_of
 from pipelines.lib.models import costs
 from pipelines.lib.models import golden as known
-from pipelines.lib.models.inference import check_fit, load_model
+from pipelines.lib.models.inference import Model, check_fit, load_model
 from pipelines.lib.tables.dataset import load_dataset
 
 
@@ -52,61 +54,63 @@ class Evaluate(Section):
     golden: tuple[known.Direction, ...] = ()
 
 
-def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate) -> dict[str, Any]:
-    """The figures of `scores` [n] on the holdout `history` [n]; the same for the same rows and model."""
+@dataclass(frozen=True)
+class Figures:
+    """How good scores are on the holdout: the fields of `Evaluation` that labels and scores alone decide."""
+
+    metrics: Metrics
+    auc_interval: tuple[float | None, ...] | None
+    slices: tuple[SliceSummary, ...]
+    calibration: tuple[Mapping[str, float], ...]
+    roc: tuple[Mapping[str, float], ...]
+    scores: tuple[int, ...]
+
+
+def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate) -> Figures:
+    """Measure `scores` [n] on the holdout `history` [n]; the same rows and scores give the same figures."""
     overall = metrics.summary(history.labels, scores)
-    interval = comparison.auc_interval(history.labels, scores, history.nights) if overall["auc"] is not None else None
-    # The converter rounds thresholds to float32: the last digits of the difference are noise.
-    return {
-        "metrics": overall | {"parity_max_difference": round(parity, 6)},
-        "auc_interval": interval,
-        "slices": _slices(history, scores, params),
-        "calibration": metrics.calibration(history.labels, scores),
-        "roc": metrics.roc(history.labels, scores) if interval else [],
-        "scores": np.histogram(scores, np.linspace(0, 1, 41))[0].tolist(),
-    }
+    both = overall.auc is not None
+    return Figures(
+        # The converter rounds thresholds to float32: the last digits of the difference are noise.
+        metrics=Metrics(**vars(overall), parity_max_difference=round(parity, 6)),
+        auc_interval=comparison.auc_interval(history.labels, scores, history.nights) if both else None,
+        slices=tuple(
+            SliceSummary(column=column, value=value, **vars(metrics.summary(history.labels[mask], scores[mask])))
+            for column in params.slices
+            for value, mask in slices_of(history.exact(column), params.slice_minimum_rows)
+        ),
+        calibration=tuple(metrics.calibration(history.labels, scores)),
+        roc=tuple(metrics.roc(history.labels, scores)) if both else (),
+        scores=tuple(np.histogram(scores, np.linspace(0, 1, 41))[0].tolist()),
+    )
 
 
-def _slices(history: History, scores: np.ndarray, params: Evaluate) -> list[dict[str, Any]]:
-    return [
-        {"column": column, "value": value} | metrics.summary(history.labels[mask], scores[mask])
-        for column in params.slices
-        for value, mask in slices_of(history.exact(column), params.slice_minimum_rows)
-    ]
-
-
-def faults(evaluation: Mapping[str, Any], p99_ms: float, params: Evaluate) -> list[str]:
-    """Why this model must not go on, whatever it is compared with; empty for a good one."""
-    figures, found = evaluation["metrics"], []
-    if figures["parity_max_difference"] > params.parity_tolerance:
-        found.append(f"ONNX and scikit-learn differ by {figures['parity_max_difference']:.2g}, more than {params.parity_tolerance:.2g}")
-    if figures["auc"] is None or figures["auc"] < params.minimum_auc:
-        found.append(f"the AUC on the holdout is {figures['auc']}, below {params.minimum_auc}")
+def faults(figures: Metrics, golden: Iterable[known.Finding], p99_ms: float, params: Evaluate) -> tuple[str, ...]:
+    """Return why this model must not go on, whatever it is compared with; empty for a good one."""
+    found = []
+    if figures.parity_max_difference > params.parity_tolerance:
+        found.append(f"ONNX and scikit-learn differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
+    if figures.auc is None or figures.auc < params.minimum_auc:
+        found.append(f"the AUC on the holdout is {figures.auc}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
         found.append(f"one row takes {p99_ms:.2f} ms of processor time at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
-    return found + [f"golden set: {known.champion_fields(finding)}" for finding in evaluation["golden"] if not finding["passed"]]
+    return (*found, *(f"golden set: {finding}" for finding in golden if not finding.passed))
 
 
-def write(report: Path, evaluation: Mapping[str, Any], golden: known.Golden | None) -> None:
-    """The directory `report`: what DVC shows as metrics and plots, what later stages read, what people read."""
-    found = evaluation["comparison"]
-    files = {name: evaluation.get(name, {}) for name in ("metrics", "calibration", "roc")} | {"evaluation": evaluation}
-    files["comparison"] = found and {key: value for key, value in found.items() if key not in ("calibration", "roc")}
-    files["report"] = {"note": _note(evaluation)}
+def write(report: Path, evaluation: Evaluation | Unscored, golden: known.Golden | None) -> None:
+    """Write the directory `report`: metrics and plots for DVC, contracts for later stages, the page for people."""
+    shown: dict[str, object] = {"metrics": {}, "calibration": [], "roc": [], "report": {"note": evaluation.note}}
+    if isinstance(evaluation, Evaluation):
+        shown |= {"metrics": asdict(evaluation.metrics), "calibration": evaluation.calibration, "roc": evaluation.roc}
     with replacing(report) as temporary:
         temporary.mkdir()
-        for name, content in files.items():
+        for name, content in shown.items():
             (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+        (temporary / "evaluation.json").write_text(contract.to_json(evaluation), encoding="utf-8")
+        (temporary / "comparison.json").write_text(evidence_of(evaluation), encoding="utf-8")
         (temporary / "report.html").write_text(model_card.render(evaluation), encoding="utf-8")
         if golden:
             (temporary / "golden.json").write_text(golden.to_json(), encoding="utf-8")
-
-
-def _note(evaluation: Mapping[str, Any]) -> str:
-    if evaluation["faults"]:
-        return f"the model does not pass: {'; '.join(evaluation['faults'])}"
-    change = (evaluation["comparison"] or {}).get("auc_difference")
-    return f"challenger's AUC {evaluation['metrics']['auc']:.3f}" + (f", {change['value']:+.3f} to the champion's" if change else "")
 
 
 @stage.stage("evaluate")
@@ -117,7 +121,8 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
     start = holdout_start(run.date, dataset.label.delay_days, training.holdout_days).isoformat()
     pinned, golden = champion / "model.onnx", None
     current = load_model(pinned, run.model.sha256) if run.model.version or pinned.exists() else None
-    evaluation: dict[str, Any] = {"name": run.model.name, "partition": run.partition, "training": training.model_dump(), "comparison": None}
+    challenger: Model | None = None
+    evaluation: Evaluation | Unscored
     try:
         challenger, forest = load_model(onnx), skops_file.load(model)
         check_fit(challenger, signature_of_features(features))
@@ -129,30 +134,45 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             )
         scores = comparison.finite_scores(challenger, history.features)
         parity = float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max())
-        evaluation |= {"sha256": challenger.sha256, "since": since} | evaluate(history, scores, parity, params)
-        evaluation["importances"] = dict(zip(history.names, forest.feature_importances_.round(6).tolist(), strict=True))
-        evaluation["golden"] = known.directions(challenger, history.features, params.golden)
+        figures = evaluate(history, scores, parity, params)
+        findings = known.directions(challenger, history.features, params.golden)
         golden = known.choose(history.names, history.features, scores, challenger.sha256, params.golden_rows)
-        mine, theirs = costs.measure(challenger, onnx, history.features), None
+        mine, theirs, compared = costs.measure(challenger, onnx, history.features), None, None
         if current:
-            gate = max(since, comparison.trained_until(current, since))
-            found = comparison.compare_models(
-                challenger, current, history, since=gate, slices=params.slices, minimum_rows=params.slice_minimum_rows
+            opponent = Opponent(
+                version=run.model.version,
+                degraded=run.model.degraded,
+                instead_of=run.model.instead_of,
+                sha256=current.sha256,
+                since=max(since, comparison.trained_until(current, since)),
             )
-            champion_fields = {"version": run.model.version, "degraded": run.model.degraded, "instead_of": run.model.instead_of}
-            evaluation["comparison"] = {**champion_fields, "sha256": current.sha256, "since": gate, **found}
-            theirs = None if "fault" in found else costs.measure(current, pinned, history.features)
+            compared = comparison.compare_models(
+                challenger, current, history, opponent, slices=params.slices, minimum_rows=params.slice_minimum_rows
+            )
+            theirs = costs.measure(current, pinned, history.features) if isinstance(compared, Comparison) else None
         costs.write(report.with_name("latency.json"), {"challenger": mine, "champion": theirs})
-        evaluation["faults"] = faults(evaluation, mine.p99_us / 1000, params)
+        evaluation = Evaluation(
+            name=run.model.name,
+            partition=run.partition,
+            training=training.model_dump(),
+            **vars(figures),
+            comparison=compared,
+            sha256=challenger.sha256,
+            since=since,
+            importances=dict(zip(history.names, forest.feature_importances_.round(6).tolist(), strict=True)),
+            golden=findings,
+            faults=faults(figures.metrics, findings, mine.p99_us / 1000, params),
+        )
     except ModelError as error:  # it does not even give scores: that is the whole report
-        evaluation["faults"] = [str(error)]
+        digest = challenger.sha256 if challenger else None
+        evaluation = Unscored(run.model.name, run.partition, training.model_dump(), digest, (str(error),))
 
     write(report, evaluation, golden)
-    stage.log.info("%s", json.dumps(evaluation.get("metrics")))
-    if evaluation["faults"]:
-        reasons = "; ".join(evaluation["faults"])
-        if run.model.version:  # a challenger: who asks what became of it looks into the journal. DVC never skips a stage that has failed
-            record_refusal(run, str(evaluation.get("sha256", "no scores"))[:12], reasons, actor="evaluate")
+    stage.log.info("%s", evaluation.note)
+    if evaluation.faults:
+        reasons = "; ".join(evaluation.faults)
+        if run.model.version:  # a challenger: the journal says what became of it. DVC never skips a stage that has failed
+            record_refusal(run, (evaluation.sha256 or "no scores")[:12], reasons, actor="evaluate")
         raise GateFailed(f"the model does not pass: {reasons}. See {report / 'report.html'}; limits are in params.yaml: evaluate")
 
 

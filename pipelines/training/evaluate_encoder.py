@@ -12,21 +12,21 @@ from nights of this holdout stops the run: what was trained as of an earlier par
 
 import json
 import sys
-from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipelines.lib.challengers.decision import record_refusal
-from pipelines.lib.core import stage
+from pipelines.lib.core import contract, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import DataError, GateFailed, ModelError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import load_run
-from pipelines.lib.encoders.comparison import compare
+from pipelines.lib.encoders.comparison import Compared, NotCompared, compare
 from pipelines.lib.encoders.encoder import Encoder, load_encoder
+from pipelines.lib.encoders.evaluation import EncoderEvaluation, EncoderFigures, EncoderMetrics
 from pipelines.lib.encoders.graph import Fitted
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.features.signature import signature_of_features
@@ -51,10 +51,9 @@ class EvaluateEncoder(Section):
     queries: int = Field(ge=1)
 
 
-def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, params: EvaluateEncoder) -> dict[str, Any]:
-    """The figures of `encoder` on `holdout` [n], which it has not seen; the same for the same rows.
+def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, params: EvaluateEncoder) -> EncoderFigures:
+    """Measure `encoder` on `holdout` [n], which it has not seen; the same rows give the same figures.
 
-    `neighbour_auc`: how well the rate of outcomes among a row's ten nearest rows of `learned` foretells its own; None where one class is missing.
     Raises `ModelError` for a vector or probability that is no number.
     """
     vectors, scores = encoder.encode(holdout.features), encoder.probability(holdout.features)
@@ -62,45 +61,33 @@ def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, param
         raise ModelError(f"the encoder gives what is no finite number for {wrong} of {len(scores)} rows; do not promote it")
     asked = neighbours.sample(len(scores), params.queries, SEED)
     _, near = neighbours.exact(encoder.encode(learned.features), vectors[asked], min(NEIGHBOURS, len(learned.labels)))
-    return metrics.summary(holdout.labels, scores) | {
-        "neighbour_auc": metrics.summary(holdout.labels[asked], learned.labels[near].mean(axis=1))["auc"],
-        "norm_error": round(float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max()), 6),
-        "least_spread": round(float(vectors.std(axis=0).min()), 6),
-        "dimension": encoder.dimension,
-    }
-
-
-def faults(evaluation: Mapping[str, Any], params: EvaluateEncoder) -> list[str]:
-    """Why this encoder must not go on; empty for a good one."""
-    figures, against, found = evaluation["metrics"], evaluation["comparison"], []
-    if figures["parity_max_difference"] > params.parity_tolerance:
-        found.append(f"ONNX and scikit-learn differ by {figures['parity_max_difference']:.2g}, more than {params.parity_tolerance:.2g}")
-    if figures["auc"] is None or figures["auc"] < params.minimum_auc:
-        found.append(f"the AUC on the holdout is {figures['auc']}, below {params.minimum_auc}")
-    if figures["norm_error"] > NORM:
-        found.append(f"the norm of a vector differs from 1 by {figures['norm_error']:.2g}, more than {NORM}")
-    if figures["least_spread"] < params.minimum_spread:
-        found.append(f"a dimension has collapsed: its standard deviation is {figures['least_spread']:.2g}, below {params.minimum_spread}")
-    if against and "fault" in against:
-        found.append(against["fault"])
-    if against and "auc" in against and against["champion_auc"] - against["auc"] > params.maximum_auc_loss:
-        found.append(
-            f"the AUC is {against['auc']:.4f}, the champion's {against['champion_auc']:.4f}: it falls by more than {params.maximum_auc_loss}"
-        )
-    return found
-
-
-def note(evaluation: Mapping[str, Any]) -> str:
-    """The result in a line, which the ledger keeps as the reason of a promotion."""
-    if evaluation["faults"]:
-        return f"the encoder does not pass: {'; '.join(evaluation['faults'])}"
-    figures, against = evaluation["metrics"], evaluation["comparison"] or {}
-    described = f"AUC {figures['auc']:.3f}, by neighbours {figures['neighbour_auc'] or 0:.3f}, {evaluation['quantization']['chosen']}"
-    if "incomparable" in against:
-        return f"{described}; not compared with the champion: {against['incomparable']}"
-    return described + (
-        f"; the champion's AUC on the same rows {against['champion_auc']:.3f}, its own {against['auc']:.3f}" if against else ""
+    return EncoderFigures(
+        **vars(metrics.summary(holdout.labels, scores)),
+        neighbour_auc=metrics.summary(holdout.labels[asked], learned.labels[near].mean(axis=1)).auc,
+        norm_error=round(float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max()), 6),
+        least_spread=round(float(vectors.std(axis=0).min()), 6),
+        dimension=encoder.dimension,
     )
+
+
+def faults(figures: EncoderMetrics, against: Compared | NotCompared | None, params: EvaluateEncoder) -> tuple[str, ...]:
+    """Return why this encoder must not go on; empty for a good one."""
+    found = []
+    if figures.parity_max_difference > params.parity_tolerance:
+        found.append(f"ONNX and scikit-learn differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
+    if figures.auc is None or figures.auc < params.minimum_auc:
+        found.append(f"the AUC on the holdout is {figures.auc}, below {params.minimum_auc}")
+    if figures.norm_error > NORM:
+        found.append(f"the norm of a vector differs from 1 by {figures.norm_error:.2g}, more than {NORM}")
+    if figures.least_spread < params.minimum_spread:
+        found.append(f"a dimension has collapsed: its standard deviation is {figures.least_spread:.2g}, below {params.minimum_spread}")
+    if isinstance(against, NotCompared) and against.stops:
+        found.append(against.reason)
+    if isinstance(against, Compared) and against.champion_auc - against.auc > params.maximum_auc_loss:
+        found.append(
+            f"the AUC is {against.auc:.4f}, the champion's {against.champion_auc:.4f}: it falls by more than {params.maximum_auc_loss}"
+        )
+    return tuple(found)
 
 
 @stage.stage("evaluate_encoder")
@@ -110,18 +97,26 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
     params, dataset, run = load_section("evaluate_encoder", EvaluateEncoder), load_dataset(), load_run()
     training = load_section("train_encoder", Holdout)
     start = holdout_start(run.date, dataset.label.delay_days, training.holdout_days)
-    evaluation: dict[str, Any] = {"name": run.encoder.name, "partition": run.partition, "since": start.isoformat(), "comparison": None}
-    evaluation |= {"training": training.model_dump(), "metrics": {}, "limits": params.model_dump()}
     champion = load_encoder(Path(run.encoder.path), run.encoder.sha256) if run.encoder.version else None
+    evaluation = EncoderEvaluation(
+        name=run.encoder.name,
+        partition=run.partition,
+        since=start.isoformat(),
+        comparison=None,
+        training=training.model_dump(),
+        metrics=None,
+        limits=params.model_dump(),
+        sha256=None,
+        quantization={},
+        faults=(),
+    )
     try:
         challenger, whole = load_encoder(encoder), load_encoder(model)
         tried = json.loads(quantized.read_text(encoding="utf-8"))
-        described = tried["candidates"][tried["chosen"]]
-        if described["sha256"] != challenger.sha256:
-            raise DataError(
-                f"{quantized} is of the encoder {described['sha256']}, the file has sha256 {challenger.sha256}; run quantize again"
-            )
-        evaluation |= {"sha256": challenger.sha256, "quantization": {"chosen": tried["chosen"], **described}}
+        told = tried["candidates"][tried["chosen"]]
+        if told["sha256"] != challenger.sha256:
+            raise DataError(f"{quantized} is of the encoder {told['sha256']}, the file has sha256 {challenger.sha256}; run quantize again")
+        evaluation = replace(evaluation, sha256=challenger.sha256, quantization={"chosen": tried["chosen"], **told})
         check_fit(challenger, signature_of_features(features))
         learned, holdout = read_history(features, dataset, until=start), read_history(features, dataset, since=start)
         if not len(holdout.labels):
@@ -130,26 +125,33 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
             )
         network = Fitted(**skops_file.load(fitted))
         parity = float(np.abs(network.probability(holdout.features) - whole.probability(holdout.features)).max())
-        evaluation["metrics"] = evaluate_encoder(challenger, learned, holdout, params) | {"parity_max_difference": round(parity, 6)}
-        if champion:
-            evaluation["comparison"] = {"version": run.encoder.version, "sha256": champion.sha256, **compare(challenger, champion, holdout)}
-        evaluation["faults"] = faults(evaluation, params)
+        figures = EncoderMetrics(**vars(evaluate_encoder(challenger, learned, holdout, params)), parity_max_difference=round(parity, 6))
+        compared = compare(challenger, champion, run.encoder.version, holdout) if champion and run.encoder.version else None
+        evaluation = replace(evaluation, metrics=figures, comparison=compared, faults=faults(figures, compared, params))
     except ModelError as error:  # it does not even give vectors: that is the whole report
-        evaluation["faults"] = [str(error)]
-    evaluation["note"] = note(evaluation)
-    described = {"evaluation": evaluation, "metrics": evaluation["metrics"], "report": {"note": evaluation["note"]}}
-    with replacing(report) as temporary:
-        temporary.mkdir()
-        for name, content in described.items():
-            (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-        (temporary / "report.html").write_text(pages.render("encoder.html", evaluation=evaluation), encoding="utf-8")
-    stage.log.info("%s", evaluation["note"])
-    if evaluation["faults"]:
-        reasons = "; ".join(evaluation["faults"])
+        evaluation = replace(evaluation, faults=(str(error),))
+    write(report, evaluation)
+    stage.log.info("%s", evaluation.note)
+    if evaluation.faults:
+        reasons = "; ".join(evaluation.faults)
         if run.encoder.version:
             refused = run.model_copy(update={"model": run.encoder})
-            record_refusal(refused, str(evaluation.get("sha256", "no vectors"))[:12], reasons, actor="evaluate_encoder")
+            record_refusal(refused, (evaluation.sha256 or "no vectors")[:12], reasons, actor="evaluate_encoder")
         raise GateFailed(f"the encoder does not pass: {reasons}. See {report / 'report.html'}; limits: params.yaml, evaluate_encoder")
+
+
+def write(report: Path, evaluation: EncoderEvaluation) -> None:
+    """Write the directory `report`: metrics for DVC, the contract for later stages, the page for people."""
+    files = {
+        "evaluation.json": contract.to_json(evaluation),
+        "metrics.json": json.dumps(asdict(evaluation.metrics) if evaluation.metrics else {}, indent=2),
+        "report.json": json.dumps({"note": evaluation.note}, indent=2),
+        "report.html": pages.render("encoder.html", evaluation=evaluation),
+    }
+    with replacing(report) as temporary:
+        temporary.mkdir()
+        for name, content in files.items():
+            (temporary / name).write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

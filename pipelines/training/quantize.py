@@ -71,7 +71,7 @@ def quantize(
         before.setdefault(FP32, near)
         figures: dict[str, Any] = {
             "rows": len(rows),
-            "auc": metrics.summary(labels, encoder.probability(features))["auc"] if len(rows) else None,
+            "auc": metrics.summary(labels, encoder.probability(features)).auc if len(rows) else None,
         }
         for figure, mine, theirs in zip(("overlap_10", "overlap_10_all"), near, before[FP32], strict=True):
             figures[figure] = round(neighbours.overlap(mine, theirs, NEIGHBOURS), 6)

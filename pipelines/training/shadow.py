@@ -12,14 +12,15 @@ Memory is that of the largest night, however many there are. It reads what other
 
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipelines.lib.challengers import agreement
+from pipelines.lib.challengers.agreement import Agreement, Shadow, ShadowedNight, SkippedNight
 from pipelines.lib.champions.registry import Registered, fetch
 from pipelines.lib.core import stage
 from pipelines.lib.core.errors import ConfigError, DataError, ModelError
@@ -30,7 +31,7 @@ from pipelines.lib.models.inference import Model, check_fit, load_model, score_p
 from pipelines.lib.published import nights
 
 
-class Shadow(Section):
+class ShadowParams(Section):
     """`nights`: how many published nights are looked at, the newest ones."""
 
     nights: int = Field(ge=1)
@@ -44,25 +45,26 @@ class Threshold(Section, extra="ignore"):
 
 def shadowed(
     published: Iterable[nights.PublishedNight], champion: Model, challenger: Model, threshold: float, scratch: Path
-) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """What `agreement.measure` finds night by night, or `skipped` with the reason; and both models' scores in bins [2, b], of all that count.
+) -> tuple[list[ShadowedNight | SkippedNight], np.ndarray]:
+    """Compare the two models night by night. The second result holds both models' scores in bins [2, b], of all nights that were shadowed.
 
-    Raises `ModelError` where the challenger gives a score that is no number.
+    Raises `ModelError` if the challenger gives a score that is no number.
     """
-    found, counts = [], np.zeros((2, agreement.BINS), dtype=np.int64)
+    found: list[ShadowedNight | SkippedNight] = []
+    counts = np.zeros((2, agreement.BINS), dtype=np.int64)
     for night in published:
-        entry = {"partition": night.partition, "run_ref": night.run_ref, "scored_by": night.model_version}
+        which = agreement.Night(night.partition, night.run_ref, night.model_version)
         try:  # what fails here is not this challenger's fault: the night is of another declaration, or gone, or the champion fails
             nights.fetch(night.run_ref, nights.FEATURES, scratch / "features.parquet")
             for model in (champion, challenger):
                 check_fit(model, signature_of_features(scratch / "features.parquet"))
             theirs = _score(champion, scratch, "the champion cannot score it: ")
         except (ModelError, DataError, ConfigError) as error:
-            found.append({**entry, "skipped": str(error)})
+            found.append(SkippedNight(**vars(which), skipped=str(error)))
             continue
         mine = _score(challenger, scratch)
         counts += [agreement.count(theirs), agreement.count(mine)]
-        found.append({**entry, **agreement.measure(theirs, mine, threshold)})
+        found.append(ShadowedNight(**vars(which), **vars(agreement.measure(theirs, mine, threshold))))
     return found, counts
 
 
@@ -77,15 +79,15 @@ def _score(model: Model, scratch: Path, fault: str = "") -> np.ndarray:
     return scores
 
 
-def note(report: dict[str, Any]) -> str:
-    """The report in a line."""
-    if report["fault"]:
-        return f"shadow: {report['fault']}"
-    if not report["nights"]:
+def note(fault: str | None, found: Sequence[ShadowedNight | SkippedNight], overall: Agreement | None) -> str:
+    """The result in a line."""
+    if fault:
+        return f"shadow: {fault}"
+    if not found:
         return "no night to shadow is published yet"
-    counted = [night for night in report["nights"] if "skipped" not in night]
-    entry = f"shadowed {len(counted)} of {len(report['nights'])} nights"
-    return entry + (f": {report['overall']['disagreement']:.1%} of decisions differ" if counted else f": {report['nights'][-1]['skipped']}")
+    skipped = [night.skipped for night in found if isinstance(night, SkippedNight)]
+    message = f"shadowed {len(found) - len(skipped)} of {len(found)} nights"
+    return f"{message}: {overall.disagreement:.1%} of decisions differ" if overall else f"{message}: {skipped[-1]}"
 
 
 @stage.stage("shadow")
@@ -93,26 +95,27 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     from pipelines.lib.pages import figures
     from pipelines.lib.pages import html as pages
 
-    params, run, threshold = load_section("shadow", Shadow), load_run(), load_section("score", Threshold).threshold
+    params, run, threshold = load_section("shadow", ShadowParams), load_run(), load_section("score", Threshold).threshold
     version = parse_section(read_yaml(registered), Registered, registered.name)
     champion = load_model(Path(run.model.path), run.model.sha256)
-    report: dict[str, Any] = {"partition": run.partition, "champion": run.model.version, "challenger": version.version}
-    report |= {"fault": None, "nights": [], "overall": None}
+    fault: str | None = None
+    found: list[ShadowedNight | SkippedNight] = []
     counts = np.zeros((2, agreement.BINS), dtype=np.int64)
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fetch(version, Path(scratch) / "model.onnx")
             challenger = load_model(Path(scratch) / "model.onnx", version.sha256)
             published = nights.published_nights(run.model.name, until=run.partition, count=params.nights)
-            report["nights"], counts = shadowed(published, champion, challenger, threshold, Path(scratch))
+            found, counts = shadowed(published, champion, challenger, threshold, Path(scratch))
         except ModelError as error:
-            report["fault"] = str(error)
-    report["overall"] = agreement.merge([night for night in report["nights"] if "skipped" not in night], counts)
-    report["note"] = note(report)
+            fault = str(error)
+    overall = agreement.merge([night for night in found if isinstance(night, ShadowedNight)], counts)
+    message = note(fault, found, overall)
+    report = Shadow(run.partition, run.model.version, version.version, fault, tuple(found), overall, message)
     drawn = {f"champion {run.model.version}": counts[0], f"challenger {version.version}": counts[1]}
-    plot = figures.distribution(drawn, label="score", threshold=threshold, counted=True) if report["overall"] else ""
-    stage.write_report("shadow", report, pages.render("shadow.html", report=report, plot=plot, name=run.model.name))
-    stage.log.info("%s", report["note"])
+    plot = figures.distribution(drawn, label="score", threshold=threshold, counted=True) if overall else ""
+    stage.write_report("shadow", asdict(report), pages.render("shadow.html", report=report, plot=plot, name=run.model.name))
+    stage.log.info("%s", report.note)
 
 
 if __name__ == "__main__":

@@ -8,25 +8,26 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import import_module
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import yaml
 
-from pipelines.lib.challengers import comparison
+from pipelines.lib.challengers.evaluation import Evaluation
 from pipelines.lib.champions.registry import connect
+from pipelines.lib.core import contract
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.run import load_run, save_run
-from pipelines.lib.measures import metrics
 from pipelines.lib.models import costs, golden, skops_file
 from pipelines.lib.models.costs import Costs
 from pipelines.lib.models.inference import load_model
 from tests import scored_night
+from tests.evaluations import compared, evaluated, opponent
 from tests.registered_models import NAME, NIGHT, Installation, copy_template, make_template
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -107,45 +108,23 @@ def open_run(installation: Installation, run_id: str, *, better: bool) -> None:
         for name, sha256 in (("challenger", digest), ("champion", champion.sha256))
     }
     costs.write(Path("data/reports/latency.json"), measured)
-    Path("data/reports/evaluate/evaluation.json").write_text(json.dumps(evaluation))
-    Path("data/reports/evaluate/metrics.json").write_text(json.dumps(evaluation["metrics"]))
+    Path("data/reports/evaluate/evaluation.json").write_text(contract.to_json(evaluation))
+    Path("data/reports/evaluate/metrics.json").write_text(json.dumps(asdict(evaluation.metrics)))
     Path("data/reports/evaluate/golden.json").write_text(
         golden.choose(known.signature.names, rows, known.score(rows), digest, 10).to_json()
     )
     Path("data/reports/validate_history/report.json").write_text(json.dumps({"expectations": []}))
 
 
-def evaluate(digest: str, champion: str, version: str, *, better: bool) -> dict[str, Any]:
+def evaluate(digest: str, champion: str, version: str, *, better: bool) -> Evaluation:
     rng = np.random.default_rng(0)
     seen, unseen = rng.uniform(-0.24, 0.24, (2, 2_000))
     poor, good, nights = 0.5 + seen, 0.5 + seen + unseen, np.arange(2_000) // 100
     labels = (rng.random(2_000) < good).astype(np.int8)  # both are calibrated, one knows more
     theirs, mine = (poor, good) if better else (good, poor)
-    figures = metrics.summary(labels, mine)
-    return {
-        "name": NAME,
-        "partition": NIGHT,
-        "training": {"holdout_days": 14, "max_depth": 6},
-        "sha256": digest,
-        "since": "2013-03-17",
-        "faults": [],
-        "metrics": figures | {"parity_max_difference": 0.0},
-        "auc_interval": comparison.auc_interval(labels, mine, nights),
-        "slices": [],
-        "calibration": metrics.calibration(labels, mine),
-        "roc": metrics.roc(labels, mine),
-        "scores": [10] * 40,
-        "importances": {"a": 0.7, "b": 0.3},
-        "golden": [],
-        "comparison": {
-            "version": version,
-            "sha256": champion,
-            "since": "2013-03-17",
-            "degraded": False,
-            "instead_of": None,
-            **comparison.compare(labels, theirs, mine, nights, slices={}, minimum_rows=100),
-        },
-    }
+    against = opponent(version, champion)
+    found = compared(labels, theirs, mine, nights, against=against)
+    return evaluated(labels, mine, nights, name=NAME, sha256=digest, partition=NIGHT, comparison=found)
 
 
 def work(stage: str, workspace: Path, environment: dict[str, str], log: Path) -> None:

@@ -3,11 +3,12 @@
 What is kept of a night is its figures and its scores counted in bins, which can be added: memory does not grow with the nights.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.lib.core.contract import STRICT
 from pipelines.lib.measures.binning import numeric_binning
 from pipelines.lib.measures.distances import psi
 from pipelines.lib.measures.histogram import count as count_in
@@ -19,12 +20,65 @@ BINS = 2_000
 """Equal bins over [0, 1] in which scores are counted."""
 
 
-def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> dict[str, Any]:
-    """How far two models' scores [n] of the same rows lie apart.
+@dataclass(frozen=True)
+class Agreement:
+    """How far two models' scores of the same `rows` lie apart.
 
-    `disagreement` is the share of rows on which the decision (score >= `threshold`) differs, `correlation` Spearman's (None where one of them
+    `disagreement` is the share of rows on which the decision (score >= threshold) differs, `correlation` Spearman's (None if one of them
     is constant), `psi` and `ks` compare the challenger's distribution of scores with the champion's.
     """
+
+    rows: int
+    correlation: float | None
+    champion_mean: float
+    challenger_mean: float
+    disagreement: float
+    psi: float
+    ks: float
+
+
+@dataclass(frozen=True)
+class Night:
+    """A published night: its partition, the ref of its run and the version that scored it."""
+
+    partition: str
+    run_ref: str
+    scored_by: str
+
+
+@dataclass(frozen=True)
+class ShadowedNight(Agreement, Night):
+    """A night that both models have scored."""
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class SkippedNight(Night):
+    """A night that was not shadowed; `skipped` is the reason."""
+
+    __pydantic_config__ = STRICT
+
+    skipped: str
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Versions `champion` and `challenger` on the last published `nights`. `fault` is set if the challenger cannot score; `overall` is of all nights."""
+
+    __pydantic_config__ = STRICT
+
+    partition: str
+    champion: str | None
+    challenger: str
+    fault: str | None
+    nights: tuple[ShadowedNight | SkippedNight, ...]
+    overall: Agreement | None
+    note: str
+
+
+def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> Agreement:
+    """Measure how far two models' scores [n] of the same rows lie apart."""
     from scipy.stats import ks_2samp, spearmanr
 
     bins = numeric_binning("score", champion, bins=10, decimals=6)
@@ -38,7 +92,7 @@ def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> d
         "ks": ks_2samp(champion, challenger, method="asymp").statistic,
     }
     correlation = None if constant else round(float(spearmanr(champion, challenger).statistic), 6)
-    return {"rows": len(champion), "correlation": correlation, **{name: round(float(value), 6) for name, value in figures.items()}}
+    return Agreement(rows=len(champion), correlation=correlation, **{name: round(float(value), 6) for name, value in figures.items()})
 
 
 def count(scores: np.ndarray) -> np.ndarray:
@@ -46,8 +100,8 @@ def count(scores: np.ndarray) -> np.ndarray:
     return np.bincount((scores * np.float32(BINS)).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
 
 
-def merge(nights: Sequence[Mapping[str, Any]], counts: np.ndarray) -> dict[str, Any] | None:
-    """The figures of `measure` over all `nights` that it has measured, None without a row; `counts` [2, BINS] are their scores in bins.
+def merge(nights: Sequence[Agreement], counts: np.ndarray) -> Agreement | None:
+    """Return the figures of `measure` over all `nights` that it has measured, None without a row; `counts` [2, BINS] are their scores in bins.
 
     Means and `disagreement` are those of all rows; `correlation` is the mean of the nights', each by its rows (None where none has one);
     `psi` and `ks` are exact to a bin.
@@ -55,13 +109,21 @@ def merge(nights: Sequence[Mapping[str, Any]], counts: np.ndarray) -> dict[str, 
     if not counts.any():
         return None
 
-    def mean(name: str) -> float | None:
-        known = [(night[name], night["rows"]) for night in nights if night[name] is not None]
-        return round(sum(value * rows for value, rows in known) / sum(rows for _, rows in known), 6) if known else None
+    def mean(values: Sequence[float]) -> float:
+        return round(float(np.average(values, weights=[night.rows for night in nights])), 6)
 
     reached = counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True)
     starts = np.unique([0, *np.searchsorted(reached[0], np.arange(1, 10) / 10) + 1])  # tenths of the champion's scores
     theirs, mine = np.add.reduceat(counts, starts[starts < BINS], axis=1)
-    averages = {name: mean(name) for name in ("correlation", "champion_mean", "challenger_mean", "disagreement")}
-    distances = {"psi": psi(theirs, mine, floor=FLOOR), "ks": np.abs(reached[0] - reached[1]).max()}
-    return {"rows": int(counts[0].sum()), **averages, **{name: round(float(value), 6) for name, value in distances.items()}}
+    correlated = [(night.correlation, night.rows) for night in nights if night.correlation is not None]
+    return Agreement(
+        rows=int(counts[0].sum()),
+        correlation=round(float(np.average([value for value, _ in correlated], weights=[rows for _, rows in correlated])), 6)
+        if correlated
+        else None,
+        champion_mean=mean([night.champion_mean for night in nights]),
+        challenger_mean=mean([night.challenger_mean for night in nights]),
+        disagreement=mean([night.disagreement for night in nights]),
+        psi=round(float(psi(theirs, mine, floor=FLOOR)), 6),
+        ks=round(float(np.abs(reached[0] - reached[1]).max()), 6),
+    )

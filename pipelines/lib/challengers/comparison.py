@@ -12,18 +12,20 @@ Student's t of G - 1 degrees of freedom, as Cameron and Miller 2015, *A Practiti
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.lib.core.contract import STRICT
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.features.history import History
 from pipelines.lib.measures import metrics
 from pipelines.lib.measures.delong import placements
-from pipelines.lib.measures.slices import slices_of
+from pipelines.lib.measures.metrics import Summary
+from pipelines.lib.measures.slices import JsonValue, slices_of
 from pipelines.lib.models.inference import Model, check_fit
 
 LEVEL = 0.95
@@ -38,16 +40,83 @@ Values = NDArray[Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """`value`, its 95 % interval `low` to `high`, and the two-sided `p` of there being none. NaN where too few nights allow a judgement."""
+    """`value`, its 95 % interval `low` to `high`, and the two-sided `p` of there being none. All three are None if too few nights allow a judgement."""
+
+    __pydantic_config__ = STRICT
 
     value: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
 
-    def to_json(self) -> dict[str, float | None]:
-        """Rounded to six decimals, as all reports; None for what is not known."""
-        return {name: round(value, 6) if np.isfinite(value) else None for name, value in asdict(self).items()}
+    def rounded(self) -> "Difference":
+        """Return the difference with six decimals, as all reports have them."""
+        low, high, p = (None if end is None else round(end, 6) for end in (self.low, self.high, self.p))
+        return Difference(round(self.value, 6), low, high, p)
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The champion of a comparison, and `since`, the first night of its rows.
+
+    `degraded`: version `instead_of` is champion, but its file is broken, so `version` scores in its place.
+    """
+
+    version: str | None
+    degraded: bool
+    instead_of: str | None
+    sha256: str
+    since: str
+
+
+@dataclass(frozen=True)
+class Incomparable(Opponent):
+    """A champion that the challenger could not be compared with; `fault` is the reason."""
+
+    __pydantic_config__ = STRICT
+
+    fault: str
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both models on the same rows, and how they differ."""
+
+    champion: Summary
+    challenger: Summary
+    auc_difference: Difference
+    log_loss_difference: Difference
+
+
+@dataclass(frozen=True)
+class _Value:
+    column: str
+    value: JsonValue
+
+
+@dataclass(frozen=True)
+class SliceComparison(Sides, _Value):
+    """`Sides` on the rows that have one value in a column."""
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class Figures(Sides):
+    """Everything that sets two models apart on the same rows of some `nights`; on `nights_won` of them the challenger's log loss is the lower one."""
+
+    nights: int
+    nights_won: int
+    slices: tuple[SliceComparison, ...]
+    calibration: Mapping[str, tuple[Mapping[str, float], ...]]
+    roc: Mapping[str, tuple[Mapping[str, float], ...]]
+
+
+@dataclass(frozen=True)
+class Comparison(Figures, Opponent):
+    """The challenger against the champion on the rows that neither has trained on."""
+
+    __pydantic_config__ = STRICT
 
 
 def auc_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
@@ -63,10 +132,10 @@ def auc_difference(labels: Values, champion: Values, challenger: Values, nights:
     return _judge(value, influence, labels, nights)
 
 
-def auc_interval(labels: Values, scores: Values, nights: Values) -> list[float | None]:
+def auc_interval(labels: Values, scores: Values, nights: Values) -> tuple[float | None, ...]:
     """The ends of the 95 % interval of one model's AUC: its difference to a model that tells nothing, whose area is one half."""
     found = auc_difference(labels, np.zeros(len(scores)), scores, nights)
-    return [round(min(max(0.5 + end, 0.0), 1.0), 6) if np.isfinite(end) else None for end in (found.low, found.high)]
+    return tuple(None if end is None else round(min(max(0.5 + end, 0.0), 1.0), 6) for end in (found.low, found.high))
 
 
 def log_loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
@@ -83,8 +152,8 @@ def compare(
     *,
     slices: "Mapping[str, Values | pa.ChunkedArray]",
     minimum_rows: int,
-) -> dict[str, Any]:
-    """Everything that sets the two apart on the same n rows, as JSON.
+) -> Figures:
+    """Compare the scores of two models on the same n rows.
 
     `slices` names columns [n]; a value of a column with at least `minimum_rows` rows of both classes is a slice, compared by itself.
     """
@@ -92,38 +161,37 @@ def compare(
     for column, values in slices.items():
         for value, mask in slices_of(values, minimum_rows):
             if 0 < labels[mask].sum() < mask.sum():
-                found.append({"column": column, "value": value} | _figures(labels[mask], champion[mask], challenger[mask], nights[mask]))
+                sides = _sides(labels[mask], champion[mask], challenger[mask], nights[mask])
+                found.append(SliceComparison(column=column, value=value, **vars(sides)))
     both = {"champion": champion, "challenger": challenger}
-    return _figures(labels, champion, challenger, nights) | {
-        "nights": len(np.unique(nights)),
-        "nights_won": _nights_won(labels, champion, challenger, nights),
-        "slices": found,
-        "calibration": {name: metrics.calibration(labels, scores) for name, scores in both.items()},
-        "roc": {name: metrics.roc(labels, scores) for name, scores in both.items()},
-    }
+    return Figures(
+        **vars(_sides(labels, champion, challenger, nights)),
+        nights=len(np.unique(nights)),
+        nights_won=_nights_won(labels, champion, challenger, nights),
+        slices=tuple(found),
+        calibration={name: tuple(metrics.calibration(labels, scores)) for name, scores in both.items()},
+        roc={name: tuple(metrics.roc(labels, scores)) for name, scores in both.items()},
+    )
 
 
 def compare_models(
-    challenger: Model, champion: Model, history: History, *, since: str, slices: Iterable[str], minimum_rows: int
-) -> dict[str, Any]:
-    """`compare` on the rows of `history` from partition `since` on, which neither model has trained on.
-
-    Where the two cannot be compared the result holds a `fault`, the reason, instead of figures.
-    """
+    challenger: Model, champion: Model, history: History, opponent: Opponent, *, slices: Iterable[str], minimum_rows: int
+) -> Comparison | Incomparable:
+    """`compare` on the rows of `history` from partition `opponent.since` on, which neither model has trained on."""
+    told, rows = vars(opponent), history.since(opponent.since)
     if champion.profile is None:
-        return {"fault": "the champion carries no profile: nobody knows which rows it has trained on, so there are none to compare on"}
-    rows = history.since(since)
+        return Incomparable(**told, fault="the champion carries no profile, so the rows that it has trained on are not known")
     if not 0 < rows.labels.sum() < len(rows.labels):
-        return {
-            "fault": f"the {len(rows.labels)} labelled rows from {since} on, which neither model has trained on, are of one class at most"
-        }
+        unseen = f"the {len(rows.labels)} labelled rows from {opponent.since} on, which neither model has trained on"
+        return Incomparable(**told, fault=f"{unseen}, are of one class at most")
     try:
         check_fit(champion, challenger.signature)
         mine, theirs = finite_scores(challenger, rows.features), finite_scores(champion, rows.features)
     except ModelError as error:
-        return {"fault": f"the champion cannot be compared with: {error}"}
+        return Incomparable(**told, fault=f"the champion cannot be compared with: {error}")
     columns = {column: rows.exact(column) for column in slices}
-    return compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows)
+    figures = compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows)
+    return Comparison(**told, **vars(figures))
 
 
 def finite_scores(model: Model, features: Values) -> Values:
@@ -140,13 +208,13 @@ def trained_until(model: Model, otherwise: str) -> str:
     return str(profile.trained_until) if profile else otherwise
 
 
-def _figures(labels: Values, champion: Values, challenger: Values, nights: Values) -> dict[str, Any]:
-    return {
-        "champion": metrics.summary(labels, champion),
-        "challenger": metrics.summary(labels, challenger),
-        "auc_difference": auc_difference(labels, champion, challenger, nights).to_json(),
-        "log_loss_difference": log_loss_difference(labels, champion, challenger, nights).to_json(),
-    }
+def _sides(labels: Values, champion: Values, challenger: Values, nights: Values) -> Sides:
+    return Sides(
+        champion=metrics.summary(labels, champion),
+        challenger=metrics.summary(labels, challenger),
+        auc_difference=auc_difference(labels, champion, challenger, nights).rounded(),
+        log_loss_difference=log_loss_difference(labels, champion, challenger, nights).rounded(),
+    )
 
 
 def _nights_won(labels: Values, champion: Values, challenger: Values, nights: Values) -> int:
@@ -169,7 +237,7 @@ def _judge(value: float, influence: Values, labels: Values, nights: Values) -> D
 
     rarer = labels == (labels.mean() < 0.5)
     if rarer.sum() < WITNESSES or len(np.unique(nights[rarer])) < NIGHTS:
-        return Difference(value, np.nan, np.nan, np.nan)
+        return Difference(value, None, None, None)
     _, which = np.unique(nights, return_inverse=True)
     sums = np.bincount(which, influence)
     clusters = len(sums)

@@ -1,9 +1,8 @@
 """What `decide` says of a challenger, and what `register`, `promote` and `refuse` require of the evidence."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Protocol, Self
 
 from pipelines.lib.core import contract
 from pipelines.lib.core.contract import STRICT
@@ -49,23 +48,26 @@ class Decision:
         return contract.from_json(cls, path, "decide")
 
 
-def require_sound(report: Path, digest: str, gate: str = "evaluate") -> dict[str, Any]:
-    """The evaluation that `gate` has written to `report`. Raises `GateFailed` unless it is one of the model with `digest`, and without faults."""
-    path = report / "evaluation.json"
-    try:
-        evaluation = dict(json.loads(path.read_text(encoding="utf-8")))
-        faults, evaluated = list(evaluation["faults"]), evaluation.get("sha256")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+class Judged(Protocol):
+    """What a gate found about the model file of digest `sha256`; with `faults` it must not go on."""
+
+    @property
+    def sha256(self) -> str | None: ...
+
+    @property
+    def faults(self) -> tuple[str, ...]: ...
+
+
+def require_sound(found: Judged, report: Path, digest: str, gate: str = "evaluate") -> None:
+    """Raise `GateFailed` unless `found`, which `gate` has written into `report`, is about the file with `digest`, and without faults."""
+    if found.faults:
         raise GateFailed(
-            f"{path} is no evaluation ({type(error).__name__}: {error}), so nothing is registered; run: dvc repro {gate}"
-        ) from None
-    if faults:
-        raise GateFailed(
-            f"the model did not pass {gate} ({'; '.join(map(str, faults))}), so it is not registered; see {report / 'report.html'}"
+            f"the model did not pass {gate} ({'; '.join(found.faults)}), so it is not registered; see {report / 'report.html'}"
         )
-    if evaluated != digest:
-        raise GateFailed(f"{path} judges the model {evaluated}, the file has sha256 {digest}; run: dvc repro {gate}")
-    return evaluation
+    if found.sha256 != digest:
+        raise GateFailed(
+            f"{report / 'evaluation.json'} judges the model {found.sha256}, the file has sha256 {digest}; run: dvc repro {gate}"
+        )
 
 
 def decision_on(version: str, path: Path) -> Decision:

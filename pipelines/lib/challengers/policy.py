@@ -3,14 +3,17 @@
 See docs/explanation/promotion.md for the rules in words. Everything that speaks against a challenger is told, not the first thing found.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from pipelines.lib.challengers.agreement import Shadow, SkippedNight
+from pipelines.lib.challengers.comparison import Comparison, Difference, Incomparable
 from pipelines.lib.challengers.decision import Table
+from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.core.params import Section
+from pipelines.lib.models.costs import Costs
 
 
 class Policy(Section):
@@ -39,147 +42,152 @@ class Verdict:
     table: Table | None
 
 
-def decide(evaluation: Mapping[str, Any], shadow: Mapping[str, Any], policy: Policy) -> Verdict:
-    """The verdict on what `evaluate` and `shadow` have reported; `evaluation["costs"]` holds those of challenger and champion.
+def decide(
+    evaluation: Evaluation | Unscored, shadow: Shadow, policy: Policy, *, challenger: Costs | None, champion: Costs | None
+) -> Verdict:
+    """Return the verdict on what `evaluate` and `shadow` have reported, and on the costs of `challenger` and `champion`.
 
     One ground to refuse is enough; without any, one open question is enough to ask.
     """
-    found = evaluation["comparison"] or {"fault": "there is no champion to compare with"}
-    compared = "fault" not in found
-    refusals = [*evaluation["faults"], *([shadow["fault"]] if shadow["fault"] else [])]
-    if found.get("sha256") is not None and found["sha256"] == evaluation.get("sha256"):
+    found = evaluation.comparison if isinstance(evaluation, Evaluation) else None
+    refusals = [*evaluation.faults, *([shadow.fault] if shadow.fault else [])]
+    if found and found.sha256 == evaluation.sha256:
         refusals.append("it is the very model that is champion already, byte for byte")
-    if compared:
+    if isinstance(found, Comparison):
         refusals += _worse(found, policy)
-    refusals += _dearer(evaluation.get("costs") or {}, policy)
-    shown = table(evaluation, shadow)
+    if challenger and champion:
+        refusals += _dearer(challenger, champion, policy)
+    shown = table(found, shadow, challenger, champion) if isinstance(found, Comparison) else None
     if refusals:
         return Verdict("refuse", tuple(refusals), shown)
-    questions = _unclear(found, policy) if compared else [found["fault"]]
-    questions += _open(found, shadow, policy)
+    questions = _degraded(found) + _shadow_questions(shadow, policy)
+    if not isinstance(found, Comparison):
+        return Verdict("ask", (found.fault if found else "there is no champion to compare with", *questions), shown)
+    questions = _unclear(found, policy) + questions
     if questions:
         return Verdict("ask", tuple(questions), shown)
     return Verdict("promote", (*_gains(found), *_unjudged(found, shadow)), shown)
 
 
-def _clear(difference: Mapping[str, Any], policy: Policy) -> bool:
-    return difference["p"] is not None and difference["p"] <= policy.maximum_p_value
+def _clear(difference: Difference, policy: Policy) -> bool:
+    return difference.p is not None and difference.p <= policy.maximum_p_value
 
 
-def _worse(found: Mapping[str, Any], policy: Policy) -> list[str]:
+def _worse(found: Comparison, policy: Policy) -> list[str]:
     reasons = []
-    auc, loss = found["auc_difference"], found["log_loss_difference"]
-    if auc["value"] < 0 and _clear(auc, policy):
+    auc, loss = found.auc_difference, found.log_loss_difference
+    if auc.value < 0 and _clear(auc, policy):
         reasons.append(f"its AUC is lower than the champion's, by {with_interval(auc)}")
-    if loss["value"] > policy.maximum_log_loss_increase and _clear(loss, policy):
+    if loss.value > policy.maximum_log_loss_increase and _clear(loss, policy):
         reasons.append(
             f"its log loss is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {with_interval(loss)}"
         )
-    change = found["challenger"]["calibration_error"] - found["champion"]["calibration_error"]
+    change = found.challenger.calibration_error - found.champion.calibration_error
     if change > policy.maximum_calibration_error_increase:
         reasons.append(
             f"its calibration error is {change:.4f} above the champion's, more than {policy.maximum_calibration_error_increase:g}"
         )
-    for part in found["slices"]:  # one of many slices is bad by chance: each must be the clearer, the more there are (Bonferroni)
-        fall = part["auc_difference"]
-        if (
-            fall["value"] < -policy.maximum_slice_auc_loss
-            and fall["p"] is not None
-            and fall["p"] * len(found["slices"]) <= policy.maximum_p_value
-        ):
+    for part in found.slices:  # one of many slices is bad by chance: each must be the clearer, the more there are (Bonferroni)
+        fall = part.auc_difference
+        if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(found.slices) <= policy.maximum_p_value:
             reasons.append(
-                f"on {part['column']} = {part['value']} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}"
+                f"on {part.column} = {part.value} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}"
             )
     return reasons
 
 
-def _dearer(measured: Mapping[str, Any], policy: Policy) -> list[str]:
-    mine, theirs = measured.get("challenger"), measured.get("champion")
+def _dearer(challenger: Costs, champion: Costs, policy: Policy) -> list[str]:
     limits = (
-        ("p50_us", "takes", "µs for a row", policy.maximum_latency_ratio),
-        ("memory_mib", "needs", "MiB of memory", policy.maximum_memory_ratio),
+        ("takes", "µs for a row", challenger.p50_us, champion.p50_us, policy.maximum_latency_ratio),
+        ("needs", "MiB of memory", challenger.memory_mib, champion.memory_mib, policy.maximum_memory_ratio),
     )
     return [
-        f"it {verb} {mine[figure]:g} {unit}, {mine[figure] / theirs[figure]:.1f} times the champion's {theirs[figure]:g}; {limit:g} times are allowed"
-        for figure, verb, unit, limit in limits
-        if mine and theirs and theirs[figure] > 0 and mine[figure] > limit * theirs[figure]
+        f"it {verb} {mine:g} {unit}, {mine / theirs:.1f} times the champion's {theirs:g}; {limit:g} times are allowed"
+        for verb, unit, mine, theirs, limit in limits
+        if theirs > 0 and mine > limit * theirs
     ]
 
 
-def _unclear(found: Mapping[str, Any], policy: Policy) -> list[str]:
-    auc, loss = found["auc_difference"], found["log_loss_difference"]
+def _unclear(found: Comparison, policy: Policy) -> list[str]:
+    auc, loss = found.auc_difference, found.log_loss_difference
     reasons = []
-    if auc["value"] < 0:
+    if auc.value < 0:
         reasons.append(f"its AUC is not higher: {with_interval(auc)}")
-    if loss["value"] > 0:
+    if loss.value > 0:
         reasons.append(f"its log loss is not lower: {with_interval(loss)}")
     if not (_clear(auc, policy) or _clear(loss, policy)):
-        reasons.append(f"neither gain is clear from {found['nights']} nights: AUC {with_interval(auc)}, log loss {with_interval(loss)}")
+        reasons.append(f"neither gain is clear from {found.nights} nights: AUC {with_interval(auc)}, log loss {with_interval(loss)}")
     reasons += [
-        f"on {part['column']} = {part['value']} its AUC falls: {with_interval(part['auc_difference'])}"
-        for part in found["slices"]
-        if part["auc_difference"]["value"] < -policy.maximum_slice_auc_loss and _clear(part["auc_difference"], policy)
+        f"on {part.column} = {part.value} its AUC falls: {with_interval(part.auc_difference)}"
+        for part in found.slices
+        if part.auc_difference.value < -policy.maximum_slice_auc_loss and _clear(part.auc_difference, policy)
     ]
     return reasons
 
 
-def _open(found: Mapping[str, Any], shadow: Mapping[str, Any], policy: Policy) -> list[str]:
-    reasons = []
-    if found.get("degraded"):
-        reasons.append(
-            f"it was compared with version {found['version']}, since the file of the champion, version {found['instead_of']}, is broken"
-        )
-    overall = shadow["overall"]
-    if shadow["nights"] and not overall:
-        reasons.append(f"none of the last {len(shadow['nights'])} published nights could be shadowed: {shadow['nights'][-1]['skipped']}")
-    if overall and overall["disagreement"] > policy.maximum_disagreement:
-        reasons.append(
-            f"it decides {overall['disagreement']:.1%} of the shadowed rows otherwise, more than {policy.maximum_disagreement:.1%}"
-        )
-    return reasons
+def _degraded(found: Comparison | Incomparable | None) -> list[str]:
+    if found is None or not found.degraded:
+        return []
+    return [f"it was compared with version {found.version}, since the file of the champion, version {found.instead_of}, is broken"]
 
 
-def _gains(found: Mapping[str, Any]) -> list[str]:
-    auc, loss = found["auc_difference"], found["log_loss_difference"]
-    return [f"AUC {with_interval(auc)}, log loss {with_interval(loss)} on {found['nights']} nights that neither has trained on"]
+def _shadow_questions(shadow: Shadow, policy: Policy) -> list[str]:
+    overall, skipped = shadow.overall, [night.skipped for night in shadow.nights if isinstance(night, SkippedNight)]
+    if overall and overall.disagreement > policy.maximum_disagreement:
+        return [f"it decides {overall.disagreement:.1%} of the shadowed rows otherwise, more than {policy.maximum_disagreement:.1%}"]
+    if skipped and not overall:
+        return [f"none of the last {len(skipped)} published nights could be shadowed: {skipped[-1]}"]
+    return []
 
 
-def _unjudged(found: Mapping[str, Any], shadow: Mapping[str, Any]) -> list[str]:
+def _gains(found: Comparison) -> list[str]:
+    auc, loss = found.auc_difference, found.log_loss_difference
+    return [f"AUC {with_interval(auc)}, log loss {with_interval(loss)} on {found.nights} nights that neither has trained on"]
+
+
+def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
     """What spoke neither for it nor against it, for lack of data: a promotion must not read as if it had."""
-    reasons = [] if found["slices"] else ["not judged: its slices, none of which has enough rows of both outcomes"]
-    return reasons if shadow["nights"] else [*reasons, "not judged: its shadow, since no night is published yet"]
+    reasons = [] if found.slices else ["not judged: its slices, none of which has enough rows of both outcomes"]
+    return reasons if shadow.nights else [*reasons, "not judged: its shadow, since no night is published yet"]
 
 
-def with_interval(difference: Mapping[str, Any]) -> str:
+def with_interval(difference: Difference) -> str:
     """A difference with its interval, in words."""
-    if difference["low"] is None:
-        return f"{difference['value']:+.4f} (from one night, so without an interval)"
-    return f"{difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+    if difference.low is None:
+        return f"{difference.value:+.4f} (from one night, so without an interval)"
+    return f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
 
 
-def table(evaluation: Mapping[str, Any], shadow: Mapping[str, Any]) -> Table | None:
-    """The comparison for the person who is asked; None where nothing was compared."""
-    found, measured = evaluation["comparison"] or {}, evaluation.get("costs") or {}
-    if "auc_difference" not in found:
-        return None
-    sides = found["champion"], found["challenger"]
+def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion: Costs | None) -> Table:
+    """The comparison for the person who is asked."""
+    sides = found.champion, found.challenger
     rows = [
-        (name, *(f"{side[key]:.4f}" for side in sides), with_interval(found[f"{key}_difference"]))
-        for name, key in (("AUC (more is better)", "auc"), ("log loss (less is better)", "log_loss"))
+        ("AUC (more is better)", *(_cell(side.auc) for side in sides), with_interval(found.auc_difference)),
+        ("log loss (less is better)", *(_cell(side.log_loss) for side in sides), with_interval(found.log_loss_difference)),
     ]
-    for name, key in (("Brier score", "brier"), ("calibration error", "calibration_error"), ("mean score", "mean_score")):
-        rows.append((name, *(f"{side[key]:.4f}" for side in sides), f"{sides[1][key] - sides[0][key]:+.4f}"))
-    for part in sorted(found["slices"], key=lambda part: part["auc_difference"]["value"])[:3]:
-        auc = (f"{part[side]['auc']:.4f}" for side in ("champion", "challenger"))
-        what = f"AUC of {part['column']} = {part['value']}, among its worst slices"
-        rows.append((what, *auc, with_interval(part["auc_difference"])))
-    mine, theirs = measured.get("challenger"), measured.get("champion")
-    if mine and theirs:
-        for name, key in (("µs for a row, median", "p50_us"), ("memory, MiB", "memory_mib"), ("size, MiB", "size_mib")):
-            rows.append((name, f"{theirs[key]:g}", f"{mine[key]:g}", f"{mine[key] - theirs[key]:+.2f}"))
-    if overall := shadow["overall"]:
-        shadowed = f"{overall['rows']:,} published rows in the shadow"
-        rows.append((f"mean score of {shadowed}", f"{overall['champion_mean']:.4f}", f"{overall['challenger_mean']:.4f}", ""))
-        rows.append((f"decisions of {shadowed}", "", f"{overall['disagreement']:.1%} differ", ""))
-    head = f"On {sides[0]['rows']:,} rows of {found['nights']} nights from {found['since']} on, which neither model has trained on."
+    for name, theirs, mine in (
+        ("Brier score", found.champion.brier, found.challenger.brier),
+        ("calibration error", found.champion.calibration_error, found.challenger.calibration_error),
+        ("mean score", found.champion.mean_score, found.challenger.mean_score),
+    ):
+        rows.append((name, _cell(theirs), _cell(mine), f"{mine - theirs:+.4f}"))
+    for part in sorted(found.slices, key=lambda part: part.auc_difference.value)[:3]:
+        what = f"AUC of {part.column} = {part.value}, among its worst slices"
+        rows.append((what, _cell(part.champion.auc), _cell(part.challenger.auc), with_interval(part.auc_difference)))
+    if challenger and champion:
+        for name, theirs, mine in (
+            ("µs for a row, median", champion.p50_us, challenger.p50_us),
+            ("memory, MiB", champion.memory_mib, challenger.memory_mib),
+            ("size, MiB", champion.size_mib, challenger.size_mib),
+        ):
+            rows.append((name, f"{theirs:g}", f"{mine:g}", f"{mine - theirs:+.2f}"))
+    if overall := shadow.overall:
+        shadowed = f"{overall.rows:,} published rows in the shadow"
+        rows.append((f"mean score of {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
+        rows.append((f"decisions of {shadowed}", "", f"{overall.disagreement:.1%} differ", ""))
+    head = f"On {found.champion.rows:,} rows of {found.nights} nights from {found.since} on, which neither model has trained on."
     return Table(head, ("", "champion", "challenger", "difference (95 % interval)"), tuple(rows))
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

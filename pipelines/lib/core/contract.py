@@ -31,10 +31,15 @@ def from_json(kind: type[T], path: Path, stage: str) -> T:
 
     Raises `DataError` if the file is missing, torn, incomplete, or of another kind. The error names each wrong field, and the stage to run.
     """
+    return read(TypeAdapter(kind), path, kind.__name__.lower(), stage)
+
+
+def read(adapter: TypeAdapter[T], path: Path, name: str, stage: str) -> T:
+    """Read the `name` that `adapter` knows from `path`, which `stage` has written. Raises as `from_json`."""
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
+        return adapter.validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); run {stage} first") from None
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()[:5])
-        raise DataError(f"{path} is no whole {kind.__name__.lower()} ({faults}); run {stage} again") from None
+        raise DataError(f"{path} is no whole {name} ({faults}); run {stage} again") from None

@@ -3,6 +3,7 @@
 Values are rounded to six decimals, since the last bits of a sum differ between machines and reports are versioned.
 """
 
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -16,25 +17,35 @@ CALIBRATED_ROWS = 100
 """The calibration error of fewer rows, in ten groups, would be that of single rows."""
 
 
-def summary(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
-    """Rows, positive rate, mean score, AUC, log loss (nats), Brier score and expected calibration error.
+@dataclass(frozen=True)
+class Summary:
+    """The figures of scores on labelled `rows`. `log_loss` is in nats; `auc` is None if only one class is present: the area is then not defined."""
 
-    AUC is None where only one class is present: the area is then not defined.
-    """
+    rows: int
+    positive_rate: float
+    mean_score: float
+    auc: float | None
+    log_loss: float
+    brier: float
+    calibration_error: float
+
+
+def summary(labels: Labels, scores: Scores) -> Summary:
+    """Measure `scores` against `labels`. Raises `ValueError` for a score outside [0, 1]."""
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     both = 0 < labels.sum() < len(labels)
     # The votes of a forest are summed in float32: a score of 1 may come out as 1.0000001. What lies further outside is refused below.
     double = np.where((scores > 1) & (scores < 1 + 1e-5), 1.0, scores.astype(np.float64))
-    return {
-        "rows": len(labels),
-        "positive_rate": round(float(labels.mean()), 6),
-        "mean_score": round(float(double.mean()), 6),
-        "auc": round(float(roc_auc_score(labels, double)), 6) if both else None,
-        "log_loss": round(float(log_loss(labels, double, labels=[0, 1])), 6),
-        "brier": round(float(brier_score_loss(labels, double)), 6),
-        "calibration_error": round(_expected_calibration_error(calibration(labels, scores)), 6),
-    }
+    return Summary(
+        rows=len(labels),
+        positive_rate=round(float(labels.mean()), 6),
+        mean_score=round(float(double.mean()), 6),
+        auc=round(float(roc_auc_score(labels, double)), 6) if both else None,
+        log_loss=round(float(log_loss(labels, double, labels=[0, 1])), 6),
+        brier=round(float(brier_score_loss(labels, double)), 6),
+        calibration_error=round(_expected_calibration_error(calibration(labels, scores)), 6),
+    )
 
 
 def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
@@ -45,8 +56,8 @@ def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
         )
     found = summary(labels, scores)
     _, low, high = auc_interval(labels, scores) or (None, None, None)
-    error = found["calibration_error"] if len(labels) >= CALIBRATED_ROWS else None
-    return found | {"calibration_error": error, "auc_low": low, "auc_high": high}
+    error = found.calibration_error if len(labels) >= CALIBRATED_ROWS else None
+    return asdict(found) | {"calibration_error": error, "auc_low": low, "auc_high": high}
 
 
 def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str, float]]:

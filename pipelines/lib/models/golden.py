@@ -8,7 +8,7 @@ of direction*, declared by people who know the table (``params.yaml: evaluate.go
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -89,28 +89,37 @@ def check(model: Scorer, golden: Golden) -> list[str]:
     return []
 
 
-def directions(model: Scorer, features: np.ndarray, expected: Sequence[Direction]) -> list[dict[str, Any]]:
-    """What each expectation found on `features` [n, f]: change, expect, mean score before and after, passed.
+@dataclass(frozen=True)
+class Finding:
+    """What an expectation of direction found: the mean score `before` the change and `after` it, and whether it went as expected."""
+
+    change: Mapping[str, float]
+    expect: Literal["higher", "lower"]
+    before: float
+    after: float
+    passed: bool
+
+    def __str__(self) -> str:
+        change = ", ".join(f"{name} = {value:g}" for name, value in self.change.items())
+        return f"with {change} the mean score goes from {self.before:.4f} to {self.after:.4f}; it must come out {self.expect}"
+
+
+def directions(model: Scorer, features: np.ndarray, expected: Sequence[Direction]) -> tuple[Finding, ...]:
+    """Test each expectation on `features` [n, f].
 
     Raises `ConfigError` where one changes a feature that the model does not take.
     """
     before = float(model.score(features).mean(dtype=np.float64))
-    return [_direction(model, features, before, one) for one in expected]
+    return tuple(_direction(model, features, before, one) for one in expected)
 
 
-def _direction(model: Scorer, features: np.ndarray, before: float, expected: Direction) -> dict[str, Any]:
+def _direction(model: Scorer, features: np.ndarray, before: float, expected: Direction) -> Finding:
     changed = features.copy()
     for name, value in expected.change.items():
         changed[:, _index(model.signature.names, name)] = value
     after = float(model.score(changed).mean(dtype=np.float64))
     passed = after > before if expected.expect == "higher" else after < before
-    return {**expected.model_dump(), "before": round(before, 6), "after": round(after, 6), "passed": passed}
-
-
-def describe(finding: Mapping[str, Any]) -> str:
-    """A finding of `directions` in words."""
-    change = ", ".join(f"{name} = {value:g}" for name, value in finding["change"].items())
-    return f"with {change} the mean score goes from {finding['before']:.4f} to {finding['after']:.4f}; it must come out {finding['expect']}"
+    return Finding(expected.change, expected.expect, round(before, 6), round(after, 6), passed)
 
 
 def _index(names: tuple[str, ...], name: str) -> int:

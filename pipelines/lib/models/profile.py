@@ -265,13 +265,13 @@ def _quality(
     from pipelines.lib.measures import metrics
 
     rows = (np.concatenate([nights[night] for night in window]) for window in windows)
-    areas = [metrics.summary(training.labels[held], scores[held])["auc"] for held in rows]
+    areas = [metrics.summary(training.labels[held], scores[held]).auc for held in rows]
     known = [area for area in areas if area is not None]
     learned = [area for _, area in _night_areas(training, scores, nights)]
     partitions = holdout.column("partition").astype(str)
     held_out = _night_areas(holdout, holdout_scores, [np.flatnonzero(partitions == date) for date in np.unique(partitions)])
     return Quality(
-        figures=metrics.summary(holdout.labels, holdout_scores),
+        figures=asdict(metrics.summary(holdout.labels, holdout_scores)),
         auc_std=round(float(np.std(known, ddof=1)), 6) if len(known) > 1 else None,
         night_auc=round(float(np.average([area for _, area in held_out], weights=[rows for rows, _ in held_out])), 6) if held_out else None,
         night_auc_std=round(float(np.std(learned, ddof=1)), 6) if len(learned) > 1 else None,
@@ -284,7 +284,7 @@ def _night_areas(history: "History", scores: NDArray[np.float32], nights: list[N
     """(rows, AUC) of each night that has both classes."""
     from pipelines.lib.measures import metrics
 
-    areas = [(len(rows), metrics.summary(history.labels[rows], scores[rows])["auc"]) for rows in nights]
+    areas = [(len(rows), metrics.summary(history.labels[rows], scores[rows]).auc) for rows in nights]
     return [(rows, area) for rows, area in areas if area is not None]
 
 

@@ -4,29 +4,33 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import yaml
 
-from pipelines.lib.challengers import comparison, model_card
+from pipelines.lib.challengers import model_card
 from pipelines.lib.champions.pins import pin_model
 from pipelines.lib.champions.registry import Registered, Registry, connect, project_aliases
+from pipelines.lib.core import contract
 from pipelines.lib.core.digest import sha256_of
-from pipelines.lib.core.errors import ConfigError, GateFailed, LedgerConflict, ModelError
+from pipelines.lib.core.errors import ConfigError, DataError, GateFailed, LedgerConflict, ModelError
 from pipelines.lib.core.run import PinnedModel, RunFile
 from pipelines.lib.features.signature import Signature
-from pipelines.lib.measures import metrics
 from pipelines.lib.models import costs, skops_file
 from pipelines.lib.models.costs import Costs
+from pipelines.lib.models.golden import Finding
 from pipelines.lib.published.delta_tables import lineage_of, publish, read_scores
 from pipelines.lib.records.ledger import Ledger
 from pipelines.registry.promote import promote
 from pipelines.registry.register import challenge, latency, lineage, register, show_card
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from tests import scored_night
+from tests.evaluations import any_evaluation, compared, evaluated, opponent
 
 NAME = "Core_RF_Classifier"
 LINEAGE = {
@@ -66,7 +70,7 @@ def train(files: Path, trees: int) -> Path:
     (files / "model.onnx").write_bytes(export_onnx(model, Signature(("a", "b"), "0" * 64), ExportOnnx(opset=22)))
     (files / "report" / "metrics.json").write_text(json.dumps({"auc": 0.7, "rows": 500}))
     digest = sha256_of(files / "model.onnx")
-    (files / "report" / "evaluation.json").write_text(json.dumps({"sha256": digest, "faults": []}))
+    (files / "report" / "evaluation.json").write_text(contract.to_json(any_evaluation(NAME, digest)))
     measured = Costs(digest, p50_us=20.0, p99_us=45.0, memory_mib=30.0, size_mib=0.5)
     costs.write(files / "latency.json", {"challenger": measured, "champion": None})
     return files
@@ -112,28 +116,29 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "told"),
     [
-        (None, "is no evaluation"),
-        ("{", "is no evaluation"),
-        ("[]", "is no evaluation"),
-        ('{"sha256": "%s"}', "is no evaluation"),
-        (
-            '{"sha256": "%s", "faults": ["the AUC on the holdout is 0.4, below 0.6"]}',
-            "did not pass evaluate .the AUC on the holdout is 0.4",
-        ),
-        ('{"faults": []}', "judges the model None, the file has sha256"),
-        ('{"sha256": "abc", "faults": []}', "judges the model abc, the file has sha256"),
+        (None, "cannot be read .*; run evaluate first"),
+        ("{", "is no whole evaluation"),
+        ("[]", "is no whole evaluation"),
+        ('{"sha256": "%s"}', "is no whole evaluation .*name: Field required"),
+        ({"faults": ("the AUC on the holdout is 0.4, below 0.6",)}, "did not pass evaluate .the AUC on the holdout is 0.4"),
+        ({"sha256": "abc"}, "judges the model abc, the file has sha256"),
     ],
 )
 def test_what_was_not_evaluated_or_did_not_pass_is_not_registered(
-    versions: list[Registered], tmp_path: Path, content: str | None, message: str
+    versions: list[Registered], tmp_path: Path, content: str | dict[str, Any] | None, told: str
 ) -> None:
     files = train(tmp_path / "other", 7)
-    evaluation = files / "report" / "evaluation.json"
-    evaluation.unlink() if content is None else evaluation.write_text(content.replace("%s", sha256_of(files / "model.onnx")))
+    evaluation, digest = files / "report" / "evaluation.json", sha256_of(files / "model.onnx")
+    if content is None:
+        evaluation.unlink()
+    elif isinstance(content, str):
+        evaluation.write_text(content.replace("%s", digest))
+    else:
+        evaluation.write_text(contract.to_json(any_evaluation(NAME, **{"sha256": digest, **content})))
     client = connect()
-    with pytest.raises(GateFailed, match=message):
+    with pytest.raises((DataError, GateFailed), match=told):
         register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
@@ -145,7 +150,7 @@ def test_a_model_with_tensors_outside_its_file_is_not_registered(versions: list[
     onnx.external_data_helper.convert_model_to_external_data(proto, location="weights.bin", size_threshold=0)
     onnx.save(proto, files / "model.onnx")
     assert (files / "weights.bin").exists()
-    (files / "report" / "evaluation.json").write_text(json.dumps({"sha256": sha256_of(files / "model.onnx"), "faults": []}))
+    (files / "report" / "evaluation.json").write_text(contract.to_json(any_evaluation(NAME, sha256_of(files / "model.onnx"))))
     client = connect()
     with pytest.raises(ModelError, match=r"weights in weights\.bin"):
         register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
@@ -191,29 +196,13 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
     rng = np.random.default_rng(0)
     labels, scores = rng.integers(0, 2, 400), rng.random(400, dtype=np.float32)
     nights, side = np.arange(400) // 40, np.where(np.arange(400) % 2, "left", "right")
-    figures = metrics.summary(labels, scores)
-    found = comparison.compare(labels, scores, scores[::-1], nights, slices={"side": side}, minimum_rows=100)
-    evaluation = {
-        "name": NAME,
-        "partition": "2013-04-01",
-        "training": {"holdout_days": 14, "max_depth": 8},
-        "sha256": versions[1].sha256,
-        "since": "2013-03-17",
-        "faults": [],
-        "metrics": figures | {"parity_max_difference": 0.0},
-        "auc_interval": comparison.auc_interval(labels, scores, nights),
-        "slices": [{"column": "side", "value": "left", **figures}],
-        "calibration": metrics.calibration(labels, scores),
-        "roc": metrics.roc(labels, scores),
-        "scores": [10] * 40,
-        "importances": {"a": 0.7, "b": 0.3},
-        "golden": [{"change": {"a": 1.0}, "expect": "higher", "before": 0.2, "after": 0.3, "passed": True}],
-        "comparison": {"version": "1", "sha256": versions[0].sha256, "since": "2013-03-17", **found},
-    }
-    (report / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    found = compared(labels, scores, scores[::-1], nights, against=opponent("1", versions[0].sha256), side=side)
+    golden = (Finding({"a": 1.0}, "higher", 0.2, 0.3, passed=True),)
+    evaluation = evaluated(labels, scores, nights, name=NAME, sha256=versions[1].sha256, sides=side, comparison=found, golden=golden)
+    (report / "evaluation.json").write_text(contract.to_json(evaluation), encoding="utf-8")
     show_card(client, versions[1], report)
     card = (installation / "reports" / "models" / NAME / "2" / "model_card.html").read_text(encoding="utf-8")
-    for message in (
+    for told in (
         TAGS["git_commit"],
         TAGS["dvc_lock_sha256"],
         TAGS["suite_hash"],
@@ -221,14 +210,14 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
         "trained_until",
         "Against the champion of the time",
     ):
-        assert message in card
+        assert told in card
     assert card.count("<svg") == 6  # roc, calibration and scores; roc and calibration of both models; importances
     for limit in model_card.limits(evaluation):
         assert limit.split(",")[0] in card
     run_id = client.get_model_version(NAME, "2").run_id
     assert "model_card.html" in {file.path for file in client.list_artifacts(run_id)}
-    evaluation["partition"] = "2013-05-01"  # registered again, compared with another champion
-    (report / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    later = replace(evaluation, partition="2013-05-01")  # registered again, compared with another champion
+    (report / "evaluation.json").write_text(contract.to_json(later), encoding="utf-8")
     show_card(client, versions[1], report)
     assert (installation / "reports" / "models" / NAME / "2" / "model_card.html").read_text(encoding="utf-8") == card
 

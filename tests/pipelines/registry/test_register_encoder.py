@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 import yaml
 
 from pipelines.lib.champions.registry import connect
-from pipelines.lib.core import home
+from pipelines.lib.core import contract, home
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.encoders.evaluation import EncoderEvaluation, EncoderMetrics
 from pipelines.lib.records.journal import Journal, Verdict
 from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.registry.promote import main as promote
@@ -24,7 +26,20 @@ REPOSITORY = Path(__file__).parents[3]
 REPORT = Path("data/reports/evaluate_encoder")
 ONNX, REGISTERED = Path("data/encoder/encoder.onnx"), Path("data/encoder/registered.json")
 PROMOTE = ["--registered", str(REGISTERED), "--evaluation", str(REPORT / "evaluation.json")]
-METRICS = {"rows": 2800, "auc": 0.76}
+METRICS = EncoderMetrics(
+    rows=2800,
+    positive_rate=0.2,
+    mean_score=0.2,
+    auc=0.76,
+    log_loss=0.5,
+    brier=0.15,
+    calibration_error=0.02,
+    neighbour_auc=0.7,
+    norm_error=0.0,
+    least_spread=0.1,
+    dimension=32,
+    parity_max_difference=0.0,
+)
 
 
 class Installation:
@@ -45,8 +60,8 @@ class Installation:
     def opened(self, run_id: str = "run") -> None:
         """A new run, pinned to the present champion, or to none."""
         champion = self.ledger.champion(NAME)
-        content = {"version": champion.version, "sha256": champion.sha256, "ledger_sequence": champion.sequence} if champion else {}
-        pinned = PinnedModel(path="data/champion/encoder.onnx", name=NAME, **content)
+        told = {"version": champion.version, "sha256": champion.sha256, "ledger_sequence": champion.sequence} if champion else {}
+        pinned = PinnedModel(path="data/champion/encoder.onnx", name=NAME, **told)
         where = {"dag_id": "encoder_training", "run_id": run_id, "run_ref": f"refs/runs/encoder_training/{run_id}", "git_commit": "c" * 40}
         save_run(RunFile(partition=PARTITION, model=pinned, encoder=pinned, **where))
 
@@ -55,9 +70,20 @@ class Installation:
         for folder in (ONNX.parent, REPORT):
             folder.mkdir(parents=True, exist_ok=True)
         ONNX.write_bytes(encoder_bytes(seed=seed))
-        content = {"sha256": sha256_of(ONNX), "faults": [], "note": f"AUC 0.760, seed {seed}", "since": START, "metrics": METRICS}
-        (REPORT / "evaluation.json").write_text(json.dumps(content | {"comparison": None, "quantization": {"chosen": "fp32"}} | evaluation))
-        (REPORT / "metrics.json").write_text(json.dumps(METRICS))
+        found = EncoderEvaluation(
+            name=NAME,
+            partition=PARTITION,
+            since=START,
+            comparison=None,
+            training={"holdout_days": 14},
+            metrics=METRICS,
+            limits={"minimum_auc": 0.6},
+            sha256=sha256_of(ONNX),
+            quantization={"chosen": "fp32"},
+            faults=(),
+        )
+        (REPORT / "evaluation.json").write_text(contract.to_json(replace(found, **evaluation)))
+        (REPORT / "metrics.json").write_text(json.dumps(asdict(METRICS)))
         (REPORT / "report.html").write_text("<p>The encoder passes</p>")
         return sha256_of(ONNX)
 
@@ -101,8 +127,8 @@ def version() -> str:
 
 
 def failure() -> tuple[str, str, bool]:
-    content = json.loads(Path("failure.json").read_text())
-    return content["error"], content["message"], content["retryable"]
+    told = json.loads(Path("failure.json").read_text())
+    return told["error"], told["message"], told["retryable"]
 
 
 def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
@@ -114,7 +140,7 @@ def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
     found = connect().get_model_version(NAME, "1")
     assert (found.tags["sha256"], found.tags["trained_until"], found.tags["partition"]) == (digest, START, PARTITION)
     logged = connect().get_run(found.run_id).data
-    assert logged.metrics == METRICS
+    assert logged.metrics == asdict(METRICS)
     assert logged.params["activation"] == "tanh", "the encoder's parameters, not the forest's"
     card = home.home() / "reports" / "models" / NAME / "1" / "model_card.html"
     assert card.read_text() == "<p>The encoder passes</p>"
@@ -125,7 +151,7 @@ def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
     assert (entry.version, entry.sha256, entry.actor, entry.reason) == ("1", digest, "evaluate_encoder", "AUC 0.760, seed 42")
     assert entry.live_from == PARTITION
     assert "by_hand" not in entry.evidence
-    assert entry.evidence["evaluation"]["metrics"] == METRICS
+    assert entry.evidence["evaluation"]["metrics"] == asdict(METRICS)
     assert entry.evidence["run_ref"] == "refs/runs/encoder_training/run"
     assert installation.aliases() == {"champion": "1"}
     assert "promoted version 1" in json.loads(Path("data/reports/promote/report.json").read_text())["note"]
@@ -194,8 +220,8 @@ def test_a_champion_that_came_meanwhile_stays(installation: Installation) -> Non
 def test_by_hand_what_was_turned_down_is_not_promoted_but_its_gate_decides_anew(installation: Installation) -> None:
     assert registered() == 0
     Journal(home.ledger_url()).record_verdict(Verdict(NAME, "before", PARTITION, None, "1", "refused", "came too late", "evaluate_encoder"))
-    arguments = ["--registered", str(REGISTERED), "--actor", "ada", "--reason", "I like it"]
-    assert promote(arguments) == 1
+    by_hand = ["--registered", str(REGISTERED), "--actor", "ada", "--reason", "I like it"]
+    assert promote(by_hand) == 1
     assert "was turned down" in failure()[1]
     assert promote(PROMOTE) == 0
     assert installation.champion().version == "1"

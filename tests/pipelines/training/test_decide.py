@@ -2,8 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,19 +12,17 @@ from onnx import helper, numpy_helper
 
 from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.champions.registry import connect
+from pipelines.lib.core import contract
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.models import golden
 from pipelines.lib.models.inference import load_model
 from pipelines.training.decide import main
+from tests.evaluations import better, difference, evaluated, opponent, shadowed
 from tests.page_rules import broken_rules
 from tests.registered_models import NAME, NIGHT, Installation, change_score
 from tests.scored_night import values
 
 DECISION = Path("data/reports/decide/decision.json")
-
-
-def difference(value: float, p: float) -> dict[str, float]:
-    return {"value": value, "low": value - 0.01, "high": value + 0.01, "p": p}
 
 
 class Retraining:
@@ -37,34 +35,19 @@ class Retraining:
         Path("data/champion").mkdir()
         shutil.copy(installation.versions["1"].model_uri, "data/champion/model.onnx")
         shutil.copy(installation.versions["2"].model_uri, "data/models/model.onnx")
-        figures = {
-            "rows": 1_000,
-            "auc": 0.7,
-            "log_loss": 0.5,
-            "brier": 0.15,
-            "calibration_error": 0.02,
-            "mean_score": 0.2,
-            "positive_rate": 0.2,
-        }
-        compared = {
-            "sha256": installation.versions["1"].sha256,
-            "version": "1",
-            "since": "2013-03-17",
-            "degraded": False,
-            "instead_of": None,
-        }
-        compared |= {"champion": figures, "challenger": {**figures, "auc": 0.72}, "nights": 14, "nights_won": 12, "slices": []}
-        compared |= {"auc_difference": difference(0.02, 0.001), "log_loss_difference": difference(-0.01, 0.01)}
-        self.evaluation: dict[str, Any] = {"sha256": installation.versions["2"].sha256, "faults": [], "comparison": compared}
-        overall = {"rows": 900, "disagreement": 0.01, "correlation": 0.99, "champion_mean": 0.2, "challenger_mean": 0.2}
-        self.shadow: dict[str, Any] = {"challenger": "2", "fault": None, "nights": [{"partition": NIGHT}], "overall": overall}
+        rng = np.random.default_rng(0)
+        labels, scores, nights = rng.integers(0, 2, 2_000), rng.random(2_000), np.arange(2_000) // 100
+        compared = better(opponent("1", installation.versions["1"].sha256))
+        sha256 = installation.versions["2"].sha256
+        self.evaluation = evaluated(labels, scores, nights, name=NAME, sha256=sha256, comparison=compared)
+        self.shadow = shadowed("1", "2", partition=NIGHT)
 
     def put(self, model: onnx.ModelProto) -> None:
         """Make `model` the version 2 that was evaluated and registered."""
         for file in (Path(self.installation.versions["2"].model_uri), Path("data/models/model.onnx")):
             file.write_bytes(model.SerializeToString())
         digest = sha256_of(file)
-        self.evaluation["sha256"] = digest
+        self.evaluation = replace(self.evaluation, sha256=digest)
         version = self.installation.versions["2"].model_copy(update={"sha256": digest})
         Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
 
@@ -74,7 +57,7 @@ class Retraining:
         for name, content in (("evaluate/evaluation", self.evaluation), ("shadow/report", self.shadow)):
             path = Path(f"data/reports/{name}.json")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content), encoding="utf-8")
+            path.write_text(contract.to_json(content), encoding="utf-8")
         written = golden.choose(model.signature.names, rows, model.score(rows), model.sha256, 20)
         Path("data/reports/evaluate/golden.json").write_text(written.to_json(), encoding="utf-8")
         assert main([]) == 0
@@ -121,7 +104,8 @@ def test_the_same_evidence_gives_the_same_bytes_and_one_verdict(retraining: Retr
 
 
 def test_a_question_is_asked_with_the_table(retraining: Retraining) -> None:
-    retraining.evaluation["comparison"] |= {"auc_difference": difference(0.001, 0.8), "log_loss_difference": difference(-0.001, 0.8)}
+    compared = replace(retraining.evaluation.comparison, auc_difference=difference(0.001, 0.8), log_loss_difference=difference(-0.001, 0.8))
+    retraining.evaluation = replace(retraining.evaluation, comparison=compared)
     decision = retraining.decide()
     assert decision.verdict == "ask"
     assert decision.table and len(decision.table.rows) > 5
@@ -145,7 +129,7 @@ def test_a_file_edited_in_the_workspace_is_refused(retraining: Retraining) -> No
 
 
 def test_another_model_than_was_evaluated_is_refused(retraining: Retraining) -> None:
-    retraining.evaluation["sha256"] = "e" * 64
+    retraining.evaluation = replace(retraining.evaluation, sha256="e" * 64)
     [reason] = retraining.refusals()
     assert reason.startswith("the model that was evaluated has sha256 eeee")
 
@@ -186,11 +170,9 @@ def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
 
 
 def test_a_challenger_with_faults_of_evaluation_is_refused_for_each(retraining: Retraining) -> None:
-    retraining.evaluation["faults"] = [
-        "the AUC on the holdout is 0.31, below 0.6",
-        "golden set: with a = 3 the mean score goes from 0.5 to 0.2",
-    ]
-    retraining.shadow["fault"] = "the model gives the score nan"
+    faults = ("the AUC on the holdout is 0.31, below 0.6", "golden set: with a = 3 the mean score goes from 0.5 to 0.2")
+    retraining.evaluation = replace(retraining.evaluation, faults=faults)
+    retraining.shadow = replace(retraining.shadow, fault="the model gives the score nan")
     assert len(retraining.refusals()) == 3
     [verdict] = retraining.installation.journal.verdicts(NAME)
     assert "below 0.6; golden set" in verdict.reason
@@ -199,15 +181,15 @@ def test_a_challenger_with_faults_of_evaluation_is_refused_for_each(retraining: 
 def test_the_very_champion_again_is_refused(retraining: Retraining) -> None:
     shutil.copy(retraining.installation.versions["1"].model_uri, "data/models/model.onnx")
     Path("data/models/registered.json").write_text(retraining.installation.versions["1"].model_dump_json(), encoding="utf-8")
-    retraining.evaluation["sha256"] = retraining.installation.versions["1"].sha256
-    retraining.shadow["challenger"] = "1"
+    retraining.evaluation = replace(retraining.evaluation, sha256=retraining.installation.versions["1"].sha256)
+    retraining.shadow = replace(retraining.shadow, challenger="1")
     assert retraining.refusals() == ["it is the very model that is champion already, byte for byte"]
 
 
 def test_a_shadow_of_another_version_is_no_evidence(retraining: Retraining) -> None:
     retraining.decide()
-    retraining.shadow["challenger"] = "3"
-    Path("data/reports/shadow/report.json").write_text(json.dumps(retraining.shadow), encoding="utf-8")
+    other = replace(retraining.shadow, challenger="3")
+    Path("data/reports/shadow/report.json").write_text(contract.to_json(other), encoding="utf-8")
     assert main([]) == 1
     assert "shadow has looked at version 3, registered is 2; run shadow again" in Path("failure.json").read_text(encoding="utf-8")
 
@@ -215,3 +197,18 @@ def test_a_shadow_of_another_version_is_no_evidence(retraining: Retraining) -> N
 def test_without_a_report_it_says_which_stage_to_run(retraining: Retraining) -> None:
     assert main([]) == 1
     assert "run evaluate first" in Path("failure.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("report", "field"), [("evaluate/evaluation", "faults"), ("evaluate/evaluation", "metrics"), ("shadow/report", "nights")]
+)
+def test_half_of_a_report_decides_nothing_and_names_the_field(retraining: Retraining, report: str, field: str) -> None:
+    retraining.decide()
+    path = Path(f"data/reports/{report}.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content[field]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert main([]) == 1
+    failure = json.loads(Path("failure.json").read_text(encoding="utf-8"))
+    assert (failure["error"], failure["retryable"]) == ("DataError", False)
+    assert f"{field}: Field required" in failure["message"]

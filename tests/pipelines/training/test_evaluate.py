@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import yaml
 from onnx import helper
 from sklearn.ensemble import RandomForestClassifier
 
+from pipelines.lib.challengers.evaluation import Metrics
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.features.history import History
@@ -44,6 +46,16 @@ EVALUATE = {
     "golden": [{"change": {"a": 3.0}, "expect": "higher"}],
 }
 LIMITS = Evaluate.model_validate_json(json.dumps(EVALUATE))
+SOUND = Metrics(
+    rows=6_000,
+    positive_rate=0.2,
+    mean_score=0.2,
+    auc=0.7,
+    log_loss=0.5,
+    brier=0.15,
+    calibration_error=0.02,
+    parity_max_difference=0.0,
+)
 
 
 @cache
@@ -159,11 +171,12 @@ def test_slices_of_dates_and_of_nothing_reach_every_report(files: Files, compare
 def test_evaluation_tells_slices_apart() -> None:
     given = history()
     result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS)
-    assert result["metrics"]["auc"] > 0.7
-    assert result["auc_interval"][0] < result["metrics"]["auc"] < result["auc_interval"][1]
-    assert {(row["column"], row["value"]) for row in result["slices"]} == {("side", "left"), ("side", "right")}
-    assert sum(row["rows"] for row in result["slices"]) == sum(result["scores"]) == 6_000
-    assert faults({**result, "golden": []}, 0.01, LIMITS) == []
+    assert result.auc_interval is not None
+    low, high = result.auc_interval
+    assert 0.7 < low < result.metrics.auc < high
+    assert {(row.column, row.value) for row in result.slices} == {("side", "left"), ("side", "right")}
+    assert sum(row.rows for row in result.slices) == sum(result.scores) == 6_000
+    assert faults(result.metrics, (), 0.01, LIMITS) == ()
 
 
 def test_an_unknown_slice_is_named() -> None:
@@ -172,7 +185,7 @@ def test_an_unknown_slice_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "p99_ms", "message"),
+    ("figures", "p99_ms", "told"),
     [
         ({"auc": 0.55, "parity_max_difference": 0.0}, 0.01, "AUC"),
         ({"auc": None, "parity_max_difference": 0.0}, 0.01, "AUC"),
@@ -180,10 +193,10 @@ def test_an_unknown_slice_is_named() -> None:
         ({"auc": 0.7, "parity_max_difference": 0.0}, 2_000, "99th percentile"),
     ],
 )
-def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, message: str) -> None:
-    found = faults({"metrics": figures, "golden": []}, p99_ms, LIMITS)
+def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
+    found = faults(replace(SOUND, **figures), (), p99_ms, LIMITS)
     assert len(found) == 1
-    assert message in found[0]
+    assert told in found[0]
 
 
 def test_a_misspelt_holdout_is_named_and_not_tried_again(files: Files) -> None:
@@ -241,11 +254,11 @@ def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) 
     assert files.read("evaluation")["metrics"]["rows"] == 14 * 200, "the challenger itself is judged on all that it has not seen"
 
 
-@pytest.mark.parametrize(("until", "message"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
-def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, message: str) -> None:
+@pytest.mark.parametrize(("until", "told"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
+def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, told: str) -> None:
     files.crown(forest(5), until=until)
     assert files.evaluate() == 0
-    assert message in files.read("comparison")["fault"]
+    assert told in files.read("comparison")["fault"]
 
 
 def test_an_altered_champion_stops_the_run(files: Files) -> None:
@@ -309,7 +322,7 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("poison", "message"),
+    ("poison", "told"),
     [
         (_flip, r"the AUC on the holdout is 0\.[0-3]"),
         (_not_a_number, "2800 of 2800 scores are not finite, the first is nan"),
@@ -320,12 +333,12 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
         (_contradicts, "golden set: with a = 3 the mean score goes from"),
     ],
 )
-def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], message: str) -> None:
+def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], told: str) -> None:
     poison(files)
     assert files.evaluate() == 1
     assert (files.failure()["error"], files.failure()["retryable"]) == ("GateFailed", False)
     found = files.read("evaluation")["faults"]
-    assert any(re.search(message, fault) for fault in found), found
+    assert any(re.search(told, fault) for fault in found), found
     page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
     assert "does not pass" in page
 

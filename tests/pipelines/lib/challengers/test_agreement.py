@@ -9,14 +9,14 @@ from pipelines.lib.challengers.agreement import BINS, count, measure, merge
 def test_two_models_are_told_apart() -> None:
     champion = np.linspace(0, 1, 1_000, dtype=np.float32)
     same = measure(champion, champion, 0.5)
-    assert (same["rows"], same["disagreement"], same["correlation"], same["psi"], same["ks"]) == (1_000, 0, 1, 0, 0)
+    assert (same.rows, same.disagreement, same.correlation, same.psi, same.ks) == (1_000, 0, 1, 0, 0)
     turned = measure(champion, 1 - champion, 0.5)
-    assert (turned["disagreement"], turned["correlation"]) == (1, -1)
-    assert turned["psi"] < 0.01
+    assert (turned.disagreement, turned.correlation) == (1, -1)
+    assert turned.psi < 0.01
     higher = measure(champion, champion / 2 + 0.5, 0.5)
-    assert higher["ks"] == pytest.approx(0.5, abs=0.01)
-    assert higher["challenger_mean"] == pytest.approx(0.75, abs=0.001)
-    assert measure(champion, np.full(1_000, 0.3, dtype=np.float32), 0.5)["correlation"] is None
+    assert higher.ks == pytest.approx(0.5, abs=0.01)
+    assert higher.challenger_mean == pytest.approx(0.75, abs=0.001)
+    assert measure(champion, np.full(1_000, 0.3, dtype=np.float32), 0.5).correlation is None
 
 
 def test_merged_nights_say_what_all_their_rows_at_once_would() -> None:
@@ -29,21 +29,20 @@ def test_merged_nights_say_what_all_their_rows_at_once_would() -> None:
     found = merge([measure(*night, 0.5) for night in nights], counts)
     whole = measure(np.concatenate([night[0] for night in nights]), np.concatenate([night[1] for night in nights]), 0.5)
     assert found is not None
-    assert found.keys() == whole.keys()
-    assert found["rows"] == whole["rows"] == 11_500
+    assert found.rows == whole.rows == 11_500
     for name in ("champion_mean", "challenger_mean", "disagreement"):
-        assert found[name] == pytest.approx(whole[name], abs=2e-6), name
-    assert found["ks"] == pytest.approx(whole["ks"], abs=0.003)
-    assert found["psi"] == pytest.approx(whole["psi"], abs=0.01)
-    assert found["correlation"] == pytest.approx(whole["correlation"], abs=0.005)
+        assert getattr(found, name) == pytest.approx(getattr(whole, name), abs=2e-6), name
+    assert found.ks == pytest.approx(whole.ks, abs=0.003)
+    assert found.psi == pytest.approx(whole.psi, abs=0.01)
+    assert found.correlation == pytest.approx(whole.correlation, abs=0.005)
 
 
 def test_scores_of_one_value_merge_too() -> None:
     champion, challenger = np.full(100, 0.3, dtype=np.float32), np.linspace(0, 1, 100, dtype=np.float32)
     found = merge([measure(champion, challenger, 0.5)], np.stack([count(champion), count(challenger)]))
     assert found is not None
-    assert found["correlation"] is None
-    assert np.isfinite([found["psi"], found["ks"]]).all()
+    assert found.correlation is None
+    assert np.isfinite([found.psi, found.ks]).all()
 
 
 def test_without_a_night_there_is_nothing_to_merge() -> None:

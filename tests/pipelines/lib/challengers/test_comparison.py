@@ -84,9 +84,9 @@ def test_the_same_scores_differ_in_nothing() -> None:
 
 def test_one_night_gives_a_value_and_no_interval() -> None:
     labels, champion, challenger, _ = draw(5)
-    found = auc_difference(labels, champion, challenger, np.zeros(len(labels))).to_json()
-    assert found["value"] is not None
-    assert found["low"] is found["high"] is found["p"] is None
+    found = auc_difference(labels, champion, challenger, np.zeros(len(labels)))
+    assert found.value > 0
+    assert found.low is found.high is found.p is None
 
 
 def test_one_class_has_no_area() -> None:
@@ -111,7 +111,7 @@ def test_few_witnesses_give_a_difference_and_no_judgement(positives: int, on_nig
     one, other = np.random.default_rng(0).uniform(0.1, 0.9, (2, len(nights)))
     for found in (auc_difference(labels, one, other, nights), log_loss_difference(labels, one, other, nights)):
         assert np.isfinite(found.value)
-        assert found.to_json() == {"value": round(found.value, 6), "low": None, "high": None, "p": None}
+        assert found.rounded() == Difference(round(found.value, 6), None, None, None)
 
 
 def test_what_sets_two_models_apart_is_told_by_slice() -> None:
@@ -119,11 +119,11 @@ def test_what_sets_two_models_apart_is_told_by_slice() -> None:
     parity = np.where(np.arange(len(labels)) % 2, "odd", "even")
     rare = np.where(np.arange(len(labels)) < 50, "few", "many")
     found = compare(labels, champion, challenger, nights, slices={"side": parity, "rare": rare}, minimum_rows=200)
-    assert [(part["column"], part["value"]) for part in found["slices"]] == [("side", "even"), ("side", "odd"), ("rare", "many")]
-    assert found["nights"] == NIGHTS
+    assert [(part.column, part.value) for part in found.slices] == [("side", "even"), ("side", "odd"), ("rare", "many")]
+    assert found.nights == NIGHTS
     losses = [
         [log_loss(labels[nights == night], side[nights == night].astype(float)) for side in (champion, challenger)]
         for night in range(NIGHTS)
     ]
-    assert found["nights_won"] == sum(theirs > mine for theirs, mine in losses)
-    assert set(found["roc"]) == set(found["calibration"]) == {"champion", "challenger"}
+    assert found.nights_won == sum(theirs > mine for theirs, mine in losses)
+    assert set(found.roc) == set(found.calibration) == {"champion", "challenger"}

@@ -11,16 +11,16 @@ SCORES = np.array([0.1, 0.4, 0.35, 0.8], dtype=np.float32)
 
 def test_the_textbook_case() -> None:
     found = metrics.summary(LABELS, SCORES)
-    assert found["auc"] == 0.75  # three of the four pairs are in order
-    assert found["brier"] == pytest.approx((0.1**2 + 0.4**2 + 0.65**2 + 0.2**2) / 4, abs=1e-6)
-    assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-6)
-    assert found["positive_rate"] == 0.5
+    assert found.auc == 0.75  # three of the four pairs are in order
+    assert found.brier == pytest.approx((0.1**2 + 0.4**2 + 0.65**2 + 0.2**2) / 4, abs=1e-6)
+    assert found.log_loss == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean(), abs=1e-6)
+    assert found.positive_rate == 0.5
 
 
 def test_one_class_has_no_auc() -> None:
     found = metrics.summary(np.ones(3, dtype=np.int8), np.array([0.2, 0.5, 0.9], dtype=np.float32))
-    assert found["auc"] is None
-    assert found["log_loss"] is not None
+    assert found.auc is None
+    assert found.log_loss is not None
 
 
 def test_calibration_groups_hold_every_row_once() -> None:
@@ -39,7 +39,7 @@ def test_rows_of_one_score_stay_in_one_group_whatever_their_order() -> None:
     shuffled = np.random.default_rng(0).permutation(1_000)
     for order in (np.arange(1_000), shuffled):
         assert metrics.calibration(labels[order], constant[order]) == [{"mean_score": 0.42, "observed_rate": 0.42, "share": 1.0}]
-        assert metrics.summary(labels[order], constant[order])["calibration_error"] == 0
+        assert metrics.summary(labels[order], constant[order]).calibration_error == 0
 
 
 def test_the_order_of_rows_changes_no_metric_where_scores_tie() -> None:
@@ -68,8 +68,8 @@ def test_scores_that_are_the_rates_are_calibrated_and_others_are_not() -> None:
     rng = np.random.default_rng(1)
     scores = rng.random(50_000).astype(np.float32)
     labels = (rng.random(50_000) < scores).astype(np.int8)
-    assert metrics.summary(labels, scores)["calibration_error"] < 0.01
-    assert metrics.summary(labels, np.sqrt(scores))["calibration_error"] > 0.1
+    assert metrics.summary(labels, scores).calibration_error < 0.01
+    assert metrics.summary(labels, np.sqrt(scores)).calibration_error > 0.1
 
 
 def test_roc_runs_from_corner_to_corner() -> None:

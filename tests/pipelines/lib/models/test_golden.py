@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.features.signature import Signature
-from pipelines.lib.models.golden import Direction, Golden, check, choose, directions, message
+from pipelines.lib.models.golden import Direction, Golden, check, choose, directions
 from pipelines.lib.models.inference import load_model
 from tests import scored_night
 
@@ -82,10 +82,10 @@ def test_directions_are_judged_by_the_mean_score(golden: Golden) -> None:
     ]
     before = golden.features.copy()
     found = directions(Linear(), golden.features, expected)
-    assert [finding["passed"] for finding in found] == [True, False, False]  # what changes nothing is not higher
+    assert [finding.passed for finding in found] == [True, False, False]  # what changes nothing is not higher
     assert np.array_equal(golden.features, before)
-    assert message(found[1]).startswith("with a = 2 the mean score goes from 0.")
-    assert message(found[1]).endswith("to 2.0000; it must come out lower")
+    assert str(found[1]).startswith("with a = 2 the mean score goes from 0.")
+    assert str(found[1]).endswith("to 2.0000; it must come out lower")
 
 
 def test_a_direction_of_an_unknown_feature_is_named(golden: Golden) -> None:

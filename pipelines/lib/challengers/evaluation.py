@@ -1,0 +1,107 @@
+"""What `evaluate` finds about a model: the contract that `register`, `decide` and the model card read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from pipelines.lib.challengers.comparison import Comparison, Incomparable
+from pipelines.lib.core import contract
+from pipelines.lib.core.contract import STRICT
+from pipelines.lib.measures.metrics import Summary
+from pipelines.lib.measures.slices import JsonValue
+from pipelines.lib.models.golden import Finding
+
+
+@dataclass(frozen=True)
+class Metrics(Summary):
+    """The figures on the holdout, and the largest difference of a score between ONNX and scikit-learn."""
+
+    parity_max_difference: float
+
+
+@dataclass(frozen=True)
+class _Value:
+    column: str
+    value: JsonValue
+
+
+@dataclass(frozen=True)
+class SliceSummary(Summary, _Value):
+    """The figures on the rows of the holdout that have one value in a column."""
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A model that could not be judged, since it gives no scores: `faults` says why. `sha256` is None if the file could not even be loaded.
+
+    `name` is that of the registered model, `partition` what the run is for, `training` the section ``train`` of params.yaml.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    partition: str
+    training: Mapping[str, Any]
+    sha256: str | None
+    faults: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @property
+    def note(self) -> str:
+        """The result in a line, for the run's note."""
+        return f"the model does not pass: {'; '.join(self.faults)}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's figures on the holdout, the nights from `since` on, which training has not seen.
+
+    `comparison` is None if there was no champion. `auc_interval` is None if the holdout has one class only, and holds None if it has too few
+    nights. `scores` counts the scores in 40 equal bins of [0, 1]; `importances` is the mean decrease in impurity by feature; `calibration` and
+    `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    partition: str
+    training: Mapping[str, Any]
+    comparison: Comparison | Incomparable | None
+    sha256: str
+    since: str
+    metrics: Metrics
+    auc_interval: tuple[float | None, ...] | None
+    slices: tuple[SliceSummary, ...]
+    calibration: tuple[Mapping[str, float], ...]
+    roc: tuple[Mapping[str, float], ...]
+    scores: tuple[int, ...]
+    importances: Mapping[str, float]
+    golden: tuple[Finding, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """The result in a line, for the run's note."""
+        if self.faults:
+            return f"the model does not pass: {'; '.join(self.faults)}"
+        told = f"challenger's AUC {self.metrics.auc:.3f}"
+        if isinstance(self.comparison, Comparison):
+            told += f", {self.comparison.auc_difference.value:+.3f} to the champion's"
+        return told
+
+
+def read_evaluation(path: Path) -> Evaluation | Unscored:
+    """Read the evaluation that `evaluate` has written to `path`. Raises `DataError` if it is no whole one."""
+    return contract.read(TypeAdapter[Evaluation | Unscored](Evaluation | Unscored), path, "evaluation", "evaluate")
+
+
+def evidence_of(evaluation: Evaluation | Unscored) -> str:
+    """Return the comparison as the ledger keeps it: JSON without the points of charts, null if nothing was compared."""
+    if isinstance(evaluation, Unscored) or evaluation.comparison is None:
+        return "null"
+    return json.dumps(
+        {name: value for name, value in asdict(evaluation.comparison).items() if name not in ("calibration", "roc")}, indent=2
+    )
