@@ -21,12 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS_OF_A_SENTENCE = 25
 
 NOT_CLEAN_YET: tuple[str, ...] = (
-    "README.md",
     "benchmarks/",
     "dags/",
     "deploy/",
     "docker-compose.yaml",
-    "docs/",
     "dvc.yaml",
     "params.yaml",
     "pipelines/",
