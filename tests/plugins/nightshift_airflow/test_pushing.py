@@ -70,6 +70,7 @@ def test_what_a_run_made_is_in_the_remote_before_it_closes(night, repository, tm
     assert workspaces.find_workspace(DAG_ID, "run") is None
 
 
+@pytest.mark.costly
 def test_a_remote_that_fails_is_tried_again_and_the_run_is_no_success(night, repository, tmp_path):
     blocked = tmp_path / "store"
     blocked.write_text("a file where the remote should be")
@@ -86,6 +87,7 @@ def test_a_remote_that_fails_is_tried_again_and_the_run_is_no_success(night, rep
     assert stored(blocked)
 
 
+@pytest.mark.costly
 def test_closing_a_run_pushes_nothing(night, repository, tmp_path):
     set_remote(repository, tmp_path / "store")
     for task in ("open_run", "ingest_batch", "close_run"):
@@ -93,11 +95,13 @@ def test_closing_a_run_pushes_nothing(night, repository, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.costly
 def test_a_remote_that_was_removed_meanwhile_is_no_fault(night, repository):
     night("open_run")
     night("push_run")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("dag_id", BEFORE)
 @pytest.mark.parametrize("remote", [False, True])
 def test_every_dag_that_records_runs_pushes_where_there_is_a_remote(dag_id, remote, repository, monkeypatch):

@@ -12,6 +12,7 @@ from tests.opened_night import DAG_ID, TaskInstance
 from tests.stub_repository import git
 
 
+@pytest.mark.costly
 def test_a_night_from_open_to_close(night):
     night("open_run")
     assert night.result["partition"] == "2013-04-01"
@@ -35,6 +36,7 @@ def test_a_night_from_open_to_close(night):
     night("close_run")  # again: nothing left to do
 
 
+@pytest.mark.costly
 def test_a_finished_night_runs_again_from_its_record_and_the_cache(night, caplog):
     caplog.set_level("INFO")
     for task in ("open_run", "ingest_batch", "validate_batch"):
@@ -78,6 +80,7 @@ def test_a_refusal_becomes_the_runs_note(night):
     assert instance.pushed["note"].startswith("REFUSED: partition_key is 'tomorrow'")
 
 
+@pytest.mark.costly
 def test_a_closed_run_that_a_gate_stopped_can_be_cleared(night):
     for task in ("open_run", "ingest_batch", "validate_batch"):
         night(task)

@@ -57,6 +57,8 @@ while True:
     assert rows == int(run.removeprefix("run-")), f"a torn or doubled night: {runs}"
     assert len(set(table["flight"].to_pylist())) == rows
     polls, seen = polls + 1, seen | {run}
+    if polls >= 5 and len(seen) == 2:
+        Path(f"{stop}.{os.getpid()}").touch()
     if last:
         break
 print(polls, len(seen), flush=True)
@@ -276,9 +278,12 @@ def test_readers_see_whole_nights_through_fifty_publishes(url: str, tmp_path: Pa
     publish(files[100], replace(LINEAGE, run_id="run-100"), expected_rows=100, url=url)
     stop = tmp_path / "stop"
     readers = [_start(READER, url, night.PARTITION, stop) for _ in range(2)]
-    for number in range(50):
+    deadline, number = time.monotonic() + 120, 0
+    while number < 50 or len(list(tmp_path.glob("stop.*"))) < 2:  # until both readers have read five times, and seen both runs
+        assert time.monotonic() < deadline, f"after {number} publishes the readers have not read five times"
         rows = (150, 100)[number % 2]
         assert publish(files[rows], replace(LINEAGE, run_id=f"run-{rows}"), expected_rows=rows, url=url).changed
+        number += 1
     stop.touch()
     for reader in readers:
         outputs = reader.communicate(timeout=60)[0].split()
