@@ -1,11 +1,11 @@
-"""What the loop earns: April to December 2013, night by night, against the first champion left alone.
+"""The gain of the loop: April to December 2013, night by night, compared with the first champion left alone.
 
 Each night goes through the functions of the stages: scored by the champion's ONNX, counted into its profile's bins, compared in windows; its outcomes
 come after the label's delay and give its quality; `govern` reads what was recorded. When it says yes, a challenger is trained on all that has matured,
-exported, evaluated, and compared with the champion on the rows that neither has trained on; `decide` has the word, and a promoted challenger scores from
-the next night on. No hand is in between: *ask* counts as refused. *Static* is the first champion, trained as of 2013-04-01, on every night.
+exported, evaluated, and compared with the champion on the rows that neither has trained on. `decide` decides, and a promoted challenger scores from
+the next night on. No person takes part: *ask* counts as refused. *Static* is the first champion, trained as of 2013-04-01, on every night.
 
-Twice: with the shipped features, most of whose weight lies on lagged rates that follow the world by themselves, and (keys ``plain_``) with `PLAIN`, which
+The replay runs twice. The shipped features rely mostly on lagged rates, which follow the world by themselves. `PLAIN` (keys ``plain_``)
 has none of them: weather, distance, aircraft, calendar, carrier, origin and destination. Features are computed once, for flights with outcomes.
 AUC and log loss are means over the nine months. Not run here: latency and memory of a challenger, and its shadow nights.
 """
@@ -118,14 +118,14 @@ class Champion:
 
     @property
     def profile(self) -> Profile:
-        """What it learned from."""
+        """The rows that it learned from."""
         assert self.model.profile is not None
         return self.model.profile
 
 
 @dataclass
 class Replay:
-    """What a replay gave: scores [n] of both lines on the rows [n] from April on, and every decision that started something."""
+    """The result of a replay: scores [n] of both lines on the rows [n] from April on, and every decision that started something."""
 
     static: np.ndarray
     closed: np.ndarray
@@ -161,7 +161,7 @@ class Loop:
         self.live = history.since(FIRST.isoformat())
 
     def replay(self) -> Replay:
-        """Every night, in order."""
+        """Replay every night, in order."""
         first = self.champion("1", FIRST)
         promotions = [Promotion(1, FIRST.isoformat(), "1")]
         retrainings: list[Retraining] = []
@@ -174,8 +174,8 @@ class Loop:
             closed[rows] = champion.model.score(self.live.features[rows])
             champion.nights.append(self.record(champion, night, self.live.features[rows], closed[rows]))
             labelled = pa.table({"score": closed[rows], "outcome": self.live.labels[rows]})
-            told, _ = measure_performance(labelled, MeasurePerformance(nights=1))
-            performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), told))
+            measured, _ = measure_performance(labelled, MeasurePerformance(nights=1))
+            performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), measured))
             decision = govern(
                 Recorded(
                     "m",
@@ -203,7 +203,7 @@ class Loop:
         return Replay(static, closed, decisions)
 
     def matured(self, partition: str) -> str:
-        """The first partition without outcomes at the start of `partition`."""
+        """Return the first partition without outcomes at the start of `partition`."""
         return (dt.date.fromisoformat(partition) - dt.timedelta(days=self.dataset.label.delay_days)).isoformat()
 
     def champion(self, version: str, partition: dt.date) -> Champion:
@@ -212,26 +212,28 @@ class Loop:
         known = self.select(self.history.nights < self.matured(partition.isoformat()))
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
-        told = profile_of(forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams))
+        profile = profile_of(
+            forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams)
+        )
         path = self.directory / f"{version}.onnx"
-        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), told))
+        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), profile))
         model = load_model(path)
         self.parity = float(np.abs(forest.predict_proba(holdout.features)[:, 1] - model.score(holdout.features)).max())
         return Champion(version, partition.isoformat(), model)
 
     def select(self, mask: np.ndarray) -> History:
-        """The rows of `mask` [n]."""
+        """Return the rows of `mask` [n]."""
         return History(self.history.features[mask], self.history.labels[mask], self.history.rows.filter(pa.array(mask)), self.history.names)
 
     def record(self, champion: Champion, night: str, features: np.ndarray, scores: np.ndarray) -> NightRecord:
-        """What `detect_drift` records."""
+        """Return the record of `detect_drift`."""
         tonight = count({**dict(zip(self.history.names, features.T, strict=True)), SCORE: scores}, champion.profile.binnings)
         earlier = [Histogram.from_json(record.histogram) for record in champion.nights[1 - champion.profile.window_nights :]]
         drift = detect_drift(champion.profile, tonight, earlier, section("govern", Policy))
         return NightRecord("m", champion.version, night, "", tonight.rows, tonight.to_json(), drift)
 
     def judge(self, challenger: Champion, champion: Champion, partition: str) -> dict[str, Any]:
-        """What `evaluate` and `decide` say."""
+        """Return the verdict of `evaluate` and `decide`."""
         params: Evaluate = section("evaluate", Evaluate)
         since = challenger.profile.trained_until
         holdout = self.select((self.history.nights >= since) & (self.history.nights < self.matured(partition)))
@@ -267,14 +269,14 @@ class Loop:
 
 
 def summary(loop: Loop, replayed: Replay) -> dict[str, Any]:
-    """The figures of one replay."""
+    """Return the figures of one replay."""
     months = loop.live.nights.astype("datetime64[M]")
-    told = {
+    summaries = {
         line: [metrics.summary(loop.live.labels[months == month], scores[months == month]) for month in np.unique(months)]
         for line, scores in (("static", replayed.static), ("closed_loop", replayed.closed))
     }
-    auc = {line: [float(month.auc or 0.0) for month in found] for line, found in told.items()}
-    loss = {line: [float(month.log_loss) for month in found] for line, found in told.items()}
+    auc = {line: [float(month.auc or 0.0) for month in found] for line, found in summaries.items()}
+    loss = {line: [float(month.log_loss) for month in found] for line, found in summaries.items()}
     promoted = [decision for decision in replayed.decisions if decision["verdict"] == "promote"]
     return {
         **{f"auc_{line}": round(float(np.mean(found)), 4) for line, found in auc.items()},
@@ -293,7 +295,7 @@ def summary(loop: Loop, replayed: Replay) -> dict[str, Any]:
 
 
 def panel(loop: Loop, replayed: Replay, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """One panel of the picture: the AUC of `ROLLING` nights, static and closed."""
+    """Return one panel of the picture: the AUC of `ROLLING` nights, static and closed."""
     nights = np.unique(loop.live.nights)
     ends = nights[ROLLING - 1 :]
     lines = {}
@@ -303,10 +305,10 @@ def panel(loop: Loop, replayed: Replay, figures: Mapping[str, Any]) -> dict[str,
             rows = (loop.live.nights >= first) & (loop.live.nights <= last)
             values.append(float(metrics.summary(loop.live.labels[rows], scores[rows]).auc or 0.0))
         lines[line] = values
-    told = f"mean of monthly AUC {figures['auc_static']:.3f} left alone, {figures['auc_closed_loop']:.3f} in the loop"
+    summary = f"mean of monthly AUC {figures['auc_static']:.3f} left alone, {figures['auc_closed_loop']:.3f} in the loop"
     return {
         "reference": ("the first champion, left alone", ends.tolist(), lines["static"]),
         "other": ("the closed loop", ends.tolist(), lines["closed"]),
         "marks": [(decision["partition"], decision["verdict"] == "promote") for decision in replayed.decisions],
-        "summary": told,
+        "summary": summary,
     }

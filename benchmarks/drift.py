@@ -1,4 +1,4 @@
-"""Counting rows into a profile's bins and measuring drift, against plain NumPy, against NannyML, and against reading Parquet and doing nothing.
+"""Counting rows into a profile's bins and measuring drift, compared with plain NumPy, with NannyML, and with reading Parquet alone.
 
 Ten million rows of the flights' 22 features, drawn with replacement from the feature history, against bins and counts made as `train` makes
 them. Rounds are interleaved in one run, and a ratio is the median over the rounds of two runs that followed each other.
@@ -39,7 +39,7 @@ from pipelines.lib.tables.dataset import Dataset
 
 HISTORY = REPOSITORY / "data" / "features" / "history.parquet"
 ROWS, FEWER = 10_000_000, 327_000
-CHUNK = 65_536  # rows a row group, as featurize writes them
+CHUNK = 65_536  # rows per row group, as featurize writes them
 ROUNDS = 5
 FLOOR = 0.0001
 NANNYML = ("nannyml==0.13.1", "statsmodels==0.15.0")  # it imports statsmodels without declaring it
@@ -80,14 +80,14 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=home() / "bench", prefix="drift-") as name:
         in_process("benchmarks.drift:prepare", name)
         figures: dict[str, Any] = {}
-        for compare_contenders in ("in_memory", "beside_nannyml", "streaming"):
-            figures |= in_process(f"benchmarks.drift:{compare_contenders}", name)[0]
+        for contest in ("in_memory", "beside_nannyml", "streaming"):
+            figures |= in_process(f"benchmarks.drift:{contest}", name)[0]
         _, peak = in_process("benchmarks.drift:stream", name)
     return {**figures, "peak_rss_mib": round(peak, 1), "rows": ROWS, "rows_nannyml": FEWER}
 
 
 def prepare(name: str) -> None:
-    """The rows, drawn chunk by chunk; the first of them apart; the reference for NannyML."""
+    """Draw the rows chunk by chunk; write the first of them apart, and the reference for NannyML."""
     directory, rng = Path(name), np.random.default_rng(42)
     table = pq.read_table(HISTORY, columns=list(signature_of_features(HISTORY).names)).replace_schema_metadata()
     pq.write_table(table, directory / "reference.parquet")
@@ -212,7 +212,7 @@ def _read(path: Path, names: list[str], first: int, readers: int) -> None:
 
 
 def _nannyml() -> Path:
-    """The interpreter of an environment with NannyML; made where there is none."""
+    """Return the interpreter of an environment with NannyML; make the environment if it is missing."""
     python = home() / "bench" / "nannyml" / "bin" / "python"
     uv = Path(sys.executable).with_name("uv")
     if subprocess.run([python, "-c", "import nannyml"], check=False, capture_output=True).returncode if python.exists() else True:

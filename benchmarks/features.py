@@ -1,4 +1,4 @@
-"""What the features are worth: AUC of the default forest on the flights of April to December, month by month.
+"""The value of the features: AUC of the default forest on the flights of April to December, month by month.
 
 *Retrained*: each month by a forest trained on everything that had matured when the month began. *Static*: by one trained on January to March.
 *Ablation*: the loss of mean AUC of a smaller retrained forest (on a sample, for speed) when one group of features is left out. The published

@@ -1,11 +1,11 @@
-"""Does the governor see what it should, and else keep still? Simulated years of nights, drawn from real flights.
+"""Does the governor see shifts, and is it quiet otherwise? Simulated years of nights, drawn from real flights.
 
-The flights of half a year are parted by nights: every other night is what a forest of the shipped parameters and its profile learn from, the
+The flights of half a year are split by nights: every other night is what a forest of the shipped parameters and its profile learn from, the
 others are the *pool*. Nothing moves between the two, so a year of nights drawn from the pool is stationary, and each retraining in it is
 false. A shifted year turns, on a random night, into one of
 
 * ``feature``: flights drawn so that one of the three most important features has a PSI of `SHIFTED_PSI` in the profile's own bins;
-* ``concept``: outcomes swapped at random for so many flights that the AUC falls by `COST`; no feature moves;
+* ``concept``: outcomes swapped at random until the AUC falls by `COST`; no feature moves;
 * ``season``: flights of 2013-10-14 to 2013-11-10, on which the forest of January to June loses about as much.
 
 A night has `ROWS` flights, drawn one by one: that is the primary world, whose keys have no suffix. In the other, ``whole_nights``, real nights
@@ -165,7 +165,7 @@ class Flights:
         }
 
     def _year(self, rng: np.random.Generator, policy: Policy, onset: int, shift: str) -> list[int]:
-        """The nights on which the governor says yes in a year that turns at `onset`; without a shift it is `onset` nights long."""
+        """Return the nights on which the governor says yes in a year that turns at `onset`; without a shift it is `onset` nights long."""
         _, areas, _ = self.draw(rng, 0, self.params.holdout_days, "")
         quality = self.profile.quality
         assert quality is not None
@@ -178,7 +178,7 @@ class Flights:
         retrainings: list[Retraining] = []
         said: list[int] = []
         for index in range(len(nights)):
-            # What was before the last retraining is of no account, and leaving it out is quicker.
+            # Nights before the last retraining do not count, and it is faster without them.
             since = max(policy.alarm_window_nights, policy.quality_nights + hidden, index - said[-1] + policy.quality_nights if said else 0)
             known = outcomes[max(0, index + 1 - since) : max(0, index + 1 - hidden)]
             decision = govern(
@@ -193,7 +193,7 @@ class Flights:
         return said
 
     def _windows(self, counts: Ints) -> list[Night]:
-        """What `detect_drift` records of each night: the PSI of the window that ends with it, in the form of the governor."""
+        """Return the record of `detect_drift` for each night: the PSI of the window that ends with it, in the form of the governor."""
         total = np.concatenate([np.zeros((1, counts.shape[1]), dtype=np.int64), np.cumsum(counts, axis=0)])
         ends = np.arange(1, len(total))
         starts = np.maximum(ends - self.profile.window_nights, 0)
@@ -228,7 +228,7 @@ class Flights:
         return np.where(rng.random(len(rows)) < self.swapped, rng.permutation(labels), labels) if shift == "concept" else labels
 
     def _training(self, training: History) -> History:
-        """The nights that the profile is built from: drawn flight by flight, like those that it will be compared with."""
+        """Return the nights from which the profile is built: drawn flight by flight, like the nights of the comparison."""
         rng = np.random.default_rng(0)
         nights = len(set(training.rows["partition"].to_pylist()))
         rows = rng.integers(len(training.labels), size=nights * ROWS)
@@ -244,7 +244,7 @@ class Flights:
         return scores
 
     def _pool(self, rows: History) -> Pool:
-        """Every value in its bin, once. Raises `AssertionError` where that differs from what `pipelines.lib.measures.histogram` counts."""
+        """Put every value into its bin, once. Raise `AssertionError` if that differs from the counts of `pipelines.lib.measures.histogram`."""
         scores = self._scores(rows)
         columns = {**dict(zip(rows.names, rows.features.T, strict=True)), SCORE: np.round(scores, 6)}
         counted = count(columns, self.profile.binnings)
@@ -288,7 +288,7 @@ class Flights:
         return cumulated
 
     def _size(self, shift: str) -> dict[str, float]:
-        """How large a shift is, over a hundred nights of it."""
+        """Measure the size of a shift over a hundred of its nights."""
         counts, areas, _ = self.draw(np.random.default_rng(0), 0, 100, shift)
         _, usual, _ = self.draw(np.random.default_rng(0), 0, 100, "")
         values = dict(zip((column.binning.name for column in self.profile.columns), self.psi(counts.sum(axis=0)[None])[0], strict=True))
@@ -314,7 +314,7 @@ class WholeNights(Flights):
 
 
 def select(history: History, mask: NDArray[np.bool_]) -> History:
-    """The rows of `mask` [n]."""
+    """Return the rows of `mask` [n]."""
     return History(history.features[mask], history.labels[mask], history.rows.filter(pa.array(mask)), history.names)
 
 
@@ -325,7 +325,7 @@ def weekday(dates: NDArray[np.datetime64]) -> Ints:
 
 
 def area(ranks: Ints, labels: Ints) -> float:
-    """The AUC of rows [n] whose scores have these distinct ranks (Mann and Whitney 1947)."""
+    """Return the AUC of rows [n] whose scores have these distinct ranks (Mann and Whitney 1947)."""
     ordered = labels[np.argsort(ranks)]
     positives = int(ordered.sum())
     negatives = len(ordered) - positives
@@ -333,12 +333,12 @@ def area(ranks: Ints, labels: Ints) -> float:
 
 
 def outcomes_of(areas: Floats, rows: Ints) -> list[Outcome]:
-    """What `measure_performance` records of each night."""
+    """Return the record of `measure_performance` for each night."""
     return [Outcome(day(index), "1", int(n), float(auc)) for index, (auc, n) in enumerate(zip(areas, rows, strict=True))]
 
 
 def day(index: int) -> str:
-    """The partition of the simulated night `index`."""
+    """Return the partition of the simulated night `index`."""
     return (FIRST + dt.timedelta(days=index)).isoformat()
 
 

@@ -39,7 +39,7 @@ def in_process(function: str, *arguments: Any) -> tuple[Any, float]:
 
 
 def machine() -> str:
-    """The machine in a line: a figure without it says little."""
+    """Describe the machine in a line: a figure without it says little."""
     processor = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), platform.machine()
     )
@@ -59,9 +59,9 @@ def origin() -> dict[str, str]:
 
 
 def missed(figures: Mapping[str, Any], targets: Targets) -> list[str]:
-    """What does not reach its target, in words."""
+    """Return the missed targets, in words."""
     return [
-        f"{key} is {figures[key]}, wanted {sign} {limit}"
+        f"{key} is {figures[key]}; the target is {sign} {limit}"
         for key, (sign, limit) in targets.items()
         if not (figures[key] >= limit if sign == ">=" else figures[key] <= limit)
     ]

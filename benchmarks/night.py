@@ -1,7 +1,7 @@
 """One night through real Airflow: wall time from trigger to published, and how much of it no stage spends computing.
 
-A night is run to warm the machine up, then one is measured, then the same run is cleared and run again. What a stage computes is
-what it says in its log (``took … s``: from its first line to its last, without interpreter and DVC). In a clone and a home of its own.
+A night is run to warm the machine up, then one is measured, then the same run is cleared and run again. The computation of a stage is
+the time in its log (``took … s``: from its first line to its last, without interpreter and DVC). All of it runs in a clone and a home of its own.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ _TOOK = re.compile(r"(\w+): took ([0-9.]+) s")
 
 
 def main() -> dict[str, Any]:
-    """Medians of three nights, one after the other; seconds."""
+    """Return medians of three nights, one after the other; seconds."""
     with tempfile.TemporaryDirectory(prefix="nightshift-night-") as directory:
         repository = RealRepository(Path(directory))
         repository.train()

@@ -19,7 +19,7 @@ _TIMEOUT_S = 1800
 
 
 def main() -> dict[str, Any]:
-    """One run; seconds."""
+    """Measure one run; seconds."""
     with tempfile.TemporaryDirectory(prefix="nightshift-retrain-") as directory:
         repository = RealRepository(Path(directory))
         repository.train()

@@ -33,7 +33,7 @@ FEATURES = REPOSITORY / "data" / "features" / "history.parquet"
 KEY = ("carrier", "flight", "origin", "scheduled_departure")
 LABEL = "late"
 SMALL, LARGE = 2_000_000, 20_000_000
-CHUNK = 65_536  # rows a row group, as featurize writes them
+CHUNK = 65_536  # rows per row group, as featurize writes them
 ROUNDS = 7
 THRESHOLD = 0.5
 
@@ -52,7 +52,7 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=home() / "bench", prefix="scoring-") as name:
         directory = Path(name)
         in_process("benchmarks.scoring:prepare", name)
-        figures, _ = in_process("benchmarks.scoring:race", name)
+        figures, _ = in_process("benchmarks.scoring:compare_contenders", name)
         for rows, label in ((SMALL, "2m"), (LARGE, "20m")):
             seconds, peak = in_process("benchmarks.scoring:ours", name, rows)
             figures[f"rows_per_s_{label}"], figures[f"peak_rss_mib_{label}"] = round(rows / seconds), round(peak, 1)
@@ -62,7 +62,7 @@ def main() -> dict[str, Any]:
 
 
 def prepare(name: str) -> None:
-    """The default forest as ONNX and for MLflow, and the two inputs, drawn chunk by chunk."""
+    """Make the default forest as ONNX and for MLflow, and draw the two inputs chunk by chunk."""
     import mlflow.sklearn
     from sklearn.ensemble import RandomForestClassifier
 

@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS_OF_A_SENTENCE = 25
 
 NOT_CLEAN_YET: tuple[str, ...] = (
-    "benchmarks/",
     "dags/",
     "deploy/",
     "docker-compose.yaml",

@@ -2,18 +2,18 @@
 
 *Flights*: all of 2013, through the functions of the stages with the shipped parameters: features, encoder, quantisation, vectors by month, then an HNSW and an
 IVF-PQ. *Large*: `LARGE` vectors, each a flight's with a random vector added, as long as the way to the tenth neighbour (median), and made a unit again; an
-IVF-PQ of them, and an HNSW, which `auto` would not make of so many (``plan_index.hnsw_up_to``).
+IVF-PQ of them, and an HNSW, which `auto` would not make of this number (``plan_index.hnsw_up_to``).
 
 ``hnsw_recall_10`` and ``ivfpq_recall_10`` are the worst of all that were asked for: rows of the newest nights, as ``built.json`` judges by them (``held_out_recall_10``
 of *flights*; of *large* the last rows, which have no nights), flights of December of an index to November (``held_out``), and indexed rows that the sweep has
-not seen, each left out of its own answer. Queries a second come in batches, by turns with FAISS's exact search over the same vectors on the same threads; a
+not seen, each left out of its own answer. Queries per second are measured in batches, in turns with FAISS's exact search over the same vectors on the same threads; a
 ratio is the median over rounds, and the worst of *flights*, *large* and December.
 
 ``build_ratio`` is the worse of two: the build, its parameters given, against the bare calls of FAISS that it makes, by turns on the same threads, files written in
-both; what choosing the parameters takes beside is ``tuning_s``. ``ivfpq_memory_ratio`` is what opening and asking adds to a process of its own that the system
-cannot take back (RssAnon), against raw float32 vectors; what is mapped from files (vectors, lists) is shared and may be dropped, and told as
-``mapped_mib``. ``incremental_ratio`` is one night appended to an HNSW, which ``auto`` takes for the flights, against all built anew, plan to tuned and judged
-build; that of an IVF-PQ, which is built anew in no time, is told beside it.
+both; ``tuning_s`` is the time that choosing the parameters adds. ``ivfpq_memory_ratio`` is the memory that opening and asking adds to a process of its own and that the system
+cannot take back (RssAnon), compared with the raw float32 vectors. Vectors and lists that are mapped from files are shared and may be dropped; ``mapped_mib`` is their
+size. ``incremental_ratio`` is the time to append one night to an HNSW, which ``auto`` takes for the flights, compared with a full build from plan to tuned and judged
+build. ``ivfpq_incremental_ratio`` is the same for an IVF-PQ, whose full build is fast.
 
 A run that was ended goes on where it was: each step keeps its figures under ``var/bench/index`` until all are there. With ``--vectors``, ``--queries`` and ``--truth``
 (NumPy files: [n, d], [m, d], and the ids [m, >= 10] of the true neighbours by L2), ``python -m benchmarks.index`` puts any data set through the same builder.
@@ -66,7 +66,7 @@ STEPS = {
 
 
 def main() -> dict[str, Any]:
-    """All steps, or those that an ended run has left."""
+    """Run all steps, or the steps that an ended run has left."""
     work = home() / "bench" / "index"
     code = [path for part in (REPOSITORY / "pipelines", Path(__file__).parent) for path in sorted(part.rglob("*.py"))]
     made_by = hashlib.sha256(b"".join(path.read_bytes() for path in [*code, REPOSITORY / "params.yaml"])).hexdigest()
@@ -81,7 +81,7 @@ def main() -> dict[str, Any]:
 
 
 def remembered(work: Path, name: str, function: str, arguments: Sequence[Any]) -> dict[str, Any]:
-    """What `function` has found, in a process of its own: now, or before the run was ended."""
+    """Return the result of `function` in a process of its own: from now, or from before the run was ended."""
     path = work / f"{name}.json"
     if not path.exists():
         print(f"   {name} ...", flush=True)
@@ -96,7 +96,7 @@ def remembered(work: Path, name: str, function: str, arguments: Sequence[Any]) -
 
 
 def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures with a target, each the worst of where it was measured, then all the others under the name of their step."""
+    """Return the figures with a target, each the worst of its measurements, then all others under the name of their step."""
     figures: dict[str, Any] = {}
     for kind in KINDS:
         sets = [found[f"{size}_{kind}"] for size in ("flights", "large")]
@@ -116,7 +116,7 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def draw(held_out: Mapping[str, Any]) -> None:
-    """The picture of the documentation: recall against speed, of both kinds, for flights that they do not hold."""
+    """Draw the picture of the documentation: recall and speed of both kinds, for flights that they do not hold."""
     curves, chosen = {}, {}
     for name, kind in (("HNSW", "hnsw"), ("IVF-PQ", "ivfpq")):
         points = {json.dumps(point["setting"]): (point["recall_10"], point["qps"]) for point in held_out[f"{kind}_curve"]}

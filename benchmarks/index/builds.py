@@ -63,7 +63,7 @@ def line(
 
 
 def described(built: Mapping[str, Any]) -> dict[str, Any]:
-    """What was built, in short."""
+    """Describe in short the result of a build."""
     return {"rows": built["count"], "search": built["search"], "lists": built.get("lists")}
 
 
@@ -100,7 +100,7 @@ def serving(target: str, queries: str) -> tuple[float, float]:
 
 
 def ratio_to_exact(index: Searcher, asked: Vectors, rounds: int) -> tuple[float, float]:
-    """How many times as many queries a second as exact search `index` answers, and how many exact search does; by turns, a batch at a time."""
+    """Return the queries per second of `index` relative to exact search, and those of exact search; in turns, one batch at a time."""
     import faiss
 
     found = []
@@ -113,7 +113,7 @@ def ratio_to_exact(index: Searcher, asked: Vectors, rounds: int) -> tuple[float,
 
 
 def seconds(call: Callable[[], Any], at_least: float = 0.2) -> float:
-    """How long one `call` takes: the mean of as many as fill `at_least` seconds."""
+    """Return the seconds of one `call`: the mean of as many as fill `at_least` seconds."""
     started, calls = time.perf_counter(), 0
     while calls == 0 or time.perf_counter() - started < at_least:
         call()
@@ -129,7 +129,7 @@ def timed(call: Callable[..., Any], *arguments: Any, **options: Any) -> float:
 
 
 def curve(index: Searcher, asked: Vectors, truth: tuple[Vectors, Ids]) -> list[dict[str, Any]]:
-    """Recall and queries a second of `asked` [m, d], whose true neighbours `truth` has, at each width of search."""
+    """Return recall and queries per second of `asked` [m, d], whose true neighbours `truth` has, at each width of search."""
     found = []
     for setting in index_report.settings_of(index.setting):
         took = seconds(partial(index.search, asked, 10, setting))
@@ -138,6 +138,6 @@ def curve(index: Searcher, asked: Vectors, truth: tuple[Vectors, Ids]) -> list[d
 
 
 def recall_10(index: Searcher, asked: Vectors, true_distances: Vectors, true_ids: Ids, *, setting: Setting | None = None) -> float:
-    """Of ten true neighbours of queries that are no rows of `index`, the share that it finds."""
+    """Return the share of ten true neighbours that `index` finds, for queries outside the index."""
     distances, ids = index.search(asked, 10, setting)
     return round(neighbours.recall(ids, distances, true_ids, true_distances, 10), 5)

@@ -62,13 +62,13 @@ def prepare(name: str) -> dict[str, Any]:
 
 
 def run(stage: Callable[[Sequence[str]], int], **paths: Any) -> None:
-    """A stage's own main."""
+    """Run a stage's own main."""
     if stage([part for option, path in paths.items() for part in (f"--{option}", str(path))]):
         raise RuntimeError(f"the stage failed: {Path('failure.json').read_text(encoding='utf-8')}")
 
 
 def flights(work: Path, *, since: str = "", until: str = "9") -> Shards:
-    """The flights of 2013 with `since` <= partition < `until`, month by month; mapped where a month is whole."""
+    """Return the flights of 2013 with `since` <= partition < `until`, month by month; mapped if a month is whole."""
     parts = []
     for shard in Shards.open(work / "data" / "index" / "vectors", MONTHS).parts:
         rows = pa.Table.from_batches(shard.batches(), shard.schema)
@@ -80,7 +80,7 @@ def flights(work: Path, *, since: str = "", until: str = "9") -> Shards:
 
 
 def flights_build(name: str, kind: str) -> dict[str, Any]:
-    """All flights in an index of `kind`: recall of rows that the sweep has not seen, speed, memory."""
+    """Build an index of `kind` from all flights; measure recall of rows that the sweep has not seen, speed, memory."""
     target = Path(name) / kind
     started = time.perf_counter()
     built_line = line(flights(Path(name)), kind, target)
@@ -108,7 +108,7 @@ def held_out(name: str) -> dict[str, Any]:
 
 
 def building(name: str, rounds: int = 3) -> dict[str, Any]:
-    """Our build, with the choices of `flights_build`, and the bare calls of FAISS, by turns; then what choosing takes beside."""
+    """Time our build, with the choices of `flights_build`, and the bare calls of FAISS, in turns; then the time that choosing adds."""
     work, shards = Path(name), flights(Path(name))
     vectors = np.concatenate([shard.vectors for shard in shards.parts])
     found: dict[str, Any] = {"threads": section("build_index", BuildIndex).threads}
@@ -125,7 +125,7 @@ def building(name: str, rounds: int = 3) -> dict[str, Any]:
 
 
 def bare_hnsw(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None:
-    """What FAISS does for an HNSW, on the shipped number of threads."""
+    """Make the bare calls of FAISS for an HNSW, on the shipped number of threads."""
     import faiss
 
     settings = section("plan_index", PlanIndex).hnsw
@@ -138,7 +138,7 @@ def bare_hnsw(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None
 
 
 def bare_ivfpq(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> None:
-    """What FAISS does for an IVF-PQ whose learners, lists and codes are those of `pipelines.lib.vector_index.plan`, on one thread."""
+    """Make the bare calls of FAISS for an IVF-PQ whose learners, lists and codes are those of `pipelines.lib.vector_index.plan`, on one thread."""
     import faiss
 
     settings, lists = section("plan_index", PlanIndex).ivfpq, chosen["lists"]
@@ -156,7 +156,7 @@ def bare_ivfpq(vectors: Vectors, chosen: Mapping[str, Any], target: Path) -> Non
 
 
 def incremental(name: str, rounds: int = 2) -> dict[str, Any]:
-    """The last night appended to an index of all before it, and all of it built anew, by turns."""
+    """Append the last night to an index of all nights before it, and build everything from scratch, in turns."""
     work, whole = Path(name), flights(Path(name))
     found: dict[str, Any] = {"appended": whole.count - flights(work, until=LAST).count}
     for kind in KINDS:

@@ -51,12 +51,12 @@ def numbered(start: int, end: int) -> pa.Table:
 
 
 def bounds(parts: int) -> list[tuple[int, int]]:
-    """Where each of `parts` shards of the large set begins and ends."""
+    """Return where each of `parts` shards of the large set begins and ends."""
     return [(LARGE * part // parts, LARGE * (part + 1) // parts) for part in range(parts)]
 
 
 def large(name: str, parts: int) -> Shards:
-    """The large set in so many shards, mapped; the rows are numbers, in files as the stages have them."""
+    """Return the large set in `parts` shards, mapped; the rows are numbers, in files as the stages have them."""
     directory = Path(name) / "large"
     vectors = np.load(directory / VECTORS, mmap_mode="r")
     return Shards(
@@ -66,7 +66,7 @@ def large(name: str, parts: int) -> Shards:
 
 
 def large_build(name: str, kind: str, parts: int) -> dict[str, Any]:
-    """The large set in `parts` shards in an index of `kind`. Recall and speed where there are 5; memory of the build always."""
+    """Build an index of `kind` from `parts` shards of the large set. Measure the memory of the build, and with 5 shards recall and speed."""
     target = Path(name) / f"large-{kind}"
     (built_line, took, peaks), peak = in_process("benchmarks.index.large:large_line", name, kind, parts, str(target))
     found = {"shards": parts, **described(built_line), "build_s": took, "build_peak_rss_mib": round(peak), "build_peak_own_mib": peaks}
@@ -88,7 +88,7 @@ def large_line(name: str, kind: str, parts: int, target: str) -> tuple[dict[str,
 
 @contextmanager
 def own_peak() -> Iterator[list[float]]:
-    """A list whose one value becomes the peak of RssAnon, MiB, looked at twenty times a second."""
+    """Yield a list whose one value becomes the peak of RssAnon in MiB, sampled every 0.05 s."""
     peak, done = [0.0], threading.Event()
 
     def watch() -> None:
