@@ -22,8 +22,6 @@ WORDS_OF_A_SENTENCE = 25
 
 NOT_CLEAN_YET: tuple[str, ...] = (
     "dags/",
-    "deploy/",
-    "docker-compose.yaml",
     "dvc.yaml",
     "params.yaml",
     "pipelines/",

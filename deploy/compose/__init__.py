@@ -1,1 +1,1 @@
-"""What the production topology of docker-compose.yaml needs beside images: secrets, databases, the first steps."""
+"""Secrets, databases and first steps of the production topology of docker-compose.yaml."""

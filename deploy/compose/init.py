@@ -37,7 +37,9 @@ def prepare_repository(source: Path, target: Path) -> str:
         git("clone", "--quiet", "--no-hardlinks", "--origin", "image", str(source), str(target), cwd=source)
     changed = git("status", "--porcelain", cwd=target)
     if changed:
-        raise RuntimeError(f"{target} holds changes that no commit has; commit them in the repository and build the image anew:\n{changed}")
+        raise RuntimeError(
+            f"{target} holds changes that no commit has; commit them in the repository and build the image again:\n{changed}"
+        )
     git("fetch", "--quiet", "--no-tags", str(source), "HEAD", cwd=target)
     git("checkout", "--quiet", "--detach", commit, cwd=target)
     print(f"{target} is at commit {commit}")
@@ -51,12 +53,12 @@ def set_remote(repository: Path, url: str) -> None:
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """Run git; return its output. Raises `subprocess.CalledProcessError`, what git says goes to the log."""
+    """Run git and return its output; its messages go to the log. Raise `subprocess.CalledProcessError`."""
     return subprocess.run(["git", *arguments], cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def main() -> int:
-    """All four steps."""
+    """Run all four steps."""
     make_buckets(os.environ["NIGHTSHIFT_BUCKETS"].split())
     repository = Path(os.environ["NIGHTSHIFT_REPOSITORY"])
     prepare_repository(IMAGE, repository)

@@ -25,7 +25,7 @@ PASSWORDS = (
 
 
 def make_secrets() -> dict[str, str]:
-    """A value for every variable that docker-compose.yaml requires."""
+    """Make a value for every variable that docker-compose.yaml requires."""
     made = {name: secrets.token_hex(32) for name in PASSWORDS}
     made["S3_ACCESS_KEY"] = f"nightshift{secrets.token_hex(5)}"
     made["AIRFLOW_FERNET_KEY"] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

@@ -38,7 +38,7 @@ class Client:
         self._token: str | None = None
 
     def token(self) -> str:
-        """A bearer token for this user."""
+        """Return a bearer token for this user."""
         if self._token is None:
             answer = self._send("POST", "/auth/token", {"username": self._username, "password": self._password}, token=None)
             self._token = str(answer["access_token"])
@@ -71,12 +71,12 @@ class Client:
         self.call("POST", f"/dags/{_part(dag_id)}/clearTaskInstances", {"dry_run": False, "only_failed": False, "dag_run_id": run_id})
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """A DAG run as the API tells it."""
+        """Return a DAG run as the API gives it."""
         answer: dict[str, Any] = self.call("GET", f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
         return answer
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The task instances of a run."""
+        """Return the task instances of a run."""
         instances: list[dict[str, Any]] = self.call("GET", f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances")["task_instances"]
         return instances
 
@@ -92,7 +92,7 @@ class Client:
     ) -> dict[str, str]:
         """Wait until all runs have finished; return their states.
 
-        `progress` is told each unfinished run's task instances at every look, `check` may raise to give up. Raises `TimeoutError`.
+        Each look passes the task instances of each unfinished run to `progress`. `check` may raise to give up. Raise `TimeoutError`.
         """
         states = dict.fromkeys(run_ids, "queued")
         deadline = time.monotonic() + timeout_s

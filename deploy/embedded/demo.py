@@ -122,7 +122,7 @@ def _print_nights(nights: Sequence[Night]) -> None:
 
 
 def _describe(evidence: dict[str, Any]) -> str:
-    """The neighbours of a row in a line: how many of them had the outcome, and the three nearest with theirs."""
+    """Describe the neighbours of a row in a line: how many of them had the outcome, and the three nearest with theirs."""
     outcome, neighbours = load_dataset().label.name, evidence["neighbours"]
     nearest = [f"{' '.join(map(str, one['key']))} ({'' if one['outcome'] else 'not '}{outcome})" for one in neighbours[:3]]
     return f"{outcome} of {len(neighbours)} similar: {evidence['neighbour_rate']:.0%}; nearest: {', '.join(nearest)}"

@@ -21,7 +21,7 @@ from pipelines.lib.records.ledger import Entry, Ledger
 
 DAG_ID = "first_champion"
 ACTOR = "make demo"
-"""Who stands in the ledger: it replaces its own champion, when the tree has changed, and nobody else's."""
+"""The actor in the ledger. If the tree has changed, it replaces its own champion, and nobody else's."""
 
 _STAGE = re.compile(r"(?:Running stage|Stage) '(\w+)'")
 
@@ -31,7 +31,7 @@ class TrainingError(Exception):
 
 
 def train_first_champion(progress: Callable[[str], None]) -> Entry:
-    """Make the model of the present tree champion and return the ledger's entry; `progress` is told each step.
+    """Make the model of the present tree champion and return the ledger's entry; report each step to `progress`.
 
     A champion that somebody else has promoted, or rolled back to, stays.
     """
@@ -47,14 +47,14 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     pin = ["pin_run", "--model", "own", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
     pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
     _run(workspace, _module("registry", *pin, *(["--snapshot"] if workspace.snapshot else [])), progress)
-    with dvc_lock.attempt(workspace):  # before register tells the digest of dvc.lock: from here on it stays as it is recorded
+    with dvc_lock.attempt(workspace):  # before register records the digest of dvc.lock: it does not change afterwards
         _run(workspace, [sys.executable, "-m", "dvc", "repro", "evaluate"], progress)
     models, registered = "data/models", "data/models/registered.json"
     register = ["register", "--model", f"{models}/model.skops", "--onnx", f"{models}/model.onnx", "--report", "data/reports/evaluate"]
     progress("register")
     _run(workspace, _module("registry", *register, "--registered", registered), progress)
     promote = ["promote", "--registered", registered, "--expect", champion.version if champion else "none"]
-    if champion:  # it takes its own champion's place on the nights that it scores anew, too
+    if champion:  # it also replaces its own champion on the nights that it scores again
         promote += ["--live-from", max(partition, champion.live_from)]
     progress("promote")
     _run(workspace, _module("registry", *promote, "--actor", ACTOR, "--reason", "first champion"), progress)

@@ -22,7 +22,7 @@ class IndexingError(Exception):
 
 
 def published_index() -> dict[str, Any] | None:
-    """What the published generation says of itself; None where there is none that is whole, or it knows other features than are declared now."""
+    """Describe the published generation; None if no generation is whole, or if it has other features than those declared now."""
     name = load_registry().encoder
     try:
         found = generations.usable(name)
@@ -40,7 +40,7 @@ def published_index() -> dict[str, Any] | None:
 
 
 def published_since(switch: int | None) -> tuple[int | None, dict[str, Any] | None]:
-    """The number of the last switch of the pointer, and `published_index`, looked for only where that number is not `switch`: it reads whole files."""
+    """Return the number of the last switch of the pointer, and `published_index`. Look for the latter only if that number is not `switch`: it reads whole files."""
     try:
         pointer = generations.current(load_registry().encoder)
     except ModelError:  # a pointer that is broken is replaced by the next one
@@ -50,14 +50,14 @@ def published_since(switch: int | None) -> tuple[int | None, dict[str, Any] | No
 
 
 def request_first_index(client: Client, partition: str) -> str:
-    """Have the encoder trained as of `partition`; its promotion starts the rebuild. Returns the id of the training's run."""
+    """Have the encoder trained as of `partition`; its promotion starts the rebuild. Return the id of the training's run."""
     for dag_id in (TRAINING, REBUILD):
         client.unpause(dag_id)
     return client.trigger(TRAINING, partition, run_id=f"first_index__{partition}__{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}")
 
 
 def make_first_index(client: Client, partition: str, *, progress: Progress, check: Callable[[], None], timeout_s: float) -> dict[str, Any]:
-    """Train the encoder as of `partition`, wait for the rebuild that this starts, and return what is published then. Raises `IndexingError`."""
+    """Train the encoder as of `partition`, wait for the rebuild that this starts, and return the published index. Raise `IndexingError`."""
     since = dt.datetime.now(dt.UTC).isoformat()
     training = request_first_index(client, partition)
     states = client.follow(TRAINING, [training], timeout_s=timeout_s, progress=progress, check=check)
@@ -69,5 +69,5 @@ def make_first_index(client: Client, partition: str, *, progress: Progress, chec
     index = published_index()
     if index is None or "failed" in states.values():
         runs = ", ".join(f"{run_id} {state}" for run_id, state in states.items())
-        raise IndexingError(f"there is no vector index ({runs}); the notes of these runs say why, their logs are under var/airflow/logs")
+        raise IndexingError(f"no vector index was made ({runs}); the notes of these runs say why, their logs are under var/airflow/logs")
     return index

@@ -14,7 +14,7 @@ _TIMEOUT_S = 1200
 
 
 def first_partitions() -> list[str]:
-    """The partitions that the first champion is trained for: that of run.yaml and the days after it."""
+    """Return the partitions that the first champion is trained for: that of run.yaml and the days after it."""
     first = load_run().date
     return [(first + dt.timedelta(days=day)).isoformat() for day in range(COUNT)]
 
@@ -46,7 +46,7 @@ def watch_nights(client: Client, partitions: Sequence[str]) -> dict[str, str]:
 
 
 def run_id_of(partition: str) -> str:
-    """The id of a run of `partition` that is triggered now."""
+    """Return the id of a run of `partition` that is triggered now."""
     return f"demo__{partition}__{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}"
 
 

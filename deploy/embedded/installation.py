@@ -79,7 +79,7 @@ class Installation:
             self._file = None
 
     def fileno(self) -> int:
-        """The descriptor to pass to a process that shall keep the lock for as long as it lives."""
+        """Return the descriptor for a process that keeps the lock as long as it lives."""
         assert self._file is not None
         return self._file.fileno()
 

@@ -1,4 +1,4 @@
-"""What a finished night was: its tasks from Airflow, its rows from the published table, its gates from their reports."""
+"""A finished night: its tasks from Airflow, its rows from the published table, its gates from their reports."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Night:
     """One run of the nightly DAG. `expected_rate` is the mean score, `spans` (task, start, seconds) with start as UNIX time.
 
-    `decision` is what the governor said of the night, empty where it was not watched. `similar` is the evidence for its riskiest
+    `decision` is the governor's decision on the night, empty if the night was not watched. `similar` is the evidence for its riskiest
     rows, by their keys. `pages` holds the file of each page that belongs to the night, by stage; ``model`` is the card of its model.
     """
 
@@ -49,13 +49,13 @@ class Night:
     pages: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The night as ``demo.json`` tells it."""
+        """Return the night as ``demo.json`` holds it."""
         names = ("partition", "run_id", "state", "rows", "model_name", "model_version", "model_sha256", "duration_s", "tasks", "decision")
         return {name: getattr(self, name) for name in names} | {"evidence": len(self.similar)}
 
 
 def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> Night:
-    """Put together what Airflow, the published table and the gates say about a run; a failed one has published nothing."""
+    """Collect the facts of a run from Airflow, the published table and the gates; a failed run has published nothing."""
     run = client.run(dag_id, run_id)
     tasks = sorted((task for task in client.tasks(dag_id, run_id) if task["start_date"]), key=lambda task: task["start_date"])
     spans = tuple((task["task_id"], _seconds(task["start_date"]), float(task["duration"] or 0)) for task in tasks)
@@ -85,18 +85,18 @@ def collect_night(client: Client, dag_id: str, run_id: str, partition: str) -> N
 
 
 def pages_of(dag_id: str, run_id: str) -> dict[str, str]:
-    """The page that each stage of a run has written."""
+    """Return the page that each stage of a run has written."""
     return {path.parent.name: str(path) for path in sorted(reports_path(dag_id, run_id).glob("*/report.html"))}
 
 
 def card_of(name: str, version: str) -> dict[str, str]:
-    """The card of a model's version as ``model``; empty if there is none."""
+    """Return the card of a model's version as ``model``; empty if there is none."""
     card = home() / "reports" / "models" / name / version / "model_card.html"
     return {"model": str(card)} if name and version and card.exists() else {}
 
 
 def gate_verdict(report: Mapping[str, Any]) -> str:
-    """What a gate's ``report.json`` says: *passed*, or the worst of its findings with their number, such as *not judged, 2 checks*."""
+    """Return the verdict of a gate's ``report.json``: *passed*, or the worst of its findings with their number, such as *not judged, 2 checks*."""
     verdicts = [finding["verdict"] for finding in report["expectations"]]
     for verdict in (FAILED, WARNING, NOT_JUDGED):
         if count := verdicts.count(verdict):
@@ -114,7 +114,7 @@ def with_decision(night: Night, watched: Mapping[str, Mapping[str, str]]) -> Nig
 
 
 def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of the `count` highest scores of a published night."""
+    """Return column names and rows of the `count` highest scores of a published night."""
     scores = open_scores(partition)
     if scores is None:
         return [], []
@@ -127,7 +127,7 @@ def riskiest(partition: str, count: int) -> tuple[list[str], list[tuple[Any, ...
 
 
 def similar(partition: str, run_id: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The evidence that a run has published, as people read it (see `pipelines.lib.vector_index.evidence.grouped`), by the key of the row that it is for."""
+    """Return the evidence that a run has published, as people read it (see `pipelines.lib.vector_index.evidence.grouped`), by the key of the row that it is for."""
     import pyarrow.compute as pc
 
     try:
@@ -150,7 +150,7 @@ def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, 
 
 
 def open_scores(*partitions: str) -> "duckdb.DuckDBPyConnection | None":
-    """A DuckDB connection in which ``scores`` holds what is published of `partitions`; None where nothing was ever published, or for no partition."""
+    """Open a DuckDB connection in which ``scores`` holds the published rows of `partitions`; None if nothing was ever published, or without a partition."""
     import duckdb
     import pyarrow as pa
 

@@ -73,7 +73,7 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
 
 
 def _links(night: Night, directory: Path) -> dict[str, str]:
-    """The pages of a night as links from a file in `directory`: both are on one disk, and may move together."""
+    """Return the pages of a night as links from a file in `directory`: both are on one disk, and may move together."""
     return {stage: quote(os.path.relpath(page, directory)) for stage, page in night.pages.items()}
 
 

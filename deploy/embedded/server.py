@@ -3,8 +3,8 @@
     with Server() as server:
         server.client().trigger("nightly_batch_scoring", "2013-04-01")
 
-Everything is under ``<NIGHTSHIFT_HOME>/airflow``. ``airflow standalone`` cannot be told to leave out its log servers, which listen on every
-interface, so the services are started one by one.
+Everything is under ``<NIGHTSHIFT_HOME>/airflow``. ``airflow standalone`` has no option to leave out its log servers, which listen on every
+interface. So the services are started one by one.
 """
 
 import contextlib
@@ -85,7 +85,7 @@ class Server:
         return self._secrets.password if self._secrets else ""
 
     def client(self) -> Client:
-        """A client of the API, logged in as the one user."""
+        """Return a client of the API, logged in as the one user."""
         return Client(self.url, USERNAME, self.password)
 
     def __enter__(self) -> Self:
@@ -148,11 +148,11 @@ class Server:
             self._launch("scheduler", _SERVICES["scheduler"])
 
     def pid(self, name: str) -> int:
-        """The process id of the service `name` itself (its parent is the supervisor)."""
+        """Return the process id of the service `name` itself (its parent is the supervisor)."""
         return self._services.pid(name)
 
     def environment(self) -> dict[str, str]:
-        """The environment in which Airflow runs; with it, the ``airflow`` command speaks to this installation."""
+        """Return the environment in which Airflow runs; with it, the ``airflow`` command speaks to this installation."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
         if self.mlflow_url:
             inherited.setdefault("NIGHTSHIFT_MLFLOW_UI_URL", self.mlflow_url)
@@ -174,7 +174,7 @@ class Server:
         write_settings(self.airflow_home, self.repository, self._secrets, port=self.port, schedule=self.schedule)
 
     def _keeps_models_here(self) -> bool:
-        """Whether MLflow is a database of this machine; elsewhere it has pages of its own."""
+        """Return whether MLflow is a database of this machine; elsewhere it has pages of its own."""
         return os.environ.get("MLFLOW_TRACKING_URI", "sqlite:").startswith("sqlite:")
 
     def _launch_mlflow(self) -> None:

@@ -69,12 +69,12 @@ class Services:
         return messages
 
     def pid(self, name: str) -> int:
-        """The process id of the service `name` itself (its parent is the supervisor)."""
+        """Return the process id of the service `name` itself (its parent is the supervisor)."""
         children = Path(f"/proc/{self._processes[name].pid}/task/{self._processes[name].pid}/children").read_text().split()
         return int(children[0])
 
     def log(self, name: str) -> Path:
-        """The log file of the service `name`."""
+        """Return the log file of the service `name`."""
         self._logs.mkdir(parents=True, exist_ok=True)
         return self._logs / f"{name}.log"
 
@@ -86,8 +86,8 @@ def _release(process: "subprocess.Popen[bytes]") -> None:
 
 
 def tail(path: Path, lines: int = 25) -> str:
-    """The last `lines` of the file at `path`."""
+    """Return the last `lines` of the file at `path`."""
     try:
         return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
     except OSError:
-        return "(there is no log)"
+        return "(no log was written)"

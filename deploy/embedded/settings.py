@@ -1,4 +1,4 @@
-"""What embedded Airflow is started with: its airflow.cfg, written at each start, and the secrets that its first start makes."""
+"""The settings of embedded Airflow: its airflow.cfg, written at each start, and the secrets that its first start makes."""
 
 import base64
 import json
@@ -63,7 +63,7 @@ def write_settings(airflow_home: Path, repository: Path, kept: Secrets, *, port:
         "scheduler": {
             # How many runs the clock may start in one look: none stops the clock alone, where use_job_schedule would stop assets too.
             "max_dagruns_to_create_per_loop": 10 if schedule else 0,
-            "scheduler_idle_sleep_time": 0.2,  # how long a finished task waits to be noticed; 1 s by default, nine times a night
+            "scheduler_idle_sleep_time": 0.2,  # how long a finished task waits to be noticed; 1 s by default, for each of eleven tasks
             "task_instance_heartbeat_timeout": 60,  # how long a task of a killed scheduler counts as running; 300 s by default
             # A killed scheduler counts as dead after 30 s; how often its successor then looks for what it left running: 300 s by default.
             "orphaned_tasks_check_interval": 10,

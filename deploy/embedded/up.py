@@ -80,7 +80,7 @@ def _print_addresses(server: Server) -> None:
 
 
 def _make_index(server: Server, progress: Callable[[str], None]) -> None:
-    """The first vector index. Nights are scored without one too, so a failure is only reported."""
+    """Make the first vector index. Nights are scored without one too, so report a failure and go on."""
     progress("making the first vector index: see encoder_training, then vector_index_rebuild")
     tell = follower(progress, lambda run_id: "index")
     try:
