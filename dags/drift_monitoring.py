@@ -6,7 +6,7 @@ measure how well earlier nights were predicted as far as their outcomes are know
 * The run is pinned to the model that **scored** the night, which need not be the champion of today.
 * Every decision is recorded with its reason, a *no* too. A *yes* starts `drift_triggered_retraining` over Airflow's REST API, as the
   connection `nightshift_api`, once for a champion and a partition however often this run is repeated. A *yes* that did not get through is
-  said again the next night. The report stands beside the alert, not before it: a picture that cannot be drawn holds no alarm back.
+  said again the next night. The report stands next to the alert, not before it: a picture that cannot be drawn holds no alarm back.
 * Nights are watched one after another: a window of nights is read from what earlier runs have counted.
 * *check_index* is red where the published vector index is stale, broken, or not of the champion among encoders; it waits for nothing else, and stops nothing.
 

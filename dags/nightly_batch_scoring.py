@@ -2,7 +2,7 @@
 
 Each night at 02:00 this DAG scores one **partition**, a date, with the model that is champion when the run opens:
 read the night's batch, check it, make its features, check them, score, check the scores, publish them in one commit. Then the riskiest rows are given
-**evidence**, the past rows that resemble them most and how these ended, which is published beside the scores.
+**evidence**, the past rows that resemble them most and how these ended, which is published next to the scores.
 
 * A **gate** that fails stops the run without a retry, says what it found on its report page, and publishes nothing.
 * The scores never wait for the evidence: where it fails, they stay published; where no vector index is, the night goes on without, with a note.

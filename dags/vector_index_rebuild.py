@@ -1,11 +1,11 @@
 """Build the vector index of all rows with a known outcome, and publish it as a new generation.
 
-Runs when a new *flight_encoder* has become champion, once a week, or when somebody triggers it with a *Partition*: the index then holds what
+Runs when a new *flight_encoder* has become champion, once per week, or when somebody triggers it with a *Partition*: the index then holds what
 was known that day. Each month of rows is a **shard**, embedded by a task of its own, and only once while it stays the same.
 
 * *validate_vectors* stops bad vectors before an index is made of them, *evaluate_index* an index that does not find what exact search finds, or not
   fast enough. Nothing is published then, and the generation before goes on serving.
-* *plan_index* says whether the nights since the published generation can be appended to it (**incremental**) or all is built anew (**full**), and why.
+* *plan_index* says whether the nights since the published generation can be appended to it (**incremental**) or all is built again (**full**), and why.
   The param `rebuild` asks for one of them. Another encoder, other parameters or changed rows always mean a full one.
 * *fill_shard* adds the months to the lists of an IVF-PQ index; other indexes and incremental rebuilds have nothing to fill, and skip it.
 * *publish_index* makes a whole new generation, switches the pointer to it in one step, and collects the oldest that nobody reads.
@@ -37,7 +37,7 @@ with DAG(
             type="string",
             enum=["auto", "full", "incremental"],
             title="Rebuild",
-            description="auto: append where that gives the same index; full: build all anew; incremental: append, or fail where that cannot be done.",
+            description="auto: append where that gives the same index; full: build all again; incremental: append, or fail where that cannot be done.",
         ),
     },
     default_args=task_defaults(settings),

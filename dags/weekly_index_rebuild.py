@@ -1,4 +1,4 @@
-"""Ask for a new generation of the vector index once a week, with the partition of that morning.
+"""Ask for a new generation of the vector index once per week, with the partition of that morning.
 
 A DAG that waits for assets has no clock of its own, so this one has the clock and nothing else: its one task updates the asset *index_due*, for which
 `vector_index_rebuild` waits. To have no weekly rebuild, pause this DAG.

@@ -141,7 +141,7 @@ def trigger(dag_id: str, partition_key: str | None = None, conf: dict[str, Any] 
 
 
 def runs(dag_id: str) -> list[Any]:
-    """All runs of the DAG, the first that was made first."""
+    """Return all runs of the DAG, the first that was made first."""
     from airflow.models import DagRun
     from airflow.utils.session import create_session
     from sqlalchemy import select

@@ -9,7 +9,7 @@ DAGS = Path(__file__).resolve().parents[1] / "dags"
 
 @cache
 def operators(dag_id: str) -> dict[str, str]:
-    """Each task with the name of its operator, in the order of the file."""
+    """Return each task with the name of its operator, in the order of the file."""
     calls = [node for node in ast.walk(ast.parse((DAGS / f"{dag_id}.py").read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     found = {}
     for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
@@ -20,5 +20,5 @@ def operators(dag_id: str) -> dict[str, str]:
 
 
 def task_ids(dag_id: str) -> tuple[str, ...]:
-    """The tasks of a DAG in the order of its file, without ``push_run``, which exists only if DVC has a remote."""
+    """Return the tasks of a DAG in the order of its file, without ``push_run``, which exists only if DVC has a remote."""
     return tuple(operators(dag_id))

@@ -57,7 +57,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     (r"in vain", "without effect"),
     (r"where not", "otherwise"),
     (r"wanted is|asked (?:for )?is", "expected"),
-    (r"(?:is|are|was|were) no(?= (?!longer\b|more\b|less\b|fewer\b|such\b|need\b|way\b|one\b)\w)", "is not a"),
+    (r"(?<!there )(?:is|are|was|were) no(?= (?!longer\b|more\b|less\b|fewer\b|such\b|need\b|way\b|one\b)\w)", "is not a"),
     (r"(?:None|True|False|Empty|empty|Nothing|nothing|Raises? \w+) where", "if"),
     (rf"{COUNTED} an? {TIMES}", "per"),
     (r"so many(?! that)", "this number of, that many"),

@@ -45,7 +45,7 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def orders(date: dt.date, rows: int = ROWS, *, days_late: bool = False) -> pd.DataFrame:
-    """`rows` ordinary orders of `date`, sorted by time, the last one at half past eleven."""
+    """Return `rows` ordinary orders of `date`, sorted by time, the last one at half past eleven."""
     number = range(rows)
     return pd.DataFrame(
         {
@@ -61,7 +61,7 @@ def orders(date: dt.date, rows: int = ROWS, *, days_late: bool = False) -> pd.Da
 
 
 def write_raw(directory: Path, events: pd.DataFrame) -> Path:
-    """A raw directory that holds `events`."""
+    """Return a raw directory that holds `events`."""
     directory.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([(column, ARROW_TYPES[kind.type]) for column, kind in ORDERS.columns.items()])
     pq.write_table(pa.Table.from_pandas(events, schema=schema, preserve_index=False), directory / "events.parquet")
@@ -78,6 +78,8 @@ def write_raw(directory: Path, events: pd.DataFrame) -> Path:
 
 
 def write_night(directory: Path, change: Change = lambda night: night) -> Path:
-    """A raw directory with the four same weekdays before `NIGHT`, the newest date with outcomes, and `NIGHT` as `change` leaves it."""
+    """Return a raw directory with the four same weekdays before `NIGHT`, the newest date with outcomes, and `NIGHT` as `change` leaves
+    it.
+    """
     before = [orders(NIGHT - dt.timedelta(days=days), days_late=True) for days in (28, 21, 14, 7, ORDERS.label.delay_days + 1)]
     return write_raw(directory, pd.concat([*before, change(orders(NIGHT))], ignore_index=True))

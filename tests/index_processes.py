@@ -32,7 +32,7 @@ Answers = dict[int, np.ndarray]
 
 
 def processes() -> ForkServerContext:
-    """The server that processes are forked from."""
+    """Return the server that processes are forked from."""
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["__main__", "pytest", "pandas", "faiss", __name__])
     return found
@@ -46,19 +46,21 @@ def on_one_thread() -> None:
 
 
 def build(directory: Path, mark: int) -> Path:
-    """The build of that mark, made as the stages make it: of an odd one an HNSW, of an even one an IVF-PQ, whose lists and vectors are files of their own."""
+    """Return the build of that mark, made as the stages make it: of an odd one an HNSW, of an even one an IVF-PQ, whose lists and vectors
+    are files of their own.
+    """
     target, params = directory / f"build-{mark}", PlanIndex(kind="hnsw" if mark % 2 else "ivfpq", ivfpq=IvfPq(code_bytes=2))
     build_from_arrays(vectors_of(ROWS, seed=mark), rows_of(ROWS, mark), target, plan_index=params, encoder_sha256=ENCODER_SHA256)
     return target
 
 
 def answers(built: Path) -> np.ndarray:
-    """What that build answers."""
+    """Return what that build answers."""
     return Searcher.open(built).search(QUESTIONS, NEIGHBOURS)[1]
 
 
 def faults(index: VectorIndex, expected: Answers, number: int) -> list[str]:
-    """What is wrong with the answer of `index` to one of the questions: ids, rows and manifest must be of one generation."""
+    """Return what is wrong with the answer of `index` to one of the questions: ids, rows and manifest must be of one generation."""
     mark = index.manifest["mark"]
     ids = index.search(QUESTIONS[number : number + 1], NEIGHBOURS)[1][0]
     rows = set(index.rows(ids)["carrier"].to_pylist())
@@ -93,7 +95,7 @@ def look(directory: Path, expected: Answers, queue: "SimpleQueue[Any]") -> None:
 def read_on(
     directory: Path, expected: Answers, first: int, share: int, asked: "Synchronized[int]", done: Event, queue: "SimpleQueue[Any]"
 ) -> None:
-    """Ask at least `share` questions, and go on until it is `done`; open anew or refresh every few questions.
+    """Ask at least `share` questions, and go on until it is `done`; open again or refresh every few questions.
 
     Tells what was wrong, and which generations have answered.
     """

@@ -1,4 +1,6 @@
-"""A past that is indexed: earlier nights of the kind of `scored_night`, their outcomes, the encoder that knows them, and published generations."""
+"""A past that is indexed: earlier nights of the kind of `scored_night`, their outcomes, the encoder that knows them, and published
+generations.
+"""
 
 import json
 from datetime import datetime, timedelta
@@ -25,21 +27,23 @@ NAME = "test_encoder"
 
 @cache
 def encoder_bytes(signature: Signature = night.SIGNATURE) -> bytes:
-    """An encoder of five features that has learnt that `a` matters."""
+    """Return an encoder of five features that has learnt that `a` matters."""
     features = night.values(2_000, seed=1)
     history = History(features, (features[:, 0] > 0).astype(np.int8), pa.table({}), night.NAMES)
     return encoder_graph(train_encoder(history, PARAMS), signature, "2013-03-01")
 
 
 def encoder_at(path: Path, signature: Signature = night.SIGNATURE) -> Encoder:
-    """The encoder, written to `path`."""
+    """Return the encoder, written to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoder_bytes(signature))
     return load_encoder(path)
 
 
 def past(rows: int, partition: str = "2013-03-01", seed: int = 100) -> tuple[pa.Table, np.ndarray]:
-    """What an index says of `rows` rows of `partition` (key, partition, outcome), and their features [rows, 5]; they ended badly where `a` is positive."""
+    """Return what an index says of `rows` rows of `partition` (key, partition, outcome), and their features [rows, 5]; they ended badly
+    where `a` is positive.
+    """
     start = datetime.fromisoformat(partition)
     matrix = night.values(rows, seed)
     columns = {
@@ -54,7 +58,9 @@ def past(rows: int, partition: str = "2013-03-01", seed: int = 100) -> tuple[pa.
 
 
 def build(directory: Path, encoder: Encoder, rows: pa.Table, matrix: np.ndarray) -> Path:
-    """An HNSW build of `rows`, whose features are `matrix`, in the files of `pipelines.lib.vector_index.build`; it looks at all of them."""
+    """Return an HNSW build of `rows`, whose features are `matrix`, in the files of `pipelines.lib.vector_index.build`; it looks at all of
+    them.
+    """
     import faiss
 
     directory.mkdir(parents=True, exist_ok=True)

@@ -24,12 +24,14 @@ class TaskInstance:
         self.pushed[key] = value
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
-        """The states that the test gave."""
+        """Return the states that the test gave."""
         return {run_ids[0]: self.states}
 
 
 class Night:
-    """The operators of one night in `repository`: called with a task's id it runs that one, keeps its `result`, and returns the task instance."""
+    """The operators of one night in `repository`: called with a task's id it runs that one, keeps its `result`, and returns the task
+    instance.
+    """
 
     def __init__(self, repository: Path) -> None:
         self.repository = repository

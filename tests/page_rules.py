@@ -1,4 +1,6 @@
-"""Rules of every page that can be checked without a browser: names, headers, text alternatives, boxes that scroll and that the keyboard reaches."""
+"""Rules of every page that can be checked without a browser: names, headers, text alternatives, boxes that scroll and that the keyboard
+reaches.
+"""
 
 from collections import Counter
 from html.parser import HTMLParser

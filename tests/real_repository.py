@@ -42,7 +42,7 @@ class RealRepository:
         )
 
     def environment(self) -> dict[str, str]:
-        """The environment for processes of this clone; DVC's cache is the user's, so that nothing is trained twice."""
+        """Return the environment for processes of this clone; DVC's cache is the user's, so that nothing is trained twice."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("NIGHTSHIFT", "MLFLOW_TRACKING", "AIRFLOW", "GIT_"))}
         return {
             **kept,
@@ -59,11 +59,11 @@ class RealRepository:
         subprocess.run([sys.executable, "-c", code], cwd=self.root, env=self.environment(), check=True)
 
     def published(self, partition: str) -> list[tuple[Any, ...]]:
-        """The published rows of a night in order of their values, without what differs from run to run."""
+        """Return the published rows of a night in order of their values, without what differs from run to run."""
         return self._query(f"SELECT * EXCLUDE ({_OF_THE_RUN}) FROM scores WHERE partition = ? ORDER BY ALL", partition)
 
     def publisher(self, partition: str) -> set[str]:
-        """The runs whose rows a night consists of."""
+        """Return the runs whose rows per night consists of."""
         return {str(row[0]) for row in self._query("SELECT DISTINCT run_id FROM scores WHERE partition = ?", partition)}
 
     def _query(self, query: str, partition: str) -> list[tuple[Any, ...]]:

@@ -1,4 +1,6 @@
-"""An installation with registered versions and a published night, on a real MLflow, ledger, git and DVC: where the registry's verbs are tested."""
+"""An installation with registered versions and a published night, on a real MLflow, ledger, git and DVC: where the registry's verbs are
+tested.
+"""
 
 import os
 import shutil
@@ -32,7 +34,9 @@ ROWS = 200
 
 @dataclass
 class Installation:
-    """A home of its own, and a workspace that is the working directory: a git and DVC repository whose ref `REF` recorded the night `NIGHT`."""
+    """A home of its own, and a workspace that is the working directory: a git and DVC repository whose ref `REF` recorded the night
+    `NIGHT`.
+    """
 
     root: Path
     versions: dict[str, Registered] = field(default_factory=dict)
@@ -84,7 +88,9 @@ class Installation:
 
 
 def make_template(directory: Path, count: int = 3) -> None:
-    """Into `directory`: a home with `count` registered versions, and a workspace with a recorded night. Takes seconds; copy it for each test."""
+    """Into `directory`: a home with `count` registered versions, and a workspace with a recorded night. Takes seconds; copy it for each
+    test.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTSHIFT_HOME", str(directory / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -102,7 +108,7 @@ def make_template(directory: Path, count: int = 3) -> None:
 
 
 def _make_workspace(path: Path, model: Path) -> None:
-    """A repository in which a night was scored with `model` and recorded as `REF`; the golden set of that model lies beside it."""
+    """A repository in which a night was scored with `model` and recorded as `REF`; the golden set of that model is next to it."""
     made = {FEATURES: path.parent / "features.parquet", SCORES: path.parent / "scores.parquet"}
     scored_night.write_features(made[FEATURES], ROWS)
     loaded = load_model(model)
@@ -130,7 +136,7 @@ def _make_workspace(path: Path, model: Path) -> None:
 
 
 def copy_template(template: Path, root: Path, patch: pytest.MonkeyPatch) -> Installation:
-    """An installation of one's own under `root`, whose workspace becomes the working directory."""
+    """Return an installation of one's own under `root`, whose workspace becomes the working directory."""
     shutil.copytree(template / "home", root / "home")
     shutil.copytree(template / "models", root / "models")
     shutil.copytree(template / "workspace", root / "workspace")

@@ -25,19 +25,19 @@ def values(rows: int, seed: int = 0) -> np.ndarray:
 
 @cache
 def forest() -> RandomForestClassifier:
-    """A forest of twenty trees that has learnt that `a` matters."""
+    """Return a forest of twenty trees that has learnt that `a` matters."""
     features = values(2_000, seed=1)
     return RandomForestClassifier(20, max_depth=6, random_state=42).fit(features, (features[:, 0] > 0).astype(np.int8))
 
 
 @cache
 def onnx_bytes(signature: Signature = SIGNATURE) -> bytes:
-    """The forest as production runs it."""
+    """Return the forest as production runs it."""
     return export_onnx(forest(), signature, ExportOnnx(opset=22))
 
 
 def features_table(rows: int, seed: int = 0, signature: Signature = SIGNATURE) -> pa.Table:
-    """A night's features file as a table: key, event time, partition, features."""
+    """Return a night's features file as a table: key, event time, partition, features."""
     start = datetime(2013, 4, 1, 5, 0)  # noqa: DTZ001 (local time, as the source has it)
     matrix = values(rows, seed)
     columns = {
@@ -52,14 +52,14 @@ def features_table(rows: int, seed: int = 0, signature: Signature = SIGNATURE) -
 
 
 def write_features(path: Path, rows: int, *, row_group_size: int = 65_536, seed: int = 0) -> Path:
-    """A features file of `rows` rows at `path`."""
+    """Return a features file of `rows` rows at `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(features_table(rows, seed), path, row_group_size=row_group_size, compression="zstd")
     return path
 
 
 def write_scores(path: Path, rows: int, score: float = 0.25) -> Path:
-    """A scores file of `rows` rows at `path`, each with the same `score`."""
+    """Return a scores file of `rows` rows at `path`, each with the same `score`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     keys = features_table(rows).select(ORDER).replace_schema_metadata()
     keys = keys.append_column("score", pa.array([score] * rows, pa.float32()))

@@ -15,7 +15,7 @@ import pytest
 
 @contextmanager
 def postgres() -> Iterator[Path]:
-    """A fresh PostgreSQL whose superuser is ``postgres`` and asks for no password; yields the directory of its socket.
+    """Yield a fresh PostgreSQL whose superuser is ``postgres`` and asks for no password; yields the directory of its socket.
 
     It refuses to run as root, so root starts it as ``nobody``. Skips the test where PostgreSQL is not installed, unless
     ``NIGHTSHIFT_REQUIRE_SERVERS`` is set.
@@ -45,7 +45,7 @@ def postgres() -> Iterator[Path]:
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens."""
+    """Return a port of loopback on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 @contextmanager
 def s3(log: Path, port: int = 0) -> Iterator[str]:
-    """An empty S3 server that takes every key, on `port` or a free one; yields its URL. Its output goes to `log`.
+    """Yield an empty S3 server that takes every key, on `port` or a free one; yields its URL. Its output goes to `log`.
 
     It is ``moto_server`` of the package ``moto[server]``, which speaks HTTP and keeps objects in memory. Skips the test where it is not on the PATH, unless
     ``NIGHTSHIFT_REQUIRE_SERVERS`` is set.

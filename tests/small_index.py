@@ -1,4 +1,6 @@
-"""Small builds of a vector index, each of whose answers tells which build gave it; written as `pipelines.lib.vector_index.build` writes them."""
+"""Small builds of a vector index, each of whose answers tells which build gave it; written as `pipelines.lib.vector_index.build` writes
+them.
+"""
 
 import datetime as dt
 import hashlib
@@ -29,20 +31,20 @@ ENCODER_SHA256 = hashlib.sha256(b"encoder").hexdigest()
 
 
 def vectors_of(count: int, seed: int = 0, dimension: int = DIMENSION) -> np.ndarray:
-    """`count` seeded vectors of norm 1, float32 [count, dimension]."""
+    """Return `count` seeded vectors of norm 1, float32 [count, dimension]."""
     vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def make_encoder(path: Path, content: bytes = b"encoder") -> Path:
-    """A file that stands for an encoder: publishing looks at nothing but its digest."""
+    """Return a file that stands for an encoder: publishing looks at nothing but its digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
 def rows_of(count: int, mark: int = 0) -> pa.Table:
-    """The rows of `count` vectors, with `mark` in the key of each."""
+    """Return the rows of `count` vectors, with `mark` in the key of each."""
     return pa.table(
         {
             "carrier": pa.array([f"build {mark}"] * count, pa.string()),
@@ -54,7 +56,7 @@ def rows_of(count: int, mark: int = 0) -> pa.Table:
 
 
 def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0, encoder_sha256: str = ENCODER_SHA256) -> Path:
-    """An HNSW build of `count` rows; `mark` stands in every row's key, so that it tells whose row it is."""
+    """Return an HNSW build of `count` rows; `mark` is in every row's key, so that it tells whose row it is."""
     import faiss
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ class Published:
         return sorted(path.name for path in (self.place / "generations").iterdir())
 
     def build(self, mark: int) -> Path:
-        """The build of that mark, made on first use; its vectors are its own too."""
+        """Return the build of that mark, made on first use; its vectors are its own too."""
         found = self.directory / f"build-{mark}"
         return found if found.exists() else make_build(found, seed=mark, mark=mark)
 
@@ -151,7 +153,7 @@ class Published:
         )
 
     def open(self, build: Path) -> "VectorIndex":
-        """The build, published and opened."""
+        """Return the build, published and opened."""
         from pipelines.lib.vector_index.reader import open_generation
 
         self.publish(1, build=build, run_ref=build.name)

@@ -23,7 +23,7 @@ SHARDED = {
 }
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
-# "gate" fails for good, "once" fails once in a way that a retry mends, "sleep" waits until the file is gone; what it says to decide is the verdict,
+# "gate" fails for good, "once" fails once in a way that a retry fixes, "sleep" waits until the file is gone; what it says to decide is the verdict,
 # and "retrain" is what the governor may be told.
 # "fill" has the plan ask for all shards to be filled. A stage of a shard is called as DVC calls it, such as embed@2013-01.
 # The stages of a retraining leave their arguments in <home>/called/<stage>-<partition>.
@@ -39,7 +39,7 @@ def main(name):
     home = pathlib.Path(os.environ["NIGHTSHIFT_HOME"])
     behave = home / "behave" / f"{name}-{run['partition']}"
     what = behave.read_text() if behave.exists() else ""
-    print(name, "at work", flush=True)
+    print(name, "running", flush=True)
     while what == "sleep" and behave.exists():
         time.sleep(0.05)
     if what == "once":
@@ -98,13 +98,13 @@ if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
 
 
 def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
-    """A committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
+    """Return a committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
     path.mkdir(parents=True)
     stages: dict[str, dict[str, object]] = {}
     for dag_id in LINES:
         previous = None
         for stage, operator in operators(dag_id).items():
-            if operator == "StageOperator":  # it has an effect outside its workspace, and so is no stage of DVC
+            if operator == "StageOperator":  # it has an effect outside its workspace, and so is not a stage of DVC
                 _write_module(path, stage)
             if operator != "DvcStageOperator":
                 continue
@@ -146,7 +146,7 @@ def _write_module(path: Path, stage: str) -> str:
 
 
 def _stage(module: str, stage: str, previous: str | None, out: str) -> dict[str, object]:
-    """The entry of a stage in ``dvc.yaml``, which depends on its module and on the output of the stage before it."""
+    """Return the entry of a stage in ``dvc.yaml``, which depends on its module and on the output of the stage before it."""
     cmd = f"python -m {module.removesuffix('.py').replace('/', '.')}"
     entry: dict[str, object] = {
         "cmd": cmd,

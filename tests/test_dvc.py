@@ -47,7 +47,7 @@ def test_the_imports_of_a_stage_are_found_within_functions_too() -> None:
 
 
 def md5(path: Path) -> str:
-    """The digest of a file or folder as ``dvc.lock`` has it; what ``.dvcignore`` names is left out."""
+    """Return the digest of a file or folder as ``dvc.lock`` has it; what ``.dvcignore`` names is left out."""
     if path.is_file():
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     files = [one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts and not re.search(r"\.tmp$", one.name)]
@@ -59,7 +59,7 @@ def md5(path: Path) -> str:
 
 
 def stale(stage: str, locked: dict[str, Any]) -> list[str]:
-    """The code among the deps of `stage` that is not what `locked`, its part of ``dvc.lock``, was made with."""
+    """Return the code among the deps of `stage` that is not what `locked`, its part of ``dvc.lock``, was made with."""
     code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("pipelines/") or dep == "requirements.txt"}
     known = {dep["path"]: dep["md5"] for dep in locked["deps"] if dep["path"].startswith("pipelines/") or dep["path"] == "requirements.txt"}
     return sorted(path for path in code | set(known) if path not in code or known.get(path) != md5(ROOT / path))

@@ -23,20 +23,20 @@ COMMANDS = {"search"}  # run by a person, by no DAG
 
 
 def untested(module: Path) -> str | None:
-    """What is missing if the module of a stage has no test file of its name."""
+    """Return what is missing if the module of a stage has no test file of its name."""
     test = Path("tests") / module.parent / f"test_{module.name}"
     return None if (ROOT / test).is_file() else f"{module}: no test; write {test}"
 
 
 def without_task(stage: str, tasks: dict[str, str]) -> str | None:
-    """What is missing if no DAG runs the stage of ``dvc.yaml``."""
+    """Return what is missing if no DAG runs the stage of ``dvc.yaml``."""
     if tasks.get(stage) == "DvcStageOperator":
         return None
     return f'dvc.yaml: no DAG runs stage {stage}; add {stage} = DvcStageOperator(task_id="{stage}") to a file in dags/, or remove the stage'
 
 
 def without_section(stage: str, sections: set[str]) -> str | None:
-    """What is missing if the params.yaml of the other table has no section for a stage of ``dvc.yaml``."""
+    """Return what is missing if the params.yaml of the other table has no section for a stage of ``dvc.yaml``."""
     return None if stage in sections else f"{OTHER_TABLE}: no section {stage}, so no run of the orders can read it; add it ({stage}: {{}})"
 
 

@@ -59,7 +59,7 @@ class Source:
         return Path(self.path).stem
 
     def at(self, node: ast.AST | int, fault: str) -> str:
-        """`fault` as people and editors read it: ``path:line: fault``."""
+        """Return `fault` as people and editors read it: ``path:line: fault``."""
         return f"{self.path}:{node if isinstance(node, int) else getattr(node, 'lineno', 1)}: {fault}"
 
 
@@ -76,7 +76,7 @@ def sources(*folders: str) -> list[Source]:
 
 
 def stage_modules() -> list[Source]:
-    """Every module in a package of stages: all of pipelines/ but the library."""
+    """Return every module in a package of stages: all of pipelines/ but the library."""
     return [
         source
         for source in sources("pipelines")
@@ -107,7 +107,9 @@ def follow(rule: Rule, files: Iterable[Source]) -> None:
 
 
 def imports(tree: ast.Module, *, only_at_start: bool = False) -> Iterator[tuple[ast.AST, str]]:
-    """Each imported module as (node, dotted name); `only_at_start` leaves out what is imported inside functions or for types alone."""
+    """Yield each imported module as (node, dotted name); `only_at_start` leaves out what is imported inside functions or for types
+    alone.
+    """
 
     def walk(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         for child in ast.iter_child_nodes(node):
@@ -135,7 +137,7 @@ def calls(tree: ast.AST, name: str = "") -> Iterator[ast.Call]:
 
 
 def keyword(call: ast.Call, name: str) -> Any:
-    """The literal value of a keyword argument, or None."""
+    """Return the literal value of a keyword argument, or None."""
     value = next((argument.value for argument in call.keywords if argument.arg == name), None)
     return value.value if isinstance(value, ast.Constant) else None
 
@@ -197,7 +199,7 @@ def tasks_are_stages(source: Source) -> Iterator[str]:
         if task is None or task in RUN_TASKS:
             continue
         if operator == "DvcStageOperator" and task not in STAGES:
-            yield source.at(call, f"task {task} is no stage of dvc.yaml; declare the stage, or use StageOperator for what acts outside")
+            yield source.at(call, f"task {task} is not a stage of dvc.yaml; declare the stage, or use StageOperator for what acts outside")
         if operator == "StageOperator" and (task in STAGES or PACKAGES.get(task) != keyword(call, "package")):
             yield source.at(call, f"task {task} must be a module pipelines/{keyword(call, 'package')}/{task}.py and no DVC stage")
         if operator not in ("DvcStageOperator", "StageOperator") and task not in {*STAGES, *PACKAGES}:
@@ -412,7 +414,7 @@ def test_the_coordinate_is_the_partition() -> None:
 
 
 def our_words(source: Source) -> Iterator[str]:
-    """Airflow's REST API wants ``"logical_date": null`` of a partitioned run; that one literal is no use of it."""
+    """Airflow's REST API wants ``"logical_date": null`` of a partitioned run; that one literal is not a use of it."""
     tree = source.tree
     nulls = {
         id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key, value in zip(node.keys, node.values, strict=True)
@@ -494,7 +496,7 @@ def test_commands_in_documents_exist() -> None:
                 where = f"{document.relative_to(ROOT)}:{number}"
                 for target in re.findall(r"(?:^|[;&|] *|\$ )\s*make ([a-z-]+)\b", piece):
                     if target not in targets:
-                        yield f"{where}: make {target} is no target of the Makefile; it has {', '.join(sorted(targets))}"
+                        yield f"{where}: make {target} is not a target of the Makefile; it has {', '.join(sorted(targets))}"
                 for module in re.findall(r"python -m ((?:pipelines|deploy|benchmarks)[\w.]*)", piece):
                     path = ROOT / module.replace(".", "/")
                     if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists():
@@ -527,8 +529,8 @@ def test_a_decision_is_a_sentence_with_its_reasons(path: Path) -> None:
     where = path.relative_to(ROOT)
     assert re.match(r"\d{4}-[a-z0-9-]+$", path.stem), f"{where}:1: name a decision NNNN-in-a-few-words.md"
     title = re.sub(r"^#\s*(\d+[.:]?\s*)?", "", lines[0])
-    assert lines[0].startswith("# "), f"{where}:1: the first line is no title"
-    assert len(title.split()) >= 4 and title[0].isupper(), f"{where}:1: the title {title!r} is no sentence; say what was decided"
+    assert lines[0].startswith("# "), f"{where}:1: the first line is not a title"
+    assert len(title.split()) >= 4 and title[0].isupper(), f"{where}:1: the title {title!r} is not a sentence; say what was decided"
     for part in ("decided", "why", "what would change it"):
         assert any(re.match(rf"[#*\s]*{part}\b", line.lower()) for line in lines), f"{where}:1: no part {part!r}; a decision needs it"
 

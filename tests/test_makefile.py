@@ -17,7 +17,7 @@ COMBINATIONS = [set(chosen) for size in range(len(MARKERS) + 1) for chosen in it
 
 
 def selects(target: str, markers: set[str]) -> bool:
-    """Whether ``make <target>`` runs a test that carries `markers`."""
+    """Return whether ``make <target>`` runs a test that carries `markers`."""
     recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     assert recipe, f"the Makefile has no target {target}"
     asked = re.search(r"-m \"?([a-z() ]+?)\"? \$\(args\)", recipe[1])

@@ -36,7 +36,7 @@ PARAMS = TrainEncoder(
 
 @cache
 def history(rows: int = 6_000, seed: int = 0) -> History:
-    """A month of nights of `NIGHTLY` rows; the outcome follows `a` and, less so, `b`. `key` numbers the rows."""
+    """Return a month of nights of `NIGHTLY` rows; the outcome follows `a` and, less so, `b`. `key` numbers the rows."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(rows, len(NAMES))).astype(np.float32) * np.float32([1, 2, 30, 0.1]) + np.float32([0, 5, 1000, 0])
     labels = (features[:, 0] + 0.5 * (features[:, 1] - 5) / 2 + rng.normal(size=rows) > 0).astype(np.int8)
@@ -46,7 +46,7 @@ def history(rows: int = 6_000, seed: int = 0) -> History:
 
 @cache
 def fitted(activation: str = "tanh", seed: int = 42, layers: tuple[int, ...] = (16, 8)) -> Fitted:
-    """An encoder's network, fitted on what lies before the holdout."""
+    """Return an encoder's network, fitted on what is before the holdout."""
     whole = history()
     before = whole.nights < START
     learned = History(whole.features[before], whole.labels[before], whole.rows, NAMES)

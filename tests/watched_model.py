@@ -38,7 +38,7 @@ def columns(rows: int, seed: int, moved: float = 0.0) -> dict[str, np.ndarray]:
 
 @cache
 def profile() -> Profile:
-    """What the model learned from: 2,000 rows."""
+    """Return what the model learned from: 2,000 rows."""
     learned = columns(2_000, seed=1)
     binnings = {name: numeric_binning(name, values, bins=10) for name, values in learned.items()}
     counted = count(learned, list(binnings.values())).counts
@@ -50,12 +50,12 @@ def profile() -> Profile:
 
 @cache
 def onnx_bytes() -> bytes:
-    """The model as production runs it, the profile within."""
+    """Return the model as production runs it, the profile within."""
     return export_onnx(scored_night.forest(), scored_night.SIGNATURE, ExportOnnx(opset=22), profile())
 
 
 def nights(number: int = 14, moved_from: int = 99, version: str = VERSION) -> list[NightRecord]:
-    """The last `number` nights up to `LAST`; from place `moved_from` on, `a` is somewhere else."""
+    """Return the last `number` nights up to `LAST`; from place `moved_from` on, `a` is somewhere else."""
     found: list[NightRecord] = []
     for place in range(number):
         moved = 2.0 if place >= moved_from else 0.0
@@ -85,7 +85,7 @@ def performance(partition: str, version: str = VERSION, rows: int = ROWS, revisi
 
 
 def seen(records: list[NightRecord] | None = None, *, retrain: bool = False, reason: str = "no: nothing has moved") -> Seen:
-    """All that is recorded of these nights; version 2 went live in their middle, after version 1."""
+    """Return all that is recorded of these nights; version 2 went live in their middle, after version 1."""
     records = nights() if records is None else records
     findings = {"quality": {"limit": 0.61}}
     decision = {"retrain": retrain, "reason": reason, "findings": findings, "champion_version": VERSION, "partition": records[-1].partition}

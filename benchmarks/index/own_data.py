@@ -24,7 +24,7 @@ def given(vectors: str, queries: str, truth: str) -> dict[str, Any]:
     true_ids = np.ascontiguousarray(np.load(truth)[:, :10], dtype=np.int64)
     if true_ids.shape != (len(asked), 10) or base.shape[1] != asked.shape[1] or not -1 < true_ids.min() <= true_ids.max() < len(base):
         raise SystemExit(
-            f"the shapes are {base.shape}, {asked.shape} and {true_ids.shape}; wanted are [n, d], [m, d] and ids [m, >= 10] of rows below n"
+            f"the shapes are {base.shape}, {asked.shape} and {true_ids.shape}; expected [n, d], [m, d] and ids [m, >= 10] of rows below n"
         )
     true_distances, true_ids = neighbours.nearest(base, asked, true_ids, 10)
     code_bytes = max(size for size in range(1, max(1, base.shape[1] // 4) + 1) if base.shape[1] % size == 0)

@@ -22,7 +22,9 @@ from pipelines.lib.tables.expressions import enclosed
 
 
 def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]) -> Path:
-    """Write the page of `nights`, in order of their partitions, to `target`; return it. `index` is what the published vector index says of itself."""
+    """Write the page of `nights`, in order of their partitions, to `target`; return it. `index` is what the published vector index says
+    of itself.
+    """
     scores = {night.partition: _scores_of(night.partition) for night in nights if night.rows}
     labels, matured_scores, observed = matured_outcomes([night.partition for night in nights if night.rows])
     zero = min((start for night in nights for _, start, _ in night.spans), default=0.0)

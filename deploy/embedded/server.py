@@ -101,7 +101,9 @@ class Server:
         self.stop()
 
     def start(self, timeout_s: float = 180) -> None:
-        """Start all services and wait until they answer and know the DAGs. Raises `ServerError`, or `InstallationInUse` before it writes anything."""
+        """Start all services and wait until they answer and know the DAGs. Raises `ServerError`, or `InstallationInUse` before it writes
+        anything.
+        """
         if not self._installation.is_held:
             self._installation.acquire()
         self.port = _free_port(self.port)
@@ -247,7 +249,7 @@ def _exit_on_signal(number: int, _: object) -> None:
 
 
 def _free_port(wanted: int) -> int:
-    """`wanted` if nothing listens there, else a port that the system chooses."""
+    """Return `wanted` if nothing listens there, else a port that the system chooses."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

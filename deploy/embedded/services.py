@@ -1,4 +1,6 @@
-"""The long-running processes of an installation, each under a supervisor (`plugins/nightshift_airflow/supervisor.py`): none outlives this process."""
+"""The long-running processes of an installation, each under a supervisor (`plugins/nightshift_airflow/supervisor.py`): none outlives this
+process.
+"""
 
 import contextlib
 import os
@@ -17,7 +19,9 @@ class ServerError(Exception):
 
 
 class Services:
-    """Processes by name, each with a log of its own in `logs`. Their supervisors inherit the descriptors `keep`, and hold them until they end."""
+    """Processes by name, each with a log of its own in `logs`. Their supervisors inherit the descriptors `keep`, and hold them until they
+    end.
+    """
 
     def __init__(self, logs: Path, keep: Sequence[int] = ()) -> None:
         self._logs, self._keep = logs, tuple(keep)

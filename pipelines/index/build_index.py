@@ -1,7 +1,7 @@
 """Build the index as it was planned, and find the narrowest search that finds enough.
 
 *Reads* the plan, all shards, for an IVF-PQ the filled ones, for an incremental build the generation that it appends to. *Writes* a build (see
-`pipelines.lib.vector_index.build`), and beside the reports what it took. *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
+`pipelines.lib.vector_index.build`), and next to the reports what it took. *Fails when* no width of search reaches the recall that `params.yaml` wants, that generation is
 gone or altered, or a shard is not filled as planned.
 """
 

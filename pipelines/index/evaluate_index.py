@@ -2,7 +2,7 @@
 
 Reads   data/index/build/
 Writes  data/reports/evaluate_index/: report.json (verdict, recall, the digest of each file that was judged: what `publish_index` holds the build against)
-        and projection.json, the same for the same build; report.html beside them and data/reports/index_timing.json measure this machine, so
+        and projection.json, the same for the same build; report.html next to them and data/reports/index_timing.json measure this machine, so
         they are not versioned
 Fails   when a recall@10 of the index is below its kind's limit in params.yaml: evaluate_index, when one query takes longer at the 99th percentile,
         or the files are larger; the reports are written all the same
@@ -53,7 +53,7 @@ class EvaluateIndex(Section):
 
 
 def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str, Any]:
-    """The figures of `index` that are the same each time: what it is, how much of the true neighbours it finds, also of its rows `own` and at each of
+    """Return the figures of `index` that are the same each time: what it is, how much of the true neighbours it finds, also of its rows `own` and at each of
     `settings`.
     """
     description = {"kind": index.kind, "search": dict(index.setting), "rows": index.count, "dimension": index.dimension}
@@ -61,7 +61,7 @@ def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> di
 
 
 def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
-    """Why this index must not be published; empty for a good one. What was not measured is not held against it."""
+    """Why this index must not be published; empty for a good one. What was not measured is not compared with it."""
     limits, found = report["limits"], []
     for asked, description in ASKED.items():
         recall = report[asked] and report[asked]["recall_10"]
@@ -83,7 +83,7 @@ def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
 
 
 def note(report: Mapping[str, Any]) -> str:
-    """The report in a line."""
+    """Return the report in a line."""
     if report["faults"]:
         return f"the index does not pass: {'; '.join(report['faults'])}"
     recalls = {description: report[asked]["recall_10"] for asked, description in ASKED.items() if report[asked]}

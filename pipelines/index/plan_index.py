@@ -1,4 +1,4 @@
-"""Decide how the index is to be built: which kind, anew or onto the published generation; train what an IVF-PQ needs.
+"""Decide how the index is to be built: which kind, again or onto the published generation; train what an IVF-PQ needs.
 
 *Reads* all shards and the report of their gate, `run.yaml` for the published generation and whether a full rebuild is asked for, and that generation.
 *Writes* a plan (see `pipelines.lib.vector_index.plan`). *Fails when* parameters do not fit the vectors, or an incremental rebuild is asked for

@@ -4,7 +4,7 @@ Reads   data/index/build/, the report of its gate, the encoder that run.yaml pin
 Effect  a generation under the index root (see `pipelines.lib.vector_index.generations`), which is current from then on; older ones are collected
 Writes  data/reports/publish_index/report.json: what was done
 Fails   when the gate did not pass these very files, the encoder is not the one that built them, or the run is not pinned to a registered encoder; when
-        somebody published or rolled back since the run opened; when the run's partition is older than what is published and it is no full rebuild;
+        somebody published or rolled back since the run opened; when the run's partition is older than what is published and it is not a full rebuild;
         when the disk is full. The published index is then as it was
 
 No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
@@ -29,7 +29,9 @@ from pipelines.lib.vector_index.generations import Generation, Pointer
 from pipelines.lib.vector_index.search import BUILT
 
 TOLD = ("leave_one_out",)
-"""What the manifest tells of the verdict, beside ``held_out``, which the build tells: nothing that was measured by a clock, since a run that runs again must make the same manifest."""
+"""What the manifest describes the verdict, next to ``held_out``, which the build tells: nothing that was measured by a clock, since a run
+that runs again must make the same manifest.
+"""
 
 
 class PublishIndex(Section):
@@ -39,7 +41,7 @@ class PublishIndex(Section):
 
 
 def origin(run: RunFile) -> dict[str, Any]:
-    """What the manifest tells of the run. Raises `ConfigError` where the run is not pinned."""
+    """Return what the manifest describes the run. Raises `ConfigError` if the run is not pinned."""
     encoder = run.encoder
     if encoder.version is None or encoder.sha256 is None or run.run_ref is None:
         raise ConfigError(
@@ -52,7 +54,9 @@ def origin(run: RunFile) -> dict[str, Any]:
 
 
 def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
-    """The verdict in `directory`, for the manifest. Raises `GateFailed` where it is a no, `DataError` where it is not on the files of `build`."""
+    """Return the verdict in `directory`, for the manifest. Raises `GateFailed` if it is a no, `DataError` where it is not on the files of
+    `build`.
+    """
     require_passed(directory / "report.json", "evaluate_index", partition)
     report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
     found = index_publication.built_files(build)
@@ -69,7 +73,7 @@ def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: P
     require_no_older(run)
     manifest = origin(run) | judged(build, verdict, run.partition)
     if run.index and run.index.name != name:
-        raise ModelError(f"the run is pinned to the index {run.index.name}, to be published is {name}; start a run anew")
+        raise ModelError(f"the run is pinned to the index {run.index.name}, the index to publish is {name}; start a new run")
     seen = run.index.sequence if run.index else 0
     encoder, actor = Path(run.encoder.path), f"{run.dag_id}/{run.run_id}"
     made, _ = index_publication.described(build, encoder, manifest)

@@ -5,7 +5,7 @@ Effect  the generation is current from now on; the pointer says who did it and w
 Writes  data/reports/rollback_index/report.json
 Fails   when the generation is unknown, no longer kept, current already or not whole; nothing is changed then
 
-It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.index.rollback_index --to previous --actor <you> --reason <why>``.
+It acts outside the workspace, so it is not a DVC stage: ``python -m pipelines.index.rollback_index --to previous --actor <you> --reason <why>``.
 """
 
 import sys
@@ -22,7 +22,7 @@ from pipelines.lib.vector_index.publication import PREVIOUS
 def rollback_index(name: str, *, to: str, actor: str, reason: str, request: str | None = None) -> Pointer:
     """Make generation `to` of index `name` current (``previous``: the one before). Returns the pointer.
 
-    Raises `ConfigError` where nobody says who decides, or why, and what `pipelines.lib.vector_index.publication.rollback` raises.
+    Raises `ConfigError` if nobody says who decides, or why, and what `pipelines.lib.vector_index.publication.rollback` raises.
     """
     for option, value, missing in (("actor", actor, "who decides"), ("reason", reason, "why")):
         if not value.strip():
@@ -34,7 +34,7 @@ def rollback_index(name: str, *, to: str, actor: str, reason: str, request: str 
 def main(
     *,
     actor: Annotated[str, "who decides"],
-    reason: Annotated[str, "why, for whoever reads the pointer"],
+    reason: Annotated[str, "why; stored in the pointer"],
     to: Annotated[str, "'previous', or the id of a generation that is kept"] = PREVIOUS,
     request: Annotated[str | None, "names this request: repeated, it is fulfilled once"] = None,
 ) -> None:

@@ -41,10 +41,10 @@ Key = tuple[Any, ...]
 
 
 def search(index: VectorIndex, vectors: np.ndarray, own: Sequence[int | None], k: int) -> list[pa.Table]:
-    """The `k` rows of `index` nearest to each of `vectors` [m, d], a table each: the index's columns and `distance` (cosine), nearest first.
+    """Return the `k` rows of `index` nearest to each of `vectors` [m, d], a table each: the index's columns and `distance` (cosine), nearest first.
 
     As widely as evidence is searched for, but among all rows. `own` [m] are the rows that the vectors themselves have in the index, which are left out
-    (None: it has none). An IVF-PQ may find fewer than `k`. Raises `ConfigError` where the index has fewer than `k` others.
+    (None: it has none). An IVF-PQ may find fewer than `k`. Raises `ConfigError` if the index has fewer than `k` others.
     """
     others = index.count - any(row is not None for row in own)
     if not 1 <= k <= others:
@@ -57,7 +57,7 @@ def search(index: VectorIndex, vectors: np.ndarray, own: Sequence[int | None], k
 
 
 def parse_key(text: str, dataset: Dataset) -> Key:
-    """The values of a key written with commas between them, as Python has them. Raises `ConfigError` where they are not those of `dataset.key`."""
+    """Return the values of a key that is written with commas. Raises `ConfigError` if they are not those of `dataset.key`."""
     values = next(csv.reader([text]), [])
     if len(values) != len(dataset.key):
         raise ConfigError(f"--key is {text!r}, {len(values)} values; write {len(dataset.key)} with commas: {','.join(dataset.key)}")
@@ -74,7 +74,7 @@ def parse_key(text: str, dataset: Dataset) -> Key:
 
 
 def published_row(key: Key, dataset: Dataset) -> tuple[str, dict[Key, float]]:
-    """The ref of the run that published the row of this `key`, and its score. Raises `ConfigError` where there is none."""
+    """Return the ref of the run that published the row of this `key`, and its score. Raises `ConfigError` if there is none."""
     from pipelines.lib.published.delta_tables import read_where
 
     try:
@@ -88,7 +88,7 @@ def published_row(key: Key, dataset: Dataset) -> tuple[str, dict[Key, float]]:
 
 
 def encode(index: VectorIndex, keys: Sequence[Key], run_ref: str, dataset: Dataset) -> np.ndarray:
-    """The vectors [m, d] of the rows `keys` of a published night, by the generation's own encoder from what the night's run has recorded."""
+    """Encode the rows `keys` of a published night with the generation's own encoder, from the features that the night's run recorded."""
     vectors: dict[Key, np.ndarray] = {}
     with tempfile.TemporaryDirectory() as scratch:
         features = Path(scratch) / "features.parquet"
@@ -102,7 +102,7 @@ def encode(index: VectorIndex, keys: Sequence[Key], run_ref: str, dataset: Datas
 
 
 def riskiest(dataset: Dataset, top: int) -> tuple[str, dict[Key, float]]:
-    """The ref of the run of the newest published night, and the `top` rows of it with the highest scores, each key with its score."""
+    """Return the ref of the run of the newest published night, and the scores of its `top` highest-scored rows by key."""
     from pipelines.lib.published.delta_tables import read_scores
 
     newest = nights.published_nights(load_registry().name, until="9999-12-31", count=1)
@@ -115,7 +115,7 @@ def riskiest(dataset: Dataset, top: int) -> tuple[str, dict[Key, float]]:
 
 
 def table(answer: pa.Table, dataset: Dataset) -> str:
-    """`answer` as text: a line for each row, then how many of them ended as the label says."""
+    """Return `answer` as text: a line for each row, then how many of them ended as the label says."""
     outcomes = answer["outcome"].to_pylist()
     columns = {"distance": [f"{value:.5f}" for value in answer["distance"].to_pylist()]}
     columns |= {name: [str(value) for value in answer[name].to_pylist()] for name in dataset.key}

@@ -1,7 +1,7 @@
 """Cut the history into months: what does not change keeps its bytes, so that it is embedded once.
 
 *Reads* the features file of the history. *Writes* a directory with a features file for each of the months that `run.yaml` names as `shards`, empty
-where no row is of that month. *Fails when* a row belongs to none of them, or a month is no month.
+where no row is of that month. *Fails when* a row belongs to none of them, or a month is not a month.
 """
 
 import sys
@@ -19,7 +19,7 @@ from pipelines.lib.tables.engine import connect, open_parquet, text, write_parqu
 
 
 class ShardHistory(Section):
-    """Nothing to tune: the months stand in `run.yaml`."""
+    """Nothing to tune: the months are in `run.yaml`."""
 
 
 def shard_history(features: Path, months: Sequence[str], target: Path) -> Mapping[str, int]:
@@ -32,7 +32,7 @@ def shard_history(features: Path, months: Sequence[str], target: Path) -> Mappin
         parse_partition(f"{month}-01")
     if len(set(months)) < len(months):
         raise ConfigError(f"run.yaml: shards names a month twice: {', '.join(months)}; name each once")
-    signature_of_features(features)  # refuses what is no features file
+    signature_of_features(features)  # refuses what is not a features file
     rows = {}
     with connect() as (connection, _), replacing(target) as temporary:
         connection.execute(
@@ -43,7 +43,7 @@ def shard_history(features: Path, months: Sequence[str], target: Path) -> Mappin
         if strays := connection.sql(outside).fetchall():
             raise DataError(
                 f"{sum(count for _, count in strays)} rows are of {', '.join(month for month, _ in strays)}, which run.yaml does not name as "
-                f"shards ({', '.join(months) or 'none'}); add the months there, or start a run anew, which names all"
+                f"shards ({', '.join(months) or 'none'}); add the months there, or start a new run, which names all"
             )
         temporary.mkdir()
         schema = open_parquet(features).schema_arrow

@@ -26,7 +26,7 @@ from pipelines.lib.tables.engine import open_parquet, text, write_parquet
 
 
 class ValidateVectors(Gate):
-    """`minimum_rows`: fewer are no index. `norm_tolerance`: how far from 1 a norm may be. `least_deviation` of a dimension: below it, it is constant
+    """`minimum_rows`: fewer make no index. `norm_tolerance`: how far from 1 a norm may be. `least_deviation` of a dimension: below it, it is constant
     for all that a distance shows, and the encoder has wasted it.
     """
 
@@ -36,7 +36,9 @@ class ValidateVectors(Gate):
 
 
 def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str, known: int) -> Report:
-    """The verdict on all `shards`, which are to have `known` rows. A single row has no deviation: its dimensions are reported as not judged."""
+    """Return the verdict on all `shards`, which are to have `known` rows. A single row has no deviation: its dimensions are reported as
+    not judged.
+    """
     moments = _Moments(shards.dimension)
     wanted = [
         expect("table_row_count_to_be_between", min_value=params.minimum_rows, notes="an index of fewer rows answers nothing"),
@@ -82,7 +84,7 @@ def _schema(shards: Shards) -> pa.Schema:
 
 
 def _judged(shards: Shards, moments: _Moments) -> Iterator[pa.RecordBatch]:
-    """One row a vector, shard by shard; what is finite adds to `moments`."""
+    """Yield one row a vector, shard by shard; what is finite adds to `moments`."""
     for shard in shards.parts:
         start = 0
         for batch in shard.batches():

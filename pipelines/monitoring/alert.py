@@ -7,7 +7,7 @@ Writes  data/reports/alert/report.json: what was asked for and what came of it
 Fails   for good when the API refuses the call or a run of that id is for something else; is retried when the API or the journal's database
         does not answer
 
-An answer that was lost on its way is no reason to ask for a second run: the run is read back by its id.
+An answer that was lost on its way is not a reason to ask for a second run: the run is read back by its id.
 """
 
 import json
@@ -65,7 +65,7 @@ def alert(decision: Decision, api: Api) -> str:
         return "created"
     if 300 <= status < 500 and status not in (409, *LATER):
         raise ConfigError(
-            f"{api.url} refuses to start {run_id}: {answer_text}; mend what it names, and trigger {DAG_ID} by hand if it is urgent"
+            f"{api.url} refuses to start {run_id}: {answer_text}; fix what it names, and trigger {DAG_ID} by hand if it is urgent"
         )
     status, run = api.call("GET", f"{runs}/{run_id}")
     if status != 200:
@@ -73,12 +73,14 @@ def alert(decision: Decision, api: Api) -> str:
     found = (run.get("partition_key"), (run.get("conf") or {}).get("champion_version"))
     wanted = (decision.partition, decision.champion_version)
     if found != wanted:
-        raise ConfigError(f"{run_id} exists and is for partition and champion {found}, wanted are {wanted}; delete it and clear this task")
+        raise ConfigError(f"{run_id} exists and is for partition and champion {found}, expected {wanted}; delete it and clear this task")
     return "existed"
 
 
 def run_id_of(decision: Decision) -> str:
-    """The id of the run: the same for everybody who asks for it. Raises `DataError` for a version that is no number, `ConfigError` for no date."""
+    """Return the id of the run: the same for everybody who asks for it. Raises `DataError` for a version that is not a number,
+    `ConfigError` for no date.
+    """
     if not re.fullmatch(r"[1-9][0-9]{0,8}", decision.champion_version or "", re.ASCII):
         raise DataError(f"the decision names champion version {decision.champion_version!r}; run govern again")
     return f"drift__{decision.champion_version}__{parse_partition(decision.partition).isoformat()}"
@@ -94,7 +96,7 @@ def main(
     try:
         decided = parse_section(json.loads(decision.read_text(encoding="utf-8")), Decision, decision.name)
     except (OSError, ValueError) as error:
-        raise DataError(f"{decision} is no decision ({type(error).__name__}: {error}); run govern first") from None
+        raise DataError(f"{decision} is not a decision ({type(error).__name__}: {error}); run govern first") from None
     record: dict[str, Any] = {"retrain": decided.retrain, "run_id": None, "state": "not asked", "note": "no retraining asked for"}
     if decided.retrain:
         params = load_section("alert", Alert)

@@ -31,7 +31,9 @@ class CheckIndex(Section):
 
 
 def check_index(served: Generation | None, champion: Entry | None, date: dt.date, params: CheckIndex) -> list[str]:
-    """What is wrong on `date` with the generation that is `served`, where `champion` is the encoder's entry in the ledger; empty for nothing."""
+    """Return what is wrong on `date` with the generation that is `served`, where `champion` is the encoder's entry in the ledger; empty
+    for nothing.
+    """
     if served is None:
         return []
     faults = []
@@ -51,7 +53,7 @@ def check_index(served: Generation | None, champion: Entry | None, date: dt.date
 
 
 def days_between(partition: str, date: dt.date) -> int:
-    """From `partition` to `date`; negative where it lies after."""
+    """From `partition` to `date`; negative where it is after."""
     return (date - parse_partition(partition)).days
 
 

@@ -34,7 +34,7 @@ from pipelines.lib.records.journal import Journal, NightRecord
 
 
 def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogram], policy: Policy) -> dict[str, Any]:
-    """The drift of the window of `earlier` nights and `tonight`, and of `tonight` alone, as the journal keeps it.
+    """Return the drift of the window of `earlier` nights and `tonight`, and of `tonight` alone, as the journal keeps it.
 
     ``rows`` and ``nights`` are the window's, ``columns`` its measures, each with the importance and noise of the profile; ``tonight``
     holds those of the night alone. ``lacking`` says what the window lacks to be judged, such as *4 of 5 nights*: then nothing is said to have
@@ -66,7 +66,7 @@ def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogr
 
 
 def count_night(night_ref: str | None, profile: Profile) -> Histogram:
-    """The features and scores of the run recorded at `night_ref` (None: of this workspace) in the bins of `profile`."""
+    """Return the features and scores of the run recorded at `night_ref` (None: of this workspace) in the bins of `profile`."""
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
         paths = []
         for path in (nights.FEATURES, nights.SCORES):
@@ -82,7 +82,7 @@ def count_night(night_ref: str | None, profile: Profile) -> Histogram:
 
 
 def recounted(record: NightRecord, profile: Profile) -> NightRecord | None:
-    """`record` about what is published of its night now; None if that is not of its version, or its files are gone for good."""
+    """Return `record` about what is published of its night now; None if that is not of its version, or its files are gone for good."""
     try:
         night = nights.published_night(record.name, record.partition)
         if night.model_version != record.version:
@@ -97,7 +97,7 @@ def recounted(record: NightRecord, profile: Profile) -> NightRecord | None:
 
 
 def publication_of(run: RunFile, published: Mapping[str, str]) -> str:
-    """The publication that `run` looks at; none if it looks at its own workspace."""
+    """Return the publication that `run` looks at; none if it looks at its own workspace."""
     if run.night_ref is None:
         return ""
     night = nights.published_night(run.model.name, run.partition) if run.partition in published else None

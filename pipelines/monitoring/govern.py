@@ -33,7 +33,7 @@ from pipelines.lib.tables.dataset import load_dataset
 
 
 def reference_of(profile: Profile) -> Reference | None:
-    """Quality on the holdout, or None where there was too little to tell it and its spread."""
+    """Quality on the holdout, or None if there was too little to tell it and its spread."""
     quality = profile.quality
     if quality is None or quality.night_auc is None or quality.night_auc_std is None:
         return None
@@ -41,7 +41,7 @@ def reference_of(profile: Profile) -> Reference | None:
 
 
 def night_of(record: NightRecord, profile: Profile) -> Night:
-    """A recorded window, each PSI beside the noise and the importance that the profile tells of its column."""
+    """Return a recorded window, each PSI next to the noise and the importance that the profile describes its column."""
     psi = {name: measured["psi"] for name, measured in record.drift["columns"].items()}
     features = {column.binning.name: measure_of(column.binning.name, psi, profile) for column in profile.features}
     score = measure_of(profile.score.binning.name, psi, profile)
@@ -49,23 +49,25 @@ def night_of(record: NightRecord, profile: Profile) -> Night:
 
 
 def measure_of(name: str, psi: dict[str, float], profile: Profile) -> Measure:
-    """The measure of one column. The noise is that of a world that stands still: slow movement within training is movement as well."""
+    """Return the measure of one column. The noise is that of a world that stands still: slow movement within training is movement as
+    well.
+    """
     column = profile.column(name)
     return Measure(psi[name], column.noise.p95, column.importance)
 
 
 def outcome_of(record: PerformanceRecord) -> Outcome:
-    """A night's realised quality."""
+    """Return a night's realised quality."""
     return Outcome(record.partition, record.version, record.rows, record.figures["auc"])
 
 
 def promotion_of(entry: Entry) -> Promotion:
-    """An entry of the ledger, as far as it matters here."""
+    """Return an entry of the ledger, as far as it matters here."""
     return Promotion(entry.sequence, entry.live_from, entry.version)
 
 
 def retrainings_of(verdicts: Sequence[VerdictRow], decisions: Sequence[DecisionRow]) -> list[Retraining]:
-    """The runs that `alert` has asked for, and those that somebody else began and that got so far as to a verdict.
+    """Return the runs that `alert` has asked for, and those that somebody else began and that got so far as to a verdict.
 
     A decision alone is none: a yes that never reached Airflow has started nothing. It tells why its partition was retrained.
     """

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class MeasurePerformance(Section):
     """`nights`: how many published nights are looked at again, for outcomes come late or corrected.
 
-    `slices` are columns of the source by whose values quality is told apart, from `slice_minimum_rows` rows a night on.
+    `slices` are columns of the source by whose values quality is told apart, from `slice_minimum_rows` rows per night on.
     """
 
     nights: int = Field(ge=1)
@@ -51,7 +51,7 @@ class MeasurePerformance(Section):
 
 
 def measure_performance(rows: pa.Table, params: MeasurePerformance) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The figures of `rows` (columns score, outcome and the slices), and those of each slice; None where a figure is not defined."""
+    """Return the figures of `rows` (columns score, outcome and the slices), and those of each slice; None if a figure is not defined."""
     labels, scores = _numbers(rows["outcome"]), _numbers(rows["score"])
     slices = [
         {"column": column, "value": value, **metrics.realised(labels[mask], scores[mask])}
@@ -62,9 +62,9 @@ def measure_performance(rows: pa.Table, params: MeasurePerformance) -> tuple[dic
 
 
 def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -> dict[str, float] | None:
-    """What the features of a night were worth to `model`; None where it did not score it, outcomes are of one class, or the features are gone.
+    """Return what the features of a night were worth to `model`; None if it did not score it, outcomes are of one class, or the features are gone.
 
-    Raises `TransientError` where they did not come this time: a night is measured once, so that what is left out now stays out.
+    Raises `TransientError` if they did not come this time: a night is measured once, so that what is left out now stays out.
     """
     from pipelines.lib.measures.importance import permutation_importance
 
@@ -92,7 +92,7 @@ def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 def measured(
     known: Outcomes, due: Iterable[nights.PublishedNight], digests: Mapping[str, str], model: "Model", params: MeasurePerformance
 ) -> Iterator[PerformanceRecord]:
-    """The performance of each of the nights that are `due`, measured as it is asked for."""
+    """Yield the performance of each of the nights that are `due`, measured as it is asked for."""
     from pipelines.lib.published.delta_tables import read_scores
 
     for night in due:

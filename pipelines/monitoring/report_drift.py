@@ -42,13 +42,15 @@ class ReportDrift(Section):
 
 
 def report_drift(seen: Seen, profile: Profile, policy: Policy, outcome: str) -> tuple[dict[str, Any], str]:
-    """The report on the last of the nights that were `seen`, as JSON can carry it and as a page; `outcome` is the label's name."""
+    """Return the report on the last of the nights that were `seen`, as JSON can carry it and as a page; `outcome` is the label's name."""
     content = drift_report.build_report(seen, profile, policy)
     return content, drift_report.page(content, seen, profile, outcome)
 
 
 def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Mapping[str, Any]) -> Seen:
-    """What the journal and the ledger hold of the `days` up to the run's partition. Raises `ConfigError` where that was not measured."""
+    """Return what the journal and the ledger hold of the `days` up to the run's partition. Raises `ConfigError` if that was not
+    measured.
+    """
     name, since = run.model.name, (run.date - dt.timedelta(days=days - 1)).isoformat()
     journal, entries = Journal(home.ledger_url()), Ledger(home.ledger_url()).history(name)
     own = journal.nights(name, run.model.version, since=run.partition, until=run.partition)
@@ -72,7 +74,7 @@ def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Ma
 
 
 def window_of(journal: Journal, night: NightRecord) -> list[NightRecord]:
-    """The nights that were added up for `night`, itself the last."""
+    """Return the nights that were added up for `night`, itself the last."""
     content = night.drift.get("window")  # records of an earlier Nightshift say only how many
     first, count = (min(content), None) if content else (None, night.drift["nights"])
     found = journal.nights(night.name, night.version, since=first, until=night.partition, count=count)
@@ -80,7 +82,7 @@ def window_of(journal: Journal, night: NightRecord) -> list[NightRecord]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The JSON of an earlier stage; nothing where it has not run, as it may by hand."""
+    """Return the JSON of an earlier stage; nothing if it has not run, as it may by hand."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 

@@ -37,7 +37,7 @@ class AttachEvidence(Section):
 def attach_evidence(
     scores: Path, features: Path, run: RunFile, dataset: Dataset, params: AttachEvidence
 ) -> "tuple[pa.Table, dict[str, Any]]":
-    """The evidence for the night of `run`, and the report on it, whose note says in words what was found or why nothing was."""
+    """Return the evidence for the night of `run`, and the report on it, whose note says in words what was found or why nothing was."""
     from pipelines.lib.core.errors import ModelError
     from pipelines.lib.vector_index.evidence import Wanted, base_rate, evidence_of, hindsight, misfit, no_evidence, tell
     from pipelines.lib.vector_index.reader import open_pinned

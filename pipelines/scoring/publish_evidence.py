@@ -1,4 +1,4 @@
-"""Publish a night's evidence: one commit to the table `evidence`, which stands beside that of the scores.
+"""Publish a night's evidence: one commit to the table `evidence`, which stands next to that of the scores.
 
 Reads   data/evidence/evidence.parquet, the report of attach_evidence, run.yaml for where they come from
 Writes  the night in the published table (see `pipelines.lib.published.delta_tables`); data/reports/publish_evidence/report.json: what was done
@@ -27,7 +27,7 @@ class PublishEvidence(Section):
 
 
 def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvidence) -> dict[str, Any]:
-    """Publish the file `evidence`, which must have the `rows` that attach_evidence tells of; returns what was done. None are no fault."""
+    """Publish the file `evidence`, which must have the `rows` that attach_evidence describes; returns what was done. A night without evidence is not a fault."""
     from pipelines.lib.published.delta_tables import evidence_url, lineage_of, publish
 
     if rows == 0:
@@ -39,14 +39,16 @@ def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvi
 
 
 def rows_of(report: Path, partition: str) -> int:
-    """How many rows attach_evidence says it has written for `partition`. Raises `DataError` where its `report` is missing or of another night."""
+    """Return how many rows attach_evidence says it has written for `partition`. Raises `DataError` if its `report` is missing or of
+    another night.
+    """
     try:
         content = json.loads(report.read_text(encoding="utf-8"))
         rows, found = int(content["rows"]), content["partition"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{report} is no report of attach_evidence ({type(error).__name__}: {error}); run it first") from None
+        raise DataError(f"{report} is not a report of attach_evidence ({type(error).__name__}: {error}); run it first") from None
     if found != partition:
-        raise DataError(f"{report} is of {found}, wanted is {partition}; run attach_evidence again")
+        raise DataError(f"{report} is of {found}, expected {partition}; run attach_evidence again")
     return rows
 
 

@@ -27,7 +27,7 @@ class PublishScores(Section):
 
 
 def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores) -> "Publication":
-    """Publish the file `scores`, which must have the `rows` that its gate passed. Raises `DataError` where it has not."""
+    """Publish the file `scores`, which must have the `rows` that its gate passed. Raises `DataError` if it has not."""
     from pipelines.lib.published.delta_tables import lineage_of, publish
 
     publication = publish(scores, lineage_of(run), expected_rows=rows, attempts=params.attempts)
@@ -37,7 +37,7 @@ def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores)
 
 
 def mean_score(scores: Path) -> float | None:
-    """The mean of the column `score` of the file, rounded to six decimals: the rate that is expected. None without rows."""
+    """Return the mean of the column `score` of the file, rounded to six decimals: the rate that is expected. None if there are no rows."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 

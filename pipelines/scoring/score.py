@@ -2,7 +2,7 @@
 
 Reads   data/features/batch.parquet, the report of its gate, the model that run.yaml pins
 Writes  data/scores/scores.parquet: the key columns, score, decision; the same rows in the same order
-Fails   when the gate did not pass, or the model is missing, altered, made for other features, or gives a score that is no number
+Fails   when the gate did not pass, or the model is missing, altered, made for other features, or gives a score that is not a number
 """
 
 import sys

@@ -26,7 +26,7 @@ class ValidateScores(Gate):
 
 
 def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str, features: Path, scores: Path) -> Report:
-    """The verdict on the `scores` of the rows of `features`, both Parquet files."""
+    """Return the verdict on the `scores` of the rows of `features`, both Parquet files."""
     expected = open_parquet(features).metadata.num_rows
     wanted = [
         expect("table_columns_to_match_ordered_list", column_list=[*dataset.key, "score", "decision"]),
@@ -48,7 +48,7 @@ def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str,
 
 
 def _same_keys(dataset: Dataset, features: Path, scores: Path) -> list[Finding]:
-    """Whether each score stands in the row of its own key; the rows of the two files are laid side by side."""
+    """Return whether each score is in the row of its own key; the rows of the two files are laid side by side."""
     missing = [column for column in dataset.key if column not in open_parquet(scores).schema_arrow.names]
     if missing:
         return []  # told by the list of columns

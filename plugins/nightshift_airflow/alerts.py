@@ -1,7 +1,7 @@
 """``POST /nightshift/alerts``: a webhook of Prometheus Alertmanager (version 4) starts the retraining that Nightshift's own monitor would start.
 
 Every firing alert names a ``partition`` and a ``champion_version`` in its labels or annotations, and becomes the run
-``drift__<champion version>__<partition>``: whoever asks, however often, there is one such run. Resolved alerts are acknowledged, no more.
+``drift__<champion version>__<partition>``: anyone who asks, however often, there is one such run. Resolved alerts are acknowledged, no more.
 
 Who may: a user whose login may trigger the DAG, or a credential of `nightshift_airflow.credentials`; always in the ``Authorization`` header, never
 as the cookie of a browser, which other sites could make send it.
@@ -55,7 +55,9 @@ class Webhook(BaseModel):
 
 
 async def known_user(request: Request, bearer: Bearer) -> BaseUser:
-    """Whom Airflow knows the caller as. A token that is none gets 401, where Airflow has 403, which would say that somebody is known and may not."""
+    """Whom Airflow knows the caller as. A token that is none gets 401, where Airflow has 403, which would say that somebody is known and
+    may not.
+    """
     try:
         return await get_user(request, None, bearer)
     except HTTPException as error:
@@ -63,7 +65,9 @@ async def known_user(request: Request, bearer: Bearer) -> BaseUser:
 
 
 async def identify_caller(request: Request, bearer: Bearer) -> str:
-    """Who calls: a user's name or a credential's. Raises 401 for a token that is missing or not good, 403 for a user who may not trigger."""
+    """Who calls: a user's name or a credential's. Raises 401 for a token that is missing or not good, 403 for a user who may not
+    trigger.
+    """
     if bearer is None:
         raise HTTPException(401, "no token; send one as Authorization: Bearer <token>", _CHALLENGE)
     if bearer.credentials.startswith(credentials.PREFIX):
@@ -77,7 +81,7 @@ async def identify_caller(request: Request, bearer: Bearer) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, never more of it than `MOST_BYTES` in memory; 413 for a longer one."""
+    """Return the body, never more of it than `MOST_BYTES` in memory; 413 for a longer one."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -120,7 +124,7 @@ def receive_alerts(caller: Annotated[str, Depends(identify_caller)], body: Annot
 
 
 def read_drift(alert: Alert) -> tuple[Drift | None, list[dict[str, str]]]:
-    """What `alert` says, or why it cannot be used: each fault with the alert's name and the label."""
+    """Return what `alert` says, or why it cannot be used: each fault with the alert's name and the label."""
     summary = alert.annotations.get("summary") or alert.annotations.get("description") or ""
     reason = printable(f"{alert.name}: {summary}" if summary else alert.name, LONGEST_REASON)
     try:

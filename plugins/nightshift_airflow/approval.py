@@ -35,9 +35,9 @@ TIMED_OUT = "nobody (timed out)"
 class ApproveOperator(ApprovalOperator):
     """Let a challenger pass, refuse it or ask a person, as the decision in the run's workspace says.
 
-    Returns, as its XCom, who approved (`approver`, a user's name) and why (`reason`), both empty where the evidence was enough. A refusal,
-    whoever utters it, is recorded by `pipelines.registry.refuse` before what is downstream is skipped. An answer is kept in the workspace: where recording it fails and the task
-    is tried again, nobody is asked twice. Only an answer that comes before Airflow has let go of the worker that asked, within a second, may be lost:
+    Returns, as its XCom, who approved (`approver`, a user's name) and why (`reason`), both empty if the evidence was enough. A refusal,
+    anyone who utters it, is recorded by `pipelines.registry.refuse` before what is downstream is skipped. An answer is kept in the workspace: where recording it fails and the task
+    is tried again, nobody is asked twice. Only an answer that comes before Airflow has released the worker that asked, within a second, may be lost:
     Airflow takes the end of that worker for a failure of the task that the answer has resumed, and asks again.
     """
 
@@ -106,7 +106,7 @@ class ApproveOperator(ApprovalOperator):
 
 
 def _read_decision(workspace: Path) -> tuple[dict[str, Any], str]:
-    """The decision and its digest. `AirflowFailException` where there is none: no retry writes it."""
+    """Return the decision and its digest. `AirflowFailException` where there is none: no retry writes it."""
     path = workspace / DECISION
     decision = read_json(path)
     if decision.get("verdict") not in ("promote", "refuse", "ask"):
@@ -115,7 +115,9 @@ def _read_decision(workspace: Path) -> tuple[dict[str, Any], str]:
 
 
 def _body(decision: Mapping[str, Any], pages: Mapping[str, str], deadline: dt.datetime | None) -> str:
-    """What the person reads, as Markdown: how to answer and until when, why they are asked, the comparison, and the pages to look at."""
+    """Return what the person reads, as Markdown: how to answer and until when, why they are asked, the comparison, and the pages to look
+    at.
+    """
     table = decision.get("table")
     silence = f" No answer until **{deadline.astimezone(dt.UTC):%A %Y-%m-%d %H:%M} UTC** is a *Reject*." if deadline else ""
     parts = [
@@ -128,7 +130,7 @@ def _body(decision: Mapping[str, Any], pages: Mapping[str, str], deadline: dt.da
 
 
 def _pages(workspace: workspaces.Workspace) -> dict[str, str]:
-    """The pages that help to decide, of those that exist: label and address."""
+    """Return the pages that help to decide, of those that exist: label and address."""
     stages = {"Comparison": "evaluate", "Shadow": "shadow", "Decision": "decide"}
     reports = places.reports_path(workspace.dag_id, workspace.run_id)
     paths = {

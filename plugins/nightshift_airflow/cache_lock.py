@@ -14,7 +14,7 @@ LOCK = "nightshift.lock"
 
 @contextlib.contextmanager
 def cache_in_use(cache: Path) -> Iterator[None]:
-    """Have DVC at work with the cache at `cache`; wait while space is being freed there."""
+    """Have DVC running with the cache at `cache`; wait while space is being freed there."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / LOCK).open("a") as lock:  # the kernel gives it back however this process ends
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -6,7 +6,7 @@
 
 Of a token only the sha256 is kept, which is enough: it is 256 random bits, not a password that could be guessed. Each credential is an Airflow
 Variable of its own, so that every API server sees it and its end at once, it is in every backup of Airflow's database, and no table of ours
-stands in a schema that Airflow migrates. It is read from that database alone, never from the environment or a secrets backend. Who may write
+is in a schema that Airflow migrates. It is read from that database alone, never from the environment or a secrets backend. Who may write
 Airflow's Variables can make a credential; they may trigger runs anyway.
 """
 
@@ -45,7 +45,9 @@ class Credential:
 
 
 def create_credential(name: str, days: int, now: dt.datetime) -> str:
-    """Keep a new credential, good for `days` from `now` (aware); return its token, which nobody can tell again. Raises `CredentialError`."""
+    """Keep a new credential, good for `days` from `now` (aware); return its token, which nobody can tell again. Raises
+    `CredentialError`.
+    """
     from airflow.models import Variable
     from airflow.utils.session import create_session
     from sqlalchemy.exc import IntegrityError
@@ -65,7 +67,7 @@ def create_credential(name: str, days: int, now: dt.datetime) -> str:
 
 
 def list_credentials() -> list[Credential]:
-    """All credentials by name, the expired ones too."""
+    """Return all credentials by name, the expired ones too."""
     from airflow.models import Variable
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -79,7 +81,7 @@ def list_credentials() -> list[Credential]:
 
 
 def revoke_credential(name: str) -> None:
-    """End a credential; the next request with it is refused. Raises `CredentialError` where there is none."""
+    """End a credential; the next request with it is refused. Raises `CredentialError` if there is none."""
     from airflow.models import Variable
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -93,7 +95,7 @@ def revoke_credential(name: str) -> None:
 
 
 def find_owner(token: str, now: dt.datetime) -> str | None:
-    """The name of the credential that `token` is, or None for one that is unknown, revoked or, at `now`, expired.
+    """Return the name of the credential that `token` is, or None for one that is unknown, revoked or, at `now`, expired.
 
     Every credential is compared, in constant time: how long it takes tells nothing.
     """
@@ -107,18 +109,18 @@ def _digest(token: str) -> str:
 
 
 def _read(name: str, value: str | None) -> Credential | None:
-    """The credential that a Variable holds; None, and a warning, where somebody has edited it or Airflow's Fernet key is another."""
+    """Return the credential that a Variable holds; None, and a warning, where somebody has edited it or Airflow's Fernet key is another."""
     try:
         kept = json.loads(value or "")
         created, expires = (dt.datetime.fromisoformat(kept[key]).astimezone(dt.UTC) for key in ("created", "expires"))
         return Credential(name, str(kept["sha256"]).encode("ascii").decode(), created, expires)
     except (ValueError, KeyError, TypeError):
-        log.warning("the Variable %s%s is no credential; revoke it and make a new one", KEY, name)
+        log.warning("the Variable %s%s is not a credential; revoke it and make a new one", KEY, name)
         return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; the token goes to standard output alone, so that it can be sent straight into a file."""
+    """Return the command; the token goes to standard output alone, so that it can be sent straight into a file."""
     parser = argparse.ArgumentParser(
         prog="python -m nightshift_airflow.credentials", description="Credentials for POST /nightshift/alerts."
     )

@@ -27,9 +27,9 @@ _LITTLE = 32 * 2**20
 
 
 def explain_full_disk(text: str, directories: Iterable[Path] = ()) -> str | None:
-    """Why `text`, what a failed command said, means a full disk, in a sentence with the remedy; None where it does not.
+    """Why `text`, what a failed command said, means a full disk, in a sentence with the remedy; None if it does not.
 
-    `directories` are looked at beside the state, the repository, DVC's cache and the directory for temporary files.
+    `directories` are checked in addition to the state, the repository, DVC's cache and the directory for temporary files.
     """
     free, mount = _fullest([*directories, places.home(), places.REPOSITORY, places.cache(), Path(tempfile.gettempdir())])
     said = _SAID.search(text)

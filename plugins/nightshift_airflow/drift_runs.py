@@ -30,7 +30,7 @@ DAG_ID = "drift_triggered_retraining"
 MOST_RUNS = 20  # new runs that one webhook may make: a rule with a wrong label must not fill the queue
 LONGEST_REASON = 500
 
-_creating = threading.Lock()  # whoever makes runs in this process; another process is met by the unique constraint
+_creating = threading.Lock()  # anyone who makes runs in this process; another process is met by the unique constraint
 
 
 def _calendar_date(text: str) -> str:
@@ -40,7 +40,9 @@ def _calendar_date(text: str) -> str:
 
 
 class Drift(BaseModel):
-    """What an alert has to say: the partition it speaks of, and which version was champion. A version has one spelling, so that a run has one id."""
+    """What an alert has to say: the partition it speaks of, and which version was champion. A version has one spelling, so that a run has
+    one id.
+    """
 
     partition: Annotated[str, AfterValidator(_calendar_date)]
     champion_version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
@@ -52,11 +54,11 @@ class Drift(BaseModel):
         return f"drift__{self.champion_version}__{self.partition}"
 
     def conf(self) -> dict[str, str]:
-        """The run's conf."""
+        """Return the run's conf."""
         return {"champion_version": self.champion_version, "reason": self.reason, "source": "alertmanager"}
 
     def is_for(self, run: DagRun) -> bool:
-        """Whether `run`, which has the id, is for the same. Its reason and source are those of whoever asked first."""
+        """Return whether `run`, which has the id, is for the same. Its reason and source are those of anyone who asked first."""
         return run.partition_key == self.partition and (run.conf or {}).get("champion_version") == self.champion_version
 
 
@@ -119,7 +121,7 @@ def find_unpublished(wanted: Mapping[str, Drift]) -> dict[str, str]:
 
 
 def find_runs(wanted: Mapping[str, Drift]) -> dict[str, DagRun]:
-    """The runs that exist among the ids that are `wanted`."""
+    """Return the runs that exist among the ids that are `wanted`."""
     if not wanted:
         return {}
     with create_session(scoped=False) as session:
@@ -128,7 +130,7 @@ def find_runs(wanted: Mapping[str, Drift]) -> dict[str, DagRun]:
 
 
 def create_run(run_id: str, drift: Drift, caller: str) -> bool:
-    """Create the run as Airflow's own API would, its conf checked against the DAG's Params. False where it exists, perhaps since just now."""
+    """Create the run as Airflow's own API would, its conf checked against the DAG's Params. False if it exists, perhaps since just now."""
     try:
         with create_session(scoped=False) as session:
             model = session.scalar(select(DagModel).where(DagModel.dag_id == DAG_ID, ~DagModel.is_stale))
@@ -151,7 +153,7 @@ def create_run(run_id: str, drift: Drift, caller: str) -> bool:
 
 
 def restart_early(run_id: str) -> bool:
-    """Clear the run if it failed before its night was published, since no attempt could succeed then. False where it is left as it is."""
+    """Clear the run if it failed before its night was published, since no attempt could succeed then. False if it is left as it is."""
     with create_session(scoped=False) as session:
         run = session.scalar(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id).with_for_update())
         if run is None or run.state != DagRunState.FAILED or run.end_date is None or run.partition_key is None:
@@ -164,11 +166,11 @@ def restart_early(run_id: str) -> bool:
 
 
 def is_paused() -> bool:
-    """Whether runs of the DAG have to wait."""
+    """Return whether runs of the DAG have to wait."""
     with create_session(scoped=False) as session:
         return bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == DAG_ID)))
 
 
 def printable(text: str, longest: int) -> str:
-    """The first `longest` characters of `text`, each one that cannot be printed replaced by a space."""
+    """Return the first `longest` characters of `text`, each one that cannot be printed replaced by a space."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:longest])

@@ -26,12 +26,12 @@ def configure_dvc(path: Path) -> None:
 
 
 def has_remote(path: Path) -> bool:
-    """Whether the repository or workspace at `path` has a default DVC remote to push to."""
+    """Return whether the repository or workspace at `path` has a default DVC remote to push to."""
     return any("remote" in _read_config(path / ".dvc" / name).get("core", {}) for name in ("config", "config.local"))
 
 
 def _read_config(path: Path) -> dict[str, dict[str, str]]:
-    """A DVC configuration file as ``{section: {key: value}}``; empty where there is none."""
+    """Return a DVC configuration file as ``{section: {key: value}}``; empty if there is none."""
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)

@@ -14,13 +14,13 @@ from nightshift_airflow.workspaces import Workspace, write_text
 log = logging.getLogger(__name__)
 
 WHOLE = Path(".dvc/tmp/dvc.lock.whole")  # the last dvc.lock that was seen whole
-_IN_FLIGHT = Path(".dvc/tmp/in-flight.lock")  # held shared by whoever has DVC at work in the workspace
+_IN_FLIGHT = Path(".dvc/tmp/in-flight.lock")  # held shared by anyone who has DVC running in the workspace
 _END = "\ndatasets: []\n"  # of a whole dvc.lock: DVC leaves it where it is, after all stages; half a file may be good YAML, but does not end so
 
 
 @contextlib.contextmanager
 def attempt(workspace: Workspace) -> Iterator[None]:
-    """Let DVC work in `workspace`, beside whatever else of it does, and keep ``dvc.lock`` whole: before, afterwards, and however it ends.
+    """Let DVC work in `workspace`, next to whatever else of it does, and keep ``dvc.lock`` whole: before, afterwards, and however it ends.
 
     DVC writes ``dvc.lock`` and its own list of who reads and writes what in place: killed at that moment, it leaves half a file, on which
     every later attempt would fail, or which a sibling takes for whole and completes. What ended by itself while ``dvc.lock`` was whole is in
@@ -28,7 +28,7 @@ def attempt(workspace: Workspace) -> Iterator[None]:
     """
     flight = workspace.path / _IN_FLIGHT
     flight.parent.mkdir(parents=True, exist_ok=True)
-    with cache_in_use(places.cache()), flight.open("a") as file:  # the kernel lets go of it however this process ends
+    with cache_in_use(places.cache()), flight.open("a") as file:  # the kernel releases it however this process ends
         with _dvc_waits(workspace):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,7 +48,7 @@ def forget_torn_outcomes() -> None:
     """Remove what killed processes have left half-written among DVC's records of what stages have made (its run cache).
 
     DVC takes the newest file of a folder there for the latest record, whatever its name, and fails on it in every workspace, as it does on an
-    empty folder. Whoever writes one at this very moment fails too, and tries again.
+    empty folder. Anyone who writes one at this very moment fails too, and tries again.
     """
     for folder in (places.cache() / "runs").glob("*/*"):
         for torn in folder.glob(".*.tmp"):
@@ -59,7 +59,7 @@ def forget_torn_outcomes() -> None:
 
 
 def is_kept(workspace: Workspace, stage: str) -> bool:
-    """Whether the last whole copy of ``dvc.lock`` has an entry of `stage`, so that nothing can lose it any more."""
+    """Return whether the last whole copy of ``dvc.lock`` has an entry of `stage`, so that nothing can lose it any more."""
     return f"\n  {stage}:\n" in (workspace.path / WHOLE).read_text(encoding="utf-8")
 
 
@@ -71,14 +71,16 @@ def keep_whole(workspace: Workspace) -> None:
 
 @contextlib.contextmanager
 def _dvc_waits(workspace: Workspace) -> Iterator[None]:
-    """Hold the lock without which no DVC process of the workspace touches ``dvc.lock``; those that run a stage's command meanwhile do not mind."""
+    """Hold the lock without which no DVC process of the workspace touches ``dvc.lock``; those that run a stage's command meanwhile do not
+    mind.
+    """
     with (workspace.path / ".dvc" / "tmp" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as zc.lockfile does, which is DVC's
         yield
 
 
 def _repair(workspace: Workspace, *, alone: bool) -> None:
-    """Keep a copy of ``dvc.lock`` where it is whole, else put the copy back; `alone` where nobody else has DVC at work in the workspace."""
+    """Keep a copy of ``dvc.lock`` where it is whole, else put the copy back; `alone` where nobody else has DVC running in the workspace."""
     lock, whole, claims = (workspace.path / name for name in ("dvc.lock", WHOLE, ".dvc/tmp/rwlock"))
     if claims.exists() and (alone or not _is_json(claims)):  # of the dead, whose number another process may have by now
         claims.unlink()

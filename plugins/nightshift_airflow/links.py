@@ -29,13 +29,15 @@ def airflow(*parts: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """`path`, as the functions above give it, as an address that also works outside the UI; still a path where ``[api] base_url`` is not set."""
+    """Return `path`, as the functions above give it, as an address that also works outside the UI; still a path where ``[api] base_url``
+    is not set.
+    """
     base = urlsplit(_base_url())
     return f"{base.scheme}://{base.netloc}{path}" if base.netloc else path
 
 
 def mlflow_version(name: str, version: str) -> str:
-    """The page of a model's version in MLflow, where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it; else empty."""
+    """Return the page of a model's version in MLflow, where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it; else empty."""
     server = os.environ.get("NIGHTSHIFT_MLFLOW_UI_URL", "")
     return f"{server.rstrip('/')}/#/models/{quote(name)}/versions/{quote(version)}" if server else ""
 
@@ -53,7 +55,7 @@ class GateReport(BaseOperatorLink):
     name = "Report"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
-        """Where the report is, or an empty string where the stage writes none."""
+        """Return where the report is, or an empty string where the stage writes none."""
         stage = operator.task_id
         if not (places.reports_path(ti_key.dag_id, ti_key.run_id) / stage / "report.html").exists():
             return ""
@@ -67,7 +69,7 @@ class ModelCard(BaseOperatorLink):
     name = "Model"
 
     def get_link(self, operator: "BaseOperator", *, ti_key: Any) -> str:
-        """The version's page in MLflow where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it, else its card; empty without a version.
+        """Return the version's page in MLflow where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it, else its card; empty without a version.
 
         Not where stages reach it (``MLFLOW_TRACKING_URI``): that may be a database, a name of an inner network, or hold a password.
         """

@@ -20,7 +20,7 @@ _WORD_JOINER = "\u2060"
 
 
 def plain(text: object) -> str:
-    """`text` in one line, as Markdown that shows it and does nothing else; an address in it is no link."""
+    """Return `text` in one line, as Markdown that shows it and does nothing else; an address in it is not a link."""
     line = " ".join(str(text).split())
     shown = _ADDRESS.sub(f"\\1{_WORD_JOINER}", _MARKS.sub(_escape, line))
     return _FIRST.sub(lambda found: f"{_WORD_JOINER}{found[0]}" if found[0].isdigit() else f"\\{found[0]}", shown)
@@ -31,17 +31,17 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def bullets(lines: Sequence[object]) -> str:
-    """A list of `lines`, each in `plain` text."""
+    """Return a list of `lines`, each in `plain` text."""
     return "\n".join(f"* {plain(line)}" for line in lines)
 
 
 def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A table of `rows` under `columns`, all in `plain` text: the first column to the left, the others to the right."""
+    """Return a table of `rows` under `columns`, all in `plain` text: the first column to the left, the others to the right."""
     cells = [[plain(cell) for cell in row] for row in (columns, *rows)]
     cells.insert(1, ["---", *["---:"] * (len(columns) - 1)])
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def link(label: str, url: str) -> str:
-    """A link to `url`, which is one of Nightshift's own, under `label`, which no data has made."""
+    """Return a link to `url`, which is one of Nightshift's own, under `label`, which no data has made."""
     return f"[{label}](<{url}>)"

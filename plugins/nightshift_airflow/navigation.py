@@ -1,4 +1,4 @@
-"""The bar above every page: where the run, the model, the nights beside it, the drift report and the runbook are.
+"""The bar above every page: where the run, the model, the nights next to it, the drift report and the runbook are.
 
 Stages write their pages and know no Airflow, so the bar is put around a page when it is served. It links only to what exists.
 """
@@ -57,27 +57,27 @@ class Opened:
         return self.directory.parent.name
 
     def has(self, stage: str) -> bool:
-        """Whether `stage` has left a page."""
+        """Return whether `stage` has left a page."""
         return (self.directory / stage / "report.html").exists()
 
     def pages(self) -> list[str]:
-        """The stages that have left a page, in the order of the DAG's tasks."""
+        """Return the stages that have left a page, in the order of the DAG's tasks."""
         stages = [path.parent.name for path in self.directory.glob("[a-z]*/report.html")]
         return sorted(stages, key=lambda stage: (self.tasks.index(stage) if stage in self.tasks else len(self.tasks), stage))
 
     def href(self, stage: str) -> str:
-        """The address of the page of `stage`."""
+        """Return the address of the page of `stage`."""
         return links.page("reports", self.dag_id, self.directory.name, stage)
 
 
 def opened_runs(dag_id: str) -> list[Opened]:
-    """The runs of a DAG that have reports, oldest first."""
+    """Return the runs of a DAG that have reports, oldest first."""
     found = (read_run(path.parent) for path in (places.home() / "reports" / dag_id).glob("*/run.json"))
     return sorted((run for run in found if run is not None), key=lambda run: run.opened_at)
 
 
 def read_run(directory: Path) -> Opened | None:
-    """The run whose reports are in `directory`; None where it does not say which it is."""
+    """Return the run whose reports are in `directory`; None if it does not say which it is."""
     try:
         return _read_run(directory, (directory / "run.json").stat().st_mtime_ns)
     except OSError:
@@ -96,7 +96,7 @@ def _read_run(directory: Path, written: int) -> Opened | None:
 
 
 def of_report(directory: Path, stage: str, readable: Collection[str]) -> list[Link]:
-    """The links above the page of `stage` of the run in `directory`, for a user who may read the DAGs `readable`."""
+    """Return the links above the page of `stage` of the run in `directory`, for a user who may read the DAGs `readable`."""
     found = [Link("All runs", f"{links.page()}/")]
     if (run := read_run(directory)) is not None:
         found.append(Link("Run in Airflow", links.airflow("dags", run.dag_id, "runs", run.run_id), outside=True))
@@ -109,7 +109,7 @@ def of_report(directory: Path, stage: str, readable: Collection[str]) -> list[Li
 
 
 def of_model(name: str, version: str, readable: Collection[str]) -> list[Link]:
-    """The links above the card of a model's version."""
+    """Return the links above the card of a model's version."""
     found = [Link("All runs", f"{links.page()}/")]
     for path in sorted((places.home() / "reports").glob("*/*/register/report.json")):
         content, run = read_json(path), read_run(path.parent.parent)
@@ -130,7 +130,7 @@ def of_model(name: str, version: str, readable: Collection[str]) -> list[Link]:
 
 
 def put_around(page: str, bar: Sequence[Link]) -> str:
-    """`page` with the links of `bar` above its content."""
+    """Return `page` with the links of `bar` above its content."""
     shown = "".join(
         f'<a href="{html.escape(link.href)}"{" target=_top" if link.outside else ""}>{html.escape(link.label)}</a>' for link in bar
     )
@@ -141,7 +141,7 @@ def put_around(page: str, bar: Sequence[Link]) -> str:
 
 
 def _neighbours(run: Opened, stage: str) -> Iterator[Link]:
-    """The same page of the nearest partitions before and after; of several runs of one, that of the newest."""
+    """Yield the same page of the nearest partitions before and after; of several runs of one, that of the newest."""
     others = {other.partition: other for other in opened_runs(run.dag_id) if other.partition and other.has(stage)}
     if before := [partition for partition in sorted(others) if partition < run.partition]:
         yield Link(f"← {before[-1]}", others[before[-1]].href(stage))
@@ -150,7 +150,7 @@ def _neighbours(run: Opened, stage: str) -> Iterator[Link]:
 
 
 def _same_night(run: Opened, readable: Collection[str]) -> Iterator[Link]:
-    """What else is known of the partition: how it drifted, and the night itself."""
+    """Return what else is known of the partition: how it drifted, and the night itself."""
     for dag_id, label, stages in (
         (MONITORING, "Drift", (_DRIFT,)),
         (NIGHTS, "Night", ("attach_evidence", "validate_scores", "validate_batch")),
@@ -163,7 +163,7 @@ def _same_night(run: Opened, readable: Collection[str]) -> Iterator[Link]:
 
 
 def _models(run: Opened) -> Iterator[Link]:
-    """The cards of the model that the run is pinned to and of the one that it registered."""
+    """Yield the cards of the model that the run is pinned to and of the one that it registered."""
     registered = read_json(run.directory / "register" / "report.json")
     made = (str(registered.get("name")), str(registered.get("version")))
     for name, version in dict.fromkeys([*([run.model] if run.model else []), made]):

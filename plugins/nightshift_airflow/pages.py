@@ -40,7 +40,7 @@ may_read_assets = Depends(requires_access_asset(method="GET"))
 
 
 def make_app() -> FastAPI:
-    """The application; without the pages that FastAPI adds by itself, since those ask nobody for a login."""
+    """Return the application; without the pages that FastAPI adds by itself, since those ask nobody for a login."""
     app = FastAPI(title="Nightshift", docs_url=None, redoc_url=None, openapi_url=None)
     app.dependency_overrides[get_user] = known_user
     app.get("/", response_class=HTMLResponse)(list_runs)
@@ -54,30 +54,30 @@ def make_app() -> FastAPI:
 
 
 def list_runs(user: GetUserDep) -> HTMLResponse:
-    """The latest runs of the DAGs that the user may read, each with links to itself in Airflow and to its reports."""
+    """Return the latest runs of the DAGs that the user may read, each with links to itself in Airflow and to its reports."""
     return _respond(navigation.put_around(frame.list_of_runs(_latest_runs(_readable(user))), _runbook_links()))
 
 
 def show_report(dag_id: DagId, slug: Slug, stage: Stage, user: GetUserDep) -> HTMLResponse:
-    """The page that a stage of a run wrote, below links to what belongs to it."""
+    """Return the page that a stage of a run wrote, below links to what belongs to it."""
     directory = home() / "reports" / dag_id / slug
     page = _read(directory / stage / "report.html")
     return _respond(navigation.put_around(page, navigation.of_report(directory, stage, _readable(user))))
 
 
 def show_model(name: ModelName, version: Version, user: GetUserDep) -> HTMLResponse:
-    """The card of a registered model version, below links to what belongs to it."""
+    """Return the card of a registered model version, below links to what belongs to it."""
     page = _read(home() / "reports" / "models" / name / version / "model_card.html")
     return _respond(navigation.put_around(page, navigation.of_model(name, version, _readable(user))))
 
 
 def show_runbook(name: Document) -> HTMLResponse:
-    """A runbook."""
+    """Return a runbook."""
     return _document(name, "runbooks")
 
 
 def show_document(name: Document) -> HTMLResponse:
-    """A page of the documentation."""
+    """Return a page of the documentation."""
     return _document(name, "docs")
 
 

@@ -1,4 +1,4 @@
-"""The partition of a run: asked for in the trigger form or over REST, checked before the run is made, and once more when it opens.
+"""The partition of a run: asked for in the trigger form or over REST, checked before the run is made, and again when it opens.
 
 The form has a parameter `partition`, since Airflow hides its own field, *Partition Key*, under *Advanced*. A run is for its `partition_key` alone: what
 the parameter says becomes the key while the run is made (docs/adr/0015).
@@ -37,13 +37,15 @@ AFTER_PUBLICATION = frozenset({"drift_triggered_retraining", "encoder_training"}
 """The DAGs that refuse a night that is not published yet."""
 
 _ASKED_FOR = frozenset({"manual", "operator_triggered", "asset_materialization"})
-"""Types of runs that a request makes, which can be answered with an error. The scheduler must not be stopped by one: `open_run` refuses its runs."""
+"""Types of runs that a request makes, which can be answered with an error. The scheduler must not be stopped by one: `open_run` refuses
+its runs.
+"""
 
 _PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def run_params(longest_reason: int) -> dict[str, Param]:
-    """The parameters that the trigger form of every partitioned DAG begins with."""
+    """Return the parameters that the trigger form of every partitioned DAG begins with."""
     return {
         "partition": Param(
             None,
@@ -64,7 +66,7 @@ def run_params(longest_reason: int) -> dict[str, Param]:
 
 
 def check_partition(key: object) -> str:
-    """`key` if it is a date of the calendar, written ``2013-06-01``; else `RunRefusedError`."""
+    """Return `key` if it is a date of the calendar, written ``2013-06-01``; else `RunRefusedError`."""
     shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}… ({len(repr(key))} characters)"
     try:
         if isinstance(key, str) and _PARTITION.fullmatch(key):
@@ -75,7 +77,9 @@ def check_partition(key: object) -> str:
 
 
 def choose_partition(key: str | None, conf: Mapping[str, Any] | None) -> str:
-    """The partition of a run with partition key `key` and `conf`. Raises `RunRefusedError` where there is none, two that differ, or no date."""
+    """Return the partition of a run with partition key `key` and `conf`. Raises `RunRefusedError` if there is none, two that differ, or
+    no date.
+    """
     asked = (conf or {}).get("partition")
     if key is None and asked is None:
         raise RunRefusedError("no partition is given; pick a night under Partition, or send partition_key, such as 2013-06-01")
@@ -97,7 +101,7 @@ def check_conf(conf: Mapping[str, Any] | None, params: Collection[str]) -> None:
 def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: "DagRun") -> None:
     """Check the conf of a run that somebody asks for, and give it its partition key; or refuse to make it: every error here is a `ValueError`, which Airflow answers with 400.
 
-    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is no run of ours. The
+    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is not a run of ours. The
     monitor is not asked whether its night is published: it has read it in the table.
     """
     if getattr(run, "__tablename__", "") != "dag_run" or run.run_type not in _ASKED_FOR:
@@ -119,13 +123,15 @@ def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: 
 
 
 def watch_new_runs() -> None:
-    """Have `settle_partition` called for every run that this process makes. Airflow's models are not imported for it: tasks load the plugin too."""
+    """Have `settle_partition` called for every run that this process makes. Airflow's models are not imported for it: tasks load the
+    plugin too.
+    """
     if not event.contains(Mapper, "before_insert", settle_partition):
         event.listen(Mapper, "before_insert", settle_partition)
 
 
 def _param_names(run: "DagRun") -> set[str]:
-    """The names of the parameters that the DAG of `run` declares; none where the DAG is not known."""
+    """Return the names of the parameters that the DAG of `run` declares; none where the DAG is not known."""
     from airflow.models.serialized_dag import SerializedDagModel
     from sqlalchemy.orm import object_session
 
@@ -135,7 +141,7 @@ def _param_names(run: "DagRun") -> set[str]:
 
 
 def _partition_date(dag_id: str, partition: str) -> dt.datetime | None:
-    """The moment that Airflow would keep beside the key: midnight for a DAG with a clock, none for the others."""
+    """Return the moment that Airflow would keep next to the key: midnight for a DAG with a clock, none for the others."""
     from nightshift_airflow.settings import load_settings
     from nightshift_airflow.timetable import NightTimetable
 

@@ -17,17 +17,17 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 
 
 def home() -> Path:
-    """The directory of this installation's state; the same rule as `pipelines.lib.core.home`, which is not imported here."""
+    """Return the directory of this installation's state; the same rule as `pipelines.lib.core.home`, which is not imported here."""
     return Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
 
 
 def cache() -> Path:
-    """The directory of the DVC cache that all workspaces share."""
+    """Return the directory of the DVC cache that all workspaces share."""
     return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", REPOSITORY / ".dvc" / "cache"))
 
 
 def check_id(what: str, text: object) -> str:
-    """`text` if it is fit for a path and a ref, else `RunRefusedError` naming `what`."""
+    """Return `text` if it is fit for a path and a ref, else `RunRefusedError` naming `what`."""
     if not isinstance(text, str) or not _ID.fullmatch(text) or ".." in text:
         shown = repr(text) if len(repr(text)) <= 60 else f"{repr(text)[:60]}… ({len(repr(text))} characters)"
         raise RunRefusedError(f"{what} is {shown}; it must be 1 to 200 letters, digits and . _ : + ~ -, beginning with a letter or digit")
@@ -35,7 +35,7 @@ def check_id(what: str, text: object) -> str:
 
 
 def slug_of(run_id: str) -> str:
-    """A name for `run_id` that is safe in a path and in a ref on any file system; carries a hash where it is not the id itself."""
+    """Return a name for `run_id` that is safe in a path and in a ref on any file system; carries a hash where it is not the id itself."""
     check_id("dag_run_id", run_id)
     if _SLUG.fullmatch(run_id):
         return run_id
@@ -44,10 +44,10 @@ def slug_of(run_id: str) -> str:
 
 
 def workspace_path(dag_id: str, run_id: str) -> Path:
-    """Where the workspace of a run stands, or would stand."""
+    """Return where the workspace of a run stands, or would stand."""
     return home() / "workspaces" / check_id("dag_id", dag_id) / slug_of(run_id)
 
 
 def reports_path(dag_id: str, run_id: str) -> Path:
-    """Where the reports of a run are kept for the pages; outlives the workspace."""
+    """Return where the reports of a run are kept for the pages; outlives the workspace."""
     return home() / "reports" / check_id("dag_id", dag_id) / slug_of(run_id)

@@ -1,7 +1,7 @@
 """Which nights are published, as Airflow's database knows it: by the events of the asset *scores*.
 
 The published table is the truth, and `open_run` asks it. An API server has no business with the table, so what it refuses or repeats it decides by
-these events. Where there are none, as in a new database beside an old table, it refuses nothing.
+these events. Where there are none, as in a new database next to an old table, it refuses nothing.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ class NotPublishedYetError(ValueError):
 
 
 def newest_published(database: Connection | Session) -> str | None:
-    """The newest night with published scores, such as ``2013-06-01``; None where no event tells of one."""
+    """Return the newest night with published scores, such as ``2013-06-01``; None if no event describes one."""
     from airflow.models.asset import AssetEvent, AssetModel
 
     of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == scores.uri))
@@ -26,7 +26,7 @@ def newest_published(database: Connection | Session) -> str | None:
 
 
 def published_since(database: Connection | Session, partition: str) -> dt.datetime | None:
-    """When night `partition`, or the first one after it, was published for the first time; None where no event tells of one."""
+    """When night `partition`, or the first one after it, was published for the first time; None if no event describes one."""
     from airflow.models.asset import AssetEvent, AssetModel
 
     of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == scores.uri))
@@ -37,12 +37,12 @@ def published_since(database: Connection | Session, partition: str) -> dt.dateti
 
 
 def require_published(partition: str, newest: str | None, today: dt.date) -> None:
-    """Raise `NotPublishedYetError` where `partition` lies after the night `newest`, `ValueError` where it cannot be a night yet.
+    """Raise `NotPublishedYetError` if `partition` is after the night `newest`, `ValueError` where it cannot be a night yet.
 
     Two days of grace: a night may bear the date of the day after, in a time zone that is ahead of `today`'s.
     """
     if dt.date.fromisoformat(partition) > today + dt.timedelta(days=2):
-        raise ValueError(f"partition {partition} lies in the future, today is {today}; correct the date")
+        raise ValueError(f"partition {partition} is in the future, today is {today}; correct the date")
     if newest is not None and newest < partition:
         raise NotPublishedYetError(
             f"night {partition} is not published yet, the newest that this Airflow has published is {newest}; ask again once it is published"

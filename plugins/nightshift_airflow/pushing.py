@@ -27,7 +27,7 @@ class PushRunOperator(BaseOperator):
     """
 
     def execute(self, context: "Context") -> None:
-        """Raise `StageError` where DVC could not push."""
+        """Raise `StageError` if DVC could not push."""
         workspace = require_workspace(context)
         if not dvc_config.has_remote(workspace.path):
             log.info("the repository has no default DVC remote any more: nothing is pushed")
@@ -46,5 +46,5 @@ class PushRunOperator(BaseOperator):
 
 
 def push_tasks() -> list[PushRunOperator]:
-    """The task `push_run` of the DAG that is being made, where the repository has a default DVC remote; else none."""
+    """Return the task `push_run` of the DAG that is being made, where the repository has a default DVC remote; else none."""
     return [PushRunOperator(task_id="push_run")] if dvc_config.has_remote(places.REPOSITORY) else []

@@ -17,9 +17,9 @@ _IDENTITY = {"NAME": "Nightshift", "EMAIL": "nightshift@localhost"}
 
 
 def pin_commit() -> tuple[str, bool]:
-    """The commit that a run opened now is pinned to, and whether it is a snapshot of a dirty working tree.
+    """Return the commit that a run opened now is pinned to, and whether it is a snapshot of a dirty working tree.
 
-    The embedded profile commits what is not committed, beside the branch; production refuses it.
+    The embedded profile commits uncommitted changes next to the branch; production refuses it.
     """
     head = git("rev-parse", "--verify", "HEAD^{commit}")
     dirty = _dirty_files()

@@ -20,11 +20,11 @@ OWNER = "nightshift"
 
 
 class StageError(Exception):
-    """A stage failed in a way that another attempt may mend; what no attempt mends is an `AirflowFailException`."""
+    """A stage failed in a way that another attempt may fix; what no attempt fixes is an `AirflowFailException`."""
 
 
 def task_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``default_args`` of a DAG: who owns it, how often and after what its tasks are tried again, and how long one may take.
+    """Return the ``default_args`` of a DAG: who owns it, how often and after what its tasks are tried again, and how long one may take.
 
     `settings` is the DAG's section of ``params.yaml``: retries, retry_first_s, retry_longest_s, task_timeout_minutes.
     """
@@ -47,7 +47,7 @@ class BackOff(RetryPolicy):
         self.first, self.longest, self.factor, self.jitter = first, longest, factor, jitter
 
     def delay(self, try_number: int) -> timedelta:
-        """The wait after the failure of attempt `try_number`, which counts from 1."""
+        """Return the wait after the failure of attempt `try_number`, which counts from 1."""
         plain = min(self.first * self.factor ** min(try_number - 1, 30), self.longest)
         return plain * (1 + random.random() * self.jitter)  # noqa: S311  nobody gains by guessing it
 

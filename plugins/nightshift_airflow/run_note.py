@@ -47,7 +47,9 @@ _TOLD_BY = {"refuse": "approve"}
 
 @dataclass(frozen=True)
 class Run:
-    """What a note is made of: the run, its `tasks` in the order of the DAG, and their `states` as Airflow names them (``embed_0`` is a shard)."""
+    """What a note is made of: the run, its `tasks` in the order of the DAG, and their `states` as Airflow names them (``embed_0`` is a
+    shard).
+    """
 
     dag_id: str
     run_id: str
@@ -56,21 +58,21 @@ class Run:
     states: Mapping[str, str | None]
 
     def unwell(self) -> list[str]:
-        """The tasks that did not end well, as Airflow names them."""
+        """Return the tasks that did not end well, as Airflow names them."""
         return sorted(name for name, state in self.states.items() if state not in _WELL)
 
     def failed(self) -> list[str]:
-        """The tasks that failed themselves, in order; one that could not begin because another failed is none of them."""
+        """Return the tasks that failed themselves, in order; one that could not begin because another failed is none of them."""
         names = dict.fromkeys(self.task_of(name) for name in self.unwell() if self.states[name] != "upstream_failed")
         return sorted(names, key=self.order_of) or [self.task_of(name) for name in self.unwell()[:1]]
 
     def order_of(self, stage: str) -> int:
-        """Where `stage` comes in the run; behind all others if no task runs it."""
+        """Return where `stage` comes in the run; behind all others if no task runs it."""
         task = _TOLD_BY.get(stage, stage)
         return self.tasks.index(task) if task in self.tasks else len(self.tasks)
 
     def task_of(self, name: str) -> str:
-        """The task of which `name` is one, or one shard."""
+        """Return the task of which `name` is one, or one shard."""
         return name if name in self.tasks else re.sub(r"_\d+$", "", name)
 
     @property
@@ -86,7 +88,7 @@ class Run:
 
 
 def describe_run(run: Run, workspace: Path) -> str:
-    """The note of a run, from its states and what the stages left in its `workspace`, as Markdown."""
+    """Return the note of a run, from its states and what the stages left in its `workspace`, as Markdown."""
     failed, notes = run.failed(), stage_notes(workspace, run)
     outcome = run.outcome
     head = " ".join(filter(None, [outcome.did if run.reached else outcome.not_, run.partition]))
@@ -101,7 +103,7 @@ def describe_run(run: Run, workspace: Path) -> str:
 
 
 def describe_single(stage: str, dag_id: str, run_id: str, scratch: Path, error: str = "") -> str:
-    """The note of a run whose one stage works in `scratch`; `error` is why it failed."""
+    """Return the note of a run whose one stage works in `scratch`; `error` is why it failed."""
     run = Run(dag_id, run_id, "", [stage], {stage: "failed" if error else "success"})
     head = run.outcome.not_ if error else run.outcome.did
     said = error.removeprefix(f"{stage} failed: ") or stage_notes(scratch, run).get(stage, "")
@@ -109,12 +111,12 @@ def describe_single(stage: str, dag_id: str, run_id: str, scratch: Path, error: 
 
 
 def describe_unopened(error: Exception, *, refused: bool) -> str:
-    """The note of a run that could not be opened: for good where it was `refused`."""
+    """Return the note of a run that could not be opened: for good where it was `refused`."""
     return _compose(f"{'REFUSED' if refused else 'NOT OPENED'}: {str(error).removeprefix('pin_run failed: ')}", "")
 
 
 def stage_notes(workspace: Path, run: Run) -> dict[str, str]:
-    """What the stages have to say: the ``note`` of each report in `workspace` by stage, in the order of the run's tasks.
+    """Return what the stages have to say: the ``note`` of each report in `workspace` by stage, in the order of the run's tasks.
 
     A stage that did not run this time may have left its report before: its note is left out.
     """
@@ -133,7 +135,7 @@ def failure_of(workspace: Path, task: str) -> str:
 
 
 def _page(run: Run, stages: Sequence[str]) -> str:
-    """Where the first of `stages` that has a page is to be read."""
+    """Return where the first of `stages` that has a page is to be read."""
     reports = places.reports_path(run.dag_id, run.run_id)
     stage = next((stage for stage in stages if (reports / stage / "report.html").exists()), None)
     return f"Report: {links.absolute(links.report(run.dag_id, run.run_id, stage))}" if stage else ""
@@ -144,7 +146,7 @@ def _log(run: Run, task: str) -> str:
 
 
 def _compose(said: str, where: str) -> str:
-    """`said`, which quotes data, and the link `where`, which does not: cut so that both fit."""
+    """Return `said`, which quotes data, and the link `where`, which does not: cut so that both fit."""
     room, text = LONGEST - len(where) - 3, " ".join(said.split())
     shown = plain(text)
     while len(shown) > room:

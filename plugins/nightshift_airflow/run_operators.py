@@ -28,8 +28,8 @@ class OpenRunOperator(BaseOperator):
     `model` is the one that the run is pinned to: ``champion``, or ``night`` for the version that scored the partition. Where `expect`
     is a version, it must be champion still: what was to be done about it is done otherwise. With `scored`, a partition after the newest
     published night is refused: who trains as of a night to come would learn what nobody can know. `index` pins the published vector index too,
-    and `rebuild` (``auto``, ``full``, ``incremental``) says that the run makes it anew, and how.
-    Refuses, without retry and before a path is built of it, a partition key that is no date and a conf with unknown keys.
+    and `rebuild` (``auto``, ``full``, ``incremental``) says that the run makes it again, and how.
+    Refuses, without retry and before a path is built of it, a partition key that is not a date and a conf with unknown keys.
     """
 
     template_fields = ("expect", "rebuild")
@@ -73,7 +73,7 @@ class OpenRunOperator(BaseOperator):
             context["ti"].xcom_push(key="note", value=run_note.describe_unopened(error, refused=isinstance(error, AirflowFailException)))
             raise
         if run_record.is_recorded(workspace):  # a task in the middle may be all that runs again: it finds what the others made
-            # By force: what lies there and is not in the cache, a stage that did not finish has left.
+            # By force: what is there and is not in the cache, a stage that did not finish has left.
             run_dvc("checkout", ["checkout", "--allow-missing", "--force"], workspace)
         pinned = {"partition": partition, "run_id": workspace.run_id, "commit": workspace.commit, "snapshot": workspace.snapshot}
         shown = places.reports_path(workspace.dag_id, workspace.run_id) / "run.json"
@@ -98,7 +98,7 @@ class CloseRunOperator(BaseOperator):
         self.retention_days = retention_days
 
     def execute(self, context: "Context") -> str | None:
-        """Return the commit that records the run, or None where there was nothing to record."""
+        """Return the commit that records the run, or None if there was nothing to record."""
         dag_run, instance = context["dag_run"], context["ti"]
         workspaces.collect_workspaces(self.retention_days)
         workspace = workspaces.find_workspace(dag_run.dag_id, dag_run.run_id)
@@ -126,7 +126,7 @@ class CloseRunOperator(BaseOperator):
 
 
 def _pinned_model(workspace: Path) -> dict[str, str] | None:
-    """Name and version of the model that a run is pinned to; None where it is pinned to none, or to a laptop's own."""
+    """Name and version of the model that a run is pinned to; None if it is pinned to none, or to a laptop's own."""
     import yaml  # not at module level: the scheduler imports this module
 
     model = yaml.safe_load((workspace / "run.yaml").read_text(encoding="utf-8")).get("model") or {}

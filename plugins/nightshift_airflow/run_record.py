@@ -20,7 +20,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     That is ``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``, and what stages outside DVC hand on to the next.
 
     Its ``dvc.yaml`` keeps the stages that the run reached, so that ``dvc checkout`` asks for these and no others.
-    None where the run was never pinned. Calling it again with nothing new changes nothing.
+    None if the run was never pinned. Calling it again with nothing new changes nothing.
     """
     if not _is_pinned(workspace):
         log.warning("%s was never pinned; there is nothing to record", workspace.path)
@@ -53,13 +53,13 @@ def record_run(workspace: Workspace, state: str) -> str | None:
 
 
 def _beside_dvc(path: Path) -> list[str]:
-    """What of the workspace at `path` is recorded beside ``run.yaml`` and ``dvc.lock``."""
+    """Return what of the workspace at `path` is recorded next to ``run.yaml`` and ``dvc.lock``."""
     patterns = ("data/**/*.dvc", *_HANDED_ON)
     return sorted(str(file.relative_to(path)) for pattern in patterns for file in path.glob(pattern))
 
 
 def _reached_graph(path: Path) -> str:
-    """``dvc.yaml`` of the workspace at `path` with the stages (and shards) of its ``dvc.lock`` alone, without metrics and plots."""
+    """Return ``dvc.yaml`` of the workspace at `path` with the stages (and shards) of its ``dvc.lock`` alone, without metrics and plots."""
     import yaml  # not at module level: the scheduler imports this module
 
     graph = yaml.safe_load((path / "dvc.yaml").read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def _reached_graph(path: Path) -> str:
 
 
 def is_recorded(workspace: Workspace) -> bool:
-    """Whether this run was closed before."""
+    """Return whether this run was closed before."""
     return bool(commit_of(workspace.ref))
 
 

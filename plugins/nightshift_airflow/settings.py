@@ -8,6 +8,6 @@ from nightshift_airflow.places import REPOSITORY
 
 
 def load_settings(dag_id: str) -> dict[str, Any]:
-    """The section of ``params.yaml`` that is named like the DAG. A missing section or key is an import error of the DAG."""
+    """Return the section of ``params.yaml`` that is named like the DAG. A missing section or key is an import error of the DAG."""
     content: dict[str, dict[str, Any]] = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     return content[dag_id]

@@ -67,7 +67,7 @@ class StageOperator(_StageTask):
         self.in_workspace = in_workspace
 
     def command(self) -> Sequence[str]:
-        """The argument list of the process that is the stage."""
+        """Return the argument list of the process that is the stage."""
         options = [f"--{name}={value}" for name, value in self.arguments.items()]  # in one word: a value may begin with a dash
         return [sys.executable, "-m", f"pipelines.{self.package}.{self.task_id}", *options]
 
@@ -101,7 +101,7 @@ class StageOperator(_StageTask):
                 context["ti"].xcom_push(key="note", value=description)
 
     def secrets(self) -> dict[str, str]:
-        """What `connection` says, as environment variables: in a command line everybody on the machine could read it."""
+        """Return what `connection` says, as environment variables: in a command line everybody on the machine could read it."""
         if self.connection is None:
             return {}
         from airflow.sdk import BaseHook
@@ -123,7 +123,7 @@ class DvcStageOperator(_StageTask):
 
     Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
     `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over. A stage that measures the
-    machine is run `anew` each time, also where DVC knows its result.
+    machine is run `again` each time, also where DVC knows its result.
     """
 
     template_fields: Sequence[str] = ("shard",)
@@ -136,7 +136,7 @@ class DvcStageOperator(_StageTask):
 
     @property
     def stage(self) -> str:
-        """What DVC calls the stage; `AirflowFailException` where the shard is no month."""
+        """What DVC calls the stage; `AirflowFailException` where the shard is not a month."""
         if self.shard is None:
             return str(self.task_id)
         if not isinstance(self.shard, str) or not _SHARD.fullmatch(self.shard):

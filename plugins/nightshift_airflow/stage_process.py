@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def run_stage(name: str, command: Sequence[str], workspace: Workspace, secrets: Mapping[str, str] | None = None) -> None:
     """Run `command` as stage `name` in `workspace`, keep its report for the pages, and turn a failure into the right exception.
 
-    `secrets` are environment variables for this stage alone. Several stages may be at work in a workspace: each tells its failure in a file of
+    `secrets` are environment variables for this stage alone. Several stages may be running in a workspace: each tells its failure in a file of
     its own.
     """
     with disk.full_disk_is_said():
@@ -38,7 +38,7 @@ def run_dvc(name: str, arguments: Sequence[str], workspace: Workspace) -> None:
 
 
 def reproduce(stage: str, workspace: Workspace, *, anew: bool = False) -> None:
-    """Bring the DVC stage `stage` up to date, and nothing else; run it in any case if it is to be made `anew`."""
+    """Bring the DVC stage `stage` up to date, and nothing else; run it in any case if it is to be made `again`."""
     try:
         run_dvc(stage, ["--wait-for-lock", "repro", *(["--force"] if anew else []), "--single-item", stage], workspace)
     except UntoldError:
@@ -79,7 +79,7 @@ def tell_failure(workspace: Workspace, task: str, message: str) -> None:
 
 
 def stage_environment(workspace: Workspace) -> dict[str, str]:
-    """The environment of a stage: this one without Airflow's settings (some are secrets), at home in `workspace`, telling nobody."""
+    """Return the environment of a stage: this one without Airflow's settings (some are secrets), at home in `workspace`, telling nobody."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW", "GIT_"))}
     return {
         **inherited,
@@ -96,7 +96,7 @@ def stage_environment(workspace: Workspace) -> dict[str, str]:
 
 
 def keep_report(name: str, workspace: Workspace) -> None:
-    """Copy ``data/reports/<name>`` to where the pages find it after the workspace is gone; no report is no error."""
+    """Copy ``data/reports/<name>`` to where the pages find it after the workspace is gone; no report is not an error."""
     source = workspace.path / "data" / "reports" / name
     if not source.is_dir():
         return

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def require_workspace(context: "Context") -> workspaces.Workspace:
-    """The run's workspace; `AirflowFailException` where there is none."""
+    """Return the run's workspace; `AirflowFailException` where there is none."""
     dag_run = context["dag_run"]
     if workspace := workspaces.find_workspace(dag_run.dag_id, dag_run.run_id):
         return workspace
@@ -24,5 +24,5 @@ def require_workspace(context: "Context") -> workspaces.Workspace:
 
 
 def task_order(operator: BaseOperator) -> list[str]:
-    """The tasks of the operator's DAG in the order in which they run."""
+    """Return the tasks of the operator's DAG in the order in which they run."""
     return [task.task_id for task in operator.dag.topological_sort()]

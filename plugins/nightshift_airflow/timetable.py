@@ -42,18 +42,18 @@ class NightTimetable(CronPartitionTimetable):
         return self.description or self._expression
 
     def serialize(self) -> dict[str, Any]:
-        """The arguments, as JSON."""
+        """Return the arguments, as JSON."""
         return {**super().serialize(), "days_back": self._days_back}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> "NightTimetable":
-        """The timetable whose `serialize` gave `data`."""
+        """Return the timetable whose `serialize` gave `data`."""
         from airflow._shared.timezones.timezone import parse_timezone
 
         return cls(data["expression"], timezone=parse_timezone(data["timezone"]), days_back=data["days_back"])
 
     def validate(self) -> None:
-        """Raise `AirflowTimetableInvalid` where the cron is wrong, or has several times of day, since a date then has no one run."""
+        """Raise `AirflowTimetableInvalid` if the cron is wrong, or has several times of day, since a date then has no one run."""
         super().validate()
         minutes, hours = croniter(self._expression).expanded[:2]
         if len(minutes) != 1 or len(hours) != 1 or "*" in (*minutes, *hours):
@@ -66,7 +66,9 @@ class NightTimetable(CronPartitionTimetable):
         return self._midnight(partition), str(partition)
 
     def _date_of(self, tick: "DateTime") -> dt.date:
-        """The date whose time of day `tick` is. If the clocks skip that time, the tick comes as much later, perhaps after midnight."""
+        """Return the date whose time of day `tick` is. If the clocks skip that time, the tick comes as much later, perhaps after
+        midnight.
+        """
         local = tick.in_timezone(self._timezone).naive()
         (minute,), (hour,) = croniter(self._expression).expanded[:2]
         planned = dt.time(hour, minute)
@@ -76,7 +78,9 @@ class NightTimetable(CronPartitionTimetable):
         return self.localize_partition_datetime(dt.datetime.combine(partition, dt.time(), tzinfo=dt.UTC))
 
     def iter_partition_dagrun_infos(self, *, earliest: dt.datetime, latest: dt.datetime) -> Iterable[DagRunInfo]:
-        """The partitions of a backfill from `earliest` to `latest` (wall clock, both inclusive): those that the cron has a run for."""
+        """Yield the partitions of a backfill from `earliest` to `latest` (wall clock, both inclusive): those that the cron has a run
+        for.
+        """
         back = dt.timedelta(days=self._days_back)
         ticks = croniter(self._expression, start_time=earliest.replace(tzinfo=None) + back - dt.timedelta(seconds=1))
         while (partition := (ticks.get_next(dt.datetime) - back).date()) <= latest.date():
@@ -95,7 +99,7 @@ class NightTimetable(CronPartitionTimetable):
         return super().run_info_from_dag_run(dag_run=max(runs, key=lambda run: run.run_after))
 
     def next_dagrun_info_v2(self, *, last_dagrun_info: DagRunInfo | None, restriction: "TimeRestriction") -> DagRunInfo | None:
-        """The next run, given the last one that the clock has started."""
+        """Return the next run, given the last one that the clock has started."""
         if last_dagrun_info is not None and last_dagrun_info.run_after == _NEVER:
             last_dagrun_info = None
         return super().next_dagrun_info_v2(last_dagrun_info=last_dagrun_info, restriction=restriction)
@@ -128,7 +132,7 @@ class OnRequestTimetable(NullTimetable):
 
 
 def _last_scheduled(dag_run: "DagRun") -> "DagRun | None":
-    """The newest run of the same DAG that its clock has started; None where there is none."""
+    """Return the newest run of the same DAG that its clock has started; None if there is none."""
     from airflow.models.dagrun import DagRun
     from sqlalchemy import select
     from sqlalchemy.orm import object_session

@@ -44,7 +44,7 @@ class Workspace:
 
 
 def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
-    """The whole workspace of a run, or None."""
+    """Return the whole workspace of a run, or None."""
     path = workspace_path(dag_id, run_id)
     try:
         content = json.loads((path / _MARKER).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
 
 
 def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = None) -> Workspace:
-    """The workspace of a run, made if there is none; of the commit that is `pinned`, by default what `pin_commit` gives now.
+    """Return the workspace of a run, made if there is none; of the commit that is `pinned`, by default what `pin_commit` gives now.
 
     Raises `RunRefusedError` for an unfit id, and for a dirty working tree under the production profile.
     """
@@ -83,7 +83,9 @@ def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = N
 
 @contextlib.contextmanager
 def scratch(dag_id: str, run_id: str) -> Iterator[Workspace]:
-    """A directory with the repository's code, ``params.yaml`` and ``run.yaml`` for a stage that needs no workspace of its own; gone afterwards."""
+    """Yield a directory with the repository's code, ``params.yaml`` and ``run.yaml`` for a stage that needs no workspace of its own; gone
+    afterwards.
+    """
     with tempfile.TemporaryDirectory(prefix="nightshift-") as directory:
         path = Path(directory)
         for name in ("params.yaml", "run.yaml"):
@@ -93,7 +95,7 @@ def scratch(dag_id: str, run_id: str) -> Iterator[Workspace]:
 
 
 def remove_workspace(path: Path) -> None:
-    """Remove the worktree at `path`; a missing one is no error."""
+    """Remove the worktree at `path`; a missing one is not an error."""
     with _worktree_lock():
         _remove(path)
 
@@ -140,7 +142,7 @@ def repair_workspaces() -> None:
 
 
 def _last_touched(path: Path) -> float | None:
-    """When something was last done in a workspace (UNIX time), None where it is gone."""
+    """When something was last done in a workspace (UNIX time), None if it is gone."""
     times = []
     for file in (path, path / _MARKER, path / "dvc.lock"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -160,7 +162,7 @@ def _add_worktree(path: Path, commit: str) -> None:
 
 @contextlib.contextmanager
 def _worktree_lock() -> Iterator[None]:
-    """One process at a time adds or prunes: git's own `prune` may remove the half-written entry of another `add`."""
+    """Yield one process at a time adds or prunes: git's own `prune` may remove the half-written entry of another `add`."""
     common = Path(git("rev-parse", "--path-format=absolute", "--git-common-dir"))
     with (common / "nightshift-worktrees.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel however this process ends

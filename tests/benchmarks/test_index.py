@@ -55,5 +55,5 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "narrow.npy", np.zeros((QUERIES, 15), np.float32))
     np.save(tmp_path / "beyond.npy", np.full((QUERIES, 10), ROWS))
     for arguments in ((vectors, str(tmp_path / "narrow.npy"), truth), (vectors, queries, str(tmp_path / "beyond.npy"))):
-        with pytest.raises(SystemExit, match="wanted are"):
+        with pytest.raises(SystemExit, match="expected"):
             own_data.given(*arguments)

@@ -1,4 +1,4 @@
-"""Airflow must not make itself at home in the home directory of whoever runs the tests."""
+"""Airflow must not make itself at home in the home directory of anyone who runs the tests."""
 
 import os
 import tempfile

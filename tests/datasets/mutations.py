@@ -49,7 +49,7 @@ class Delivery:
         self.columns = {name: [values[position] for position in positions] for name, values in self.columns.items()}
 
     def wanted(self) -> list[tuple[Any, ...]]:
-        """What the night must hold: its declared columns, without the outcome, sorted by key."""
+        """Return what the night must hold: its declared columns, without the outcome, sorted by key."""
         names = ("order_id", "placed_at", "customer", "product", "channel", "amount", "items", "gift")
         rows = [tuple(self.columns[name][row] for name in names) for row in range(self.rows)]
         return sorted((row for row in rows if row[1].date() == NIGHT), key=lambda row: row[0])
@@ -72,7 +72,7 @@ class Mutation:
 
 
 def delivery() -> Delivery:
-    """The unchanged file: `DAYS` days of about `PER_DAY` orders, with two days after `NIGHT`."""
+    """Return the unchanged file: `DAYS` days of about `PER_DAY` orders, with two days after `NIGHT`."""
     columns = orders.orders(days=DAYS, per_day=PER_DAY, first=FIRST).to_pydict()
     return Delivery(columns, [row for row, moment in enumerate(columns["placed_at"]) if moment.date() == NIGHT])
 
@@ -130,7 +130,7 @@ def _write_database(delivered: Delivery, path: Path) -> None:
 
 
 def _put(column: str, *choices: Any, share: float = 0.0) -> Callable[[Delivery, np.random.Generator], None]:
-    """One of `choices` into `column` of one row of the night, or of a `share` of its rows."""
+    """Return one of `choices` into `column` of one row of the night, or of a `share` of its rows."""
 
     def change(delivered: Delivery, random: np.random.Generator) -> None:
         rows = random.permutation(delivered.night)[: max(1, round(share * len(delivered.night)))]
@@ -201,7 +201,7 @@ def _add(column: str) -> Callable[[Delivery, np.random.Generator], None]:
 
 
 def _cut(content: bytes, random: np.random.Generator) -> bytes:
-    """The file ends early, not at a line end: what is cut there looks like a shorter file, and only the row count can tell."""
+    """Return the file ends early, not at a line end: what is cut there looks like a shorter file, and only the row count can tell."""
     end = int(random.integers(1, len(content) - 1))
     while content[end - 1 : end] == b"\n":
         end -= 1

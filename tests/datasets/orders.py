@@ -23,7 +23,7 @@ PRODUCTS = [f"P{number:03d}" for number in range(40)]
 
 
 def orders(days: int = 120, per_day: int = 200, first: dt.date = FIRST, shift: dt.date = SHIFT, seed: int = 7) -> pa.Table:
-    """`days` × about `per_day` orders, sorted by time. `refund` is NULL where nothing came back, and known three days later."""
+    """Return `days` × about `per_day` orders, sorted by time. `refund` is NULL where nothing came back, and known three days later."""
     random = np.random.default_rng(seed)
     counts = random.poisson(per_day, days)
     day = np.repeat(np.arange(days), counts)
@@ -54,7 +54,7 @@ def orders(days: int = 120, per_day: int = 200, first: dt.date = FIRST, shift: d
 
 
 def products() -> pa.Table:
-    """The side table: one row a product, some without a weight."""
+    """Return the side table: one row a product, some without a weight."""
     weights = [None if number % 9 == 0 else 0.2 + number / 10 for number in range(len(PRODUCTS))]
     return pa.table(
         {"product": PRODUCTS, "weight": pa.array(weights, pa.float64()), "fragile": [number % 3 == 0 for number in range(len(PRODUCTS))]}
@@ -78,7 +78,7 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def params(**source: Any) -> dict[str, Any]:
-    """The content of `orders_params.yaml`, with the source of the orders replaced by `source` if one is given."""
+    """Return the content of `orders_params.yaml`, with the source of the orders replaced by `source` if one is given."""
     content: dict[str, Any] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     if source:
         content["dataset"]["source"] = source

@@ -17,7 +17,7 @@ BUSY = (500, {"detail": {"reason": "Database error", "statement": "hidden", "ori
 
 @contextmanager
 def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[Client, list[str]]]:
-    """A server on loopback that logs anybody in, and then gives `answers` one after another; with the paths that it was asked for."""
+    """Yield a server on loopback that logs anybody in, and then gives `answers` one after another; with the paths that it was asked for."""
     left, asked = list(answers), []
 
     class Handler(http.server.BaseHTTPRequestHandler):

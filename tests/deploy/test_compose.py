@@ -220,7 +220,7 @@ def test_compose_refuses_to_start_without_secrets() -> None:
 
 @pytest.mark.integration
 def test_each_database_opens_for_its_role_alone() -> None:
-    """The script that the postgres image runs, on a real PostgreSQL; a password with a quote in it is no accident waiting to happen."""
+    """The script that the postgres image runs, on a real PostgreSQL; a password with a quote in it is not an accident waiting to happen."""
     names = ("airflow", "celery", "mlflow", "ledger")
     passwords = {f"{name.upper()}_DB_PASSWORD": f"{name}'s" for name in names}
     with postgres() as socket:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def publish(scratch: Path, declaration: str) -> PinnedIndex:
-    """A generation whose encoder was made for features of that digest."""
+    """Return a generation whose encoder was made for features of that digest."""
     return indexed_nights.publish(scratch, *indexed_nights.past(50), Signature(night.NAMES, declaration), load_registry().encoder)
 
 

@@ -65,7 +65,7 @@ def test_a_second_start_is_refused_with_the_url_and_pid_of_the_first(holder: "su
     before = (tmp_path / FILE).read_bytes()
     began = time.monotonic()
     with (
-        pytest.raises(InstallationInUse, match=rf"already runs in .*http://127\.0\.0\.1:1234 \(pid {holder.pid}\)"),
+        pytest.raises(InstallationInUse, match=rf"already runs in .*http://127\0.0\0.0\0.1:1234 \(pid {holder.pid}\)"),
         Installation(tmp_path),
     ):
         pass
@@ -93,7 +93,7 @@ def test_after_kill_9_the_next_start_waits_for_the_services_and_succeeds(holder:
 def test_a_service_that_outlives_its_starter_keeps_the_lock(
     holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A supervisor that is stopped cannot kill its service: nobody may start a second scheduler beside that."""
+    """A supervisor that is stopped cannot kill its service: nobody may start a second scheduler next to that."""
     monkeypatch.setattr("deploy.embedded.installation._PATIENCE_S", 0.3)
     [supervisor] = psutil.Process(holder.pid).children()
     supervisor.suspend()

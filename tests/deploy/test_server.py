@@ -49,7 +49,7 @@ class Holder:
         self.family: list[psutil.Process] = []
 
     def wait_for_url(self) -> str:
-        """The URL of Airflow, once it runs."""
+        """Return the URL of Airflow, once it runs."""
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], _START_S)[0], "Airflow did not start in time"
         url = json.loads(self.process.stdout.readline())["url"]

@@ -39,7 +39,7 @@ Work = dict[tuple[str, str], float]
 
 @dataclass
 class Kill:
-    """One kill: where, of what, after how many processor seconds; `killed` is the command line of what died, empty where it had ended."""
+    """One kill: where, of what, after how many processor seconds; `killed` is the command line of what died, empty if it had ended."""
 
     partition: str
     task: str
@@ -58,7 +58,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
 
 @pytest.fixture(scope="module")
 def undisturbed(repository: RealRepository) -> tuple[Rows, Work]:
-    """The published rows of undisturbed nights, and how long their processes work."""
+    """Return the published rows of undisturbed nights, and how long their processes work."""
     repository.train()
     work: Work = {}
     with _airflow(repository, "undisturbed") as airflow:
@@ -120,12 +120,12 @@ def _victim(task: str, turn: int) -> str:
 
 
 def _state(airflow: Server, run_id: str) -> str:
-    """How the run ended, once it has."""
+    """Return how the run ended, once it has."""
     return airflow.client().follow(DAG_ID, [run_id], timeout_s=TIMEOUT_S, check=airflow.check)[run_id]
 
 
 def _report(kills: list[Kill], expected: Rows, found: Rows) -> dict[str, Any]:
-    """What happened, as ``var/faults/report.json`` tells it."""
+    """Return what happened, as ``var/faults/report.json`` tells it."""
     delivered = [kill for kill in kills if kill.killed]
     report = {
         "kill_points": len(delivered),
@@ -143,7 +143,7 @@ def _report(kills: list[Kill], expected: Rows, found: Rows) -> dict[str, Any]:
 
 
 def _deliver(kill: Kill, airflow: Server, run_id: str) -> None:
-    """Wait until the task of `kill` is at work, watch it for a while, and kill its victim, if the work still goes on."""
+    """Wait until the task of `kill` is running, watch it for a while, and kill its victim, if the work still goes on."""
     process = _wait_for(airflow, run_id, kill.task, kill.victim)
     if process is None:
         return
@@ -176,7 +176,9 @@ def _watch(process: psutil.Process, work_s: float) -> float:
 
 
 def _wait_for(airflow: Server, run_id: str, task_id: str, victim: str) -> psutil.Process | None:
-    """The process at work on a task: its stage's own if `victim` is the stage, else its runner; None if the task ends without one."""
+    """Return the process running on a task: its stage's own if `victim` is the stage, else its runner; None if the task ends without
+    one.
+    """
     client = airflow.client()
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
@@ -193,13 +195,13 @@ def _wait_for(airflow: Server, run_id: str, task_id: str, victim: str) -> psutil
 
 
 def _runner(task_instance_id: str) -> psutil.Process | None:
-    """The process that runs a task instance: Airflow names it so."""
+    """Return the process that runs a task instance: Airflow names it so."""
     title = f"airflow worker -- {task_instance_id}"
     return next((process for process in psutil.process_iter(["cmdline"]) if " ".join(process.info["cmdline"] or []).strip() == title), None)
 
 
 def _stage(runner: psutil.Process) -> psutil.Process | None:
-    """The stage's own Python process below a task runner, if it has got so far; its supervisor and DVC are above it."""
+    """Return the stage's own Python process below a task runner, if it has got so far; its supervisor and DVC are above it."""
     with suppress(psutil.NoSuchProcess):
         for process in runner.children(recursive=True):
             match process.cmdline():

@@ -49,7 +49,7 @@ def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
 
 
 def ended(*started: BaseProcess) -> list[int | None]:
-    """The exit codes of processes, once they have ended."""
+    """Return the exit codes of processes, once they have ended."""
     for process in started:
         process.join(120)
     return [process.exitcode for process in started]
@@ -61,14 +61,16 @@ def known(published: Published) -> set[str]:
 
 
 def require_clean(published: Published) -> None:
-    """The generations that the pointer knows stand there, the current one whole, and nothing beside them."""
+    """The generations that the pointer knows stand there, the current one whole, and nothing next to them."""
     assert set(published.on_disk) == known(published)
     assert {path.name for path in published.place.iterdir()} == {"generations", "pointer.json", "writer.lock"}
     assert usable(INDEX, published.root) == (current(INDEX, published.root), None)
 
 
 def test_a_writer_killed_at_forty_points_leaves_a_whole_generation_and_the_next_run_finishes(published: Published, tmp_path: Path) -> None:
-    """Fifty generations: the process that builds and publishes each is killed once, before a step of its own or amid one, then run again."""
+    """Fifty generations: the process that builds and publishes each is killed once, before a step of its own or amid one, then run
+    again.
+    """
     steps, queue = SERVER.Value("i", 0), SERVER.SimpleQueue()
 
     def run(mark: int, kill_at: int | None = None, after_s: float | None = None) -> int | None:

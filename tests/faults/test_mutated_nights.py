@@ -66,7 +66,7 @@ def configure(kind: Format) -> None:
 
 
 def run() -> dict[str, Any] | None:
-    """Run the night up to the gate before scoring; what the stage that failed has told, None where none did."""
+    """Run the night up to the gate before scoring; what the stage that failed has told, None if none did."""
     steps = (
         (ingest_batch.main, ["--raw", "raw"]),
         (validate_batch.main, ["--raw", "raw", "--report", "validate_batch"]),
@@ -81,7 +81,7 @@ def run() -> dict[str, Any] | None:
 
 
 def read_night() -> list[tuple[Any, ...]]:
-    """The rows of the night as they were ingested, in the form of `Delivery.wanted`."""
+    """Return the rows of the night as they were ingested, in the form of `Delivery.wanted`."""
     table = pq.read_table("raw/events.parquet")
     night = table.filter(pc.equal(pc.strftime(table["placed_at"], "%Y-%m-%d"), str(NIGHT))).drop_columns(["refund"])
     return sorted((tuple(row.values()) for row in night.to_pylist()), key=lambda row: row[0])

@@ -71,7 +71,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_of_fifty_at_once_one_wins_and_the_others_are_told_why(url: str) -> None:
-    """Processes of their own, all ready before the first is let go."""
+    """Processes of their own, all ready before the first is released."""
     ledger = Ledger(url)
     ledger.append(Entry("forest", 1, "promote", "1", "a" * 64, "/models/1/model.onnx", None, "2013-04-01", "ada", "first"))
     environment = {**os.environ, "NIGHTSHIFT_LEDGER_URL": url, "PYTHONPATH": str(ROOT)}
@@ -182,7 +182,7 @@ def test_of_two_retrainings_at_once_one_wins_and_the_other_is_on_record_as_refus
             shutil.copytree(found.root / "workspace", places[challenger])
             patch.chdir(places[challenger])
             found.opened("1", challenger, run_id=f"run-{challenger}")
-            decided = Decision("2013-04-01", "1", challenger, "promote", ("AUC .03 better",), None)
+            decided = Decision("2013-04-01", "1", challenger, "promote", ("AUC 0.03 better",), None)
             decision = places[challenger] / "data/reports/decide/decision.json"
             decision.parent.mkdir(parents=True)
             decision.write_text(decided.to_json())
@@ -205,7 +205,7 @@ def test_of_two_retrainings_at_once_one_wins_and_the_other_is_on_record_as_refus
 
 
 def _at_once(places: dict[str, Path], stage: str, *arguments: str) -> dict[str, int]:
-    """The exit codes of `stage`, run in all `places` at the same time."""
+    """Return the exit codes of `stage`, run in all `places` at the same time."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", f"pipelines.registry.{stage}", *arguments]
     runs = {name: subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL) for name, place in places.items()}

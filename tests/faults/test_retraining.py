@@ -82,7 +82,9 @@ def installation(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def open_run(installation: Installation, run_id: str, *, better: bool) -> None:
-    """Be in the workspace of a retraining whose challenger was trained and evaluated, as clearly better or as clearly worse than the champion."""
+    """Be in the workspace of a retraining whose challenger was trained and evaluated, as clearly better or as clearly worse than the
+    champion.
+    """
     shutil.rmtree("data/models", ignore_errors=True)
     champion = installation.ledger.champion(NAME)
     assert champion is not None
@@ -170,7 +172,7 @@ class Retrainings:
             assert champion and self.installation.aliases()["champion"] == champion.version
 
     def attempt(self, stage: str, patience: float, code: int | None = None) -> float | None:
-        """How long a process of `stage` took, or None where it was killed after `patience` seconds."""
+        """Return how long a process of `stage` took, or None if it was killed after `patience` seconds."""
         process = self.processes.Process(target=work, args=(stage, Path.cwd(), dict(os.environ), self.log))
         started = time.monotonic()
         process.start()

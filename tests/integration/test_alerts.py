@@ -60,7 +60,7 @@ def webhook(*alerts, **other):
 
 
 def post(airflow, body, token=None, cookie=None, path="/nightshift/alerts"):
-    """The status and the decoded answer."""
+    """Return the status and the decoded answer."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(airflow.url + path, raw, {"Content-Type": "application/json"})
     if token is not None:
@@ -81,7 +81,7 @@ def run_ids(airflow):
 
 
 def credentials(airflow, *arguments):
-    """Run the command as an operator would, beside the running servers."""
+    """Run the command as an operator would, next to the running servers."""
     environment = airflow.environment() | {"PYTHONPATH": str(airflow.repository / "plugins")}
     command = [sys.executable, "-m", "nightshift_airflow.credentials", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -89,7 +89,7 @@ def credentials(airflow, *arguments):
 
 @pytest.fixture(scope="module")
 def quiet(airflow):
-    """The DAG is paused, so that a run that exists is all that comes of an alert; what came of them is gone afterwards."""
+    """Yield the DAG is paused, so that a run that exists is all that comes of an alert; what came of them is gone afterwards."""
     client = airflow.client()
     was_paused = client.call("GET", f"/dags/{DAG}")["is_paused"]
     client.unpause(DAG, paused=True)
@@ -102,7 +102,7 @@ def quiet(airflow):
 
 @pytest.fixture(scope="module")
 def token(quiet):
-    """A long-lived credential, made by the command."""
+    """Yield a long-lived credential, made by the command."""
     made = credentials(quiet, "create", "--name", "alertmanager")
     assert made.returncode == 0, made.stderr
     yield made.stdout.strip()
@@ -487,7 +487,7 @@ def test_a_real_alertmanager_starts_a_real_run(quiet, token, tmp_path):
         ]
         wait_until(lambda: push(url, fired), tmp_path / "log")
         wait_until(lambda: "drift__4__2013-06-12" in run_ids(quiet), tmp_path / "log")
-    assert quiet.client().run(DAG, "drift__4__2013-06-12")["conf"]["reason"] == "ModelScoreDrift: PSI .41"
+    assert quiet.client().run(DAG, "drift__4__2013-06-12")["conf"]["reason"] == "ModelScoreDrift: PSI 0.41"
     assert "drift__5__2013-06-12" not in run_ids(quiet), "an alert that does not ask for it"
 
 
@@ -528,7 +528,7 @@ def publish(airflow, partition):
 
 
 def failed_notifications(url):
-    """How often Alertmanager was not given a 2xx by the webhook."""
+    """Return how often Alertmanager was not given a 2xx by the webhook."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
         expected = answer.read().decode()
     counts = re.findall(r'^alertmanager_notification_requests_failed_total\{integration="webhook".*\} (\d+)$', expected, re.MULTILINE)

@@ -17,7 +17,7 @@ SKIPPED = {"promote": "skipped", "verify": "skipped"}
 
 @pytest.fixture(scope="module", autouse=True)
 def unpaused(airflow):
-    """The DAG runs while these tests do; what others have left waiting in it is none of theirs."""
+    """Yield the DAG runs while these tests do; what others have left waiting in it is none of theirs."""
     client = airflow.client()
     for run in client.call("GET", f"/dags/{DAG}/dagRuns?limit=200")["dag_runs"]:
         client.call("DELETE", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}")
@@ -59,7 +59,7 @@ def wait_for_the_question(airflow, run_id):
 
 
 def answer(airflow, run_id, option, comment):
-    """Answer, and once more where Airflow asks again: it may lose an answer that comes before it has let go of the worker that asked."""
+    """Answer, and again where Airflow asks again: it may lose an answer that comes before it has release of the worker that asked."""
     client, deadline = airflow.client(), time.monotonic() + TIMEOUT_S
     while (state := states(airflow, run_id)["approve"]) != "success":
         assert state != "failed"

@@ -37,7 +37,7 @@ def rolling(published: Published, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def rolled_back(server: Server, run_id: str, **form: str) -> str:
-    """How the run ended that was triggered with `form`."""
+    """Return how the run ended that was triggered with `form`."""
     server.client().call("POST", f"/dags/{DAG}/dagRuns", {"logical_date": None, "dag_run_id": run_id, "conf": form})
     return finished(server, run_id)
 

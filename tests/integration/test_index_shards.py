@@ -40,7 +40,7 @@ def follow(airflow, run_id):
 
 
 def states(airflow, run_id):
-    """The states of each task: of a mapped one, by the month that the UI shows."""
+    """Return the states of each task: of a mapped one, by the month that the UI shows."""
     found = {}
     for task in airflow.client().tasks(DAG, run_id):
         name = task["task_id"] if task["map_index"] < 0 else f"{task['task_id']}@{task['rendered_map_index']}"
@@ -121,7 +121,7 @@ def test_two_shards_that_are_killed_at_once_are_tried_again(airflow, state):
 
 
 def dvc_of(shards) -> list[int]:
-    """The DVC processes whose shard is at work, below its task's supervisor."""
+    """Return the DVC processes whose shard is running, below its task's supervisor."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -135,7 +135,7 @@ def dvc_of(shards) -> list[int]:
 
 
 def above(pid: int, stage: str) -> int:
-    """The process above `pid` that is DVC at work on `stage`, or 0."""
+    """Return the process above `pid` that is DVC running on `stage`, or 0."""
     while pid > 1:
         command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
         if stage in command and "dvc" in command and not any("supervisor" in word for word in command):

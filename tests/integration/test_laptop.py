@@ -1,4 +1,6 @@
-"""What a data scientist does on a laptop, without Airflow: dvc repro, metrics, plots, an experiment, and a register that asks for a commit."""
+"""What a data scientist does on a laptop, without Airflow: dvc repro, metrics, plots, an experiment, and a register that asks for a
+commit.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
-    """A fresh clone with an empty cache in which everything has been reproduced. ``keys`` beside it has the parameters that each stage read."""
+    """Return a fresh clone with an empty cache in which everything has been reproduced. ``keys`` next to it has the parameters that each
+    stage read.
+    """
     repository = RealRepository(tmp_path_factory.mktemp("laptop"))
     keys = repository.root.parent / "keys"
     keys.mkdir()
@@ -46,7 +50,9 @@ OF_THIS_PROCESSOR = {
     *("train_encoder", "quantize", "evaluate_encoder"),
     *("embed", "validate_vectors", "plan_index", "fill_shard", "build_index", "evaluate_index"),
 }
-"""Stages that add up floats, and what follows from them: each kind of processor adds in an order of its own, so the last bits are its own as well."""
+"""Stages that add up floats, and what follows from them: each kind of processor adds in an order of its own, so the last bits are its own
+as well.
+"""
 
 
 def test_a_fresh_clone_gives_the_committed_lock_back(laptop: RealRepository) -> None:
@@ -92,7 +98,7 @@ def test_a_stage_depends_on_the_parameters_that_it_reads(laptop: RealRepository)
 
 
 def stages_of(output: str) -> list[str]:
-    """The stages that `dvc repro` has run, in order."""
+    """Return the stages that `dvc repro` has run, in order."""
     return re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
 
 

@@ -32,7 +32,9 @@ FASTER = {
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealRepository, Server]]:
-    """A clone with a champion of March and a running Airflow, every DAG of the loop active (assets start runs only where schedules do)."""
+    """Yield a clone with a champion of March and a running Airflow, every DAG of the loop active (assets start runs only where schedules
+    do).
+    """
     repository = RealRepository(tmp_path_factory.mktemp("loop"), FASTER)
     repository.train()
     dags = (DAG_ID, MONITORING, RETRAINING)
@@ -79,7 +81,7 @@ def test_the_loop_closes_by_itself(house: tuple[RealRepository, Server], monkeyp
         score(server, partition)
     decisions = {row.partition: row for row in journal.decisions(NAME)}
     assert [decisions[partition].retrain for partition in NIGHTS] == [False, False, True]
-    assert "nights" in decisions[NIGHTS[0]].reason, "one night is no evidence, and the row says so"
+    assert "nights" in decisions[NIGHTS[0]].reason, "one night is not an evidence, and the row says so"
 
     run_id = f"drift__{first.version}__{NIGHTS[-1]}"
     assert client.follow(RETRAINING, [run_id], timeout_s=TIMEOUT_S, check=server.check) == {run_id: "success"}

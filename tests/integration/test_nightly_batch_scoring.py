@@ -59,7 +59,7 @@ def fetch(url: str, *, token: str | None = None, cookie: str | None = None, meth
 
 @pytest.fixture(scope="module")
 def night(airflow):
-    """One finished night, shared by the tests that only look."""
+    """Return one finished night, shared by the tests that only look."""
     run_id = airflow.client().trigger(DAG, "2013-04-01", run_id="night", conf={"reason": "a test"})
     assert follow(airflow, run_id) == ["success"]
     return run_id
@@ -233,7 +233,7 @@ def test_no_path_of_the_api_without_a_login(airflow):
 
 
 def filled(path: str) -> str:
-    """`path` with something in place of each parameter."""
+    """Return `path` with something in place of each parameter."""
     return re.sub(r"\{\w+(:path)?\}", "1", path)
 
 
@@ -331,7 +331,7 @@ def test_a_killed_task_runner_is_tried_again(airflow, state):
 def wait_until(condition, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "waited without effect"
         time.sleep(0.05)
 
 
@@ -360,7 +360,7 @@ def descendants(root: int) -> list[int]:
 
 
 def stage_processes(stage: str) -> list[int]:
-    """Processes that belong to `stage`, once the stage itself is at work; empty before and after."""
+    """Processes that belong to `stage`, once the stage itself is running; empty before and after."""
     commands = {pid: command_of(pid) for pid in descendants(os.getpid())}
     modules = [f"pipelines.{package}.{stage}" for package in ("data", "scoring")]
     if not any(module in command for command in commands.values() for module in modules):

@@ -1,4 +1,4 @@
-"""A DVC remote that does not answer, in real Airflow: the run is red, its teardown has run, and clearing one task mends it."""
+"""A DVC remote that does not answer, in real Airflow: the run is red, its teardown has run, and clearing one task fixes it."""
 
 import subprocess
 import time
@@ -18,7 +18,7 @@ DAG, PARTITION, TIMEOUT_S = "nightly_batch_scoring", "2013-05-21", 300
 
 @pytest.fixture
 def port(airflow: Server):
-    """The repository has a remote in a bucket at this port, where nobody listens, and a failed push is tried once more after a second."""
+    """The repository has a remote in a bucket at this port, where nobody listens, and a failed push is tried again after a second."""
     repository, found = airflow.repository, free_port()
     params, local = repository / "params.yaml", repository / ".dvc" / "config.local"
     before = params.read_text()

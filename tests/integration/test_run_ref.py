@@ -66,7 +66,7 @@ workspaces.remove_workspace(workspace.path)
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> RealRepository:
-    """A clone with a champion, and one night whose cache holds that night alone."""
+    """Return a clone with a champion, and one night whose cache holds that night alone."""
     repository = RealRepository(tmp_path_factory.mktemp("run_ref"))
     repository.train()
     run(repository, repository.root, "-c", _NIGHT)

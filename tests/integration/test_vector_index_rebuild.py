@@ -1,7 +1,7 @@
 """The index line through real Airflow on real flights: an encoder is trained, its promotion starts the first build, and generations follow.
 
 Two months of flights, so that a build takes seconds; everything else is as it is shipped, but for the time that a query may take: these machines
-do other things beside.
+do other things meanwhile.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ House = tuple[RealRepository, Server]
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A clone with a running Airflow, and the first generation, which nobody has asked for but the new encoder."""
+    """Yield a clone with a running Airflow, and the first generation, which nobody has asked for but the new encoder."""
     repository = RealRepository(tmp_path_factory.mktemp("index"), PATIENT)
     dags = (TRAINING, REBUILD)
     registry = f"sqlite:///{repository.home / 'mlflow' / 'mlflow.db'}"
@@ -52,7 +52,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture(autouse=True)
 def root(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The installation's index root is this process's too."""
+    """Return the installation's index root is this process's too."""
     path = house[0].home / "index"
     monkeypatch.setenv("NIGHTSHIFT_INDEX_DIR", str(path))
     return path

@@ -87,7 +87,7 @@ class Shop:
         self.run("pipelines.index.publish_index", "--build", "data/index/build", "--report", "data/reports/evaluate_index")
 
     def published(self, query: str) -> list[tuple[object, ...]]:
-        """The answer to an SQL query over ``scores``, ``evidence`` and ``orders``."""
+        """Return the answer to an SQL query over ``scores``, ``evidence`` and ``orders``."""
         connection = duckdb.connect()
         for table in ("scores", "evidence"):
             connection.register(table, DeltaTable(self.home / "published" / table).to_pyarrow_dataset())
@@ -179,7 +179,7 @@ def torn(file: Path) -> None:
 
 
 def cut(until: str) -> Callable[[Path], None]:
-    """A whole file, written from a table that was read too early: its rows end before `until`."""
+    """Return a whole file, written from a table that was read too early: its rows end before `until`."""
     return lambda file: pq.write_table(pq.read_table(file, filters=[("placed_at", "<", dt.datetime.fromisoformat(until))]), file)
 
 

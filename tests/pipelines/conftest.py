@@ -9,7 +9,7 @@ from tests.registered_models import Installation, copy_template, make_template
 
 @pytest.fixture(scope="session")
 def registered_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template that no test changes."""
+    """Return the template that no test changes."""
     directory = tmp_path_factory.mktemp("registered")
     make_template(directory)
     return directory

@@ -1,4 +1,4 @@
-"""Airflow must not make itself at home in the home directory of whoever runs the tests."""
+"""Airflow must not make itself at home in the home directory of anyone who runs the tests."""
 
 import os
 import tempfile
@@ -14,13 +14,13 @@ os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-"))
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stub repository that no test changes."""
+    """Return a stub repository that no test changes."""
     return make_stub_repository(tmp_path_factory.mktemp("pristine") / "repository")
 
 
 @pytest.fixture
 def repository(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stub repository of one's own, which the workspaces know as theirs; its state lies in its ``var``."""
+    """A stub repository of one's own, which the workspaces know as theirs; its state is in its ``var``."""
     import shutil
 
     from nightshift_airflow import places

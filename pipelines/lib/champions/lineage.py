@@ -13,7 +13,7 @@ from pipelines.lib.core.run import RunFile
 
 
 def lineage(run: RunFile) -> dict[str, str]:
-    """What it takes to rebuild the model: every tag of a version but its digest.
+    """Return what it takes to rebuild the model: every tag of a version but its digest.
 
     Raises `ConfigError` for uncommitted changes outside a run, which pins its own commit.
     """
@@ -37,7 +37,7 @@ def lineage(run: RunFile) -> dict[str, str]:
 
 
 def suite_hash(report: Path) -> str:
-    """The digest of what the history was held against: every expectation with its limits, without the verdicts."""
+    """Return the digest of what the history was compared with: every expectation with its limits, without the verdicts."""
     try:
         findings = json.loads(report.read_text(encoding="utf-8"))["expectations"]
     except OSError as error:
@@ -57,7 +57,7 @@ def _git(*arguments: str) -> str:
 
 
 def selection(onnx: Path) -> dict[str, str]:
-    """Which history the model learned from: what params.yaml asks for, and the dates and rows that came of it."""
+    """Return which history the model learned from: what params.yaml asks for, and the dates and rows that came of it."""
     from pipelines.lib.models.inference import load_model
 
     params = read_yaml(Path("params.yaml"))
@@ -70,7 +70,7 @@ def selection(onnx: Path) -> dict[str, str]:
 
 
 def selection_of_encoder(onnx: Path) -> dict[str, str]:
-    """Which history the encoder learned from: where params.yaml has it begin, and the first date that it has not seen."""
+    """Return which history the encoder learned from: where params.yaml has it begin, and the first date that it has not seen."""
     from pipelines.lib.encoders.encoder import load_encoder
 
     start = (read_yaml(Path("params.yaml")).get("ingest_history") or {}).get("start")

@@ -24,7 +24,7 @@ FIRST_ENCODER = "trigger encoder_training"
 def pin_model(ledger: Ledger, name: str, target: Path, *, remedy: str = FIRST_MODEL) -> PinnedModel:
     """Copy the champion's file to `target`, or the previous version's where the champion's cannot be trusted.
 
-    Raises `ModelError` where neither can be had; `remedy` says how another one is made.
+    Raises `ModelError` if neither can be had; `remedy` says how another one is made.
     """
     champion = ledger.champion(name)
     if champion is None:
@@ -89,7 +89,7 @@ def _entry_of(ledger: Ledger, name: str, version: str | None) -> Entry:
 
 
 def pin_index(name: str, *, digests: bool) -> PinnedIndex | None:
-    """The newest generation of index `name` whose files are whole; None where none is published, or none is whole.
+    """Return the newest generation of index `name` whose files are whole; None if none is published, or none is whole.
 
     Without `digests` the files' sizes alone are compared: who opens the generation verifies it, and a night that hashed the whole index before
     anything is scored would have its scores wait for that. Scores do not wait for an index: what is broken is told, by the run that goes without and by
@@ -121,7 +121,7 @@ def pin_index(name: str, *, digests: bool) -> PinnedIndex | None:
 
 
 def require_no_older(run: RunFile) -> None:
-    """Raise `ConfigError` where a rebuild is as of an older partition than what is published, unless it was asked for in full.
+    """Raise `ConfigError` if a rebuild is as of an older partition than what is published, unless it was asked for in full.
 
     It would become current as if it were newer, and rows that are known would be gone from the index.
     """
@@ -134,7 +134,7 @@ def require_no_older(run: RunFile) -> None:
 
 
 def months(start: str | None, last: dt.date) -> tuple[str, ...]:
-    """The months (``2013-01``) from date `start` to the one of date `last`, none where that lies before it."""
+    """Return the months (``2013-01``) from date `start` to the one of date `last`, none where that is before it."""
     if start is None:
         raise ConfigError(
             "ingest_history.start is null, so the shards of the index have no first month; write the first date of your data there"

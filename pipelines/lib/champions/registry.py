@@ -36,7 +36,9 @@ MARKS = ("refused", "refused_by", "rolled_back")
 
 
 class Registry(Section):
-    """Section ``registry``: the MLflow `experiment`, and the names under which versions of the model and of the `encoder` are registered."""
+    """Section ``registry``: the MLflow `experiment`, and the names under which versions of the model and of the `encoder` are
+    registered.
+    """
 
     experiment: str = Field(min_length=1)
     name: str = Field(pattern=NAME)
@@ -58,7 +60,7 @@ def load_registry() -> Registry:
 
 
 def connect() -> "MlflowClient":
-    """A client of this installation's MLflow, which does not phone home. Raises `TransientError` when it does not answer."""
+    """Return a client of this installation's MLflow, which does not phone home. Raises `TransientError` when it does not answer."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
@@ -77,7 +79,7 @@ def connect() -> "MlflowClient":
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:
-    """The id of experiment `name`, made on first use."""
+    """Return the id of experiment `name`, made on first use."""
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
@@ -145,7 +147,7 @@ def make_champion(
 ) -> Entry:
     """Append `version` to the ledger as the champion that follows the entry `before`, which the caller has seen to be the last one.
 
-    The only way to move a champion. Returns the entry; raises `LedgerConflict` where the ledger has moved on since.
+    The only way to move a champion. Returns the entry; raises `LedgerConflict` if the ledger has moved on since.
     """
     return ledger.append(
         Entry(
@@ -177,9 +179,9 @@ def roll_back(ledger: Ledger, target: Entry, champion: Entry, *, actor: str, rea
 
 
 def next_night(name: str, not_before: str) -> str:
-    """The first partition that the next champion of `name` can score: the one after the newest that is published, or `not_before` if later.
+    """Return the first partition that the next champion of `name` can score: the one after the newest that is published, or `not_before` if later.
 
-    An encoder scores nothing that is published: its nights are those of the model beside it.
+    An encoder scores nothing that is published: its nights are those of the model next to it.
     """
     from pipelines.lib.published.nights import published_nights
 
@@ -189,10 +191,10 @@ def next_night(name: str, not_before: str) -> str:
 
 
 def choose_live_from(run: RunFile, name: str, champion: Entry | None, asked: str | None) -> str:
-    """The partition from which a version that `run` made is live: after all that is published, and not before the `champion` that it follows.
+    """Return the partition from which a version that `run` made is live: after all that is published, and not before the `champion` that it follows.
 
-    Of a retraining it is the day after its own at the earliest, since a champion has scored that. Raises `ConfigError` where the partition
-    `asked` for lies before the champion's; otherwise that is it.
+    Of a retraining it is the day after its own at the earliest, since a champion has scored that. Raises `ConfigError` if the partition
+    `asked` for is before the champion's; otherwise that is it.
     """
     if asked is None:
         first = day_after(run.date) if run.model.champion else run.partition
@@ -207,7 +209,7 @@ def choose_live_from(run: RunFile, name: str, champion: Entry | None, asked: str
 
 
 def day_after(date: dt.date) -> str:
-    """The partition that follows `date`."""
+    """Return the partition that follows `date`."""
     return (date + dt.timedelta(days=1)).isoformat()
 
 
@@ -224,7 +226,7 @@ def clear_marks(client: "MlflowClient", version: Registered) -> None:
 
 
 def require_not_refused(client: "MlflowClient", journal: Journal, version: Registered) -> None:
-    """Raise `GateFailed` where `version` was refused or rolled back, by its tags or by what the journal says of it last."""
+    """Raise `GateFailed` if `version` was refused or rolled back, by its tags or by what the journal says of it last."""
     tags = client.get_model_version(version.name, version.version).tags
     marks = [f"{mark}: {tags[mark]}" for mark in MARKS if mark in tags]
     verdicts = [row for row in journal.verdicts(version.name) if row.challenger == version.version != row.champion]
@@ -233,15 +235,15 @@ def require_not_refused(client: "MlflowClient", journal: Journal, version: Regis
     if marks:
         raise GateFailed(
             f"{version.name} version {version.version} was turned down and is not promoted by hand ({'; '.join(marks)}). Trigger a retraining, which "
-            "decides anew; what was champion before comes back by rollback --to. See docs/runbooks/refused-challenger.md"
+            "decides again; what was champion before comes back by rollback --to. See docs/runbooks/refused-challenger.md"
         )
 
 
 def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:
     """Set the aliases `champion` and `previous` of model `name` to what the ledger says; safe to repeat, repairs after a crash.
 
-    A `challenger` that has become champion is none any more. Where the ledger moves meanwhile, it is projected again: whoever writes last has
-    also read last, so that a slow process cannot leave an older state behind. Raises `TransientError` where MLflow refuses to write.
+    A `challenger` that has become champion is no longer a challenger. Where the ledger moves meanwhile, it is projected again: anyone who writes last has
+    also read last, so that a slow process cannot leave an older state behind. Raises `TransientError` if MLflow refuses to write.
     """
     from mlflow.exceptions import MlflowException
 

@@ -43,7 +43,7 @@ def follow_artifacts(database: Path, root: Path) -> str | None:
 
 
 def present_path(path: Path, root: Path) -> Path:
-    """`path` as it is under `root` if there is such a file, else `path` itself."""
+    """Return `path` as it is under `root` if there is such a file, else `path` itself."""
     _, found, rest = str(path).rpartition(f"{_ROOT}/")
     candidate = root / rest
     return candidate if found and candidate.exists() else path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; when the block ends well, flush it to disk and rename it over `target`.
+    """Yield a temporary path next to `target`; when the block ends well, flush it to disk and rename it over `target`.
 
     The block may make a file or a directory at that path. If it raises, `target` is as it was and nothing is left over.
     An old directory is removed just before the rename: who dies or looks between the two finds none, never a half one.

@@ -5,6 +5,6 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of the file at `path`, read in blocks."""
+    """Return the digest of the file at `path`, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

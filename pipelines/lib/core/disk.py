@@ -20,7 +20,7 @@ _SAID = re.compile(
 
 
 def full_disk(error: BaseException) -> TransientError | None:
-    """What to raise instead of `error` where a full disk is its cause; None where it is not."""
+    """Return what to raise instead of `error` where a full disk is its cause; None if it is not."""
     for one in _chain(error):
         if (isinstance(one, OSError) and one.errno in _ERRNO) or _SAID.search(str(one)):
             named = one.filename if isinstance(one, OSError) and isinstance(one.filename, str) else None
@@ -34,21 +34,21 @@ def full_disk(error: BaseException) -> TransientError | None:
 
 
 def places() -> list[Path]:
-    """The directories that a stage writes to."""
+    """Return the directories that a stage writes to."""
     published = home.published_url()
     local = [] if "://" in published else [Path(published)]
     return [Path.cwd(), home.home(), cache_root(), home.index_root(), Path(tempfile.gettempdir()), *local]
 
 
 def fullest(candidates: list[Path]) -> tuple[Path, int]:
-    """The mount point among those of `candidates` with the least free space, and its free bytes for this user."""
+    """Return the mount point among those of `candidates` with the least free space, and its free bytes for this user."""
     found = [(shutil.disk_usage(existing).free, mount_of(existing)) for existing in map(_existing, candidates)]
     free, place = min(found)
     return place, free
 
 
 def mount_of(path: Path) -> Path:
-    """The directory at which the file system of `path` is mounted."""
+    """Return the directory at which the file system of `path` is mounted."""
     path = path.resolve()
     while not os.path.ismount(path) and path != path.parent:
         path = path.parent

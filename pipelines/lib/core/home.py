@@ -1,4 +1,4 @@
-"""Where this installation keeps its state: `NIGHTSHIFT_HOME`, by default ``var/`` beside the code.
+"""Where this installation keeps its state: `NIGHTSHIFT_HOME`, by default ``var/`` next to the code.
 
 Every location can be moved on its own by an environment variable, which is how production puts the ledger into
 PostgreSQL and the published store on S3. Nothing here creates a directory or reads a file.
@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 _UNSAFE = "?#%$*[]|^\\,"
-"""Characters that something between here and the disk reads as its own: database URLs, Delta, globs, and the settings of Airflow and DVC."""
+"""Characters that something between here and the disk reads as its own: database URLs, Delta, globs, and the settings of Airflow and
+DVC.
+"""
 
 
 def check_path(name: str, path: Path) -> Path:
@@ -32,7 +34,7 @@ def check_path(name: str, path: Path) -> Path:
 
 
 def home() -> Path:
-    """The directory of this installation's state, absolute. Raises `ConfigError` if its path is unsafe."""
+    """Return the directory of this installation's state, absolute. Raises `ConfigError` if its path is unsafe."""
     return check_path("NIGHTSHIFT_HOME", Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve())
 
 
@@ -52,17 +54,19 @@ def tracking_uri() -> str:
 
 
 def artifact_root() -> str:
-    """Where MLflow keeps artefacts when this process talks to a database itself rather than to a server."""
+    """Return where MLflow keeps artefacts when this process talks to a database itself rather than to a server."""
     return _location("NIGHTSHIFT_ARTIFACT_ROOT", "mlflow/artifacts")
 
 
 def index_root() -> Path:
-    """The directory of the published generations of the vector index: a disk that all readers share, since FAISS maps files."""
+    """Return the directory of the published generations of the vector index: a disk that all readers share, since FAISS maps files."""
     return check_path("NIGHTSHIFT_INDEX_DIR", Path(_location("NIGHTSHIFT_INDEX_DIR", "index")).resolve())
 
 
 def _location(variable: str, default: str) -> str:
-    """The path or URL that `variable` gives, else `default` in the home. A path must be safe; a URL is for its own store to judge."""
+    """Return the path or URL that `variable` gives, else `default` in the home. A path must be safe; a URL is for its own store to
+    judge.
+    """
     given = os.environ.get(variable)
     if given is None:
         return str(home() / default)

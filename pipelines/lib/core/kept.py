@@ -21,7 +21,9 @@ LOCK_VARIABLE = "NIGHTSHIFT_RECORDED"
 """Environment variable that Airflow's tasks set: the copy of ``dvc.lock`` whose digests the inputs of a stage must have."""
 
 DVC_STAGE, DVC_ROOT = "DVC_STAGE", "DVC_ROOT"
-"""Environment variables that DVC sets for the command of a stage: the stage's address, and the repository whose ``dvc.lock`` DVC writes after each stage."""
+"""Environment variables that DVC sets for the command of a stage: the stage's address, and the repository whose ``dvc.lock`` DVC writes
+after each stage.
+"""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a lock has thousands of lines
 
@@ -36,7 +38,7 @@ class Output:
 
 
 def outputs(lock: Path) -> list[Output]:
-    """Every output that `lock` records; none where there is no lock yet."""
+    """Return every output that `lock` records; none where there is no lock yet."""
     try:
         content = yaml.load(lock.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
     except FileNotFoundError:
@@ -55,7 +57,7 @@ def recorded_lock() -> Path | None:
 
 
 def require_recorded(lock: Path, stage: str, paths: Iterable[Path], root: Path = Path()) -> None:
-    """Raise `DataError` where one of `paths`, what `stage` reads, is not what the stages before it recorded in `lock`. Paths are below `root`.
+    """Raise `DataError` if one of `paths`, what `stage` reads, is not what the stages before it recorded in `lock`. Paths are below `root`.
 
     A path that no other stage of `lock` made is left alone. So is what does not exist: the stage itself says that better.
     """
@@ -72,7 +74,7 @@ def require_recorded(lock: Path, stage: str, paths: Iterable[Path], root: Path =
 
 
 def require_md5(path: Path, md5: str, made_by: str, only: set[str] | None = None) -> None:
-    """Raise `DataError` where the file or directory at `path` (of it the files `only`) has not the `md5` that was recorded for it."""
+    """Raise `DataError` if the file or directory at `path` (of it the files `only`) has not the `md5` that was recorded for it."""
     found = list(altered(path, md5, only))
     if found:
         shown = ", ".join(f"{file} has md5 {present}, recorded was {recorded}" for file, present, recorded in found[:3])
@@ -89,7 +91,9 @@ def require_md5(path: Path, md5: str, made_by: str, only: set[str] | None = None
 
 
 def altered(path: Path, md5: str, only: set[str] | None = None) -> Iterator[tuple[str, str, str]]:
-    """Each file at or below `path` (of a directory those of `only`) that is not what was recorded: its name, the md5 that was found, the one that was recorded."""
+    """Yield each file at or below `path` (of a directory those of `only`) that is not what was recorded: its name, the md5 that was
+    found, the one that was recorded.
+    """
     if not md5.endswith(".dir"):
         found = md5_of(path) if path.is_file() else "a directory's"
         if found != md5:
@@ -112,24 +116,24 @@ def altered(path: Path, md5: str, only: set[str] | None = None) -> Iterator[tupl
 
 
 def cache_path(md5: str) -> Path:
-    """Where DVC's shared cache keeps the object `md5`."""
+    """Return where DVC's shared cache keeps the object `md5`."""
     return cache_root() / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def cache_root() -> Path:
-    """The directory of the cache that all workspaces share."""
+    """Return the directory of the cache that all workspaces share."""
     repository = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
     return Path(os.environ.get("NIGHTSHIFT_DVC_CACHE", repository / ".dvc" / "cache"))
 
 
 def md5_of(path: Path) -> str:
-    """The md5 of the file at `path`, as DVC counts it, read in blocks."""
+    """Return the md5 of the file at `path`, as DVC counts it, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def listing(md5: str, content: bytes) -> dict[str, str] | None:
-    """The files of a directory with their md5, from the `content` of its object; None where that is not the one of `md5`."""
+    """Return the files of a directory with their md5, from the `content` of its object; None if that is not the one of `md5`."""
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
         return None
     return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}

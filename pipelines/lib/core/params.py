@@ -1,6 +1,6 @@
 """``params.yaml``: how a stage works. Every section is read into a frozen model of its own, strictly.
 
-A stage declares its section beside its code, as a subclass of `Section`, and loads it with `load_section`. What several
+A stage declares its section next to its code, as a subclass of `Section`, and loads it with `load_section`. What several
 stages share (`dataset`, `features`) is declared in the module of that noun. An unknown key, a missing one or a wrong
 type is a `ConfigError` that names the key, since a misspelt threshold that is silently ignored is worse than none.
 """
@@ -29,7 +29,7 @@ S = TypeVar("S", bound=Section)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that `path` holds. Raises `ConfigError` when the file is missing, torn or not a mapping."""
+    """Return the mapping that `path` holds. Raises `ConfigError` when the file is missing, torn or not a mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def refuse_dates(params: dict[str, Any]) -> None:
 
 
 def leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """Each value within `content` with its dotted key: ``train.max_depth``, 8."""
+    """Yield each value within `content` with its dotted key: ``train.max_depth``, 8."""
     if isinstance(content, dict | list):
         for name, value in content.items() if isinstance(content, dict) else enumerate(content):
             yield from leaves(value, f"{key}.{name}" if key else str(name))

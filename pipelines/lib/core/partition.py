@@ -9,7 +9,7 @@ _PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def parse_partition(text: object) -> dt.date:
-    """The date that `text` names.
+    """Return the date that `text` names.
 
     Raises `ConfigError` for anything but a string of ten characters that is a date of the calendar: what comes from
     outside becomes a path, a predicate and a ref, so nothing is guessed.

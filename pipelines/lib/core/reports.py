@@ -1,4 +1,4 @@
-"""The verdict of a gate: written beside its report, read back by the stages behind it.
+"""The verdict of a gate: written next to its report, read back by the stages behind it.
 
 A failed gate already stops the stages after it. They read its verdict all the same, since publishing must not depend on its caller.
 DVC has them depend on the verdict alone: a gate whose report reads differently, but which passes the same rows, runs nothing again.
@@ -19,7 +19,7 @@ def write_verdict(directory: Path, gate: str, partition: str, rows: int, *, pass
 
 
 def require_passed(path: Path, gate: str, partition: str) -> int:
-    """The rows that `gate` passed for `partition`, from its verdict at `path`.
+    """Return the rows that `gate` passed for `partition`, from its verdict at `path`.
 
     Raises `GateFailed` when it did not pass, `DataError` when there is no whole verdict of that gate on that partition.
     """
@@ -28,9 +28,9 @@ def require_passed(path: Path, gate: str, partition: str) -> int:
         found = (verdict["gate"], verdict["partition"])
         passed, rows = verdict["passed"], int(verdict["rows"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no verdict of the gate {gate} ({type(error).__name__}: {error}); run {gate} first") from None
+        raise DataError(f"{path} is not a verdict of the gate {gate} ({type(error).__name__}: {error}); run {gate} first") from None
     if found != (gate, partition):
-        raise DataError(f"{path} is the verdict of {found[0]} on {found[1]}, wanted is that of {gate} on {partition}; run {gate} again")
+        raise DataError(f"{path} is the verdict of {found[0]} on {found[1]}, expected that of {gate} on {partition}; run {gate} again")
     if passed is not True:
         raise GateFailed(f"{gate} did not pass {partition}; read {path.parent / 'report.html'}. Nothing was done with these rows")
     return rows

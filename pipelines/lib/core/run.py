@@ -20,7 +20,7 @@ RUN_FILE = Path("run.yaml")
 class PinnedModel(Section):
     """The model that a run scores with.
 
-    `path` is where it lies in the workspace. `version` and `sha256` are None on a laptop, where the model is the one
+    `path` is where it is in the workspace. `version` and `sha256` are None on a laptop, where the model is the one
     that the same workspace trains; a registered version always carries both. `degraded` is True when the champion
     could not be used and this is the version before it; `instead_of` is then the champion's version. `ledger_sequence` is
     the entry of the ledger that had made the champion: the same version may become champion again, an entry never does.
@@ -59,7 +59,7 @@ class PinnedIndex(Section):
 
 
 class DeltaVersion(Section):
-    """The version of a Delta table that a run reads; `table_id` tells it from a table that is made anew at the same place."""
+    """The version of a Delta table that a run reads; `table_id` tells it from a table that is made again at the same place."""
 
     table_id: str
     version: int
@@ -100,7 +100,7 @@ class RunFile(Section):
 
 
 def load_run(path: Path = RUN_FILE) -> RunFile:
-    """The run file at `path`. Raises `ConfigError` where it is missing or wrong, an unquoted date included."""
+    """Return the run file at `path`. Raises `ConfigError` if it is missing or wrong, an unquoted date included."""
     content = read_yaml(path)
     parse_partition(content.get("partition"))  # before the model: an unquoted YAML date deserves its own words
     return parse_section(content, RunFile, path.name)

@@ -2,7 +2,7 @@
 
 DVC turns every failure into exit code 255, so the reason travels in a file:
 ``{"stage", "error", "message", "retryable"}``, written to the working directory, or to where ``NIGHTSHIFT_FAILURE_FILE`` says: stages
-that are at work at once in one directory have a file each. In a workspace a stage first compares what it reads with what the stages before it
+that are running at once in one directory have a file each. In a workspace a stage first compares what it reads with what the stages before it
 recorded (see `pipelines.lib.core.kept`).
 """
 
@@ -76,7 +76,7 @@ def stage(name: str) -> Callable[[Callable[..., None]], Main]:
 
 
 def _settings(parameter: inspect.Parameter) -> dict[str, Any]:
-    """What `argparse` needs to know of a keyword argument."""
+    """Return what `argparse` needs to know of a keyword argument."""
     annotation, settings = parameter.annotation, {}
     if get_origin(annotation) is Annotated:
         annotation, settings["help"] = get_args(annotation)
@@ -94,7 +94,9 @@ def _settings(parameter: inspect.Parameter) -> dict[str, Any]:
 
 
 def write_report(stage_name: str, content: Mapping[str, Any], page: str | None = None) -> None:
-    """Write ``data/reports/<stage_name>/report.json``, and the HTML of `page` beside it; the key ``note`` becomes a part of the run's note."""
+    """Write ``data/reports/<stage_name>/report.json``, and the HTML of `page` next to it; the key ``note`` becomes a part of the run's
+    note.
+    """
     files = {"report.json": json.dumps(content, indent=2), **({} if page is None else {"report.html": page})}
     for name, text in files.items():
         with replacing(REPORTS / stage_name / name) as temporary:

@@ -35,11 +35,13 @@ class Encoder:
     trained_until: str
 
     def encode(self, matrix: NDArray[np.float32]) -> Vectors:
-        """The vector of each row: float32 [n, f] -> float32 [n, dimension], of norm 1. Raises `ModelError` for rows of another width."""
+        """Return the vector of each row: float32 [n, f] -> float32 [n, dimension], of norm 1. Raises `ModelError` for rows of another
+        width.
+        """
         return self._run("embedding", matrix, self.dimension)
 
     def probability(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
+        """Return the probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
         return self._run("probability", matrix, 1)[:, 0]
 
     def _run(self, output: str, matrix: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -56,9 +58,9 @@ class Encoder:
 
 
 def load_encoder(path: Path, sha256: str | None = None) -> Encoder:
-    """The encoder at `path`, whose digest must be `sha256` unless that is None (a laptop's own).
+    """Return the encoder at `path`, whose digest must be `sha256` unless that is None (a laptop's own).
 
-    Raises `ModelError` when the file is missing, altered or torn, or is no encoder.
+    Raises `ModelError` when the file is missing, altered or torn, or is not an encoder.
     """
     session, signature, found = open_session(path, sha256)
     outputs = {value.name: (value.type, value.shape[-1]) for value in session.get_outputs()}

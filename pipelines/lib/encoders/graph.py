@@ -36,19 +36,19 @@ class Fitted:
     network: Any
 
     def scaled(self, features: NDArray[Any]) -> NDArray[np.float32]:
-        """What the network is given for `features` [n, f]: float32 [n, f] within -clip and clip."""
+        """Return what the network is given for `features` [n, f]: float32 [n, f] within -clip and clip."""
         scaled = self.scaler.transform(np.asarray(features, dtype=np.float32))
         clipped: NDArray[np.float32] = np.clip(scaled, -self.clip, self.clip).astype(np.float32, copy=False)
         return clipped
 
     def probability(self, features: NDArray[Any]) -> NDArray[Any]:
-        """What scikit-learn says: the probability [n] of the positive class."""
+        """Return what scikit-learn says: the probability [n] of the positive class."""
         found: NDArray[Any] = self.network.predict_proba(self.scaled(features))[:, 1]
         return found
 
 
 def encoder_graph(fitted: Fitted, signature: Signature, trained_until: str) -> bytes:
-    """`fitted` as ONNX, with the signature of its features and the first date that it has not trained on: the same bytes for the same weights.
+    """Return `fitted` as ONNX, with the signature of its features and the first date that it has not trained on: the same bytes for the same weights.
 
     Raises `ConfigError` for an activation that has no operator here, or another number of features than the signature names.
     """
@@ -95,7 +95,7 @@ def encoder_graph(fitted: Fitted, signature: Signature, trained_until: str) -> b
 
 
 def serialized(model: Any, metadata: dict[str, str]) -> bytes:
-    """`model`, an ``onnx.ModelProto``, as bytes that depend on its content alone, with `metadata` in the place of what it has."""
+    """Return `model`, an ``onnx.ModelProto``, as bytes that depend on its content alone, with `metadata` in the place of what it has."""
     from onnx import helper
 
     del model.metadata_props[:]

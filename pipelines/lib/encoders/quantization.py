@@ -4,7 +4,7 @@ Three ways, all with weights in INT8, one scale for each column, and sums of pro
 
 * **dynamic**: activations in 8 bits, scaled by the range of the batch at hand. A row then has another vector in another batch, which an index cannot have.
 * **static_8**: activations in 8 bits, scaled by the ranges seen in calibration. The first layer stays as it is: it is small, and its inputs are wide.
-* **static_16**: the same with 16 bits: the weights are small on disk and are multiplied as floats, so it is no faster, but hardly a neighbour changes.
+* **static_16**: the same with 16 bits: the weights are small on disk and are multiplied as floats, so it is not a faster, but hardly a neighbour changes.
 """
 
 import logging
@@ -31,7 +31,9 @@ ALONE = 1e-6
 
 
 def quantized(model: bytes, way: str, calibration: NDArray[np.float32]) -> bytes:
-    """The ONNX encoder `model` quantised in one of `WAYS`; `calibration` [n, f] are features that give the ranges. The same bytes for the same input."""
+    """Return the ONNX encoder `model` quantised in one of `WAYS`; `calibration` [n, f] are features that give the ranges. The same bytes
+    for the same input.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
@@ -66,7 +68,7 @@ def alone_difference(encoder: Encoder, features: NDArray[np.float32], rows: int 
 
 
 def rows_per_second(encoders: Mapping[str, Encoder], features: NDArray[np.float32], repeats: int = 7) -> dict[str, int]:
-    """How many rows of `features` [n, f] each encoder takes in a second of one core's time: the best of `repeats`. A measurement of this machine.
+    """Return how many rows of `features` [n, f] each encoder takes in a second of one core's time: the best of `repeats`. A measurement of this machine.
 
     They take turns, and it is the processor's time that counts: what else the machine does changes their ratio little.
     """

@@ -33,7 +33,9 @@ BLOCK = 65_536
 
 @dataclass(frozen=True)
 class Shard:
-    """`vectors` [n, d] of the encoder of `encoder_sha256` (None: of no encoder), and the `rows` that they stand for: a Parquet file, or a table."""
+    """`vectors` [n, d] of the encoder of `encoder_sha256` (None: of no encoder), and the `rows` that they stand for: a Parquet file, or a
+    table.
+    """
 
     name: str
     vectors: Vectors
@@ -41,7 +43,7 @@ class Shard:
     encoder_sha256: str | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows in their order."""
+        """Yield the rows in their order."""
         if isinstance(self.rows, pa.Table):
             yield from self.rows.to_batches(BLOCK)
         else:
@@ -54,7 +56,7 @@ class Shard:
 
 
 class Shards:
-    """All shards of an index in their order. Raises `DataError` where they do not fit each other, or there is none."""
+    """All shards of an index in their order. Raises `DataError` if they do not fit each other, or there is none."""
 
     def __init__(self, shards: Iterable[Shard]) -> None:
         self.parts = tuple(shards)
@@ -71,7 +73,7 @@ class Shards:
 
     @classmethod
     def open(cls, root: Path, names: Sequence[str]) -> "Shards":
-        """The shards `names` in `root`, mapped. Raises `DataError` where one is missing or torn."""
+        """Return the shards `names` in `root`, mapped. Raises `DataError` if one is missing or torn."""
         return cls(_open(root / name) for name in names)
 
     @property
@@ -90,7 +92,7 @@ class Shards:
         return tuple(name for name in self.schema.names if name not in (PARTITION, OUTCOME))
 
     def take(self, positions: Ids) -> Vectors:
-        """The vectors [m, d] at `positions` [m], copied."""
+        """Return the vectors [m, d] at `positions` [m], copied."""
         taken = np.empty((len(positions), self.dimension), dtype=np.float32)
         parts = np.searchsorted(self.starts, positions, side="right") - 1
         for part in np.unique(parts):
@@ -99,7 +101,7 @@ class Shards:
         return taken
 
     def blocks(self, order: Ids | None = None) -> Iterator[Vectors]:
-        """All vectors in blocks: in the order of the shards, or those at the positions `order`."""
+        """Yield all vectors in blocks: in the order of the shards, or those at the positions `order`."""
         if order is not None:
             for start in range(0, len(order), BLOCK):
                 yield self.take(order[start : start + BLOCK])
@@ -109,7 +111,7 @@ class Shards:
                 yield np.ascontiguousarray(shard.vectors[start : start + BLOCK])
 
     def batches(self, order: Ids | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows, in the order of `blocks`; with an `order`, all of them are held at once."""
+        """Yield the rows, in the order of `blocks`; with an `order`, all of them are held at once."""
         if order is None:
             for shard in self.parts:
                 yield from (pa.RecordBatch.from_arrays(batch.columns, schema=self.schema) for batch in shard.batches())
@@ -120,9 +122,9 @@ class Shards:
 def write_shard(
     directory: Path, shape: tuple[int, int], encoded: Iterator[tuple[pa.RecordBatch, Vectors]], schema: pa.Schema, encoder_sha256: str
 ) -> None:
-    """Make the shard `directory` of batches of rows, of `schema`, and the vectors beside them; `shape` is that of all vectors.
+    """Make the shard `directory` of batches of rows, of `schema`, and the vectors next to them; `shape` is that of all vectors.
 
-    The bytes depend on rows and vectors alone. Raises `DataError` where there are more or fewer than `shape` says.
+    The bytes depend on rows and vectors alone. Raises `DataError` if there are more or fewer than `shape` says.
     """
     directory.mkdir()
     with vector_file(directory / VECTORS, shape) as write:
@@ -139,7 +141,7 @@ def write_shard(
 def vector_file(path: Path, shape: tuple[int, int]) -> Iterator[Callable[[Vectors], None]]:
     """Write the file `path` of vectors float32 [n, d], `shape`, block after block: what is yielded appends one.
 
-    Plainly written, not through a map, whose pages would count as memory. Raises `DataError` where there are more or fewer than `shape` says.
+    Plainly written, not through a map, whose pages would count as memory. Raises `DataError` if there are more or fewer than `shape` says.
     """
     rows = 0
 

@@ -97,6 +97,6 @@ def check_side_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset, fea
 
 
 def whole(path: Path) -> Path:
-    """`path`, if it is a whole Parquet file. Raises `DataError` otherwise."""
+    """Return `path`, if it is a whole Parquet file. Raises `DataError` otherwise."""
     open_parquet(path).close()
     return path

@@ -64,7 +64,7 @@ def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | 
 
 
 def schema(dataset: Dataset, features: Features, *, labelled: bool) -> pa.Schema:
-    """The columns of a features file."""
+    """Return the columns of a features file."""
     event = {column: ARROW_TYPES[dataset.columns[column].type] for column in (*dataset.key, dataset.event_time)}
     label = {dataset.label.name: pa.int8()} if labelled else {}
     return pa.schema(list({**event, "partition": pa.string(), **label, **dict.fromkeys(features.names, pa.float32())}.items()))

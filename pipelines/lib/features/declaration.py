@@ -97,12 +97,14 @@ def load_features() -> Features:
 
 
 def lookback_days(dataset: Dataset, features: Features) -> int:
-    """How many days before a date its features look back."""
+    """Return how many days before a date its features look back."""
     return max((dataset.label.delay_days + lagged.window_days for lagged in features.lagged.values()), default=0)
 
 
 def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
-    """``{"names", "sha256"}``: what a model must have been trained on to be fed these features. Where the table lies is no part of it."""
+    """Return ``{"names", "sha256"}``: what a model must have been trained on to be fed these features. Where the table is is not a part
+    of it.
+    """
     shape = {
         "compiler": _compiler(dataset, features),
         "features": list(features.model_dump().items()),
@@ -119,7 +121,7 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
 
 
 def _compiler(dataset: Dataset, features: Features) -> int:
-    """A number that is raised when the same declaration begins to mean other numbers, so that a model trained before is refused.
+    """Return a number that is raised when the same declaration begins to mean other numbers, so that a model trained before is refused.
 
     2: means of lagged values are exact; before, each value was rounded to a millionth. Whole numbers and outcomes are the same.
     """
@@ -128,7 +130,7 @@ def _compiler(dataset: Dataset, features: Features) -> int:
 
 
 def category_values(dataset: Dataset, feature: str, declared: Categorical) -> tuple[str, ...]:
-    """The declared values of the categorical `feature`, in the order of their codes. Raises `ConfigError` if there are none."""
+    """Return the declared values of the categorical `feature`, in the order of their codes. Raises `ConfigError` if there are none."""
     values = declared.values
     if values is None and (column := dataset.columns.get(declared.expression or feature)) is not None:
         values = column.values

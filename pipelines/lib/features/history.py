@@ -26,12 +26,12 @@ class History:
     names: tuple[str, ...]
 
     def column(self, name: str) -> np.ndarray:
-        """The values [n] of a feature or of another column. Raises `ConfigError` if no column has this name."""
+        """Return the values [n] of a feature or of another column. Raises `ConfigError` if no column has this name."""
         found = self.exact(name)
         return found if isinstance(found, np.ndarray) else found.to_numpy()
 
     def exact(self, name: str) -> "np.ndarray | pa.ChunkedArray":
-        """As `column`, but in Arrow's form if it is no feature: NumPy would make floats of integers that have a null."""
+        """As `column`, but in Arrow's form if it is not a feature: NumPy would make floats of integers that have a null."""
         if name in self.names:
             return self.features[:, self.names.index(name)]
         if name not in self.rows.column_names:
@@ -44,7 +44,7 @@ class History:
         return self.column("partition").astype(str)
 
     def since(self, partition: str) -> "History":
-        """The rows of `partition` and later."""
+        """Return the rows of `partition` and later."""
         kept = self.nights >= partition
         return History(self.features[kept], self.labels[kept], self.rows.filter(pa.array(kept)), self.names)
 
@@ -61,12 +61,12 @@ class Holdout(Section):
 
 
 def holdout_start(partition: dt.date, delay_days: int, holdout_days: int) -> dt.date:
-    """The first date of the holdout: the last `holdout_days` dates whose outcome is known at the start of `partition`."""
+    """Return the first date of the holdout: the last `holdout_days` dates whose outcome is known at the start of `partition`."""
     return partition - dt.timedelta(days=delay_days + holdout_days)
 
 
 def read_history(path: Path, dataset: Dataset, *, since: dt.date | None = None, until: dt.date | None = None) -> History:
-    """The rows of a features file with `since` <= partition < `until`; either end may be open."""
+    """Return the rows of a features file with `since` <= partition < `until`; either end may be open."""
     names = signature_of_features(path).names
     window = []
     if since:

@@ -16,12 +16,12 @@ _UNIT = repr(2.0**256)
 
 
 def is_float(kind: str) -> bool:
-    """Whether the DuckDB type `kind` has a floating point."""
+    """Return whether the DuckDB type `kind` has a floating point."""
     return kind in ("FLOAT", "DOUBLE")
 
 
 def summable(value: str, kind: str) -> str:
-    """The SQL `value` of type `kind` as `aggregate` takes it: NULL for NaN and infinity, which are no outcome."""
+    """Return the SQL `value` of type `kind` as `aggregate` takes it: NULL for NaN and infinity, which are no outcomes."""
     if kind == "BOOLEAN":
         return f"{value}::BIGINT"
     return f"CASE WHEN isfinite({value}) THEN {value}::DOUBLE END" if is_float(kind) else value
@@ -39,7 +39,7 @@ def check_range(connection: duckdb.DuckDBPyConnection, relation: str, column: st
 
 
 def aggregate(relation: str, keys: Sequence[str], value: str, *, exact: bool, windows: Sequence[int], delay: int, dates: str) -> str:
-    """A SELECT of the sum (s, DOUBLE) and number (n) of `value` in each window, for each date and key that `dates` names.
+    """Return a SELECT of the sum (s, DOUBLE) and number (n) of `value` in each window, for each date and key that `dates` names.
 
     `exact` says that `value` is summed as it is; otherwise it is a DOUBLE.
     """
@@ -57,7 +57,7 @@ def aggregate(relation: str, keys: Sequence[str], value: str, *, exact: bool, wi
 
 
 def statistic(lagged: Lagged, own: str, all_rows: str) -> str:
-    """The feature, from the tables `own` (the rows that agree in `by`) and `all_rows` that `aggregate` gives."""
+    """Return the feature, from the tables `own` (the rows that agree in `by`) and `all_rows` that `aggregate` gives."""
     days = lagged.window_days
     count = f"coalesce({own}.n{days}, 0)"
     if lagged.statistic == "count":

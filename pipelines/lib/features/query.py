@@ -41,7 +41,7 @@ _CALENDAR = {
 
 
 def written(dataset: Dataset, features: Features) -> Iterator[Written]:
-    """Every expression of `features`, with the view that `compile_features` makes for its columns."""
+    """Yield every expression of `features`, with the view that `compile_features` makes for its columns."""
     yield Written("dataset.label.expression", dataset.label.expression, _DELIVERED)
     for alias, join in features.joins.items():
         yield from (Written(f"features.joins.{alias}.key.{column}", expression, _DELIVERED) for column, expression in join.key.items())
@@ -68,7 +68,7 @@ def compile_features(
     end: date,
     labelled: bool,
 ) -> "FeatureQuery":
-    """The query that `featurize` writes; makes the view and the tables of aggregates that it reads on `connection`."""
+    """Return the query that `featurize` writes; makes the view and the tables of aggregates that it reads on `connection`."""
     kinds = check_declaration(connection, dataset, features)
     check_side_keys(connection, dataset, features, raw)
     declared_groups = dict.fromkeys([*(d.by for d in features.same_day.values()), *(d.by for d in features.lagged.values())])
@@ -135,7 +135,7 @@ class FeatureQuery:
         return spans
 
     def sql(self, first: date, end: date) -> str:
-        """The SELECT for the rows of dates [`first`, `end`)."""
+        """Return the SELECT for the rows of dates [`first`, `end`)."""
         dates = _between("__date", first, end)
         events = f"(SELECT * FROM keyed WHERE {_between(name(self.event_time), first, end)} AND {self.rows}) AS keyed"
         joins = " ".join(join.replace(_DATES, dates) for join in self.joins)
@@ -154,7 +154,7 @@ def _counted_rows(
     values: dict[str | None, str],
     kinds: dict[str | None, str],
 ) -> str:
-    """The relation that lagged features count: ``keyed``, or the same without repeated deliveries."""
+    """Return the relation that lagged features count: ``keyed``, or the same without repeated deliveries."""
     if not features.lagged:
         return "keyed"
     for feature, lagged in features.lagged.items():
@@ -177,7 +177,9 @@ def _create_views(
     groups: dict[tuple[str, ...], str],
     values: dict[str, tuple[str | None, str]],
 ) -> None:
-    """View ``keyed``: one row per event, with the joined columns, the keys of the groups and, fenced off by name, label and lagged values."""
+    """View ``keyed``: one row per event, with the joined columns, the keys of the groups and, fenced off by name, label and lagged
+    values.
+    """
     label = enclosed(dataset.label.expression)
     computed = [f"{name(dataset.event_time)}::DATE AS __date", "file_row_number AS __row", f"{label} AS __label"]
     for alias, (value, kind) in values.items():

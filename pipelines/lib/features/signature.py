@@ -18,18 +18,18 @@ class Signature(NamedTuple):
     sha256: str
 
     def to_json(self) -> str:
-        """The form in which files carry it."""
+        """Return the form in which files carry it."""
         return json.dumps({"names": list(self.names), "sha256": self.sha256})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Signature":
-        """The inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         content = json.loads(text)
         return cls(tuple(content["names"]), content["sha256"])
 
 
 def signature_of_features(path: Path) -> Signature:
-    """The signature of the features file at `path`. Raises `DataError` where it has none or is torn."""
+    """Return the signature of the features file at `path`. Raises `DataError` if it has none or is torn."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

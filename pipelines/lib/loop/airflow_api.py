@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.lib.core.errors import ConfigError, TransientError
 
 LATER = (408, 425, 429)
-"""Statuses that ask for patience, beside those from 500 up."""
+"""Statuses that ask for patience, next to those from 500 up."""
 _LONGEST_ANSWER = 1 << 20  # bytes; what answers more is not Airflow
 _LONGEST_DETAIL = 500
 
@@ -36,7 +36,9 @@ class Api:
             raise _refusal(status, f"{self.url} does not let {user!r} in: {status} {detail(answer)}; correct user, password or URL")
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """The status and the JSON object (empty for anything else) with which `path` was answered. Raises `TransientError` where it was not."""
+        """Return the status and the JSON object (empty for anything else) with which `path` was answered. Raises `TransientError` if it
+        was not.
+        """
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, content, headers, method=method)  # noqa: S310  the scheme was checked
@@ -64,7 +66,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def detail(answer: dict[str, Any]) -> str:
-    """What Airflow says of an error, in short."""
+    """Return what Airflow says of an error, in short."""
     return str(answer.get("detail", "without a reason"))[:_LONGEST_DETAIL]
 
 

@@ -8,7 +8,7 @@ from pipelines.lib.core.errors import ConfigError
 
 
 class Measure(NamedTuple):
-    """How far a window lies from the reference: its PSI, the PSI that sampling whole nights alone reaches, the share of importance."""
+    """How far a window is from the reference: its PSI, the PSI that sampling whole nights alone reaches, the share of importance."""
 
     psi: float
     noise: float
@@ -28,7 +28,7 @@ class Night:
 
 
 class Outcome(NamedTuple):
-    """The AUC of `rows` scores of a night with outcomes; None where they are all of one class."""
+    """The AUC of `rows` scores of a night with outcomes; None if they are all of one class."""
 
     partition: str
     version: str
@@ -53,7 +53,9 @@ class Promotion(NamedTuple):
 
 
 class Retraining(NamedTuple):
-    """A retraining as of `partition`, about the champion `version`; `signals` are the governor's reasons, none where somebody else began it."""
+    """A retraining as of `partition`, about the champion `version`; `signals` are the governor's reasons, none where somebody else began
+    it.
+    """
 
     partition: str
     version: str
@@ -81,7 +83,7 @@ class History:
 
     @property
     def champion(self) -> Promotion:
-        """The promotion that was live on the partition. Raises `ConfigError` where there was none."""
+        """The promotion that was live on the partition. Raises `ConfigError` if there was none."""
         live = [promotion for promotion in self.promotions if promotion.live_from <= self.partition]
         if not live:
             raise ConfigError(f"no version of {self.name} was champion on {self.partition}; promote one that is live from then, or earlier")

@@ -37,7 +37,7 @@ class Seen:
 
 
 def build_report(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]:
-    """The report: the last of the nights in detail, the others as far as the pictures need them."""
+    """Return the report: the last of the nights in detail, the others as far as the pictures need them."""
     night = seen.window[-1]
     columns = [column(name, found, profile, policy) for name, found in night.drift["columns"].items()]
     columns.sort(key=lambda watched_column: -watched_column["relative"])
@@ -94,13 +94,13 @@ def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> lis
 
 
 def relative(found: Mapping[str, Any], policy: Policy) -> float:
-    """The PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
+    """Return the PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
     psi: float = found["psi"]
     return round(psi / policy.limit(found["noise"]), 4)
 
 
 def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:
-    """A column of the window with its limit, and the share of rows that missed it in training."""
+    """Return a column of the window with its limit, and the share of rows that missed it in training."""
     reference = profile.column(name)
     limit = policy.limit(found["noise"])
     missing = reference.counts[-1] / max(sum(reference.counts), 1)
@@ -115,12 +115,12 @@ def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy
 
 
 def figures_of(record: PerformanceRecord) -> dict[str, Any]:
-    """Those figures of a night that are drawn and logged; None where one is not defined."""
+    """Return those figures of a night that are drawn and logged; None if one is not defined."""
     return {name: record.figures[name] for name in FIGURES}
 
 
 def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[str, Any]]:
-    """Each slice over all nights of `version`: rows, and means of the nights' figures weighted by rows."""
+    """Return each slice over all nights of `version`: rows, and means of the nights' figures weighted by rows."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for record in performance:
         for part in record.slices if record.version == version else ():
@@ -137,7 +137,7 @@ def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[
 
 
 def points(report: Mapping[str, Any]) -> Iterator[Point]:
-    """What goes to MLflow: the drift of this night, and the quality of every night of the report that this version scored.
+    """Return what goes to MLflow: the drift of this night, and the quality of every night of the report that this version scored.
 
     Most of them are there already, which does no harm, and none is lost when a run ends before it has said what it measured.
     """
@@ -155,12 +155,14 @@ def points(report: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """For each of the columns `names` the shares of the reference and of the window in its bins, as `pipelines.lib.pages.figures` draws them."""
+    """For each of the columns `names` the shares of the reference and of the window in its bins, as `pipelines.lib.pages.figures` draws
+    them.
+    """
     window = merge([Histogram.from_json(record.histogram) for record in seen.window])
     panels = {}
     for name in names:
         binning, reference, current = profile.column(name).binning, profile.column(name).counts, window.counts[name]
-        # Beside a heavy value lie bins that are empty by design: they are drawn once something is in them.
+        # Next to a heavy value are bins that are empty by design: they are drawn once something is in them.
         shown = [place for place in range(binning.size) if not binning.alone or reference[place] or current[place]]
         panels[name] = {
             "reference": [reference[place] / max(sum(reference), 1) for place in shown],
@@ -175,7 +177,7 @@ def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, 
 
 
 def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) -> str:
-    """The report as self-contained HTML; `outcome` is what the model predicts, in a word."""
+    """Return the report as self-contained HTML; `outcome` is what the model predicts, in a word."""
     from pipelines.lib.pages import figures
     from pipelines.lib.pages import html as pages
 
@@ -207,12 +209,12 @@ def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) 
 
 
 def words_of(report: Mapping[str, Any]) -> dict[str, str]:
-    """The nights of the report on which a version went live, each with a word."""
+    """Return the nights of the report on which a version went live, each with a word."""
     return {change["live_from"]: f"version {change['version']}" for change in report["changes"]}
 
 
 def marks(report: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """The promotions and rollbacks among the measured nights: (date, word, whether it went forward)."""
+    """Return the promotions and rollbacks among the measured nights: (date, word, whether it went forward)."""
     first = report["performance"][0]["partition"]
     return [
         (
@@ -226,7 +228,7 @@ def marks(report: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 
 
 def levels(report: Mapping[str, Any], profile: Profile) -> list[tuple[str, float, str, str]]:
-    """What a night's AUC is held against, over the nights of this version: the holdout's, and the governor's limit."""
+    """Return what a night's AUC is compared with, over the nights of this version: the holdout's, and the governor's limit."""
     ours = [night["partition"] for night in report["performance"] if night["version"] == report["version"]]
     if not ours or profile.quality is None or profile.quality.night_auc is None:
         return []

@@ -17,7 +17,7 @@ Measure = Callable[[NightRecord, Sequence[NightRecord]], dict[str, Any]]
 
 
 def span(partition: str, window_nights: int) -> tuple[str, str]:
-    """The first and last date whose windows may hold `partition`, or that its own window may hold.
+    """Return the first and last date whose windows may hold `partition`, or that its own window may hold.
 
     A window reaches back twice its length: a shop that is shut on Sundays still has its nights, but a version that a rollback
     brought back has none of a season ago.
@@ -27,7 +27,7 @@ def span(partition: str, window_nights: int) -> tuple[str, str]:
 
 
 def earlier(records: Sequence[NightRecord], partition: str, window_nights: int) -> list[NightRecord]:
-    """Those of `records` (of one version) that are added up with the night `partition`, oldest first."""
+    """Return those of `records` (of one version) that are added up with the night `partition`, oldest first."""
     since, _ = span(partition, window_nights)
     found = sorted((night for night in records if since <= night.partition < partition), key=lambda night: night.partition)
     return found[len(found) - min(len(found), window_nights - 1) :]
@@ -40,7 +40,7 @@ def refreshed(
     window_nights: int,
     measure: Measure,
 ) -> list[NightRecord]:
-    """Those of `records` (of one version) whose window holds another set of nights than it did, or one that has `changed`, measured again.
+    """Return those of `records` (of one version) whose window holds another set of nights than it did, or one that has `changed`, measured again.
 
     `measure` gives the drift of a night with those before it. Only what is `published` now counts.
     """

@@ -3,10 +3,10 @@
 Two signals are read, each over nights that the present champion scored since it is champion:
 
 *drift*: a window of nights differs from what the model learned from. A feature has drifted where its population stability index exceeds a
-limit that grows with what sampling alone does (`Measure.noise`): a week has seven weathers, so its temperature has a PSI of .5 in the calmest
+limit that grows with what sampling alone does (`Measure.noise`): a week has seven weathers, so its temperature has a PSI of 0.5 in the calmest
 of years. A night alarms when a top feature or the score has drifted, or features that together carry much of the importance.
 
-*quality*: the mean AUC of the last nights with outcomes lies below that of the holdout by more than a loss worth acting on, and by more than
+*quality*: the mean AUC of the last nights with outcomes is below that of the holdout by more than a loss worth acting on, and by more than
 their standard error, ``night_sd * sqrt(1/n + 1/m)`` for n nights against m of the holdout (the error of the difference of two means).
 
 A signal that lacks the data is not judged, and the reason says what is missing: that is neither a yes nor a no.
@@ -24,7 +24,9 @@ from pipelines.lib.records.journal import Decision
 
 
 def govern(history: History, policy: Policy) -> Decision:
-    """Whether the champion of `history` should be retrained on its partition, and why; the same for the same `history` and `policy`."""
+    """Return whether the champion of `history` should be retrained on its partition, and why; the same for the same `history` and
+    `policy`.
+    """
     signals = [drift_signal(history, policy), quality_signal(history, policy)]
     alarms = [signal for signal in signals if signal.alarm]
     armed = [signal for signal in alarms if _armed(signal.name, history, policy)]
@@ -46,19 +48,21 @@ def govern(history: History, policy: Policy) -> Decision:
 
 
 def _nothing(signals: Sequence[Signal]) -> bool:
-    """Whether nothing was judged: that is neither a yes nor a no."""
+    """Return whether nothing was judged: that is neither a yes nor a no."""
     return not any(signal.judged for signal in signals)
 
 
 def _words(signals: Sequence[Signal]) -> str:
-    """What `signals` say, and at the end what was not judged for lack of data."""
+    """Return what `signals` say, and at the end what was not judged for lack of data."""
     raised = [signal.words for signal in signals if signal.words]
     lacks = [signal.lacks for signal in signals if signal.lacks]
     return "; ".join([*raised, *([f"not judged: not enough data: {', '.join(lacks)}"] if lacks else [])])
 
 
 def _beside_the_point(history: History) -> str | None:
-    """An old night, watched late, must not start anything: the world has moved on since. Nor may a night that another model scored."""
+    """Return an old night, watched late, must not start anything: the world has moved on since. Nor may a night that another model
+    scored.
+    """
     if history.scored_by != history.champion.version:
         return f"version {history.scored_by} scored this night in place of the champion, version {history.champion.version}"
     promotions = [promotion for promotion in history.promotions if promotion.live_from > history.partition]
@@ -74,7 +78,7 @@ def _beside_the_point(history: History) -> str | None:
 
 
 def _blocked(history: History, policy: Policy, alarms: Sequence[Signal], armed: Sequence[Signal]) -> str | None:
-    """What holds an alarm back, if anything does."""
+    """Return what holds an alarm back, if anything does."""
     today = history.partition
     begun = [retraining.partition for retraining in history.retrainings if retraining.partition < today]
     last = max([*begun, history.champion.live_from])

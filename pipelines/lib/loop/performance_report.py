@@ -9,7 +9,7 @@ from pipelines.lib.records.journal import PerformanceRecord
 
 
 def changed(seen: Mapping[str, PerformanceRecord], digests: Mapping[str, str], published: Sequence[PublishedNight]) -> list[PublishedNight]:
-    """Those of the `published` nights whose outcomes, with the `digests` by date, or publication are not those that were `seen`."""
+    """Return those of the `published` nights whose outcomes, with the `digests` by date, or publication are not those that were `seen`."""
     ours = [night for night in published if night.partition in digests]
     known = {partition: (record.outcomes_sha256, record.version, record.publication) for partition, record in seen.items()}
     return [night for night in ours if known.get(night.partition) != (digests[night.partition], night.model_version, night.publication)]
@@ -21,7 +21,9 @@ def build_report(
     before: Mapping[str, PerformanceRecord],
     contradicted: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The report: every night of the `window`, those `recorded` now in place of those `before`, those `contradicted`; and the news in a line."""
+    """Return the report: every night of the `window`, those `recorded` now in place of those `before`, those `contradicted`; and the news
+    in a line.
+    """
     again = [(record, before[record.partition]) for record in recorded if record.partition in before]
     corrected = [now.partition for now, then in again if now.outcomes_sha256 != then.outcomes_sha256]
     rescored = [now.partition for now, then in again if then.publication not in ("", now.publication)]

@@ -9,7 +9,7 @@ from pipelines.lib.core.params import Section
 
 
 class Policy(Section):
-    """Section ``govern``; what each number means stands beside it there."""
+    """Section ``govern``; what each number means stands next to it there."""
 
     minimum_rows: int = Field(ge=1)
     minimum_nights: int = Field(ge=1)
@@ -29,7 +29,7 @@ class Policy(Section):
     per_month: int = Field(ge=0)
 
     def limit(self, noise: float) -> float:
-        """The PSI above which a column of this noise has drifted."""
+        """Return the PSI above which a column of this noise has drifted."""
         return max(self.psi_limit, self.noise_factor * noise)
 
     @model_validator(mode="after")
@@ -50,7 +50,7 @@ class Policy(Section):
             )
 
     def lacking(self, nights: int, rows: int) -> str:
-        """What a window of `nights` nights and `rows` rows has of what it takes to judge it, such as *4 of 5 nights*; empty if it has enough.
+        """Return what a window of `nights` nights and `rows` rows has of what it takes to judge it, such as *4 of 5 nights*; empty if it has enough.
 
         Fewer nights differ from what was learned whatever the world does: two of them have no Sunday.
         """

@@ -26,7 +26,7 @@ class Signal:
 
 
 def drift_signal(history: History, policy: Policy) -> Signal:
-    """Whether the champion's last windows differ from what it learned from."""
+    """Return whether the champion's last windows differ from what it learned from."""
     nights = _nights(history, policy)[-policy.alarm_window_nights :]
     if lacks := _drift_lacks(history, policy, len(nights)):
         return Signal("drift", lacks=lacks)
@@ -53,7 +53,7 @@ def drift_signal(history: History, policy: Policy) -> Signal:
 
 
 def _drift_lacks(history: History, policy: Policy, enough: int) -> str:
-    """What keeps drift from being judged, `enough` windows of the last ones being long enough; empty if nothing does."""
+    """Return what keeps drift from being judged, `enough` windows of the last ones being long enough; empty if nothing does."""
     watched = _watched(history)
     if unreachable := _unreachable(watched, history.window_nights, policy):
         return unreachable
@@ -82,7 +82,7 @@ def _unreachable(watched: Sequence[Night], window_nights: int | None, policy: Po
 
 
 def quality_signal(history: History, policy: Policy) -> Signal:
-    """Whether the champion's AUC on its last nights with outcomes lies clearly below that of its holdout."""
+    """Return whether the champion's AUC on its last nights with outcomes is clearly below that of its holdout."""
     known = _outcomes(history)
     rows = _newest(known, policy)
     if history.reference is None:
@@ -107,12 +107,12 @@ def quality_signal(history: History, policy: Policy) -> Signal:
 
 
 def outcomes_known(history: History) -> int:
-    """How many of the champion's nights have an AUC."""
+    """Return how many of the champion's nights have an AUC."""
     return len(_outcomes(history))
 
 
 def has_been_calm(signal: str, since: str, history: History, policy: Policy) -> bool:
-    """Whether a night after `since` stayed below `rearm_share` times every limit of the `signal`."""
+    """Return whether a night after `since` stayed below `rearm_share` times every limit of the `signal`."""
     if signal == "drift":
         return any(_calm(night, policy, policy.rearm_share) for night in _nights(history, policy) if night.partition > since)
     rows = _outcomes(history)
@@ -122,7 +122,7 @@ def has_been_calm(signal: str, since: str, history: History, policy: Policy) -> 
 
 
 def _newest(rows: Sequence[Outcome], policy: Policy) -> Sequence[Outcome]:
-    """The newest of `rows`: `quality_nights`, or as many more as it takes to hold `minimum_rows`; none if there are too few.
+    """Return the newest of `rows`: `quality_nights`, or as many more as it takes to hold `minimum_rows`; none if there are too few.
 
     A small table needs more nights for the same certainty, and has them in time.
     """
@@ -144,19 +144,19 @@ def _loss(rows: Sequence[Outcome], reference: Reference | None, policy: Policy) 
 
 
 def _watched(history: History) -> list[Night]:
-    """The champion's windows, oldest first: since it is champion, not those of its time before a rollback brought it back."""
+    """Return the champion's windows, oldest first: since it is champion, not those of its time before a rollback brought it back."""
     champion = history.champion
     found = (n for n in history.nights if n.version == champion.version and champion.live_from <= n.partition <= history.partition)
     return sorted(found, key=lambda night: night.partition)
 
 
 def _nights(history: History, policy: Policy) -> list[Night]:
-    """Those of the champion's windows that hold enough, oldest first."""
+    """Return those of the champion's windows that hold enough, oldest first."""
     return [night for night in _watched(history) if not policy.lacking(night.nights, night.rows)]
 
 
 def _outcomes(history: History) -> list[Outcome]:
-    """The champion's nights that have an AUC, oldest first, since it is champion."""
+    """Return the champion's nights that have an AUC, oldest first, since it is champion."""
     champion = history.champion
     return sorted(
         row
@@ -166,7 +166,7 @@ def _outcomes(history: History) -> list[Outcome]:
 
 
 def _calm(night: Night, policy: Policy, scale: float) -> bool:
-    """Whether the night stays under all limits times `scale`."""
+    """Return whether the night stays under all limits times `scale`."""
     drifted = {name for name, measure in night.features.items() if measure.psi > scale * policy.limit(measure.noise)}
     share = sum(night.features[name].importance for name in sorted(drifted))
     return (
@@ -177,7 +177,7 @@ def _calm(night: Night, policy: Policy, scale: float) -> bool:
 
 
 def _top(night: Night, policy: Policy) -> list[str]:
-    """The most important features."""
+    """Return the most important features."""
     return sorted(night.features, key=lambda name: (-night.features[name].importance, name))[: policy.top_features]
 
 

@@ -30,8 +30,8 @@ def log_points(client: "MlflowClient", experiment_id: str, name: str, version: s
     """Log `points` to the run that watches `version` of model `name`, which is made on first use; returns the run's id.
 
     The step is the partition's day since 1970 and the time its midnight in UTC, so the same again changes nothing. MLflow forgets nothing
-    either: a corrected figure stands beside the one before, one millisecond later for each revision, and is the one that counts as the
-    latest. Raises `TransientError` where MLflow does not answer.
+    either: a corrected figure stands next to the one before, one millisecond later for each revision, and is the one that counts as the
+    latest. Raises `TransientError` if MLflow does not answer.
     """
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException

@@ -26,7 +26,7 @@ class Costs:
 
 
 def measure(model: Model, path: Path, rows: np.ndarray) -> Costs:
-    """The costs of `model`, which lies at `path`, on real `rows` [n, f]; takes about a second."""
+    """Return the costs of `model`, which is at `path`, on real `rows` [n, f]; takes about a second."""
     took = latency(model, rows=rows[:1000])
     # In a process of its own: what this one has allocated and freed before would be used again and so not be seen.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -42,7 +42,7 @@ def write(path: Path, costs: Mapping[str, Costs | None]) -> None:
 
 
 def read(path: Path, name: str, sha256: str) -> Costs | None:
-    """What was measured of model `name`, if it was the one of digest `sha256`: where DVC restored a report, nothing was measured."""
+    """Return what was measured of model `name`, if it was the one of digest `sha256`: where DVC restored a report, nothing was measured."""
     try:
         found = Costs(**json.loads(path.read_text(encoding="utf-8"))[name])
     except (OSError, ValueError, KeyError, TypeError):
@@ -58,7 +58,7 @@ def _memory_mib(path: Path, rows: np.ndarray) -> float:
 
 
 def _resident_mib() -> float:
-    """What this process holds in memory (proc(5), field 2 of statm); the peak of `getrusage` would be that of the process it came from.
+    """Return what this process holds in memory (proc(5), field 2 of statm); the peak of `getrusage` would be that of the process it came from.
 
     Where there is no /proc, as on a Mac, nothing is measured: 0, which is compared with nothing.
     """

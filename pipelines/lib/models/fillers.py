@@ -1,7 +1,7 @@
 """How many rows of a night have a filler, the number that stands for a missing value, where their feature should be; against training.
 
 A side table that no longer matches, a column that is renamed at its source or outcomes that stop leave numbers that look well: the fillers.
-What is normal stands in the reference profile that the model carries.
+What is normal is in the reference profile that the model carries.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,9 @@ class Filler:
 
 
 def fillers_of_training(model: Path, sha256: str | None) -> dict[str, Filler] | None:
-    """The fillers of the features of the ONNX file `model`; None if it carries no profile. Raises `ModelError` if it is not the pinned file."""
+    """Return the fillers of the features of the ONNX file `model`; None if it carries no profile. Raises `ModelError` if it is not the
+    pinned file.
+    """
     embedded_profile = read_metadata(model, sha256).get(KEY)
     if embedded_profile is None:
         return None
@@ -41,7 +43,7 @@ def fillers_of_training(model: Path, sha256: str | None) -> dict[str, Filler] | 
 
 
 def judge_fillers(path: Path, training: Mapping[str, Filler], allowed: Mapping[str, float], *, quiet: bool) -> list[Finding]:
-    """The findings on the features file `path`: a feature may have its filler on `allowed` more of the rows than in training.
+    """Return the findings on the features file `path`: a feature may have its filler on `allowed` more of the rows than in training.
 
     One that may have it on all rows is not looked at. On a `quiet` date, on which more is known to be missing, an excess is a warning.
     """
@@ -82,5 +84,5 @@ def _finding(feature: str, filler: Filler, allowed: float, count: int, rows: int
 
 
 def unknown(reason: str) -> list[Finding]:
-    """The finding that there is nothing to compare the night's fillers with, and why."""
+    """Return the finding that there is nothing to compare the night's fillers with, and why."""
     return [not_judged(_TYPE, None, reason, notes="the share of rows with a filler, against training")]

@@ -52,7 +52,7 @@ class Model:
     """What it learned from; None for a model that was exported before there were profiles."""
 
     def score(self, matrix: Matrix) -> Matrix:
-        """The probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
+        """Return the probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
         probabilities: Matrix = self.session.run(["probabilities"], {"features": matrix})[0]
         return np.minimum(probabilities[:, 1], ONE)  # the votes of a forest that is quite sure add up to 1.0000001
 
@@ -66,7 +66,9 @@ class Latency:
 
 
 def load_model(path: Path, sha256: str | None = None) -> Model:
-    """The model at `path`, as `open_session` opens it. Raises `ModelError` also when its outputs are not those of an exported Nightshift model."""
+    """Return the model at `path`, as `open_session` opens it. Raises `ModelError` also when its outputs are not those of an exported
+    Nightshift model.
+    """
     session, signature, found = open_session(path, sha256)
     outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
     if outputs.get("probabilities") != ("tensor(float)", 2):
@@ -75,17 +77,17 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
 
 
 def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.InferenceSession, Signature, str]:
-    """A session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
+    """Return a session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
 
     The digest must be `sha256` unless that is None (a laptop's own model, not registered). What is hashed is what is run: the file is read
-    once. Raises `ModelError` when the file is missing, altered or torn, needs anything beside itself, or does not take features.
+    once. Raises `ModelError` when the file is missing, altered or torn, needs any other file, or does not take features.
     """
     content, found = read_verified(path, sha256)
     parse_model(content, path)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not what the bytes also look like
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors are raised; warnings of the optimiser are no news to whoever is on call
+    options.log_severity_level = 3  # errors are raised; warnings of the optimiser do not help the person on call
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
@@ -146,7 +148,7 @@ def score_parquet(
     """
     threads = threads or cores()
     if order_by is not None and order_by not in model.signature.names:
-        raise ConfigError(f"score.order_by is {order_by!r}, which is no feature; the features are {', '.join(model.signature.names)}")
+        raise ConfigError(f"score.order_by is {order_by!r}, which is not a feature; the features are {', '.join(model.signature.names)}")
     with open_features(features) as file:
         check_fit(model, signature_of_features(features))
         check_columns(file.schema_arrow, model.signature.names, key, features)
@@ -189,7 +191,7 @@ def score_parquet(
 
 
 def latency(model: Model, *, rows: Matrix | None = None, runs: int = 2_000) -> Latency:
-    """How long one row takes, over `runs` runs (after a tenth of them to warm up) on the rows of `rows`, by default zeros.
+    """Return how long one row takes, over `runs` runs (after a tenth of them to warm up) on the rows of `rows`, by default zeros.
 
     It is the processor time of this thread, on which the session runs: `evaluate` judges it, and must not refuse a model because something else is
     running.
@@ -207,12 +209,12 @@ def latency(model: Model, *, rows: Matrix | None = None, runs: int = 2_000) -> L
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def feature_columns(batch: pa.RecordBatch, names: Sequence[str]) -> list[NDArray[Any]]:
-    """The features `names` of `batch`, each [n], without a copy. Raises `DataError` where one has nulls."""
+    """Return the features `names` of `batch`, each [n], without a copy. Raises `DataError` if one has nulls."""
     if holes := [name for name in names if batch.column(name).null_count]:
         raise DataError(f"the features {', '.join(holes)} have nulls; every missing value must be filled in the declaration of features")
     return [np.from_dlpack(batch.column(name)) for name in names]
@@ -235,7 +237,7 @@ def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: 
 
 
 def read_batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[pa.RecordBatch]:
-    """The `columns` of `file`, which lies at `path`, in batches of `BATCH_ROWS`. Raises `DataError` where it is torn."""
+    """Yield the `columns` of `file`, which is at `path`, in batches of `BATCH_ROWS`. Raises `DataError` if it is torn."""
     try:  # batches of BATCH_ROWS whatever the row groups are
         yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
@@ -243,7 +245,7 @@ def read_batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterat
 
 
 def open_features(path: Path) -> pq.ParquetFile:
-    """The Parquet file at `path`, to be streamed with its pages verified. Raises `DataError` where it is missing or torn."""
+    """Return the Parquet file at `path`, to be streamed with its pages verified. Raises `DataError` if it is missing or torn."""
     try:
         # Pre-buffering would hold every row group that was read until the file is closed: 10 times the rows, 10 times the memory.
         return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)

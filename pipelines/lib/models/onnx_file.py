@@ -1,6 +1,6 @@
 """An ONNX file that holds all that it runs: no weights in other files, no code of another library.
 
-A digest covers the bytes of one file. A tensor whose values lie in another file (external data) is outside it, and ONNX Runtime looks for that
+A digest covers the bytes of one file. A tensor whose values are in another file (external data) is outside it, and ONNX Runtime looks for that
 file in the working directory. An operator of a domain that ONNX Runtime does not ship needs a library that nobody pinned. Both are refused.
 """
 
@@ -23,7 +23,9 @@ _FROM_FILES = frozenset({"EPContext"})
 
 
 def parse_model(content: bytes, path: Path) -> "ModelProto":
-    """The model whose bytes are `content`, read from `path`. Raises `ModelError` where it is no whole ONNX model, or not self-contained."""
+    """Return the model whose bytes are `content`, read from `path`. Raises `ModelError` if it is not a whole ONNX model, or not
+    self-contained.
+    """
     from google.protobuf.message import DecodeError
     from onnx.onnx_pb import ModelProto  # 0.2 s
 
@@ -48,12 +50,12 @@ def parse_model(content: bytes, path: Path) -> "ModelProto":
 
 
 def read_metadata(path: Path, sha256: str | None = None) -> dict[str, str]:
-    """The metadata of the model at `path`, without running it. Raises `ModelError` as `read_verified` and `parse_model` do."""
+    """Return the metadata of the model at `path`, without running it. Raises `ModelError` as `read_verified` and `parse_model` do."""
     return {entry.key: entry.value for entry in parse_model(read_verified(path, sha256)[0], path).metadata_props}
 
 
 def read_verified(path: Path, sha256: str | None = None) -> tuple[bytes, str]:
-    """The bytes of the model at `path`, and their digest, which must be `sha256` unless that is None (a laptop's own model, not registered).
+    """Return the bytes of the model at `path`, and their digest, which must be `sha256` unless that is None (a laptop's own model, not registered).
 
     Raises `ModelError` when the file is missing or altered.
     """
@@ -70,7 +72,7 @@ def read_verified(path: Path, sha256: str | None = None) -> tuple[bytes, str]:
 
 
 def external_tensors(model: "ModelProto") -> list[str]:
-    """The tensors of `model` whose values lie in another file, each with that file, wherever in the model they are."""
+    """Return the tensors of `model` whose values are in another file, each with that file, wherever in the model they are."""
     from onnx.onnx_pb import TensorProto
 
     found = []
@@ -82,7 +84,9 @@ def external_tensors(model: "ModelProto") -> list[str]:
 
 
 def custom_operators(model: "ModelProto") -> list[str]:
-    """The operators of `model` that neither ONNX Runtime ships nor the model itself defines as a function; sorted, each ``domain.type``."""
+    """Return the operators of `model` that neither ONNX Runtime ships nor the model itself defines as a function; sorted, each
+    ``domain.type``.
+    """
     from onnx.onnx_pb import NodeProto
 
     own = {(function.domain, function.name) for function in model.functions}
@@ -92,7 +96,7 @@ def custom_operators(model: "ModelProto") -> list[str]:
 
 
 def _messages(root: "Message") -> Iterator["Message"]:
-    """`root` and every message within it, however deep: graphs of If, Loop and Scan, functions, sparse tensors, attributes."""
+    """Yield `root` and every message within it, however deep: graphs of If, Loop and Scan, functions, sparse tensors, attributes."""
     waiting = [root]
     while waiting:
         message = waiting.pop()

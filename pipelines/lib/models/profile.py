@@ -85,9 +85,9 @@ class Quality:
 
     `auc_std` is the standard deviation of the AUC of one window of nights (over windows of training rows, of which there are more).
     `night_auc` is the mean AUC of the holdout's single nights, weighted by rows: less than that of all rows together, which also tells
-    good nights from bad, and what a night's realised AUC is to be held against. It is over `nights` nights that have both classes;
+    good nights from bad, and what a night's realised AUC is to be compared with. It is over `nights` nights that have both classes;
     `night_auc_std` is the standard deviation between single nights of training. `importances`: how much a night's AUC drops when a
-    feature is shuffled (`pipelines.lib.measures.importance`), to be held against the same of later nights.
+    feature is shuffled (`pipelines.lib.measures.importance`), to be compared with the same of later nights.
     """
 
     figures: dict[str, Any]
@@ -132,20 +132,20 @@ class Profile:
         return Histogram(self.rows, {column.binning.name: column.counts for column in self.columns})
 
     def column(self, name: str) -> Reference:
-        """The column called `name`. Raises `DataError` where there is none."""
+        """Return the column called `name`. Raises `DataError` if there is none."""
         for column in self.columns:
             if column.binning.name == name:
                 return column
         raise DataError(f"the profile has no column {name!r}; it has {', '.join(binning.name for binning in self.binnings)}")
 
     def to_json(self) -> str:
-        """The form in which files carry it: compact, the same bytes for the same profile."""
+        """Return the form in which files carry it: compact, the same bytes for the same profile."""
         decoded = {"format": FORMAT} | asdict(self) | {"features": [_tell(column) for column in self.features], "score": _tell(self.score)}
         return json.dumps(decoded, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The inverse of `to_json`, for every format up to this one. Raises `ModelError` for anything else."""
+        """Return the inverse of `to_json`, for every format up to this one. Raises `ModelError` for anything else."""
         try:
             decoded = json.loads(text)
             if (version := decoded.pop("format", 1)) > FORMAT:
@@ -177,7 +177,7 @@ def build_profile(
     params: ProfileParams,
     holdout_importances: Mapping[str, float] | None = None,
 ) -> Profile:
-    """The profile of a model that gave its `training` rows [n] the `scores` [n], and those of the `holdout` [m] the `holdout_scores` [m].
+    """Return the profile of a model that gave its `training` rows [n] the `scores` [n], and those of the `holdout` [m] the `holdout_scores` [m].
 
     `importances` [f] are in the order of the features; `holdout_importances` are `Quality.importances`. Both histories need the column ``partition``.
     """
@@ -205,7 +205,7 @@ def build_profile(
 
 
 def binning_of(name: str, values: NDArray[np.float32], dataset: "Dataset", features: "Features", bins: int) -> Binning:
-    """The bins of a feature as it is declared, or of the score, for the training `values` [n]."""
+    """Return the bins of a feature as it is declared, or of the score, for the training `values` [n]."""
     if name in features.categorical:
         from pipelines.lib.features.compute import category_values
 
@@ -221,7 +221,7 @@ def binning_of(name: str, values: NDArray[np.float32], dataset: "Dataset", featu
 
 
 def _nights(training: "History", features: "Features") -> dict[str, NDArray[np.intp]]:
-    """The rows of each night, in order of date, but for nights on which a lagged feature had nothing at all to look back on.
+    """Return the rows of each night, in order of date, but for nights on which a lagged feature had nothing at all to look back on.
 
     Those are the first nights of history. They cannot come again, and their empty bins would make every later night look different.
     """
@@ -243,7 +243,7 @@ def _windows(nights: int, length: int) -> tuple[NDArray[np.intp], NDArray[np.int
 
 
 def _reference(binning: Binning, nights: Counts, importance: float, windows: tuple[NDArray[np.intp], ...], floor: float) -> Reference:
-    """The column whose counts a night are `nights` [nights, bins]."""
+    """Return the column whose counts a night are `nights` [nights, bins]."""
     total = nights.sum(axis=0)
     consecutive, drawn = ([psi(total, nights[window].sum(axis=0), floor) for window in kind] for kind in windows)
     noise = Noise(

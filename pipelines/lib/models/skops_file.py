@@ -16,7 +16,7 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ModelError
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
-"""What a file may hold beside what skops trusts anyway: the trees of a forest."""
+"""What a file may hold next to what skops trusts anyway: the trees of a forest."""
 
 _ADDRESS = re.compile(rb'(?<="__id__": )\d+|(?<=")\d+(?=\.np[yz]")')
 
@@ -33,14 +33,14 @@ def dump(model: Any, path: Path) -> None:
 
 
 def load(path: Path) -> Any:
-    """The object that `path` holds. Raises `ModelError` when it is missing, torn or holds a type that is not trusted."""
+    """Return the object that `path` holds. Raises `ModelError` when it is missing, torn or holds a type that is not trusted."""
     try:
         return skops.io.load(path, trusted=list(TRUSTED))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; run the stage that makes it: dvc repro train") from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise ModelError(
-            f"{path} is not a skops file that can be trusted ({type(error).__name__}: {error}); make it anew: dvc repro -f train"
+            f"{path} is not a skops file that can be trusted ({type(error).__name__}: {error}); make it again: dvc repro -f train"
         ) from error
 
 

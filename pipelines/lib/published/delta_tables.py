@@ -1,4 +1,4 @@
-"""The published tables: scores, and evidence beside them. Delta, partitioned by night; the only thing that consumers read.
+"""The published tables: scores, and evidence next to them. Delta, partitioned by night; the only thing that consumers read.
 
 A night appears, or replaces an earlier one, in a single commit of the table's log, so a reader sees all rows of one run or none of
 them. The rows are written first, as one Parquet file that nothing points to: streamed, since delta-rs' own partitioned writer holds
@@ -65,7 +65,7 @@ log = logging.getLogger("nightshift")
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a night's rows come from: the columns of `LINEAGE`. `run_ref` is the git ref that records the run, `scored_at` (UTC) when it opened."""
+    """The origin of a night's rows: the columns of `LINEAGE`. `run_ref` is the git ref of the run, `scored_at` (UTC) when it opened."""
 
     partition: str
     model_name: str
@@ -78,7 +78,7 @@ class Lineage:
     scored_at: datetime
 
     def __post_init__(self) -> None:
-        """Refuse a partition that is no date (it becomes a predicate) and a time without a zone."""
+        """Refuse a partition that is not a date (it becomes a predicate) and a time without a zone."""
         parse_partition(self.partition)
         if self.scored_at.tzinfo is None:
             raise ConfigError(f"scored_at is {self.scored_at}, without a zone; write opened_at in UTC: 2013-06-01T02:00:00+00:00")
@@ -86,7 +86,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Publication:
-    """What `publish` did: the table's `version` that holds the night; `changed` is False where it was there already."""
+    """What `publish` did: the table's `version` that holds the night; `changed` is False if it was there already."""
 
     version: int
     rows: int
@@ -104,7 +104,7 @@ def evidence_url() -> str:
 
 
 def lineage_of(run: RunFile) -> Lineage:
-    """What every row that `run` publishes says of its origin. Raises `ConfigError` where the run is not pinned."""
+    """Return what every row that `run` publishes says of its origin. Raises `ConfigError` if the run is not pinned."""
     model, opened_at, commit, ref = run.model, run.opened_at, run.git_commit, run.run_ref
     if model.version is None or model.sha256 is None or opened_at is None or commit is None or ref is None:
         raise ConfigError(
@@ -172,16 +172,16 @@ def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | No
 
 
 def read_scores(partition: str, url: str | None = None, columns: list[str] | None = None) -> pa.Table:
-    """The published rows of one night (of them `columns`) in the table at `url` (None: the scores), none where it is not published.
+    """Return the published rows of one night (of them `columns`) in the table at `url` (None: the scores), none where it is not published.
 
-    Raises `ConfigError` where nothing was ever published, `DataError` where a file was damaged.
+    Raises `ConfigError` if nothing was ever published, `DataError` where a file was damaged.
     """
     parse_partition(partition)
     return read_where({"partition": partition}, url, columns)
 
 
 def read_where(values: Mapping[str, object], url: str | None = None, columns: list[str] | None = None) -> pa.Table:
-    """The published rows that have all of these `values`, by column. Every page is compared with its checksum. Raises as `read_scores` does."""
+    """Return the published rows with all of these `values`, by column. Compare every page with its checksum; raise as `read_scores`."""
     import pyarrow.dataset as ds
 
     url = url or scores_url()
@@ -200,7 +200,7 @@ def _name_of(url: str) -> str:
 
 
 def _with_lineage(source: pa.Schema) -> pa.Schema:
-    """The table's schema: the columns of the file (strings not as dictionaries), then the lineage."""
+    """Return the table's schema: the columns of the file (strings not as dictionaries), then the lineage."""
     clash = sorted(set(source.names) & set(LINEAGE.names))
     if clash:
         raise ConfigError(f"the key has columns that the published table adds itself: {', '.join(clash)}; rename them in the source")
@@ -208,7 +208,7 @@ def _with_lineage(source: pa.Schema) -> pa.Schema:
 
 
 def _night(lineage: Lineage, digest: dict[str, str]) -> Transaction:
-    """The Delta transaction of a night. Its version is not a counter but 63 bits of the digest of all that is published."""
+    """Return the Delta transaction of a night. Its version is not a counter but 63 bits of the digest of all that is published."""
     content = json.dumps({**asdict(lineage), "scored_at": lineage.scored_at.isoformat(), **digest}, sort_keys=True)
     version = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
     return Transaction(f"nightshift/{lineage.partition}", version)
@@ -270,7 +270,7 @@ def _batches(source: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _constants(lineage: Lineage) -> list[pa.Array]:
-    """`BATCH_ROWS` of each column of `LINEAGE` but the partition, which Delta keeps in the path.
+    """Return `BATCH_ROWS` of each column of `LINEAGE` but the partition, which Delta keeps in the path.
 
     Through JSON, since a conversion of Python objects by pyarrow would import pandas, a second of every night.
     """

@@ -46,23 +46,27 @@ class Change:
 
 @dataclass(frozen=True)
 class Held:
-    """What a table holds of a night: its `files`, as they were before the table was optimised, and the last `change` where no run published them."""
+    """What a table holds of a night: its `files`, as they were before the table was optimised, and the last `change` where no run
+    published them.
+    """
 
     files: tuple[NightFile, ...]
     change: Change | None = None
 
     def is_publication(self, digest: int, rows: int) -> bool:
-        """Whether this is the one file of `rows` rows that the publication with `digest` wrote."""
+        """Return whether this is the one file of `rows` rows that the publication with `digest` wrote."""
         return [(_digest_of(file), file.rows) for file in self.files] == [(digest, rows)]
 
 
 def file_path(partition: str, digest: int, version: int) -> str:
-    """Where the file of a publication goes: named after its content and the table's `version` that it follows, so never like one that was removed."""
+    """Return where the file of a publication goes: named after its content and the table's `version` that it follows, so never like one
+    that was removed.
+    """
     return f"partition={partition}/{digest:016x}-{version}.zstd.parquet"
 
 
 def held(table: DeltaTable, url: str, partition: str, *, known: bool) -> Held:
-    """What `table` at `url` holds of `partition`; `known` says that a run published the night before.
+    """Return what `table` at `url` holds of `partition`; `known` says that a run published the night before.
 
     Reads the log's history only where the night does not consist of what a run has published.
     """
@@ -87,7 +91,7 @@ def held(table: DeltaTable, url: str, partition: str, *, known: bool) -> Held:
 
 
 def is_readable(table: DeltaTable, url: str, partition: str) -> bool:
-    """Whether every page of the night's files can be read and has the checksum that was written with it."""
+    """Return whether every page of the night's files can be read and has the checksum that was written with it."""
     store = PyFileSystem(DeltaStorageHandler(url))
     try:
         for one in _files_of(table, partition):
@@ -103,7 +107,9 @@ def is_readable(table: DeltaTable, url: str, partition: str) -> bool:
 
 
 def require_no_change_by_hand(held: Held, partition: str, opened_at: dt.datetime, url: str) -> None:
-    """Raise `DataError` where somebody changed the night after the run opened: a cleared task must not bring back what was deleted on purpose."""
+    """Raise `DataError` if somebody changed the night after the run opened: a cleared task must not bring back what was deleted on
+    purpose.
+    """
     change = held.change
     if change and change.is_manual and change.at >= opened_at:
         raise DataError(
@@ -114,7 +120,7 @@ def require_no_change_by_hand(held: Held, partition: str, opened_at: dt.datetime
 
 
 def unreadable(url: str, partition: str, error: Exception) -> DataError | TransientError:
-    """What to raise where the files of a published night cannot be read."""
+    """Return what to raise where the files of a published night cannot be read."""
     said = str(error).splitlines()[0]
     if isinstance(error, OSError) and not re.search(
         "(?i)crc|checksum|parquet|corrupt|magic|zstd|thrift|decompress|unexpected end|page", said

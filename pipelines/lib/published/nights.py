@@ -38,9 +38,9 @@ class PublishedNight:
 
 
 def published_nights(name: str, *, until: str, count: int, version: str | None = None, url: str | None = None) -> list[PublishedNight]:
-    """The last `count` nights up to and with partition `until` that model `name` (and `version`, if given) has scored, oldest first.
+    """Return the last `count` nights up to and with partition `until` that model `name` (and `version`, if given) has scored, oldest first.
 
-    Only a row of each night is read, whatever its size. None where nothing was ever published.
+    Only a row of each night is read, whatever its size. None if nothing was ever published.
     """
     parse_partition(until)
     url = url or scores_url()
@@ -56,7 +56,7 @@ def published_nights(name: str, *, until: str, count: int, version: str | None =
 
 
 def publications(url: str | None = None) -> dict[str, str]:
-    """What is published of each night, as a digest of its files. It changes whenever the rows are written again, by a run or by a person.
+    """Return what is published of each night, as a digest of its files. It changes whenever the rows are written again, by a run or by a person.
 
     Only the log of the table is read. Empty if nothing was ever published.
     """
@@ -64,7 +64,7 @@ def publications(url: str | None = None) -> dict[str, str]:
 
 
 def _files(url: str) -> dict[str, list[tuple[str, int]]]:
-    """The files (path, rows) of each night of the table at `url`; none if there is no table."""
+    """Return the files (path, rows) of each night of the table at `url`; none if there is no table."""
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
@@ -85,7 +85,7 @@ def _publication(files: list[tuple[str, int]]) -> str:
 
 
 def published_night(name: str, partition: str, url: str | None = None) -> PublishedNight:
-    """The published night `partition` of model `name`. Raises `ConfigError` where it is not published."""
+    """Return the published night `partition` of model `name`. Raises `ConfigError` if it is not published."""
     found = published_nights(name, until=partition, count=1, url=url)
     if not found or found[0].partition != partition:
         raise ConfigError(f"{partition} is not published by {name}; score it first (nightly_batch_scoring), then look at it")
@@ -93,14 +93,14 @@ def published_night(name: str, partition: str, url: str | None = None) -> Publis
 
 
 def require_no_future(name: str, partition: str, url: str | None = None) -> None:
-    """Raise `ConfigError` where `partition` lies after the newest night that `name` has published: its outcomes are not there to learn from.
+    """Raise `ConfigError` if `partition` is after the newest night that `name` has published: its outcomes are not there to learn from.
 
     Where nothing was published yet, every partition will do.
     """
     newest = published_nights(name, until="9999-12-31", count=1, url=url)
     if newest and newest[0].partition < partition:
         raise ConfigError(
-            f"{partition} lies after {newest[0].partition}, the newest night that {name} has published; train as of a night that was scored"
+            f"{partition} is after {newest[0].partition}, the newest night that {name} has published; train as of a night that was scored"
         )
 
 
@@ -128,7 +128,7 @@ def fetch(run_ref: str, path: str, target: Path) -> None:
                     f"the copy (rm -f {cache_path(recorded)}); the next attempt takes it from the remote. Without a remote, score the night again"
                 )
     except (RevError, SCMError) as error:
-        raise ConfigError(f"{run_ref} is no recorded run of this repository ({error}); fetch refs/runs/* from where it ran") from None
+        raise ConfigError(f"{run_ref} is not a recorded run of this repository ({error}); fetch refs/runs/* from where it ran") from None
     except FileNotFoundError:
         raise _absent(files, run_ref, path) from None
     except (DvcException, OSError) as error:

@@ -1,4 +1,6 @@
-"""The places that hold DVC's objects: the cache that all workspaces share, and the default remote. They are listed, read and freed alike."""
+"""The places that hold DVC's objects: the cache that all workspaces share, and the default remote. They are listed, read and freed
+alike.
+"""
 
 import contextlib
 import datetime as dt
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from dvc_data.hashfile.db import HashFileDB
 
 LOCK = "nightshift.lock"
-"""In the cache: held shared by whoever has DVC at work in a workspace, alone by whoever frees space. The plugin knows it by the same name."""
+"""In the cache: held shared by anyone who has DVC running in a workspace, alone by anyone who frees space. The plugin knows it by the
+same name.
+"""
 
 _OBJECT = re.compile(r"([0-9a-f]{2})[/\\]([0-9a-f]{30}(?:\.dir)?)$")
 
@@ -38,10 +42,10 @@ class Store(Protocol):
         """Everything that is there."""
 
     def read(self, md5: str) -> bytes | None:
-        """The content of an object, None where it is not there."""
+        """Return the content of an object, None if it is not there."""
 
     def remove(self, objects: tuple[Object, ...]) -> None:
-        """Remove these objects; one that is gone already is no fault."""
+        """Remove these objects; one that is gone already is not a fault."""
 
 
 class Cache:
@@ -61,14 +65,14 @@ class Cache:
                             yield Object(named[1] + named[2], status.st_size, status.st_mtime)
 
     def read(self, md5: str) -> bytes | None:
-        """The content of an object, None where it is not there."""
+        """Return the content of an object, None if it is not there."""
         try:
             return self._place(md5).read_bytes()
         except FileNotFoundError:
             return None
 
     def remove(self, objects: tuple[Object, ...]) -> None:
-        """Remove these objects; one that is gone already is no fault."""
+        """Remove these objects; one that is gone already is not a fault."""
         for one in objects:
             self._place(one.md5).unlink(missing_ok=True)
 
@@ -91,7 +95,7 @@ class Bucket:
                 yield Object(named[1] + named[2], int(str(status.get("size") or 0)), _moment(status))
 
     def read(self, md5: str) -> bytes | None:
-        """The content of an object, None where it is not there."""
+        """Return the content of an object, None if it is not there."""
         try:
             with self._answers():
                 return bytes(self._odb.fs.cat_file(self._odb.oid_to_path(md5)))
@@ -99,14 +103,16 @@ class Bucket:
             return None
 
     def remove(self, objects: tuple[Object, ...]) -> None:
-        """Remove these objects; one that is gone already is no fault."""
+        """Remove these objects; one that is gone already is not a fault."""
         for one in objects:
             with contextlib.suppress(FileNotFoundError), self._answers():
                 self._odb.fs.remove(self._odb.oid_to_path(one.md5))
 
     @contextlib.contextmanager
     def _answers(self) -> Iterator[None]:
-        """Raise `ConfigError` where the store refuses access, `TransientError` where it does not answer. What is not found is for the caller."""
+        """Raise `ConfigError` if the store refuses access, `TransientError` where it does not answer. What is not found is for the
+        caller.
+        """
         where = self._odb.fs.unstrip_protocol(self._odb.path)
         try:
             yield
@@ -119,7 +125,7 @@ class Bucket:
 
 
 def remote_of(repository: Path) -> Store:
-    """The default DVC remote of `repository`. Raises `ConfigError` where it has none."""
+    """Return the default DVC remote of `repository`. Raises `ConfigError` if it has none."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -135,7 +141,9 @@ def remote_of(repository: Path) -> Store:
 
 @contextlib.contextmanager
 def alone(cache: Path, repository: Path, timeout_s: float) -> Iterator[None]:
-    """Keep every DVC process of this installation from starting, once none is at work any more. Raises `TransientError` after `timeout_s`."""
+    """Keep every DVC process of this installation from starting, once none is running any more. Raises `TransientError` after
+    `timeout_s`.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     (repository / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout_s
@@ -148,7 +156,7 @@ def alone(cache: Path, repository: Path, timeout_s: float) -> Iterator[None]:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise TransientError(
-                            f"{who} had DVC at work for {timeout_s:.0f} s without a pause; nothing was freed. Try again when fewer runs are at work"
+                            f"{who} used DVC for {timeout_s:.0f} s without a pause; nothing was freed. Try again when fewer runs are active"
                         ) from None
                     time.sleep(0.1)
         yield

@@ -1,4 +1,4 @@
-"""What a run's ref records, made again: a clean clone of the ref, its inputs restored, its stages executed anew.
+"""What a run's ref records, made again: a clean clone of the ref, its inputs restored, its stages executed again.
 
 Nothing of the result is taken from a cache: only the raw data (and the champion that the run was pinned to) come out of DVC's cache or
 remote, every stage behind them runs, by force and without DVC's run cache, and what it makes is not put into the cache.
@@ -22,11 +22,11 @@ from pipelines.lib.core.errors import ConfigError, TransientError
 from pipelines.lib.core.params import leaves
 
 STAGES = ("validate_history", "featurize_history", "train", "export_onnx", "evaluate")
-"""Of the training line, what is executed anew; `ingest_history` is not, since its source may have been corrected since."""
+"""Of the training line, what is executed again; `ingest_history` is not, since its source may have been corrected since."""
 
 RAW = "data/raw/history"
 CHAMPION = "data/champion/model.onnx.dvc"
-_OF_THE_RUN = re.compile(r"run\.yaml|dvc\.lock|dvc\.yaml|data/.*")  # what a ref has beside the commit of its code
+_OF_THE_RUN = re.compile(r"run\.yaml|dvc\.lock|dvc\.yaml|data/.*")  # what a ref has besides the commit of its code
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Input:
 
 
 def clone(ref: str, target: Path) -> None:
-    """A clean clone, at `target`, of what `ref` records, with access to DVC's cache. Raises `ConfigError` where there is no such ref."""
+    """A clean clone, at `target`, of what `ref` records, with access to DVC's cache. Raises `ConfigError` if there is no such ref."""
     source = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
     try:
         commit = git(source, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     except subprocess.CalledProcessError:
-        raise ConfigError(f"{ref} is no ref or commit of {source}; fetch refs/runs/* from where the model was trained") from None
+        raise ConfigError(f"{ref} is not a ref or commit of {source}; fetch refs/runs/* from where the model was trained") from None
     git(source, "clone", "--quiet", "--shared", "--no-checkout", str(source), str(target))
     git(target, "checkout", "--quiet", "--detach", commit)
     settings = configparser.ConfigParser(interpolation=None, strict=False)
@@ -65,7 +65,9 @@ def clone(ref: str, target: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Bring the raw data, and the champion where the run was pinned to one, into the clone at `path`; `TransientError` where they are nowhere."""
+    """Bring the raw data, and the champion where the run was pinned to one, into the clone at `path`; `TransientError` where they are
+    nowhere.
+    """
     targets = [RAW, *([CHAMPION] if (path / CHAMPION).exists() else [])]
     done = _dvc(path, "checkout", *targets)
     if done.returncode != 0:
@@ -77,7 +79,7 @@ def restore(path: Path) -> None:
 
 
 def execute(path: Path, stages: Sequence[str] = STAGES) -> str | None:
-    """Run `stages` in the clone at `path`; return why they did not come to their end, None where all is well."""
+    """Run `stages` in the clone at `path`; return why they did not come to their end, None if all is well."""
     done = _dvc(path, "repro", "--force", "--no-run-cache", "--no-commit", "--single-item", *stages)
     if done.returncode == 0:
         return None
@@ -89,7 +91,9 @@ def execute(path: Path, stages: Sequence[str] = STAGES) -> str | None:
 
 
 def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
-    """The inputs of the model whose version carries `tags`, as recorded and as found in the clone at `path`, whose raw data is restored."""
+    """Return the inputs of the model whose version carries `tags`, as recorded and as found in the clone at `path`, whose raw data is
+    restored.
+    """
     lock = _load_yaml(path / "dvc.lock")["stages"]
     ref = git(path, "rev-parse", "HEAD")
     commit = git(path, "rev-parse", "HEAD^") if tags["run_ref"].startswith("refs/") else ref
@@ -108,7 +112,7 @@ def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
 
 
 def environment(requirements: Path) -> list[str]:
-    """The packages that are installed in another version than the pins of `requirements` say, or not at all."""
+    """Return the packages that are installed in another version than the pins of `requirements` say, or not at all."""
     from packaging.requirements import Requirement
 
     lines = re.findall(r"^[A-Za-z0-9][^\\\n]*==[^\\\n]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
@@ -122,14 +126,14 @@ def environment(requirements: Path) -> list[str]:
 
 
 def git(path: Path, *arguments: str) -> str:
-    """What git says in `path`. Raises `subprocess.CalledProcessError`."""
+    """Return what git says in `path`. Raises `subprocess.CalledProcessError`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(["git", *arguments], cwd=path, check=True, capture_output=True, text=True, env=environment)
     return done.stdout.strip()
 
 
 def _changed(path: Path, lock: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What DVC finds changed against ``dvc.lock``: of the params, of the code, of the raw data."""
+    """Return what DVC finds changed against ``dvc.lock``: of the params, of the code, of the raw data."""
     done = _dvc(path, "status", "--json", "ingest_history", *STAGES)
     if done.returncode != 0:
         raise ConfigError(f"DVC cannot read the clone: {_end(done)}")
@@ -149,7 +153,9 @@ def _changed(path: Path, lock: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _altered(path: Path) -> list[str]:
-    """What came out of DVC's cache into the clone at `path` and is not what the run recorded: DVC itself does not look at it again."""
+    """Return what came out of DVC's cache into the clone at `path` and is not what the run recorded: DVC itself does not look at it
+    again.
+    """
     made = [(out.path, out.md5) for out in kept.outputs(path / "dvc.lock") if out.path == Path(RAW)]
     if (path / CHAMPION).exists():
         made += [(Path(CHAMPION).with_suffix(""), str(out["md5"])) for out in _load_yaml(path / CHAMPION)["outs"]]
@@ -157,7 +163,7 @@ def _altered(path: Path) -> list[str]:
 
 
 def _changed_params(path: Path, lock: Mapping[str, Any]) -> list[str]:
-    """Each parameter of the stages in `lock` whose value in the clone is another one."""
+    """Return each parameter of the stages in `lock` whose value in the clone is another one."""
     found = []
     for stage in ("ingest_history", *STAGES):
         for file, recorded in lock.get(stage, {}).get("params", {}).items():

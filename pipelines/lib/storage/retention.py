@@ -44,10 +44,10 @@ class Space:
 
 
 def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: float, read: Callable[[str], bytes | None]) -> set[str]:
-    """The md5 of every object that must be kept; `named` gives the refs and commits that are kept whatever their age.
+    """Return the md5 of every object that must be kept; `named` gives the refs and commits that are kept whatever their age.
 
-    `oldest` is the UNIX time before which a recorded run is no longer kept for its age. `read` gives the content of an object, None where it is gone.
-    Workspaces are looked at first: what a run that closes meanwhile has published or recorded is seen afterwards. Raises `DataError` where
+    `oldest` is the UNIX time before which a recorded run is no longer kept for its age. `read` gives the content of an object, None if it is gone.
+    Workspaces are looked at first: what a run that closes meanwhile has published or recorded is seen afterwards. Raises `DataError` if
     the listing of a directory is damaged, `ConfigError` where a ref that is named is not in the repository.
     """
     found, runs_at_work = _of_workspaces(repository)
@@ -70,7 +70,9 @@ def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: f
 
 
 def published_runs(urls: Iterable[str]) -> set[str]:
-    """The refs of runs that the rows of the tables at `urls` name, as they are now. Raises `DataError` for a file that was damaged."""
+    """Return the refs of runs that the rows of the tables at `urls` name, as they are now. Raises `DataError` for a file that was
+    damaged.
+    """
     import pyarrow.dataset as ds
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
@@ -94,7 +96,9 @@ def published_runs(urls: Iterable[str]) -> set[str]:
 
 
 def generation_runs(root: Path) -> set[str]:
-    """The refs of runs that the manifests of all generations under `root` name. Raises `DataError` for a manifest that cannot be read."""
+    """Return the refs of runs that the manifests of all generations under `root` name. Raises `DataError` for a manifest that cannot be
+    read.
+    """
     found: set[str] = set()
     for manifest in root.glob("*/generations/*/manifest.json"):
         try:
@@ -122,7 +126,7 @@ def registered_runs(client: "MlflowClient") -> dict[tuple[str, str], str]:
 
 
 def survey(objects: Iterable[Object], keep: set[str], oldest: float) -> Space:
-    """What `objects` amount to, and which of them may go: those not in `keep` that were last written before `oldest` (UNIX time)."""
+    """Return what `objects` amount to, and which of them may go: those not in `keep` that were last written before `oldest` (UNIX time)."""
     listed = list(objects)
     return Space(
         len(listed), sum(one.size for one in listed), tuple(one for one in listed if one.md5 not in keep and one.modified < oldest)
@@ -130,7 +134,7 @@ def survey(objects: Iterable[Object], keep: set[str], oldest: float) -> Space:
 
 
 def _of_workspaces(repository: Path) -> tuple[set[str], set[str]]:
-    """The objects that working trees name now, committed or not, and the runs that those runs look at."""
+    """Return the objects that working trees name now, committed or not, and the runs that those runs look at."""
     trees = [
         Path(line.removeprefix("worktree "))
         for line in git(repository, "worktree", "list", "--porcelain").splitlines()
@@ -160,7 +164,7 @@ def _of_commits(repository: Path, commits: list[str]) -> set[str]:
 
 
 def _inside(objects: set[str], read: Callable[[str], bytes | None]) -> set[str]:
-    """The files of the directories among `objects`."""
+    """Return the files of the directories among `objects`."""
     found: set[str] = set()
     for md5 in sorted(one for one in objects if one.endswith(".dir")):
         content = read(md5)

@@ -1,6 +1,6 @@
 """Building an index as it was planned: fill the shards, merge them, choose how widely it is searched.
 
-A build is a directory: ``index.faiss`` (HNSW with its vectors, or IVF-PQ, whose lists lie in ``lists.ivfdata`` beside it and whose vectors in
+A build is a directory: ``index.faiss`` (HNSW with its vectors, or IVF-PQ, whose lists are in ``lists.ivfdata`` next to it and whose vectors in
 ``vectors.npy``), ``rows.arrow`` (key, partition and outcome, Arrow IPC, uncompressed so that it can be mapped; the row number is FAISS's id) and
 ``built.json``, which says what it is. Bytes are the same for the same plan, shards and, for HNSW, one thread.
 """
@@ -54,7 +54,7 @@ def build(
 
     The width of search is chosen by one sample of the tail, asked about the rows before it, and judged by another (``held_out``). Where there is no
     tail, it is chosen by rows of the index, each left out of its own answer, and ``held_out`` is null. Returns the content of ``built.json``.
-    Raises `GateFailed` where no width of search reaches the recall wanted.
+    Raises `GateFailed` if no width of search reaches the recall wanted.
     """
     import faiss
 
@@ -106,7 +106,7 @@ def _write_rows(shards: Shards, order: Ids | None, path: Path) -> None:
 
 
 def _partitions(directory: Path, start: int) -> list[str]:
-    """The first and the last partition of the rows from `start` on."""
+    """Return the first and the last partition of the rows from `start` on."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -119,7 +119,7 @@ def _partitions(directory: Path, start: int) -> list[str]:
 
 
 def _hnsw(made: Plan, base: Searcher | None) -> Any:
-    """What is added to: an empty index, or a copy of the base's."""
+    """Return what is added to: an empty index, or a copy of the base's."""
     import faiss
 
     if base is not None:
@@ -140,14 +140,16 @@ def _add(index: Any, take: Callable[[Ids], Vectors], start: int, end: int) -> No
 
 
 def read_ivfpq(path: Path, flags: int = 0) -> Any:
-    """The IVF-PQ at `path`, to be added to or merged: without the table that makes searches faster, 16 MiB at 2,048 lists, which each shard would have."""
+    """Return the IVF-PQ at `path`, to be added to or merged: without the table that makes searches faster, 16 MiB at 2,048 lists, which
+    each shard would have.
+    """
     import faiss
 
     return faiss.read_index(str(path), flags | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
 
 
 def _parts(planned: Path, shards: Shards, order: Ids | None, filled: Sequence[Path], base: Searcher | None) -> list[Any]:
-    """The indexes whose lists make up the new one, mapped: the filled shards, or the base and what is appended."""
+    """Return the indexes whose lists make up the new one, mapped: the filled shards, or the base and what is appended."""
     import faiss
 
     if base is None or order is None:
@@ -160,7 +162,7 @@ def _parts(planned: Path, shards: Shards, order: Ids | None, filled: Sequence[Pa
 
 
 def _without_rows(planned: Path, base: Searcher | None) -> Any:
-    """An IVF-PQ with empty lists that has learnt what the plan has, or the base."""
+    """Return an IVF-PQ with empty lists that has learnt what the plan has, or the base."""
     import faiss
 
     if base is None:
@@ -176,7 +178,7 @@ def _without_rows(planned: Path, base: Searcher | None) -> Any:
 
 def _merge(index: Any, target: Path, parts: Sequence[Any]) -> None:
     """Write `index`, which is empty, with the lists of all `parts`, one after the other. As `faiss.contrib.ondisk.merge_ondisk`, which cannot take a part whose
-    lists lie in a file of their own: streamed from map to map, so that memory does not grow with the parts.
+    lists are in a file of their own: streamed from map to map, so that memory does not grow with the parts.
     """
     import faiss
 
@@ -194,7 +196,9 @@ def _merge(index: Any, target: Path, parts: Sequence[Any]) -> None:
 
 
 def _require_room(target: Path, needed: int) -> None:
-    """Raise `TransientError` where the lists do not fit: FAISS writes them through a map, and who does that on a full disk is killed without a word."""
+    """Raise `TransientError` if the lists do not fit: FAISS writes them through a map, and who does that on a full disk is killed without
+    a word.
+    """
     free = shutil.disk_usage(target).free
     if free < needed:
         raise TransientError(f"no room in {target} for lists of {needed:,} bytes, {free:,} are free; make room and try again")

@@ -1,9 +1,9 @@
-"""Evidence for a score: the past rows that lie nearest to a row of the night, and how they ended.
+"""Evidence for a score: the past rows that are nearest to a row of the night, and how they ended.
 
 Past means known: of the rows in an index only those count whose outcome was known when the night began. So a night that is scored again months later,
 with an index of months later, is compared with the rows that it could have been compared with at its time, and no row finds itself. That holds for
 the rows, not for what resembles what: that is for the encoder to say, and one that has learned from later nights knows more than the night did.
-`hindsight` tells of it. Outcomes are as the index has them: where they were corrected since, corrected.
+`hindsight` describes it. Outcomes are as the index has them: where they were corrected since, corrected.
 """
 
 import datetime as dt
@@ -49,7 +49,7 @@ class Wanted:
 
 
 def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[str, ...], wanted: Wanted) -> pa.Table:
-    """The evidence for the riskiest rows of a night, whose `scores` and `features` are files, in the order of `schema_of`: riskiest first, nearest first.
+    """Return the evidence for the riskiest rows of a night, whose `scores` and `features` are files, in the order of `schema_of`: riskiest first, nearest first.
 
     The rows are encoded with the index's own encoder. A night of fewer rows gives evidence for all of them, a row with fewer past rows near it
     fewer neighbours, and one without none. For k neighbours max(4 k, 64) rows are looked at; among those of the same distance the newest partition
@@ -81,10 +81,10 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
 
 
 def widely(index: "VectorIndex") -> "Setting":
-    """How widely to search `index` for evidence: HNSW among 256 candidates at least, IVF-PQ through 8 times the tuned lists for twice the candidates.
+    """Return how widely to search `index` for evidence: HNSW among 256 candidates at least, IVF-PQ through 8 times the tuned lists for twice the candidates.
 
     The tuned search finds what its gate asks for on average over whole nights, and less of unusual rows, which are the riskiest. It is made for
-    thousands of queries a second; evidence asks some dozens a night, so what the wider one costs, milliseconds, nobody notices.
+    thousands of queries per second; evidence asks some dozens a night, so what the wider one costs, milliseconds, nobody notices.
     """
     tuned = index.manifest["search"]
     if index.kind == "hnsw":
@@ -93,7 +93,7 @@ def widely(index: "VectorIndex") -> "Setting":
 
 
 def schema_of(scores: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
-    """The columns of the evidence for rows that are keyed as `scores` are.
+    """Return the columns of the evidence for rows that are keyed as `scores` are.
 
     A row of the night and a neighbour make a row: the key and score of the one, `rank` from 1, cosine `distance` (0 to 2), `outcome` and key of the
     other; `neighbour_rate` is the share of positive outcomes among all neighbours of the one.
@@ -132,7 +132,7 @@ def _riskiest(scores: Path, features: Path, names: tuple[str, ...], key: tuple[s
 
 
 def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
-    """The neighbours of each row of `night`: its place in `OF`, `rank`, `distance`, and what the index says of the neighbour."""
+    """Return the neighbours of each row of `night`: its place in `OF`, `rank`, `distance`, and what the index says of the neighbour."""
     width = max(TIMES * wanted.neighbours, LEAST) + 1  # a row whose date was corrected finds itself
     distances, ids = index.search(vectors, width, setting=widely(index))
     found = _known(index, distances, ids, night, key, wanted)
@@ -156,7 +156,9 @@ def _doubtful(found: pa.Table, ids: np.ndarray, width: int, neighbours: int) -> 
 
 
 def _nearest_known(index: "VectorIndex", vectors: np.ndarray, width: int, known_before: str) -> tuple[np.ndarray, np.ndarray]:
-    """The `width` nearest of the rows of partitions before `known_before`, as `VectorIndex.search` answers, but each row is looked at, in blocks."""
+    """Return the `width` nearest of the rows of partitions before `known_before`, as `VectorIndex.search` answers, but each row is looked
+    at, in blocks.
+    """
     squared, best = np.full((len(vectors), width), np.inf, np.float32), np.full((len(vectors), width), -1, np.int64)
     for start in range(0, index.count, BLOCK):
         known = pc.less(index.partitions.slice(start, BLOCK), _text(known_before)).combine_chunks()
@@ -169,7 +171,7 @@ def _nearest_known(index: "VectorIndex", vectors: np.ndarray, width: int, known_
 
 
 def _known(index: "VectorIndex", distances: np.ndarray, ids: np.ndarray, night: pa.Table, key: tuple[str, ...], wanted: Wanted) -> pa.Table:
-    """What was found, less what was not known when the night began, and less the row itself; in order, with its `rank`."""
+    """Return what was found, less what was not known when the night began, and less the row itself; in order, with its `rank`."""
     row, place = np.nonzero(ids >= 0)
     found = index.rows(ids[row, place])
     known = pc.less(found["partition"], _text(wanted.known_before))
@@ -186,42 +188,42 @@ def _known(index: "VectorIndex", distances: np.ndarray, ids: np.ndarray, night: 
 
 
 def _column(array: np.ndarray) -> pa.Array:
-    """`array` of numbers for Arrow."""
+    """Return `array` of numbers for Arrow."""
     return pa.Array.from_buffers(pa.from_numpy_dtype(array.dtype), len(array), [None, pa.py_buffer(np.ascontiguousarray(array))])
 
 
 def _text(value: str) -> pa.Scalar:
-    """`value` for Arrow."""
+    """Return `value` for Arrow."""
     encoded = value.encode()
     return pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(encoded)], dtype=np.int32)), pa.py_buffer(encoded))[0]
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers without nulls for NumPy."""
+    """Return a column of numbers without nulls for NumPy."""
     return np.from_dlpack(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
 
 
 def no_evidence(scores: Path, key: tuple[str, ...]) -> pa.Table:
-    """The table without a row."""
+    """Return the table without a row."""
     return pa.Table.from_batches([], schema_of(open_parquet(scores).schema_arrow, key))  # empty_table() imports pandas too
 
 
 def misfit(features: Path, index: "VectorIndex") -> str | None:
-    """Why the index has nothing to say of these features: it was made of another declaration of them. None where it fits.
+    """Why the index has nothing to say of these features: it was made of another declaration of them. None if it fits.
 
-    That is no fault of the night: until the index is built anew, its scores go on.
+    That is not a fault of the night: until the index is built again, its scores go on.
     """
     found, wanted = signature_of_features(features), index.encoder.signature
     if found == wanted:
         return None
     return (
         f"generation {index.generation} of the index is of {len(wanted.names)} features of declaration {wanted.sha256[:12]}, the night has "
-        f"{len(found.names)} of {found.sha256[:12]}; train the encoder on these features (encoder_training), which builds the index anew"
+        f"{len(found.names)} of {found.sha256[:12]}; train the encoder on these features (encoder_training), which builds the index again"
     )
 
 
 def hindsight(index: "VectorIndex", known_before: str) -> str | None:
-    """That the index's encoder has learned from nights whose outcomes nobody knew when the night began, in words; None where it has not."""
+    """That the index's encoder has learned from nights whose outcomes nobody knew when the night began, in words; None if it has not."""
     if index.encoder.trained_until <= known_before:
         return None
     last = (parse_partition(index.encoder.trained_until) - dt.timedelta(days=1)).isoformat()
@@ -235,7 +237,7 @@ def base_rate(index: "VectorIndex", known_before: str) -> float | None:
 
 
 def tell(found: pa.Table, index: "VectorIndex") -> str:
-    """What was found, in a line."""
+    """Return what was found, in a line."""
     count = int((_values(found["rank"]) == 1).sum())
     return f"evidence for {count} rows from generation {index.generation}" if count else f"no evidence in generation {index.generation}"
 
@@ -258,5 +260,5 @@ def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def page(report: Mapping[str, Any], found: pa.Table, dataset: Dataset) -> str:
-    """The report of attach_evidence as self-contained HTML."""
+    """Return the report of attach_evidence as self-contained HTML."""
     return render("evidence.html", report=report, rows=grouped(found, dataset.key), key=dataset.key, outcome=dataset.label.name)

@@ -30,7 +30,7 @@ from pipelines.lib.core.params import Section
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 LOCK = "lock"
-"""What stands in the directory of a generation, beside the files of its build."""
+"""What is in the directory of a generation, next to the files of its build."""
 
 ID = r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12}"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
@@ -94,7 +94,9 @@ class Pointer(Generation):
         return (*self.way_back, *self.aside)
 
     def before(self, generation: str) -> tuple[Generation, ...]:
-        """What can be served in the place of `generation`, the newest first: those before it in the line; for one that was rolled back from, all of it."""
+        """Return what can be served in the place of `generation`, the newest first: those before it in the line; for one that was rolled
+        back from, all of it.
+        """
         ids = [one.generation for one in self.way_back]
         return self.way_back[ids.index(generation) + 1 :] if generation in ids else self.way_back
 
@@ -102,7 +104,7 @@ class Pointer(Generation):
 class ReadLock:
     """Keeps the generation in `directory` from being collected for as long as this object lives. `manifest` is what it says of itself.
 
-    Raises `FileNotFoundError` where the generation is not there, or is collected at this very moment: look at the pointer again.
+    Raises `FileNotFoundError` if the generation is not there, or is collected at this very moment: look at the pointer again.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -116,7 +118,7 @@ class ReadLock:
 
 
 def generation_dir(name: str, root: Path | None) -> Path:
-    """The directory of index `name`. Raises `ConfigError` for what is no name: it becomes a path."""
+    """Return the directory of index `name`. Raises `ConfigError` for what is not a name: it becomes a path."""
     if not re.fullmatch(_NAME, name, re.ASCII):
         raise ConfigError(
             f"the index is called {name[:40]!r}; a name has letters, digits, '_', '.' and '-' (params.yaml: registry.encoder)"
@@ -125,7 +127,7 @@ def generation_dir(name: str, root: Path | None) -> Path:
 
 
 def current(name: str, root: Path | None = None) -> Pointer | None:
-    """The pointer of index `name`, or None where nothing is published. Raises `ModelError` where it cannot be read."""
+    """Return the pointer of index `name`, or None if nothing is published. Raises `ModelError` if it cannot be read."""
     path = generation_dir(name, root) / "pointer.json"
     try:
         return Pointer.model_validate_json(path.read_bytes())
@@ -133,18 +135,18 @@ def current(name: str, root: Path | None = None) -> Pointer | None:
         return None
     except (OSError, ValidationError) as error:
         cause = error.strerror if isinstance(error, OSError) else f"{error.error_count()} faults, first: {error.errors()[0]['msg']}"
-        raise ModelError(f"{path} is no pointer ({cause}); see docs/runbooks/stale-index.md, The pointer is broken") from error
+        raise ModelError(f"{path} is not a pointer ({cause}); see docs/runbooks/stale-index.md, The pointer is broken") from error
 
 
 def locate(name: str, generation: str, root: Path | None = None) -> Path:
-    """The directory of `generation`. Raises `ConfigError` for what is no id: it comes from outside and becomes a path."""
+    """Return the directory of `generation`. Raises `ConfigError` for what is not an id: it comes from outside and becomes a path."""
     if not re.fullmatch(ID, generation, re.ASCII):
         raise ConfigError(f"generation is {generation[:40]!r}; it must be an id like '2013-06-01-0123456789ab'")
     return generation_dir(name, root) / "generations" / generation
 
 
 def verify(directory: Path, manifest_sha256: str, *, digests: bool = True) -> dict[str, Any]:
-    """The manifest of the generation in `directory`, after its own digest and every file that it lists were checked, and that its `lock` is there.
+    """Return the manifest of the generation in `directory`, after its own digest and every file that it lists were checked, and that its `lock` is there.
 
     Sizes are always compared, contents where `digests` is set. Raises `ModelError` for the first fault, `UnreadableError` where a file is there and cannot
     be read.
@@ -182,9 +184,9 @@ def read_lock(
     digests: bool = True,
     root: Path | None = None,
 ) -> ReadLock:
-    """The current generation of index `name`, or the one named, held and verified.
+    """Return the current generation of index `name`, or the one named, held and verified.
 
-    `manifest_sha256` is asked of the pointer where it is not given. Raises `ModelError` where nothing is published, the generation is unknown,
+    `manifest_sha256` is asked of the pointer where it is not given. Raises `ModelError` if nothing is published, the generation is unknown,
     gone or not whole, or was made with another encoder than that of `encoder_sha256`; `CollectedError` where it is gone since the pointer does not
     know it any more.
     """
@@ -222,10 +224,10 @@ def read_lock(
 
 
 def usable(name: str, root: Path | None = None, *, digests: bool = True) -> tuple[Pointer, str | None] | None:
-    """The current generation or else the first one before it that is whole, and the faults of those that are not; None where nothing is published.
+    """Return the current generation or else the first one before it that is whole, and the faults of those that are not; None if nothing is published.
 
     The pointer that is returned names that generation; its `sequence` is that of the switch to the current one. Without `digests` the sizes of the
-    files alone are compared, which takes no longer for a large index. Raises `ModelError` where none is whole.
+    files alone are compared, which takes no longer for a large index. Raises `ModelError` if none is whole.
     """
     pointer = current(name, root)
     if pointer is None:

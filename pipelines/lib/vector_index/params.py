@@ -53,13 +53,13 @@ class PlanIndex(Section):
     ivfpq: IvfPq = IvfPq()
 
     def chosen(self, count: int) -> Literal["hnsw", "ivfpq"]:
-        """The kind of an index of `count` rows."""
+        """Return the kind of an index of `count` rows."""
         if self.kind != "auto":
             return self.kind
         return "hnsw" if count <= self.hnsw_up_to else "ivfpq"
 
     def parameters(self, kind: str) -> dict[str, Any]:
-        """What an index of `kind` is built by; one that was built otherwise is not appended to."""
+        """Return what an index of `kind` is built by; one that was built otherwise is not appended to."""
         return {**(self.hnsw if kind == "hnsw" else self.ivfpq).model_dump(), "seed": self.seed}
 
 
@@ -92,7 +92,7 @@ class BuildIndex(Section):
 
 
 def check_ivfpq(params: PlanIndex, rows: int, dimension: int) -> None:
-    """Raise `ConfigError` where an IVF-PQ of `params` cannot be trained on so many `rows` of this `dimension`."""
+    """Raise `ConfigError` if an IVF-PQ of `params` cannot be trained on so many `rows` of this `dimension`."""
     settings, least = params.ivfpq, 1 << BITS
     if rows < least:
         raise ConfigError(f"an ivfpq learns from at least {least} rows, there are {rows}; set plan_index.kind to hnsw")

@@ -1,4 +1,4 @@
-"""How an index is to be built: which kind, anew or onto the one that is published, and, for IVF-PQ, how many lists and what it learns from a sample.
+"""How an index is to be built: which kind, again or onto the one that is published, and, for IVF-PQ, how many lists and what it learns from a sample.
 
 The plan is made once; the shards are then filled, in parallel, and the index built as it says. All of it is deterministic: a seeded sample, one thread.
 """
@@ -62,7 +62,7 @@ class Plan(Section):
     trials: tuple[dict[str, float], ...] = ()
 
     def start(self, shard: str) -> int:
-        """The position of the first row of `shard`."""
+        """Return the position of the first row of `shard`."""
         names = list(self.shards)
         return sum(self.shards[other] for other in names[: names.index(shard)])
 
@@ -76,13 +76,13 @@ class Base:
 
 
 class _Full(Exception):
-    """Why the index must be built anew: an answer, not an error."""
+    """Why the index must be built again: an answer, not an error."""
 
 
 def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = "auto", base: Base | str) -> Plan:
     """Decide, and write the files of the plan into the directory `target`. `base`: what may be appended to, or why there is nothing.
 
-    Raises `ConfigError` where parameters do not fit the vectors, or `rebuild` is incremental and the index must be built anew.
+    Raises `ConfigError` if parameters do not fit the vectors, or `rebuild` is incremental and the index must be built again.
     """
     kind = params.chosen(shards.count)
     lists: int | None = None
@@ -134,12 +134,14 @@ def plan(shards: Shards, params: PlanIndex, target: Path, *, rebuild: Rebuild = 
 
 
 def read_plan(directory: Path) -> Plan:
-    """The plan in `directory`."""
+    """Return the plan in `directory`."""
     return Plan.model_validate_json((directory / PLAN).read_text(encoding="utf-8"))
 
 
 def _appending(shards: Shards, params: PlanIndex, kind: str, base: Base) -> Ids:
-    """The positions of the rows of an index that appends to `base`: its own rows in its order, then those that are new. Raises `_Full`."""
+    """Return the positions of the rows of an index that appends to `base`: its own rows in its order, then those that are new. Raises
+    `_Full`.
+    """
     built = base.index.built
     if built["encoder_sha256"] != shards.encoder_sha256:
         raise _Full(f"the encoder changed from {str(built['encoder_sha256'])[:12]} to {str(shards.encoder_sha256)[:12]}")
@@ -166,7 +168,7 @@ def _appending(shards: Shards, params: PlanIndex, kind: str, base: Base) -> Ids:
 
 
 def _positions(shards: Shards, base: Base) -> Ids:
-    """Where the rows of `base` stand in `shards`, by their keys: int64 [rows of the base], -1 for what is not there."""
+    """Return where the rows of `base` are in `shards`, by their keys: int64 [rows of the base], -1 for what is not there."""
     import pyarrow as pa
 
     same = " AND ".join(f"base.{name(column)} IS NOT DISTINCT FROM now.{name(column)}" for column in shards.key)
@@ -181,7 +183,7 @@ def _positions(shards: Shards, base: Base) -> Ids:
 
 
 def _partitions(shards: Shards) -> dict[str, int]:
-    """The rows of each partition, in the order of the rows."""
+    """Return the rows of each partition, in the order of the rows."""
     import pyarrow.compute as pc
 
     sizes: dict[str, int] = {}
@@ -233,7 +235,7 @@ def candidates(count: int) -> list[int]:
 
 
 def cluster(learners: Vectors, lists: int, seed: int) -> Vectors:
-    """The centroids [lists, d] of k-means."""
+    """Return the centroids [lists, d] of k-means."""
     import faiss
 
     parameters = faiss.ClusteringParameters()
@@ -246,9 +248,9 @@ def cluster(learners: Vectors, lists: int, seed: int) -> Vectors:
 
 
 def costs(shards: Shards, params: PlanIndex, tried: Mapping[int, Vectors], known: int) -> Iterator[dict[str, float]]:
-    """What a search costs with each number of lists: centroids and codes that it compares, at the fewest lists that hold enough true neighbours.
+    """Return what a search costs with each number of lists: centroids and codes that it compares, at the fewest lists that hold enough true neighbours.
 
-    Each true neighbour of the sampled queries stands in one list; the rank of that list among all, by their distance from the query, is how many
+    Each true neighbour of the sampled queries is in one list; the rank of that list among all, by their distance from the query, is how many
     lists must be looked through to find it. cost = lists + nprobe * rows / lists.
     """
     import faiss

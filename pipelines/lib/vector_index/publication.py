@@ -1,6 +1,6 @@
 """What changes which generation of an index is current: `publish` and `rollback`, the only writers of what `pipelines.lib.vector_index.generations` reads.
 
-One writer at a time. A generation is written beside, flushed to disk and renamed; then the pointer is replaced. Who dies on the way leaves the old
+One writer at a time. A generation is written to a temporary directory, flushed to disk and renamed. Then the pointer is replaced. Who dies on the way leaves the old
 pointer and at most debris, which the next writer removes, as it removes what is no longer kept and nobody holds.
 """
 
@@ -45,7 +45,7 @@ PREVIOUS = "previous"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMEMBERED = 100
-"""Switches that the pointer tells of: a request is known to be fulfilled for as long."""
+"""Switches that the pointer describes: a request is known to be fulfilled for as long."""
 
 
 def built_files(directory: Path) -> dict[str, dict[str, Any]]:
@@ -54,7 +54,9 @@ def built_files(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def described(built: Path, encoder: Path, manifest: Mapping[str, Any]) -> tuple[Generation, dict[str, Any]]:
-    """The generation that `publish` makes of the same arguments, and all that its manifest says. Raises what `publish` raises for what does not fit."""
+    """Return the generation that `publish` makes of the same arguments, and all that its manifest says. Raises what `publish` raises for
+    what does not fit.
+    """
     content = _manifest(built, encoder, manifest)
     sha256 = hashlib.sha256(_text(content)).hexdigest()
     made = {key: content[key] for key in ("partition", "encoder_version", "encoder_sha256")}
@@ -81,7 +83,7 @@ def publish(
     files. `expected_sequence` is that of the pointer which the author has seen (0: no generation that could be used). What is in the line already is
     not published again.
 
-    Raises `LedgerConflict` where somebody switched since, `ModelError` where encoder and build do not belong together, `TransientError`
+    Raises `LedgerConflict` if somebody switched since, `ModelError` where encoder and build do not belong together, `TransientError`
     where the disk is full or fails: the pointer is then as it was.
     """
     new, content = described(built, encoder, manifest)
@@ -104,7 +106,7 @@ def publish(
             (temporary / LOCK).touch()
             verify(temporary, sha256)
         if again:
-            log.warning("generation %s was broken on disk; it was written anew", new.generation)
+            log.warning("generation %s was broken on disk; it was written again", new.generation)
             return again
         before = (*pointer.line, pointer.current) if pointer and retain > 1 else ()
         line = tuple(one for one in before if not _broken(locate(name, one.generation, root), one.manifest_sha256))[1 - retain :]
@@ -117,7 +119,7 @@ def rollback(name: str, to: str, actor: str, reason: str, *, request: str | None
     """Make generation `to` of index `name` current (``previous``: the newest one before it that is whole), after its files were verified.
 
     Also what was rolled back from can be named, until the next publication. The same `request` is fulfilled once. Returns the pointer. Raises
-    `ModelError` for a generation that is unknown or broken, `ConfigError` for what is no id or current already; nothing is changed then.
+    `ModelError` for a generation that is unknown or broken, `ConfigError` for what is not an id or current already; nothing is changed then.
     """
     if to != PREVIOUS:
         locate(name, to, root)
@@ -145,12 +147,12 @@ def _text(manifest: Mapping[str, Any]) -> bytes:
 
 
 def _manifest(built: Path, encoder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the manifest says, checked as far as it can be without FAISS."""
+    """Return all that the manifest says, checked as far as it can be without FAISS."""
     try:
         message: dict[str, Any] = json.loads((built / BUILT).read_bytes())
         files = {**(manifest.get("files") or built_files(built)), ENCODER: {"sha256": sha256_of(encoder), "bytes": encoder.stat().st_size}}
     except (OSError, ValueError) as error:
-        raise DataError(f"{built} is no whole build ({type(error).__name__}: {error}); run build_index again") from None
+        raise DataError(f"{built} is not a whole build ({type(error).__name__}: {error}); run build_index again") from None
     content = {**message, **manifest, "files": files}
     parse_partition(content.get("partition"))
     made_by = {"build": message.get("encoder_sha256"), "manifest": content["encoder_sha256"], "file": files[ENCODER]["sha256"]}
@@ -166,7 +168,7 @@ def _require_expected(name: str, pointer: Pointer | None, expected: int, new: Ge
     """Raise `LedgerConflict` unless the pointer is the one that the author of `new` has seen."""
     if pointer is None or pointer.sequence == expected:
         if pointer is None and expected:
-            raise LedgerConflict(f"{name} has no pointer, but the run has seen switch {expected}; who removed it? Start a run anew")
+            raise LedgerConflict(f"{name} has no pointer, but the run has seen switch {expected}; who removed it? Start a new run")
         return
     if expected == 0:
         try:
@@ -177,12 +179,12 @@ def _require_expected(name: str, pointer: Pointer | None, expected: int, new: Ge
     message = "was rolled back from" if new in pointer.aside else "is not published"
     raise LedgerConflict(
         f"generation {new.generation} of {name} {message}: it was built when switch {expected} was the last one, and since then {last.actor} has made "
-        f"{last.generation} current (switch {pointer.sequence}, {last.action}{f': {last.reason}' if last.reason else ''}). Start a rebuild anew"
+        f"{last.generation} current (switch {pointer.sequence}, {last.action}{f': {last.reason}' if last.reason else ''}). Start a new rebuild"
     )
 
 
 def _target(name: str, pointer: Pointer, to: str, root: Path | None) -> Generation:
-    """The generation that is meant by `to`, whose files were verified."""
+    """Return the generation that is meant by `to`, whose files were verified."""
     if to == pointer.generation:
         raise ConfigError(
             f"generation {to} is current already, since switch {pointer.sequence} by {pointer.history[-1].actor}; nothing was changed"
@@ -231,7 +233,7 @@ def _switch(
 
 @contextlib.contextmanager
 def _writing(place: Path) -> Iterator[None]:
-    """One writer at a time; waits for the one before."""
+    """Yield one writer at a time; waits for the one before."""
     if not place.is_dir():
         place.mkdir(parents=True, exist_ok=True)
         for directory in (place, place.parent):
@@ -259,7 +261,7 @@ def _disk_told(place: Path, needed: int = 0) -> Iterator[None]:
 
 
 def _broken(directory: Path, manifest_sha256: str) -> bool:
-    """Whether the generation can never be served again; of one that cannot be read nobody knows."""
+    """Return whether the generation can never be served again; of one that cannot be read nobody knows."""
     try:
         verify(directory, manifest_sha256)
     except ModelError as error:

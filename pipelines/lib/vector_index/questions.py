@@ -46,7 +46,9 @@ class Questions:
 
 
 def tail(sizes: Iterable[int], queries: int) -> int:
-    """How many rows to hold out of partitions of these `sizes`, the newest last: whole ones, just enough for two samples of `queries`; 0 for too few."""
+    """Return how many rows to hold out of partitions of these `sizes`, the newest last: whole ones, just enough for two samples of
+    `queries`; 0 for too few.
+    """
     newest_first = list(sizes)[::-1]
     count, rows = sum(newest_first), 0
     for size in newest_first:
@@ -57,7 +59,9 @@ def tail(sizes: Iterable[int], queries: int) -> int:
 
 
 def drawn(count: int, known: int, queries: int, seed: int, *, second: bool = False) -> Ids:
-    """The rows to ask about, out of those from `known` on, or where all `count` are known, out of all: at most `queries`; see `neighbours.sample`."""
+    """Return the rows to ask about, out of those from `known` on, or where all `count` are known, out of all: at most `queries`; see
+    `neighbours.sample`.
+    """
     held_out = count - known
     if not held_out:
         return neighbours.sample(count, queries, seed, second=second)
@@ -65,7 +69,9 @@ def drawn(count: int, known: int, queries: int, seed: int, *, second: bool = Fal
 
 
 def ask(parts: Iterable[Vectors], own: Ids, vectors: Vectors, known: int, k: int) -> Questions:
-    """Put the `vectors` [m, d] of the rows `own` [m] to exact search among the first `known` rows of `parts`, arrays [n, d] one after the other."""
+    """Put the `vectors` [m, d] of the rows `own` [m] to exact search among the first `known` rows of `parts`, arrays [n, d] one after the
+    other.
+    """
     import faiss
 
     nearest, start = faiss.ResultHeap(len(own), k), 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.lib.encoders.encoder import Encoder
 
 TOLD = ("partition", "outcome")
-"""What the rows of an index say beside their key."""
+"""What the rows of an index say next to their key."""
 
 
 class _Opened:
@@ -52,7 +52,9 @@ class _Opened:
 
 
 class VectorIndex:
-    """An open index. Any number of threads may ask it at once; close and refresh it where none is between two questions that belong together."""
+    """An open index. Any number of threads may ask it at once; close and refresh it where none is between two questions that belong
+    together.
+    """
 
     def __init__(self, opened: _Opened, latest: Callable[[str], ReadLock | None]) -> None:
         self._now: _Opened | None = opened
@@ -115,7 +117,7 @@ class VectorIndex:
         return self._opened.encoder
 
     def search(self, vectors: Vectors, k: int, *, setting: Setting | None = None) -> tuple[Vectors, Ids]:
-        """The k nearest rows to each of `vectors` float32 [m, d], nearest first: cosine distances (0 to 2) [m, k] and ids [m, k].
+        """Return the k nearest rows to each of `vectors` float32 [m, d], nearest first: cosine distances (0 to 2) [m, k] and ids [m, k].
 
         Where fewer are found, an answer is filled up with the id -1 at an infinite distance. `setting`: how widely to search, other than the index
         was tuned for. Raises `DataError` for vectors of another width or with values that are not finite, `ConfigError` for a k below 1.
@@ -124,7 +126,9 @@ class VectorIndex:
         return squared * np.float32(0.5), ids  # of vectors of norm 1
 
     def rows(self, ids: ArrayLike) -> pa.Table:
-        """Key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for what is no id."""
+        """Key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for what is not an
+        id.
+        """
         opened, wanted = self._opened, np.ascontiguousarray(ids, dtype=np.int64)
         _check(wanted, -1, opened.searcher.count)
         batch_of = np.searchsorted(opened.ends, wanted, side="right")
@@ -139,20 +143,22 @@ class VectorIndex:
         return pa.Table.from_batches(found, opened.rows.schema).combine_chunks().take(_places(order))
 
     def vector(self, row: int) -> Vectors:
-        """A copy of the vector [d] of the row with the id `row`. Raises `DataError` for what is no id."""
+        """Return a copy of the vector [d] of the row with the id `row`. Raises `DataError` for what is not an id."""
         searcher = self._opened.searcher
         _check(np.array([row]), 0, searcher.count)
         return np.array(searcher.vectors[row])
 
     def find(self, key: Sequence[Any]) -> int | None:
-        """The id of the row whose `key` has these values, also as text; None where it is not indexed. Raises `ConfigError` for what is no key."""
+        """Return the id of the row whose `key` has these values, also as text; None if it is not indexed. Raises `ConfigError` for what
+        is not a key.
+        """
         rows, columns = self._opened.rows, self._opened.key
         if len(key) != len(columns):
             raise ConfigError(f"the key {list(key)} has {len(key)} values; it takes {', '.join(columns)}")
         try:
             wanted = [pa.scalar(value).cast(rows.schema.field(column).type) for column, value in zip(columns, key, strict=True)]
         except pa.ArrowException as error:
-            raise ConfigError(f"{list(key)} is no key of {', '.join(columns)} ({error})") from None
+            raise ConfigError(f"{list(key)} is not a key of {', '.join(columns)} ({error})") from None
         same = reduce(pc.and_, [pc.equal(rows[column], value) for column, value in zip(columns, wanted, strict=True)])
         found = pc.index(same, True)
         return None if found.as_py() < 0 else int(found.as_py())
@@ -186,9 +192,9 @@ def open_generation(
     verify: bool = True,
     root: Path | None = None,
 ) -> VectorIndex:
-    """The current generation of index `name`, or the one named, verified (without `verify`: sizes alone) and held until `close`.
+    """Return the current generation of index `name`, or the one named, verified (without `verify`: sizes alone) and held until `close`.
 
-    Raises `ModelError` where there is none, it is not whole, not that of `manifest_sha256`, or not of the encoder of `encoder_sha256`.
+    Raises `ModelError` if there is none, it is not whole, not that of `manifest_sha256`, or not of the encoder of `encoder_sha256`.
     """
     open_generation = partial(generations.read_lock, name, encoder_sha256=encoder_sha256, digests=verify, root=root)
 
@@ -200,9 +206,9 @@ def open_generation(
 
 
 def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[VectorIndex, str | None]:
-    """The generation that a run is pinned to, verified, and None; where it is broken, the first whole one before it, and what is wrong in words.
+    """Return the generation that a run is pinned to, verified, and None; where it is broken, the first whole one before it, and what is wrong in words.
 
-    What is opened carries its own encoder, and says in `generation` and `manifest` which it is. Raises `CollectedError` where the pinned one was
+    What is opened carries its own encoder, and says in `generation` and `manifest` which it is. Raises `CollectedError` if the pinned one was
     collected since, `ModelError` where neither it nor one before it is whole.
     """
     faults: list[str] = []

@@ -21,7 +21,7 @@ SHOWN = 1_500
 
 
 def settings_of(search: Setting) -> list[dict[str, int]]:
-    """The settings of the curve: the one that the index is searched with, at each width."""
+    """Return the settings of the curve: the one that the index is searched with, at each width."""
     [width] = [name for name in search if name in WIDTHS]
     return [{**search, width: value} for value in sorted({*WIDTHS[width], search[width]})]
 
@@ -62,7 +62,9 @@ def plane(vectors: Vectors, outcomes: np.ndarray, seed: int) -> list[dict[str, A
 
 
 def page(report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], timing: Timing | None, label: str) -> str:
-    """The report of `evaluate_index` as self-contained HTML; `label` is the outcome's name, `timing` None where nothing was measured."""
+    """Return the report of `evaluate_index` as self-contained HTML; `label` is the outcome's name, `timing` None if nothing was
+    measured.
+    """
     curve = ""
     if timing and report["curve"]:
         drawn = [(point["recall_10"], speed) for point, speed in zip(report["curve"], timing.curve, strict=True)]

@@ -1,4 +1,4 @@
-"""Asking the files of a build: HNSW, or IVF-PQ whose candidates are compared once more with the vectors themselves.
+"""Asking the files of a build: HNSW, or IVF-PQ whose candidates are compared again with the vectors themselves.
 
 A build is a directory (see `pipelines.lib.vector_index.build`). Its large files are mapped, not read: opening takes milliseconds, memory is what
 queries touch, and processes that read one build share it.
@@ -40,7 +40,7 @@ class Searcher:
 
     @classmethod
     def open(cls, directory: Path) -> "Searcher":
-        """The build in `directory`. Raises `DataError` where a file is missing, torn or does not fit the others."""
+        """Return the build in `directory`. Raises `DataError` if a file is missing, torn or does not fit the others."""
         try:
             built = json.loads((directory / BUILT).read_text(encoding="utf-8"))
             index, vectors = open_index(directory, built["kind"])
@@ -56,7 +56,7 @@ class Searcher:
         return searcher
 
     def search(self, queries: Vectors, k: int, setting: Setting | None = None) -> tuple[Vectors, Ids]:
-        """The k nearest rows to each of `queries` [m, d] that were found: squared L2 distances [m, k] in rising order and ids [m, k].
+        """Return the k nearest rows to each of `queries` [m, d] that were found: squared L2 distances [m, k] in rising order and ids [m, k].
 
         Where fewer are found (k above the number of rows, or too narrow a search), the answer is filled up with id -1 at an infinite distance.
         `setting`: another width than the build's own. Raises `DataError` for queries of another width or with values that are not finite,
@@ -78,13 +78,15 @@ class Searcher:
         return nearest(self.vectors, queries, self.candidates(queries, k * setting["refine"], setting["nprobe"]), k)
 
     def candidates(self, queries: Vectors, number: int, nprobe: int, known: int | None = None) -> Ids:
-        """Of an IVF-PQ: the `number` rows whose codes are nearest to each of `queries`, in that order: ids [m, number]; those below `known` alone."""
+        """Of an IVF-PQ: the `number` rows whose codes are nearest to each of `queries`, in that order: ids [m, number]; those below
+        `known` alone.
+        """
         number = min(number, max(self.count, 1))
         ids: Ids = self.index.search(queries, number, params=ivf_parameters(self.index, nprobe, known))[1]
         return ids
 
     def rows(self) -> "pa.Table":
-        """The rows, mapped: key, partition and outcome, in the order of their ids."""
+        """Return the rows, mapped: key, partition and outcome, in the order of their ids."""
         import pyarrow as pa
 
         try:
@@ -102,7 +104,7 @@ def open_index(directory: Path, kind: str) -> tuple[Any, Vectors]:
         index = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
         return index, flat_vectors(index)
     # Not IO_FLAG_ONDISK_SAME_DIR, which finds the lists too but prints where to anybody's output.
-    # No table of distances between centroids and codes: 8 KiB a list of memory that a search is no faster with.
+    # No table of distances between centroids and codes: 8 KiB a list of memory that a search is not a faster with.
     index = faiss.read_index(path, faiss.IO_FLAG_SKIP_IVF_DATA | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
     lists = faiss.downcast_InvertedLists(faiss.extract_index_ivf(index).invlists)
     lists.filename, lists.read_only = str(directory / LISTS), True
@@ -115,7 +117,7 @@ def open_index(directory: Path, kind: str) -> tuple[Any, Vectors]:
 
 
 def flat_vectors(index: Any) -> Vectors:
-    """The vectors [n, d] that an HNSW index holds, in place and read-only; they keep `index` alive."""
+    """Return the vectors [n, d] that an HNSW index holds, in place and read-only; they keep `index` alive."""
     import faiss
 
     if index.ntotal == 0:

@@ -30,7 +30,7 @@ night has, thus need a wider search than a thousand, which tell more surely what
 
 
 def inherited(made: Plan, base: Searcher | None) -> dict[str, Any] | None:
-    """How the base is searched, where too few rows are appended to it to tell anything new."""
+    """Return how the base is searched, where too few rows are appended to it to tell anything new."""
     if base is None or made.appended >= index_questions.LEAST:
         return None
     return {name: base.built[name] for name in ("search", "sweep", "held_out")}
@@ -56,7 +56,7 @@ def choose_hnsw(hnsw: Any, take: Callable[[Ids], Vectors], made: Plan, params: H
 
 
 def choose_ivfpq(searcher: Searcher, made: Plan, params: IvfPqSweep) -> dict[str, Any]:
-    """Each number of lists with each of candidates, until no wider one can be cheaper; cost: centroids, codes and vectors compared for a query.
+    """Yield each number of lists with each of candidates, until no wider one can be cheaper; cost: centroids, codes and vectors compared for a query.
 
     Lists are looked through whole, so that an index from whose answers the tail is left out answers as one without it.
     """
@@ -95,7 +95,9 @@ def _choose(
     answer: Callable[[Questions, Setting, int], tuple[Vectors, Ids]],
     wanted: float,
 ) -> dict[str, Any]:
-    """The cheapest setting of the `sweep` that finds enough among `vectors`, and what it finds for rows that it was not chosen by; `take` has any rows'."""
+    """Return the cheapest setting of the `sweep` that finds enough among `vectors`, and what it finds for rows that it was not chosen by;
+    `take` has any rows'.
+    """
 
     def questions(k: int, *, second: bool) -> Questions:
         own = index_questions.drawn(made.count, made.known, made.queries, made.seed, second=second)
@@ -128,7 +130,7 @@ def _setting(trial: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _cheapest(sweep: Sequence[Mapping[str, Any]], wanted: float, kind: str) -> dict[str, int]:
-    """The setting of the cheapest trial that surely reaches the recall `wanted`. Raises `GateFailed` where none does."""
+    """Return the setting of the cheapest trial that surely reaches the recall `wanted`. Raises `GateFailed` if none does."""
     good = [trial for trial in sweep if _surely(trial) >= wanted]
     if good:
         return _setting(min(good, key=lambda trial: trial["cost"]))

@@ -25,9 +25,9 @@ ROUNDS = 5
 class Timing:
     """Of the index whose file has the digest `index_sha256`, for ten neighbours.
 
-    Microseconds of processor time that one query takes on one thread, milliseconds of a batch of `batch` queries, queries a second in batches (`qps`, and of exact search over the same
+    Microseconds of processor time that one query takes on one thread, milliseconds of a batch of `batch` queries, queries per second in batches (`qps`, and of exact search over the same
     vectors), MiB that opening and querying adds to a process: its own (`memory_mib`), and those of mapped files (`mapped_mib`), which all
-    processes share and the system may drop. `build_s` are the seconds that building took, None where DVC restored the build. `curve` has the speed at each search width, in the order of the widths of the report.
+    processes share and the system may drop. `build_s` are the seconds that building took, None if DVC restored the build. `curve` has the speed at each search width, in the order of the widths of the report.
     """
 
     index_sha256: str
@@ -45,7 +45,7 @@ class Timing:
 
 
 def measure(index: Searcher, queries: Vectors, settings: Sequence[Setting], *, sha256: str, k: int = 10) -> Timing:
-    """The timing of `index` on real `queries` [m, d], m >= 1, and at each of `settings`."""
+    """Return the timing of `index` on real `queries` [m, d], m >= 1, and at each of `settings`."""
     import faiss
 
     with threads(1):  # more only wait for each other over one query, for milliseconds where the machine is busy
@@ -98,7 +98,7 @@ def write(path: Path, timing: Timing | None) -> None:
 
 
 def resident_mib() -> tuple[float, float]:
-    """What this process holds in memory: of its own (RssAnon) and of mapped files (RssFile); see proc(5).
+    """Return what this process holds in memory: of its own (RssAnon) and of mapped files (RssFile); see proc(5).
 
     Where there is no /proc, as on a Mac, nothing is measured: 0.
     """
@@ -111,7 +111,9 @@ def resident_mib() -> tuple[float, float]:
 
 
 def _processor_seconds(index: Searcher, queries: Vectors, k: int) -> float:
-    """What a search takes of this thread's processor time: a gate judges it, and must not refuse an index because something else is running."""
+    """Return what a search takes of this thread's processor time: a gate judges it, and must not refuse an index because something else
+    is running.
+    """
     started = time.thread_time()
     index.search(queries, k)
     return time.thread_time() - started
@@ -124,7 +126,7 @@ def _seconds(index: Searcher, queries: Vectors, k: int, setting: Setting | None 
 
 
 def memory_mib(directory: Path, queries: Vectors, k: int) -> tuple[float, float]:
-    """What opening the build in `directory` and asking it adds to this process, MiB: of its own, and of mapped files."""
+    """Return what opening the build in `directory` and asking it adds to this process, MiB: of its own, and of mapped files."""
     import faiss  # the library itself is not what the index takes
 
     faiss.omp_get_max_threads()

@@ -1,4 +1,4 @@
-"""The vectors of a month: the encoder's own, beside key, partition and outcome, and none of another encoder's."""
+"""The vectors of a month: the encoder's own, next to key, partition and outcome, and none of another encoder's."""
 
 import hashlib
 from pathlib import Path

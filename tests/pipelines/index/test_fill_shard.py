@@ -1,4 +1,6 @@
-"""A shard in the lists of a trained index: its own rows, under the ids that they have in the whole index, or nothing where nothing is to be filled."""
+"""A shard in the lists of a trained index: its own rows, under the ids that they have in the whole index, or nothing if nothing is to be
+filled.
+"""
 
 import json
 from pathlib import Path

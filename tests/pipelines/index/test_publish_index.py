@@ -153,7 +153,7 @@ def test_who_was_pinned_to_another_generation_comes_too_late(workspace: Path) ->
     built(3)
     assert main(ARGUMENTS) == 1
     assert (failure()[0], failure()[2]) == ("LedgerConflict", False)
-    assert "Start a rebuild anew" in failure()[1]
+    assert "Start a new rebuild" in failure()[1]
     pointer = current(INDEX)
     assert pointer and pointer.sequence == 2
 

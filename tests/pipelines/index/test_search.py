@@ -1,4 +1,6 @@
-"""Rows that resemble a row, by its key or as the riskiest of the last night: a real index, a real published night, the table as people see it."""
+"""Rows that resemble a row, by its key or as the riskiest of the last night: a real index, a real published night, the table as people
+see it.
+"""
 
 import json
 from pathlib import Path

@@ -21,7 +21,7 @@ RUN_ID = "drift__3__2013-06-01"
 DECISION = {
     "name": "Core",
     "retrain": True,
-    "reason": "dep_delay: PSI .41",
+    "reason": "dep_delay: PSI 0.41",
     "findings": [],
     "champion_version": "3",
     "partition": "2013-06-01",
@@ -121,7 +121,7 @@ def test_one_authenticated_call_starts_the_run(airflow):
         "dag_run_id": RUN_ID,
         "logical_date": None,
         "partition_key": "2013-06-01",
-        "conf": {"champion_version": "3", "reason": "dep_delay: PSI .41", "source": "monitor"},
+        "conf": {"champion_version": "3", "reason": "dep_delay: PSI 0.41", "source": "monitor"},
     }
     assert len(airflow.seen) == 2
 
@@ -264,7 +264,7 @@ def test_a_yes_is_asked_for_once_and_noted(workspace, airflow, monkeypatch):
         "note": f"retraining was asked for before: {RUN_ID}",
     }
     assert list(airflow.runs) == [RUN_ID]
-    assert asked() == [(RUN_ID, "2013-06-01", "3", "", "asked", "dep_delay: PSI .41", "monitor")]
+    assert asked() == [(RUN_ID, "2013-06-01", "3", "", "asked", "dep_delay: PSI 0.41", "monitor")]
 
 
 def test_what_did_not_get_through_was_not_asked(workspace, airflow, monkeypatch):

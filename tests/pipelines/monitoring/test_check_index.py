@@ -79,7 +79,7 @@ def test_a_broken_index_is_told_with_what_is_served_instead(published: Published
 
 
 def test_a_single_bit_is_found(published: Published) -> None:
-    """Whoever opens the index finds it too; the alarm is for the week in which nobody does."""
+    """Anyone who opens the index finds it too; the alarm is for the week in which nobody does."""
     published.publish(1)
     second = published.publish(2)
     flip(locate(INDEX, second.generation) / "index.faiss")

@@ -93,7 +93,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 
 def replaced(date: str, row: int, refund: float | None) -> pa.Table:
-    """The table with another refund of the order `row` of `date`."""
+    """Return the table with another refund of the order `row` of `date`."""
     refunds = TABLE["refund"].to_pylist()
     refunds[DATES.index(date) + row] = refund
     return TABLE.set_column(REFUND, "refund", pa.array(refunds, pa.float64()))

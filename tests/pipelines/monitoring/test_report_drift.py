@@ -26,7 +26,7 @@ REPORT = Path("data/reports/report_drift")
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run's workspace on the last night, with all that earlier stages have recorded."""
+    """Yield a run's workspace on the last night, with all that earlier stages have recorded."""
     root = tmp_path_factory.mktemp("workspace")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTSHIFT_HOME", str(root / "home"))

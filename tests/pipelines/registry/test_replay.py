@@ -219,7 +219,7 @@ def test_a_stage_that_fails_now_is_told(trained: Trained, tmp_path: Path) -> Non
 
 
 def test_without_the_ref_or_the_raw_data_it_says_what_to_bring_back(trained: Trained, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"refs/runs/gone is no ref or commit .* fetch refs/runs"):
+    with pytest.raises(ConfigError, match=r"refs/runs/gone is not a ref or commit .* fetch refs/runs"):
         replay({**trained.tags, "run_ref": "refs/runs/gone"}, trained.metrics, tmp_path / "one")
     shutil.rmtree(trained.path / ".dvc" / "cache")
     with pytest.raises(TransientError, match="data/raw/history came neither from DVC's cache nor from a remote"):

@@ -234,7 +234,7 @@ def test_a_champion_before_that_cannot_be_looked_at_is_tried_again(promoted: Ins
 def test_a_night_whose_ref_is_unknown_here_is_held_against_nobody(promoted: Installation) -> None:
     subprocess.run(["git", "update-ref", "-d", REF], check=True)
     assert main(ARGUMENTS) == 0
-    assert note().startswith(f"verified version 2, with nothing to hold its scores against: {REF} is no recorded run of this repository")
+    assert note().startswith(f"verified version 2, with nothing to hold its scores against: {REF} is not a recorded run of this repository")
     untouched(promoted, entries=2)
 
 

@@ -1,4 +1,4 @@
-"""The stage `publish_evidence` from its command line: what it publishes beside the scores, and what it refuses to touch the table for."""
+"""The stage `publish_evidence` from its command line: what it publishes next to the scores, and what it refuses to touch the table for."""
 
 import json
 import shutil
@@ -124,12 +124,12 @@ def test_evidence_that_is_not_that_of_the_report_is_not_published(workspace: Pat
 
 def test_a_report_of_another_night_does_not_count(workspace: Path) -> None:
     write_evidence(RISKIEST, partition="2013-03-31")
-    refused("DataError", "is of 2013-03-31, wanted is 2013-04-01")
+    refused("DataError", "is of 2013-03-31, expected is 2013-04-01")
 
 
 def test_evidence_without_a_report_is_not_published(workspace: Path) -> None:
     shutil.rmtree("report")
-    refused("DataError", "is no report of attach_evidence")
+    refused("DataError", "is not a report of attach_evidence")
 
 
 def test_a_torn_file_is_not_published(workspace: Path) -> None:

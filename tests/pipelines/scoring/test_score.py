@@ -93,7 +93,7 @@ def test_a_missing_model_is_told(workspace: Path) -> None:
         ({"passed": "yes"}, "GateFailed", "did not pass"),
         ({"passed": True, "partition": "2013-03-31"}, "DataError", "is the verdict of validate_features on 2013-03-31"),
         ({"passed": True, "gate": "validate_batch"}, "DataError", "is the verdict of validate_batch"),
-        ({}, "DataError", "is no verdict of the gate"),
+        ({}, "DataError", "is not a verdict of the gate"),
     ],
 )
 def test_nothing_is_scored_that_its_gate_did_not_pass(workspace: Path, changes: dict[str, object], error: str, expected: str) -> None:

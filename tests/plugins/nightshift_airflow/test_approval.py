@@ -59,7 +59,7 @@ def skipped(room):
 
 
 def test_what_is_clearly_better_passes_at_once_and_nobody_is_asked(waiting_room):
-    waiting_room.decide("promote", "AUC .03 better")
+    waiting_room.decide("promote", "AUC 0.03 better")
     assert waiting_room.approve() == {"approver": "", "reason": ""}
     assert not waiting_room.asked
     assert not (waiting_room.home / "called").exists()
@@ -83,9 +83,9 @@ def test_what_is_not_clear_waits_for_a_person_who_reads_why_and_the_comparison(w
     assert question["options"] == ["Approve", "Reject"]
     assert question["defaults"] == ["Reject"], "silence is a refusal"
     assert "* the interval holds zero\n" in question["body"]
-    assert "| AUC | .70 | .71 |" in question["body"]
-    assert "{{ 7 + 7 }}" in question["body"], "what a report says is no template"
-    assert list(question["params"]) == ["comment"], "the DAG's own params are no part of the form"
+    assert "| AUC | 0.70 | 0.71 |" in question["body"]
+    assert "{{ 7 + 7 }}" in question["body"], "what a report says is not a template"
+    assert list(question["params"]) == ["comment"], "the DAG's own params are not part of the form"
 
 
 def test_what_a_reason_quotes_from_the_data_forges_nothing_on_the_page(waiting_room):

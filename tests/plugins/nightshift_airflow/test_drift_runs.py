@@ -19,7 +19,7 @@ RUN_ID = "drift__3__2013-04-02"
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory):
-    """A database with the DAG in it, which no test changes: to parse it takes longer than a test."""
+    """Return a database with the DAG in it, which no test changes: to parse it takes longer than a test."""
     from airflow.dag_processing.dagbag import DagBag
 
     directory = tmp_path_factory.mktemp("parsed")
@@ -35,7 +35,7 @@ def database(tmp_path, monkeypatch, parsed):
 
 
 def alert(*nights):
-    """What the webhook answers to firing alerts about `nights`: status, body and how long to wait."""
+    """Return what the webhook answers to firing alerts about `nights`: status, body and how long to wait."""
     alerts = [{"status": "firing", "labels": {"alertname": "Drift", "partition": night, "champion_version": "3"}} for night in nights]
     answer = receive_alerts("a sender", json.dumps({"version": "4", "alerts": alerts}).encode())
     return answer.status_code, json.loads(bytes(answer.body)), answer.headers.get("Retry-After")
@@ -92,12 +92,12 @@ def test_a_night_that_cannot_come_is_refused_for_good():
     publish("2013-04-02")
     status, answer, retry_after = alert("9999-12-31")
     assert (status, retry_after, "waiting" in answer) == (422, None, False)
-    assert "partition 9999-12-31 lies in the future" in answer["refused"][0]["fault"]
+    assert "partition 9999-12-31 is in the future" in answer["refused"][0]["fault"]
     assert runs(DAG_ID) == []
 
 
 def test_a_run_that_came_too_early_is_started_once_when_its_alert_is_repeated():
-    """In a new Airflow no event tells of a night, so the run is made, and `open_run` finds in the table that it is early."""
+    """In a new Airflow no event describes a night, so the run is made, and `open_run` finds in the table that it is early."""
     assert alert("2013-04-02")[1]["created"] == [RUN_ID]
     end(RUN_ID, DagRunState.FAILED, now() - dt.timedelta(hours=1))
     publish("2013-04-01")

@@ -1,4 +1,4 @@
-"""Shards side by side in one workspace, with real DVC processes that are killed at the worst moment, alone and beside each other."""
+"""Shards side by side in one workspace, with real DVC processes that are killed at the worst moment, alone and next to each other."""
 
 import concurrent.futures
 import fcntl
@@ -55,7 +55,7 @@ if "--single-item" in sys.orig_argv:
 
 @pytest.fixture(scope="module")
 def sharded(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stub repository, whose workspaces can have DVC die."""
+    """Return the stub repository, whose workspaces can have DVC die."""
     import shutil
 
     path = tmp_path_factory.mktemp("sharded") / "repository"
@@ -80,7 +80,7 @@ def workspace(sharded: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
 
 
 def provide(workspace: workspaces.Workspace) -> workspaces.Workspace:
-    """`workspace` with what the shards depend on."""
+    """Return `workspace` with what the shards depend on."""
     history = workspace.path / "data" / "reports" / "shard_history" / "report.json"
     history.parent.mkdir(parents=True)
     history.write_text("{}")
@@ -88,7 +88,7 @@ def provide(workspace: workspaces.Workspace) -> workspaces.Workspace:
 
 
 def repro(stage: str) -> list[str]:
-    """The command of a DVC that nobody supervises."""
+    """Return the command of a DVC that nobody supervises."""
     return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
 
 
@@ -111,7 +111,7 @@ def run_all(workspace: workspaces.Workspace, stages: list[str]) -> dict[str, Exc
 
 
 def until_done(workspace: workspaces.Workspace, stages: list[str], tries: int = 4) -> int:
-    """Run `stages` at once, and again those that failed in a way that a retry mends; how many tries it took."""
+    """Run `stages` at once, and again those that failed in a way that a retry fixes; how many tries it took."""
     for number in range(1, tries + 1):
         failed = {stage: error for stage, error in run_all(workspace, stages).items() if error}
         assert all(isinstance(error, StageError) for error in failed.values()), failed
@@ -126,7 +126,7 @@ def entries(workspace: workspaces.Workspace) -> dict[str, object]:
 
 
 def is_up_to_date(workspace: workspaces.Workspace, *stages: str) -> bool:
-    """What DVC itself says: nothing has changed, and every output is what ``dvc.lock`` says."""
+    """Return what DVC itself says: nothing has changed, and every output is what ``dvc.lock`` says."""
     command = [sys.executable, "-m", "dvc", "status", *stages]
     done = subprocess.run(command, cwd=workspace.path, env=stage_environment(workspace), capture_output=True, text=True, check=True)
     return "up to date" in done.stdout + done.stderr
@@ -207,7 +207,7 @@ def test_what_a_sibling_wrote_into_a_lock_that_was_torn_after_it_is_restored(wor
     assert not dvc_lock.is_kept(workspace, EMBEDDED[0])
     caplog.clear()
     assert until_done(workspace, EMBEDDED) == 1
-    assert f"{EMBEDDED[0]} at work" not in caplog.text, "DVC has it in its cache"
+    assert f"{EMBEDDED[0]} running" not in caplog.text, "DVC has it in its cache"
     assert is_up_to_date(workspace, *EMBEDDED)
 
 

@@ -23,7 +23,7 @@ def session() -> Iterator[Session]:
 
 
 def run_in(session: Session, *, closed: str, note: str | None):
-    """A run whose close_run ended as `closed`, having told `note`."""
+    """Return a run whose close_run ended as `closed`, having told `note`."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel

@@ -32,7 +32,7 @@ def dags():
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory, dags):
-    """A database with the DAGs in it, which no test changes: to parse them takes longer than a test."""
+    """Return a database with the DAGs in it, which no test changes: to parse them takes longer than a test."""
     directory = tmp_path_factory.mktemp("parsed")
     with pytest.MonkeyPatch.context() as patch, airflow_database(directory, patch):
         for dag_id in (NIGHTLY, RETRAINING, "weekly_index_rebuild", "vector_index_rebuild", *partitions.UNPARTITIONED):

@@ -29,7 +29,7 @@ time.sleep(float(sys.argv[2]))
 def wait_until(condition, timeout_s: float = 20) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "waited without effect"
         time.sleep(0.02)
 
 

@@ -44,7 +44,7 @@ def test_a_night_is_published_since_it_or_a_later_one_was_for_the_first_time():
 def test_only_a_night_after_the_newest_one_has_to_wait():
     publication.require_published("2013-04-02", "2013-04-02", TODAY)
     publication.require_published("2013-04-01", "2013-04-02", TODAY)
-    publication.require_published("2013-04-03", None, TODAY)  # no event tells of a night: the table will
+    publication.require_published("2013-04-03", None, TODAY)  # no event describes a night: the table will
     with pytest.raises(
         publication.NotPublishedYetError,
         match="night 2013-04-03 is not published yet, the newest that this Airflow has published is 2013-04-02",
@@ -54,6 +54,6 @@ def test_only_a_night_after_the_newest_one_has_to_wait():
 
 @pytest.mark.parametrize("newest", [None, "2026-02-28"])
 def test_a_night_that_cannot_be_one_yet_is_refused_for_good(newest):
-    with pytest.raises(ValueError, match="partition 2026-03-04 lies in the future, today is 2026-03-01") as caught:
+    with pytest.raises(ValueError, match="partition 2026-03-04 is in the future, today is 2026-03-01") as caught:
         publication.require_published("2026-03-04", newest, TODAY)
     assert not isinstance(caught.value, publication.NotPublishedYetError)

@@ -1,4 +1,4 @@
-"""A run whose data did not reach the remote is no success, and a repository without a remote has no task more."""
+"""A run whose data did not reach the remote is not a success, and a repository without a remote has no task more."""
 
 import datetime as dt
 import importlib

@@ -55,7 +55,7 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
 def test_the_failure_of_a_stage_beside_it_is_not_taken_for_its_own(night):
     """Else an alert would fail for good because a report could not be drawn."""
     night("open_run")
-    other = {"stage": "beside", "error": "E", "message": "of the stage beside", "retryable": False}
+    other = {"stage": "beside", "error": "E", "message": "of the next stage", "retryable": False}
     stub = f"import pathlib\ndef main(name):\n    pathlib.Path('failure.json').write_text({json.dumps(other)!r})\n    raise SystemExit(1)"
     (places.workspace_path(DAG_ID, "run") / "pipelines" / "stub.py").write_text(stub)
     with pytest.raises(StageError, match="publish_scores ended with exit code 1"):
@@ -127,7 +127,7 @@ def test_a_stage_sees_no_secret_of_airflow(repository, monkeypatch):
 
 @pytest.mark.parametrize("path", ["var/shop/*.csv", "{root}/var/shop/orders.csv"])
 def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
-    """The table lies beside the code and is ignored by git, so no workspace has it."""
+    """The table is next to the code and is ignored by git, so no workspace has it."""
     (repository / "var" / "shop").mkdir(parents=True)
     (repository / "var" / "shop" / "orders.csv").write_text("id\n1\n")
     workspace = workspaces.open_workspace(DAG_ID, "run")

@@ -1,4 +1,4 @@
-"""The clock of the partitioned DAGs: each night once, in every time zone, beside any backfill."""
+"""The clock of the partitioned DAGs: each night once, in every time zone, next to any backfill."""
 
 import datetime as dt
 import itertools
@@ -22,7 +22,7 @@ FIRST, DAYS = dt.date(2026, 1, 1), 730
 
 
 def changes_of_the_clocks() -> list[tuple[str, dt.date]]:
-    """Every moment of two years at which the clocks of an IANA zone change, and one zone and day for all days on which none do.
+    """Return every moment of two years at which the clocks of an IANA zone change, and one zone and day for all days on which none do.
 
     Two zones that change on one date by the same need not do so at the same time of day: at 23:00 in Nuuk, at 2:00 in New York.
     """
@@ -40,7 +40,7 @@ def changes_of_the_clocks() -> list[tuple[str, dt.date]]:
 
 
 def partitions(cron: str, zone: str, days_back: int, first: dt.date, runs: int) -> list[str]:
-    """The partitions of the first `runs` runs that the clock starts from `first` on."""
+    """Return the partitions of the first `runs` runs that the clock starts from `first` on."""
     timetable = NightTimetable(cron, timezone=zone, days_back=days_back)
     earliest = pendulum.datetime(first.year, first.month, first.day, tz=zone)
     info, found = None, []
@@ -71,7 +71,9 @@ def test_the_offset_is_in_calendar_days_whatever_the_cron_leaves_out() -> None:
 
 
 def test_a_call_costs_less_than_a_millisecond_however_far_the_offset_reaches_back() -> None:
-    """A parse of the DAG makes several, and 4,977 ticks of a cron take 0.7 s. The fastest of 20 counts, since others use this machine too."""
+    """A parse of the DAG makes several, and 4,977 ticks of a cron take 0.7 s. The fastest of 20 counts, since others use this machine
+    too.
+    """
     timetable = NightTimetable("0 2 * * *", timezone="America/New_York", days_back=4977)
     restriction = TimeRestriction(pendulum.datetime(2026, 1, 1), None, False)
 
@@ -111,7 +113,7 @@ def test_a_backfill_ahead_of_the_clock_or_behind_it_starts_no_other_run(tmp_path
     done = subprocess.run([sys.executable, "-c", _BACKFILLS], env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     before, *after = json.loads(done.stdout.splitlines()[-1])
-    assert before["ahead"], "the next run lies in the future"
+    assert before["ahead"], "the next run is in the future"
     assert after == [before] * 6
 
 

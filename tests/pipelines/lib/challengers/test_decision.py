@@ -60,7 +60,7 @@ def test_an_incomplete_or_foreign_decision_names_the_field(tmp_path: Path, chang
     path = tmp_path / "decision.json"
     content = {name: value for name, value in {**WHOLE, **changes}.items() if value is not ...}
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match=rf"decision\.json is no whole decision \({named}.*run decide again"):
+    with pytest.raises(DataError, match=rf"decision\.json is not a whole decision \({named}.*run decide again"):
         Decision.from_json(path)
 
 

@@ -40,7 +40,7 @@ VARIABLES = ("MLFLOW_TRACKING_URI", "NIGHTSHIFT_LEDGER_URL", "NIGHTSHIFT_ARTIFAC
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Where a home with a champion was made by a process of its own, and where it is now; nothing is left at the first place."""
+    """Return where a home with a champion was made by a process of its own, and where it is now; nothing is left at the first place."""
     root = tmp_path_factory.mktemp("template")
     environment = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     environment |= {"NIGHTSHIFT_HOME": str(root / "a_b"), "PYTHONPATH": str(home.REPOSITORY)}

@@ -39,7 +39,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 def test_a_torn_or_foreign_file_names_the_field_and_the_stage(tmp_path: Path, content: bytes, named: str) -> None:
     path = tmp_path / "told.json"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"told\.json is no whole told \({named}.*; run tell again"):
+    with pytest.raises(DataError, match=rf"told\.json is not a whole told \({named}.*; run tell again"):
         from_json(Told, path, "tell")
 
 

@@ -28,11 +28,11 @@ def test_a_failed_gate_stops(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({**REPORT, "rows": None}), '{"gate": "validate_scores"}'])
 def test_a_torn_verdict_is_no_verdict(tmp_path: Path, content: str) -> None:
-    with pytest.raises(DataError, match="is no verdict of the gate validate_scores"):
+    with pytest.raises(DataError, match="is not a verdict of the gate validate_scores"):
         require_passed(_written(tmp_path, content), "validate_scores", "2013-04-01")
 
 
 @pytest.mark.parametrize(("gate", "partition"), [("validate_scores", "2013-04-02"), ("validate_features", "2013-04-01")])
 def test_the_verdict_of_another_gate_or_night_does_not_count(tmp_path: Path, gate: str, partition: str) -> None:
-    with pytest.raises(DataError, match="is the verdict of validate_scores on 2013-04-01, wanted is"):
+    with pytest.raises(DataError, match="is the verdict of validate_scores on 2013-04-01, expected that"):
         require_passed(_written(tmp_path, json.dumps(REPORT)), gate, partition)

@@ -1,4 +1,4 @@
-"""An encoder: one vector for a row whatever stands beside it, streamed from Parquet, and refused where it is not what was pinned."""
+"""An encoder: one vector for a row whatever stands next to it, streamed from Parquet, and refused where it is not what was pinned."""
 
 import hashlib
 from pathlib import Path

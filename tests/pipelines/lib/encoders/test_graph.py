@@ -21,7 +21,7 @@ def exported(given: Fitted, directory: Path) -> Encoder:
 
 
 def last_hidden(given: Fitted, features: np.ndarray) -> np.ndarray:
-    """The last hidden layer [n, d] of scikit-learn's network, in float64."""
+    """Return the last hidden layer [n, d] of scikit-learn's network, in float64."""
     layer = given.scaled(features).astype(np.float64)
     for weights, biases in list(zip(given.network.coefs_, given.network.intercepts_, strict=True))[:-1]:
         layer = ACTIVATE[given.network.activation](layer @ weights + biases)

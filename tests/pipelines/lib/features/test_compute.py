@@ -82,7 +82,7 @@ def at(day: int, hour: int = 12) -> dt.datetime:
 
 
 def bits(table: pa.Table, names: list[str]) -> dict[Any, bytes]:
-    """The exact bytes of each row's features by its id."""
+    """Return the exact bytes of each row's features by its id."""
     matrix = np.column_stack([table[name].to_numpy() for name in names]).astype("<f4")
     return {key: matrix[number].tobytes() for number, key in enumerate(table.column(0).to_pylist())}
 

@@ -92,14 +92,14 @@ def test_slices_are_means_over_the_nights_of_this_version_by_rows() -> None:
 
 @pytest.mark.costly
 def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
-    recorded = seen(watched_model.nights(moved_from=10), retrain=True, reason="yes: PSI of a is 2.10, limit .10")
+    recorded = seen(watched_model.nights(moved_from=10), retrain=True, reason="yes: PSI of a is 2.10, limit 0.10")
     report = drift_report.build_report(recorded, profile(), POLICY)
     page = drift_report.page(report, recorded, profile(), "late")
     assert page == drift_report.page(report, recorded, profile(), "late")
     header = page[page.index("<header") : page.index("</header>")]
     assert 'class="bad"' in header
     assert "2013-04-30: retrain Watched version 2" in header
-    assert "Yes: PSI of a is 2.10, limit .10." in header
+    assert "Yes: PSI of a is 2.10, limit 0.10." in header
     assert page.count("<svg") == 3
     assert {"version 2", "holdout", "limit"} <= set(re.findall(r">([^<>]+)</text>", page))
 

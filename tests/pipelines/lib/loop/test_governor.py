@@ -40,12 +40,12 @@ STEADY = {
 
 
 def day(offset: int) -> str:
-    """The partition `offset` days from tonight."""
+    """Return the partition `offset` days from tonight."""
     return (TONIGHT + dt.timedelta(days=offset)).isoformat()
 
 
 def night(offset: int, score: float = 0.01, **psi: float) -> Night:
-    """A full window in which the named features have these PSI."""
+    """Return a full window in which the named features have these PSI."""
     measures = {name: measure._replace(psi=psi.get(name, measure.psi)) for name, measure in STEADY.items()}
     return Night(day(offset), "2", rows=6000, nights=7, features=measures, score=Measure(score, 0.0, 0.0))
 
@@ -78,8 +78,8 @@ def test_calm_nights_need_no_retraining() -> None:
     decision = govern(history(), POLICY)
     assert not decision.retrain
     assert decision.reason == (
-        "no: PSI of top is .01, limit .10, and what has drifted carries .00 of the importance, limit .30; 0 of 3 nights alarm, 2 are needed; "
-        "AUC of the last 5 nights with outcomes is .700, limit .670"
+        "no: PSI of top is 0.01, limit 0.10, and what has drifted carries 0.00 of the importance, limit 0.30; 0 of 3 nights alarm, 2 are needed; "
+        "AUC of the last 5 nights with outcomes is 0.700, limit 0.670"
     )
     assert (decision.name, decision.partition, decision.version) == ("m", day(0), "2")
 
@@ -90,14 +90,14 @@ def test_calm_nights_need_no_retraining() -> None:
 def test_a_top_feature_alone_is_enough() -> None:
     decision = govern(history(nights=drifted(top=0.26)), POLICY)
     assert decision.retrain
-    assert decision.reason.startswith("yes: PSI of top is .26, limit .10")
+    assert decision.reason.startswith("yes: PSI of top is 0.26, limit 0.10")
     assert decision.findings["signals"] == ["drift"]
 
 
 def test_the_score_alone_is_enough() -> None:
     decision = govern(history(nights=drifted(score=0.2)), POLICY)
     assert decision.retrain
-    assert "PSI of the score is .20" in decision.reason
+    assert "PSI of the score is 0.20" in decision.reason
 
 
 def test_a_lesser_feature_alone_is_not_enough_but_two_are() -> None:
@@ -105,11 +105,11 @@ def test_a_lesser_feature_alone_is_not_enough_but_two_are() -> None:
     assert not govern(history(nights=drifted(last=5.0)), POLICY).retrain
     decision = govern(history(nights=drifted(second=5.0, last=5.0)), POLICY)
     assert decision.retrain
-    assert "carries .40 of the importance, limit .30" in decision.reason
+    assert "carries 0.40 of the importance, limit 0.30" in decision.reason
 
 
 def test_what_sampling_does_by_itself_is_no_drift() -> None:
-    """`third` has a noise of .3, so its limit is .6."""
+    """`third` has a noise of 0.3, so its limit is 0.6."""
     assert not govern(history(nights=drifted(second=5.0, third=0.59)), POLICY).retrain
     assert govern(history(nights=drifted(second=5.0, third=0.61)), POLICY).retrain
 
@@ -167,14 +167,14 @@ def test_nights_before_a_rollback_brought_it_back_do_not_count() -> None:
 def test_a_loss_of_quality_is_enough() -> None:
     decision = govern(history(outcomes=worse(0.65)), POLICY)
     assert decision.retrain
-    assert decision.reason == "yes: AUC of the last 5 nights with outcomes is .650, limit .670"
+    assert decision.reason == "yes: AUC of the last 5 nights with outcomes is 0.650, limit 0.670"
     assert decision.findings["signals"] == ["quality"]
     assert govern(history(outcomes=worse(0.65), nights=drifted(top=0.3)), POLICY).findings["signals"] == ["drift", "quality"]
 
 
 @pytest.mark.parametrize(("night_sd", "expected"), [(0.02, True), (0.07, False)])
 def test_a_loss_must_exceed_what_nights_differ_by(night_sd: float, expected: bool) -> None:
-    """With .07 between nights, five of them against fourteen have a standard error of .036."""
+    """With 0.07 between nights, five of them against fourteen have a standard error of 0.036."""
     assert govern(history(outcomes=worse(0.65), reference=Reference(0.70, night_sd, 14)), POLICY).retrain is expected
 
 
@@ -197,7 +197,7 @@ def test_a_small_table_is_judged_from_more_nights() -> None:
     outcomes = [row._replace(rows=100) for row in worse(0.6, nights=8)]
     decision = govern(history(outcomes=outcomes), POLICY)
     assert decision.retrain
-    assert decision.reason == "yes: AUC of the last 10 nights with outcomes is .620, limit .670"
+    assert decision.reason == "yes: AUC of the last 10 nights with outcomes is 0.620, limit 0.670"
 
 
 @pytest.mark.parametrize(("rows", "reachable"), [(142, False), (143, True)])
@@ -249,7 +249,7 @@ def test_cool_down_after_a_promotion(nights: int) -> None:
     promotions = [Promotion(1, "2013-01-01", "1"), Promotion(2, day(-nights), "2")]
     decision = govern(history(nights=ALARM, promotions=promotions), POLICY)
     assert decision.retrain is (nights == 28)
-    assert decision.retrain or decision.reason.startswith("no: cool-down until 2013-06-11 (PSI of top is .30, limit .10")
+    assert decision.retrain or decision.reason.startswith("no: cool-down until 2013-06-11 (PSI of top is 0.30, limit 0.10")
 
 
 @pytest.mark.parametrize("nights", [27, 28])
@@ -268,7 +268,7 @@ def test_a_month_has_its_budget() -> None:
 
 
 def test_what_led_to_a_retraining_in_vain_must_calm_down_first() -> None:
-    """The limit is .1 and `rearm_share` a half: a night at .06 is not calm, one at .04 is."""
+    """The limit is 0.1 and `rearm_share` a half: a night at 0.06 is not calm, one at 0.04 is."""
     begun = Retraining(day(-40), "2", ("drift",))
 
     def since(psi: float) -> History:
@@ -302,7 +302,7 @@ def test_an_old_night_starts_nothing() -> None:
     out_of_order = govern(history(nights=ALARM, decided=day(1)), POLICY)
     assert not out_of_order.retrain
     assert out_of_order.reason.startswith(f"no: a later night, {day(1)}, has been decided on (PSI of top")
-    assert govern(history(nights=ALARM, decided=day(0)), POLICY).retrain, "this night itself, once more"
+    assert govern(history(nights=ALARM, decided=day(0)), POLICY).retrain, "this night itself, again"
 
 
 def test_a_night_that_another_model_scored_starts_nothing() -> None:

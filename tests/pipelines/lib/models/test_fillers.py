@@ -24,7 +24,7 @@ WEATHER = {"temperature", "dew_spread", "humidity", "pressure", "wind_speed"}
 
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    """The features of all flights of 2013."""
+    """Return the features of all flights of 2013."""
     directory = tmp_path_factory.mktemp("year")
     dataset, features = load_dataset(), load_features()
     first, end = dt.date(2013, 1, 1), dt.date(2014, 1, 1)
@@ -36,7 +36,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def training(year: pa.Table) -> dict[str, Filler]:
-    """What a model that was trained on January to March tells."""
+    """Return what a model that was trained on January to March tells."""
     features = load_features()
     rows = year.filter(pc.less(year["partition"], "2013-04-01"))
     values = {name: numeric.missing for name, numeric in features.numeric.items()} | dict.fromkeys(features.same_day, 0.0)

@@ -89,5 +89,5 @@ def test_directions_are_judged_by_the_mean_score(golden: Golden) -> None:
 
 
 def test_a_direction_of_an_unknown_feature_is_named(golden: Golden) -> None:
-    with pytest.raises(ConfigError, match="changes 'c', which is no feature; the features are a, b"):
+    with pytest.raises(ConfigError, match="changes 'c', which is not a feature; the features are a, b"):
         directions(Linear(), golden.features, [Direction(change={"c": 1.0}, expect="higher")])

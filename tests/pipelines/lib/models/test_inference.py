@@ -142,7 +142,7 @@ def test_the_order_of_computation_changes_no_byte(model: Model, tmp_path: Path) 
 
 def test_an_order_by_no_feature_is_refused(model: Model, tmp_path: Path) -> None:
     night.write_features(tmp_path / "f.parquet", 10)
-    with pytest.raises(ConfigError, match="order_by is 'nothing', which is no feature"):
+    with pytest.raises(ConfigError, match="order_by is 'nothing', which is not a feature"):
         score_parquet(model, tmp_path / "f.parquet", tmp_path / "s.parquet", key=night.ORDER, threshold=0.5, order_by="nothing")
 
 

@@ -99,7 +99,7 @@ WHERE: dict[str, Callable[[], ModelProto]] = {
 
 
 def tensors(message: Message) -> list[TensorProto]:
-    """Every tensor in `message`, found otherwise than the code under test finds them: by its fields' names."""
+    """Return every tensor in `message`, found otherwise than the code under test finds them: by its fields' names."""
     if isinstance(message, TensorProto):
         return [message]
     found = []

@@ -304,7 +304,7 @@ def _kill_and_recover(tmp_path: Path, moments: Sequence[float]) -> Counter[str]:
 
     It is always one of the two, and the re-run completes.
     """
-    rows = 200_000  # long enough that a kill finds it at work
+    rows = 200_000  # long enough that a kill finds it running
     old, new = night.write_scores(tmp_path / "old.parquet", 1_000), night.write_scores(tmp_path / "new.parquet", rows)
     undisturbed = _start(WRITER, tmp_path / "undisturbed" / "scores", night.PARTITION, "new", new, rows)
     started = time.perf_counter()

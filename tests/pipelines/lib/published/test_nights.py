@@ -94,7 +94,7 @@ def test_a_run_gives_its_files_back(repository: Path, tmp_path: Path) -> None:
 def test_what_a_run_did_not_make_and_who_did_not_run_are_told_apart(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no data/scores/scores\.parquet"):
         fetch(REF, "data/scores/scores.parquet", tmp_path / "x")
-    with pytest.raises(ConfigError, match="refs/runs/nightly/two is no recorded run"):
+    with pytest.raises(ConfigError, match="refs/runs/nightly/two is not a recorded run"):
         fetch("refs/runs/nightly/two", "data/features/batch.parquet", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
@@ -111,7 +111,7 @@ def test_a_file_that_left_the_cache_is_asked_for_again(repository: Path, tmp_pat
 
 def test_nobody_trains_as_of_a_night_that_was_not_scored(url: str, tmp_path: Path) -> None:
     require_no_future("Core", "2013-04-04", url)
-    with pytest.raises(ConfigError, match="2013-04-05 lies after 2013-04-04, the newest night that Core has published"):
+    with pytest.raises(ConfigError, match="2013-04-05 is after 2013-04-04, the newest night that Core has published"):
         require_no_future("Core", "2013-04-05", url)
     require_no_future("Core", "2013-04-05", str(tmp_path / "none"))
 

@@ -1,4 +1,6 @@
-"""Building and asking an index of either kind: sizes from nothing on, odd vectors, the same bytes twice, appended to, and refused when it finds too little."""
+"""Building and asking an index of either kind: sizes from nothing on, odd vectors, the same bytes twice, appended to, and refused when it
+finds too little.
+"""
 
 import gc
 import json
@@ -224,7 +226,7 @@ def test_rows_that_came_late_stand_behind_those_of_the_base(tmp_path: Path, kind
     index = Searcher.open(tmp_path / "build")
     order = np.concatenate([early, late])
     assert index.built["mode"] == "incremental"
-    assert index.rows() == corrected.take(order)  # keys and outcomes are written anew
+    assert index.rows() == corrected.take(order)  # keys and outcomes are written again
     np.testing.assert_array_equal(index.vectors, vectors_of(ROWS)[order])
     np.testing.assert_array_equal(index.search(index.vectors[:50], 1)[1][:, 0], np.arange(50))
 
@@ -236,7 +238,9 @@ def nights(count: int) -> Any:
 
 
 def shifted() -> np.ndarray:
-    """Vectors of which the last two nights lie apart from all others, close together: among themselves they are found easily, from the others not."""
+    """Vectors of which the last two nights are apart from all others, close together: among themselves they are found easily, from the
+    others not.
+    """
     vectors = vectors_of(ROWS)
     vectors[-300:] = vectors_of(1, seed=3) + 0.3 * vectors[-300:]
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

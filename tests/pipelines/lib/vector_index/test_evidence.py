@@ -1,4 +1,4 @@
-"""Evidence: which past rows are shown beside a row of the night, in which order, and where there are fewer or none."""
+"""Evidence: which past rows are shown next to a row of the night, in which order, and where there are fewer or none."""
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
@@ -158,7 +158,7 @@ def test_an_encoder_that_knows_more_than_the_night_did_is_told_of(opened: Open) 
 
 
 def many_equal_rows(count: int, order: np.ndarray) -> tuple[pa.Table, np.ndarray]:
-    """`count` rows like the first of the night, each of its own partition, indexed in `order`."""
+    """Return `count` rows like the first of the night, each of its own partition, indexed in `order`."""
     days = [date(2013, 1, 1) + timedelta(days=int(day)) for day in order]
     rows, _ = indexed_nights.past(count)
     rows = rows.set_column(1, "flight", pa.array(order + 1000)).set_column(4, "partition", pa.array([day.isoformat() for day in days]))

@@ -126,7 +126,7 @@ def test_a_torn_pointer_is_told_and_nothing_is_guessed(published: Published, con
     published.publish(1)
     (published.place / "pointer.json").write_text(content)
     for call in (lambda: usable(INDEX, published.root), published.rollback, lambda: published.publish(2, expected=1)):
-        with pytest.raises(ModelError, match=r"pointer.json is no pointer .*stale-index.md"):
+        with pytest.raises(ModelError, match=r"pointer.json is not a pointer .*stale-index.md"):
             call()
     assert len(published.on_disk) == 1
 

@@ -31,7 +31,7 @@ def build(target: Path, ivfpq: IvfPq, rows: int = ROWS, **options: Any) -> dict[
 def test_an_ivfpq_that_cannot_be_trained_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ivfpq: IvfPq, rows: int, message: str
 ) -> None:
-    monkeypatch.setattr("pipelines.lib.vector_index.plan.cluster", None)  # whoever learns first fails otherwise
+    monkeypatch.setattr("pipelines.lib.vector_index.plan.cluster", None)  # anyone who learns first fails otherwise
     with pytest.raises(ConfigError, match=message):
         build(tmp_path, ivfpq, rows)
 

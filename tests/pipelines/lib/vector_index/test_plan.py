@@ -104,7 +104,7 @@ REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "too much appended": (
         lambda: {"params": PARAMS.model_copy(update={"appended_limit": 0.04})},
-        r"5\.0% of the rows would be appended since the last full build, more than 4\.0%",
+        r"5\0.0% of the rows would be appended since the last full build, more than 4\0.0%",
     ),
     "a changed vector": (lambda: {"given": shards(vectors=changed_vector())}, "1 rows or more have another vector"),
     "a row that is gone": (lambda: {"given": shards(rows_of(ROWS).slice(3), vectors_of(ROWS)[3:])}, "3 rows that were published are no longer there"),
@@ -166,7 +166,7 @@ def test_the_cost_counts_centroids_and_the_rows_of_the_lists_that_must_be_looked
 
 
 def test_the_cost_is_that_of_finding_what_rows_held_out_have_for_neighbours() -> None:
-    """Rows that lie far from all others have neighbours in their own list; before they are there, in that of the others alone."""
+    """Rows that are far from all others have neighbours in their own list; before they are there, in that of the others alone."""
     vectors = vectors_of(ROWS)
     vectors[300:] += np.float32(10)
     lists = {2: np.array([[10] * 8, [0] * 8], dtype=np.float32)}

@@ -39,7 +39,9 @@ def test_the_same_run_again_changes_nothing(published: Published) -> None:
     before = (published.place / "pointer.json").stat().st_mtime_ns
     assert published.publish(1, expected=0) == first
     second = published.publish(2)
-    assert published.publish(1, expected=0) == second, "it was published, and is not any more current: that is no reason to bring it back"
+    assert published.publish(1, expected=0) == second, (
+        "it was published, and is not any more current: that is not a reason to bring it back"
+    )
     assert published.publish(2, expected=1) == second
     assert (published.place / "pointer.json").stat().st_mtime_ns > before
     assert [switch.sequence for switch in second.history] == [1, 2]
@@ -223,7 +225,7 @@ def test_what_killed_writers_left_goes_with_the_next_one(published: Published) -
 def test_a_build_that_is_not_whole_is_not_published(published: Published, tmp_path: Path) -> None:
     build = make_build(tmp_path / "build")
     (build / "built.json").write_text("{")
-    with pytest.raises(DataError, match=r"build is no whole build .*run build_index again"):
+    with pytest.raises(DataError, match=r"build is not a whole build .*run build_index again"):
         published.publish(1, build=build)
     with pytest.raises(ConfigError, match="partition is"):
         published.publish(1, partition="../../x")

@@ -181,7 +181,7 @@ def test_a_row_is_found_by_its_key(published: Published) -> None:
         assert index.find([None, 7]) is None
         with pytest.raises(ConfigError, match=r"has 1 values; it takes carrier, flight"):
             index.find(["build 1"])
-        with pytest.raises(ConfigError, match=r"\['build 1', 'seven'\] is no key of carrier, flight"):
+        with pytest.raises(ConfigError, match=r"\['build 1', 'seven'\] is not a key of carrier, flight"):
             index.find(["build 1", "seven"])
 
 
