@@ -162,16 +162,19 @@ def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, 
     panels = {}
     for name in names:
         binning, reference, current = profile.column(name).binning, profile.column(name).counts, window.counts[name]
-        # Next to a heavy value are bins that are empty by design: they are drawn once something is in them.
-        shown = [place for place in range(binning.size) if not binning.alone or reference[place] or current[place]]
+        # Below and above all values, and next to a heavy value, are bins that are empty by design: they are drawn once something is in them.
+        filled = [bool(reference[place] or current[place]) for place in range(binning.size)]
+        first, last = int(not filled[0]), binning.size - 1 - int(not filled[-2])
+        by_edges = binning.values is None and not binning.alone and last - first > 1
+        shown = (
+            [*range(first, last), binning.size - 1]
+            if by_edges
+            else [place for place in range(binning.size) if filled[place] or not binning.alone]
+        )
         panels[name] = {
             "reference": [reference[place] / max(sum(reference), 1) for place in shown],
             "current": [current[place] / max(window.rows, 1) for place in shown],
-            **(
-                {"edges": binning.edges}
-                if binning.values is None and not binning.alone
-                else {"labels": [binning.labels[place] for place in shown]}
-            ),
+            **({"edges": binning.edges[first : last - 1]} if by_edges else {"labels": [binning.labels[place] for place in shown]}),
         }
     return panels
 

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.lib.loop import drift_report
 from pipelines.lib.measures.binning import numeric_binning
+from pipelines.lib.measures.histogram import count
 from pipelines.lib.models.profile import Reference
 from pipelines.lib.pages import figures
 from pipelines.lib.records.journal import NightRecord
@@ -167,6 +168,19 @@ def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
     page = drift_report.page(drift_report.build_report(bare, profile(), POLICY), bare, profile(), "late")
     assert page.count("<svg") == 2
     assert "Not judged: no window of these nights holds enough; this one has 3 of 5 nights and 900 of 1000 rows." in page
+
+
+def test_bins_outside_the_reference_are_drawn_once_something_is_in_them() -> None:
+    values = np.arange(20_000, dtype=np.float32)
+    spread = numeric_binning("spread", values, bins=4)
+    reference = Reference(spread, count({"spread": values}, [spread]).counts["spread"], 0.0, watched_model.NOISE)
+    for current, bins, first in ((values, 6, 19.999), (np.append(values, 1e6), 7, 19.999), (np.append(values, -1), 7, -1e-45)):
+        counted = count({"spread": current.astype(np.float32)}, [spread]).to_json()
+        record = NightRecord("m", "1", "2013-04-30", "ref", len(current), counted)
+        panel = drift_report.histograms(replace(seen(), window=[record]), replace(profile(), features=(reference,)), ["spread"])["spread"]
+        assert (len(panel["current"]), len(panel["edges"])) == (bins + 1, bins - 1), "the last is of missing values"
+        assert panel["edges"][0] == pytest.approx(first, abs=1e-3)
+        assert sum(panel["current"]) == pytest.approx(1)
 
 
 def test_bins_beside_a_heavy_value_are_drawn_once_something_is_in_them() -> None:

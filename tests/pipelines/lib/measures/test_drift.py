@@ -93,3 +93,24 @@ def test_what_happens_around_a_heavy_value_is_seen(before: np.ndarray, now: np.n
     assert found.ks is not None
     assert found.ks >= ks - 0.01
     assert measured(binning, before, before[::2]).psi < 0.01
+
+
+@pytest.mark.parametrize("decimals", [None, 6])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_tail_that_moves_away_is_seen_where_no_value_is_heavy(side: int, decimals: int | None) -> None:
+    """95 % lie close together; the other 5 % were beyond nine tenths of the rows before and after: .05 ln(.05 / .0001) = .31 for the bin above all."""
+    before, now = (np.where(U < 0.95, 0.01 + 0.00001 * V, tail) for tail in (0.1 + 0.2 * V, 0.8 + 0.19 * V))
+    before, now = (side * before).astype(np.float32), (side * now).astype(np.float32)
+    binning = numeric_binning("x", before, bins=10, decimals=decimals)
+    found = measured(binning, before, now)
+    assert 0.31 < found.psi < 0.36
+    assert found.ks == pytest.approx(0.05, abs=0.002)
+    assert measured(binning, before, before[::2]).psi < 0.01
+
+
+def test_a_few_outliers_of_the_reference_do_not_hide_a_tail_that_moves_away() -> None:
+    """One row in two thousand reached 0.99 before as well: .05 ln(.05 / .001) = .19 for the bin above 99.9 % of the rows."""
+    before, now = (np.where(U < 0.95, 0.01 + 0.00001 * V, tail) for tail in (0.1 + 0.2 * V, 0.8 + 0.19 * V))
+    before = np.where(U > 0.9995, 0.99, before).astype(np.float32)
+    found = measured(numeric_binning("x", before, bins=10), before, now.astype(np.float32))
+    assert 0.15 < found.psi < 0.3
