@@ -44,18 +44,19 @@ def _header(file: Path, source: Source) -> list[str]:
                 f"{file} has no header: it is empty or its first line is; deliver it whole, with the names of the columns in the first line"
             )
         if compressed:
+            last = b""
             with gzip.open(file) as content:  # to its end, where the checksum stands: DuckDB does not compare it
-                while content.read(1 << 20):
-                    pass
+                while block := content.read(1 << 20):
+                    last = block[-1:]
         else:
             with file.open("rb") as content:
                 content.seek(-1, os.SEEK_END)
-                ended = content.read(1) in (b"\n", b"\r")
+                last = content.read(1)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise DataError(
             f"{file} is not a CSV file with a header ({error}); deliver it whole, in {source.encoding} (source.encoding in params.yaml)"
         ) from None
-    if not compressed and not ended:
+    if last not in (b"\n", b"\r"):
         raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
     require_one_each(header, header, file)
     return header

@@ -50,8 +50,11 @@ def require_columns(columns: Iterable[str], found: Iterable[str], where: str) ->
 
 def require_one_each(columns: Iterable[str], present: list[str], file: Path) -> None:
     """Refuse a file in which one of `columns` is there twice. SQL takes names that differ only by case for one."""
+    by_name: dict[str, list[str]] = {}
+    for found in present:
+        by_name.setdefault(found.lower(), []).append(found)
     for column in columns:
-        alike = [found for found in present if found.lower() == column.lower()]
+        alike = by_name.get(column.lower(), [])
         if len(alike) > 1:
             raise DataError(
                 f"{file} has more than one column {', '.join(map(repr, dict.fromkeys(alike)))}; give each a name of its own, also without regard to case"

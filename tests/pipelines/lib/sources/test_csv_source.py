@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gzip
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources import adapters
+from pipelines.lib.sources.scan import require_one_each
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import connect
 
@@ -154,3 +156,22 @@ def test_a_file_without_a_header_is_refused_as_such(content: bytes, tmp_path: Pa
     path.write_bytes(content)
     with pytest.raises(DataError, match="has no header: it is empty or its first line is"):
         read(source(path), {"pieces": COLUMNS["pieces"]})
+
+
+def test_a_compressed_file_that_was_cut_before_it_was_compressed_is_refused(tmp_path: Path) -> None:
+    """The last number of the file, 12345, was read as 123."""
+    (tmp_path / "shop.csv.gz").write_bytes(gzip.compress(b"pieces\n7\n123"))
+    with pytest.raises(DataError, match="does not end with a line end, so it was probably cut"):
+        read(source(tmp_path / "shop.csv.gz"), {"pieces": COLUMNS["pieces"]})
+    (tmp_path / "shop.csv.gz").write_bytes(gzip.compress(b"pieces\n7\n12345\n"))
+    assert read(source(tmp_path / "shop.csv.gz"), {"pieces": COLUMNS["pieces"]}) == [(7,), (12345,)]
+
+
+def test_a_header_of_many_columns_is_compared_in_one_pass() -> None:
+    """Each name was compared with each other one: 20,000 columns took more than a minute."""
+    names = [f"c{number}" for number in range(20_000)]
+    started = time.process_time()
+    require_one_each(names, names, Path("wide.csv"))
+    assert time.process_time() - started < 5
+    with pytest.raises(DataError, match="more than one column 'c7', 'C7'"):
+        require_one_each(names, [*names, "C7"], Path("wide.csv"))
