@@ -1,9 +1,10 @@
 """The SQL of lagged features: sums that are exact, so that they are the same bits in whatever order and window they are computed.
 
-Whole numbers, booleans and decimals are summed as DuckDB sums them, exactly or with an error. A floating-point number is
-summed as a whole number of 2^-256: exactly for every number that a float32 feature can show.
+Whole numbers of 64 bits, booleans and decimals of 28 digits are summed as DuckDB sums them: exactly, and no number of rows overflows the sum. Wider ones are
+summed as whole numbers without a limit. A floating-point number is summed as a whole number of 2^-256: exactly for every number that a float32 feature can show.
 """
 
+import re
 from collections.abc import Sequence
 
 import duckdb
@@ -13,6 +14,9 @@ from pipelines.lib.features.declaration import LARGEST, Lagged
 from pipelines.lib.tables.engine import name
 
 _UNIT = repr(2.0**256)
+
+_DIGITS = 28
+"""Of a decimal whose sum has 38: ten digits are left for the number of rows."""
 
 
 def is_float(kind: str) -> bool:
@@ -38,14 +42,23 @@ def check_range(connection: duckdb.DuckDBPyConnection, relation: str, column: st
         )
 
 
-def aggregate(relation: str, keys: Sequence[str], value: str, *, exact: bool, windows: Sequence[int], delay: int, dates: str) -> str:
-    """Return a SELECT of the sum (s, DOUBLE) and number (n) of `value` in each window, for each date and key that `dates` names.
+def _whole(value: str, kind: str) -> tuple[str, str]:
+    """Return the SQL of `value`, a number of the DuckDB type `kind`, whose sum is exact and does not overflow, and the unit that divides the sum."""
+    if is_float(kind):
+        return f"({value} * {_UNIT})::BIGNUM", _UNIT
+    if kind in ("HUGEINT", "UHUGEINT"):
+        return f"{value}::BIGNUM", "1"
+    decimal = re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", kind)
+    if decimal and int(decimal[1]) > _DIGITS:  # its text has all digits that are declared
+        return f"replace({value}::VARCHAR, '.', '')::BIGNUM", repr(10.0 ** int(decimal[2]))
+    return value, "1"
 
-    `exact` says that `value` is summed as it is; otherwise it is a DOUBLE.
-    """
+
+def aggregate(relation: str, keys: Sequence[str], value: str, *, kind: str, windows: Sequence[int], delay: int, dates: str) -> str:
+    """Return a SELECT of the sum (s, DOUBLE) and number (n) of `value`, of the DuckDB type `kind`, in each window, for each date and key that `dates` names."""
     filled = " AND ".join([f"{key} IS NOT NULL" for key in keys] or ["true"])
-    summed, unit = (f"sum({value})", "1") if exact else (f"sum(({value} * {_UNIT})::BIGNUM)", _UNIT)
-    daily = f"SELECT {', '.join(['__date', *keys])}, {summed} AS s, count({value}) AS n FROM {relation} WHERE {filled} GROUP BY ALL"
+    whole, unit = _whole(value, kind)
+    daily = f"SELECT {', '.join(['__date', *keys])}, sum({whole}) AS s, count({value}) AS n FROM {relation} WHERE {filled} GROUP BY ALL"
     partition = f"PARTITION BY {', '.join(keys)}" if keys else ""
     frames, sums = [], []
     for days in windows:

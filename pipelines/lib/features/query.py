@@ -94,8 +94,7 @@ def compile_features(
     for (by, value), days in windows.items():
         alias, delay = groups.get(by, ""), dataset.label.delay_days
         table, keys = f"lagged{alias}{values[value]}", _keys(by, alias)
-        exact = not lagged_sql.is_float(kinds[value])
-        sums = lagged_sql.aggregate(rows, keys, values[value], exact=exact, windows=sorted(days), delay=delay, dates=dates)
+        sums = lagged_sql.aggregate(rows, keys, values[value], kind=kinds[value], windows=sorted(days), delay=delay, dates=dates)
         connection.execute(f"CREATE TEMP TABLE {table} AS {sums}")
         joins.append(_join(table, keys))
     for feature, lagged in features.lagged.items():

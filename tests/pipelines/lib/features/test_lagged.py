@@ -51,9 +51,18 @@ def test_a_value_that_no_feature_can_hold_is_refused_by_name(tmp_path: Path) -> 
         mean_of(tmp_path, [1, 1e300])
 
 
-def test_a_sum_that_no_integer_holds_is_refused_and_not_tried_again(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Overflow"):
-        mean_of(tmp_path, [1, 1], "(out * 1.2e38)::HUGEINT")
+@pytest.mark.parametrize(
+    ("values", "value", "mean"),
+    [
+        ([1, 1], "(out * 1.2e38)::HUGEINT", 1.2e38),
+        ([1, 1, -1], "(out * 1.6e38)::HUGEINT", 1.6e38 / 3),
+        ([9, 9], "out::DECIMAL(38, 37)", 9.0),
+        ([-9, -9, 0.25], "out::DECIMAL(38, 37)", -17.75 / 3),
+        ([0.5, -0.25], "out::DECIMAL(29, 3)", 0.125),
+    ],
+)
+def test_a_sum_beyond_the_type_of_its_values_is_exact(tmp_path: Path, values: list[float], value: str, mean: float) -> None:
+    assert mean_of(tmp_path, values, value) == float(np.float32(mean))
 
 
 def test_the_order_of_rows_changes_no_bit() -> None:
@@ -69,7 +78,7 @@ def test_the_order_of_rows_changes_no_bit() -> None:
                 f"CREATE OR REPLACE TEMP TABLE r AS SELECT day AS __date, {summable('x', 'DOUBLE')} AS v FROM (VALUES {rows}) t(day, x)"
             )
             connection.execute("INSERT INTO r VALUES (DATE '2024-01-09', NULL)")
-            query = aggregate("r", [], "v", exact=False, windows=[30], delay=1, dates="__date = DATE '2024-01-09'")
+            query = aggregate("r", [], "v", kind="DOUBLE", windows=[30], delay=1, dates="__date = DATE '2024-01-09'")
             [(_, total, count)] = connection.sql(query).fetchall()
             assert count == 400
             sums.add(total)
