@@ -13,6 +13,7 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.tables.engine import name
 from pipelines.lib.tables.pure_functions import PURE_FUNCTIONS, PURE_NODES, PURE_OPERATORS, PURE_TYPES, UNBOUNDED, ZONE_FUNCTION
+from pipelines.lib.tables.text_growth import MOST_GROWTH, UnboundedReplacement, growth
 
 _LIST = "docs/reference/features.md lists what an expression may use"
 
@@ -46,8 +47,10 @@ class Checker:
     def check(self, expression: str, where: str) -> str:
         """Return the DuckDB type of `expression`, which stands at `where` in the parameters. Raises `ConfigError`."""
         shown = f"{where} is {expression!r}"
-        for node in _nodes(self._parse(expression, shown)):
+        root = self._parse(expression, shown)
+        for node in _nodes(root):
             self._check_node(node, shown)
+        _check_growth(root, shown)
         try:
             return str(self._connection.sql(f"SELECT {enclosed(expression)} FROM {self._offered}").types[0])
         except duckdb.Error as error:
@@ -113,6 +116,21 @@ class Checker:
             raise ConfigError(
                 f"{shown}, but {function}() is not known to depend on its arguments alone (it may read the clock, chance or a file). {_LIST}"
             )
+
+
+def _check_growth(root: dict[str, Any], shown: str) -> None:
+    """Raise `ConfigError` if the text that the expression `root` makes may be many times as long as those of the row."""
+    try:
+        times = growth(root)
+    except UnboundedReplacement as error:
+        raise ConfigError(
+            f"{shown}, but {error}() with a replacement that is no text in quotes may give one row a result of gigabytes; write the replacement out"
+        ) from None
+    if times > MOST_GROWTH:
+        raise ConfigError(
+            f"{shown}, whose result may be {times} times as long as the texts of a row (the limit is {MOST_GROWTH}); nest fewer functions that "
+            "make a text longer, or shorten the replacements"
+        )
 
 
 def _functions(connection: duckdb.DuckDBPyConnection, condition: str) -> frozenset[str]:
