@@ -1,4 +1,4 @@
-"""The README's own table: the lines that it shows are a whole declaration, and they are as many as it says."""
+"""The README declares a whole table in the lines that it promises, and images are small and have a text alternative."""
 
 import re
 from pathlib import Path
@@ -24,3 +24,14 @@ def test_eight_lines_declare_a_table_and_a_ninth_its_features(tmp_path: Path, mo
 
 def test_the_readme_has_at_most_120_lines() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_an_image_is_small_and_has_a_text_alternative() -> None:
+    images = sorted(path for path in (ROOT / "docs" / "images").rglob("*") if path.is_file())
+    used = {}
+    for document in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for text, target in re.findall(r"!\[([^\]]*)\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+            used[(document.parent / target).resolve()] = text
+    assert sorted(used) == images
+    assert [path.name for path in images if path.stat().st_size > 200_000] == []
+    assert [path.name for path, text in used.items() if len(text.split()) < 5] == []
