@@ -48,7 +48,11 @@ with DAG(
             description="The champion that the alert is about. If another version is champion by now, nothing is done. Empty: any champion.",
         ),
         "source": Param(
-            "manual", type="string", enum=["monitor", "alertmanager", "manual"], title="Source", description="Who triggers the run."
+            "manual",
+            type="string",
+            enum=["monitor", "alertmanager", "manual"],
+            title="Source",
+            description="The person or service that triggers the run.",
         ),
     },
     default_args=task_defaults(settings),

@@ -9,7 +9,7 @@ read the night's batch, check it, make its features, check them, score, check th
 * Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
 * To score a night yourself, trigger the DAG and pick the night under *Partition*.
 
-The schedule can replay a table of the past: with `replay_offset_days` in params.yaml, a run scores the night of so many days ago.
+The schedule can replay a table of the past: with `replay_offset_days` in params.yaml, a run scores the night of that number of days ago.
 """
 
 from airflow.sdk import DAG

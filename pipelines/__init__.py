@@ -1,1 +1,1 @@
-"""What Nightshift computes: one stage, one file, one verb. No Airflow in here."""
+"""The stages of Nightshift: one stage, one file, one verb. No Airflow in here."""

@@ -21,12 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS_OF_A_SENTENCE = 25
 
 NOT_CLEAN_YET: tuple[str, ...] = (
-    "dags/",
-    "dvc.yaml",
-    "params.yaml",
-    "pipelines/",
-    "plugins/",
-    "pyproject.toml",
+    "pipelines/data/",
+    "pipelines/lib/challengers/",
+    "pipelines/lib/gates/",
+    "pipelines/lib/measures/",
+    "pipelines/lib/pages/",
+    "pipelines/lib/records/",
+    "pipelines/lib/sources/",
+    "pipelines/lib/tables/",
+    "pipelines/registry/",
+    "pipelines/training/",
     "tests/",
 )
 """Prefixes of the paths that the check does not judge yet. The list only shrinks."""

@@ -34,7 +34,7 @@ from pipelines.lib.vector_index.search import Searcher, Setting
 from pipelines.lib.vector_index.timing import Timing
 
 ASKED = {"held_out": "rows of nights that it did not hold", "leave_one_out": "rows of its own, each left out of its answer"}
-"""Who is asked, by the name of the recall in the report."""
+"""The queries of each recall, by its name in the report."""
 
 
 class MinimumRecall(Section):
@@ -61,7 +61,7 @@ def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> di
 
 
 def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
-    """Why this index must not be published; empty for a good one. What was not measured is not compared with it."""
+    """Why this index must not be published; empty for a good one. A figure that was not measured is not judged."""
     limits, found = report["limits"], []
     for asked, description in ASKED.items():
         recall = report[asked] and report[asked]["recall_10"]
@@ -116,7 +116,7 @@ def main(*, build: Path, report: Path) -> None:
 
 
 def write(directory: Path, report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], page: str) -> None:
-    """The three files of the report, each whole."""
+    """Write the three files of the report, each whole."""
     for name, text in {"report.json": json.dumps(report, indent=2), "projection.json": json.dumps(points), "report.html": page}.items():
         with replacing(directory / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

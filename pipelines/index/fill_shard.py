@@ -1,7 +1,7 @@
 """Put one month's vectors into the lists of an IVF-PQ that has been trained: the part of the work that shards share out.
 
 *Reads* the plan and the month's shard. *Writes* a directory with ``filled.json``, the number of rows that were filled in, and the filled index. There is
-none where nothing is to be filled: an HNSW takes all vectors itself, an incremental build only the new ones. *Fails when* the plan is not one for this shard.
+none if nothing is to be filled: an HNSW takes all vectors itself, an incremental build only the new ones. *Fails when* the plan is not one for this shard.
 """
 
 import json

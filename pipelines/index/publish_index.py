@@ -28,8 +28,8 @@ from pipelines.lib.vector_index import publication as index_publication
 from pipelines.lib.vector_index.generations import Generation, Pointer
 from pipelines.lib.vector_index.search import BUILT
 
-TOLD = ("leave_one_out",)
-"""What the manifest describes the verdict, next to ``held_out``, which the build tells: nothing that was measured by a clock, since a run
+VERDICT_FIGURES = ("leave_one_out",)
+"""The figures of the verdict in the manifest; ``held_out`` comes from the build. None is measured by a clock, since a run
 that runs again must make the same manifest.
 """
 
@@ -62,7 +62,7 @@ def judged(build: Path, directory: Path, partition: str) -> dict[str, Any]:
     found = index_publication.built_files(build)
     if differing := sorted(file for file in found.keys() | report["files"].keys() if found.get(file) != report["files"].get(file)):
         raise DataError(f"{', '.join(differing)} in {build} are not what evaluate_index has judged; run evaluate_index again")
-    return {**{name: report[name] for name in TOLD}, "files": found}
+    return {**{name: report[name] for name in VERDICT_FIGURES}, "files": found}
 
 
 def publish_index(name: str, build: Path, verdict: Path, run: RunFile, params: PublishIndex) -> tuple[Generation, Pointer]:

@@ -1,7 +1,7 @@
 """Cut the history into months: what does not change keeps its bytes, so that it is embedded once.
 
 *Reads* the features file of the history. *Writes* a directory with a features file for each of the months that `run.yaml` names as `shards`, empty
-where no row is of that month. *Fails when* a row belongs to none of them, or a month is not a month.
+if no row is of that month. *Fails when* a row belongs to none of them, or a month is not a month.
 """
 
 import sys

@@ -40,7 +40,7 @@ class Alert(Section):
 
 
 class Decision(Section):
-    """What the governor wrote, as far as it matters here."""
+    """The fields of the governor's decision that matter here."""
 
     model_config = ConfigDict(extra="ignore")
 

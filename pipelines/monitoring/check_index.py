@@ -53,7 +53,7 @@ def check_index(served: Generation | None, champion: Entry | None, date: dt.date
 
 
 def days_between(partition: str, date: dt.date) -> int:
-    """From `partition` to `date`; negative where it is after."""
+    """Return the days from `partition` to `date`; negative if it is after."""
     return (date - parse_partition(partition)).days
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class MeasurePerformance(Section):
     """`nights`: how many published nights are looked at again, for outcomes come late or corrected.
 
-    `slices` are columns of the source by whose values quality is told apart, from `slice_minimum_rows` rows per night on.
+    `slices` are columns of the source by whose values quality is measured separately, from `slice_minimum_rows` rows per night on.
     """
 
     nights: int = Field(ge=1)

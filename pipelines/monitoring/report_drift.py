@@ -59,7 +59,7 @@ def look_back(run: RunFile, days: int, decision: Mapping[str, Any], measured: Ma
     published = publications()
     nights = of_published(journal.nights(name, since=since, until=run.partition), published)
     performance = of_published(journal.performance(name, since=since, until=run.partition), published)
-    # Where a night was scored again, of another version: that of its published scores, or who was champion while these have no outcomes.
+    # Where a night was scored again, of another version: that of its published scores, or the champion of that time while these have no outcomes.
     live = {night.partition: entry.version for night in nights for entry in entries if entry.live_from <= night.partition}
     scored_by = live | {record.partition: record.version for record in performance} | {run.partition: own[0].version}
     return Seen(

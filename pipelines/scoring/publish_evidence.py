@@ -27,7 +27,9 @@ class PublishEvidence(Section):
 
 
 def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvidence) -> dict[str, Any]:
-    """Publish the file `evidence`, which must have the `rows` that attach_evidence describes; returns what was done. A night without evidence is not a fault."""
+    """Publish the file `evidence`, which must have the `rows` that attach_evidence describes; returns what was done. A night without
+    evidence is not a fault.
+    """
     from pipelines.lib.published.delta_tables import evidence_url, lineage_of, publish
 
     if rows == 0:

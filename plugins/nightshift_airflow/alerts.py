@@ -3,7 +3,7 @@
 Every firing alert names a ``partition`` and a ``champion_version`` in its labels or annotations, and becomes the run
 ``drift__<champion version>__<partition>``: anyone who asks, however often, there is one such run. Resolved alerts are acknowledged, no more.
 
-Who may: a user whose login may trigger the DAG, or a credential of `nightshift_airflow.credentials`; always in the ``Authorization`` header, never
+Allowed is a user whose login may trigger the DAG, or a credential of `nightshift_airflow.credentials`; always in the ``Authorization`` header, never
 as the cookie of a browser, which other sites could make send it.
 """
 
@@ -43,7 +43,7 @@ class Alert(BaseModel):
 
     @property
     def name(self) -> str:
-        """What Prometheus calls it."""
+        """The name of the alert in Prometheus."""
         return printable(self.labels.get("alertname", "an alert without alertname"), LONGEST_PART)
 
 
@@ -65,7 +65,7 @@ async def known_user(request: Request, bearer: Bearer) -> BaseUser:
 
 
 async def identify_caller(request: Request, bearer: Bearer) -> str:
-    """Who calls: a user's name or a credential's. Raises 401 for a token that is missing or not good, 403 for a user who may not
+    """Return the caller: a user's name or a credential's. Raises 401 for a token that is missing or not good, 403 for a user who may not
     trigger.
     """
     if bearer is None:

@@ -1,4 +1,4 @@
-"""What becomes of a challenger: it goes on, it is refused, or it waits for a person.
+"""The approval of a challenger: it goes on, it is refused, or it waits for a person.
 
 `ApproveOperator` reads what `decide` has written. Where that asks, the task waits in Airflow's own state ``awaiting_input``, without a worker,
 under *Required actions* in the UI, and anybody who may answer there, or over the REST API, decides. Silence is a refusal.

@@ -1,4 +1,4 @@
-"""What Nightshift's DAGs make and wait for."""
+"""The assets that Nightshift's DAGs make and wait for."""
 
 from airflow.sdk import Asset
 

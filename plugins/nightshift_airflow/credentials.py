@@ -6,7 +6,7 @@
 
 Of a token only the sha256 is kept, which is enough: it is 256 random bits, not a password that could be guessed. Each credential is an Airflow
 Variable of its own, so that every API server sees it and its end at once, it is in every backup of Airflow's database, and no table of ours
-is in a schema that Airflow migrates. It is read from that database alone, never from the environment or a secrets backend. Who may write
+is in a schema that Airflow migrates. It is read from that database alone, never from the environment or a secrets backend. Anyone who may write
 Airflow's Variables can make a credential; they may trigger runs anyway.
 """
 
@@ -36,7 +36,7 @@ class CredentialError(Exception):
 
 @dataclass(frozen=True)
 class Credential:
-    """What is kept of a token: whose it is, its sha256 (hexadecimal), and from when to when (UTC) it is good."""
+    """The record of a token: whose it is, its sha256 (hexadecimal), and from when to when (UTC) it is good."""
 
     name: str
     sha256: str

@@ -40,7 +40,7 @@ def _calendar_date(text: str) -> str:
 
 
 class Drift(BaseModel):
-    """What an alert has to say: the partition it speaks of, and which version was champion. A version has one spelling, so that a run has
+    """The content of an alert: its partition, and which version was champion. A version has one spelling, so that a run has
     one id.
     """
 
@@ -64,7 +64,7 @@ class Drift(BaseModel):
 
 @dataclass
 class DriftRuns:
-    """What came of the runs that were asked for: ids, and for each that has no run why."""
+    """The results for the requested runs: ids, and for each that has no run why."""
 
     created: list[str] = field(default_factory=list)
     restarted: list[str] = field(default_factory=list)

@@ -22,8 +22,8 @@ _END = "\ndatasets: []\n"  # of a whole dvc.lock: DVC leaves it where it is, aft
 def attempt(workspace: Workspace) -> Iterator[None]:
     """Let DVC work in `workspace`, next to whatever else of it does, and keep ``dvc.lock`` whole: before, afterwards, and however it ends.
 
-    DVC writes ``dvc.lock`` and its own list of who reads and writes what in place: killed at that moment, it leaves half a file, on which
-    every later attempt would fail, or which a sibling takes for whole and completes. What ended by itself while ``dvc.lock`` was whole is in
+    DVC writes ``dvc.lock`` and its own list of readers and writers in place: killed at that moment, it leaves half a file, on which
+    every later attempt would fail, or which a sibling takes for whole and completes. A stage that ended by itself while ``dvc.lock`` was whole is in
     the last whole copy; a sibling whose entry was lost with the torn file sees that by `is_kept`, and DVC restores its outputs in a second.
     """
     flight = workspace.path / _IN_FLIGHT

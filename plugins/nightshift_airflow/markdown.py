@@ -11,10 +11,10 @@ _MARKS = re.compile(r"[\\|\[\]`<*~]|(?<!\w)_+|_+(?!\w)|&(?=#|\w)|:(?=\w+:)|\^")
 """Characters that mark up text wherever they are; underscores between letters do not."""
 
 _FIRST = re.compile(r"^(>|#(?=#*(?:\s|$))|[+-](?=\s|$)|[-=](?=[-=\s]*$)|\d{1,9}(?=[.)](?:\s|$)))")
-"""What makes a heading, a quotation, a rule or a list of a line that begins with it; a number such as -0.7 does not."""
+"""The beginnings of a line that make it a heading, a quotation, a rule or a list; a number such as -0.7 does not."""
 
 _ADDRESS = re.compile(r"((?:https?|ftp|mailto|xmpp):|www(?=\.)|@(?=[\w.-]*\.\w))", re.IGNORECASE)
-"""What Markdown makes a link of by itself."""
+"""Text that Markdown turns into a link by itself."""
 
 _WORD_JOINER = "\u2060"
 

@@ -131,7 +131,7 @@ def watch_new_runs() -> None:
 
 
 def _param_names(run: "DagRun") -> set[str]:
-    """Return the names of the parameters that the DAG of `run` declares; none where the DAG is not known."""
+    """Return the names of the parameters that the DAG of `run` declares; none if the DAG is not known."""
     from airflow.models.serialized_dag import SerializedDagModel
     from sqlalchemy.orm import object_session
 

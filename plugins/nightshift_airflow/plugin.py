@@ -1,5 +1,5 @@
 # ruff: noqa: RUF012 - Airflow declares these lists as attributes of instances
-"""What Nightshift adds to Airflow's UI; the one file that Airflow loads as a plugin.
+"""The additions of Nightshift to Airflow's UI; the one file that Airflow loads as a plugin.
 
 Every Airflow process loads it, each task included: nothing heavy is imported here. The pages are built when the first request comes.
 """

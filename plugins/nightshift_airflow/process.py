@@ -18,7 +18,7 @@ def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: 
     """Start `command` (never through a shell) under a supervisor, in a process group of its own.
 
     `output` takes standard output and standard error together, as in `subprocess`. The command and all that it starts are killed when
-    `stdin` of the returned process is closed, hence also when this process dies.
+    `stdin` of the returned process is closed, so also when this process dies.
     """
     return subprocess.Popen(
         [sys.executable, "-IS", os.fspath(SUPERVISOR), *command],

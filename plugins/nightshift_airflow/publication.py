@@ -26,7 +26,7 @@ def newest_published(database: Connection | Session) -> str | None:
 
 
 def published_since(database: Connection | Session, partition: str) -> dt.datetime | None:
-    """When night `partition`, or the first one after it, was published for the first time; None if no event describes one."""
+    """Return when night `partition`, or the first one after it, was published for the first time; None if no event describes one."""
     from airflow.models.asset import AssetEvent, AssetModel
 
     of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == scores.uri))

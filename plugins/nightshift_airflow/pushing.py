@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class PushRunOperator(BaseOperator):
     """Push what the run's ``dvc.lock`` names to the default remote; a remote that does not answer is tried again.
 
-    The task fails where the retries are spent, and `close_run` then keeps the workspace. What is published stays published. Clear the task when the
+    The task fails where the retries are spent, and `close_run` then keeps the workspace. Published rows stay published. Clear the task when the
     remote answers.
     """
 
@@ -36,7 +36,7 @@ class PushRunOperator(BaseOperator):
             run_dvc("push_run", ["--wait-for-lock", "push"], workspace)
         except StageError as error:
             cause = next((line for line in str(error).splitlines() if line.startswith("ERROR: ")), str(error).splitlines()[-1])
-            message = f"NOT PUSHED: what the run made did not reach the DVC remote ({cause.removeprefix('ERROR: ')}). What is published stays; clear push_run when the remote answers"
+            message = f"NOT PUSHED: the outputs of the run did not reach the DVC remote ({cause.removeprefix('ERROR: ')}). Published rows stay; clear push_run when the remote answers"
             tell_failure(workspace, "push_run", message)
             raise StageError(f"{message}\n{error}") from error
 

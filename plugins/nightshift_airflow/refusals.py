@@ -1,4 +1,4 @@
-"""What cannot be done as it was asked for."""
+"""Requests that are refused."""
 
 
 class RunRefusedError(ValueError):

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 OWNER = "nightshift"
-"""Who the UI names as the owner of every DAG; Airflow's own default is *airflow*."""
+"""The owner of every DAG in the UI; Airflow's own default is *airflow*."""
 
 
 class StageError(Exception):
-    """A stage failed in a way that another attempt may fix; what no attempt fixes is an `AirflowFailException`."""
+    """A stage failed in a way that another attempt may fix. An error that no attempt fixes is an `AirflowFailException`."""
 
 
 def task_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _SHORTEST_CUT = 50
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a DAG is there for: the `task` that brings it about, and the words for a run that `did` or did `not_` reach it."""
+    """The purpose of a DAG: the `task` that fulfils it, and the words for a run that `did` or did `not_` reach it."""
 
     task: str
     did: str
@@ -47,7 +47,7 @@ _TOLD_BY = {"refuse": "approve"}
 
 @dataclass(frozen=True)
 class Run:
-    """What a note is made of: the run, its `tasks` in the order of the DAG, and their `states` as Airflow names them (``embed_0`` is a
+    """The facts of a note: the run, its `tasks` in the order of the DAG, and their `states` as Airflow names them (``embed_0`` is a
     shard).
     """
 
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def outcome(self) -> Outcome:
-        """What its DAG is there for."""
+        """The purpose of its DAG."""
         return next((outcome for outcome in OUTCOMES if outcome.task in self.tasks), _OTHER)
 
     @property

@@ -11,7 +11,7 @@ from nightshift_airflow.workspaces import Workspace
 log = logging.getLogger(__name__)
 
 _HANDED_ON = ("data/models/registered.json", *(f"data/reports/{name}.json" for name in ("*/decision", "shadow/report", "approve/report")))
-"""What stages outside DVC hand on to the next."""
+"""Files that stages outside DVC hand on to the next."""
 
 
 def record_run(workspace: Workspace, state: str) -> str | None:
@@ -43,7 +43,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     )
     if before:
         content, _, words = git("show", "--no-patch", "--format=%T%n%P%n%n%B", before).partition("\n\n")
-        # What a finished run recorded stays as it is while it runs again and makes the same.
+        # The record of a finished run stays as it is while the run runs again and makes the same.
         if content == f"{tree}\n{workspace.commit}" and (state == "running" or words.strip() == message.strip()):
             return before
     commit = git("commit-tree", tree, "-p", workspace.commit, "-m", message)
@@ -68,7 +68,7 @@ def _reached_graph(path: Path) -> str:
     kept = {}
     for name, stage in graph["stages"].items():
         if shards := sorted(each.partition("@")[2] for each in reached if each.startswith(f"{name}@")):
-            kept[name] = {**stage, "matrix": dict.fromkeys(stage["matrix"], shards)}  # of one dimension: more could not be told apart
+            kept[name] = {**stage, "matrix": dict.fromkeys(stage["matrix"], shards)}  # of one dimension: more could not be distinguished
         elif name in reached:
             kept[name] = stage
     return yaml.safe_dump({"vars": graph.get("vars", []), "stages": kept}, sort_keys=False)

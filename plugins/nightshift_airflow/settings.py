@@ -1,4 +1,4 @@
-"""What a DAG takes from its section of ``params.yaml``; read when the DAG is parsed, so nothing but YAML is imported for it."""
+"""The settings that a DAG takes from its section of ``params.yaml``; read when the DAG is parsed, so nothing but YAML is imported for it."""
 
 from typing import Any
 

@@ -136,7 +136,7 @@ class DvcStageOperator(_StageTask):
 
     @property
     def stage(self) -> str:
-        """What DVC calls the stage; `AirflowFailException` where the shard is not a month."""
+        """The name of the stage in DVC; `AirflowFailException` where the shard is not a month."""
         if self.shard is None:
             return str(self.task_id)
         if not isinstance(self.shard, str) or not _SHARD.fullmatch(self.shard):

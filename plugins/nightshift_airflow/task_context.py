@@ -1,4 +1,4 @@
-"""What a task knows of its run and of its DAG."""
+"""Facts that a task needs about its run and its DAG."""
 
 import logging
 from typing import TYPE_CHECKING

@@ -142,7 +142,7 @@ def repair_workspaces() -> None:
 
 
 def _last_touched(path: Path) -> float | None:
-    """When something was last done in a workspace (UNIX time), None if it is gone."""
+    """Return when something last happened in a workspace (UNIX time), None if it is gone."""
     times = []
     for file in (path, path / _MARKER, path / "dvc.lock"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -1,1 +1,1 @@
-"""Who is champion: MLflow's aliases, what a run is pinned to, and what it takes to rebuild a model."""
+"""The champion: MLflow's aliases, the versions that a run is pinned to, and the tags from which a model is rebuilt."""

@@ -1,4 +1,4 @@
-"""What it takes to rebuild a model: the tags of a registered version."""
+"""The tags of a registered version, from which the model can be rebuilt."""
 
 import hashlib
 import json

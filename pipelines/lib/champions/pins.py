@@ -1,4 +1,4 @@
-"""What a run is pinned to when it opens: the model or encoder that is champion now, the night's own, the index that is published.
+"""The versions that a run is pinned to when it opens: the model or encoder that is champion now, the night's own, the index that is published.
 
 Looked up once, by `pipelines.registry.pin_run`; every later stage reads ``run.yaml``.
 """
@@ -92,7 +92,7 @@ def pin_index(name: str, *, digests: bool) -> PinnedIndex | None:
     """Return the newest generation of index `name` whose files are whole; None if none is published, or none is whole.
 
     Without `digests` the files' sizes alone are compared: who opens the generation verifies it, and a night that hashed the whole index before
-    anything is scored would have its scores wait for that. Scores do not wait for an index: what is broken is told, by the run that goes without and by
+    anything is scored would have its scores wait for that. Scores do not wait for an index: a broken index is reported by the run that goes without it and by
     `check_index`, which fails.
     """
     from pipelines.lib.vector_index.generations import usable
@@ -134,7 +134,7 @@ def require_no_older(run: RunFile) -> None:
 
 
 def months(start: str | None, last: dt.date) -> tuple[str, ...]:
-    """Return the months (``2013-01``) from date `start` to the one of date `last`, none where that is before it."""
+    """Return the months (``2013-01``) from date `start` to the one of date `last`, none if that is before it."""
     if start is None:
         raise ConfigError(
             "ingest_history.start is null, so the shards of the index have no first month; write the first date of your data there"

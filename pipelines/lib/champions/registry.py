@@ -118,7 +118,7 @@ def fetch(version: Entry | Registered, target: Path) -> None:
 
 
 def _download(what: str, uri: str, target: Path) -> None:
-    """From MLflow's server or an object store. Whether the file is there is asked first: only its absence is told alike by all stores."""
+    """Download from MLflow's server or an object store. Ask first whether the file is there: only its absence looks the same in all stores."""
     connect()
     import mlflow
 

@@ -1,1 +1,1 @@
-"""What everything rests on: errors, files and digests, the partition, ``params.yaml`` and ``run.yaml``, and what every stage does."""
+"""The base of all packages: errors, files and digests, the partition, ``params.yaml`` and ``run.yaml``, and what every stage does."""

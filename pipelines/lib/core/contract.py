@@ -1,4 +1,4 @@
-"""Files that connect stages: a frozen dataclass is the contract, JSON what lies on disk.
+"""Files that connect stages: a frozen dataclass is the contract, JSON what is on disk.
 
 Reading is strict. A field that is missing, unknown or of another type makes the file foreign: nothing is decided from half of a report.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""What a contract sets as its `__pydantic_config__`."""
+"""The `__pydantic_config__` of every contract."""
 
 
 def to_json(contract: "DataclassInstance") -> str:
@@ -42,4 +42,4 @@ def read(adapter: TypeAdapter[T], path: Path, name: str, stage: str) -> T:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); run {stage} first") from None
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}" for fault in error.errors()[:5])
-        raise DataError(f"{path} is no whole {name} ({faults}); run {stage} again") from None
+        raise DataError(f"{path} is not a whole {name} ({faults}); run {stage} again") from None

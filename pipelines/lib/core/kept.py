@@ -38,7 +38,7 @@ class Output:
 
 
 def outputs(lock: Path) -> list[Output]:
-    """Return every output that `lock` records; none where there is no lock yet."""
+    """Return every output that `lock` records; none if there is no lock yet."""
     try:
         content = yaml.load(lock.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """``params.yaml``: how a stage works. Every section is read into a frozen model of its own, strictly.
 
-A stage declares its section next to its code, as a subclass of `Section`, and loads it with `load_section`. What several
-stages share (`dataset`, `features`) is declared in the module of that noun. An unknown key, a missing one or a wrong
+A stage declares its section next to its code, as a subclass of `Section`, and loads it with `load_section`. The sections that several
+stages share (`dataset`, `features`) are declared in the module of that noun. An unknown key, a missing one or a wrong
 type is a `ConfigError` that names the key, since a misspelt threshold that is silently ignored is worse than none.
 """
 
@@ -42,7 +42,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_section(content: Any, model: type[S], where: str) -> S:
-    """Validate `content` as a `model`; errors are told as facts about `where`."""
+    """Validate `content` as a `model`. Errors name `where`."""
 
     def refuse(value: object) -> None:
         remedy = "write it as a quoted string" if isinstance(value, dt.date) else "JSON has no such type"

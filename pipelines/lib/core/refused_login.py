@@ -11,7 +11,7 @@ REFUSALS = (
     "Access denied for user",
     "Unknown database",
 )
-"""What PostgreSQL and MySQL say to a wrong role, password or database. Before a connection exists, psycopg gives no SQLSTATE. The server says it in English
+"""The messages of PostgreSQL and MySQL for a wrong role, password or database. Before a connection exists, psycopg gives no SQLSTATE. The server says it in English
 unless `lc_messages` is another: then it counts as transient.
 """
 

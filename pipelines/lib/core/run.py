@@ -44,7 +44,7 @@ class PinnedIndex(Section):
     """The generation of the vector index that was published when the run opened.
 
     `sequence` is the pointer's, which counts every switch: a later one means that somebody published or rolled back since. `degraded` is True
-    where the newest generation could not be used (`fault` says why) and this is the one before it.
+    if the newest generation could not be used (`fault` says why) and this is the one before it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class DeltaVersion(Section):
 
 
 class RunFile(Section):
-    """What a run is for and what it was pinned to; `run_ref` is the git ref that will record it when it closes.
+    """The partition of a run and the versions that it was pinned to. `run_ref` is the git ref that will record it when it closes.
 
     `source_revision` fingerprints the source as it was when the run opened, so that a corrected source is read again
     and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True

@@ -1,4 +1,4 @@
-"""What every stage's ``main`` has in common: its arguments are its command line, and a failure leaves ``failure.json`` behind.
+"""The parts that the ``main`` of every stage shares: its arguments are its command line, and a failure leaves ``failure.json`` behind.
 
 DVC turns every failure into exit code 255, so the reason travels in a file:
 ``{"stage", "error", "message", "retryable"}``, written to the working directory, or to where ``NIGHTSHIFT_FAILURE_FILE`` says: stages

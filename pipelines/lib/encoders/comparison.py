@@ -1,4 +1,4 @@
-"""An encoder beside the champion, on rows that neither has seen: the evidence of the gate before a promotion."""
+"""An encoder next to the champion, on rows that neither has seen: the evidence of the gate before a promotion."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -26,7 +26,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class NotCompared:
-    """Why an encoder was not compared with the champion `version`. If it `stops` the run, the encoder must not take the champion's place."""
+    """Why an encoder was not compared with the champion `version`. If it `stops` the run, the encoder must not take the champion's
+    place.
+    """
 
     __pydantic_config__ = STRICT
 

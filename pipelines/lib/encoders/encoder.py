@@ -78,7 +78,7 @@ def load_encoder(path: Path, sha256: str | None = None) -> Encoder:
 
 
 def encode_features(encoder: Encoder, path: Path, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
-    """Stream the features file at `path`: batches of its `columns`, and the vectors [rows of the batch, dimension] beside each.
+    """Stream the features file at `path`: batches of its `columns`, and the vectors [rows of the batch, dimension] of each.
 
     Raises `ModelError` when the encoder was made for other features, `DataError` when the file is torn, or a column is missing, of the wrong
     type or has nulls.

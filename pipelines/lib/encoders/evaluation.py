@@ -1,4 +1,4 @@
-"""What `evaluate_encoder` finds about an encoder: the contract that `register` and `promote` read."""
+"""The findings of `evaluate_encoder` about an encoder: the contract that `register` and `promote` read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,14 +58,14 @@ class EncoderEvaluation:
         """The result in a line, which the ledger keeps as the reason of a promotion."""
         if self.faults or self.metrics is None:
             return f"the encoder does not pass: {'; '.join(self.faults)}"
-        told = f"AUC {self.metrics.auc:.3f}, by neighbours {self.metrics.neighbour_auc or 0:.3f}, {self.quantization['chosen']}"
+        summary_line = f"AUC {self.metrics.auc:.3f}, by neighbours {self.metrics.neighbour_auc or 0:.3f}, {self.quantization['chosen']}"
         if isinstance(self.comparison, NotCompared):
-            return f"{told}; not compared with the champion: {self.comparison.reason}"
+            return f"{summary_line}; not compared with the champion: {self.comparison.reason}"
         if self.comparison is None:
-            return told
-        return f"{told}; the champion's AUC on the same rows {self.comparison.champion_auc:.3f}, its own {self.comparison.auc:.3f}"
+            return summary_line
+        return f"{summary_line}; the champion's AUC on the same rows {self.comparison.champion_auc:.3f}, its own {self.comparison.auc:.3f}"
 
 
 def read_evaluation(path: Path) -> EncoderEvaluation:
-    """Read the evaluation that `evaluate_encoder` has written to `path`. Raises `DataError` if it is no whole one."""
+    """Read the evaluation that `evaluate_encoder` has written to `path`. Raises `DataError` if it is not a whole one."""
     return contract.from_json(EncoderEvaluation, path, "evaluate_encoder")

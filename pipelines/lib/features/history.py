@@ -50,7 +50,7 @@ class History:
 
 
 class Holdout(Section):
-    """What evaluation needs of section ``train``, whose other keys are training's own.
+    """The keys of section ``train`` that evaluation needs; the others are training's own.
 
     `holdout_days`: the last labelled days, kept from training so that `evaluate` sees rows that the model has not.
     """

@@ -25,7 +25,7 @@ def is_float(kind: str) -> bool:
 
 
 def summable(value: str, kind: str) -> str:
-    """Return the SQL `value` of type `kind` as `aggregate` takes it: NULL for NaN and infinity, which are no outcomes."""
+    """Return the SQL `value` of type `kind` as `aggregate` takes it: NULL for NaN and infinity, which are not outcomes."""
     if kind == "BOOLEAN":
         return f"{value}::BIGINT"
     return f"CASE WHEN isfinite({value}) THEN {value}::DOUBLE END" if is_float(kind) else value

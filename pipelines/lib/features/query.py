@@ -25,7 +25,7 @@ _CHUNK = 500_000
 """Rows that are joined and sorted at a time: 25 features of them take a few hundred MiB."""
 
 _DATES = "/* dates */"
-"""Stands in a join for the condition on the dates of a chunk."""
+"""The place in a join where the condition on the dates of a chunk goes."""
 
 _DELIVERED, _EVENT, _JOINED = "__delivered", "__event", "__joined"
 """Views: the rows as they were read; the same with label and lagged values, without what is known later; and with side tables."""
@@ -112,7 +112,7 @@ def compile_features(
 
 @dataclass(frozen=True)
 class FeatureQuery:
-    """What is selected, the joins it needs, and which rows of the view ``keyed`` it is for."""
+    """The selected columns, the joins that they need, and which rows of the view ``keyed`` it is for."""
 
     columns: str
     joins: tuple[str, ...]

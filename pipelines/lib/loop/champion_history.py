@@ -1,4 +1,4 @@
-"""What is recorded of a champion, as far as the governor needs it: its nights, their outcomes, promotions and retrainings."""
+"""The records of a champion that the governor needs: its nights, their outcomes, promotions and retrainings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Promotion(NamedTuple):
 
 
 class Retraining(NamedTuple):
-    """A retraining as of `partition`, about the champion `version`; `signals` are the governor's reasons, none where somebody else began
+    """A retraining as of `partition`, about the champion `version`; `signals` are the governor's reasons, none if somebody else began
     it.
     """
 
@@ -64,7 +64,7 @@ class Retraining(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """What is recorded of model `name`, as far as the decision on `partition` needs it.
+    """The records of model `name`, as far as the decision on `partition` needs it.
 
     `scored_by` is the version that scored the partition: another than the champion where that could not be used. `reference` is the champion's.
     `decided` is the newest partition on which anything was decided, `window_nights` how many nights a whole window of the champion has.

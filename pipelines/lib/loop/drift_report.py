@@ -1,4 +1,4 @@
-"""The report on a model's drift on a night: what is told of it as JSON, as a page, and as series."""
+"""The report on a model's drift on a night: as JSON, as a page, and as series."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ WORST = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """What is recorded of a model over the days of the report, each oldest first; `decision` is the governor's of this night.
+    """The records of a model over the days of the report, each oldest first; `decision` is the governor's of this night.
 
     `nights` holds one record a night, `window` those that were added up for this night: it is last in both.
     """

@@ -1,4 +1,4 @@
-"""The two signals that speak for a retraining: drift of the inputs, and a loss of quality. Each may lack the data to be judged."""
+"""The two signals for a retraining: drift of the inputs, and a loss of quality. Each may lack the data to be judged."""
 
 import math
 from collections.abc import Sequence
@@ -65,9 +65,9 @@ def _drift_lacks(history: History, policy: Policy, enough: int) -> str:
 
 
 def _unreachable(watched: Sequence[Night], window_nights: int | None, policy: Policy) -> str:
-    """That a whole window of nights like the last ones never holds the rows that are asked for; empty if it can, or too few nights are known to say so.
+    """Say that a whole window of nights like the last ones never holds enough rows; empty if it can, or too few nights are known to say so.
 
-    Two nights of a weekend do not speak for the week.
+    Two nights of a weekend do not represent the week.
     """
     if not watched or window_nights is None or watched[-1].nights < policy.minimum_nights:
         return ""

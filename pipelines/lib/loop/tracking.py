@@ -1,4 +1,4 @@
-"""What monitoring measures, as series in MLflow: one run for each version that is watched, one step a night."""
+"""The series of the monitor in MLflow: one run per watched version, one step per night."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What running a model costs here: time for a row, memory, size. A measurement of this machine, so never a versioned output."""
+"""The costs of running a model on this machine: time for a row, memory, size. A measurement of this machine, so never a versioned output."""
 
 import json
 import resource

@@ -1,7 +1,7 @@
 """How many rows of a night have a filler, the number that stands for a missing value, where their feature should be; against training.
 
 A side table that no longer matches, a column that is renamed at its source or outcomes that stop leave numbers that look well: the fillers.
-What is normal is in the reference profile that the model carries.
+The normal shares are in the reference profile that the model carries.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The golden set: what a model must answer, whoever loads it and wherever, before it may be trusted.
+"""The golden set: what a model must answer, anyone who loads it and wherever, before it may be trusted.
 
 Two parts. *Rows with their scores*, written when the model is evaluated: a later load must reproduce them (`check`). *Expectations
 of direction*, declared by people who know the table (``params.yaml: evaluate.golden``): rain must not make a flight punctual
@@ -49,29 +49,29 @@ class Golden:
     sha256: str
 
     def to_json(self) -> str:
-        """The form of ``golden.json``; float32 survive it bit for bit."""
+        """Return the form of ``golden.json``; float32 survive it bit for bit."""
         content = {"sha256": self.sha256, "names": self.names, "scores": self.scores.tolist(), "features": self.features.tolist()}
         return json.dumps(content)
 
     @classmethod
     def from_json(cls, text: str) -> "Golden":
-        """The inverse of `to_json`. Raises `DataError` where `text` is no golden set."""
+        """Return the inverse of `to_json`. Raises `DataError` if `text` is not a golden set."""
         try:
             content = json.loads(text)
             features = np.array(content["features"], dtype=np.float32).reshape(-1, len(content["names"]))
             return cls(tuple(content["names"]), features, np.array(content["scores"], dtype=np.float32), content["sha256"])
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"this is no golden set ({type(error).__name__}: {error}); evaluate writes it: dvc repro evaluate") from None
+            raise DataError(f"this is not a golden set ({type(error).__name__}: {error}); evaluate writes it: dvc repro evaluate") from None
 
 
 def choose(names: tuple[str, ...], features: np.ndarray, scores: np.ndarray, sha256: str, count: int) -> Golden:
-    """The golden set of `count` rows, evenly spaced over `features` and so over its dates: the same rows for the same input."""
+    """Return the golden set of `count` rows, evenly spaced over `features` and so over its dates: the same rows for the same input."""
     picked = np.unique(np.linspace(0, len(features) - 1, count).round().astype(int))
     return Golden(names, features[picked], scores[picked], sha256)
 
 
 def check(model: Scorer, golden: Golden) -> list[str]:
-    """Why `model` is not the one that `golden` was written by; empty where it reproduces every score within `TOLERANCE`."""
+    """Why `model` is not the one that `golden` was written by; empty if it reproduces every score within `TOLERANCE`."""
     if model.signature.names != golden.names:
         return [f"the model takes {', '.join(model.signature.names)}; the golden set holds {', '.join(golden.names)}"]
     if not len(golden.scores):
@@ -91,7 +91,7 @@ def check(model: Scorer, golden: Golden) -> list[str]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What an expectation of direction found: the mean score `before` the change and `after` it, and whether it went as expected."""
+    """The result of an expectation of direction: the mean score `before` the change and `after` it, and whether it went as expected."""
 
     change: Mapping[str, float]
     expect: Literal["higher", "lower"]
@@ -107,7 +107,7 @@ class Finding:
 def directions(model: Scorer, features: np.ndarray, expected: Sequence[Direction]) -> tuple[Finding, ...]:
     """Test each expectation on `features` [n, f].
 
-    Raises `ConfigError` where one changes a feature that the model does not take.
+    Raises `ConfigError` if one changes a feature that the model does not take.
     """
     before = float(model.score(features).mean(dtype=np.float64))
     return tuple(_direction(model, features, before, one) for one in expected)
@@ -124,5 +124,5 @@ def _direction(model: Scorer, features: np.ndarray, before: float, expected: Dir
 
 def _index(names: tuple[str, ...], name: str) -> int:
     if name not in names:
-        raise ConfigError(f"evaluate.golden changes {name!r}, which is no feature; the features are {', '.join(names)}")
+        raise ConfigError(f"evaluate.golden changes {name!r}, which is not a feature; the features are {', '.join(names)}")
     return names.index(name)

@@ -49,7 +49,7 @@ class Model:
     signature: Signature
     sha256: str
     profile: Profile | None = None
-    """What it learned from; None for a model that was exported before there were profiles."""
+    """The rows that it learned from; None for a model that was exported before there were profiles."""
 
     def score(self, matrix: Matrix) -> Matrix:
         """Return the probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
@@ -79,7 +79,7 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
 def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.InferenceSession, Signature, str]:
     """Return a session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
 
-    The digest must be `sha256` unless that is None (a laptop's own model, not registered). What is hashed is what is run: the file is read
+    The digest must be `sha256` unless that is None (a laptop's own model, not registered). The bytes that are hashed are the bytes that are run: the file is read
     once. Raises `ModelError` when the file is missing, altered or torn, needs any other file, or does not take features.
     """
     content, found = read_verified(path, sha256)

@@ -33,7 +33,7 @@ KEY = "nightshift.profile"
 """Of the entry in the ONNX file's metadata."""
 
 FORMAT = 2
-"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. What a later one says is not known here."""
+"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. A later format is not known here."""
 
 SCORE = "score"
 """The column of the model's own scores; no feature may have this name."""
@@ -101,7 +101,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model learned from: labelled rows of dates [`trained_from`, `trained_until`) (ISO), of which `rows` are counted here.
+    """The reference profile of a model: labelled rows of dates [`trained_from`, `trained_until`) (ISO), of which `rows` are counted here.
 
     Not counted are the first nights of history, on which a lagged feature had nothing to look back on. `features` are in the order of the
     model's input. `quality` is None without a holdout.

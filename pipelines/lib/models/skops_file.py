@@ -16,7 +16,7 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ModelError
 
 TRUSTED = ("sklearn.tree._tree.Tree",)
-"""What a file may hold next to what skops trusts anyway: the trees of a forest."""
+"""The types that a file may hold in addition to those that skops trusts: the trees of a forest."""
 
 _ADDRESS = re.compile(rb'(?<="__id__": )\d+|(?<=")\d+(?=\.np[yz]")')
 

@@ -86,7 +86,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Publication:
-    """What `publish` did: the table's `version` that holds the night; `changed` is False if it was there already."""
+    """The result of `publish`: the table's `version` that holds the night; `changed` is False if it was there already."""
 
     version: int
     rows: int
@@ -172,7 +172,7 @@ def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | No
 
 
 def read_scores(partition: str, url: str | None = None, columns: list[str] | None = None) -> pa.Table:
-    """Return the published rows of one night (of them `columns`) in the table at `url` (None: the scores), none where it is not published.
+    """Return the published rows of one night (of them `columns`) in the table at `url` (None: the scores), none if it is not published.
 
     Raises `ConfigError` if nothing was ever published, `DataError` where a file was damaged.
     """

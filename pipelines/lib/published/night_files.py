@@ -1,4 +1,4 @@
-"""What a published table holds of one night: which files, which commit last changed their rows, and whether they can be read to their end.
+"""The files of one night in a published table: which files, which commit last changed their rows, and whether they can be read to their end.
 
 A Delta transaction says that a run once committed. It says nothing about the rows of today: `restore`, `delete` and `update` leave it in place. The name
 of a published file begins with the digest of what was published, so the names in the log tell what the night consists of.
@@ -46,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Held:
-    """What a table holds of a night: its `files`, as they were before the table was optimised, and the last `change` where no run
+    """One night of a table: its `files`, as they were before the table was optimised, and the last `change` where no run
     published them.
     """
 

@@ -110,7 +110,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def _answers(self) -> Iterator[None]:
-        """Raise `ConfigError` if the store refuses access, `TransientError` where it does not answer. What is not found is for the
+        """Raise `ConfigError` if the store refuses access, `TransientError` where it does not answer. A missing object is for the
         caller.
         """
         where = self._odb.fs.unstrip_protocol(self._odb.path)
@@ -163,7 +163,7 @@ def alone(cache: Path, repository: Path, timeout_s: float) -> Iterator[None]:
 
 
 def _moment(status: dict[str, object]) -> float:
-    """When an object was last written, by any of the names that stores give it; the end of time where none says so."""
+    """Return when an object was last written, by any of the names that stores give it; the end of time if none says so."""
     for key in ("LastModified", "last_modified", "mtime", "updated", "created"):
         value = status.get(key)
         if isinstance(value, str):

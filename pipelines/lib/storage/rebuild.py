@@ -1,4 +1,4 @@
-"""What a run's ref records, made again: a clean clone of the ref, its inputs restored, its stages executed again.
+"""The record of a run, made again from its ref: a clean clone of the ref, its inputs restored, its stages executed again.
 
 Nothing of the result is taken from a cache: only the raw data (and the champion that the run was pinned to) come out of DVC's cache or
 remote, every stage behind them runs, by force and without DVC's run cache, and what it makes is not put into the cache.
@@ -44,7 +44,7 @@ class Input:
 
 
 def clone(ref: str, target: Path) -> None:
-    """A clean clone, at `target`, of what `ref` records, with access to DVC's cache. Raises `ConfigError` if there is no such ref."""
+    """Make a clean clone of `ref` at `target`, with access to DVC's cache. Raises `ConfigError` if there is no such ref."""
     source = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY))
     try:
         commit = git(source, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
@@ -145,7 +145,9 @@ def _changed(path: Path, lock: Mapping[str, Any]) -> dict[str, list[str]]:
                 found["code"].append(f"{stage}: another command")
                 continue
             for name, change in finding.get("changed deps", {}).items():
-                if not isinstance(change, dict) and not name.startswith("data/"):  # parameters are told below, data follows from all of it
+                if not isinstance(change, dict) and not name.startswith(
+                    "data/"
+                ):  # parameters are reported below, data follows from all of it
                     found["code"].append(f"{name} {change}")
             if stage == "ingest_history":
                 found["data"] += [f"{name} {change}" for name, change in finding.get("changed outs", {}).items()]

@@ -31,7 +31,7 @@ _AT_ONCE = 100  # commits for one command line
 
 @dataclass(frozen=True)
 class Space:
-    """What a place holds: objects and bytes in all, and of these what nothing names and the age limit does not cover, `free`."""
+    """The content of a place: objects and bytes in all, and of these, those that nothing names and the age limit does not cover, `free`."""
 
     objects: int
     size: int
@@ -173,7 +173,7 @@ def _inside(objects: set[str], read: Callable[[str], bytes | None]) -> set[str]:
         listed = kept.listing(md5, content)
         if listed is None:
             raise DataError(
-                f"the listing {kept.cache_path(md5)} of a directory was altered, so its files cannot be told; nothing was freed. Check the disk"
+                f"the listing {kept.cache_path(md5)} of a directory was altered, so its files are unknown; nothing was freed. Check the disk"
             )
         found.update(listed.values())
     return found

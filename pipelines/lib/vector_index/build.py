@@ -196,7 +196,7 @@ def _merge(index: Any, target: Path, parts: Sequence[Any]) -> None:
 
 
 def _require_room(target: Path, needed: int) -> None:
-    """Raise `TransientError` if the lists do not fit: FAISS writes them through a map, and who does that on a full disk is killed without
+    """Raise `TransientError` if the lists do not fit: FAISS writes them through a map, and a process that does so on a full disk is killed without
     a word.
     """
     free = shutil.disk_usage(target).free

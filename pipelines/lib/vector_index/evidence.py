@@ -55,7 +55,7 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
     fewer neighbours, and one without none. For k neighbours max(4 k, 64) rows are looked at; among those of the same distance the newest partition
     comes first, then the key decides; where a tie is at the edge, all past rows are compared. So which of equally near rows are shown does not depend
     on how the index was built, as long as no more than that many are as near as the k-th; of more, the order of their ids chooses. Raises `DataError`
-    where the two files are of different nights.
+    if the two files are of different nights.
     """
     night = _riskiest(scores, features, signature_of_features(features).names, key, wanted.riskiest)
     if night.num_rows == 0 or index.count == 0:
@@ -223,7 +223,7 @@ def misfit(features: Path, index: "VectorIndex") -> str | None:
 
 
 def hindsight(index: "VectorIndex", known_before: str) -> str | None:
-    """That the index's encoder has learned from nights whose outcomes nobody knew when the night began, in words; None if it has not."""
+    """Say that the index's encoder has learned from nights whose outcomes nobody knew when the night began; None if it has not."""
     if index.encoder.trained_until <= known_before:
         return None
     last = (parse_partition(index.encoder.trained_until) - dt.timedelta(days=1)).isoformat()

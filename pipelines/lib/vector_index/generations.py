@@ -30,7 +30,7 @@ from pipelines.lib.core.params import Section
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 LOCK = "lock"
-"""What is in the directory of a generation, next to the files of its build."""
+"""The files in the directory of a generation, in addition to those of its build."""
 
 ID = r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{12}"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
@@ -69,7 +69,7 @@ class Switch(Section):
 class Pointer(Generation):
     """The current generation. `sequence` counts the switches from 1.
 
-    `line` are the generations before it, oldest first, that `rollback` goes back along: without those that were rolled back from, which stand
+    `line` are the generations before it, oldest first, that `rollback` goes back along: without those that were rolled back from, which are
     in `aside` until the next publication. `history` are the last switches.
     """
 

@@ -92,7 +92,7 @@ class BuildIndex(Section):
 
 
 def check_ivfpq(params: PlanIndex, rows: int, dimension: int) -> None:
-    """Raise `ConfigError` if an IVF-PQ of `params` cannot be trained on so many `rows` of this `dimension`."""
+    """Raise `ConfigError` if an IVF-PQ of `params` cannot be trained on that number of `rows` of this `dimension`."""
     settings, least = params.ivfpq, 1 << BITS
     if rows < least:
         raise ConfigError(f"an ivfpq learns from at least {least} rows, there are {rows}; set plan_index.kind to hnsw")

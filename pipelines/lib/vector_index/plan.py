@@ -36,7 +36,7 @@ _LEARNERS = 256 * (1 << BITS)
 
 
 class Plan(Section):
-    """What was decided: `kind`, `mode` and its `reason`; the `base` that an incremental build appends to; rows of each of the `shards`.
+    """The decision: `kind`, `mode` and its `reason`; the `base` that an incremental build appends to; rows of each of the `shards`.
 
     `fill` are the shards that fill_shard has something to do for: Airflow makes a task of each.
     `known` are the rows that stand before the tail (see `pipelines.lib.vector_index.questions`): what is asked, is asked about them; all where there is no tail.

@@ -1,6 +1,6 @@
-"""What changes which generation of an index is current: `publish` and `rollback`, the only writers of what `pipelines.lib.vector_index.generations` reads.
+"""Change which generation of an index is current: `publish` and `rollback`, the only writers of what `pipelines.lib.vector_index.generations` reads.
 
-One writer at a time. A generation is written to a temporary directory, flushed to disk and renamed. Then the pointer is replaced. Who dies on the way leaves the old
+One writer at a time. A generation is written to a temporary directory, flushed to disk and renamed. Then the pointer is replaced. A process that dies on the way leaves the old
 pointer and at most debris, which the next writer removes, as it removes what is no longer kept and nobody holds.
 """
 
@@ -77,10 +77,10 @@ def publish(
 ) -> Pointer:
     """Make the build in `built` and its `encoder` a generation of index `name`, and make it current; `retain` generations are kept, it included.
 
-    What is broken is not kept: nobody could go back to it. What cannot be read at this moment may be whole, and is.
+    A broken generation is not kept: nobody could go back to it. One that cannot be read at this moment may be whole, and is kept.
 
     The manifest is the content of ``built.json``, what `manifest` says (at least partition, encoder_version, encoder_sha256) and the digests of all
-    files. `expected_sequence` is that of the pointer which the author has seen (0: no generation that could be used). What is in the line already is
+    files. `expected_sequence` is that of the pointer which the author has seen (0: no generation that could be used). A generation that is already in the line is
     not published again.
 
     Raises `LedgerConflict` if somebody switched since, `ModelError` where encoder and build do not belong together, `TransientError`
@@ -248,7 +248,7 @@ def _writing(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _disk_told(place: Path, needed: int = 0) -> Iterator[None]:
-    """Tell of a full or failing disk in words."""
+    """Report a full or failing disk in words."""
     try:
         yield
     except OSError as error:

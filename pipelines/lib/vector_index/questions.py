@@ -1,4 +1,4 @@
-"""Who is asked of an index, and what is true: the rows of nights that it does not hold, as production asks them, with what exact search answers.
+"""The queries of an index and their true answers: the rows of nights that it does not hold, as production asks them, with what exact search answers.
 
 An indexed row's neighbours are mostly of its own night, which shares its weather and its delays; a search that finds them may find much less for the
 rows of a night to come. So the newest rows, the *tail*, are asked about an index of all the others. A table too small for one is asked about its own
@@ -14,10 +14,10 @@ from pipelines.lib.measures import neighbours
 from pipelines.lib.measures.neighbours import Ids, Vectors
 
 LEAST = 100
-"""Rows that a tail must have, and that must be known before it: of fewer, a recall is told by too few."""
+"""Rows that a tail must have, and that must be known before it: fewer are too few to measure a recall."""
 
 SHARE = 10
-"""A tail is at most one in so many rows: the others are to be what is published, nearly."""
+"""A tail is at most one in this number of rows: the others are to be what is published, nearly."""
 
 
 @dataclass(frozen=True)

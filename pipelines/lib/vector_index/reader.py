@@ -1,6 +1,6 @@
 """The vector index as its readers see it: one small class that opens a generation and answers from that one alone.
 
-Opening checks the manifest against the pointer and every file against the manifest; an encoder that is not the generation's own is refused. What is
+Opening checks the manifest against the pointer and every file against the manifest; an encoder that is not the generation's own is refused. An index that is
 open stays what it was while others are published, rolled back or collected. The next open finds the current one, and so does `refresh`.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.lib.encoders.encoder import Encoder
 
 TOLD = ("partition", "outcome")
-"""What the rows of an index say next to their key."""
+"""The columns of the rows of an index, without their key."""
 
 
 class _Opened:
@@ -68,7 +68,7 @@ class VectorIndex:
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """What ``manifest.json`` of the generation says."""
+        """The content of ``manifest.json`` of the generation."""
         return self._opened.manifest
 
     @property
@@ -164,7 +164,7 @@ class VectorIndex:
         return None if found.as_py() < 0 else int(found.as_py())
 
     def refresh(self) -> bool:
-        """Go over to the generation that is current by now; whether it is another one. What was opened by its id stays.
+        """Go over to the generation that is current by now; whether it is another one. A generation that was opened by its id stays.
 
         Raises what `open_generation` raises where that one cannot be opened; this one is served on.
         """
@@ -173,7 +173,7 @@ class VectorIndex:
         return lock is not None
 
     def close(self) -> None:
-        """Let go of the generation; what other threads have asked is still answered."""
+        """Release the generation; queries that other threads have already sent are still answered."""
         self._now = None
 
     def __enter__(self) -> Self:
@@ -208,7 +208,7 @@ def open_generation(
 def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[VectorIndex, str | None]:
     """Return the generation that a run is pinned to, verified, and None; where it is broken, the first whole one before it, and what is wrong in words.
 
-    What is opened carries its own encoder, and says in `generation` and `manifest` which it is. Raises `CollectedError` if the pinned one was
+    An open index carries its own encoder, and says in `generation` and `manifest` which it is. Raises `CollectedError` if the pinned one was
     collected since, `ModelError` where neither it nor one before it is whole.
     """
     faults: list[str] = []

@@ -36,7 +36,7 @@ class Searcher:
         self.setting: Setting = built["search"]
         self.index = index
         self.vectors = vectors
-        """All vectors [n, d], mapped and read-only."""
+        """Return all vectors [n, d], mapped and read-only."""
 
     @classmethod
     def open(cls, directory: Path) -> "Searcher":

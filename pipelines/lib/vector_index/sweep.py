@@ -37,7 +37,7 @@ def inherited(made: Plan, base: Searcher | None) -> dict[str, Any] | None:
 
 
 def choose_hnsw(hnsw: Any, take: Callable[[Ids], Vectors], made: Plan, params: HnswSweep) -> dict[str, Any]:
-    """From the narrowest on, until one is good enough; cost: distances computed for a query. `hnsw` holds the known rows."""
+    """Try each setting from the narrowest on, until one is good enough. The cost is the number of distances computed for a query. `hnsw` holds the known rows."""
     import faiss
 
     def answer(questions: Questions, setting: Setting, k: int) -> tuple[Vectors, Ids]:

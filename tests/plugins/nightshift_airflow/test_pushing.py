@@ -77,7 +77,7 @@ def test_a_remote_that_fails_is_tried_again_and_the_run_is_no_success(night, rep
     set_remote(repository, blocked)
     for task in ("open_run", "ingest_batch"):
         night(task)
-    with pytest.raises(StageError, match="NOT PUSHED: what the run made did not reach the DVC remote"):
+    with pytest.raises(StageError, match="NOT PUSHED: the outputs of the run did not reach the DVC remote"):
         night("push_run")
     note = night("close_run", states={"ingest_batch": "success", "push_run": "failed"})["note"]
     assert "push_run" in note and "NOT PUSHED" in note
