@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipelines.lib.core.run import PinnedIndex
     from pipelines.lib.encoders.encoder import Encoder
 
-TOLD = ("partition", "outcome")
+BESIDES_THE_KEY = ("partition", "outcome")
 """The columns of the rows of an index, without their key."""
 
 
@@ -38,7 +38,7 @@ class _Opened:
         self.rows = self.searcher.rows()
         self.batches = self.rows.to_batches()
         self.ends = np.cumsum([batch.num_rows for batch in self.batches], dtype=np.int64)
-        self.key = tuple(column for column in self.rows.column_names if column not in TOLD)
+        self.key = tuple(column for column in self.rows.column_names if column not in BESIDES_THE_KEY)
         if self.rows.num_rows != self.searcher.count:
             raise DataError(
                 f"the index in {lock.directory} has {self.searcher.count} vectors and {self.rows.num_rows} rows; build it again"
