@@ -56,6 +56,7 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
             require_columns(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
             reach = None
             if window is not None:
+                _require_dates_that_sort(database, table, window.column, where)
                 figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
                 reach = reach_of(figures, where, window.column, columns[window.column].type)
             statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
@@ -92,6 +93,26 @@ def _begin_at_one_moment(database: "sa.Connection") -> None:
         database.execution_options(isolation_level="REPEATABLE READ")
     elif database.dialect.name == "sqlite":  # its driver begins a transaction for a write only
         database.exec_driver_sql("BEGIN")
+
+
+_SORTS_AS_TEXT = "[0-9]*-[0-9][0-9]-[0-9][0-9]*"
+"""SQLite's pattern of a date that as text comes where it comes as a date."""
+
+
+def _require_dates_that_sort(database: "sa.Connection", table: "sa.FromClause", column: str, where: str) -> None:
+    """Raise `DataError` if `column` of a SQLite `table` has a text such as 2024-1-20. SQLite compares text, and so would leave out rows of the night."""
+    import sqlalchemy as sa
+
+    if database.dialect.name != "sqlite":  # others have a type for dates, or refuse to compare text with a date
+        return
+    moment = _sql_column(column)
+    unsorted = sa.and_(sa.func.typeof(moment) == "text", ~moment.op("GLOB")(_SORTS_AS_TEXT))
+    found = database.execute(sa.select(moment).select_from(table).where(unsorted).limit(1)).scalar()
+    if found is not None:
+        raise DataError(
+            f"column {column!r} of {where} holds {str(found)[:60]!r}, and SQLite compares times as text: rows of the night would be left out. "
+            "Write year-month-day with two digits for month and day, as in 2024-01-20, or cast the column in source.query"
+        )
 
 
 _AS_TEXT = (str, bool, int, float, Decimal, date, time, UUID)

@@ -188,3 +188,28 @@ def test_a_number_with_a_point_is_no_text(tmp_path: Path) -> None:
         read(database(tmp_path, 7.0), Column(type="string"))
     (tmp_path / "shop.db").unlink()
     assert read(database(tmp_path, 7, "8"), Column(type="string")) == ["7", "8"]
+
+
+def of_the_night(source: Source) -> list[Any]:
+    """The times of 2024-01-20 in `source`."""
+    declared, window = Column(type="timestamp"), Window("value", dt.date(2024, 1, 20), dt.date(2024, 1, 21))
+    with connect() as (connection, scratch):
+        scanned = adapters.scan(connection, source, {"value": declared}, window, scratch)
+        with adapters.reading(scanned.where):
+            found = connection.sql(f"SELECT value FROM ({adapters.typed(scanned, {'value': declared})}) WHERE {window.sql('value')}")
+            return [str(value) for (value,) in found.fetchall()]
+
+
+@pytest.mark.parametrize("unpadded", ["2024-1-20 08:00:00", "2024-01-9", "2024-1-2T08:00"])
+def test_a_text_that_does_not_sort_as_a_date_is_refused_and_not_left_out(unpadded: str, tmp_path: Path) -> None:
+    """Between the first and the last time, which are written whole, the row of the night was not found."""
+    source = database(tmp_path, "2024-01-02 08:00:00", unpadded, "2024-12-31 08:00:00")
+    with pytest.raises(DataError, match=rf"column 'value' of rows at sqlite.* holds '{unpadded}', and SQLite compares times as text"):
+        of_the_night(source)
+
+
+def test_times_as_text_are_found_by_night(tmp_path: Path) -> None:
+    written = ["2024-01-20", "2024-01-20T08:00:00", "2024-01-20 09:00:00+00:00", "2024-01-19 08:00:00", "12024-01-20"]
+    assert of_the_night(database(tmp_path, *written)) == [
+        "2024-01-20 00:00:00", "2024-01-20 08:00:00", "2024-01-20 09:00:00",
+    ]  # fmt: skip
