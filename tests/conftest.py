@@ -1,11 +1,36 @@
-"""What holds for every test: MLflow writes its tracking URI into the environment, and no test shall find another's registry there."""
+"""Two things hold for every test: no test finds another's registry, and what starts Airflow shares one."""
 
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
+INTEGRATION = Path(__file__).parent / "integration"
 NAME = "MLFLOW_TRACKING_URI"
+"""MLflow writes this variable into the environment."""
+
+
+class SharedAirflow(LoadFileScheduling):
+    """Give each file to one process, and give all files that use the one Airflow of tests/integration to the same process.
+
+    To start Airflow takes longer than most of their tests.
+    """
+
+    users = frozenset(
+        file.name for file in INTEGRATION.glob("test_*.py") if re.search(r"^def .*\bairflow\b", file.read_text(), re.MULTILINE)
+    )
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(super()._split_scope(nodeid))
+        return "airflow" if file.parent.name == INTEGRATION.name and file.name in self.users else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling | None:
+    """Share Airflow where the Makefile asks for a file per process."""
+    return SharedAirflow(config, log) if config.getvalue("dist") == "loadfile" else None  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)

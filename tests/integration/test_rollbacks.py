@@ -1,4 +1,4 @@
-"""A rollback through real Airflow: from the form to the ledger, and how long it takes."""
+"""Rollbacks through real Airflow: from the form to the ledger of models and to what a reader of the index opens next, and how long that takes."""
 
 import time
 from collections.abc import Iterator
@@ -9,12 +9,16 @@ import pytest
 from deploy.embedded.client import ApiError
 from deploy.embedded.server import Server
 from pipelines.lib.records.ledger import Entry
+from pipelines.lib.vector_index.generations import Pointer, current
+from pipelines.lib.vector_index.reader import open_generation
 from tests.real_repository import RealRepository
 from tests.registered_models import NAME, Installation, copy_template, make_template
+from tests.small_index import Published
 
 pytestmark = pytest.mark.integration
 
-DAG = "champion_rollback"
+DAG, INDEX_DAG = "champion_rollback", "index_rollback"
+INDEX = "flight_encoder"
 EFFECTIVE_S = 30
 """From the trigger to the ledger, which the next night follows."""
 
@@ -30,11 +34,21 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
 
 
 @pytest.fixture(scope="module")
-def rolling(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Airflow over this repository as it is, at home in the installation."""
-    repository = RealRepository(tmp_path_factory.mktemp("real"))
-    with Server(installation.root / "home", repository=repository.root, port=0, schedule=False, wait_for_dags=(DAG,)) as server:
-        server.client().unpause(DAG)
+def published(installation: Installation) -> Published:
+    """Two generations of the index, in the home of the installation."""
+    found = Published(installation.root / "home", INDEX)
+    found.publish(1)
+    found.publish(2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def rolling(installation: Installation, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Airflow over this repository as it is, at home in the installation. One for both DAGs: starting it is most of what the tests cost."""
+    repository, dags = RealRepository(tmp_path_factory.mktemp("real")), (DAG, INDEX_DAG)
+    with Server(installation.root / "home", repository=repository.root, port=0, schedule=False, wait_for_dags=dags) as server:
+        for dag_id in dags:
+            server.client().unpause(dag_id)
         yield server
 
 
@@ -44,13 +58,13 @@ def at_home(nights_are_quick: None, installation: Installation, monkeypatch: pyt
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(installation.root / "home"))
 
 
-def trigger(server: Server, run_id: str, **form: str) -> str:
+def trigger(server: Server, run_id: str, dag_id: str = DAG, **form: str) -> str:
     body = {"logical_date": None, "dag_run_id": run_id, "conf": form}
-    return str(server.client().call("POST", f"/dags/{DAG}/dagRuns", body)["dag_run_id"])
+    return str(server.client().call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
 
-def finished(server: Server, run_id: str) -> str:
-    return server.client().follow(DAG, [run_id], timeout_s=180, check=server.check)[run_id]
+def finished(server: Server, run_id: str, dag_id: str = DAG) -> str:
+    return server.client().follow(dag_id, [run_id], timeout_s=180, check=server.check)[run_id]
 
 
 def champion(installation: Installation) -> Entry:
@@ -111,6 +125,53 @@ def test_a_bad_form_gets_a_4xx_that_names_the_field(rolling: Server, form: dict[
         trigger(rolling, "bad", **form)
     assert caught.value.status in (400, 422)
     assert field in str(caught.value.detail)
+
+
+# ------------------------------------------------------------------------------------------------ the index
+
+
+def rolled_back(server: Server, run_id: str, **form: str) -> str:
+    """Return how the run of the index ended that was triggered with `form`."""
+    return finished(server, trigger(server, run_id, INDEX_DAG, **form), INDEX_DAG)
+
+
+def pointer(published: Published) -> Pointer:
+    found = current(INDEX, published.root)
+    assert found is not None
+    return found
+
+
+def test_the_form_rolls_the_index_back_once_and_says_who_and_why(rolling: Server, published: Published) -> None:
+    before = pointer(published)
+    with open_generation(INDEX, root=published.root) as index:
+        assert rolled_back(rolling, "back", reason="it lied") == "success"
+        assert index.manifest["mark"] == 2, "what is open is served on"
+        assert index.refresh() and index.manifest["mark"] == 1
+    last = pointer(published).history[-1]
+    assert (last.sequence, last.action, last.actor, last.reason) == (3, "rollback", "nightshift", "it lied")
+    assert (
+        rolling.client()
+        .run(INDEX_DAG, "back")["note"]
+        .startswith(f"ROLLED BACK: generation {pointer(published).generation} of {INDEX} is current (switch 3")
+    )
+    events = rolling.client().call("GET", f"/assets/events?source_dag_id={INDEX_DAG}")["asset_events"]
+    assert [event["source_task_id"] for event in events] == ["rollback_index"]
+    rolling.client().clear(INDEX_DAG, "back")
+    while rolling.client().run(INDEX_DAG, "back")["state"] == "success":
+        time.sleep(0.05)  # until the clearing is seen
+    assert finished(rolling, "back", INDEX_DAG) == "success"
+    assert pointer(published).sequence == 3, "one run is one rollback"
+    assert rolled_back(rolling, "forward", generation=before.generation, reason="it did not") == "success"
+    assert pointer(published).generation == before.generation
+
+
+def test_a_generation_that_is_not_kept_fails_without_a_retry_and_moves_nothing(rolling: Server, published: Published) -> None:
+    before = pointer(published)
+    assert rolled_back(rolling, "never", generation="2013-01-01-0123456789ab", reason="a guess") == "failed"
+    [task] = rolling.client().tasks(INDEX_DAG, "never")
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    assert rolling.client().run(INDEX_DAG, "never")["note"].startswith("NOT ROLLED BACK: ModelError: generation 2013-01-01-0123456789ab")
+    assert pointer(published) == before
 
 
 def test_the_workers_leave_nothing_behind(rolling: Server, installation: Installation) -> None:
