@@ -33,7 +33,7 @@ def slices_of(column: "pa.Array | pa.ChunkedArray | NDArray[Any]", minimum_rows:
     if pa.types.is_floating(array.type):  # NaN and null are both no value
         array = pc.if_else(pc.is_nan(array), None, array)
     coded = array.dictionary_encode(null_encoding="encode")
-    codes = np.from_dlpack(coded.indices)  # to_numpy() would import pandas
+    codes = np.from_dlpack(coded.indices).astype(np.int32, copy=False)  # to_numpy() would import pandas
     counts = np.bincount(codes, minlength=len(coded.dictionary))
     values = [json_value(value) for value in _plain(coded.dictionary).to_pylist()]
     for code in sorted(range(len(values)), key=lambda code: _place(values[code])):
