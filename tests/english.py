@@ -31,7 +31,16 @@ NOT_CLEAN_YET: tuple[str, ...] = (
     "pipelines/lib/tables/",
     "pipelines/registry/",
     "pipelines/training/",
-    "tests/",
+    "tests/pipelines/data/",
+    "tests/pipelines/lib/challengers/",
+    "tests/pipelines/lib/gates/",
+    "tests/pipelines/lib/measures/",
+    "tests/pipelines/lib/pages/",
+    "tests/pipelines/lib/records/",
+    "tests/pipelines/lib/sources/",
+    "tests/pipelines/lib/tables/",
+    "tests/pipelines/registry/",
+    "tests/pipelines/training/",
 )
 """Prefixes of the paths that the check does not judge yet. The list only shrinks."""
 

@@ -1,4 +1,4 @@
-"""What `evaluate` and `shadow` report, made from labels and scores: whole evaluations for tests of what reads them."""
+"""The reports of `evaluate` and `shadow`, made from labels and scores: whole evaluations for tests of what reads them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,9 @@ SINCE = "2013-03-17"
 def evaluated(
     labels: np.ndarray, scores: np.ndarray, nights: np.ndarray, *, name: str, sha256: str, sides: np.ndarray | None = None, **changes: Any
 ) -> Evaluation:
-    """The evaluation of a model without faults, of the slices of a column ``side`` [n] if there is one; `changes` by name of field."""
+    """Return the evaluation of a model without faults, of the slices of a column ``side`` [n] if there is one; `changes` by name of
+    field.
+    """
     slices = () if sides is None else tuple(
         SliceSummary(column="side", value=str(side), **vars(metrics.summary(labels[sides == side], scores[sides == side])))
         for side in np.unique(sides)
@@ -44,32 +46,32 @@ def evaluated(
 
 
 def opponent(version: str, sha256: str) -> Opponent:
-    """The champion, whose file is whole."""
+    """Return the champion, whose file is whole."""
     return Opponent(version=version, degraded=False, instead_of=None, sha256=sha256, since=SINCE)
 
 
 def compared(
     labels: np.ndarray, champion: np.ndarray, challenger: np.ndarray, nights: np.ndarray, *, against: Opponent, **slices: np.ndarray
 ) -> Comparison:
-    """The comparison of two models' scores [n]."""
+    """Return the comparison of two models' scores [n]."""
     figures = comparison.compare(labels, champion, challenger, nights, slices=slices, minimum_rows=100)
     return Comparison(**vars(against), **vars(figures))
 
 
 def difference(value: float, p: float | None) -> Difference:
-    """A difference with its interval; without one if `p` is None."""
+    """Return a difference with its interval; without one if `p` is None."""
     return Difference(value, None, None, None) if p is None else Difference(value, value - 0.01, value + 0.01, p)
 
 
 def part(value: str, auc: float, p: float) -> SliceComparison:
-    """A slice on which the AUC differs by `auc`."""
+    """Return a slice on which the AUC differs by `auc`."""
     side = metrics.Summary(rows=1_000, positive_rate=0.2, mean_score=0.2, auc=0.7, log_loss=0.5, brier=0.15, calibration_error=0.02)
     changes = {"auc_difference": difference(auc, p), "log_loss_difference": difference(0.0, 1.0)}
     return SliceComparison(column="carrier", value=value, champion=side, challenger=side, **changes)
 
 
 def better(against: Opponent, *, slices: tuple[SliceComparison, ...] = ()) -> Comparison:
-    """The comparison of a challenger that is clearly better."""
+    """Return the comparison of a challenger that is clearly better."""
     theirs = metrics.Summary(rows=12_000, positive_rate=0.2, mean_score=0.2, auc=0.7, log_loss=0.5, brier=0.15, calibration_error=0.02)
     curve: Mapping[str, Any] = {"champion": (), "challenger": ()}
     return Comparison(
@@ -87,7 +89,7 @@ def better(against: Opponent, *, slices: tuple[SliceComparison, ...] = ()) -> Co
 
 
 def shadowed(champion: str, challenger: str, *, partition: str, **changes: Any) -> Shadow:
-    """The shadow of a challenger that decides nearly as the champion does."""
+    """Return the shadow of a challenger that decides nearly as the champion does."""
     overall = Agreement(rows=6_000, correlation=0.95, champion_mean=0.2, challenger_mean=0.21, disagreement=0.03, psi=0.01, ks=0.02)
     night = ShadowedNight(partition=partition, run_ref="refs/runs/night", scored_by=champion, **vars(overall))
     found = Shadow(partition, champion, challenger, fault=None, nights=(night,), overall=overall, note="shadowed 1 of 1 nights")
@@ -95,6 +97,6 @@ def shadowed(champion: str, challenger: str, *, partition: str, **changes: Any) 
 
 
 def any_evaluation(name: str, sha256: str, **changes: Any) -> Evaluation:
-    """The evaluation of a model whose figures do not matter."""
+    """Return the evaluation of a model whose figures do not matter."""
     rng = np.random.default_rng(0)
     return evaluated(rng.integers(0, 2, 2_000), rng.random(2_000), np.arange(2_000) // 100, name=name, sha256=sha256, **changes)

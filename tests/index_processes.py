@@ -1,4 +1,4 @@
-"""What processes of their own do with an index root, for tests that let them race, and kill them.
+"""Processes that use an index root, for tests that let them race, and kill them.
 
 They are forked from a server that has imported everything, so that each starts within milliseconds.
 """
@@ -28,7 +28,7 @@ QUESTIONS = vectors_of(16, seed=1_000)
 NEIGHBOURS = 10
 
 Answers = dict[int, np.ndarray]
-"""What each build answers to all `QUESTIONS`, by its mark: ids."""
+"""The answers of each build to all `QUESTIONS`, by its mark: ids."""
 
 
 def processes() -> ForkServerContext:

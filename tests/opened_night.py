@@ -13,7 +13,7 @@ DAG_ID = "nightly_batch_scoring"
 
 
 class TaskInstance:
-    """What the operators use of Airflow's: pushing a value, and asking for the states of the run's tasks."""
+    """The parts of Airflow that the operators use: pushing a value, and asking for the states of the run's tasks."""
 
     def __init__(self, states: dict[str, str] | None = None) -> None:
         self.states = states or {}

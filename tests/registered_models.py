@@ -108,7 +108,7 @@ def make_template(directory: Path, count: int = 3) -> None:
 
 
 def _make_workspace(path: Path, model: Path) -> None:
-    """A repository in which a night was scored with `model` and recorded as `REF`; the golden set of that model is next to it."""
+    """Make a repository in which a night was scored with `model` and recorded as `REF`; the golden set of that model is next to it."""
     made = {FEATURES: path.parent / "features.parquet", SCORES: path.parent / "scores.parquet"}
     scored_night.write_features(made[FEATURES], ROWS)
     loaded = load_model(model)

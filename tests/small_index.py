@@ -87,14 +87,14 @@ def make_build(directory: Path, count: int = 50, *, seed: int = 0, mark: int = 0
 
 
 def flip(path: Path) -> None:
-    """One bit of the file becomes another, its size stays."""
+    """Flip one bit of the file; its size stays."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
 def truncate(path: Path) -> None:
-    """The file loses its last byte."""
+    """Cut the last byte off the file."""
     path.write_bytes(path.read_bytes()[:-1])
 
 

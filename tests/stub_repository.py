@@ -24,7 +24,7 @@ SHARDED = {
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
 # "gate" fails for good, "once" fails once in a way that a retry fixes, "sleep" waits until the file is gone; what it says to decide is the verdict,
-# and "retrain" is what the governor may be told.
+# and "retrain" is a decision that the governor may be asked for.
 # "fill" has the plan ask for all shards to be filled. A stage of a shard is called as DVC calls it, such as embed@2013-01.
 # The stages of a retraining leave their arguments in <home>/called/<stage>-<partition>.
 _STUB = """
@@ -50,7 +50,7 @@ def main(name):
     (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"], **note}))
     (out / "report.html").write_text(f"<h1>{name} {run['partition']}</h1>")
     if name == "govern":
-        told = {"retrain": what == "retrain", "reason": "it was told so", "findings": [], "champion_version": run["model"].get("version")}
+        told = {"retrain": what == "retrain", "reason": "the test asked for it", "findings": [], "champion_version": run["model"].get("version")}
         (out / "decision.json").write_text(json.dumps({**told, "name": run["model"]["name"], "partition": run["partition"]}))
     if name == "plan_index":
         plan = pathlib.Path("data/index/plan/plan.json")

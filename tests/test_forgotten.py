@@ -1,4 +1,4 @@
-"""What is easily forgotten when a stage is added: its test, its task, the lists that name it. Each check says what to write.
+"""Things that are easily forgotten when a stage is added: its test, its task, the lists that name it. Each check says what to write.
 
 Only text is read here, as in tests/test_house.py.
 """

@@ -1,4 +1,4 @@
-"""The rules of the house: layers, names and words, each a check that fails with the file, the line and the remedy.
+"""The conventions of the repository: layers, names and words, each a check that fails with the file, the line and the remedy.
 
 Only text is read here, never imported, so that all of it takes a second. A rule about code is a function from one source file to its
 faults; the samples at the end prove that each of them bites.
@@ -96,7 +96,7 @@ PACKAGES = {source.stem: Path(source.path).parent.name for source in stage_modul
 def refuse(faults: Iterable[str]) -> None:
     found = list(faults)
     if found:
-        pytest.fail("\n".join([f"{len(found)} against the rules of the house:", *found]), pytrace=False)
+        pytest.fail("\n".join([f"{len(found)} against the conventions of the repository:", *found]), pytrace=False)
 
 
 def follow(rule: Rule, files: Iterable[Source]) -> None:
@@ -425,7 +425,7 @@ def our_words(source: Source) -> Iterator[str]:
         if isinstance(node, ast.Constant) and id(node) not in nulls and isinstance(node.value, str):
             names.add(node.value)
         for word in names & NOT_OUR_WORDS:
-            yield source.at(node, f"{word} is not a word of this house; a run is for a partition (dag_run.partition_key)")
+            yield source.at(node, f"{word} is not a word of this repository; a run is for a partition (dag_run.partition_key)")
 
 
 def test_every_module_says_what_it_is() -> None:

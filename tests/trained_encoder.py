@@ -60,7 +60,7 @@ def encoder_bytes(seed: int = 42, signature: Signature = SIGNATURE, until: str =
 
 
 def write_history(path: Path, given: History | None = None, label: str = "late") -> None:
-    """A features file of `given`, by default `history()`, with the outcome in the column `label`."""
+    """Write a features file of `given`, by default `history()`, with the outcome in the column `label`."""
     given = given or history()
     table = given.rows.append_column(label, pa.array(given.labels.astype(bool)))
     for index, name in enumerate(NAMES):

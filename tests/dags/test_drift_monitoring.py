@@ -61,7 +61,7 @@ def test_only_the_alert_is_given_a_password(dag):
 
 
 def test_it_has_no_outlet(dag):
-    """What it finds is not an asset: a DAG that waited for it would be started by every night."""
+    """Its findings are not an asset: a DAG that waited for it would be started by every night."""
     assert not [task.task_id for task in dag.tasks if task.outlets]
 
 

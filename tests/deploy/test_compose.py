@@ -242,7 +242,7 @@ def test_each_database_opens_for_its_role_alone() -> None:
 
 @pytest.mark.integration
 def test_the_environment_can_do_what_the_topology_asks(tmp_path: Path) -> None:
-    """What no laptop ever imports: the Celery executor, and MLflow's way to S3."""
+    """Import the modules that a laptop never imports: the Celery executor, and MLflow's way to S3."""
     imports = "import airflow.providers.celery.executors.celery_executor, boto3, psycopg2, redis, s3fs"
     done = subprocess.run(
         [sys.executable, "-c", imports], env={**os.environ, "AIRFLOW_HOME": str(tmp_path)}, check=False, capture_output=True, text=True

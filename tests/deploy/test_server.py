@@ -35,7 +35,7 @@ with Server(repository / "var", repository=repository, port=int(sys.argv[2]), sc
 
 
 class Holder:
-    """A process that runs embedded Airflow over `repository` until it is told to end; nothing of it outlives the test."""
+    """Run embedded Airflow over `repository` until it is asked to end; nothing of it outlives the test."""
 
     def __init__(self, repository: Path, port: int) -> None:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("NIGHTSHIFT", "AIRFLOW"))}

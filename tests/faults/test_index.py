@@ -61,7 +61,7 @@ def known(published: Published) -> set[str]:
 
 
 def require_clean(published: Published) -> None:
-    """The generations that the pointer knows stand there, the current one whole, and nothing next to them."""
+    """Check that the generations that the pointer knows exist, the current one whole, and nothing next to them."""
     assert set(published.on_disk) == known(published)
     assert {path.name for path in published.place.iterdir()} == {"generations", "pointer.json", "writer.lock"}
     assert usable(INDEX, published.root) == (current(INDEX, published.root), None)

@@ -56,7 +56,7 @@ def test_a_mutated_night_is_refused_by_name_or_right(
 
 
 def configure(kind: Format) -> None:
-    """The orders as a use case whose source is the mutated file."""
+    """Set up the orders as a use case whose source is the mutated file."""
     source = {"kind": "sql", "url": "sqlite:///orders.db", "table": "orders"} if kind == "db" else None
     content = orders.params(**(source or {"kind": kind.partition(".")[0], "path": f"orders.{kind}"}))
     orders.write(orders.products(), Path("products.csv"))

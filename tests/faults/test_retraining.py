@@ -130,7 +130,7 @@ def evaluate(digest: str, champion: str, version: str, *, better: bool) -> Evalu
 
 
 def work(stage: str, workspace: Path, environment: dict[str, str], log: Path) -> None:
-    """A task's process."""
+    """Run as a task's process."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(workspace)

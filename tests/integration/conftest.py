@@ -23,7 +23,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def nights_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings do not reach the tests."""
+    """Keep a developer's own settings from the tests."""
     for name in ("NIGHTSHIFT_HOME", "NIGHTSHIFT_MODE", "NIGHTSHIFT_DVC_CACHE", "NIGHTSHIFT_REPOSITORY"):
         monkeypatch.delenv(name, raising=False)
 

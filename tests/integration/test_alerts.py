@@ -271,7 +271,7 @@ def test_a_wrong_label_does_not_fill_the_queue(quiet, token):
 
 
 def test_the_monitor_and_alertmanager_ask_for_the_same_run(quiet, token):
-    """What `pipelines.monitoring.alert` calls, with the conf that it sends."""
+    """The call of `pipelines.monitoring.alert`, with the conf that it sends."""
     conf = {"champion_version": "3", "reason": "PSI .41", "source": "monitor"}
     quiet.client().trigger(DAG, "2013-06-09", run_id="drift__3__2013-06-09", conf=conf)
     assert post(quiet, webhook(alert("2013-06-09")), token)[1]["existed"] == ["drift__3__2013-06-09"]
@@ -387,7 +387,7 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
         assert run["note"].startswith(f"MONITORED {partition}: retraining asked for: drift__1__{partition}")
         asked = client.run(DAG, f"drift__1__{partition}")
         assert (asked["partition_key"], asked["triggering_user_name"]) == (partition, "nightshift")
-        assert asked["conf"] == {"champion_version": "1", "reason": "it was told so", "source": "monitor"}
+        assert asked["conf"] == {"champion_version": "1", "reason": "the test asked for it", "source": "monitor"}
     finally:
         client.unpause(MONITORING, paused=True)
 

@@ -1,4 +1,4 @@
-"""What a data scientist does on a laptop, without Airflow: dvc repro, metrics, plots, an experiment, and a register that asks for a
+"""The work of a data scientist on a laptop, without Airflow: dvc repro, metrics, plots, an experiment, and a register that asks for a
 commit.
 """
 
@@ -69,7 +69,7 @@ def test_a_fresh_clone_gives_the_committed_lock_back(laptop: RealRepository) -> 
 
 
 def said(stage: dict[str, Any]) -> tuple[Any, ...]:
-    """Of a stage's entry what no processor has a say in: its command, its parameters, its code, and what it makes."""
+    """Return the parts of a stage's entry that do not depend on the processor: its command, its parameters, its code, and what it makes."""
     code = [dependency for dependency in stage["deps"] if not dependency["path"].startswith("data/")]
     return stage["cmd"], stage.get("params"), code, [output["path"] for output in stage["outs"]]
 

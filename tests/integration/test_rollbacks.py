@@ -54,7 +54,7 @@ def rolling(installation: Installation, published: Published, tmp_path_factory: 
 
 @pytest.fixture(autouse=True)
 def at_home(nights_are_quick: None, installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tests ask MLflow is asked in the installation."""
+    """Send the questions of the tests to the MLflow of the installation."""
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(installation.root / "home"))
 
 

@@ -1,4 +1,4 @@
-"""What a night's ref gives back: the night, and nothing of another one."""
+"""A night's ref gives back the night, and nothing of another one."""
 
 import json
 import subprocess

@@ -73,7 +73,7 @@ class Shop:
         self.run("pipelines.registry.pin_run", *named, "--git-commit", self.commit, "--opened-at", f"{partition}T02:00:00+00:00", *options)
 
     def score_night(self, partition: str) -> None:
-        """What the nightly DAG does, in its order."""
+        """Run the stages of the nightly DAG, in its order."""
         self.pin(partition, f"night-{partition}", "--index")
         self.run("dvc", "repro", "validate_scores")  # with all that comes before it
         self.run(*PUBLISH)
@@ -81,7 +81,7 @@ class Shop:
         self.run(*EVIDENCE)
 
     def build_index(self, partition: str) -> None:
-        """What the DAG vector_index_rebuild does, in its order."""
+        """Run the stages of the DAG vector_index_rebuild, in its order."""
         self.pin(partition, f"index-{partition}", "--model", "encoder", "--index", "--rebuild", "auto", dag_id="vector_index_rebuild")
         self.run("dvc", "repro", "evaluate_index")
         self.run("pipelines.index.publish_index", "--build", "data/index/build", "--report", "data/reports/evaluate_index")

@@ -85,7 +85,7 @@ def test_features_of_another_declaration_are_refused(workspace: Path) -> None:
 
 
 def test_an_encoder_that_becomes_champion_again_embeds_nothing_anew(tmp_path: Path) -> None:
-    """What DVC goes by is the file: neither who made it champion, nor when."""
+    """DVC compares the file alone: neither who made it champion, nor when."""
     stage = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["embed"]
     [names] = [entry["run.yaml"] for entry in stage["params"] if isinstance(entry, dict)]
 

@@ -1,4 +1,4 @@
-"""The alert asks once, whatever the network does: against a real HTTP server that plays Airflow and fails as it is told to."""
+"""The alert asks once, whatever the network does: against a real HTTP server that plays Airflow and fails as the test asks."""
 
 import contextlib
 import json

@@ -175,7 +175,7 @@ def test_three_rows_are_measured_and_not_judged(monitor: Monitor) -> None:
 
 
 def test_of_four_nights_nothing_is_said_however_many_rows_they_hold(monitor: Monitor) -> None:
-    """A column of another world stood in `drifted`, next to a page that called the window too short."""
+    """A column of another world was in `drifted`, next to a page that called the window too short."""
     for day in range(1, 5):
         report = monitor.night(day, rows=2_000, heat=np.full(2_000, 99.0))
     assert (report["lacking"], report["drifted"]) == ("4 of 5 nights", [])

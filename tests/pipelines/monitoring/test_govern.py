@@ -98,7 +98,7 @@ def use(**changes: float) -> None:
 
 
 def only_heat() -> None:
-    """The constant score of these nights is a drift by itself: judge the features."""
+    """Judge the features only: the constant score of these nights is a drift by itself."""
     for night in Journal(ledger_url()).nights(NAME, until="2013-12-31"):
         night.drift["columns"][SCORE]["psi"] = 0.0
         Journal(ledger_url()).record_night(night)
@@ -135,7 +135,7 @@ def test_outcomes_count_once_they_are_due(workspace: Path) -> None:
 
 
 def asked(partition: str, run_id: str | None = None, verdict: Literal["asked", "refused"] = "asked") -> None:
-    """What `alert` leaves, or the end of a run that somebody else began."""
+    """Write the record that `alert` leaves, or the end of a run that somebody else began."""
     run_id = run_id or f"drift__3__{partition}"
     Journal(ledger_url()).record_verdict(Verdict(NAME, run_id, partition, "3", "" if verdict == "asked" else "4", verdict, "", "test"))
 

@@ -240,7 +240,7 @@ def test_a_night_that_the_same_version_published_again_is_measured_again(shop: S
     assert (after["2024-01-02"].revision, after["2024-01-01"]) == (2, before["2024-01-01"])
     assert shop.measure("2024-01-06")["recorded"] == [], "once is enough"
     shop.publish("2024-01-02", run="second")
-    assert shop.measure("2024-01-06")["recorded"] == [], "the same again is no other publication"
+    assert shop.measure("2024-01-06")["recorded"] == [], "the same rows are the same publication"
 
 
 def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:

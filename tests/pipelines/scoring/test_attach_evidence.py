@@ -153,7 +153,7 @@ def test_where_no_generation_is_whole_the_night_goes_on_without_evidence(workspa
 
 
 def test_where_the_pinned_generation_was_collected_the_night_goes_on_without_evidence(workspace: Path) -> None:
-    """What it would find in another generation, a rerun would not find again."""
+    """A rerun would not find again the rows of another generation."""
     pinned = indexed_nights.publish(workspace / "built0", *indexed_nights.past(300))
     for number in range(1, 4):
         indexed_nights.publish(workspace / f"built{number}", *indexed_nights.past(200 + number))

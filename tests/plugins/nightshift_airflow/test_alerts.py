@@ -1,4 +1,4 @@
-"""What an alert has to say, and what is made of it."""
+"""The content of an alert, and the run that is made of it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What data says is shown as it is and does nothing: a real renderer of Markdown gives back the text, and not one tag of it."""
+"""Text from data is shown as it is and does nothing: a real renderer of Markdown gives back the text, and not one tag of it."""
 
 import html
 import random

@@ -128,7 +128,7 @@ def test_an_exception_in_the_wait_kills_the_command(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 def test_stop_running_ends_the_wait(tmp_path):
-    """What an operator's on_kill does, from within a signal handler."""
+    """Do as an operator's on_kill does, from within a signal handler."""
     file = tmp_path / "pids"
     before = signal.signal(signal.SIGALRM, lambda *_: process.stop_running())
     try:

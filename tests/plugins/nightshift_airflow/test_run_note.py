@@ -1,4 +1,4 @@
-"""What a run's note says: the outcome within its first characters, the cause in the order of the DAG, and an address that exists."""
+"""The note of a run: the outcome within its first characters, the cause in the order of the DAG, and an address that exists."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leave(workspace: Path, stage: str, note: str | None = None, *, page: bool = False, failure: str | None = None, at: float = 0) -> None:
-    """What `stage` leaves, as if it had been written at `at`: its report, its page, its failure."""
+    """Write the files that `stage` leaves, as if at `at`: its report, its page, its failure."""
     report = workspace / "data" / "reports" / stage / "report.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps({"note": note} if note else {}))

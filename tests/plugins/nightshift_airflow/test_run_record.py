@@ -1,4 +1,4 @@
-"""What a run was and made is recorded at its ref, and comes back from there."""
+"""A run and its outputs are recorded at its ref, and come back from there."""
 
 import pytest
 import yaml
@@ -10,7 +10,7 @@ DAG = "nightly_batch_scoring"
 
 
 def pin(workspace, partition="2013-04-01"):
-    """What pin_run does, as far as workspaces can see it."""
+    """Do as pin_run does, as far as workspaces can see it."""
     (workspace.path / "run.yaml").write_text(yaml.safe_dump({"partition": partition, "run_id": workspace.run_id}))
     (workspace.path / "dvc.lock").write_text("schema: '2.0'\n")
 

@@ -90,4 +90,4 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
 
 
 def test_an_anchor_is_that_of_github() -> None:
-    assert anchor("What to look at, *first*: `a_b`?") == "what-to-look-at-first-a_b"
+    assert anchor("Where to look, *first*: `a_b`?") == "where-to-look-first-a_b"

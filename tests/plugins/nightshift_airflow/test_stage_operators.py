@@ -1,4 +1,4 @@
-"""A stage runs in the workspace of its run, or in none, and is told what it needs."""
+"""A stage runs in the workspace of its run, or in none, and gets the arguments that it needs."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""What the end of a process means: done, failed for good, or to be tried again."""
+"""The meaning of an exit code: done, failed for good, or to be tried again."""
 
 import json
 import os

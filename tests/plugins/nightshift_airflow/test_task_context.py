@@ -1,4 +1,4 @@
-"""What a task knows of its run."""
+"""The facts that a task knows about its run."""
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException

@@ -1,4 +1,4 @@
-"""What a run is pinned to, where nothing of a registry is needed to tell; the rest is tested with `pin_run` and `register`."""
+"""The versions that a run is pinned to, as far as no registry is needed; the rest is tested with `pin_run` and `register`."""
 
 import datetime as dt
 from pathlib import Path

@@ -40,7 +40,7 @@ def test_a_failure_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_all_of_it_is_on_disk_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a name points to after the power failed must be whole; and the name must last, once anybody was told of it."""
+    """After a power failure a name must point to a whole file, and a name that anybody has read must still exist."""
     done: list[str] = []
     flush, rename = os.fsync, os.replace
 

@@ -1,4 +1,4 @@
-"""A full disk is told as one, anyone who met it: on real small file systems, and on limits of file sizes where none can be mounted."""
+"""A full disk is reported as one, whichever library met it: on real small file systems, and on limits of file sizes where none can be mounted."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What DVC's cache gives back is compared with the digest that was recorded; on a real DVC repository."""
+"""Every object from DVC's cache is compared with the digest that was recorded; on a real DVC repository."""
 
 import os
 import shutil

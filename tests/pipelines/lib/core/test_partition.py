@@ -1,4 +1,4 @@
-"""What comes from outside as a partition is a date or is refused before anything is made of it."""
+"""A partition from outside is a date, or is refused before anything is made of it."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""What servers say to a login that they refuse, and what a network says that does not reach them."""
+"""The messages of servers that refuse a login, and of a network that does not reach them."""
 
 import pytest
 

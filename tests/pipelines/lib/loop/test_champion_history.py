@@ -1,4 +1,4 @@
-"""Who was champion on a partition."""
+"""The champion on a partition."""
 
 import pytest
 

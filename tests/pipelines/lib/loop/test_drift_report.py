@@ -70,7 +70,7 @@ def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], de
     assert all("drifted" not in point.figures for point in drift_report.points(report)), "0 in MLflow would read as none"
     assert "Drifted:" not in page
     assert 'class="good"' not in page
-    assert "not judged" in page[page.index("Training and now") : page.index("How good it was")], "beside each histogram"
+    assert "not judged" in page[page.index("Training and now") : page.index("How good it was")], "next to each histogram"
 
 
 @pytest.mark.costly

@@ -1,4 +1,4 @@
-"""The governor: each rule by itself, and what no history may ever bring it to do."""
+"""The governor: each rule by itself, and the limits that hold for every history."""
 
 import datetime as dt
 from dataclasses import replace

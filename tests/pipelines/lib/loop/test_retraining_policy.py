@@ -1,4 +1,4 @@
-"""The governor's policy: what no night could ever meet is refused, and a window says what it lacks."""
+"""The governor's policy: limits that no night could ever meet are refused, and a window says what it lacks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a model costs is measured of the file itself, and read back for that model alone."""
+"""The costs of a model are measured of the file itself, and read back for that model alone."""
 
 from pathlib import Path
 

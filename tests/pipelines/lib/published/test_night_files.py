@@ -1,4 +1,4 @@
-"""What a table holds of a night decides what a cleared publish task does, not what the transaction remembers."""
+"""The rows in the table decide what a cleared publish task does, not the transaction id."""
 
 import shutil
 from dataclasses import replace

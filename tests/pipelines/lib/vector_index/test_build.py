@@ -252,7 +252,7 @@ def test_it_is_judged_by_nights_that_it_does_not_hold(tmp_path: Path, kind: str)
     result = build_from_arrays(shifted(), nights(ROWS), tmp_path / "build", **options)
     held_out, known = result["held_out"], ROWS - 300
     assert (held_out["partitions"], held_out["rows"], held_out["queries"]) == (["2013-01-19", "2013-01-20"], 300, 150)
-    # What it says is what an index of the other nights alone finds for the second sample of those nights.
+    # It reports the recall of an index of the other nights alone for the second sample of those nights.
     asked = known + neighbours.sample(300, 150, 42, second=True)
     if kind == "hnsw":
         graph = faiss.IndexHNSWFlat(8, 32)

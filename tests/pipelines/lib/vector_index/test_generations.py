@@ -1,4 +1,4 @@
-"""Generations of an index, read: held while they are read, verified; what is broken is told and not served."""
+"""Generations of an index, read: held while they are read, verified; a broken one is reported and not served."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -171,7 +171,7 @@ def test_a_lost_pointer_costs_no_generation_before_the_new_one_stands(published:
             published.publish(2, expected=0)
     assert published.on_disk == [first.generation]
     second = published.publish(2, expected=0)
-    assert published.on_disk == [second.generation], "what no pointer knows goes then"
+    assert published.on_disk == [second.generation], "a generation that is in no pointer is removed then"
 
 
 def test_a_run_that_runs_again_mends_a_lock_that_was_lost(published: Published) -> None:

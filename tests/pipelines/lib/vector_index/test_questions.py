@@ -1,4 +1,4 @@
-"""Who is asked of an index and what is true: rows that it does not hold, and where there are too few of those, its own, each left out."""
+"""The queries of an index and their true answers: rows that it does not hold, and where there are too few of those, its own, each left out."""
 
 import numpy as np
 import pytest
