@@ -57,7 +57,7 @@ def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: f
         line.split(" ")
         for line in git(repository, "for-each-ref", "--format=%(refname) %(objectname) %(committerdate:unix)", "refs/runs").splitlines()
     ]
-    if lost := sorted(name for name in asked - {ref for ref, _, _ in refs} if name.startswith("refs/")):
+    if lost := sorted(name for name in asked - runs_at_work - {ref for ref, _, _ in refs} if name.startswith("refs/")):
         raise ConfigError(
             f"{len(lost)} runs that rows, versions or generations name are not recorded in {repository}: {', '.join(lost[:3])}. Nobody can tell which files they "
             "need, so nothing was freed; fetch refs/runs/* from where they ran"

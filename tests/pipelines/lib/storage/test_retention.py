@@ -1,5 +1,6 @@
-"""Which runs published rows name, read from files that may be damaged."""
+"""Which runs are named: by published rows, which may be damaged, and by runs that are still open."""
 
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from pipelines.lib.core.errors import DataError
-from pipelines.lib.storage.retention import published_runs
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.storage.retention import kept_objects, published_runs
 
 
 def test_a_flipped_bit_in_a_published_table_names_no_other_run(tmp_path: Path) -> None:
@@ -25,3 +26,19 @@ def test_a_flipped_bit_in_a_published_table_names_no_other_run(tmp_path: Path) -
     file.write_bytes(content)
     with pytest.raises(DataError, match=r"scores cannot be read to its end .*nothing was freed"):
         published_runs([str(tmp_path / "scores")])
+
+
+def test_a_run_that_is_open_and_has_registered_a_model_does_not_stop_the_survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A challenger waits days for its approval: until then its run has a workspace and no ref, and no space could be freed."""
+    repository, ref = tmp_path / "repository", "refs/runs/drift_triggered_retraining/waits"
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    subprocess.run(["git", "init", "--quiet", str(repository)], check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "--message", "empty"], cwd=repository, check=True)
+    with pytest.raises(ConfigError, match="1 runs that rows, versions or generations name are not recorded"):
+        kept_objects(repository, lambda: [ref], 0, lambda md5: None)
+    workspace = tmp_path / "home" / "workspaces" / "drift_triggered_retraining" / "waits"
+    workspace.mkdir(parents=True)
+    (workspace / "run.yaml").write_text(f"run_ref: {ref}\n")
+    (workspace / "dvc.lock").write_text(f"md5: {'a' * 32}\n")
+    assert kept_objects(repository, lambda: [ref], 0, lambda md5: None) == {"a" * 32}
