@@ -29,6 +29,10 @@ def git(where: Path, *arguments: str) -> str:
 
 def run_in(copy: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a copy with this environment's programs, as a person would: nothing of this test run reaches it."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "NIGHTSHIFT", "MAKE", "MFLAGS"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTEST", "NIGHTSHIFT", "AIRFLOW", "MLFLOW_TRACKING", "GIT_", "MAKE", "MFLAGS"))
+    }
     path = {"PATH": f"{Path(sys.executable).parent}:{kept['PATH']}", "PYTHONPATH": f"{copy}:{copy / 'plugins'}", "DVC_NO_ANALYTICS": "1"}
     return subprocess.run(command, cwd=copy, env={**kept, **path, **environment}, capture_output=True, text=True, check=False)
