@@ -35,3 +35,9 @@ def test_an_image_is_small_and_has_a_text_alternative() -> None:
     assert sorted(used) == images
     assert [path.name for path in images if path.stat().st_size > 200_000] == []
     assert [path.name for path, text in used.items() if len(text.split()) < 5] == []
+
+
+def test_a_test_that_proves_a_guarantee_exists() -> None:
+    proofs = re.findall(r"\[`(test_\w+)`\]\(([^)\s]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(proofs) >= 3
+    assert [name for name, path in proofs if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")] == []
