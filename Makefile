@@ -45,7 +45,7 @@ lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	$(BIN)/python -m tests.english
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
 
-new-stage: .venv/tests ## add a stage: make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=score
+new-stage: .venv/tests ## add a stage: make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores
 	$(BIN)/python -m scaffold.new_stage $(foreach key,name package dag after reads,--$(key) "$($(key))")
 
 bench: .venv/tests ## all benchmarks, or one: make bench only=scoring

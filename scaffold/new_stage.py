@@ -1,6 +1,6 @@
 """Add a stage: its module and test from a template, its entry in dvc.yaml, its section in params.yaml and its task in a DAG.
 
-    make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=score
+    make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores
 
 Everything is checked before the first file is written. If something is wrong, no file changes, and every fault is named.
 """
@@ -23,7 +23,7 @@ import yaml
 from scaffold.edits import EditError, add_section, add_stage, add_task
 from scaffold.imports import ROOT, imported_by, packages
 
-EXAMPLE = "make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=score"
+EXAMPLE = "make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores"
 OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
 """A second, complete params.yaml: every stage needs its section there too."""
 _TEMPLATES = jinja2.Environment(
