@@ -1,4 +1,4 @@
-"""What speaks for a promotion, from the files of the stages to the ledger."""
+"""Evidence for a promotion, from the files of the stages to the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -35,29 +35,29 @@ class Evidence:
 
     def to_json(self) -> dict[str, object]:
         """Return what the ledger keeps: only what is there. Of an older entry nothing but `run_ref` is read again."""
-        told: dict[str, object] = {"run_ref": self.run_ref}
+        facts: dict[str, object] = {"run_ref": self.run_ref}
         if self.decision:
-            told["decision"] = asdict(self.decision)
+            facts["decision"] = asdict(self.decision)
         elif self.evaluation:
             kept = asdict(self.evaluation)
-            told["evaluation"] = {"note": self.evaluation.note} | {
+            facts["evaluation"] = {"note": self.evaluation.note} | {
                 name: kept[name] for name in ("since", "metrics", "quantization", "comparison")
             }
         else:
-            told["by_hand"] = True
+            facts["by_hand"] = True
         if self.approver:
-            told["approver"] = self.approver
+            facts["approver"] = self.approver
         if self.comparison:
-            [told["comparison"]] = self.comparison
-        return told
+            [facts["comparison"]] = self.comparison
+        return facts
 
 
 def gather(
     run: RunFile, version: Registered, *, decision: Path | None, evaluation: Path | None, comparison: Path | None, approver: str
 ) -> Evidence:
-    """Gather what speaks for the promotion of `version`.
+    """Gather the evidence for the promotion of `version`.
 
-    Raises `GateFailed` if the decision or the evaluation does not allow it, `DataError` if a file is no whole one.
+    Raises `GateFailed` if the decision or the evaluation does not allow it, `DataError` if a file is not whole.
     """
     made, found = None, None
     if decision:

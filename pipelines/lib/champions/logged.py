@@ -1,4 +1,4 @@
-"""What MLflow shows of a logged model beside its file: what it takes and gives, and the data that it comes from."""
+"""Facts that MLflow shows with a logged model: its inputs and outputs, and the data that it comes from."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
