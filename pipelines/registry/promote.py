@@ -10,14 +10,12 @@ Fails   when the champion is not the one that the run was pinned to, entry for e
         back; when the file was altered; when MLflow does not answer
 """
 
-import json
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipelines.lib.challengers.decision import decision_on, require_allowed, require_sound
+from pipelines.lib.champions.evidence import gather
 from pipelines.lib.champions.registry import (
     Registered,
     choose_live_from,
@@ -32,8 +30,7 @@ from pipelines.lib.champions.registry import (
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.errors import ConfigError, LedgerConflict
 from pipelines.lib.core.params import parse_section, read_yaml
-from pipelines.lib.core.run import RunFile, load_run
-from pipelines.lib.encoders.evaluation import read_evaluation
+from pipelines.lib.core.run import load_run
 from pipelines.lib.records.journal import Journal, Verdict
 from pipelines.lib.records.ledger import Entry, Ledger
 
@@ -86,29 +83,6 @@ def promote(
     return entry
 
 
-def gather(
-    run: RunFile, version: Registered, *, decision: Path | None, evaluation: Path | None, comparison: Path | None, approver: str
-) -> dict[str, Any]:
-    """What speaks for the promotion, as the ledger keeps it. Raises `GateFailed` where the decision does not allow it."""
-    evidence: dict[str, Any] = {"run_ref": run.run_ref}
-    if decision:
-        made = decision_on(version.version, decision)
-        require_allowed(made, approver)
-        evidence["decision"] = asdict(made)
-    elif evaluation:
-        found = read_evaluation(evaluation)
-        require_sound(found, evaluation.parent, version.sha256, "evaluate_encoder")
-        kept = asdict(found)
-        evidence["evaluation"] = {"note": found.note} | {name: kept[name] for name in ("since", "metrics", "quantization", "comparison")}
-    else:
-        evidence["by_hand"] = True
-    if approver:
-        evidence["approver"] = approver
-    if comparison and comparison.exists():
-        evidence["comparison"] = json.loads(comparison.read_text(encoding="utf-8"))
-    return evidence
-
-
 @stage.stage("promote")
 def main(
     *,
@@ -130,7 +104,7 @@ def main(
     version = parse_section(read_yaml(registered), Registered, registered.name)
     evidence = gather(run, version, decision=decision, evaluation=evaluation, comparison=comparison, approver=approver)
     decided = decision or evaluation  # anew, whatever was said of this version before
-    reason = reason or "; ".join(evidence.get("decision", {}).get("reasons", [])) or evidence.get("evaluation", {}).get("note")
+    reason = reason or evidence.reason
     actor = actor or approver or (("decide" if decision else "evaluate_encoder") if decided else "")
     if not (actor and reason):
         raise ConfigError("nobody says who decides, or why; give --actor and --reason, or the --decision of a retraining")
@@ -145,7 +119,7 @@ def main(
     fence: dict[str, Any] = {"expect": expect} if expect else pinned
     told = (version.name, run.run_id, run.partition, run.model.champion, version.version)
     try:
-        entry = promote(ledger, version, **fence, live_from=live_from, actor=actor, reason=reason, evidence=evidence)
+        entry = promote(ledger, version, **fence, live_from=live_from, actor=actor, reason=reason, evidence=evidence.to_json())
     except LedgerConflict as error:
         if decided:
             withdraw(client, version)

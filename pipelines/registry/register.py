@@ -3,7 +3,7 @@
 Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yaml, dvc.lock, the git commit;
         of an encoder (``--encoder``) its file and data/reports/evaluate_encoder/
 Writes  data/models/registered.json: name, version, sha256 and where the file lies; data/reports/register/report.json
-Effect  an MLflow run and a registered version with its tags and its model card; the alias `challenger`, where another version is champion;
+Effect  an MLflow run with the data revision as its input, and a registered version with its signature, tags and model card; the alias `challenger`, where another version is champion;
         the same model registered again is the version it already is
 Fails   when the model was not evaluated, did not pass, or keeps tensors or operators outside its file; when the tree holds uncommitted changes (the version could not be rebuilt), MLflow
         does not answer, or gives other bytes back than were logged
@@ -22,6 +22,7 @@ from pipelines.lib.challengers import model_card
 from pipelines.lib.challengers.decision import require_sound
 from pipelines.lib.challengers.evaluation import read_evaluation
 from pipelines.lib.champions.lineage import lineage, selection, selection_of_encoder
+from pipelines.lib.champions.logged import history_of, signature_of
 from pipelines.lib.champions.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
@@ -62,7 +63,7 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     with mlflow.start_run(experiment_id=experiment_id(client, params.experiment), run_name=tags["run_ref"], tags=tags):
         mlflow.log_params(read_yaml(Path("params.yaml"))[section])
-        mlflow.log_metrics({name: value for name, value in metrics.items() if isinstance(value, int | float)} | latency(report, digest))
+        mlflow.log_input(history_of(tags), context="training")
         mlflow.log_artifacts(str(report), "evaluation")
         if model:
             mlflow.sklearn.log_model(
@@ -72,7 +73,11 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
                 skops_trusted_types=list(skops_file.TRUSTED),
                 pip_requirements=["scikit-learn", "skops"],
             )
-        logged = mlflow.onnx.log_model(proto, name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"])
+        logged = mlflow.onnx.log_model(
+            proto, name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"], signature=signature_of(proto)
+        )
+        figures = {name: value for name, value in metrics.items() if isinstance(value, int | float)} | latency(report, digest)
+        mlflow.log_metrics(figures, model_id=logged.model_id)  # of the ONNX file, which is what runs, not of scikit-learn's
         version = mlflow.register_model(logged.model_uri, name, tags=tags | {"sha256": digest})
     stage.log.info("registered %s version %s (sha256 %s)", name, version.version, digest[:12])
     return _registered(client, name, version.version, digest)

@@ -10,21 +10,19 @@ Fails   when the model misses a limit of params.yaml: evaluate, gives what is no
 Metrics are those of the ONNX model, since that is what runs; scikit-learn serves for parity alone.
 """
 
-import json
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib.challengers import comparison, model_card
+from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.comparison import Comparison, Opponent
 from pipelines.lib.challengers.decision import record_refusal
-from pipelines.lib.challengers.evaluation import Evaluation, Metrics, SliceSummary, Unscored, evidence_of
-from pipelines.lib.core import contract, stage
-from pipelines.lib.core.atomic import replacing
+from pipelines.lib.challengers.evaluation import Evaluation, Figures, Metrics, SliceSummary, Unscored
+from pipelines.lib.challengers.report import write
+from pipelines.lib.core import stage
 from pipelines.lib.core.errors import DataError, GateFailed, ModelError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.partition import parse_partition
@@ -52,18 +50,6 @@ class Evaluate(Section):
     latency_p99_limit_ms: float = Field(gt=0)
     golden_rows: int = Field(default=200, ge=1)
     golden: tuple[known.Direction, ...] = ()
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How good scores are on the holdout: the fields of `Evaluation` that labels and scores alone decide."""
-
-    metrics: Metrics
-    auc_interval: tuple[float | None, ...] | None
-    slices: tuple[SliceSummary, ...]
-    calibration: tuple[Mapping[str, float], ...]
-    roc: tuple[Mapping[str, float], ...]
-    scores: tuple[int, ...]
 
 
 def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate) -> Figures:
@@ -95,22 +81,6 @@ def faults(figures: Metrics, golden: Iterable[known.Finding], p99_ms: float, par
     if p99_ms > params.latency_p99_limit_ms:
         found.append(f"one row takes {p99_ms:.2f} ms of processor time at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
     return (*found, *(f"golden set: {finding}" for finding in golden if not finding.passed))
-
-
-def write(report: Path, evaluation: Evaluation | Unscored, golden: known.Golden | None) -> None:
-    """Write the directory `report`: metrics and plots for DVC, contracts for later stages, the page for people."""
-    shown: dict[str, object] = {"metrics": {}, "calibration": [], "roc": [], "report": {"note": evaluation.note}}
-    if isinstance(evaluation, Evaluation):
-        shown |= {"metrics": asdict(evaluation.metrics), "calibration": evaluation.calibration, "roc": evaluation.roc}
-    with replacing(report) as temporary:
-        temporary.mkdir()
-        for name, content in shown.items():
-            (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-        (temporary / "evaluation.json").write_text(contract.to_json(evaluation), encoding="utf-8")
-        (temporary / "comparison.json").write_text(evidence_of(evaluation), encoding="utf-8")
-        (temporary / "report.html").write_text(model_card.render(evaluation), encoding="utf-8")
-        if golden:
-            (temporary / "golden.json").write_text(golden.to_json(), encoding="utf-8")
 
 
 @stage.stage("evaluate")

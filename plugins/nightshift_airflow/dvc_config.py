@@ -35,6 +35,6 @@ def _read_config(path: Path) -> dict[str, dict[str, str]]:
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # as configparser documents it: keys keep their case
     parser.read(path, encoding="utf-8")
     return {section: dict(parser[section]) for section in parser.sections()}

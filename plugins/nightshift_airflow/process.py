@@ -50,8 +50,9 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: loggi
     _running.add(process)
     tail: deque[str] = deque(maxlen=_TAIL)
     try:
-        assert process.stdout is not None
-        for line in iter(lambda: process.stdout.readline(_LONGEST_LINE), ""):  # type: ignore[union-attr]
+        output = process.stdout
+        assert output is not None
+        for line in iter(lambda: output.readline(_LONGEST_LINE), ""):
             tail.append(line.rstrip())
             log.info("%s", tail[-1])
         return process.wait(), list(tail)

@@ -35,6 +35,18 @@ class SliceSummary(Summary, _Value):
 
 
 @dataclass(frozen=True)
+class Figures:
+    """How good scores are on the holdout: the fields of `Evaluation` that labels and scores alone decide."""
+
+    metrics: Metrics
+    auc_interval: tuple[float | None, ...] | None
+    slices: tuple[SliceSummary, ...]
+    calibration: tuple[Mapping[str, float], ...]
+    roc: tuple[Mapping[str, float], ...]
+    scores: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Unscored:
     """A model that could not be judged, since it gives no scores: `faults` says why. `sha256` is None if the file could not even be loaded.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.lib.challengers.decision import Decision
-from pipelines.lib.champions.registry import connect, day_after, project_aliases
+from pipelines.lib.champions.registry import Registered, connect, day_after, project_aliases
 from pipelines.lib.core.errors import LedgerConflict
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.models.golden import Golden
@@ -300,3 +300,29 @@ def test_two_promotions_of_one_run_pinned_to_the_same_champion_make_one(retraini
     with pytest.raises(LedgerConflict):
         promote(retraining.ledger, retraining.versions["3"], expect="1", **more)
     assert [entry.sequence for entry in retraining.ledger.history(NAME)] == [1, 2]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_a_torn_comparison_moves_nothing_and_is_not_tried_again(retraining: Installation, content: str) -> None:
+    Path("data/reports/evaluate/comparison.json").write_text(content)
+    assert main(DECIDED) == 1
+    error, message, retryable = failure()
+    assert (error, retryable) == ("DataError", False)
+    assert "comparison.json is not a whole comparison" in message
+    assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1"]
+
+
+def test_an_entry_of_an_older_form_is_read_and_its_version_not_promoted_twice(retraining: Installation) -> None:
+    """Evidence of earlier entries lacks fields of today's; only the run is read from it."""
+    old = {
+        "run_ref": "refs/runs/retraining/run",
+        "decision": {"verdict": "promote", "reasons": ["better"]},
+        "comparison": {"auc_difference": 0.03},
+    }
+    version = Registered.model_validate_json(Path("data/models/registered.json").read_text())
+    promote(retraining.ledger, version, expect="1", live_from="2013-04-02", actor="decide", reason="better", evidence=old)
+    entry = retraining.ledger.champion(NAME)
+    assert entry and entry.evidence == old
+    assert roll_back(["--actor", "ada", "--reason", "the wrong one"]) == 0
+    assert main(DECIDED) == 1
+    assert "was promoted by this run as entry 2" in failure()[1]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import onnx
 import pytest
@@ -162,6 +163,20 @@ def test_a_version_carries_its_tags_and_no_pickle(versions: list[Registered], in
     names = {path.name for path in (installation / "mlflow" / "artifacts").rglob("*") if path.is_file()}
     assert {"model.onnx", "model.skops", "metrics.json"} <= names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def test_mlflow_knows_what_the_model_takes_its_figures_and_its_data(versions: list[Registered]) -> None:
+    client = connect()
+    version = client.get_model_version(NAME, versions[0].version)
+    signature = mlflow.models.get_model_info(f"models:/{NAME}/{versions[0].version}").signature
+    assert [(one.name, one.type, one.shape) for one in signature.inputs] == [("features", np.dtype("float32"), (-1, 2))]
+    assert ("probabilities", np.dtype("float32"), (-1, 2)) in [(one.name, one.type, one.shape) for one in signature.outputs]
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert (logged.name, {metric.key: metric.value for metric in logged.metrics}) == ("onnx", {"auc": 0.7, "rows": 500} | MEASURED)
+    [given] = client.get_run(version.run_id).inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("history", TAGS["data_revision"])
+    assert json.loads(given.dataset.source)["tags"]["run_ref"] == TAGS["run_ref"]
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
 
 
 def test_the_latency_is_logged_where_this_model_was_measured(versions: list[Registered], tmp_path: Path) -> None:

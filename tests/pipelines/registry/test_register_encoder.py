@@ -148,7 +148,12 @@ def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
 
     assert promote(PROMOTE) == 0
     entry = installation.champion()
-    assert (entry.version, entry.sha256, entry.actor, entry.reason) == ("1", digest, "evaluate_encoder", "AUC 0.760, seed 42")
+    assert (entry.version, entry.sha256, entry.actor, entry.reason) == (
+        "1",
+        digest,
+        "evaluate_encoder",
+        "AUC 0.760, by neighbours 0.700, fp32",
+    )
     assert entry.live_from == PARTITION
     assert "by_hand" not in entry.evidence
     assert entry.evidence["evaluation"]["metrics"] == asdict(METRICS)
