@@ -168,7 +168,7 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
         middle = np.arange(len(reference))
         axes.bar(middle - 0.2, reference, 0.38, color=MUTED, alpha=0.55, label="reference")
         axes.bar(middle + 0.2, current, 0.38, color=ACCENT, label="current")
-        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor")
         axes.set(ylim=(0, 1.12 * max(reference.max(), current.max())))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_title(f"{name}: {panel['note']}", color=MUTED)
