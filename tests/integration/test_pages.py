@@ -88,16 +88,17 @@ def test_a_page_breaks_no_rule_and_can_be_read(name: str, browser: "Browser", pa
 
     assert not broken_rules(pages[name].read_text(encoding="utf-8"))
     faults: list[str] = []
+    page = browser.new_page()
+    page.goto(pages[name].as_uri())
+    page.evaluate(OPEN)
     for width in WIDTHS:
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.goto(pages[name].as_uri())
-        page.evaluate(OPEN)
+        page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate(SIDEWAYS) <= 0, f"{name} scrolls sideways at {width} px"
         for scheme, rules in SCHEMES.items():
             page.emulate_media(color_scheme=scheme)
             found = [*findings(Axe().run(page, options=rules).response), *unreadable(page)]
             faults += [f"{width} px, {scheme}: {fault}" for fault in found]
-        page.close()
+    page.close()
     assert not faults, "\n".join(faults)
 
 
