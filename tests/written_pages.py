@@ -218,5 +218,5 @@ def _watched(scratch: Path, pages: Path, patch: pytest.MonkeyPatch) -> None:
     assert report_drift.main([]) == 0
     shutil.copy("data/reports/report_drift/report.html", pages / "report_drift.html")
     recorded, profile = watched_model.seen(watched_model.nights(number=3)), watched_model.profile()
-    report = drift_report.draw_up(recorded, profile, watched_model.POLICY)
+    report = drift_report.build_report(recorded, profile, watched_model.POLICY)
     (pages / "report_drift_not_judged.html").write_text(drift_report.page(report, recorded, profile, "late"), encoding="utf-8")
