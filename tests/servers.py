@@ -1,5 +1,6 @@
 """Real servers for integration tests, each on a socket or a port of loopback of its own, gone with the test."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -80,3 +81,17 @@ def s3(log: Path, port: int = 0) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+def require_chromium() -> str:
+    """Return the path of Chromium. Skip the test if it, or what drives it, is not installed; fail if ``NIGHTSHIFT_REQUIRE_SERVERS`` is set."""
+    found = shutil.which("chromium")
+    missing = [] if found else ["Chromium (apt-get install chromium)"]
+    missing += [
+        f"{name} (tests/requirements.txt)" for name in ("playwright", "axe_playwright_python") if not importlib.util.find_spec(name)
+    ]
+    if missing and os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing or found is None:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    return found

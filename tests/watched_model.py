@@ -1,13 +1,17 @@
 """A small model with its profile, and nights of it as the journal keeps them: what the tests of the drift report start from."""
 
 import datetime as dt
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.home import REPOSITORY, ledger_url
 from pipelines.lib.core.params import load_section
 from pipelines.lib.loop.drift_report import Seen
 from pipelines.lib.loop.retraining_policy import Policy
@@ -16,8 +20,8 @@ from pipelines.lib.measures.drift import compare
 from pipelines.lib.measures.histogram import Histogram, count, merge
 from pipelines.lib.measures.metrics import realised
 from pipelines.lib.models.profile import SCORE, Noise, Profile, Quality, Reference
-from pipelines.lib.records.journal import DecisionRow, NightRecord, PerformanceRecord
-from pipelines.lib.records.ledger import Entry
+from pipelines.lib.records.journal import Decision, DecisionRow, Journal, NightRecord, PerformanceRecord
+from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from tests import scored_night
 
@@ -82,6 +86,36 @@ def performance(partition: str, version: str = VERSION, rows: int = ROWS, revisi
     parts = [("<x>", slice(half)), ("y", slice(half, None))]
     slices = [{"column": "origin", "value": value, **realised(labels[part], scores[part])} for value, part in parts] if rows else []
     return PerformanceRecord(NAME, partition, version, "0" * 64, rows, figures, slices, revision)
+
+
+def record(root: Path) -> None:
+    """Make `root`, which is the working directory, the workspace of a run on the last night: the model, and what earlier stages recorded.
+
+    The journal and the ledger are those of ``NIGHTSHIFT_HOME``.
+    """
+    (root / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (root / "model.onnx").write_bytes(onnx_bytes())
+    recorded = seen(nights(moved_from=10))
+    journal = Journal(ledger_url())
+    for night in recorded.nights:
+        journal.record_night(night)
+    for measured in recorded.performance:
+        journal.record_performance(measured)
+    last = recorded.decisions[-1]
+    journal.record_decision(Decision(NAME, last.partition, VERSION, last.retrain, last.reason, last.findings))
+    Ledger(ledger_url()).append(replace(recorded.entries[0], sequence=1))
+    for stage, file, content in (
+        ("govern", "decision.json", recorded.decision),
+        ("measure_performance", "report.json", {"recorded": [], "importance": None}),
+    ):
+        (root / "data" / "reports" / stage).mkdir(parents=True)
+        (root / "data" / "reports" / stage / file).write_text(json.dumps(content), encoding="utf-8")
+
+
+def pin(**changes: Any) -> None:
+    """Write the ``run.yaml`` of the run that `record` prepares, with `changes`."""
+    model = {"path": "model.onnx", "name": NAME, "version": VERSION, "sha256": sha256_of(Path("model.onnx"))}
+    Path("run.yaml").write_text(yaml.safe_dump({"partition": str(LAST), "model": model} | changes), encoding="utf-8")
 
 
 def seen(records: list[NightRecord] | None = None, *, retrain: bool = False, reason: str = "no: nothing has moved") -> Seen:

@@ -100,7 +100,9 @@ def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
     axes.set(xlabel="seconds since the first task began")
     axes.grid(axis="y", visible=False)
     handles = [patches.Patch(color=ACCENT, label="a task"), patches.Patch(color=SECOND, label="the longest task of its night")]
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.9 / max(len(lanes), 1)), ncols=2, borderaxespad=0)
+    axes.set_ylim(-0.5, max(len(lanes), 1) - 0.5)
+    below = -0.5 / (0.77 * figure.get_figheight())  # half an inch; 0.77 of the figure is the plot
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=2, borderaxespad=0)
     return to_svg(figure, alternatives.timeline(lanes))
 
 
@@ -168,7 +170,7 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
         middle = np.arange(len(reference))
         axes.bar(middle - 0.2, reference, 0.38, color=MUTED, alpha=0.55, label="reference")
         axes.bar(middle + 0.2, current, 0.38, color=ACCENT, label="current")
-        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
+        axes.set_xticks(places, labels, rotation=35, ha="right", rotation_mode="anchor")
         axes.set(ylim=(0, 1.12 * max(reference.max(), current.max())))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_title(f"{name}: {panel['note']}", color=MUTED)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core.digest import sha256_of
-from pipelines.lib.core.home import REPOSITORY, ledger_url
+from pipelines.lib.core.home import ledger_url
 from pipelines.lib.loop.tracking import WATCHED
-from pipelines.lib.records.journal import Decision, Journal
+from pipelines.lib.records.journal import Journal
 from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.monitoring.report_drift import main
 from tests import watched_model
@@ -31,29 +30,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTSHIFT_HOME", str(root / "home"))
         patch.chdir(root)
-        (root / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-        (root / "model.onnx").write_bytes(watched_model.onnx_bytes())
-        recorded = watched_model.seen(watched_model.nights(moved_from=10))
-        journal = Journal(ledger_url())
-        for night in recorded.nights:
-            journal.record_night(night)
-        for record in recorded.performance:
-            journal.record_performance(record)
-        last = recorded.decisions[-1]
-        journal.record_decision(Decision(NAME, last.partition, VERSION, last.retrain, last.reason, last.findings))
-        Ledger(ledger_url()).append(replace(recorded.entries[0], sequence=1))
-        for stage, file, content in (
-            ("govern", "decision.json", recorded.decision),
-            ("measure_performance", "report.json", {"recorded": [], "importance": None}),
-        ):
-            (root / "data" / "reports" / stage).mkdir(parents=True)
-            (root / "data" / "reports" / stage / file).write_text(json.dumps(content), encoding="utf-8")
+        watched_model.record(root)
         yield root
 
 
 def run(**changes: Any) -> int:
-    model = {"path": "model.onnx", "name": NAME, "version": VERSION, "sha256": sha256_of(Path("model.onnx"))}
-    Path("run.yaml").write_text(yaml.safe_dump({"partition": str(watched_model.LAST), "model": model} | changes), encoding="utf-8")
+    watched_model.pin(**changes)
     return main([])
 
 
