@@ -27,6 +27,8 @@ from tests.registered_models import NAME, REF, Installation, _move_versions, cop
 from tests.scored_night import write_scores
 from tests.servers import s3
 
+pytestmark = pytest.mark.costly  # each runs git and DVC in an installation of its own
+
 OLD = time.time() - 400 * 86_400
 ENVIRONMENT = {**os.environ, "DVC_NO_ANALYTICS": "1"}
 
