@@ -111,6 +111,7 @@ def test_a_missing_feature_is_named(tmp_path: Path) -> None:
     assert any(finding.column == "weekday" and "there is no column 'weekday'" in finding.observed for finding in failures)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("rows", "params", "verdict"),
     [

@@ -118,6 +118,7 @@ def test_a_weekly_table_is_compared_with_its_own_rhythm(tmp_path: Path) -> None:
     assert failed(judged(tmp_path / "declared", until(3), every_days=7, fresh_within_days=2)) == {("column_max_to_be_between", "rates.at")}
 
 
+@pytest.mark.costly
 def test_a_table_without_a_past_is_judged_by_what_a_join_may_use_and_says_so(tmp_path: Path) -> None:
     report = judged(tmp_path, lambda table: table[table["at"] == pd.Timestamp(NIGHT)])
     assert report.passed

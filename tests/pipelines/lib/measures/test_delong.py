@@ -38,6 +38,7 @@ def _sample(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndar
     return labels, shared + random.normal(size=rows) * 0.5, shared + random.normal(size=rows) * 0.5
 
 
+@pytest.mark.costly
 def test_the_covariance_is_that_of_repeated_samples() -> None:
     random = np.random.default_rng(5)
     found = np.array([delong(*_sample(random, 500))[0] for _ in range(2_000)])

@@ -78,6 +78,7 @@ def test_roc_runs_from_corner_to_corner() -> None:
     assert [point["true_positive_rate"] for point in points] == sorted(point["true_positive_rate"] for point in points)
 
 
+@pytest.mark.costly
 def test_an_interval_holds_the_true_area_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
     labels = (rng.random(1_000_000) < 0.2).astype(np.int8)

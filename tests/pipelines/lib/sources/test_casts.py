@@ -60,6 +60,7 @@ LOSSY = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", LOSSY)
 def test_a_conversion_that_would_lose_something_is_refused(case: str) -> None:
     kind, values = LOSSY[case]

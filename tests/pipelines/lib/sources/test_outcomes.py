@@ -172,6 +172,7 @@ def test_a_slice_that_is_no_column_is_refused(source: Path) -> None:
         pass
 
 
+@pytest.mark.costly
 def test_of_the_flights_those_that_never_arrived_have_no_outcome() -> None:
     flights = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
     with known_outcomes(flights, partition=dt.date(2013, 2, 11), first=dt.date(2013, 2, 8), extra_columns=("arr_delay", "origin")) as known:

@@ -113,6 +113,7 @@ def test_the_damaged_one_of_several_files_is_named_with_the_remedy(tmp_path: Pat
         read("parquet", tmp_path / "*.parquet")
 
 
+@pytest.mark.costly
 def test_a_night_looks_at_its_own_row_groups_and_at_every_time(tmp_path: Path) -> None:
     metadata = write(tmp_path / "t.parquet")
     content, night = (tmp_path / "t.parquet").read_bytes(), Window("placed_at", NIGHT, NIGHT + dt.timedelta(days=1))

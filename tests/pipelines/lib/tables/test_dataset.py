@@ -39,6 +39,7 @@ def test_a_wrong_declaration_is_refused_by_name(changes: dict[str, Any], named: 
         declared(**changes)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("taken", ["rank", "distance", "outcome", "run_ref", "neighbour_order_id"])
 def test_a_key_may_not_be_called_as_what_is_published_beside_it(taken: str) -> None:
     columns = orders.params()["dataset"]["columns"] | {taken: {"type": "integer"}}

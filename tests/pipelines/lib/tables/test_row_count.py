@@ -44,6 +44,7 @@ def test_a_band_without_earlier_nights_is_the_minimum_alone() -> None:
     assert (band.low, band.high, band.reference) == (7, None, None)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("low", [0.07, 0.29, 0.5, 0.85])
 def test_the_band_is_the_declared_share_to_the_last_row(low: float) -> None:
     """A half rounded to the even row, or 0.07 x 100 = 7.000000000000001, would let a night pass that is too thin or stop one that is not."""
