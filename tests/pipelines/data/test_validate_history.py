@@ -51,7 +51,7 @@ def without(*days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def thin(days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The last `days` dates with four orders each."""
+    """Return the last `days` dates with four orders each."""
     cut = pd.Timestamp(DATES[-days])
     return lambda events: pd.concat(
         [events[events["placed_at"] < cut], events[events["placed_at"] >= cut][lambda rows: rows.index % 10 < 4]]

@@ -11,7 +11,7 @@ from pipelines.lib.measures.delong import delong
 
 
 def _by_every_pair(labels: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The definition: psi(x, y) = 1, 1/2 or 0 for each positive x and negative y, O(count × others)."""
+    """Return the definition: psi(x, y) = 1, 1/2 or 0 for each positive x and negative y, O(count × others)."""
     kernels = [(np.sign(scores[labels == 1][:, None] - scores[labels == 0][None, :]) + 1) / 2 for scores in columns]
     above = np.array([kernel.mean(axis=1) for kernel in kernels])
     below = np.array([kernel.mean(axis=0) for kernel in kernels])

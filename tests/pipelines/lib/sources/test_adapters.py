@@ -41,7 +41,7 @@ def source(**fields: Any) -> Source:
 
 
 def read(found: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
-    """What ingest does: scan, cast, cut to the window, sort."""
+    """Return what ingest does: scan, cast, cut to the window, sort."""
     with connect() as (connection, scratch):
         scanned = adapters.scan(connection, found, columns, window, scratch)
         with adapters.reading(scanned.where):

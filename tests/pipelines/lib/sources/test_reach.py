@@ -70,7 +70,7 @@ def test_the_plausible_lies_within_the_calendar(plausible_days: int) -> None:
 @pytest.mark.parametrize("offset", ["+99:00", "-15:00", "+02:75", "+9900", "+99:0"])
 def test_an_offset_of_no_zone_is_refused(offset: str, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(f"at\n2024-05-29 08:00:00{offset}\n")
-    with connect() as (connection, scratch), pytest.raises(DataError, match=r"2024-05-29 08:00:00[+-].* which is no timestamp"):
+    with connect() as (connection, scratch), pytest.raises(DataError, match=r"2024-05-29 08:00:00[+-].* which is not of type timestamp"):
         adapters.scan(connection, Source(kind="csv", path=str(tmp_path / "events.csv")), COLUMNS, Window("at", None, END), scratch)
 
 

@@ -128,6 +128,6 @@ def test_the_bounds_of_an_integer_column_are_exact() -> None:
 
 
 def test_a_declaration_comes_back_from_its_own_dump() -> None:
-    """Its defaults are written out: those of a CSV stand beside a Parquet source, and are no declaration of a dialect."""
+    """Its defaults are written out: those of a CSV stand next to a Parquet source, and are not declaration of a dialect."""
     dataset = declared()
     assert parse_section(dataset.model_dump(mode="json"), Dataset, "dataset") == dataset

@@ -1,4 +1,4 @@
-"""An expression that fails on a value is told with its place, the row and the remedy, and is not tried again."""
+"""An expression that fails on a value is reported with its place, the row and the remedy, and is not tried again."""
 
 from pathlib import Path
 from typing import Any
