@@ -120,9 +120,9 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
     ("content", "told"),
     [
         (None, "cannot be read .*; run evaluate first"),
-        ("{", "is no whole evaluation"),
-        ("[]", "is no whole evaluation"),
-        ('{"sha256": "%s"}', "is no whole evaluation .*name: Field required"),
+        ("{", "is not a whole evaluation"),
+        ("[]", "is not a whole evaluation"),
+        ('{"sha256": "%s"}', "is not a whole evaluation .*name: Field required"),
         ({"faults": ("the AUC on the holdout is 0.4, below 0.6",)}, "did not pass evaluate .the AUC on the holdout is 0.4"),
         ({"sha256": "abc"}, "judges the model abc, the file has sha256"),
     ],
