@@ -21,24 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 WORDS_OF_A_SENTENCE = 25
 
 NOT_CLEAN_YET: tuple[str, ...] = (
-    "pipelines/data/",
     "pipelines/lib/challengers/",
-    "pipelines/lib/gates/",
-    "pipelines/lib/measures/",
     "pipelines/lib/pages/",
-    "pipelines/lib/records/",
-    "pipelines/lib/sources/",
-    "pipelines/lib/tables/",
     "pipelines/registry/",
     "pipelines/training/",
-    "tests/pipelines/data/",
     "tests/pipelines/lib/challengers/",
-    "tests/pipelines/lib/gates/",
-    "tests/pipelines/lib/measures/",
-    "tests/pipelines/lib/pages/",
-    "tests/pipelines/lib/records/",
-    "tests/pipelines/lib/sources/",
-    "tests/pipelines/lib/tables/",
     "tests/pipelines/registry/",
     "tests/pipelines/training/",
 )

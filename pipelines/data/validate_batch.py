@@ -39,7 +39,7 @@ class ValidateBatch(Gate):
 
 
 def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.date, raw: Path) -> Report:
-    """The verdict on the rows of `partition`, and on rows dated later or not at all, in the raw directory `raw`."""
+    """Return the verdict on the rows of `partition`, and on rows dated later or not at all, in the raw directory `raw`."""
     events, moment = f"read_parquet({text(raw / 'events.parquet')})", name(dataset.event_time)
     query = f"SELECT * FROM {events} WHERE {moment} >= {text(partition)}::DATE OR {moment} IS NULL"
     band = params.row_count.band(expectations.rows_per_date(raw), partition)
@@ -85,7 +85,7 @@ def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, eve
 
 
 def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Finding]:
-    """That outcomes keep arriving: features and monitoring live on them, and a source that stops to deliver them has no other sign.
+    """Expect that outcomes keep arriving: features and monitoring live on them, and a source that stops to deliver them has no other sign.
 
     Judged on the newest date whose outcomes should be known at the start of `partition`; one that has no events tells nothing.
     """

@@ -55,7 +55,7 @@ class ValidateFeatures(Gate):
 def validate_features(
     dataset: Dataset, features: Features, params: ValidateFeatures, *, partition: dt.date, path: Path, model: PinnedModel | None = None
 ) -> Report:
-    """The verdict on the features file at `path`, which holds `partition` and nothing else, for `model` to score."""
+    """Return the verdict on the features file at `path`, which holds `partition` and nothing else, for `model` to score."""
     head = list(dict.fromkeys([*dataset.key, dataset.event_time, "partition"]))
     wanted = [
         expect(
@@ -103,7 +103,7 @@ def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> l
 
 
 def _range(feature: str, features: Features) -> tuple[float, float]:
-    """What the declaration of `feature` lets it be."""
+    """Return what the declaration of `feature` lets it be."""
     if feature in features.categorical:
         return MISSING, _LARGEST_FLOAT32
     if feature in features.calendar:

@@ -39,7 +39,7 @@ class ValidateHistory(Gate):
 
 
 def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt.date, raw: Path) -> Report:
-    """The verdict on all rows before `partition` in the raw directory `raw`."""
+    """Return the verdict on all rows before `partition` in the raw directory `raw`."""
     counts = _plausible(expectations.rows_per_date(raw), partition - dt.timedelta(days=dataset.plausible_days))
     known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
     label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::BIGINT END AS {name(dataset.label.name)}"
@@ -69,12 +69,12 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
 
 
 def _plausible(counts: Mapping[str, int], first: dt.date) -> dict[str, int]:
-    """The dates from `first` on: one row of the year 204 is misdated, and its century is no hole in the history."""
+    """Return the dates from `first` on: one row of the year 204 is misdated, and its century is not a hole in the history."""
     return {date: rows for date, rows in counts.items() if len(date) == len(str(first)) and date >= str(first)}
 
 
 def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
-    """The verdict on the dates from the first to the last: none missing, none of an odd size."""
+    """Return the verdict on the dates from the first to the last: none missing, none of an odd size."""
     if not counts:
         return [not_judged("column_values_to_be_between", "rows", "no date has rows", notes="dates without rows")]
     first, last = (dt.date.fromisoformat(date) for date in (min(counts), max(counts)))

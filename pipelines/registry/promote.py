@@ -71,12 +71,12 @@ def promote(
     if found != expect:
         raise LedgerConflict(
             f"the champion of {version.name} is version {found}, not {expect}; version {version.version} was not promoted. "
-            "Compare with the present champion and decide anew"
+            "Compare with the present champion, then decide again"
         )
     if champion and sequence not in (None, champion.sequence):
         raise LedgerConflict(
             f"the champion of {version.name} is version {found} by entry {champion.sequence}, not by entry {sequence} as when the run opened: it was "
-            f"replaced and came back; version {version.version} was not promoted. Compare anew and decide anew"
+            f"replaced and came back; version {version.version} was not promoted. Compare again, then decide again"
         )
     entry = make_champion(ledger, version, champion, action="promote", live_from=live_from, actor=actor, reason=reason, evidence=evidence)
     stage.log.info("%s version %s is champion from %s (entry %d, before: %s)", entry.name, entry.version, live_from, entry.sequence, found)

@@ -39,7 +39,7 @@ def rollback(
     if champion is None:
         raise ModelError(f"{name} has no champion yet, so there is nothing to roll back; promote a first version (make demo does)")
     if expect is not None and champion.version != expect:
-        raise LedgerConflict(f"the champion of {name} is version {champion.version}, not {expect}; look again, then decide anew")
+        raise LedgerConflict(f"the champion of {name} is version {champion.version}, not {expect}; look again, then decide again")
     target = _target(ledger, name, history, to)
     return roll_back(ledger, target, champion, actor=actor, reason=reason, evidence={"request": request} if request else {})
 

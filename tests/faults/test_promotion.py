@@ -98,7 +98,7 @@ def test_of_fifty_at_once_one_wins_and_the_others_are_told_why(url: str) -> None
     assert len(winners) == 1
     messages = [error.strip().splitlines()[-1] for racer, (_, error) in zip(racers, ends, strict=True) if racer.returncode]
     assert len(messages) == RACERS - 1
-    assert all(line.startswith("LedgerConflict: ") and "decide anew" in line for line in messages), messages
+    assert all(line.startswith("LedgerConflict: ") and "decide again" in line for line in messages), messages
     history = ledger.history("forest")
     assert [entry.sequence for entry in history] == [1, 2]
     assert history[1].from_version == "1"

@@ -1,4 +1,6 @@
-"""Gates: what is expected of data (`suite`), the verdict on it (`judgement`), and the report that a person and the next stage read (`report`)."""
+"""Gates: what is expected of data (`suite`), the verdict on it (`judgement`), and the report that a person and the next stage read
+(`report`).
+"""
 
 from pipelines.lib.gates.judgement import judge as judge
 from pipelines.lib.gates.report import FAILED as FAILED

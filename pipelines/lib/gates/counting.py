@@ -8,7 +8,7 @@ from pipelines.lib.gates.suite import Expectation, columns_of
 
 
 def finding_of(expectation: Expectation, verdict: Verdict, *, observed: Any, **counts: Any) -> Finding:
-    """The finding on `expectation`."""
+    """Return the finding on `expectation`."""
     columns = columns_of(expectation)
     return Finding(
         type=expectation.type, column=", ".join(columns) or None, kwargs=expectation.kwargs, verdict=verdict, observed=observed,

@@ -22,26 +22,26 @@ ARROW_NAMES = {
     "timestamp": "timestamp[us][pyarrow]",
     "date": "date32[day][pyarrow]",
 }
-"""How Great Expectations names the declared types, where the schema is told in Arrow's types."""
+"""The names of the declared types in Great Expectations, where the schema has Arrow's types."""
 
 LARGEST_FLOAT64 = 1.7976931348623157e308
 """The largest finite float64: a bound that infinities alone exceed."""
 
 
 def rows_per_date(raw: Path) -> dict[str, int]:
-    """How many rows each date has in the raw directory `raw`. Raises `DataError` where its ``source.json`` is missing or torn."""
+    """Return how many rows each date has in the raw directory `raw`. Raises `DataError` if its ``source.json`` is missing or torn."""
     return dict(_source(raw, "rows_per_date", dict))
 
 
 _ORDINARY_GAP_DAYS = 7
-"""Dates without rows that are ordinary, beside the longest gap of the nights before: a week."""
+"""Dates without rows that are ordinary, next to the longest gap of the nights before: a week."""
 
 
 def of_freshness(raw: Path, event_time: str, partition: dt.date) -> Finding:
-    """That the source of the raw directory `raw` reaches `partition`: one that ends before it has not been delivered for this night.
+    """Expect that the source of the raw directory `raw` reaches `partition`: one that ends before it has not been delivered for this night.
 
-    It is judged on ``source.json``, since the rows themselves cannot tell a late delivery from a night on which nothing happened. What counts
-    is the next date of the source from the night on: a single row far ahead is no delivery.
+    It is judged on ``source.json``, since the rows themselves do not distinguish a late delivery from a night on which nothing happened. The date
+    that counts is the next date of the source from the night on: a single row far ahead is not a delivery.
     """
     last, after = (_date(raw, fact) for fact in ("last", "next"))
     finding = Finding(
@@ -65,7 +65,7 @@ def of_freshness(raw: Path, event_time: str, partition: dt.date) -> Finding:
 
 
 def of_plausible_times(raw: Path, column: str, *, days: int, tolerated: int, table: str | None = None) -> Finding:
-    """That no more than `tolerated` rows of the source, or of the side table `table`, lie more than `days` from the night.
+    """Expect that no more than `tolerated` rows of the source, or of the side table `table`, are more than `days` from the night.
 
     Such rows belong to no night that will ever be scored: without this they would only be missing.
     """
@@ -106,7 +106,7 @@ def _source(raw: Path, fact: str, *kinds: type) -> Any:
 
 
 def of_schema(columns: Mapping[str, Column], more: Sequence[str] = ()) -> list[Expectation]:
-    """All declared columns, then `more`, and no others, in this order, each declared one of its type."""
+    """Return all declared columns, then `more`, and no others, in this order, each declared one of its type."""
     types = [expect("column_type_to_be", column=column, type_=ARROW_NAMES[kind.type]) for column, kind in columns.items()]
     return [expect("table_columns_to_match_ordered_list", column_list=[*columns, *more]), *types]
 
@@ -132,20 +132,20 @@ def _of_column(column: str, kind: Column) -> Iterable[Expectation]:
 
 
 def _whole_bounds(kind: Column) -> dict[str, Any]:
-    """The bounds of an integer column as the whole numbers that they let pass, so that no comparison rounds."""
+    """Return the bounds of an integer column as the whole numbers that they let pass, so that no comparison rounds."""
     low = {} if kind.minimum is None else {"min_value": math.ceil(kind.minimum)}
     return low if kind.maximum is None else low | {"max_value": math.floor(kind.maximum)}
 
 
 def of_key(key: Sequence[str]) -> list[Expectation]:
-    """No two rows with one key."""
+    """Expect that no two rows have one key."""
     if len(key) == 1:
         return [expect("column_values_to_be_unique", column=key[0], notes="the key")]
     return [expect("compound_columns_to_be_unique", column_list=list(key), notes="the key")]
 
 
 def of_dates(event_time: str, first: dt.date | None, end: dt.date, *, notes: str) -> list[Expectation]:
-    """Every event has a time, before `end` and, where it is given, not before `first`."""
+    """Return every event has a time, before `end` and, where it is given, not before `first`."""
     start: dict[str, Any] = {} if first is None else {"min_value": _midnight(first)}
     bounds = {**start, "max_value": _midnight(end), "strict_max": True}
     return [

@@ -13,9 +13,9 @@ LARGEST_EXACT = 2**53
 
 
 def to_pandas(data: pa.Table | pa.RecordBatch) -> "pd.DataFrame":
-    """`data` in the types for which Great Expectations has vectorised paths: float64, and time stamps of nanoseconds where they fit.
+    """Return `data` in the types for which Great Expectations has vectorised paths: float64, and time stamps of nanoseconds where they fit.
 
-    Integers beside nulls are floats to pandas; where a float64 would round one of them, they stay integers, which is slower.
+    Integers next to nulls are floats to pandas; where a float64 would round one of them, they stay integers, which is slower.
     """
     import pandas as pd
 

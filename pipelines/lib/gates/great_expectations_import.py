@@ -1,4 +1,4 @@
-"""Great Expectations, imported without what no gate uses: in about half the time. docs/adr/0005 says why."""
+"""Great Expectations, imported without the parts that gates do not use: in about half the time. docs/adr/0005 says why."""
 
 import contextlib
 import importlib
@@ -21,7 +21,7 @@ class _Later(types.ModuleType):
     """Stands for a module until its first attribute is asked for."""
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # the import system asks; that is no use
+        if attribute.startswith("__"):  # the import system asks; that is not a use
             raise AttributeError(attribute)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -29,7 +29,7 @@ class _Later(types.ModuleType):
 
 
 def import_great_expectations() -> types.ModuleType:
-    """The package, imported without the heavy modules that no gate uses.
+    """Return the package, imported without the heavy modules that no gate uses.
 
     Should a release not bear that, it is imported as it is.
     """

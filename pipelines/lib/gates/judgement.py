@@ -44,13 +44,13 @@ _AGGREGATES = {
 _DISTINCT = ("expect_column_distinct_values", "expect_column_unique_value_count")
 
 _ACROSS_ROWS = ("z_scores", "outliers", "increasing", "decreasing")
-"""Expectations that are told row by row but compare rows with each other, so that they need the column whole."""
+"""Expectations that are reported row by row but compare rows with each other, so that they need the column whole."""
 
 
 def judge(query: str, expectations: Sequence[Expectation], *, identity: Sequence[str]) -> tuple[int, list[Finding]]:
     """Number of rows of the SQL `query` over Parquet files, and one finding for each of `expectations`, in their order.
 
-    The columns `identity` name a sample row to a person. What cannot be evaluated does not hold. Raises `ConfigError` for an
+    The columns `identity` name a sample row to a person. An expectation that cannot be evaluated does not hold. Raises `ConfigError` for an
     expectation that does not exist or whose kwargs are wrong.
     """
     with connect() as (connection, _):
@@ -101,14 +101,14 @@ class _Judge:
         return self._rows, [findings[number] for number in range(len(expectations))]
 
     def _without_rows(self) -> "pd.DataFrame":
-        """The schema, in Arrow's own types: float is not double."""
+        """Return the schema, in Arrow's own types: float is not double."""
         import pandas as pd
 
         frame: pd.DataFrame = self._schema.empty_table().to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
     def _frame(self, expectation: Expectation) -> "pd.DataFrame":
-        """The least that `expectation`, which is neither row by row nor about the schema nor told by `_judge_unique`, needs to see."""
+        """Return the least frame for `expectation`, which is not row by row, about the schema, or of `_judge_unique`."""
         import pandas as pd
 
         if expectation.type.startswith("expect_table_row_count"):
@@ -134,7 +134,7 @@ class _Judge:
         return f"SELECT {function}({value}) AS {quoted} FROM gated WHERE {self._present(column)}"
 
     def _present(self, column: str) -> str:
-        """The condition that `column` has a value; NaN is none here."""
+        """Return the condition that `column` has a value; NaN is none here."""
         import pyarrow as pa
 
         present = f"{name(column)} IS NOT NULL"
@@ -197,7 +197,7 @@ class _Judge:
             yield to_pandas(self._schema.empty_table())
 
     def _samples(self, frame: "pd.DataFrame", expectation: Expectation, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The first rows of `frame` that hold one of the values that Great Expectations found unexpected."""
+        """Return the first rows of `frame` that hold one of the values that Great Expectations found unexpected."""
         import pandas as pd
 
         columns = columns_of(expectation)
@@ -255,7 +255,7 @@ class _Tally:
 
 
 def _has_no_values(frame: "pd.DataFrame", expectation: Expectation) -> bool:
-    """Whether an expectation on values found none: it then holds of nothing.
+    """Return whether an expectation on values found none: it then holds of nothing.
 
     The schema can be judged without values, and the frame of a unique key has only the rows that may break it.
     """
@@ -266,7 +266,7 @@ def _has_no_values(frame: "pd.DataFrame", expectation: Expectation) -> bool:
 
 
 def _impl(expectation: Expectation) -> Any:
-    """The class behind an expectation's type, proven to take its kwargs."""
+    """Return the class behind an expectation's type, proven to take its kwargs."""
     import_great_expectations()
     from great_expectations.expectations.registry import get_expectation_impl
 
@@ -291,7 +291,7 @@ def _is_row_wise(expectation: Expectation, impl: type) -> bool:
 
 
 def _fault(result: dict[str, Any]) -> str:
-    """What Great Expectations stumbled over, or nothing. It keeps one record, or one for each metric."""
+    """Return what Great Expectations stumbled over, or nothing. It keeps one record, or one for each metric."""
     info = result["exception"] or {}
     for record in [info] if "raised_exception" in info else info.values():
         if record["raised_exception"]:

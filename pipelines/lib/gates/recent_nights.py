@@ -34,13 +34,13 @@ _WORDS = 1_000
 """Distinct values up to which words are compared as they are; beyond, their shape is: A-0000017 is a-9999999."""
 
 _MARGIN = 0.1
-"""Share of the rows that may lie elsewhere than on the nights before, beyond what those differ by."""
+"""Share of the rows that may are elsewhere than on the nights before, beyond what those differ by."""
 
 _RESTLESS = 0.5
 """A column whose nights differ by more, such as a number that counts up, cannot be compared."""
 
 _VALUE = "/* value */"
-"""Stands in the SQL of a bin for the column."""
+"""The placeholder of the column in the SQL of a bin."""
 
 _TYPE = "expect_column_values_to_be_distributed_as_before"
 
@@ -57,7 +57,7 @@ class _Column:
 
 
 def compare_with_recent(dataset: Dataset, raw: Path, partition: dt.date) -> list[Finding]:
-    """The findings on the columns of `partition` in the raw directory `raw`; never a failure."""
+    """Return the findings on the columns of `partition` in the raw directory `raw`; never a failure."""
     columns = [column for column in dataset.columns if column not in {dataset.event_time, *dataset.known_later}]
     with connect() as (connection, _):
         moment, file = name(dataset.event_time), text(raw / "events.parquet")
@@ -82,7 +82,7 @@ def compare_with_recent(dataset: Dataset, raw: Path, partition: dt.date) -> list
 
 
 def _finding(column: _Column, distance: float, alike: Sequence[str] | None, nights: int) -> Finding:
-    observed = f"{distance:.0%} of the rows lie elsewhere than on the {nights} nights before"
+    observed = f"{distance:.0%} of the rows are elsewhere than on the {nights} nights before"
     if alike:
         observed += f"; they look like {', '.join(map(repr, alike))}: were the columns swapped?"
     return Finding(
@@ -96,7 +96,7 @@ def _finding(column: _Column, distance: float, alike: Sequence[str] | None, nigh
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, dataset: Dataset, column: str, partition: dt.date) -> _Column | None:
-    """What is normal for `column`; None if it cannot be compared."""
+    """Return what is normal for `column`; None if it cannot be compared."""
     kind = dataset.columns[column].type
     binned = _bin(connection, name(column), kind, name(dataset.event_time), partition)
     counted = connection.sql(
@@ -117,7 +117,9 @@ def _measure(connection: duckdb.DuckDBPyConnection, dataset: Dataset, column: st
 
 
 def _bin(connection: duckdb.DuckDBPyConnection, quoted: str, kind: str, moment: str, partition: dt.date) -> str:
-    """The SQL of the bin of a value: a word, the shape of a word, or the place of a number between quantiles, of which heavy ones have their own."""
+    """Return the SQL of the bin of a value: a word, the shape of a word, or the place of a number between quantiles, of which heavy ones
+    have their own.
+    """
     recent = f"FROM compared WHERE __date < {text(partition)}::DATE"
     if kind == "boolean":
         return f"{_VALUE}::VARCHAR"
@@ -134,7 +136,9 @@ def _bin(connection: duckdb.DuckDBPyConnection, quoted: str, kind: str, moment: 
 
 
 def _shares(connection: duckdb.DuckDBPyConnection, bins: _Column, column: str, partition: dt.date) -> dict[object, float]:
-    """The shares of the rows of `partition` whose value of `column` lies in each of the `bins`, which may be those of another column."""
+    """Return the shares of the rows of `partition` whose value of `column` is in each of the `bins`, which may be those of another
+    column.
+    """
     binned = bins.bin.replace(_VALUE, name(column))
     counted = connection.sql(f"SELECT {binned} AS bin, count(*) FROM compared WHERE __date = {text(partition)}::DATE GROUP BY 1").fetchall()
     rows = sum(count for _, count in counted)
@@ -142,11 +146,11 @@ def _shares(connection: duckdb.DuckDBPyConnection, bins: _Column, column: str, p
 
 
 def _distance(one: dict[object, float], other: dict[object, float]) -> float:
-    """The total variation distance: the share of the rows that would have to lie elsewhere."""
+    """Return the total variation distance: the share of the rows that would have to are elsewhere."""
     return math.fsum(abs(one.get(value, 0.0) - other.get(value, 0.0)) for value in {**one, **other}) / 2
 
 
 def _alike(connection: duckdb.DuckDBPyConnection, column: _Column, moved: Sequence[_Column], partition: dt.date) -> list[str]:
-    """The other columns that have moved, of the same type, whose recent nights look like tonight's `column`."""
+    """Return the other columns that have moved, of the same type, whose recent nights look like tonight's `column`."""
     others = [other for other in moved if other.name != column.name and other.kind == column.kind]
     return [other.name for other in others if _distance(_shares(connection, other, column.name, partition), other.recent) <= other.allowed]

@@ -1,4 +1,4 @@
-"""What a gate has found, and the report that it leaves behind: ``report.json`` for machines, ``report.html`` for people."""
+"""The findings of a gate, and the report that it leaves behind: ``report.json`` for machines, ``report.html`` for people."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ class Finding:
         return self.verdict == PASSED
 
     def summary(self) -> str:
-        """The finding in one line: expectation, column, what was found and what was expected, a sample row."""
+        """Return the finding in one line: expectation, column, what was found and what was expected, a sample row."""
         where = f" on {clip(self.column)!r}" if self.column else ""
         limits = ", ".join(f"{key}={value}" for key, value in self.kwargs.items() if key not in COLUMN_KWARGS)
         expected = "; ".join(clip(part) for part in (limits, self.notes) if part)
@@ -82,7 +82,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """True if nothing stops the run. Warnings and what was not judged do not: see `note`, which tells of both."""
+        """True if nothing stops the run. Warnings and what was not judged do not: see `note`, which describes both."""
         return not self.failures
 
     @property
@@ -107,7 +107,9 @@ class Report:
 
     @property
     def note(self) -> str:
-        """What the run's note should say of a gate that did not fail: its warnings, and how much was not judged. Empty if there is neither."""
+        """Return the words of the run's note on a gate that did not fail: its warnings, and how much was not judged. Empty if there is
+        neither.
+        """
         parts = []
         if self.warnings:
             more = len(self.warnings) - _NOTED_WARNINGS
@@ -118,7 +120,7 @@ class Report:
         return f"{self.gate}: {'; '.join(parts)}" if parts else ""
 
     def as_json(self) -> dict[str, Any]:
-        """The content of ``report.json``: the same for the same data, whenever and wherever it is judged."""
+        """Return the content of ``report.json``: the same for the same data, whenever and wherever it is judged."""
         head = {"gate": self.gate, "partition": self.partition, "passed": self.passed, "rows": self.rows}
         counts = {"warnings": len(self.warnings), "not_judged": len(self.unjudged)}
         note = {"note": self.note} if self.note else {}
@@ -153,7 +155,7 @@ def deliver(report: Report, directory: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON has it, clipped; NaN is None, infinities are words."""
+    """Return `value` as JSON has it, clipped; NaN is None, infinities are words."""
     if hasattr(value, "isoformat"):
         return None if value != value else value.isoformat()  # noqa: PLR0124 - NaT
     if isinstance(value, Mapping):
@@ -168,7 +170,9 @@ def plain(value: Any) -> Any:
 
 
 def clip(value: Any) -> Any:
-    """A string of at most `_TEXT_LIMIT` characters that says how long the whole is; anything else as it is, unless its text is long."""
+    """Return a string of at most `_TEXT_LIMIT` characters that says how long the whole is; anything else as it is, unless its text is
+    long.
+    """
     shown = str(value)
     if len(shown) <= _TEXT_LIMIT:
         return value

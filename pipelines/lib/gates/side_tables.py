@@ -19,7 +19,7 @@ _LEAST_GAPS = 3
 
 
 def judge_side_tables(dataset: Dataset, raw: Path, *, first: dt.date | None, night: dt.date) -> list[Finding]:
-    """The findings on every side table in the raw directory `raw`, for events of the dates `first` (None: the first there is) to `night`.
+    """Return the findings on every side table in the raw directory `raw`, for events of the dates `first` (None: the first there is) to `night`.
 
     Each finding names its column as ``<table>.<column>``. Missing values, ranges, sets and the key are judged on the rows of these dates. If
     a table with a time has none for them, they are judged on the rows of the days before that a join may still use.
@@ -43,7 +43,9 @@ def judge_side_tables(dataset: Dataset, raw: Path, *, first: dt.date | None, nig
 
 
 def judge_dates(table: str, side: SideTable, rows_per_date: Mapping[str, int], night: dt.date) -> Iterator[Finding]:
-    """Whether the side table `table`, which has so many rows per date up to `night`, has as many for it as for the nights before, and as new ones."""
+    """Return whether the side table `table`, which has `rows_per_date` up to `night`, has as many for it as for the nights before,
+    and as new ones.
+    """
     band = side.row_count.band(rows_per_date, night)
     usable = sum(rows_per_date.get(str(night - dt.timedelta(days=days)), 0) for days in range(JOIN_LOOKBACK_DAYS + 1))
     if band.reference is None:

@@ -15,7 +15,7 @@ _AGGREGATES = {"expect_column_max_to_be_between": "max", "expect_column_min_to_b
 
 
 def needs_whole_numbers(expectation: Expectation, schema: pa.Schema) -> bool:
-    """Whether `expectation` bounds an integer column by a whole number so large that a float64 may be another one."""
+    """Return whether `expectation` bounds an integer column by a whole number so large that a float64 may be another one."""
     if expectation.type not in ("expect_column_values_to_be_between", *_AGGREGATES) or "row_condition" in expectation.kwargs:
         return False
     bounds = [expectation.kwargs.get(bound) for bound in ("min_value", "max_value")]
@@ -25,7 +25,9 @@ def needs_whole_numbers(expectation: Expectation, schema: pa.Schema) -> bool:
 
 
 def judge_bounds(connection: duckdb.DuckDBPyConnection, table: str, expectation: Expectation, identity: Sequence[str]) -> Finding:
-    """The verdict on `expectation`, for which `needs_whole_numbers` is true, on the rows of `table`. `identity` names a sample row."""
+    """Return the verdict on `expectation`, for which `needs_whole_numbers` is true, on the rows of `table`. `identity` names a sample
+    row.
+    """
     [column] = columns_of(expectation)
     quoted, kwargs = name(column), expectation.kwargs
     outside = " OR ".join(

@@ -1,7 +1,7 @@
 """The bins of a column: edges that are chosen once, from the rows that a model learned from, and never change.
 
-Bins are closed above and open below, ``(edge, next edge]``; the outer ones have open ends, so that every value falls into one. What is no
-value has a bin of its own at the end: NaN, and the exact number (`filler`) that stands for a missing value in a features file. Categories
+Bins are closed above and open below, ``(edge, next edge]``; the outer ones have open ends, so that every value falls into one. A value that is
+missing has a bin of its own at the end: NaN, and the exact number (`filler`) that stands for a missing value in a features file. Categories
 (codes, see `pipelines.lib.features.compute`) have one bin each, one for what was not declared and one for what is missing.
 """
 
@@ -22,7 +22,9 @@ had five times as many false retrainings (0.40 instead of 0.08 per year): the en
 """
 
 UNSEEN_CODE, MISSING_CODE = -1, -2
-"""Codes of categories in features files (`pipelines.lib.features.compute`, which is too heavy to be loaded for two numbers; a test compares them)."""
+"""Codes of categories in features files (`pipelines.lib.features.compute`, which is too heavy to be loaded for two numbers; a test
+compares them).
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Binning:
 
     @property
     def cuts(self) -> tuple[float, ...]:
-        """What values are compared with: the edges, or the codes, from that of a missing category on."""
+        """The limits that values are compared with: the edges, or the codes, from that of a missing category on."""
         return self.edges if self.values is None else tuple(range(MISSING_CODE, len(self.values)))
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class Binning:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         values = content.get("values")
         filler, alone, decimals = content.get("filler"), tuple(content.get("alone", ())), content.get("decimals")
         return cls(content["name"], tuple(content["edges"]), filler, None if values is None else tuple(values), alone, decimals)
@@ -89,11 +91,11 @@ class Binning:
 def numeric_binning(
     name: str, values: NDArray[np.floating[Any]], *, bins: int, filler: float | None = None, decimals: int | None = None
 ) -> Binning:
-    """Quantile bins of the finite `values` [n] that are not the `filler`: at most `bins` of about equal rows, the tails, and what lies outside.
+    """Quantile bins of the finite `values` [n] that are not the `filler`: at most `bins` of about equal rows, the tails, and what is outside.
 
     A heavy value, one that more than one in `bins` rows have, gets a bin of its own, and the quantiles are those of the other rows.
     Otherwise most quantiles would be that value: nothing would tell it from its neighbours, nor these from each other. At most `bins` distinct
-    values have a bin each. Of more, the first and the last bin are cut where the share `TAIL` of the rows lies outside. There is always a bin below
+    values have a bin each. Of more, the first and the last bin are cut where the share `TAIL` of the rows is outside. There is always a bin below
     all values and one above them. So a constant, a cap or a scale that changes is seen, and a tail that moves away. Without any value, there is one edge
     at 0.
 
@@ -123,17 +125,17 @@ def _quantiles(values: NDArray[np.floating[Any]], shares: NDArray[np.float64]) -
 
 
 def _just_below(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """The next smaller number, but below 0 the next that every processor tells from 0, and nothing below the least."""
+    """Return the next smaller number, but below 0 the next that every processor tells from 0, and nothing below the least."""
     information = np.finfo(values.dtype)
     below = np.where(values == 0, -information.tiny, np.nextafter(values, information.min))
     return below.astype(values.dtype)
 
 
 def _shortest(edge: "np.floating[Any]") -> float:
-    """The shortest decimal that gives `edge` back in its own precision."""
+    """Return the shortest decimal that gives `edge` back in its own precision."""
     return float(str(edge))
 
 
 def categorical_binning(name: str, values: Sequence[str]) -> Binning:
-    """A bin for each of the declared `values`, whose codes are their places, one for unseen and one for missing."""
+    """Return a bin for each of the declared `values`, whose codes are their places, one for unseen and one for missing."""
     return Binning(name, values=tuple(values))

@@ -15,9 +15,9 @@ Doubles = NDArray[np.float64]
 
 
 def delong(labels: NDArray[np.integer[Any]], *score_columns: NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
-    """The areas [m] of m columns of scores [n] over the same `labels` {0, 1} [n], and the covariance [m, m] of these areas.
+    """Return the areas [m] of m columns of scores [n] over the same `labels` {0, 1} [n], and the covariance [m, m] of these areas.
 
-    Tied scores count half. The covariance is NaN with fewer than two rows of a class. Raises `DataError` where there is one class only.
+    Tied scores count half. The covariance is NaN with fewer than two rows of a class. Raises `DataError` if there is one class only.
     """
     above, below = placements(labels, *score_columns)
     return above.mean(axis=1), _covariance(above) / above.shape[1] + _covariance(below) / below.shape[1]

@@ -14,10 +14,10 @@ AnyCounts = Sequence[int] | NDArray[np.integer[Any]]
 
 
 def psi(expected: AnyCounts, actual: AnyCounts, floor: float | None = None) -> float:
-    """The population stability index of two counts [b] of the same bins: the sum of (a - e) ln(a / e) over their shares a and e.
+    """Return the population stability index of two counts [b] of the same bins: the sum of (a - e) ln(a / e) over their shares a and e.
 
     A share below `floor` counts as `floor`. Without one, a bin empty on both sides adds nothing, and one empty on one side is infinite.
-    It is the symmetrised Kullback-Leibler divergence in nats (Jeffreys 1946); .1 and .25 are the customary marks of some and of much drift.
+    It is the symmetrised Kullback-Leibler divergence in nats (Jeffreys 1946); 0.1 and 0.25 are the customary marks of some and of much drift.
     """
     e, a = _shares(expected), _shares(actual)
     if floor is not None:
@@ -28,7 +28,9 @@ def psi(expected: AnyCounts, actual: AnyCounts, floor: float | None = None) -> f
 
 
 def jensen_shannon(expected: AnyCounts, actual: AnyCounts) -> float:
-    """The Jensen-Shannon distance of two counts [b]: the root of the divergence to base 2, from 0 for equal to 1 for disjoint (Lin 1991)."""
+    """Return the Jensen-Shannon distance of two counts [b]: the root of the divergence to base 2, from 0 for equal to 1 for disjoint (Lin
+    1991).
+    """
     e, a = _shares(expected), _shares(actual)
     middle = (e + a) / 2
 
@@ -40,7 +42,9 @@ def jensen_shannon(expected: AnyCounts, actual: AnyCounts) -> float:
 
 
 def ks(reference: AnyCounts, current: AnyCounts) -> float:
-    """The two-sample Kolmogorov-Smirnov statistic of two counts [b] of bins in order. With bins of several values it is a lower bound."""
+    """Return the two-sample Kolmogorov-Smirnov statistic of two counts [b] of bins in order. With bins of several values it is a lower
+    bound.
+    """
     r, c = np.cumsum(reference), np.cumsum(current)
     n, m = int(r[-1]), int(c[-1])
     if not n or not m:

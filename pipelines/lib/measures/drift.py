@@ -25,7 +25,7 @@ class Measures:
 
 
 def compare(binnings: Sequence[Binning], reference: Histogram, current: Histogram, *, floor: float) -> dict[str, Measures]:
-    """The measures of each column of `current` against `reference`, both counted in `binnings`. Raises `DataError` without rows."""
+    """Return the measures of each column of `current` against `reference`, both counted in `binnings`. Raises `DataError` without rows."""
     return {binning.name: _measure(binning, reference.counts[binning.name], current.counts[binning.name], floor) for binning in binnings}
 
 

@@ -1,6 +1,6 @@
 """Counts of rows in bins. A night is counted once: then windows of nights are sums of histograms, and no night is read twice.
 
-Nothing is searched: ``np.count_nonzero(block > edge)`` for each edge, on a block that stays in cache, gives the cumulative counts at .08 ns a
+Nothing is searched: ``np.count_nonzero(block > edge)`` for each edge, on a block that stays in cache, gives the cumulative counts at 0.08 ns a
 value and edge, where ``np.searchsorted`` takes 20 ns a value; NaN is above no edge. More threads gain nothing: ``count_nonzero`` keeps
 Python's lock.
 """
@@ -33,7 +33,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many of `rows` rows lie in each bin of each column; histograms in the same bins add up."""
+    """How many of `rows` rows are in each bin of each column; histograms in the same bins add up."""
 
     rows: int
     counts: dict[str, tuple[int, ...]]
@@ -53,23 +53,25 @@ class Histogram:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         return cls(content["rows"], {name: tuple(counts) for name, counts in content["counts"].items()})
 
 
 def merge(histograms: Iterable[Histogram]) -> Histogram:
-    """The sum of one or more histograms in the same bins."""
+    """Return the sum of one or more histograms in the same bins."""
     first, *others = histograms
     return sum(others, start=first)
 
 
 def empty(binnings: Sequence[Binning]) -> Histogram:
-    """No rows."""
+    """Return a histogram without rows."""
     return Histogram(0, {binning.name: (0,) * binning.size for binning in binnings})
 
 
 def count(columns: Mapping[str, NDArray[Any]], binnings: Sequence[Binning]) -> Histogram:
-    """Count each column [n] in its bins. A matrix is given as ``dict(zip(names, matrix.T))``. Raises `DataError` for a column that is gone."""
+    """Count each column [n] in its bins. A matrix is given as ``dict(zip(names, matrix.T))``. Raises `DataError` for a column that is
+    gone.
+    """
     _require(columns, binnings)
     counted = {binning.name: _Tally(binning) for binning in binnings}
     for name, tally in counted.items():
@@ -83,7 +85,7 @@ def count(columns: Mapping[str, NDArray[Any]], binnings: Sequence[Binning]) -> H
 def count_parquet(path: Path, binnings: Sequence[Binning]) -> Histogram:
     """Count the columns of a Parquet file batch by batch: memory stays flat, however many rows there are.
 
-    The next batches are read while one is counted. Raises `DataError` where the file is torn or a column is gone or no number. Nulls are
+    The next batches are read while one is counted. Raises `DataError` if the file is torn or a column is gone or no number. Nulls are
     counted as missing.
     """
     import pyarrow as pa
@@ -105,7 +107,7 @@ def count_parquet(path: Path, binnings: Sequence[Binning]) -> Histogram:
 
 
 def _ahead(batches: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
-    """The same `batches`, of which two are fetched ahead by a thread."""
+    """Yield the same `batches`, of which two are fetched ahead by a thread."""
     with ThreadPoolExecutor(1) as pool:
         pending = deque(pool.submit(next, batches, None) for _ in range(2))
         while (batch := pending.popleft().result()) is not None:
@@ -124,7 +126,7 @@ def _require(names: Iterable[str], binnings: Sequence[Binning], where: str = "th
 
 
 def _numbers(column: Any, name: str) -> NDArray[Any]:
-    """An Arrow array as NumPy, without a copy where it has no nulls (not by to_numpy(), which imports pandas)."""
+    """Return an Arrow array as NumPy, without a copy where it has no nulls (not by to_numpy(), which imports pandas)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -137,7 +139,7 @@ def _numbers(column: Any, name: str) -> NDArray[Any]:
 
 
 class _Tally:
-    """Counts of one column as they come in, block by block: how many values lie above each cut, how many are a number at all.
+    """Counts of one column as they come in, block by block: how many values are above each cut, how many are a number at all.
 
     All that does not depend on a block is done once, since a block takes 5 microseconds a cut.
     """
@@ -177,7 +179,7 @@ class _Tally:
         self.above = [before + now for before, now in zip(self.above, (len(held) - np.cumsum(places[:-1])).tolist(), strict=True)]
 
     def counts(self) -> Counts:
-        """The counts [binning.size]."""
+        """Return the counts [binning.size]."""
         numbers = self.below + self.above[0]
         bins = -np.diff([numbers, *self.above, 0])
         if self.binning.values is not None:  # (.., missing], unseen, the values in order, beyond them

@@ -10,13 +10,13 @@ import numpy as np
 from pipelines.lib.measures.delong import delong
 
 MOST_ROWS = 20_000
-"""Rows that are permuted: the standard error of a drop in AUC is then about .002, and a model of 22 features takes half a second."""
+"""Rows that are permuted: the standard error of a drop in AUC is then about 0.002, and a model of 22 features takes half a second."""
 
 
 def permutation_importance(
     score: Callable[[np.ndarray], np.ndarray], features: np.ndarray, labels: np.ndarray, nights: np.ndarray, names: Sequence[str]
 ) -> dict[str, float]:
-    """How much a night's AUC drops when one feature of `features` [n, f] is shuffled among its rows (Breiman 2001), for each of `names` [f].
+    """Return how much a night's AUC drops when one feature of `features` [n, f] is shuffled among its rows (Breiman 2001), for each of `names` [f].
 
     The mean over the `nights` [n] (ISO dates), weighted by rows, of those that have both classes; no features where none has. A feature
     that is the same all night long is worth 0, and chance makes one that does not matter negative at times. The same for the same rows;
@@ -48,11 +48,11 @@ def permutation_importance(
 
 
 def ndcg(reference: Mapping[str, float], current: Mapping[str, float]) -> float | None:
-    """How well the ranking by `current` keeps the order of the `reference`: 1 the same, less the more important the features that moved.
+    """Return how well the ranking by `current` keeps the order of the `reference`: 1 the same, less the more important the features that moved.
 
     ``DCG / ideal DCG`` with ``DCG = sum_i a(f_i) / log2(i + 1)``, a(f) the reference's importance (below 0: 0) of the feature that is in
     place i = 1, 2, … by current importance; the ideal is the reference's own order. It is what Amazon SageMaker's model monitor calls
-    feature attribution drift, where less than .90 is a violation. None where no feature is important in the reference.
+    feature attribution drift, where less than 0.90 is a violation. None if no feature is important in the reference.
     """
     gains = {name: max(value, 0.0) for name, value in reference.items()}
     ideal = _dcg(sorted(gains.values(), reverse=True))
@@ -60,7 +60,7 @@ def ndcg(reference: Mapping[str, float], current: Mapping[str, float]) -> float 
 
 
 def importance_drift(nights: Sequence[tuple[int, Mapping[str, float] | None]], reference: Mapping[str, float]) -> dict[str, Any]:
-    """How the ranking by the importances of `nights`, each (rows, importances or None), weighted by rows, compares with the `reference`.
+    """Return how the ranking by the importances of `nights`, each (rows, importances or None), weighted by rows, compares with the `reference`.
 
     ``{"nights", "rows", "ndcg", "features": [{"name", "reference", "reference_rank", "current", "rank"}]}``, by reference rank.
     """
@@ -78,7 +78,7 @@ def importance_drift(nights: Sequence[tuple[int, Mapping[str, float] | None]], r
 
 
 def ranking(importances: Mapping[str, float]) -> list[str]:
-    """The names, the most important first; equal ones by name."""
+    """Return the names, the most important first; equal ones by name."""
     return sorted(importances, key=lambda name: (-importances[name], name))
 
 

@@ -19,7 +19,9 @@ CALIBRATED_ROWS = 100
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of scores on labelled `rows`. `log_loss` is in nats; `auc` is None if only one class is present: the area is then not defined."""
+    """The figures of scores on labelled `rows`. `log_loss` is in nats; `auc` is None if only one class is present: the area is then not
+    defined.
+    """
 
     rows: int
     positive_rate: float
@@ -35,7 +37,7 @@ def summary(labels: Labels, scores: Scores) -> Summary:
     from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
     both = 0 < labels.sum() < len(labels)
-    # The votes of a forest are summed in float32: a score of 1 may come out as 1.0000001. What lies further outside is refused below.
+    # The votes of a forest are summed in float32: a score of 1 may come out as 1.0000001. A score further outside is refused below.
     double = np.where((scores > 1) & (scores < 1 + 1e-5), 1.0, scores.astype(np.float64))
     return Summary(
         rows=len(labels),
@@ -49,7 +51,9 @@ def summary(labels: Labels, scores: Scores) -> Summary:
 
 
 def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
-    """`summary` with the ends of the AUC's interval, for as few rows as a night or a slice may have: None where a figure is not defined."""
+    """Return `summary` with the ends of the AUC's interval, for as few rows as a night or a slice may have: None if a figure is not
+    defined.
+    """
     if len(labels) == 0:
         return {"rows": 0} | dict.fromkeys(
             ("positive_rate", "mean_score", "auc", "log_loss", "brier", "calibration_error", "auc_low", "auc_high")
@@ -83,7 +87,7 @@ def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str
 
 
 def auc_interval(labels: Labels, scores: Scores, confidence: float = 0.95) -> tuple[float, float, float] | None:
-    """The AUC and the ends of its two-sided interval (DeLong's variance, normal), None where only one class is present.
+    """Return the AUC and the ends of its two-sided interval (DeLong's variance, normal), None if only one class is present.
 
     Of fewer than two rows of a class nothing is sure: [0, 1]. Where all pairs are in order (or all are not) the variance is 0, and
     the free end is that of k successes in k trials (Clopper-Pearson), k the rows of the smaller class.
@@ -105,7 +109,7 @@ def auc_interval(labels: Labels, scores: Scores, confidence: float = 0.95) -> tu
 
 
 def roc(labels: Labels, scores: Scores, points: int = 101) -> list[dict[str, float]]:
-    """The ROC curve at `points` evenly spaced false positive rates."""
+    """Return the ROC curve at `points` evenly spaced false positive rates."""
     from sklearn.metrics import roc_curve
 
     false_positives, true_positives, _ = roc_curve(labels, scores)

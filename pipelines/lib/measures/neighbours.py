@@ -21,7 +21,9 @@ _TIE = 1e-5
 """Relative difference up to which two distances are the same: they are sums of some dozens of float32 squares."""
 
 _FEW = 32
-"""Queries below which one thread compares: where others wait for a core, FAISS's threads wait for each other, 30 ms for what takes 40 us."""
+"""Queries below which one thread compares: where others wait for a core, FAISS's threads wait for each other, 30 ms for what takes 40
+us.
+"""
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def exact(base: Vectors, queries: Vectors, k: int, *, leave_out: Ids | None = None) -> tuple[Vectors, Ids]:
-    """The k nearest rows of `base` [n, d] to each of `queries` [m, d]: distances [m, k] in rising order and ids [m, k].
+    """Return the k nearest rows of `base` [n, d] to each of `queries` [m, d]: distances [m, k] in rising order and ids [m, k].
 
     `leave_out` [m] names one row for each query that does not count (-1: none): a query that is itself a row of `base` would find itself. Rows of the
     same distance come in the order of their ids. `base` may be memory-mapped; it is not copied.
@@ -56,7 +58,7 @@ def exact(base: Vectors, queries: Vectors, k: int, *, leave_out: Ids | None = No
 
 
 def nearest(base: Vectors, queries: Vectors, ids: Ids, k: int) -> tuple[Vectors, Ids]:
-    """The k nearest of the rows `ids` [m, c] of `base` [n, d] to each of `queries` [m, d], by their true distances: as `exact` answers.
+    """Return the k nearest of the rows `ids` [m, c] of `base` [n, d] to each of `queries` [m, d], by their true distances: as `exact` answers.
 
     The id -1 stands for none. `base` is read in place, at the named rows alone, so it may be memory-mapped.
     """
@@ -75,7 +77,7 @@ def nearest(base: Vectors, queries: Vectors, ids: Ids, k: int) -> tuple[Vectors,
 
 
 def recall(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distances: Vectors, k: int) -> float:
-    """The share of all true k neighbours that was found; see `hits`. Where there are none at all, it is 1."""
+    """Return the share of all true k neighbours that was found; see `hits`. Where there are none at all, it is 1."""
     wanted = (exact_ids[:, :k] >= 0).sum(axis=1)
     if not wanted.any():
         return 1.0
@@ -85,7 +87,7 @@ def recall(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_dista
 def hits(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distances: Vectors, k: int) -> Vectors:
     """Of each query's true k neighbours the share [m] that was found: ids and distances [m, >= k] of an answer against those of `exact`.
 
-    What was found counts when it is one of the true neighbours or as near as the farthest of them (ties: which of several equally far rows
+    A found row counts when it is one of the true neighbours or as near as the farthest of them (ties: which of several equally far rows
     an answer names is chance). True neighbours that do not exist (fewer than k rows) are not looked for; a query without any has all of them.
     """
     true_ids, true_distances = exact_ids[:, :k], exact_distances[:, :k]
@@ -99,7 +101,7 @@ def hits(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distanc
 
 
 def overlap(ids_a: Ids, ids_b: Ids, k: int) -> float:
-    """The mean share of the first k ids [m, >= k] that two answers to the same queries have in common, in whatever order."""
+    """Return the mean share of the first k ids [m, >= k] that two answers to the same queries have in common, in whatever order."""
     first, second = ids_a[:, :k], ids_b[:, :k]
     common = ((first[:, :, None] == second[:, None, :]) & (first[:, :, None] >= 0)).any(axis=2).sum(axis=1)
     size = np.maximum((first >= 0).sum(axis=1), (second >= 0).sum(axis=1))
@@ -107,7 +109,7 @@ def overlap(ids_a: Ids, ids_b: Ids, k: int) -> float:
 
 
 def sample(count: int, queries: int, seed: int, *, second: bool = False) -> Ids:
-    """The row numbers, in rising order, of `queries` rows out of `count` to ask an index about; `second`: as many others, of which none is among the first.
+    """Return the row numbers, in rising order, of `queries` rows out of `count` to ask an index about; `second`: as many others, of which none is among the first.
 
     Settings are chosen on one sample and judged on the other. All rows, both times, where there are not enough for two. Deterministic given `seed`.
     """
@@ -118,7 +120,7 @@ def sample(count: int, queries: int, seed: int, *, second: bool = False) -> Ids:
 
 
 def without(distances: Vectors, ids: Ids, leave_out: Ids) -> tuple[Vectors, Ids]:
-    """An answer [m, k + 1] less the row `leave_out` [m] of each query, or less the last where that row was not found: [m, k]."""
+    """Return an answer [m, k + 1] less the row `leave_out` [m] of each query, or less the last where that row was not found: [m, k]."""
     hit = ids == leave_out[:, None]
     hit[~hit.any(axis=1), -1] = True
     shape = (len(ids), ids.shape[1] - 1)

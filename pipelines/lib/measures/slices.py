@@ -1,4 +1,4 @@
-"""Slices: the rows of a table that have one value in a column, by which quality is told apart.
+"""Slices: the rows of a table that have one value in a column, by which quality is measured separately.
 
 A column may hold anything that a source can: dates, times, decimals, bytes, nulls. Reports and the journal are JSON, so each
 value has a form that JSON can carry, the same for the same value.
@@ -26,7 +26,7 @@ class Slice(NamedTuple):
 
 
 def slices_of(column: "pa.Array | pa.ChunkedArray | NDArray[Any]", minimum_rows: int) -> Iterator[Slice]:
-    """The slices of a `column` [n] that have at least `minimum_rows` rows, in the order of their values; no value comes last."""
+    """Yield the slices of a `column` [n] that have at least `minimum_rows` rows, in the order of their values; no value comes last."""
     if isinstance(column, np.ndarray):
         column = pa.array(column)
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -42,7 +42,9 @@ def slices_of(column: "pa.Array | pa.ChunkedArray | NDArray[Any]", minimum_rows:
 
 
 def json_value(value: object) -> JsonValue:
-    """`value` as JSON can carry it: dates and times in ISO 8601, a decimal with all its digits, bytes in hexadecimal, NaN as no value."""
+    """Return `value` as JSON can carry it: dates and times in ISO 8601, a decimal with all its digits, bytes in hexadecimal, NaN as no
+    value.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -59,12 +61,12 @@ def json_value(value: object) -> JsonValue:
 
 
 def _plain(values: pa.Array) -> pa.Array:
-    """`values` without nanoseconds, which Python's own times cannot hold: as text."""
+    """Return `values` without nanoseconds, which Python's own times cannot hold: as text."""
     nanoseconds = (pa.types.is_timestamp(values.type) or pa.types.is_duration(values.type)) and values.type.unit == "ns"
     return values.cast(pa.string()) if nanoseconds else values
 
 
 def _place(value: JsonValue) -> tuple[bool, bool, float, str]:
-    """Where `value` stands among others: numbers by size, then text, then no value."""
+    """Return where `value` stands among others: numbers by size, then text, then no value."""
     number = isinstance(value, int | float)
     return value is None, not number, float(value) if isinstance(value, int | float) else 0.0, str(value)

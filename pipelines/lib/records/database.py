@@ -30,13 +30,13 @@ class Database:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError:  # its message has the URL, and so may have a password
             raise ConfigError(
-                f"the URL of the {holder} in NIGHTSHIFT_LEDGER_URL is no URL of a database; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+                f"the URL of the {holder} in NIGHTSHIFT_LEDGER_URL is not a URL of a database; write sqlite:///FILE or postgresql://USER@HOST/NAME"
             ) from None
         if parsed.get_backend_name() not in BACKENDS:
             raise ConfigError(f"the {holder} cannot live in {parsed.get_backend_name()!r}; use an sqlite:// or postgresql:// URL")
         # Wait for a writer rather than fail: writes are rare and take milliseconds.
         options = {"timeout": 30} if parsed.get_backend_name() == "sqlite" else {"connect_timeout": 10}
-        # NaN is no JSON, and of the two databases only one would refuse it.
+        # NaN is not a JSON, and of the two databases only one would refuse it.
         try:
             self._engine = sa.create_engine(parsed, connect_args=options, json_serializer=partial(json.dumps, allow_nan=False))
         except (sa.exc.ArgumentError, ImportError) as error:  # neither tells the URL
@@ -48,7 +48,7 @@ class Database:
 
     @contextmanager
     def connect(self, lock: str | None = None) -> Iterator[sa.Connection]:
-        """A connection in a transaction, committed at the end. With `lock`, one at a time: whoever else asks for the same lock waits.
+        """Yield a connection in a transaction, committed at the end. With `lock`, one at a time: anyone who else asks for the same lock waits.
 
         Raises `TransientError` when the database does not answer, `ConfigError` when it refuses the login, `DataError` when its file is damaged.
         """
@@ -103,13 +103,13 @@ class Database:
 
 
 def _absent(connection: sa.Connection, table: sa.Table) -> list["sa.Column[Any]"]:
-    """The columns of `table` that the database does not have yet."""
+    """Return the columns of `table` that the database does not have yet."""
     found = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
     return [column for column in table.columns if column.name not in found]
 
 
 def utc_now() -> dt.datetime:
-    """The clock that rows are stamped with: UTC, without a zone, as both databases keep it."""
+    """Return the clock that rows are stamped with: UTC, without a zone, as both databases keep it."""
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
 
@@ -122,7 +122,7 @@ def _lock(connection: sa.Connection, name: str) -> None:
 
 
 def _append_only(table: sa.Table, holder: str) -> dict[str, list[str]]:
-    """The statements, for each kind of database, that make `table` refuse every change of what it holds."""
+    """Return the statements, for each kind of database, that make `table` refuse every change of what it holds."""
     name, refusal = table.name, f"the {holder} is append-only"
     abort = f"BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
     taken = " AND ".join(f"{column.name} = NEW.{column.name}" for column in table.primary_key)

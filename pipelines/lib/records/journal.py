@@ -1,4 +1,4 @@
-"""What monitoring and retraining saw and decided, in the same database as the ledger. The governor reads nothing else but the ledger.
+"""The record of measurements and decisions of monitoring and retraining, in the same database as the ledger. The governor reads nothing else but the ledger.
 
     nights       a scored night in the bins of its model's profile        one row a (name, version, partition), replaced by a repeat
     performance  a night's scores against its outcomes                    one row a (name, partition), a new revision when measured again
@@ -65,7 +65,9 @@ class PerformanceRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the governor decided on `partition` about the champion `version`, with its `reason` in a sentence and the `findings` behind it."""
+    """The decision of the governor on `partition` about the champion `version`, with its `reason` in a sentence and the `findings` behind
+    it.
+    """
 
     name: str
     partition: str
@@ -85,7 +87,7 @@ class DecisionRow(Decision):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a retraining: what evidence says of its challenger (promote, refuse, ask), then what was done (promoted, refused, rolled_back).
+    """The result of a retraining: what the evidence says of its challenger (promote, refuse, ask), then what was done (promoted, refused, rolled_back).
 
     Before all that it may have been *asked* for, by the monitor: there is no challenger yet, and `challenger` is empty.
     `run_id` is the retraining run, `champion` the version that was champion then (None: there was none), `actor` who decided.
@@ -115,12 +117,14 @@ Measured = TypeVar("Measured", NightRecord, PerformanceRecord)
 
 
 def of_published(records: Sequence[Measured], published: Mapping[str, str]) -> list[Measured]:
-    """Those of `records` that are about what is `published` now, by partition; those that do not know what they are about count as such."""
+    """Return those of `records` that are about what is `published` now, by partition; those that do not know what they are about count as
+    such.
+    """
     return [record for record in records if record.publication in ("", published.get(record.partition))]
 
 
 class Journal:
-    """The journal in the database at `url`; its tables are made on first use. Every method raises `TransientError` where that is down."""
+    """The journal in the database at `url`; its tables are made on first use. Every method raises `TransientError` if that is down."""
 
     def __init__(self, url: str) -> None:
         tables = [NIGHTS, PERFORMANCE, DECISIONS, VERDICTS]
@@ -154,7 +158,7 @@ class Journal:
     def nights(
         self, name: str, version: str | None = None, *, until: str, since: str | None = None, count: int | None = None
     ) -> list[NightRecord]:
-        """The last `count` nights from `since` up to `until`, both inclusive, that `version` (None: any) scored; oldest first."""
+        """Return the last `count` nights from `since` up to `until`, both inclusive, that `version` (None: any) scored; oldest first."""
         return self._read(_select_nights(name, version, until, since).limit(count), NightRecord)[::-1]
 
     def record_performance(self, record: PerformanceRecord) -> bool:
@@ -174,7 +178,7 @@ class Journal:
             return connection.execute(upsert).rowcount > 0
 
     def performance(self, name: str, *, since: str | None = None, until: str | None = None) -> list[PerformanceRecord]:
-        """The nights from `since` up to `until`, both inclusive, whose outcomes are known; oldest first."""
+        """Return the nights from `since` up to `until`, both inclusive, whose outcomes are known; oldest first."""
         where = [PERFORMANCE.c.name == name]
         if since is not None:
             where.append(PERFORMANCE.c.partition >= since)
@@ -188,7 +192,7 @@ class Journal:
         return self._append(DECISIONS, content, DecisionRow, repeats=("partition",), exact=True)
 
     def decisions(self, name: str, *, until: str | None = None) -> list[DecisionRow]:
-        """The decisions on partitions up to `until`, inclusive, as they were made."""
+        """Return the decisions on partitions up to `until`, inclusive, as they were made."""
         where = [DECISIONS.c.name == name]
         if until is not None:
             where.append(DECISIONS.c.partition <= until)
@@ -197,13 +201,13 @@ class Journal:
     def record_verdict(self, verdict: Verdict) -> VerdictRow:
         """Append `verdict`, unless its run has said the same of the same challenger (whatever the reason) already; returns the row that stands.
 
-        A run is told by its challenger too: on a laptop every run is ``laptop``.
+        A run is identified by its challenger too: on a laptop every run is ``laptop``.
         """
         content = {column.name: getattr(verdict, column.name) for column in fields(Verdict)}
         return self._append(VERDICTS, content, VerdictRow, repeats=("run_id", "challenger", "verdict"), exact=False)
 
     def verdicts(self, name: str) -> list[VerdictRow]:
-        """All verdicts, as they were made."""
+        """Return all verdicts, as they were made."""
         return self._read(sa.select(VERDICTS).where(VERDICTS.c.name == name).order_by(VERDICTS.c.sequence), VerdictRow)
 
     def _read(self, query: "sa.Select[Any]", record: type[Record]) -> list[Record]:

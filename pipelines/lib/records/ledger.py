@@ -63,17 +63,17 @@ class Ledger:
         self._database = Database(url, "ledger", [_LEDGER], append_only=[_LEDGER])
 
     def history(self, name: str) -> list[Entry]:
-        """All entries of `name`, oldest first."""
+        """Return all entries of `name`, oldest first."""
         query = sa.select(_LEDGER).where(_LEDGER.c.name == name).order_by(_LEDGER.c.sequence)
         with self._database.connect() as connection:
             return [Entry(**row._mapping) for row in connection.execute(query)]
 
     def champion(self, name: str) -> Entry | None:
-        """The entry that made the present champion, or None before the first promotion."""
+        """Return the entry that made the present champion, or None before the first promotion."""
         return next(iter(reversed(self.history(name))), None)
 
     def line(self, name: str) -> list[Entry]:
-        """The champions that led to the present one, which is last: the history without what was rolled back from."""
+        """Return the champions that led to the present one, which is last: the history without what was rolled back from."""
         line: list[Entry] = []
         for entry in self.history(name):
             versions = [before.version for before in line]
@@ -83,14 +83,14 @@ class Ledger:
         return line
 
     def previous(self, name: str) -> Entry | None:
-        """What to fall back to: the champion before the present one in the `line`, or else the newest entry of any other version."""
+        """Return what to fall back to: the champion before the present one in the `line`, or else the newest entry of any other version."""
         entries, line = self.history(name), self.line(name)
         if len(line) > 1:
             return line[-2]
         return next((entry for entry in reversed(entries) if entry.version != entries[-1].version), None)
 
     def champion_as_of(self, name: str, partition: str) -> Entry | None:
-        """The entry that was live on `partition`: the newest whose `live_from` is not after it."""
+        """Return the entry that was live on `partition`: the newest whose `live_from` is not after it."""
         return next((entry for entry in reversed(self.history(name)) if entry.live_from <= partition), None)
 
     def append(self, entry: Entry) -> Entry:
@@ -120,5 +120,5 @@ class Ledger:
 def _conflict(entry: Entry, last: int) -> str:
     return (
         f"{entry.name} version {entry.version} was not recorded: it was decided as entry {entry.sequence}, "
-        f"but the ledger already holds entry {last}. Read the ledger again and decide anew"
+        f"but the ledger already holds entry {last}. Read the ledger again, then decide again"
     )

@@ -62,7 +62,7 @@ def scan(
 
 
 def typed(scanned: Scan, columns: Mapping[str, Column]) -> str:
-    """A SELECT of `columns` from `scanned`, each cast to its declared type. A value that does not fit stops the query.
+    """Return a SELECT of `columns` from `scanned`, each cast to its declared type. A value that does not fit stops the query.
 
     Run it inside `reading`, which turns the refusal into a `DataError` that names the column and the value.
     """
@@ -99,9 +99,9 @@ def reading(where: str, dataset: "ds.Dataset | None" = None) -> Iterator[None]:
 
 
 def revision(source: Source) -> str | None:
-    """A cheap fingerprint of `source` as it is now: None for a database, where only the time of asking tells.
+    """Return a cheap fingerprint of `source` as it is now: None for a database, where only the time of asking tells.
 
-    Files are told apart by path, size and modification time, not by content: a night must not read a year to start.
+    Files are distinguished by path, size and modification time, not by content: a night must not read a year to start.
     """
     if source.kind == "sql":
         return None
@@ -114,20 +114,22 @@ def revision(source: Source) -> str | None:
 
 
 def source_revision(dataset: Dataset, opened_at: str) -> str:
-    """A fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
+    """Return a fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
     sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
     return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """What `pattern` names; relative to the repository where a run's workspace is elsewhere, on a laptop to the working directory."""
+    """Return what `pattern` names; relative to the repository where a run's workspace is elsewhere, on a laptop to the working
+    directory.
+    """
     root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
     found = sorted(root / path for path in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
     if not found:
         raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {root.resolve()})")
     for file in found:
         if not file.is_file():
-            raise DataError(f"{file} is no regular file; deliver a file, or correct dataset.source.path")
+            raise DataError(f"{file} is not a regular file; deliver a file, or correct dataset.source.path")
         if table := next((parent for parent in file.parents if (parent / "_delta_log").is_dir()), None):
             raise DataError(
                 f"{file} belongs to the Delta table {table}, whose log says which files count: a glob would also read deleted rows. "
@@ -156,9 +158,13 @@ def _parquet(files: list[Path], columns: Iterable[str], window: Window | None) -
 
 
 def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str, file: Path) -> None:
-    """Refuse a file in which `column` is of another kind than in the files before it: DuckDB would convert the values of both to a common type."""
+    """Refuse a file in which `column` is of another kind than in the files before it: DuckDB would convert the values of both to a common
+    type.
+    """
     if kind == "duration":
-        raise DataError(f"column {column!r} of {file} is a duration, which is no declared type; deliver a number of seconds, for example")
+        raise DataError(
+            f"column {column!r} of {file} is a duration, which is not a declared type; deliver a number of seconds, for example"
+        )
     if kind.startswith("decimal256"):
         raise DataError(f"column {column!r} of {file} is of type {kind}, which would be read as a rounded float; deliver at most 38 digits")
     if kind == "null":  # not a single value
@@ -169,7 +175,7 @@ def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str
 
 
 def _kind(found: pa.DataType) -> str:
-    """The types between which a conversion loses nothing have one name."""
+    """Return the types between which a conversion loses nothing have one name."""
     if pa.types.is_dictionary(found):
         return _kind(found.value_type)
     kinds = {
@@ -183,7 +189,7 @@ def _kind(found: pa.DataType) -> str:
 
 
 def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation:
-    """How `source` writes its values. Raises `ConfigError` for a format that does not give back the date that it has written."""
+    """Return how `source` writes its values. Raises `ConfigError` for a format that does not give back the date that it has written."""
     for key in ("date_format", "timestamp_format"):
         if (form := getattr(source, key)) is None:
             continue
@@ -194,7 +200,7 @@ def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation
                 [form],
             ).fetchall()
         except duckdb.Error as error:
-            raise ConfigError(f"params.yaml: source.{key} is {form!r}, which is no format of strptime: {error}") from None
+            raise ConfigError(f"params.yaml: source.{key} is {form!r}, which is not a format of strptime: {error}") from None
         if not whole:
             raise ConfigError(
                 f"params.yaml: source.{key} is {form!r}, which does not hold a whole date; give year, month and day, as in %d.%m.%Y"

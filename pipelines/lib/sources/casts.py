@@ -1,4 +1,6 @@
-"""Casts: every value as its declared type, or an error of the query that names column, source and value. All of it is SQL: DuckDB casts whole columns."""
+"""Casts: every value as its declared type, or an error of the query that names column, source and value. All of it is SQL: DuckDB casts
+whole columns.
+"""
 
 from collections.abc import Iterator
 
@@ -16,7 +18,7 @@ ARROW_TYPES = {
     "timestamp": pa.timestamp("us"),
     "date": pa.date32(),
 }
-"""The declared types as they lie in Parquet."""
+"""The declared types as they are in Parquet."""
 
 SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
 """The declared types as DuckDB calls them."""
@@ -34,7 +36,7 @@ REFUSED = "refused value: "
 
 
 def cast(column: str, declared: Column, found: str, where: str, notation: Notation) -> str:
-    """`column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
+    """Return `column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
     value, wanted = name(column), SQL_TYPES[declared.type]
     form = {"date": notation.date_format, "timestamp": notation.timestamp_format}.get(declared.type)
     if found == wanted:
@@ -44,7 +46,7 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
             text(f"{REFUSED}column {column!r} of {where} holds '")
             + f" || {value} || "
             + text(
-                f"' ({found}), which is no string: a missing id turns a column of whole numbers into floats, and 7 into 7.0; "
+                f"' ({found}), which is not of type string: a missing id turns a column of whole numbers into floats, and 7 into 7.0; "
                 "deliver it as text or as integers, or declare it as float in params.yaml"
             )
         )
@@ -57,7 +59,7 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     if moment is not None:
         tried = f"CAST({moment} AS {wanted})"
     elif wanted in ("BIGINT", "DOUBLE") and found == "VARCHAR" and notation.decimal == ",":
-        # A point beside a decimal comma groups thousands; 1.234 would be another number.
+        # A point next to a decimal comma groups thousands; 1.234 would be another number.
         value = f"CASE WHEN contains({value}, '.') THEN '' ELSE replace({value}, ',', '.') END"
         tried = f"TRY_CAST({value} AS {wanted})"
     elif wanted == "TIMESTAMP" and found == "VARCHAR":
@@ -70,13 +72,13 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     remedy = "deliver it as declared, or correct the type in params.yaml"
     if form is not None:
         remedy = f"the source declares {declared.type}_format {form!r}: deliver it so, or correct that in params.yaml"
-    after = text(f"' ({found}), which is no {declared.type}; {remedy}")
+    after = text(f"' ({found}), which is not of type {declared.type}; {remedy}")
     message = f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after}"
     return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({message}) END"
 
 
 def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]:
-    """The conditions under which `moment`, read with the format `form`, says the same as `tried`, which is of the type `wanted`."""
+    """Yield the conditions under which `moment`, read with the format `form`, says the same as `tried`, which is of the type `wanted`."""
     yield f"year({tried}) >= 1000"  # %Y takes 12 for the year 12
     if wanted == "DATE":
         yield f"CAST({tried} AS TIMESTAMP) = CAST({moment} AS TIMESTAMP)"  # a time of day is not cut off
@@ -85,7 +87,7 @@ def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]
 
 
 def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
-    """The conditions under which `value`, of the type `found`, says the same as `tried`, which is of the type `wanted`."""
+    """Yield the conditions under which `value`, of the type `found`, says the same as `tried`, which is of the type `wanted`."""
     number = found in (*_WHOLE_NUMBERS, "DOUBLE", "FLOAT") or found.startswith("DECIMAL")
     if wanted == "BIGINT" and found == "VARCHAR":
         exact = f"abs(TRY_CAST({value} AS DOUBLE)) < {2**53} AND TRY_CAST({value} AS DOUBLE) = trunc(TRY_CAST({value} AS DOUBLE))"
@@ -93,7 +95,7 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
     if wanted == "BIGINT" and found.startswith("DECIMAL"):
         yield f"TRY_CAST({tried} AS {found}) = {value}"
     if wanted == "BIGINT" and found in ("DOUBLE", "FLOAT"):
-        yield f"{value} = trunc({value})"  # 12.5 is no integer; DuckDB would round it
+        yield f"{value} = trunc({value})"  # 12.5 is not an integer; DuckDB would round it
     if wanted == "BOOLEAN" and number:
         yield f"{value} IN (0, 1)"  # DuckDB takes any other number for true
     if wanted == "DOUBLE" and number and found != "FLOAT":
@@ -124,7 +126,9 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
 
 
 def _said(written: str, tried: str) -> str:
-    """Whether the float `tried`, with as many digits as the number `written` has, is `written`: 0.1 is, 9007199254740993.0 and 1e400 are not."""
+    """Return whether the float `tried`, with as many digits as the number `written` has, is `written`: 0.1 is, 9007199254740993.0 and
+    1e400 are not.
+    """
     digits = _digits(written)
     rounded = _digits(f"format('{{:.' || length({digits}) - 1 || 'e}}', {tried})")
     return (
@@ -135,5 +139,5 @@ def _said(written: str, tried: str) -> str:
 
 
 def _digits(written: str) -> str:
-    """The digits of a number as text, without its exponent and the zeros around them."""
+    """Return the digits of a number as text, without its exponent and the zeros around them."""
     return f"trim(regexp_replace(regexp_replace({written}, '[eE].*$', ''), '[^0-9]', '', 'g'), '0')"

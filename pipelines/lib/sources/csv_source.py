@@ -63,7 +63,7 @@ def _header(file: Path, source: Source) -> list[str]:
 
 
 def _nameless(header: list[str]) -> str:
-    """A name, for the column without one, that no other column of `header` has."""
+    """Return a name, for the column without one, that no other column of `header` has."""
     name = "unnamed"
     while name in map(str.lower, header):
         name += "_"

@@ -100,7 +100,9 @@ _SORTS_AS_TEXT = "[0-9]*-[0-9][0-9]-[0-9][0-9]*"
 
 
 def _require_dates_that_sort(database: "sa.Connection", table: "sa.FromClause", column: str, where: str) -> None:
-    """Raise `DataError` if `column` of a SQLite `table` has a text such as 2024-1-20. SQLite compares text, and so would leave out rows of the night."""
+    """Raise `DataError` if `column` of a SQLite `table` has a text such as 2024-1-20. SQLite compares text, and so would leave out rows
+    of the night.
+    """
     import sqlalchemy as sa
 
     if database.dialect.name != "sqlite":  # others have a type for dates, or refuse to compare text with a date
@@ -116,25 +118,27 @@ def _require_dates_that_sort(database: "sa.Connection", table: "sa.FromClause", 
 
 
 _AS_TEXT = (str, bool, int, float, Decimal, date, time, UUID)
-"""What a driver gives as Python's own types, and what their text says whole (a datetime is a date)."""
+"""The values that a driver gives as Python's own types, and what their text says whole (a datetime is a date)."""
 
 
 def _texts(values: Sequence[Any], column: str, declared: Column, where: str) -> list[str | None]:
-    """`values` of `column` as text, from which the cast to the declared type starts. Raises `DataError` for one that its text would not give back."""
+    """Return `values` of `column` as text, from which the cast to the declared type starts. Raises `DataError` for one that its text
+    would not give back.
+    """
     if {*map(type, values)} <= {str, int, type(None)}:  # nearly always
         return [None if value is None else str(value) for value in values]
     texts = [None if value is None else _text(value, declared) for value in values]
     for value, as_text in zip(values, texts, strict=True):
         if value is not None and as_text is None:
             raise DataError(
-                f"column {column!r} of {where} holds {str(value)[:60]!r} ({type(value).__name__}), which is no {declared.type}, or would lose something "
+                f"column {column!r} of {where} holds {str(value)[:60]!r} ({type(value).__name__}), which is not of type {declared.type}, or would lose something "
                 "as one; cast it in a query of the source, or correct the type in params.yaml"
             )
     return texts
 
 
 def _text(value: object, declared: Column) -> str | None:
-    """`value` as text; None if that would not say all."""
+    """Return `value` as text; None if that would not say all."""
     if not isinstance(value, _AS_TEXT):  # bytes, intervals, arrays and objects have no text but Python's own
         return None
     if isinstance(value, float) and declared.type == "string":  # an id that was a whole number would become 7.0
@@ -149,7 +153,7 @@ def _text(value: object, declared: Column) -> str | None:
 
 
 def _held_by_a_float(value: Decimal) -> bool:
-    """Whether the nearest float comes back as `value` when it is rounded to as many places, or below 2^53 to as many digits."""
+    """Return whether the nearest float comes back as `value` when it is rounded to as many places, or below 2^53 to as many digits."""
     places = value.as_tuple().exponent
     assert isinstance(places, int)  # it is finite
     nearest = float(value)

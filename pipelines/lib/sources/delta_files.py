@@ -23,14 +23,16 @@ LOOKED_AT = 20
 """Files that are searched for page checksums: one writer writes all files of a table alike, and a table may have thousands."""
 
 FOOTERS_AT_ONCE = 16
-"""Footers that are read at a time: from an object store each takes a round trip. The search for the last date needs them all, and does not read them again."""
+"""Footers that are read at a time: from an object store each takes a round trip. The search for the last date needs them all, and does
+not read them again.
+"""
 
 log = logging.getLogger("nightshift")
 
 
 @dataclass(frozen=True)
 class Logged:
-    """What the log says of a file; None where it does not say it. `valued` are the columns of which it counted a value."""
+    """The facts of the log about a file; None if it does not have them. `valued` are the columns of which it counted a value."""
 
     size: int
     rows: int | None
@@ -38,7 +40,7 @@ class Logged:
 
 
 def logged(table: "DeltaTable") -> dict[str, Logged]:
-    """What the log of `table` says of each file, by its path in the table."""
+    """Return what the log of `table` says of each file, by its path in the table."""
     found = {}
     for action in pa.table(table.get_add_actions(flatten=True)).to_pylist():
         rows = action.get("num_records")
@@ -48,17 +50,17 @@ def logged(table: "DeltaTable") -> dict[str, Logged]:
     return found
 
 
-def require_sizes(where: str, told: dict[str, Logged], sizes: dict[str, int | None]) -> None:
-    """Raise `DataError` if a file of `sizes` (by its path in the table) has not the size that the log has `told`."""
+def require_sizes(where: str, logged_files: dict[str, Logged], sizes: dict[str, int | None]) -> None:
+    """Raise `DataError` if a file of `sizes` (by its path in the table) has not the size that the log has in `logged_files`."""
     for path, size in sizes.items():
-        if path in told and size != told[path].size:
+        if path in logged_files and size != logged_files[path].size:
             raise DataError(
-                f"file {path} of {where} has {size} bytes, {told[path].size} are in the log of the table: it was cut or replaced. "
+                f"file {path} of {where} has {size} bytes, {logged_files[path].size} are in the log of the table: it was cut or replaced. "
                 "Restore the file from a copy, or write its rows again"
             )
 
 
-def require_footers(where: str, told: dict[str, Logged], dataset: "ds.FileSystemDataset", columns: Iterable[str]) -> None:
+def require_footers(where: str, logged_files: dict[str, Logged], dataset: "ds.FileSystemDataset", columns: Iterable[str]) -> None:
     """Raise `DataError` if a file of `dataset` lacks rows or one of `columns` that the log counted, or has no whole footer.
 
     A footer has no checksum. If a damaged bit changes the name of a column, Arrow reads nulls in its place.
@@ -66,7 +68,7 @@ def require_footers(where: str, told: dict[str, Logged], dataset: "ds.FileSystem
     wanted, fragments = set(columns), list(dataset.get_fragments())
 
     def look(fragment: "ds.ParquetFileFragment") -> None:
-        path, of_file = fragment.path, told.get(fragment.path)
+        path, of_file = fragment.path, logged_files.get(fragment.path)
         try:
             names, rows = set(fragment.physical_schema.names), fragment.metadata.num_rows
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

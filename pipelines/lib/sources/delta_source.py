@@ -1,4 +1,6 @@
-"""Delta tables as a source: the rows that one version of the table has. A run is pinned to a version, and reads the same rows whenever it is repeated."""
+"""Delta tables as a source: the rows that one version of the table has. A run is pinned to a version, and reads the same rows whenever it
+is repeated.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 EVENTS = "events"
-"""What `run.yaml` calls the main table; no side table may have this name."""
+"""The name of the main table in `run.yaml`; no side table may have this name."""
 
 
 def current_versions(dataset: Dataset) -> dict[str, DeltaVersion]:
-    """The version that each Delta table of `dataset` has now, by the name of the table."""
+    """Return the version that each Delta table of `dataset` has now, by the name of the table."""
     found = {}
     for table, source in _sources(dataset).items():
         if source.kind == "delta":
@@ -29,7 +31,7 @@ def current_versions(dataset: Dataset) -> dict[str, DeltaVersion]:
 
 
 def at_versions(dataset: Dataset, versions: Mapping[str, DeltaVersion]) -> Dataset:
-    """`dataset` whose Delta tables stay at `versions`. One that is not among them is read as it is, as on a laptop."""
+    """Return `dataset` whose Delta tables stay at `versions`. One that is not among them is read as it is, as on a laptop."""
 
     def pinned(table: str, source: Source) -> Source:
         return source.model_copy(update=versions[table].model_dump()) if table in versions else source
@@ -39,7 +41,7 @@ def at_versions(dataset: Dataset, versions: Mapping[str, DeltaVersion]) -> Datas
 
 
 def open_table(source: Source) -> "DeltaTable":
-    """The table at the version of `source`, or the newest. Raises `DataError` if there is none, or not the one that was pinned."""
+    """Return the table at the version of `source`, or the newest. Raises `DataError` if there is none, or not the one that was pinned."""
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -66,7 +68,7 @@ def open_table(source: Source) -> "DeltaTable":
 
 
 def rows_of(source: Source, columns: Iterable[str]) -> "ds.Dataset":
-    """The rows of the table of `source`, to be read by DuckDB with page checksums compared.
+    """Return the rows of the table of `source`, to be read by DuckDB with page checksums compared.
 
     Raises `DataError` if a file of that version is gone, or is not what the log says in its size, its rows or its `columns`.
     """
@@ -87,15 +89,15 @@ def rows_of(source: Source, columns: Iterable[str]) -> "ds.Dataset":
             f"version {table.version()} of the Delta table {source.path} has lost {len(gone)} of its {len(dataset.files)} files, such as {gone[0]}: "
             f"somebody vacuumed it; {_remedy(source)}"
         )
-    where, told = f"the Delta table {source.path}", delta_files.logged(table)
-    delta_files.require_sizes(where, told, {path: info.size for path, info in infos.items()})
-    delta_files.require_footers(where, told, dataset, columns)
+    where, logged_files = f"the Delta table {source.path}", delta_files.logged(table)
+    delta_files.require_sizes(where, logged_files, {path: info.size for path, info in infos.items()})
+    delta_files.require_footers(where, logged_files, dataset, columns)
     page_checksums.with_verification(dataset)
     return dataset
 
 
 def revision(source: Source) -> str:
-    """A fingerprint of what `source` reads."""
+    """Return a fingerprint of what `source` reads."""
     table = open_table(source)
     return f"{table.metadata().id}@{table.version()}"
 

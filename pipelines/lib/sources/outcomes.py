@@ -1,4 +1,4 @@
-"""Outcomes as they were known at the start of a partition, read from the source again, and put beside what was published.
+"""Outcomes as they were known at the start of a partition, read from the source again, and put next to what was published.
 
 They may come late, twice or corrected. An outcome of date d is known at the start of D when d + `delay_days` < D; a row whose label is
 NULL by then has no outcome yet, or never will. A row that is delivered twice counts once. Where it contradicts itself, nobody knows which of the two
@@ -27,7 +27,7 @@ from pipelines.lib.tables.expressions import Checker, enclosed
 class Outcomes:
     """The outcomes of the dates from `first` to `last` (inclusive, the newest that is known): see `known_outcomes`.
 
-    `contradicted` tells of each date on which a row was delivered with two outcomes the first such row, its values and the remedy.
+    `contradicted` describes each date on which a row was delivered with two outcomes the first such row, its values and the remedy.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Outcomes:
         return {partition: hashlib.sha256(repr(sums.get(partition, 0)).encode()).hexdigest() for partition in self.partitions}
 
     def join_outcomes(self, partition: str, rows: "pa.Table | Path") -> pa.Table:
-        """Those of `rows` (published scores, a features file: anything with the key) that have an outcome on `partition`: none if contradicted.
+        """Return those of `rows` (published scores, a features file: anything with the key) that have an outcome on `partition`: none if contradicted.
 
-        Their columns, what was asked for beside the outcome (not a key), and `outcome` int8 {0, 1}; in the order of the key.
+        Their columns, what was asked for next to the outcome (not a key), and `outcome` int8 {0, 1}; in the order of the key.
         """
         source = f"read_parquet({text(rows)})" if isinstance(rows, Path) else "given"
         if not isinstance(rows, Path):
@@ -72,9 +72,9 @@ class Outcomes:
 
 @contextmanager
 def known_outcomes(dataset: Dataset, *, partition: date, first: date, extra_columns: Sequence[str] = ()) -> Iterator[Outcomes]:
-    """The outcomes from `first` on that were known at the start of `partition`, with the `extra_columns` of the source.
+    """Yield the outcomes from `first` on that were known at the start of `partition`, with the `extra_columns` of the source.
 
-    Raises `DataError` where the source cannot be read, `ConfigError` for a column that is not declared or a label that looks beyond its row.
+    Raises `DataError` if the source cannot be read, `ConfigError` for a column that is not declared or a label that looks beyond its row.
     """
     if unknown := [column for column in extra_columns if column not in dataset.columns]:
         raise ConfigError(f"slices names {', '.join(unknown)}, not among dataset.columns; there are {', '.join(dataset.columns)}")

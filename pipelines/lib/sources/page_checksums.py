@@ -57,7 +57,9 @@ def with_verification(dataset: "ds.FileSystemDataset") -> None:
 
 
 def damaged_file(dataset: "ds.FileSystemDataset") -> str | None:
-    """The path of the first file of `dataset` that cannot be read to its end. It reads all files until then: ask only after an error."""
+    """Return the path of the first file of `dataset` that cannot be read to its end. It reads all files until then: ask only after an
+    error.
+    """
     for fragment in dataset.get_fragments():
         try:
             for _ in fragment.to_batches(batch_size=BATCH_ROWS):
@@ -68,7 +70,9 @@ def damaged_file(dataset: "ds.FileSystemDataset") -> str | None:
 
 
 def carried(content: "IO[bytes] | pa.NativeFile", metadata: pq.FileMetaData) -> bool:
-    """Return whether the first page of the first or of the last column chunk of the file `content` has a checksum. A damaged bit cannot hide both."""
+    """Return whether the first page of the first or of the last column chunk of the file `content` has a checksum. A damaged bit cannot
+    hide both.
+    """
     if metadata.num_row_groups == 0 or metadata.num_columns == 0:
         return False
     first, last = metadata.row_group(0).column(0), metadata.row_group(metadata.num_row_groups - 1).column(metadata.num_columns - 1)
@@ -80,7 +84,7 @@ def carried(content: "IO[bytes] | pa.NativeFile", metadata: pq.FileMetaData) -> 
 
 
 def _groups_of(file: Path, kind: pa.DataType, window: Window, groups: list[int]) -> list[int]:
-    """Those of `groups` whose statistics allow rows of `window`; all of them if its column, of the type `kind`, is no time."""
+    """Return those of `groups` whose statistics allow rows of `window`; all of them if its column, of the type `kind`, is not a time."""
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return groups
     import pyarrow.dataset as ds

@@ -82,7 +82,7 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
 def _side_table(
     connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, scratch: Path
 ) -> tuple[Scan, str]:
-    """The scan of a side table and the SELECT of its rows, sorted by key."""
+    """Return the scan of a side table and the SELECT of its rows, sorted by key."""
     first = None if read_from is None else read_from - timedelta(days=JOIN_LOOKBACK_DAYS)
     window = None if side.event_time is None else Window(side.event_time, first, end, side.plausible_days)
     scanned, _ = _scan(connection, side.source, side.columns, window, scratch)

@@ -1,4 +1,4 @@
-"""How far a source reaches: its first and last date, what lies at a night or after it, and the rows whose time is not plausible.
+"""How far a source reaches: its first and last date, what is at a night or after it, and the rows whose time is not plausible.
 
 One row of the year 9999 must not make a source look as if it were delivered, and rows of the year 204 must not vanish: a time more than
 `Window.plausible_days` from the night is counted, and says nothing about how far the source reaches.
@@ -38,14 +38,16 @@ class Window:
         return self.end - timedelta(days=before), self.end + timedelta(days=after)
 
     def sql(self, column: str) -> str:
-        """The window as a condition on `column`, an SQL expression."""
+        """Return the window as a condition on `column`, an SQL expression."""
         condition = f"{column} < {text(self.end)}::DATE"
         return condition if self.first is None else f"{condition} AND {column} >= {text(self.first)}::DATE"
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The first and last plausible date of a whole source, the next one from the window's night on, and how many rows lie outside the plausible."""
+    """The first and last plausible date of a whole source, the next one from the window's night on, and how many rows are outside the
+    plausible.
+    """
 
     first: date | None = None
     last: date | None = None
@@ -60,7 +62,9 @@ class Reach:
 
 
 def measured(moment: str, window: Window) -> str:
-    """The five figures of `Reach`, and the number of rows without a time, as a SELECT list over `moment`, which is a column of DuckDB."""
+    """Return the five figures of `Reach`, and the number of rows without a time, as a SELECT list over `moment`, which is a column of
+    DuckDB.
+    """
     column = name(moment)
     first, last = (f"{text(day)}::DATE" for day in window.plausible)
     inside = f"{column} >= {first} AND {column}::TIMESTAMP < ({last} + 1)::TIMESTAMP"
@@ -96,7 +100,9 @@ def measured_by_database(moment: "sa.ColumnClause[Any]", window: Window) -> "lis
 
 
 def reach_of(row: Iterable[Any], where: str, column: str, kind: str) -> Reach:
-    """The `Reach` of the source `where` from the `row` of figures. Raises `DataError` for rows without a time, and for a time that is none."""
+    """Return the `Reach` of the source `where` from the `row` of figures. Raises `DataError` for rows without a time, and for a time that
+    is none.
+    """
     *found, too_early, too_late, timeless = list(row)
     if timeless:
         raise DataError(
@@ -107,6 +113,8 @@ def reach_of(row: Iterable[Any], where: str, column: str, kind: str) -> Reach:
         try:
             days.append(None if value is None else date.fromisoformat(str(value)[:10]))
         except ValueError:
-            raise DataError(f"column {column!r} of {where} holds {str(value)[:60]!r}, which is no {kind}; deliver it as declared") from None
+            raise DataError(
+                f"column {column!r} of {where} holds {str(value)[:60]!r}, which is not of type {kind}; deliver it as declared"
+            ) from None
     first, last, after = days
     return Reach(first, last, after, int(too_early), int(too_late))

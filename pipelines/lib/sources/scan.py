@@ -1,4 +1,4 @@
-"""What every adapter of a source gives: a table that DuckDB can read, and how it writes its values."""
+"""The result of every adapter of a source: a table that DuckDB can read, and how it writes its values."""
 
 import glob
 from collections.abc import Iterable, Mapping
@@ -62,5 +62,5 @@ def require_one_each(columns: Iterable[str], present: list[str], file: Path) -> 
 
 
 def file_literal(file: Path) -> str:
-    """`file` as an SQL literal that DuckDB does not take for a pattern once more."""
+    """Return `file` as an SQL literal that DuckDB does not take for a pattern again."""
     return text(glob.escape(str(file)))

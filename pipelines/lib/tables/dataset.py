@@ -18,7 +18,7 @@ ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date
 RESERVED = frozenset(
     {"partition", "score", "decision", "model_name", "model_version", "model_sha256", "run_id", "git_commit", "degraded", "scored_at"}
 )
-"""Columns that Nightshift itself writes beside the key."""
+"""Columns that Nightshift itself writes next to the key."""
 
 RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_generation", "encoder_version"})
 """More of them, in the published tables alone; so are all that begin with ``neighbour_``."""
@@ -75,7 +75,7 @@ class Source(Section):
 
 
 class Column(Section):
-    """What a column must look like; the gates' expectations are generated from it.
+    """The declaration of a column; the gates' expectations are generated from it.
 
     `nulls` is the largest share of missing values that is still normal. `minimum` and `maximum` are inclusive, and of an integer column exact.
     `values` is the closed set of known values of a string, integer or boolean column, kept as the engine writes them as text (``7``, ``true``);
@@ -116,9 +116,9 @@ class Column(Section):
 def _value_as_text(value: object, kind: str) -> str:
     shown = str(value).lower() if isinstance(value, bool) else str(value)
     if kind == "boolean" and shown not in ("true", "false"):
-        raise ValueError(f"values has {value!r}, which is no boolean; write true or false")
+        raise ValueError(f"values has {value!r}, which is not a boolean; write true or false")
     if kind == "integer" and (isinstance(value, bool) or not re.fullmatch(r"0|-?[1-9][0-9]*", shown, re.ASCII)):
-        raise ValueError(f"values has {value!r}, which is no integer; write it as a whole number")
+        raise ValueError(f"values has {value!r}, which is not an integer; write it as a whole number")
     return shown
 
 
@@ -176,7 +176,7 @@ class Dataset(Section):
     """Columns that are known only after the event: used for labels and lagged aggregates, refused as features by name."""
     tables: dict[str, SideTable] = Field(default_factory=dict)
     plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
-    """How far from the night the time of a row may lie. The gates stop a run whose source has more than `misdated_rows` beyond."""
+    """How far from the night the time of a row may be. The gates stop a run whose source has more than `misdated_rows` beyond."""
     misdated_rows: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -192,7 +192,7 @@ class Dataset(Section):
             raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
         if published := {column for column in self.key if column.lower() in RESERVED_IN_KEY or column.lower().startswith("neighbour_")}:
             raise ValueError(
-                f"{', '.join(sorted(published))} in the key is a name that Nightshift publishes beside it; rename it in a query of the source"
+                f"{', '.join(sorted(published))} in the key is a name that Nightshift publishes next to it; rename it in a query of the source"
             )
         if same := [column for column in self.columns if column.lower() == self.label.name.lower()]:
             fault = "is also a column" if same[0] == self.label.name else f"differs from the column {same[0]!r} only by case"

@@ -1,6 +1,6 @@
 """The engine that moves tables: DuckDB within a memory limit, and Parquet files whose bytes are always the same.
 
-What does not fit into memory is spilled into a scratch directory that goes away with the connection.
+Data that does not fit into memory is spilled into a scratch directory that goes away with the connection.
 """
 
 import json
@@ -23,10 +23,10 @@ ROW_GROUP = 65_536
 
 @contextmanager
 def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """A private in-memory DuckDB and its scratch directory.
+    """Yield a private in-memory DuckDB and its scratch directory.
 
     It holds at most ``NIGHTSHIFT_MEMORY`` (default ``1GiB``) before it spills; it is a property of the machine, not of the
-    computation, hence no parameter. Extensions are never fetched. Time stamps with a zone are read as UTC.
+    computation, so it is not a parameter. Extensions are never fetched. Time stamps with a zone are read as UTC.
     """
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
         settings: dict[str, Any] = {
@@ -45,12 +45,12 @@ def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
 
 
 def name(identifier: str) -> str:
-    """`identifier` quoted for SQL."""
+    """Return `identifier` quoted for SQL."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def text(value: object) -> str:
-    """`value` as an SQL string literal."""
+    """Return `value` as an SQL string literal."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
@@ -90,7 +90,7 @@ def _regroup(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open the Parquet file at `path` and read its footer; pages are compared with their checksums as they are read.
 
-    Raises `DataError` if the file is missing or torn, or if damage left the name of a column that is no text.
+    Raises `DataError` if the file is missing or torn, or if damage left the name of a column that is not a text.
     """
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)

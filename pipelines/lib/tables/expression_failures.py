@@ -1,6 +1,6 @@
 """Which expression of ``params.yaml`` failed, on which row: DuckDB names neither.
 
-An expression that passes its check can still fail on a value: a word that is no number, a product that no BIGINT holds. The
+An expression that passes its check can still fail on a value: a word that is not a number, a product that no BIGINT holds. The
 same rows fail again however often a stage is tried, so the failure is a `DataError`.
 """
 
@@ -40,7 +40,7 @@ def naming_the_culprit(connection: duckdb.DuckDBPyConnection, key: Sequence[str]
 
 
 def _failure(connection: duckdb.DuckDBPyConnection, key: Sequence[str], written: Written) -> str | None:
-    """The message for the first row on which `written` fails, if there is one."""
+    """Return the message for the first row on which `written` fails, if there is one."""
     value = enclosed(written.expression)
     fails = f"TRY(coalesce({value}::VARCHAR, '')) IS NULL"
     read = [column for column in columns_of(connection, written.expression) if column.lower() not in map(str.lower, key)]

@@ -19,12 +19,12 @@ _LIST = "docs/reference/features.md lists what an expression may use"
 
 
 def enclosed(expression: str) -> str:
-    """`expression` as one operand of a larger one. The line end closes a comment."""
+    """Return `expression` as one operand of a larger one. The line end closes a comment."""
     return f"({expression}\n)"
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, expression: str) -> list[str]:
-    """The columns that `expression`, which has passed its check, reads, each once."""
+    """Return the columns that `expression`, which has passed its check, reads, each once."""
     tree = _tree(connection, f"SELECT {enclosed(expression)}")
     return list(dict.fromkeys(".".join(node["column_names"]) for node in _nodes(tree["statements"]) if node["class"] == "COLUMN_REF"))
 
@@ -57,7 +57,7 @@ class Checker:
             raise ConfigError(f"{shown}, which cannot be computed: {str(error).splitlines()[0]}") from None
 
     def _parse(self, expression: str, shown: str) -> Any:
-        """The syntax tree of `expression`, which must be one expression both alone and enclosed in brackets.
+        """Return the syntax tree of `expression`, which must be one expression both alone and enclosed in brackets.
 
         Alone, a bracket that closes what it has not opened is a fault. Enclosed, the rest of the SELECT must stay as empty as
         that of a constant: nothing may get behind it, such as FROM, UNION or a second column.
@@ -67,7 +67,7 @@ class Checker:
         for tree in (alone, whole):
             if tree["error"]:
                 raise ConfigError(
-                    f"{shown}, which is no SQL expression: {tree['error_message']}. Write exactly one, with each bracket closed"
+                    f"{shown}, which is not a SQL expression: {tree['error_message']}. Write exactly one, with each bracket closed"
                 )
         template = _tree(self._connection, f"SELECT {enclosed('NULL')}")
         if _around(whole) != _around(template):
@@ -124,7 +124,7 @@ def _check_growth(root: dict[str, Any], shown: str) -> None:
         times = growth(root)
     except UnboundedReplacement as error:
         raise ConfigError(
-            f"{shown}, but {error}() with a replacement that is no text in quotes may give one row a result of gigabytes; write the replacement out"
+            f"{shown}, but {error}() with a replacement that is not a text in quotes may give one row a result of gigabytes; write the replacement out"
         ) from None
     if times > MOST_GROWTH:
         raise ConfigError(
@@ -145,7 +145,7 @@ def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, Any]:
 
 
 def _around(tree: dict[str, Any]) -> list[Any]:
-    """All of the statements in `tree` but what they select, and where in the text they stand."""
+    """Return all of the statements in `tree` but what they select, and where in the text they stand."""
 
     def bare(part: Any) -> Any:
         if isinstance(part, dict):
@@ -160,7 +160,7 @@ def _around(tree: dict[str, Any]) -> list[Any]:
 
 
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:
-    """Each node of `tree`, its parents first. A pair of `ZONE_FUNCTION` is marked as ``pure_zone``."""
+    """Yield each node of `tree`, its parents first. A pair of `ZONE_FUNCTION` is marked as ``pure_zone``."""
     if isinstance(tree, dict):
         if isinstance(tree.get("class"), str):
             inner = _zoned(tree)
@@ -175,7 +175,7 @@ def _nodes(tree: object) -> Iterator[dict[str, Any]]:
 
 
 def _zoned(node: dict[str, Any]) -> dict[str, Any] | None:
-    """The time whose zone `node` sets, if it does so."""
+    """Return the time whose zone `node` sets, if it does so."""
     arguments = node.get("arguments") or []
     if node.get("function_name") != ZONE_FUNCTION or len(arguments) != 2:
         return None

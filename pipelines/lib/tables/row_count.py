@@ -14,7 +14,7 @@ from pipelines.lib.core.params import Section
 
 @dataclass(frozen=True)
 class Band:
-    """How many rows are normal, both ends inclusive, and why; `high` None is no limit, `reference` None is nothing to compare with."""
+    """How many rows are normal, both ends inclusive, and why; `high` None is not a limit, `reference` None is nothing to compare with."""
 
     low: int
     high: int | None
@@ -23,11 +23,11 @@ class Band:
 
 
 class RowCount(Section):
-    """What size of a night is normal, measured against earlier nights.
+    """The normal size of a night, measured against earlier nights.
 
-    The reference is the median of up to `nights` nights, `every_days` apart, that lie before it: with 7, the same weekday, which
+    The reference is the median of up to `nights` nights, `every_days` apart, that are before it: with 7, the same weekday, which
     matters wherever weekends are thin. `minimum_ratio` and `maximum_ratio` are shares of it. On the dates `quiet_dates`, known beforehand, `quiet_minimum_ratio`
-    takes the place of `minimum_ratio`. Below `minimum_rows` rows a night fails in any case, also where there is nothing to compare with.
+    takes the place of `minimum_ratio`. Below `minimum_rows` rows per night fails in any case, also where there is nothing to compare with.
     """
 
     nights: int = Field(default=4, ge=1)
@@ -39,11 +39,11 @@ class RowCount(Section):
     quiet_minimum_ratio: float = Field(default=0.25, ge=0, le=1)
 
     def reference_dates(self, night: dt.date) -> list[dt.date]:
-        """The earlier nights with which `night` is compared."""
+        """Return the earlier nights with which `night` is compared."""
         return [night - dt.timedelta(days=self.every_days * step) for step in range(1, self.nights + 1)]
 
     def band(self, rows_per_date: Mapping[str, int], night: dt.date) -> Band:
-        """The band of `night`, given the number of rows of other dates. A date without rows tells nothing: it is passed over."""
+        """Return the band of `night`, given the number of rows of other dates. A date without rows tells nothing: it is passed over."""
         counts = [rows_per_date[str(date)] for date in self.reference_dates(night) if rows_per_date.get(str(date))]
         if not counts:
             return Band(self.minimum_rows, None, f"at least {self.minimum_rows} rows")
@@ -60,7 +60,7 @@ class RowCount(Section):
 
 
 def _share_of(share: float, reference: float) -> Fraction:
-    """`share` of `reference`, exactly: the share is the decimal that a person wrote, and 0.07 of 100 is 7 and not a little more."""
+    """Return `share` of `reference`, exactly: the share is the decimal that a person wrote, and 0.07 of 100 is 7 and not a little more."""
     return Fraction(repr(share)) * Fraction(reference)
 
 

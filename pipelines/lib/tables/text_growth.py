@@ -16,7 +16,7 @@ _FACTORS = {"bin": 8, "hex": 2, "regexp_escape": 2, "url_encode": 3}
 
 
 class UnboundedReplacement(Exception):
-    """A replacement is no text that is written out in the expression."""
+    """A replacement is not a text that is written out in the expression."""
 
 
 def growth(node: dict[str, Any]) -> int:
@@ -44,13 +44,13 @@ def _of_replacement(function: str, children: list[dict[str, Any]]) -> int:
 
 
 def _constant(node: dict[str, Any]) -> str | None:
-    """The text that `node` is, if it is written out."""
+    """Return the text that `node` is, if it is written out."""
     literal = node.get("literal") if node["class"] == "CONSTANT" else None
     return str(literal["text"]) if literal and literal["kind"] == "STRING" else None
 
 
 def _children(part: Any) -> Iterator[dict[str, Any]]:
-    """The nodes right below the node `part`, in order."""
+    """Yield the nodes right below the node `part`, in order."""
     for value in part.values() if isinstance(part, dict) else part:
         if isinstance(value, dict) and isinstance(value.get("class"), str):
             yield value

@@ -38,6 +38,7 @@ def test_it_writes_labelled_features_from_the_start_on() -> None:
     assert set(table["returned"].to_pylist()) == {0, 1}
 
 
+@pytest.mark.costly
 def test_the_same_rows_give_the_same_bytes() -> None:
     assert ingest(["--raw", "raw"]) == 0
     assert main(ARGUMENTS) == 0

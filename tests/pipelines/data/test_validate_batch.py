@@ -96,6 +96,7 @@ def test_an_empty_night_is_stopped(tmp_path: Path) -> None:
     assert "table_row_count_to_be_between" in failed(report)
 
 
+@pytest.mark.costly
 def test_one_row_where_nothing_can_be_compared_is_stopped_unless_allowed(tmp_path: Path) -> None:
     raw = write_raw(tmp_path, orders(NIGHT, 1))
     assert failed(validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=raw)) == {"table_row_count_to_be_between": None}
@@ -119,6 +120,7 @@ def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
     assert finding_of_column.sample_rows[0] == {"shop": "south", "order_id": 149001, "placed_at": "2024-05-29T00:14:00", "country": "XX"}
 
 
+@pytest.mark.costly
 def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_be_empty(tmp_path: Path) -> None:
     may_be_empty = parse_section({"row_count": {"minimum_ratio": 0, "minimum_rows": 0}}, ValidateBatch, "validate_batch")
     raw = write_night(tmp_path, lambda night: night.head(0))
@@ -134,6 +136,7 @@ def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_b
     assert "column_max_to_be_between" in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))
 
 
+@pytest.mark.costly
 def test_a_single_row_far_ahead_is_no_delivery(tmp_path: Path) -> None:
     """The nights before are a week apart at most, so what comes a month later does not show that this one was delivered."""
     may_be_empty = parse_section({"row_count": {"minimum_ratio": 0, "minimum_rows": 0}}, ValidateBatch, "validate_batch")
@@ -188,6 +191,7 @@ def tell_source(raw: Path, **facts: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("known", "passes"), [(100, True), (25, True), (24, False), (0, False)])
 def test_a_night_is_stopped_when_outcomes_have_stopped_to_arrive(known: int, passes: bool, tmp_path: Path) -> None:
     newest = NIGHT - dt.timedelta(days=3)

@@ -43,7 +43,7 @@ def judged(directory: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lam
 
 
 def pinned(directory: Path, *, missing: int = 10, profile: bool = True) -> PinnedModel:
-    """A model whose training had 100 rows, of which so many have no amount; or one without a profile."""
+    """Return a model whose training had 100 rows, of which `missing` have no amount; or one without a profile."""
     noise = Noise(mean=0.0, p95=0.0, consecutive_p95=0.0)
     columns = [
         Reference(Binning("amount", edges=(50.0,), filler=-1.0), (90 - missing, 10, missing), 1.0, noise),
@@ -111,6 +111,7 @@ def test_a_missing_feature_is_named(tmp_path: Path) -> None:
     assert any(finding.column == "weekday" and "there is no column 'weekday'" in finding.observed for finding in failures)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("rows", "params", "verdict"),
     [

@@ -51,7 +51,7 @@ def without(*days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def thin(days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """The last `days` dates with four orders each."""
+    """Return the last `days` dates with four orders each."""
     cut = pd.Timestamp(DATES[-days])
     return lambda events: pd.concat(
         [events[events["placed_at"] < cut], events[events["placed_at"] >= cut][lambda rows: rows.index % 10 < 4]]
@@ -82,6 +82,7 @@ def test_a_bad_history_is_stopped(case: str, tmp_path: Path) -> None:
     assert failed(judged(tmp_path, change)) == expected
 
 
+@pytest.mark.costly
 def test_an_outcome_that_is_not_known_yet_is_no_negative(tmp_path: Path) -> None:
     """A label like `refund IS NOT NULL` has a value for every row, also where nobody can know yet."""
     label = ORDERS.label.model_copy(update={"expression": "days_late IS NOT NULL"})

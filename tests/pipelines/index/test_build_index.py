@@ -53,6 +53,7 @@ def staged(run: RunFile = RUN, **sections: Any) -> dict[str, int]:
     return codes
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
 def test_stages_make_what_one_call_makes(workspace: Path, kind: str) -> None:
     section = {**SECTIONS["plan_index"], "kind": kind}
@@ -74,6 +75,7 @@ def publish(directory: Path) -> PinnedIndex:
     return PinnedIndex(name=INDEX, **{name: getattr(pointer, name) for name in names})
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
 def test_a_published_generation_is_appended_to(workspace: Path, kind: str) -> None:
     sections = {"plan_index": {**SECTIONS["plan_index"], "kind": kind, "appended_limit": 1}}

@@ -30,6 +30,7 @@ def failed(report: Report) -> set[tuple[str, str | None]]:
     return {(finding.type.removeprefix("expect_"), finding.column) for finding in report.failures}
 
 
+@pytest.mark.costly
 def test_good_vectors_pass() -> None:
     report = judged(vectors_of(ROWS))
     assert (report.passed, report.rows) == (True, ROWS), report.failures
@@ -73,6 +74,7 @@ def test_a_collapsed_dimension_is_told_by_its_number() -> None:
     assert report.failures[0].sample_rows[0]["dimension"] == 5
 
 
+@pytest.mark.costly
 def test_twins_are_no_fault_but_a_row_twice_is() -> None:
     vectors = vectors_of(ROWS)
     vectors[1] = vectors[0]
@@ -81,6 +83,7 @@ def test_twins_are_no_fault_but_a_row_twice_is() -> None:
     assert failed(judged(vectors, twice)) == {("compound_columns_to_be_unique", "carrier, flight")}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("known", [ROWS - 1, ROWS + 1])
 def test_there_is_a_vector_for_each_row_whose_outcome_is_known(known: int) -> None:
     assert failed(judged(vectors_of(ROWS), known=known)) == {("table_row_count_to_equal", None)}
@@ -110,6 +113,7 @@ def test_expectations_of_ones_own_are_judged_too() -> None:
     assert failed(judged(vectors_of(ROWS), params=params)) == {("column_distinct_values_to_contain_set", "carrier")}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("known", "code"), [(50, 0), (51, 1)])
 def test_the_stage_counts_against_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int, code: int) -> None:
     monkeypatch.chdir(tmp_path)

@@ -176,6 +176,7 @@ def test_a_retraining_that_somebody_else_began_counts(workspace: Path, run_id: s
     assert decide("2013-05-14")["reason"].startswith("no: 2 of 2 retrainings of 2013-05 are used")
 
 
+@pytest.mark.costly
 def test_a_question_and_its_verdict_are_one_retraining_for_the_reasons_of_its_decision(workspace: Path) -> None:
     only_heat()
     use(alarm_nights=1, cool_down_nights=0, per_month=2)
@@ -198,12 +199,14 @@ def test_a_night_of_a_stand_in_starts_nothing(workspace: Path) -> None:
     assert decide("2013-05-14", version="2")["reason"].startswith("no: version 2 scored this night in place of the champion, version 3")
 
 
+@pytest.mark.costly
 def test_a_policy_can_be_turned_off(workspace: Path) -> None:
     only_heat()
     use(per_month=0)
     assert decide("2013-05-14")["reason"].startswith("no: 0 of 0 retrainings of 2013-05 are used")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("version", "error", "remedy"),
     [(None, "ModelError", "register one that train and export_onnx have made"), ("3", "ConfigError", "promote one that is live from then")],

@@ -129,6 +129,7 @@ def test_a_night_is_measured_once_its_outcomes_are_known(shop: Shop) -> None:
     assert shop.measure("2024-01-07")["recorded"] == ["2024-01-03"]
 
 
+@pytest.mark.costly
 def test_corrected_outcomes_are_another_revision_of_their_own_night_alone(shop: Shop) -> None:
     for day in range(1, 4):
         shop.publish(f"2024-01-{day:02d}")
@@ -182,6 +183,7 @@ def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_an
     assert shop.measure("2024-01-08")["contradicted"] == {}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("column", "kind", "first"), [("placed_at", "timestamp", "2024-01-02 "), ("placed_on", "date", "2024-01-02")])
 def test_a_slice_of_dates_is_recorded(shop: Shop, column: str, kind: str, first: str) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
@@ -243,6 +245,7 @@ def test_a_night_that_the_same_version_published_again_is_measured_again(shop: S
     assert shop.measure("2024-01-06")["recorded"] == [], "the same rows are the same publication"
 
 
+@pytest.mark.costly
 def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:
     shop.publish("2024-01-02")
     shop.measure("2024-01-06")
@@ -267,6 +270,7 @@ def test_what_was_measured_of_replaced_scores_is_told_by_nobody(shop: Shop) -> N
     assert [night["partition"] for night in report["nights"]] == ["2024-01-03"]
 
 
+@pytest.mark.costly
 def test_a_night_that_an_earlier_nightshift_measured_is_measured_once_more(shop: Shop) -> None:
     """It did not know what it measured, so nobody knows whether it was this."""
     shop.publish("2024-01-02")
@@ -277,6 +281,7 @@ def test_a_night_that_an_earlier_nightshift_measured_is_measured_once_more(shop:
     assert shop.performance()["2024-01-02"].figures == seen.figures
 
 
+@pytest.mark.costly
 def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(installation_of_three: Installation) -> None:
     night = scored_night.features_table(ROWS)
     delay = pa.array(np.where(night["a"].to_numpy() > 0, 60, 0))  # `a` tells the outcome, and the model looks at `a`
@@ -301,6 +306,7 @@ def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(instal
     ]
 
 
+@pytest.mark.costly
 def test_importances_that_did_not_come_this_time_are_tried_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A night is measured once: what is left out now would stay out."""
     shop.publish("2024-01-02")

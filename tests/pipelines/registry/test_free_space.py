@@ -27,6 +27,8 @@ from tests.registered_models import NAME, REF, Installation, _move_versions, cop
 from tests.scored_night import write_scores
 from tests.servers import s3
 
+pytestmark = pytest.mark.costly  # each runs git and DVC in an installation of its own
+
 OLD = time.time() - 400 * 86_400
 ENVIRONMENT = {**os.environ, "DVC_NO_ANALYTICS": "1"}
 
@@ -302,7 +304,7 @@ def test_what_cannot_be_read_frees_nothing(runs: dict[str, set[str]]) -> None:
     listing.chmod(0o644)
     content = listing.read_bytes()
     listing.write_bytes(content.replace(b"relpath", b"relpaht"))
-    with pytest.raises(DataError, match="was altered, so its files cannot be told; nothing was freed"):
+    with pytest.raises(DataError, match="was altered, so its files are unknown; nothing was freed"):
         free_space.free_space(Path.cwd(), {"cache": Cache(kept.cache_root())}, {(NAME, "2"): "refs/runs/nightly/registered"}, 30, free=True)
     listing.write_bytes(content)
     git("update-ref", "-d", "refs/runs/nightly/generation")

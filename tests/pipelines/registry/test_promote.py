@@ -150,6 +150,7 @@ def test_without_a_decision_somebody_must_say_who_and_why(retraining: Installati
     assert retraining.journal.verdicts(NAME) == [], "no retraining"
 
 
+@pytest.mark.costly
 def test_a_bad_first_night_is_refused(retraining: Installation) -> None:
     assert main([*DECIDED, "--live-from", "2013-02-30"]) == 1
     assert failure()[0] == "ConfigError"
@@ -166,6 +167,7 @@ def test_repeated_it_appends_nothing_and_repairs_the_aliases(retraining: Install
     assert len(retraining.journal.verdicts(NAME)) == 1
 
 
+@pytest.mark.costly
 def test_what_a_person_has_rolled_back_does_not_come_back_by_a_repetition(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     assert roll_back(["--to", "previous", "--actor", "ada", "--reason", "it missed the storm"]) == 0
@@ -178,6 +180,7 @@ def test_what_a_person_has_rolled_back_does_not_come_back_by_a_repetition(retrai
     assert retraining.aliases() == {"champion": "1", "previous": "2"}
 
 
+@pytest.mark.costly
 def test_what_verify_has_rolled_back_does_not_come_back_by_a_repetition(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     golden = Path("data/reports/evaluate/golden.json")
@@ -208,6 +211,7 @@ def test_where_somebody_rolled_forward_to_it_a_repetition_leaves_it_so(retrainin
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
 
 
+@pytest.mark.costly
 def test_by_hand_the_version_that_is_expected_is_all_that_counts(retraining: Installation) -> None:
     arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1"]
     assert main(arguments) == 0
@@ -227,6 +231,7 @@ def test_it_is_live_after_all_that_is_published(retraining: Installation, publis
     assert as_was and as_was.version == "1"
 
 
+@pytest.mark.costly
 def test_it_is_not_live_before_the_champion_that_it_follows(retraining: Installation) -> None:
     arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand"]
     assert main([*arguments, "--live-from", "2013-05-01"]) == 0

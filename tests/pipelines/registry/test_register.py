@@ -110,6 +110,7 @@ def _promote(ledger: Ledger, version: Registered, expect: str) -> int:
     return promote(ledger, version, expect=expect, live_from="2013-04-01", actor="test", reason="test").sequence
 
 
+@pytest.mark.costly
 def test_the_same_model_is_one_version_and_another_is_another(versions: list[Registered], installation: Path) -> None:
     assert [version.version for version in versions] == ["1", "2"]
     for version, trees in zip(versions, ("5", "6"), strict=True):
@@ -120,9 +121,9 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
     ("content", "told"),
     [
         (None, "cannot be read .*; run evaluate first"),
-        ("{", "is no whole evaluation"),
-        ("[]", "is no whole evaluation"),
-        ('{"sha256": "%s"}', "is no whole evaluation .*name: Field required"),
+        ("{", "is not a whole evaluation"),
+        ("[]", "is not a whole evaluation"),
+        ('{"sha256": "%s"}', "is not a whole evaluation .*name: Field required"),
         ({"faults": ("the AUC on the holdout is 0.4, below 0.6",)}, "did not pass evaluate .the AUC on the holdout is 0.4"),
         ({"sha256": "abc"}, "judges the model abc, the file has sha256"),
     ],
@@ -206,6 +207,7 @@ def test_a_version_challenges_another_champion_and_nobody_else(versions: list[Re
     client.delete_registered_model_alias(NAME, "challenger")
 
 
+@pytest.mark.costly
 def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Registered], installation: Path) -> None:
     client, report = connect(), installation / "trained" / "6" / "report"
     rng = np.random.default_rng(0)
@@ -312,6 +314,7 @@ def test_without_a_champion_the_run_says_so(ledger: Ledger, tmp_path: Path) -> N
         pin_model(ledger, NAME, tmp_path / "model.onnx")
 
 
+@pytest.mark.costly
 def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], installation: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     environment = {

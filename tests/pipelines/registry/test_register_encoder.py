@@ -131,6 +131,7 @@ def failure() -> tuple[str, str, bool]:
     return told["error"], told["message"], told["retryable"]
 
 
+@pytest.mark.costly
 def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
     digest = installation.trained()
     for _ in range(2):  # the second time, the version is known

@@ -107,7 +107,7 @@ def test_golden_rows_that_get_another_score(promoted: Installation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [(None, "golden set data/reports/evaluate/golden.json cannot be read"), ("{", "no golden set")]
+    ("content", "why"), [(None, "golden set data/reports/evaluate/golden.json cannot be read"), ("{", "not a golden set")]
 )
 def test_a_golden_set_that_is_gone_or_torn(promoted: Installation, content: str | None, why: str) -> None:
     GOLDEN.unlink() if content is None else GOLDEN.write_text(content)

@@ -43,6 +43,7 @@ def test_with_a_night_for_each_row_the_interval_is_that_of_delong() -> None:
     assert (found.high - found.value) / 1.96 == pytest.approx(error, rel=0.01)
 
 
+@pytest.mark.costly
 def test_the_intervals_are_those_of_a_bootstrap_of_nights() -> None:
     labels, champion, challenger, nights = draw(2, better=0.2, shared=1.0)
     rng = np.random.default_rng(0)

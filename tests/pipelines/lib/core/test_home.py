@@ -46,6 +46,7 @@ def test_another_location_is_refused_by_its_own_name(variable: str, tmp_path: Pa
         place()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a;b", "a&b", "a+b", "a=b", "a@b", "~a", "(a)", "{a}", "é", "!", "<a>", "`", ":"])
 def test_the_state_of_a_home_with_an_unusual_name_stays_in_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for moved in ("NIGHTSHIFT_LEDGER_URL", "NIGHTSHIFT_PUBLISHED_URL"):

@@ -121,6 +121,7 @@ def test_another_file_than_the_pinned_one_is_refused(path: Path) -> None:
         load_encoder(path)
 
 
+@pytest.mark.costly
 def test_a_model_that_is_no_encoder_is_refused(path: Path) -> None:
     path.write_bytes(onnx_bytes())
     with pytest.raises(ModelError, match="an encoder must give 'embedding'"):

@@ -28,6 +28,7 @@ def last_hidden(given: Fitted, features: np.ndarray) -> np.ndarray:
     return layer
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("activation", ["tanh", "relu", "logistic"])
 def test_onnx_gives_what_scikit_learn_gives(tmp_path: Path, activation: str) -> None:
     given, features = fitted(activation), history(seed=1).features

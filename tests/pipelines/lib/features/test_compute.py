@@ -225,6 +225,7 @@ def test_same_day_counts_rows_of_that_date_only(tmp_path: Path) -> None:
     assert night["all"].to_pylist() == [4, 4, 4, 4]
 
 
+@pytest.mark.costly
 def test_a_side_table_with_a_repeated_key_is_refused(tmp_path: Path) -> None:
     world = World(tmp_path, [{"k": "a"}], joins={"side": {"key": {"k": "k"}}}, numeric={"v": {"expression": "side_v", "missing": 0}})
     assert world.night(FIRST)["v"].to_pylist() == [1]
@@ -295,6 +296,7 @@ def test_a_label_must_be_a_boolean(tmp_path: Path) -> None:
         world.history(FIRST + DAY)
 
 
+@pytest.mark.costly
 def test_history_has_only_rows_whose_outcome_was_known(tmp_path: Path) -> None:
     """Also for a label that never is NULL: `refund IS NOT NULL` says False of what is simply not known yet."""
     orders.prepare(tmp_path)
@@ -315,6 +317,7 @@ def test_history_has_only_rows_whose_outcome_was_known(tmp_path: Path) -> None:
     assert {str(table.schema.field(name).type) for name in features.names} == {"float"}
 
 
+@pytest.mark.costly
 def test_the_file_carries_the_identity_of_its_features(tmp_path: Path) -> None:
     world = World(tmp_path, [{"k": "a"}], **ALL_KINDS)
     assert json.loads(world.night(FIRST).schema.metadata[KEY.encode()]) == identity(world.dataset, world.features)

@@ -62,6 +62,7 @@ def test_a_declaration_without_lagged_features_reads_no_earlier_row(tmp_path: Pa
     assert world.night(FIRST + 5 * DAY)["x"].to_pylist() == [0]
 
 
+@pytest.mark.costly
 def test_history_counts_a_row_as_often_as_its_night_does(tmp_path: Path) -> None:
     world = World(tmp_path, [*[row(1, out=1.0)] * 9, row(2), {**NIGHT, "out": 1.0}])
     world.features = parse_section({"lagged": {"f": {"by": ["k"], "window_days": 9}}}, Features, "features")

@@ -1,4 +1,4 @@
-"""What is generated: the band on every real night of 2013, and what a declared column turns into."""
+"""The generated expectations: the band on every real night of 2013, and what a declared column turns into."""
 
 import datetime as dt
 from pathlib import Path

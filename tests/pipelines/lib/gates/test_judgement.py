@@ -125,6 +125,7 @@ def test_the_suites_of_the_repository_can_be_built(suite: Path) -> None:
         judgement._impl(expectation)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("expectation", "verdict"),
     [

@@ -115,6 +115,7 @@ def test_a_column_that_is_not_as_before_is_a_warning(column: str, change: Change
     assert warned(compared(tmp_path, change)) == {column}
 
 
+@pytest.mark.costly
 def test_few_nights_say_nothing(tmp_path: Path) -> None:
     for nights, judged in ((4, False), (5, True)):
         findings = compared(tmp_path / str(nights), nights=nights)
@@ -124,6 +125,7 @@ def test_few_nights_say_nothing(tmp_path: Path) -> None:
     assert [finding.observed for finding in compared(tmp_path / "empty", lambda night: night.head(0)).values()] == ["not judged: no rows"]
 
 
+@pytest.mark.costly
 def test_of_very_many_rows_some_are_compared_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_nights, "_ROWS", 2_000)
     findings = compared(tmp_path, swapped("price", "weight"))

@@ -11,7 +11,7 @@ from tests.page_rules import broken_rules
 
 HOLDS = Finding("expect_x", "word", {}, PASSED, "0 violations in 7 rows (0.00%)")
 UNJUDGED = not_judged("table_row_count_to_be_between", None, "no recent night")
-WARNS = Finding("expect_y", "amount", {}, WARNING, "0.91 of the rows lie elsewhere")
+WARNS = Finding("expect_y", "amount", {}, WARNING, "0.91 of the rows are elsewhere")
 FAILS = Finding("expect_z", "amount", {}, FAILED, "3 violations in 7 rows (42.86%)")
 
 
@@ -25,7 +25,7 @@ def test_a_page_shows_markup_as_text(tmp_path: Path) -> None:
 
 
 def delivered(directory: Path, *findings: Finding) -> tuple[dict[str, object], str]:
-    """The two files of a report with `findings`."""
+    """Return the two files of a report with `findings`."""
     deliver(Report("gate", "2024-01-01", 7, findings), directory)
     return json.loads((directory / "report.json").read_text()), (directory / "report.html").read_text()
 
@@ -44,7 +44,7 @@ def test_what_was_not_judged_is_grey_and_not_counted_as_holding(tmp_path: Path) 
 def test_a_warning_is_on_the_page_and_in_the_note_and_stops_nothing(tmp_path: Path) -> None:
     content, page = delivered(tmp_path / "report", HOLDS, WARNS)
     assert (content["passed"], content["warnings"]) == (True, 1)
-    assert content["note"] == "gate: WARNING: amount: 0.91 of the rows lie elsewhere"
+    assert content["note"] == "gate: WARNING: amount: 0.91 of the rows are elsewhere"
     assert '<header class="warned">' in page
     assert '<section class="panel warned">' in page
 

@@ -43,7 +43,7 @@ def dataset(**tables: dict[str, Any]) -> Dataset:
 
 
 def rates(every_days: int = 1) -> pd.DataFrame:
-    """Ten countries on each day, or every so many, up to the night."""
+    """Write ten countries on each day, or on every n-th day, up to the night."""
     days = [NIGHT - dt.timedelta(days=day) for day in range(0, 35, every_days)]
     return pd.DataFrame([{"country": f"C{n}", "at": pd.Timestamp(day), "rate": 1.0 + n} for day in days for n in range(10)])
 
@@ -105,7 +105,7 @@ def test_a_bad_side_table_stops_the_night(case: str, tmp_path: Path) -> None:
 @pytest.mark.costly
 def test_a_weekly_table_is_compared_with_its_own_rhythm(tmp_path: Path) -> None:
     def until(days_before: int) -> Change:
-        """Leave rows of every seventh day, the newest so many days before the night."""
+        """Leave rows of every seventh day, the newest of them some days before the night."""
         return lambda table: table.assign(at=table["at"] - pd.Timedelta(days=days_before))
 
     for days in (0, 3, 6):
@@ -118,6 +118,7 @@ def test_a_weekly_table_is_compared_with_its_own_rhythm(tmp_path: Path) -> None:
     assert failed(judged(tmp_path / "declared", until(3), every_days=7, fresh_within_days=2)) == {("column_max_to_be_between", "rates.at")}
 
 
+@pytest.mark.costly
 def test_a_table_without_a_past_is_judged_by_what_a_join_may_use_and_says_so(tmp_path: Path) -> None:
     report = judged(tmp_path, lambda table: table[table["at"] == pd.Timestamp(NIGHT)])
     assert report.passed
@@ -172,7 +173,7 @@ def test_freshness_needs_a_time() -> None:
 
 @pytest.fixture(scope="module")
 def weather() -> dict[str, int]:
-    """How many observations each date of 2013 had."""
+    """Return how many observations each date of 2013 had."""
     with connect() as (connection, _):
         per_date = f"SELECT hour_start::DATE::VARCHAR, count(*) FROM {flights.scan(connection, 'weather')} GROUP BY 1"
         return dict(connection.sql(per_date).fetchall())

@@ -1,4 +1,4 @@
-"""What is expected: suite files, and shares that are tolerated to the last row."""
+"""The expectations: suite files, and shares that are tolerated to the last row."""
 
 import json
 from fractions import Fraction

@@ -12,7 +12,7 @@ from pipelines.lib.gates.report import FAILED, PASSED
 
 @pytest.mark.parametrize("other", [7, None])
 def test_integers_that_a_float_cannot_hold_are_compared_exactly(other: int | None, tmp_path: Path) -> None:
-    """2^53 + 1 is 2^53 to a float64, which pandas makes of integers beside a null and Great Expectations of every bound."""
+    """2^53 + 1 is 2^53 to a float64, which pandas makes of integers next to a null and Great Expectations of every bound."""
     limit = 2**53
     numbers = pa.table({"key": ["a", "b", "c"], "number": pa.array([limit, limit + 1, other], pa.int64())})
     pq.write_table(numbers, tmp_path / "numbers.parquet")

@@ -127,6 +127,7 @@ def test_the_page_runs_nothing_and_fetches_nothing() -> None:
     assert not re.search(r'(href|src)="(?!#)', page)
 
 
+@pytest.mark.costly
 def test_a_first_night_without_outcomes_or_a_decision_has_a_page() -> None:
     bare = replace(seen(watched_model.nights(number=1)), performance=[], entries=[], decisions=[], decision={})
     page = drift_report.page(drift_report.build_report(bare, profile(), POLICY), bare, profile(), "late")
@@ -148,6 +149,7 @@ def test_series_are_the_drift_of_the_night_and_the_quality_of_nights_that_are_kn
     assert empty.figures == {"realised/rows": 0}
 
 
+@pytest.mark.costly
 def test_series_leave_out_what_another_version_scored() -> None:
     recorded = replace(seen(), performance=[watched_model.performance("2013-04-27", version="1")])
     assert len(list(drift_report.points(drift_report.build_report(recorded, profile(), POLICY)))) == 1
@@ -183,6 +185,7 @@ def test_bins_outside_the_reference_are_drawn_once_something_is_in_them() -> Non
         assert sum(panel["current"]) == pytest.approx(1)
 
 
+@pytest.mark.costly
 def test_bins_beside_a_heavy_value_are_drawn_once_something_is_in_them() -> None:
     flat = numeric_binning("flat", np.ones(100, np.float32), bins=10)
     reference = Reference(flat, (0, 100, 0, 0), 0.0, watched_model.NOISE)

@@ -27,6 +27,7 @@ def series(client: "MlflowClient", run_id: str, key: str) -> list[tuple[int, flo
     return [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
 
 
+@pytest.mark.costly
 def test_a_repeat_changes_nothing_and_versions_do_not_mix(client: "MlflowClient") -> None:
     experiment = experiment_id(client, "tracking")
     run = log_points(client, experiment, "forest", "3", POINTS)

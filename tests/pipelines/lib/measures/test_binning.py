@@ -20,7 +20,7 @@ columns = hnp.arrays(np.float32, st.integers(0, 200), elements=numbers)
 
 
 def _subnormal(values: np.ndarray) -> np.ndarray:
-    """Which of `values` some processors take for 0; the bin of 0 holds them on every one."""
+    """Return which of `values` some processors take for 0; the bin of 0 holds them on every one."""
     return (values != 0) & (np.abs(values) < np.finfo(np.float32).tiny)
 
 

@@ -11,7 +11,7 @@ from pipelines.lib.measures.delong import delong
 
 
 def _by_every_pair(labels: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The definition: psi(x, y) = 1, 1/2 or 0 for each positive x and negative y, O(count × others)."""
+    """Return the definition: psi(x, y) = 1, 1/2 or 0 for each positive x and negative y, O(count × others)."""
     kernels = [(np.sign(scores[labels == 1][:, None] - scores[labels == 0][None, :]) + 1) / 2 for scores in columns]
     above = np.array([kernel.mean(axis=1) for kernel in kernels])
     below = np.array([kernel.mean(axis=0) for kernel in kernels])
@@ -38,6 +38,7 @@ def _sample(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndar
     return labels, shared + random.normal(size=rows) * 0.5, shared + random.normal(size=rows) * 0.5
 
 
+@pytest.mark.costly
 def test_the_covariance_is_that_of_repeated_samples() -> None:
     random = np.random.default_rng(5)
     found = np.array([delong(*_sample(random, 500))[0] for _ in range(2_000)])

@@ -72,15 +72,15 @@ RARE = np.random.default_rng(2).integers(1, 30, 20_000)
 @pytest.mark.parametrize(
     ("before", "now", "psi", "ks"),
     [
-        # The share of the cap falls from .95 to .30: (.95 - .30) ln(.95 / .30) + (.70 - .05) ln(.70 / .05) = 2.46, and a little for the gap below it
+        # The share of the cap falls from 0.95 to 0.30: (0.95 - 0.30) ln(0.95 / 0.30) + (0.70 - 0.05) ln(0.70 / 0.05) = 2.46, and a little for the gap below it
         (np.where(U < 0.95, 1, V), np.where(U < 0.30, 1, V), (2.4, 2.6), 0.65),
-        # The tail of .08 moves beyond the largest value: .08 ln(.08 / .0001) + .08 ln(.08 / 9 / .0001) = .89
+        # The tail of 0.08 moves beyond the largest value: 0.08 ln(0.08 / 0.0001) + 0.08 ln(0.08 / 9 / 0.0001) = 0.89
         (np.where(U < 0.92, 0, RARE), np.where(U < 0.92, 0, 100 * RARE), (0.8, 1.0), 0.08),
-        # Nothing stays where it was: .95 ln(.95 / .0001) for each of the two heavy scores, and the tail
+        # Nothing stays where it was: 0.95 ln(0.95 / 0.0001) for each of the two heavy scores, and the tail
         (np.where(U < 0.95, 0.01, 0.1 + 0.2 * V), np.where(U < 0.95, 0.001, 0.8 + 0.19 * V), (17.5, 18.5), 0.95),
-        # A fee of 100 that becomes 90: .5 ln(.5 / .0001) twice
+        # A fee of 100 that becomes 90: 0.5 ln(0.5 / 0.0001) twice
         (np.where(U < 0.5, 0, 100), np.where(U < 0.5, 0, 90), (8.4, 8.6), 0.5),
-        # A heavy value in the middle moves by less than its neighbours lie away
+        # A heavy value in the middle moves by less than its neighbours are away
         (np.where(U < 0.5, 50, 100 * V), np.where(U < 0.5, 51, 100 * V), (3.0, 9.0), 0.45),
     ],
     ids=["capped", "counts", "scores of a rare event", "two values", "in the middle"],
@@ -98,7 +98,9 @@ def test_what_happens_around_a_heavy_value_is_seen(before: np.ndarray, now: np.n
 @pytest.mark.parametrize("decimals", [None, 6])
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_tail_that_moves_away_is_seen_where_no_value_is_heavy(side: int, decimals: int | None) -> None:
-    """95 % lie close together; the other 5 % were beyond nine tenths of the rows before and after: .05 ln(.05 / .0001) = .31 for the bin above all."""
+    """95 % are close together; the other 5 % were beyond nine tenths of the rows before and after: 0.05 ln(0.05 / 0.0001) = 0.31 for the
+    bin above all.
+    """
     before, now = (np.where(U < 0.95, 0.01 + 0.00001 * V, tail) for tail in (0.1 + 0.2 * V, 0.8 + 0.19 * V))
     before, now = (side * before).astype(np.float32), (side * now).astype(np.float32)
     binning = numeric_binning("x", before, bins=10, decimals=decimals)
@@ -109,7 +111,7 @@ def test_a_tail_that_moves_away_is_seen_where_no_value_is_heavy(side: int, decim
 
 
 def test_a_few_outliers_of_the_reference_do_not_hide_a_tail_that_moves_away() -> None:
-    """One row in two thousand reached 0.99 before as well: .05 ln(.05 / .001) = .19 for the bin above 99.9 % of the rows."""
+    """One row in two thousand reached 0.99 before as well: 0.05 ln(0.05 / 0.001) = 0.19 for the bin above 99.9 % of the rows."""
     before, now = (np.where(U < 0.95, 0.01 + 0.00001 * V, tail) for tail in (0.1 + 0.2 * V, 0.8 + 0.19 * V))
     before = np.where(U > 0.9995, 0.99, before).astype(np.float32)
     found = measured(numeric_binning("x", before, bins=10), before, now.astype(np.float32))

@@ -1,4 +1,4 @@
-"""What a model leans on is found by shuffling, and a ranking that moves is seen the sooner the more its features matter."""
+"""The features that a model relies on are found by shuffling, and a ranking that moves is seen the sooner the more its features matter."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def test_the_order_of_rows_changes_no_metric_where_scores_tie() -> None:
     scores = rng.choice(np.array([0.01, 0.05, 0.2, 0.6], dtype=np.float32), 997, p=[0.7, 0.2, 0.06, 0.04])
     labels = (rng.random(997) < scores).astype(np.int8)
     found = metrics.realised(labels, scores), metrics.calibration(labels, scores), metrics.roc(labels, scores)
-    rarest = scores >= np.float32(0.2)  # both lie in the last tenth
+    rarest = scores >= np.float32(0.2)  # both are in the last tenth
     assert [round(point["share"] * 997) for point in found[1]] == [
         (scores == np.float32(0.01)).sum(),
         (scores == np.float32(0.05)).sum(),
@@ -78,6 +78,7 @@ def test_roc_runs_from_corner_to_corner() -> None:
     assert [point["true_positive_rate"] for point in points] == sorted(point["true_positive_rate"] for point in points)
 
 
+@pytest.mark.costly
 def test_an_interval_holds_the_true_area_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
     labels = (rng.random(1_000_000) < 0.2).astype(np.int8)
@@ -95,7 +96,7 @@ def test_an_interval_of_next_to_nothing_is_wide() -> None:
     perfect = np.repeat(np.array([0, 1], dtype=np.int8), 4)
     assert metrics.auc_interval(perfect, np.arange(8.0)) == (1.0, pytest.approx(0.025**0.25, abs=1e-6), 1.0)
     assert metrics.auc_interval(perfect, -np.arange(8.0)) == (0.0, 0.0, pytest.approx(1 - 0.025**0.25, abs=1e-6))
-    assert metrics.auc_interval(perfect, np.zeros(8)) == (0.5, 0.5, 0.5)  # a score that never differs is .5 whatever the rows
+    assert metrics.auc_interval(perfect, np.zeros(8)) == (0.5, 0.5, 0.5)  # a score that never differs is 0.5 whatever the rows
 
 
 def test_what_few_rows_cannot_say_is_none() -> None:

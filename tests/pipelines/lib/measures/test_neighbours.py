@@ -1,4 +1,4 @@
-"""The truth that indexes are held against: exact neighbours, each query left out of its own answer, and recall in which ties count."""
+"""The truth that indexes are compared with: exact neighbours, each query left out of its own answer, and recall in which ties count."""
 
 import numpy as np
 import pytest

@@ -117,6 +117,7 @@ def test_other_features_are_refused(model: Model, other: Signature) -> None:
 # ------------------------------------------------------------------------------------------------ scoring
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [0, 1, 2, RUN_ROWS, RUN_ROWS + 1, BATCH_ROWS, 3 * BATCH_ROWS + 17])
 def test_scores_are_those_of_scikit_learn_in_the_same_order(model: Model, tmp_path: Path, rows: int) -> None:
     features = night.write_features(tmp_path / "features.parquet", rows)
@@ -131,6 +132,7 @@ def test_scores_are_those_of_scikit_learn_in_the_same_order(model: Model, tmp_pa
         np.testing.assert_array_equal(scores["decision"].to_numpy(), scores["score"].to_numpy() >= np.float32(0.5))
 
 
+@pytest.mark.costly
 def test_the_order_of_computation_changes_no_byte(model: Model, tmp_path: Path) -> None:
     night.write_features(tmp_path / "f.parquet", 3 * BATCH_ROWS // 2)
     written = []

@@ -140,6 +140,7 @@ def test_a_heavy_score_stays_where_it_was_whatever_its_last_digits() -> None:
     assert compare(profile.binnings, profile.histogram, count(columns, profile.binnings), floor=profile.floor)[SCORE].psi > 10
 
 
+@pytest.mark.costly
 def test_the_same_rows_give_the_same_bytes(profile: Profile) -> None:
     again = build(history(60), history(14, start=date(2013, 3, 2)))
     assert again.to_json() == profile.to_json()

@@ -143,6 +143,7 @@ def test_publishing_the_same_again_changes_nothing(scores: Path, url: str) -> No
     assert (again.changed, again.version) == (False, first.version)
 
 
+@pytest.mark.costly
 def test_another_run_replaces_the_night_and_only_that(scores: Path, url: str, tmp_path: Path) -> None:
     publish(scores, LINEAGE, expected_rows=100, url=url)
     publish(scores, replace(LINEAGE, partition="2013-04-02"), expected_rows=100, url=url)

@@ -32,6 +32,7 @@ def runs(url: str) -> set[str]:
     return set(read_scores(night.PARTITION, url)["run_id"].to_pylist())
 
 
+@pytest.mark.costly
 def test_after_a_restore_the_cleared_task_publishes_its_rows_again(url: str, files: dict[str, Path]) -> None:
     publish(files["A"], A, expected_rows=40, url=url)
     publish(files["B"], B, expected_rows=40, url=url)

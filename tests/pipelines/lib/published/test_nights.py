@@ -85,12 +85,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.costly
 def test_a_run_gives_its_files_back(repository: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere" / "night.parquet"
     fetch(REF, "data/features/batch.parquet", target)
     assert target.read_text() == "features of one night"
 
 
+@pytest.mark.costly
 def test_what_a_run_did_not_make_and_who_did_not_run_are_told_apart(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no data/scores/scores\.parquet"):
         fetch(REF, "data/scores/scores.parquet", tmp_path / "x")

@@ -1,4 +1,4 @@
-"""What both databases promise to whoever keeps something in them. Each table's own promises are tested with its owner."""
+"""The guarantees of both databases to the modules that use them. Each table's own promises are tested with its owner."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

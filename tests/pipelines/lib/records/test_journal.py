@@ -16,7 +16,7 @@ from tests.servers import postgres
 NIGHT = NightRecord("forest", "3", "2013-06-01", "refs/runs/a", 900, {"distance": [1, 2, 3]}, {"distance": {"psi": 0.1}})
 SEEN = PerformanceRecord("forest", "2013-06-01", "3", "a" * 64, 880, {"auc": 0.7, "low": None}, [{"column": "origin", "value": "JFK"}])
 NO = Decision("forest", "2013-06-01", "3", False, "no drift", {"features": []})
-REFUSE = Verdict("forest", "drift__3__2013-06-01", "2013-06-01", "3", "4", "refuse", "worse by .02 AUC", "policy")
+REFUSE = Verdict("forest", "drift__3__2013-06-01", "2013-06-01", "3", "4", "refuse", "worse by 0.02 AUC", "policy")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])

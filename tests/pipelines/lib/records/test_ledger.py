@@ -94,7 +94,7 @@ def test_names_do_not_mix(url: str) -> None:
 
 @pytest.mark.parametrize("sequence", [0, 2, 7])
 def test_a_stale_sequence_is_refused(url: str, sequence: int) -> None:
-    with pytest.raises(LedgerConflict, match="decide anew"):
+    with pytest.raises(LedgerConflict, match="decide again"):
         Ledger(url).append(replace(FIRST, sequence=sequence))
 
 

@@ -41,7 +41,7 @@ def source(**fields: Any) -> Source:
 
 
 def read(found: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
-    """What ingest does: scan, cast, cut to the window, sort."""
+    """Return what ingest does: scan, cast, cut to the window, sort."""
     with connect() as (connection, scratch):
         scanned = adapters.scan(connection, found, columns, window, scratch)
         with adapters.reading(scanned.where):
@@ -413,7 +413,7 @@ def test_a_glob_over_a_delta_table_is_refused(tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         read(source(kind="csv", path=str(tmp_path / "t.csv")))
 
 

@@ -21,7 +21,7 @@ def moment(text: str) -> dt.datetime:
 
 
 def converted(values: pa.Array, kind: Any) -> list[Any]:
-    """`values` as a column of type `kind`."""
+    """Return `values` as a column of type `kind`."""
     with connect() as (connection, _), reading("a table"):
         connection.register("rows", pa.table({"v": values}))
         [(found,)] = connection.sql("SELECT DISTINCT typeof(v) FROM rows").fetchall()
@@ -60,6 +60,7 @@ LOSSY = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", LOSSY)
 def test_a_conversion_that_would_lose_something_is_refused(case: str) -> None:
     kind, values = LOSSY[case]
@@ -101,5 +102,7 @@ def test_a_column_of_floats_without_a_value_is_a_text_without_one() -> None:
 
 
 def test_the_refusal_of_a_float_as_text_names_the_cause_and_the_remedy() -> None:
-    with pytest.raises(DataError, match=r"'v' of a table holds '7\.0' \(DOUBLE\), which is no string: a missing id .*declare it as float"):
+    with pytest.raises(
+        DataError, match=r"'v' of a table holds '7\.0' \(DOUBLE\), which is not of type string: a missing id .*declare it as float"
+    ):
         converted(pa.array([7.0, None]), "string")

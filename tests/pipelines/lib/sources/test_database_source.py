@@ -22,7 +22,7 @@ from tests.servers import postgres
 
 
 def database(directory: Path, *values: Any) -> Source:
-    """A database with `values` in a column without a type, which SQLite keeps as they are."""
+    """Return a database with `values` in a column without a type, which SQLite keeps as they are."""
     with sqlite3.connect(directory / "shop.db") as writer:
         writer.execute("CREATE TABLE rows (value)")
         writer.executemany("INSERT INTO rows VALUES (?)", [(value,) for value in values])
@@ -69,7 +69,7 @@ def test_a_value_that_would_lose_something_is_refused(kind: Any, value: Any, tmp
 
 
 def given_by_a_driver(value: object, kind: Any) -> object:
-    """`value`, which SQLite has no type for, as a column of `kind` reads it from the text that it becomes."""
+    """Return `value`, which SQLite has no type for, as a column of `kind` reads it from the text that it becomes."""
     declared = Column(type=kind)
     [message] = _texts([value], "value", declared, "a query")
     with connect() as (connection, _):
@@ -184,14 +184,14 @@ def test_postgresql_that_refuses_role_database_or_password_is_not_asked_again() 
 
 def test_a_number_with_a_point_is_no_text(tmp_path: Path) -> None:
     """An id became the text `7.0`."""
-    with pytest.raises(DataError, match=r"holds '7\.0' \(float\), which is no string"):
+    with pytest.raises(DataError, match=r"holds '7\.0' \(float\), which is not of type string"):
         read(database(tmp_path, 7.0), Column(type="string"))
     (tmp_path / "shop.db").unlink()
     assert read(database(tmp_path, 7, "8"), Column(type="string")) == ["7", "8"]
 
 
 def of_the_night(source: Source) -> list[Any]:
-    """The times of 2024-01-20 in `source`."""
+    """Return the times of 2024-01-20 in `source`."""
     declared, window = Column(type="timestamp"), Window("value", dt.date(2024, 1, 20), dt.date(2024, 1, 21))
     with connect() as (connection, scratch):
         scanned = adapters.scan(connection, source, {"value": declared}, window, scratch)

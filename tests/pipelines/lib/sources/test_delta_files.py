@@ -39,7 +39,7 @@ def rows(dataset: Dataset, target: Path) -> pa.Table:
 
 
 def files(root: Path) -> list[Path]:
-    """The files of the orders, the oldest first."""
+    """Return the files of the orders, the oldest first."""
     table = DeltaTable(root / "orders")
     actions = pa.table(table.get_add_actions(flatten=True)).sort_by("min.placed_at")
     return [root / "orders" / path for path in actions["path"].to_pylist()]

@@ -1,4 +1,4 @@
-"""Outcomes come late, twice and corrected; what is known of them is told apart by date, and by digest."""
+"""Outcomes come late, twice and corrected; what is known of them is distinguished by date, and by digest."""
 
 import datetime as dt
 import re
@@ -135,7 +135,7 @@ def test_a_row_that_contradicts_itself_makes_its_date_unknown_and_is_told_with_i
 
 
 def test_each_date_tells_its_first_contradiction(source: Path, table: pa.Table) -> None:
-    """An append-only feed that corrects everything: no more of it is read than is told."""
+    """An append-only feed that corrects everything: no more of it is read than is reported."""
     refunds = pa.array([None if refund else 9.5 for refund in table["refund"].to_pylist()], pa.float64())
     pq.write_table(pa.concat_tables([table, table.set_column(table.column_names.index("refund"), "refund", refunds)]), source)
     with known_outcomes(dataset(source), partition=PARTITION, first=FIRST) as known:
@@ -172,6 +172,7 @@ def test_a_slice_that_is_no_column_is_refused(source: Path) -> None:
         pass
 
 
+@pytest.mark.costly
 def test_of_the_flights_those_that_never_arrived_have_no_outcome() -> None:
     flights = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
     with known_outcomes(flights, partition=dt.date(2013, 2, 11), first=dt.date(2013, 2, 8), extra_columns=("arr_delay", "origin")) as known:

@@ -1,4 +1,6 @@
-"""Damage to the pages of a source's Parquet file: refused with the name of the file where pages carry checksums, never read as other values."""
+"""Damage to the pages of a source's Parquet file: refused with the name of the file where pages carry checksums, never read as other
+values.
+"""
 
 import datetime as dt
 import json
@@ -34,7 +36,7 @@ COLUMNS = {
 
 
 def read(kind: str, path: Path, window: Window = WINDOW) -> list[tuple[Any, ...]]:
-    """What ingest does: scan, cast, cut to the window, sort."""
+    """Return what ingest does: scan, cast, cut to the window, sort."""
     source = parse_section({"kind": kind, "path": str(path)}, Source, "source")
     with connect() as (connection, scratch):
         scanned = adapters.scan(connection, source, COLUMNS, window, scratch)
@@ -50,7 +52,7 @@ def write(path: Path, **options: Any) -> pq.FileMetaData:
 
 
 def chunk(metadata: pq.FileMetaData, group: int, column: str) -> tuple[int, int]:
-    """Where the pages of `column` in the row group begin and end."""
+    """Return where the pages of `column` in the row group begin and end."""
     found = metadata.row_group(group).column(ORDERS.column_names.index(column))
     start = found.dictionary_page_offset if found.has_dictionary_page else found.data_page_offset
     return start, start + found.total_compressed_size
@@ -113,6 +115,7 @@ def test_the_damaged_one_of_several_files_is_named_with_the_remedy(tmp_path: Pat
         read("parquet", tmp_path / "*.parquet")
 
 
+@pytest.mark.costly
 def test_a_night_looks_at_its_own_row_groups_and_at_every_time(tmp_path: Path) -> None:
     metadata = write(tmp_path / "t.parquet")
     content, night = (tmp_path / "t.parquet").read_bytes(), Window("placed_at", NIGHT, NIGHT + dt.timedelta(days=1))
@@ -171,7 +174,7 @@ def test_a_column_is_found_by_a_name_with_dots(tmp_path: Path) -> None:
 
 
 def delta(path: Path) -> Path:
-    """A Delta table whose one file has checksums, as Spark writes them; returns the file."""
+    """Return a Delta table whose one file has checksums, as Spark writes them; returns the file."""
     write_deltalake(path, ORDERS)
     add: str
     [add] = DeltaTable(path).get_add_actions(flatten=True)["path"].to_pylist()

@@ -39,6 +39,7 @@ def test_a_wrong_declaration_is_refused_by_name(changes: dict[str, Any], named: 
         declared(**changes)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("taken", ["rank", "distance", "outcome", "run_ref", "neighbour_order_id"])
 def test_a_key_may_not_be_called_as_what_is_published_beside_it(taken: str) -> None:
     columns = orders.params()["dataset"]["columns"] | {taken: {"type": "integer"}}
@@ -127,6 +128,6 @@ def test_the_bounds_of_an_integer_column_are_exact() -> None:
 
 
 def test_a_declaration_comes_back_from_its_own_dump() -> None:
-    """Its defaults are written out: those of a CSV stand beside a Parquet source, and are no declaration of a dialect."""
+    """Its defaults are written out: those of a CSV stand next to a Parquet source, and are not declaration of a dialect."""
     dataset = declared()
     assert parse_section(dataset.model_dump(mode="json"), Dataset, "dataset") == dataset

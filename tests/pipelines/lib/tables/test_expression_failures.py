@@ -1,4 +1,4 @@
-"""An expression that fails on a value is told with its place, the row and the remedy, and is not tried again."""
+"""An expression that fails on a value is reported with its place, the row and the remedy, and is not tried again."""
 
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def test_a_failure_in_the_later_batch_is_told_too(tmp_path: Path) -> None:
         World(tmp_path, rows, numeric={"v": {"expression": "k::INTEGER", "missing": 0}}).night(FIRST)
 
 
+@pytest.mark.costly
 def test_the_remedy_that_is_named_works(tmp_path: Path) -> None:
     features: dict[str, Any] = {
         "numeric": {

@@ -39,7 +39,7 @@ ZONES = ["hour(TIMESTAMPTZ '2024-05-06 07:08:09+00')", "strptime('2024-05-06 +02
 
 
 def values() -> dict[str, str]:
-    """The value of every call, as text, by the call."""
+    """Return the value of every call, as text, by the call."""
     connection = duckdb.connect()
     connection.execute(f"SET TimeZone = '{os.environ['SAMPLE_ZONE']}'")
     connection.execute(f"SET Calendar = '{os.environ['SAMPLE_CALENDAR']}'")
@@ -78,7 +78,7 @@ def candidates(kind: str | None) -> list[str]:
 
 
 def attempt(connection: duckdb.DuckDBPyConnection, call: str) -> str | None:
-    """The value of `call` as text; None if DuckDB refuses it or it is NULL."""
+    """Return the value of `call` as text; None if DuckDB refuses it or it is NULL."""
     try:
         row = connection.execute(f"SELECT ({call})::VARCHAR").fetchone()
     except duckdb.Error:

@@ -17,7 +17,7 @@ NIGHT = dt.date(2024, 5, 29)
 
 @pytest.fixture(scope="module")
 def counts() -> dict[str, int]:
-    """How many flights each date of 2013 had."""
+    """Return how many flights each date of 2013 had."""
     with connect() as (connection, _):
         per_date = f"SELECT scheduled_departure::DATE::VARCHAR, count(*) FROM {flights.scan(connection, 'flights')} GROUP BY 1"
         return dict(connection.sql(per_date).fetchall())
@@ -44,9 +44,12 @@ def test_a_band_without_earlier_nights_is_the_minimum_alone() -> None:
     assert (band.low, band.high, band.reference) == (7, None, None)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("low", [0.07, 0.29, 0.5, 0.85])
 def test_the_band_is_the_declared_share_to_the_last_row(low: float) -> None:
-    """A half rounded to the even row, or 0.07 x 100 = 7.000000000000001, would let a night pass that is too thin or stop one that is not."""
+    """A half rounded to the even row, or 0.07 x 100 = 7.000000000000001, would let a night pass that is too thin or stop one that is
+    not.
+    """
     for rows in range(1, 3_000):
         band = RowCount(minimum_ratio=low, maximum_ratio=1 + low, minimum_rows=0).band({"2024-05-22": rows}, NIGHT)
         assert (band.low - 1) < Fraction(repr(low)) * rows <= band.low

@@ -22,9 +22,9 @@ def nested(function: str, times: int, inner: str = "word") -> str:
         (f"length({nested('bin(@)', 10)})", "1073741824 times as long"),
         (f"length({nested('regexp_escape(@)', 30)})", "1073741824 times as long"),
         (f"CASE WHEN a > 0 THEN 1 ELSE length({nested('url_encode(@)', 10)}) END", "times as long"),
-        ("length(replace(word, 'a', other))", "replacement that is no text in quotes"),
-        ("length(regexp_replace(word, 'a', other, 'g'))", "replacement that is no text in quotes"),
-        ("length(replace(word, 'a', concat('a', 'b')))", "replacement that is no text in quotes"),
+        ("length(replace(word, 'a', other))", "replacement that is not a text in quotes"),
+        ("length(regexp_replace(word, 'a', other, 'g'))", "replacement that is not a text in quotes"),
+        ("length(replace(word, 'a', concat('a', 'b')))", "replacement that is not a text in quotes"),
     ],
 )
 def test_a_text_that_may_grow_without_a_limit_is_refused(expression: str, said: str) -> None:

@@ -47,6 +47,7 @@ def recall(index: Searcher, k: int = 10) -> float:
     return neighbours.recall(found[1], found[0], ids, distances, k)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_finds_what_is_near(tmp_path: Path, kind: str) -> None:
     index = built(tmp_path / "build", params=KINDS[kind], parts=4)
@@ -69,6 +70,7 @@ def test_its_vectors_outlive_it_and_cannot_be_altered(tmp_path: Path, kind: str)
         vectors[0, 0] = 1
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_bytes_are_the_same_each_time(tmp_path: Path, kind: str) -> None:
     for name in ("one", "two"):
@@ -291,6 +293,7 @@ def test_a_table_too_small_is_asked_for_its_own_rows(tmp_path: Path) -> None:
     assert built(tmp_path / "build", 400).built["held_out"] is None
 
 
+@pytest.mark.costly
 def test_a_rotation_is_learnt_where_it_is_asked_for(tmp_path: Path) -> None:
     params = IVFPQ.model_copy(update={"ivfpq": IvfPq(rotate=True, code_bytes=4)})
     base = built(tmp_path / "base", ROWS - 50, params=params, parts=2)

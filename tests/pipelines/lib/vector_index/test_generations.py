@@ -86,6 +86,7 @@ def test_what_is_no_id_becomes_no_path(published: Published, bad: str) -> None:
 FILES = ("index.faiss", "rows.arrow", "built.json", "encoder.onnx", "manifest.json")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("file", "damage"), [("lock", Path.unlink), *((file, damage) for file in FILES for damage in (flip, truncate, Path.unlink))]
 )

@@ -200,6 +200,7 @@ def test_of_an_incremental_build_what_is_appended_is_held_out(tmp_path: Path, ba
     assert (made.mode, made.known, made.count) == ("incremental", PUBLISHED, more)
 
 
+@pytest.mark.costly
 def test_the_cheapest_number_of_lists_is_taken_unless_one_is_given(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     params = PlanIndex(kind="ivfpq", queries=100, ivfpq=IvfPq(code_bytes=2))
