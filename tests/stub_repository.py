@@ -39,7 +39,7 @@ def main(name):
     home = pathlib.Path(os.environ["NIGHTSHIFT_HOME"])
     behave = home / "behave" / f"{name}-{run['partition']}"
     what = behave.read_text() if behave.exists() else ""
-    print(name, "running", flush=True)
+    print(name, "computes", flush=True)
     while what == "sleep" and behave.exists():
         time.sleep(0.05)
     if what == "once":

@@ -17,7 +17,7 @@ from nightshift_airflow.retries import StageError
 from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
 from nightshift_airflow.stage_operators import StageOperator
 
-TABLE = {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", ".70", ".71"]]}
+TABLE = {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", "0.70", "0.71"]]}
 DAG_ID, PARTITION = "drift_triggered_retraining", "2013-04-01"
 
 
@@ -100,7 +100,7 @@ HOSTILE = "UA | 0.9 | 0.9 |\n| ok | [ok](http://e.vil) <img src=x> `a` \\| *b* _
 
 
 def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(waiting_room):
-    waiting_room.decide("ask", "close", table={**TABLE, "lead": HOSTILE, "rows": [[f"AUC of a|b = {HOSTILE}", ".70", ".71"]]})
+    waiting_room.decide("ask", "close", table={**TABLE, "lead": HOSTILE, "rows": [[f"AUC of a|b = {HOSTILE}", "0.70", "0.71"]]})
     with pytest.raises(TaskAwaitingInput):
         waiting_room.approve()
     shown = MarkdownIt("commonmark", {"html": True}).enable("table").render(waiting_room.asked[0]["body"])
