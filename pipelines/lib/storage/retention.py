@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MD5 = re.compile(r"\b[0-9a-f]{32}(?:\.dir)?\b")
 _RUN = re.compile(r"refs/runs/[^\s'\"]+")
+_OWN_RUN = re.compile(r"^run_ref: ['\"]?(refs/runs/[^\s'\"]+)", re.MULTILINE)
 _LOCKS = ("dvc.lock", "*/dvc.lock", "*.dvc")
 _AT_ONCE = 100  # commits for one command line
 
@@ -50,14 +51,14 @@ def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: f
     Workspaces are looked at first: what a run that closes meanwhile has published or recorded is seen afterwards. Raises `DataError` if
     the listing of a directory is damaged, `ConfigError` where a ref that is named is not in the repository.
     """
-    found, runs_at_work = _of_workspaces(repository)
+    found, runs_at_work, open_runs = _of_workspaces(repository)
     asked = set(named())
     wanted = asked | runs_at_work  # of these the run's own, which may not be recorded yet
     refs = [
         line.split(" ")
         for line in git(repository, "for-each-ref", "--format=%(refname) %(objectname) %(committerdate:unix)", "refs/runs").splitlines()
     ]
-    if lost := sorted(name for name in asked - runs_at_work - {ref for ref, _, _ in refs} if name.startswith("refs/")):
+    if lost := sorted(name for name in asked - open_runs - {ref for ref, _, _ in refs} if name.startswith("refs/")):
         raise ConfigError(
             f"{len(lost)} runs that rows, versions or generations name are not recorded in {repository}: {', '.join(lost[:3])}. Nobody can tell which files they "
             "need, so nothing was freed; fetch refs/runs/* from where they ran"
@@ -133,8 +134,8 @@ def survey(objects: Iterable[Object], keep: set[str], oldest: float) -> Space:
     )
 
 
-def _of_workspaces(repository: Path) -> tuple[set[str], set[str]]:
-    """Return the objects that working trees name now, committed or not, and the runs that those runs look at."""
+def _of_workspaces(repository: Path) -> tuple[set[str], set[str], set[str]]:
+    """Return the objects that working trees name now, committed or not, the runs that `run.yaml` of each tree names, and of these the tree's own."""
     trees = [
         Path(line.removeprefix("worktree "))
         for line in git(repository, "worktree", "list", "--porcelain").splitlines()
@@ -142,11 +143,14 @@ def _of_workspaces(repository: Path) -> tuple[set[str], set[str]]:
     ]
     objects: set[str] = set()
     runs: set[str] = set()
+    own: set[str] = set()
     for tree in {repository, *trees, *(home.home() / "workspaces").glob("*/*")}:
         for file in [tree / "dvc.lock", tree / ".dvc/tmp/dvc.lock.whole", *tree.glob("data/**/*.dvc")]:
             objects.update(_MD5.findall(_text(file)))
-        runs.update(_RUN.findall(_text(tree / "run.yaml")))
-    return objects, runs
+        pinned = _text(tree / "run.yaml")
+        runs.update(_RUN.findall(pinned))
+        own.update(_OWN_RUN.findall(pinned))
+    return objects, runs, own
 
 
 def _of_commits(repository: Path, commits: list[str]) -> set[str]:

@@ -42,3 +42,6 @@ def test_a_run_that_is_open_and_has_registered_a_model_does_not_stop_the_survey(
     (workspace / "run.yaml").write_text(f"run_ref: {ref}\n")
     (workspace / "dvc.lock").write_text(f"md5: {'a' * 32}\n")
     assert kept_objects(repository, lambda: [ref], 0, lambda md5: None) == {"a" * 32}
+    with pytest.raises(ConfigError, match="nightly/lost"):  # a run that an open run only looks at must be recorded
+        (workspace / "run.yaml").write_text(f"run_ref: {ref}\nnight_ref: refs/runs/nightly/lost\n")
+        kept_objects(repository, lambda: [ref, "refs/runs/nightly/lost"], 0, lambda md5: None)
