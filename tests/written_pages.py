@@ -94,7 +94,7 @@ def write_pages(scratch: Path, patch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def _orders(scratch: Path, pages: Path, patch: pytest.MonkeyPatch) -> None:
-    """Train, encode, score, index; publish and attach evidence; train again beside the champion; meet half a night."""
+    """Train, encode, score, index; publish and attach evidence; train again with a champion in place; meet half a night."""
     home, root = scratch / "home", scratch / "orders"
     root.mkdir()
     patch.setenv("NIGHTSHIFT_HOME", str(home))
@@ -134,14 +134,14 @@ def _demo(home: Path, pages: Path, generation: str) -> None:
     """Publish the night, keep its pages as a run's, and write the page of the demo."""
     run = home / "reports" / NIGHTS / "run"
     shutil.copytree("data/reports", run)
-    told = {
+    opened = {
         "run_id": "run",
         "partition": TRAINED,
         "opened_at": f"{TRAINED}T02:00:00",
         "tasks": NIGHT,
         "model": {"name": NAME, "version": "1"},
     }
-    (run / "run.json").write_text(json.dumps(told))
+    (run / "run.json").write_text(json.dumps(opened))
     rows = json.loads(Path("data/reports/validate_scores/verdict.json").read_text())["rows"]
     sha256 = sha256_of(Path("data/models/model.onnx"))
     lineage = Lineage(TRAINED, NAME, "1", sha256, "run", "refs/runs/one", "c" * 40, False, dt.datetime(2024, 3, 15, 2, tzinfo=dt.UTC))
@@ -170,7 +170,7 @@ def _demo(home: Path, pages: Path, generation: str) -> None:
 
 
 def _served(home: Path, pages: Path) -> None:
-    """What the plugin serves: the list of runs, a report below its bar, and each document."""
+    """Write the pages that the plugin serves: the list of runs, a report below its bar, and each document."""
     runs = navigation.opened_runs(NIGHTS)
     bar = navigation.of_report(home / "reports" / NIGHTS / "run", "attach_evidence", {NIGHTS})
     served = {

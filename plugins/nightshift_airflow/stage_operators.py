@@ -123,7 +123,7 @@ class DvcStageOperator(_StageTask):
 
     Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
     `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over. A stage that measures the
-    machine is run `again` each time, also where DVC knows its result.
+    machine is run each time (`anew`), even if DVC knows its result.
     """
 
     template_fields: Sequence[str] = ("shard",)

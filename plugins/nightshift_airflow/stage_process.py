@@ -38,7 +38,7 @@ def run_dvc(name: str, arguments: Sequence[str], workspace: Workspace) -> None:
 
 
 def reproduce(stage: str, workspace: Workspace, *, anew: bool = False) -> None:
-    """Bring the DVC stage `stage` up to date, and nothing else; run it in any case if it is to be made `again`."""
+    """Bring the DVC stage `stage` up to date, and nothing else; with `anew`, run it even if DVC knows its result."""
     try:
         run_dvc(stage, ["--wait-for-lock", "repro", *(["--force"] if anew else []), "--single-item", stage], workspace)
     except UntoldError:

@@ -18,14 +18,14 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 WIDTHS = (390, 1280)
 SCHEMES: dict[Literal["light", "dark"], dict[str, Any]] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
-"""Options of axe-core by colour scheme: every rule at each width, and once more the one that looks at colours."""
+"""Options of axe-core by colour scheme: every rule at each width, and the one that looks at colours again."""
 
 CONTRAST = 4.5
 READABLE = 12
 """CSS pixels of the smallest text of a chart."""
 
 OPEN = "() => document.querySelectorAll('details').forEach(one => { one.open = true })"
-"""What is folded is part of the page."""
+"""Folded parts belong to the page."""
 
 SIDEWAYS = "() => document.documentElement.scrollWidth - window.innerWidth"
 
@@ -103,12 +103,12 @@ def test_a_page_breaks_no_rule_and_can_be_read(name: str, browser: "Browser", pa
 
 
 def findings(answer: dict[str, Any]) -> list[str]:
-    """What axe-core has found, in words."""
+    """Return the violations that axe-core names, in words."""
     return [f"{rule['id']}: {rule['help']}, at {node['html'][:200]}" for rule in answer["violations"] for node in rule["nodes"]]
 
 
 def unreadable(page: "Page") -> list[str]:
-    """The text of charts that is too small or too pale."""
+    """Return the text of charts that is too small or too pale."""
     return [
         f"{text['text']!r} has {text['size']:.1f} px and a contrast of {text['contrast']:.2f}"
         for text in page.evaluate(CHARTS)
