@@ -78,6 +78,13 @@ def test_the_cause_is_the_first_of_the_dag_not_the_oldest_file_nor_the_first_let
     assert text.endswith("Log: http://night.example:8080/airflow/dags/dag/runs/run/tasks/validate_batch")
 
 
+def test_a_task_that_could_not_begin_has_not_failed_itself() -> None:
+    states = {"validate_batch": "upstream_failed", "validate_scores": "failed", "publish_scores": "upstream_failed"}
+    run = Run("dag", "run", "2013-04-01", ["validate_batch", "validate_scores", "publish_scores"], states)
+    assert run.failed() == ["validate_scores"]
+    assert run.unwell() == ["publish_scores", "validate_batch", "validate_scores"]
+
+
 def test_a_published_night_whose_evidence_failed_is_still_published(workspace: Path) -> None:
     leave(workspace, "publish_scores", "985 rows")
     leave(workspace, "attach_evidence", failure="torn")

@@ -1,4 +1,4 @@
-"""Which runs are named: by published rows, which may be damaged, and by runs that are still open."""
+"""Runs and commits that are named: by published rows, which may be damaged, by runs that are still open, and by versions."""
 
 import subprocess
 from pathlib import Path
@@ -45,3 +45,25 @@ def test_a_run_that_is_open_and_has_registered_a_model_does_not_stop_the_survey(
     with pytest.raises(ConfigError, match="nightly/lost"):  # a run that an open run only looks at must be recorded
         (workspace / "run.yaml").write_text(f"run_ref: {ref}\nnight_ref: refs/runs/nightly/lost\n")
         kept_objects(repository, lambda: [ref, "refs/runs/nightly/lost"], 0, lambda md5: None)
+
+
+def test_a_commit_that_only_a_version_names_keeps_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch may have been removed or rebased since: then no ref leads to the commit of a registered version."""
+    repository = tmp_path / "repository"
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(repository)], check=True)
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        return subprocess.run(["git", *identity, *arguments], cwd=repository, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    git("switch", "--quiet", "--create", "trial")
+    (repository / "dvc.lock").write_text(f"md5: {'b' * 32}\n")
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "trained")
+    commit = git("rev-parse", "HEAD")
+    git("switch", "--quiet", "main")
+    git("branch", "--quiet", "--delete", "--force", "trial")
+    assert kept_objects(repository, list, 0, lambda md5: None) == set()
+    assert kept_objects(repository, lambda: [commit], 0, lambda md5: None) == {"b" * 32}
