@@ -65,7 +65,7 @@ def test_a_second_start_is_refused_with_the_url_and_pid_of_the_first(holder: "su
     before = (tmp_path / FILE).read_bytes()
     began = time.monotonic()
     with (
-        pytest.raises(InstallationInUse, match=rf"already runs in .*http://127\0.0\0.0\0.1:1234 \(pid {holder.pid}\)"),
+        pytest.raises(InstallationInUse, match=rf"already runs in .*http://127\.0\.0\.1:1234 \(pid {holder.pid}\)"),
         Installation(tmp_path),
     ):
         pass

@@ -272,7 +272,7 @@ def test_a_wrong_label_does_not_fill_the_queue(quiet, token):
 
 def test_the_monitor_and_alertmanager_ask_for_the_same_run(quiet, token):
     """The call of `pipelines.monitoring.alert`, with the conf that it sends."""
-    conf = {"champion_version": "3", "reason": "PSI .41", "source": "monitor"}
+    conf = {"champion_version": "3", "reason": "PSI 0.41", "source": "monitor"}
     quiet.client().trigger(DAG, "2013-06-09", run_id="drift__3__2013-06-09", conf=conf)
     assert post(quiet, webhook(alert("2013-06-09")), token)[1]["existed"] == ["drift__3__2013-06-09"]
     post(quiet, webhook(alert("2013-06-10")), token)
@@ -393,7 +393,7 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
 
 
 def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
-    decision = {"name": "Core", "retrain": True, "reason": "PSI .41", "champion_version": "3", "partition": "2013-05-14", "findings": []}
+    decision = {"name": "Core", "retrain": True, "reason": "PSI 0.41", "champion_version": "3", "partition": "2013-05-14", "findings": []}
     (tmp_path / "decision.json").write_text(json.dumps(decision))
     shutil.copy(ROOT / "params.yaml", tmp_path)
     settings = {
@@ -482,7 +482,7 @@ def test_a_real_alertmanager_starts_a_real_run(quiet, token, tmp_path):
     labels = {"alertname": "ModelScoreDrift", "nightshift": "retrain", "champion_version": "4", "partition": "2013-06-12"}
     with alertmanager(tmp_path / "alertmanager.yml", tmp_path) as url:
         fired = [
-            {"labels": labels, "annotations": {"summary": "PSI .41"}},
+            {"labels": labels, "annotations": {"summary": "PSI 0.41"}},
             {"labels": {**labels, "nightshift": "look", "champion_version": "5"}},
         ]
         wait_until(lambda: push(url, fired), tmp_path / "log")

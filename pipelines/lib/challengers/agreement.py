@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.lib.core.contract import STRICT
-from pipelines.lib.measures.binning import numeric_binning
+from pipelines.lib.measures.binning import TAIL, numeric_binning
 from pipelines.lib.measures.distances import psi
 from pipelines.lib.measures.histogram import count as count_in
 
@@ -113,7 +113,9 @@ def merge(nights: Sequence[Agreement], counts: np.ndarray) -> Agreement | None:
         return round(float(np.average(values, weights=[night.rows for night in nights])), 6)
 
     reached = counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True)
-    starts = np.unique([0, *np.searchsorted(reached[0], np.arange(1, 10) / 10) + 1])  # tenths of the champion's scores
+    # Tenths of the champion's scores, its tails, and what lies outside all of them: the bins of `measure`, exact to one of `BINS`.
+    lowest = np.searchsorted(reached[0], 0, side="right")
+    starts = np.unique([0, lowest, *np.searchsorted(reached[0], [TAIL, *np.arange(1, 10) / 10, 1 - TAIL, 1]) + 1])
     theirs, mine = np.add.reduceat(counts, starts[starts < BINS], axis=1)
     correlated = [(night.correlation, night.rows) for night in nights if night.correlation is not None]
     return Agreement(

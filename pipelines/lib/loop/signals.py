@@ -45,8 +45,8 @@ def drift_signal(history: History, policy: Policy) -> Signal:
         "worst": {"name": worst, "psi": round(weighty[worst].psi, 4), "limit": round(policy.limit(weighty[worst].noise), 4)},
     }
     words = (
-        f"PSI of {worst} is {_short(weighty[worst].psi)}, limit {_short(policy.limit(weighty[worst].noise))}, and what has drifted carries "
-        f"{_short(share)} of the importance, limit {_short(policy.importance_share)}; {len(over)} of {len(nights)} nights alarm, "
+        f"PSI of {worst} is {weighty[worst].psi:.2f}, limit {policy.limit(weighty[worst].noise):.2f}, and what has drifted carries "
+        f"{share:.2f} of the importance, limit {policy.importance_share:.2f}; {len(over)} of {len(nights)} nights alarm, "
         f"{policy.alarm_nights} are needed"
     )
     return Signal("drift", alarm=len(over) >= policy.alarm_nights and over[-1] == now.partition, words=words, findings=findings)
@@ -96,7 +96,7 @@ def quality_signal(history: History, policy: Policy) -> Signal:
     return Signal(
         "quality",
         alarm=loss > allowed,
-        words=f"AUC of the last {len(rows)} nights with outcomes is {_short(auc, 3)}, limit {_short(history.reference.auc - allowed, 3)}",
+        words=f"AUC of the last {len(rows)} nights with outcomes is {auc:.3f}, limit {history.reference.auc - allowed:.3f}",
         findings={
             "nights": [row.partition for row in rows],
             "auc": round(auc, 4),
@@ -179,7 +179,3 @@ def _calm(night: Night, policy: Policy, scale: float) -> bool:
 def _top(night: Night, policy: Policy) -> list[str]:
     """Return the most important features."""
     return sorted(night.features, key=lambda name: (-night.features[name].importance, name))[: policy.top_features]
-
-
-def _short(value: float, digits: int = 2) -> str:
-    return f"{value:.{digits}f}".removeprefix("0")

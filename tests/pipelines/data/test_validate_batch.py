@@ -127,7 +127,7 @@ def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_b
     report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
     assert (
         "expect_column_max_to_be_between on 'placed_at': 2024-05-26 (expected: min_value=2024-05-29; the last date of the whole source"
-        in (report.failures[0].finding_of_column())
+        in (report.failures[0].summary())
     )
     tomorrow = str(NIGHT + dt.timedelta(days=1))
     tell_source(raw, last=tomorrow, next=tomorrow)
@@ -145,7 +145,7 @@ def test_a_single_row_far_ahead_is_no_delivery(tmp_path: Path) -> None:
         tell_source(raw, last="2049-01-01", next=str(NIGHT + dt.timedelta(days=ahead)))
         assert ("column_max_to_be_between" not in failed(validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw))) == fresh
     report = validate_batch(ORDERS, may_be_empty, partition=NIGHT, raw=raw)
-    assert "no row from 2024-05-29 up to 2032-08-15" in report.failures[0].finding_of_column()
+    assert "no row from 2024-05-29 up to 2032-08-15" in report.failures[0].summary()
 
 
 def test_years_are_compared_as_dates(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None
     tell_source(raw, too_early=20, too_late=25)
     report = validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=raw)
     assert failed(report) == {"column_values_to_be_between": "placed_at"}
-    assert "20 rows too early and 25 too late" in report.failures[0].finding_of_column()
+    assert "20 rows too early and 25 too late" in report.failures[0].summary()
     known = ORDERS.model_copy(update={"misdated_rows": 45})
     assert validate_batch(known, PARAMS, partition=NIGHT, raw=raw).passed
 

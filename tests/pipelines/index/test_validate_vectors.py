@@ -99,7 +99,7 @@ def test_few_vectors_pass_unless_more_are_wanted(rows: int) -> None:
 def test_no_vector_at_all_is_said_clearly() -> None:
     report = judged(vectors_of(0))
     assert failed(report) == {("table_row_count_to_be_between", None)}
-    assert "an index of fewer rows answers nothing" in report.failures[0].message()
+    assert "an index of fewer rows answers nothing" in report.failures[0].summary()
 
 
 def test_outcomes_are_zero_or_one() -> None:

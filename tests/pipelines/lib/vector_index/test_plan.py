@@ -104,7 +104,7 @@ REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "too much appended": (
         lambda: {"params": PARAMS.model_copy(update={"appended_limit": 0.04})},
-        r"5\0.0% of the rows would be appended since the last full build, more than 4\0.0%",
+        r"5\.0% of the rows would be appended since the last full build, more than 4\.0%",
     ),
     "a changed vector": (lambda: {"given": shards(vectors=changed_vector())}, "1 rows or more have another vector"),
     "a row that is gone": (lambda: {"given": shards(rows_of(ROWS).slice(3), vectors_of(ROWS)[3:])}, "3 rows that were published are no longer there"),
