@@ -109,7 +109,7 @@ def test_a_correct_history_passes_whatever_its_size(rows: int, tmp_path: Path) -
     strict = ORDERS.model_copy(update={"columns": {**ORDERS.columns, "days_late": Column(type="integer")}})
     params = parse_section({**PARAMS, "minimum_rows": 1}, ValidateHistory, "validate_history")
     report = validate_history(strict, params, partition=PARTITION, raw=write_raw(tmp_path / "right", events))
-    assert report.passed, [finding.message() for finding in report.failures]
+    assert report.passed, [finding.summary() for finding in report.failures]
     events.loc[0, "days_late"] = None
     report = validate_history(strict, params, partition=PARTITION, raw=write_raw(tmp_path / "wrong", events))
     assert failed(report) == {("column_values_to_not_be_null", "days_late")}

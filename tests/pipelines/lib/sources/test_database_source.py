@@ -39,7 +39,9 @@ def read(source: Source, declared: Column) -> list[Any]:
 @pytest.mark.parametrize("kind", ["string", "integer", "float", "boolean", "timestamp", "date"])
 def test_bytes_are_never_read_as_python_writes_them(kind: Any, tmp_path: Path) -> None:
     """The value became the text `b'x'`."""
-    with pytest.raises(DataError, match=r"column 'value' of rows at sqlite.* \(bytes\), which is not of type .*; cast it in a query of the source"):
+    with pytest.raises(
+        DataError, match=r"column 'value' of rows at sqlite.* \(bytes\), which is not of type .*; cast it in a query of the source"
+    ):
         read(database(tmp_path, "x" if kind == "string" else None, b"x"), Column(type=kind))
 
 
