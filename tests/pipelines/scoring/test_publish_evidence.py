@@ -124,7 +124,7 @@ def test_evidence_that_is_not_that_of_the_report_is_not_published(workspace: Pat
 
 def test_a_report_of_another_night_does_not_count(workspace: Path) -> None:
     write_evidence(RISKIEST, partition="2013-03-31")
-    refused("DataError", "is of 2013-03-31, expected is 2013-04-01")
+    refused("DataError", "is of 2013-03-31, expected 2013-04-01")
 
 
 def test_evidence_without_a_report_is_not_published(workspace: Path) -> None:
