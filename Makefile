@@ -25,7 +25,7 @@ up: .venv/ready    ## Airflow, the first nights if none is published, then the s
 # tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, whatever its markers.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-check: lint        ## lint, and the quick tests without servers: two minutes
+check: lint        ## lint, and the quick tests without servers: three minutes
 	$(PYTEST) -m "not slow and not faults and not campaign and not integration and not costly" $(args)
 
 test: .venv/tests  ## every test that a contributor must pass, with real servers: ten minutes
