@@ -146,15 +146,18 @@ def _gains(found: Comparison) -> list[str]:
 
 
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
-    """What spoke neither for it nor against it, for lack of data: a promotion must not read as if it had."""
+    """Name the evidence that is lacking: a promotion must not read as if it had been judged."""
+    unsure = [f"{part.column} = {part.value}" for part in found.slices if part.auc_difference.p is None]
     reasons = [] if found.slices else ["not judged: its slices, none of which has enough rows of both outcomes"]
+    if unsure:
+        reasons.append(f"not judged: {len(unsure)} of {len(found.slices)} slices, with too few rows or nights: {', '.join(unsure[:5])}")
     return reasons if shadow.nights else [*reasons, "not judged: its shadow, since no night is published yet"]
 
 
 def with_interval(difference: Difference) -> str:
     """A difference with its interval, in words."""
     if difference.low is None:
-        return f"{difference.value:+.4f} (from one night, so without an interval)"
+        return f"{difference.value:+.4f} (too few rows or nights for an interval)"
     return f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
 
 

@@ -169,3 +169,10 @@ def test_a_model_without_scores_is_refused_for_its_fault(evidence: Evidence) -> 
 
 def test_the_policy_of_this_repository_can_be_read() -> None:
     assert load_section("decide", Policy) == POLICY
+
+
+def test_a_slice_without_an_interval_is_named_as_not_judged(evidence: Evidence) -> None:
+    unsure = replace(part("AA", -0.2, 0.6), auc_difference=difference(-0.2, None))
+    found = changed(evidence, "evaluation.comparison.slices", (part("UA", 0.01, 0.2), unsure)).decide()
+    assert found.verdict == "promote"
+    assert found.reasons[-1] == "not judged: 1 of 2 slices, with too few rows or nights: carrier = AA"
