@@ -89,13 +89,15 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class _Value:
+class SliceName:
+    """The rows that have `value` in `column`; None means no value."""
+
     column: str
     value: JsonValue
 
 
 @dataclass(frozen=True)
-class SliceComparison(Sides, _Value):
+class SliceComparison(Sides, SliceName):
     """`Sides` on the rows that have one value in a column."""
 
     __pydantic_config__ = STRICT

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from pipelines.lib.challengers.comparison import Comparison, Incomparable
+from pipelines.lib.challengers.comparison import Comparison, Incomparable, SliceName
 from pipelines.lib.core import contract
 from pipelines.lib.core.contract import STRICT
 from pipelines.lib.measures.metrics import Summary
-from pipelines.lib.measures.slices import JsonValue
 from pipelines.lib.models.golden import Finding
 
 
@@ -24,13 +23,7 @@ class Metrics(Summary):
 
 
 @dataclass(frozen=True)
-class _Value:
-    column: str
-    value: JsonValue
-
-
-@dataclass(frozen=True)
-class SliceSummary(Summary, _Value):
+class SliceSummary(Summary, SliceName):
     """The figures on the rows of the holdout that have one value in a column."""
 
 
