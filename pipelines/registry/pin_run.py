@@ -20,7 +20,7 @@ from pipelines.lib.champions.registry import Registry, load_registry
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import LedgerConflict
-from pipelines.lib.core.params import PARAMS_FILE, read_yaml, refuse_dates
+from pipelines.lib.core.params import read_params, refuse_dates
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
 from pipelines.lib.records.ledger import Ledger
@@ -73,7 +73,7 @@ def main(
     rebuild: Annotated[Literal["auto", "full", "incremental"] | None, "the run makes a vector index anew, in this way"] = None,
 ) -> None:
     date = parse_partition(partition)
-    params = read_yaml(PARAMS_FILE)
+    params = read_params()
     refuse_dates(params)
     ledger, present = Ledger(home.ledger_url()), load_run()
     if (present.dag_id, present.run_id) == (dag_id, run_id):

@@ -27,7 +27,7 @@ from pipelines.lib.champions.registry import Registered, Registry, connect, expe
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.params import read_yaml
+from pipelines.lib.core.params import read_params
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import evaluation as encoders
 from pipelines.lib.models import costs, onnx_file
@@ -62,7 +62,7 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     with mlflow.start_run(experiment_id=experiment_id(client, params.experiment), run_name=tags["run_ref"], tags=tags):
-        mlflow.log_params(read_yaml(Path("params.yaml"))[section])
+        mlflow.log_params(read_params()[section])
         mlflow.log_input(history_of(tags), context="training")
         mlflow.log_artifacts(str(report), "evaluation")
         if model:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.params import read_yaml
+from pipelines.lib.core.params import read_params, read_yaml
 from pipelines.lib.core.run import RunFile
 
 
@@ -60,7 +60,7 @@ def selection(onnx: Path) -> dict[str, str]:
     """Return which history the model learned from: what params.yaml asks for, and the dates and rows that came of it."""
     from pipelines.lib.models.inference import load_model
 
-    params = read_yaml(Path("params.yaml"))
+    params = read_params()
     asked = {"history_start": (params.get("ingest_history") or {}).get("start"), "window_days": params["train"].get("window_days")}
     recorded: dict[str, str | int | None] = dict(asked)
     profile = load_model(onnx).profile
@@ -73,5 +73,5 @@ def selection_of_encoder(onnx: Path) -> dict[str, str]:
     """Return which history the encoder learned from: where params.yaml has it begin, and the first date that it has not seen."""
     from pipelines.lib.encoders.encoder import load_encoder
 
-    start = (read_yaml(Path("params.yaml")).get("ingest_history") or {}).get("start")
+    start = (read_params().get("ingest_history") or {}).get("start")
     return {"history_start": start or "all", "trained_until": load_encoder(onnx).trained_until}

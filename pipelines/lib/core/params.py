@@ -7,6 +7,7 @@ type is a `ConfigError` that names the key, since a misspelt threshold that is s
 
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipelines.lib.core import use_cases
 from pipelines.lib.core.errors import ConfigError
 
 PARAMS_FILE = Path("params.yaml")
@@ -41,6 +43,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Return the parameters that hold here: those of the file at `path`, or those of the use case that `NIGHTSHIFT_USE_CASE` names.
+
+    The variable is for people in the repository. In a run's workspace the file says whose it is, and another name is a `ConfigError`.
+    """
+    content = read_yaml(path)
+    if path != PARAMS_FILE or (chosen := os.environ.get(use_cases.VARIABLE, "")) == "":
+        return content
+    if use_cases.SECTION not in content:
+        return use_cases.effective(use_cases.find(chosen, Path())).params
+    if (found := use_cases.whose(content).name) != chosen:
+        raise ConfigError(f"{use_cases.VARIABLE} is {chosen!r}, but {path.absolute()} is of the use case {found!r}; unset the variable")
+    return content
+
+
+def current_use_case(path: Path = PARAMS_FILE) -> use_cases.UseCase:
+    """Return the use case that holds here. It is the default one where there is no parameter file, as in a test of a table alone."""
+    return use_cases.whose(read_params(path)) if path.exists() else use_cases.whose({})
+
+
 def parse_section(content: Any, model: type[S], where: str) -> S:
     """Validate `content` as a `model`. Errors name `where`."""
 
@@ -60,7 +82,7 @@ def parse_section(content: Any, model: type[S], where: str) -> S:
 
 def load_section(name: str, model: type[S], path: Path = PARAMS_FILE) -> S:
     """Section `name` of the parameter file at `path`, as a frozen `model`."""
-    content = read_yaml(path)
+    content = read_params(path)
     if name not in content:
         raise ConfigError(f"{path} has no section {name!r}; it has {', '.join(sorted(content))}")
     return parse_section(content[name], model, f"{path.name}: {name}")

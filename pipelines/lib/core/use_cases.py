@@ -1,0 +1,234 @@
+"""Use cases: each is one table with its features, label, model, gates and policies, declared in one short file.
+
+    params.yaml                        the default use case
+    use_cases/<name>/params.yaml       every other one: what a person has declared
+    use_cases/<name>/derived.yaml      what was read from its history, written once by ``python -m pipelines.use_case derive``
+    pipelines/defaults.yaml            what holds for any table
+
+The effective parameters of a use case are these files, one laid upon another: the declaration wins over what was derived, that over names that follow from
+the use case's own, and those over the defaults. They follow from the commit alone. A run's workspace holds them as its ``params.yaml``, so stages and DVC read
+one whole file and know nothing of use cases; its section ``use_case`` says whose they are.
+
+Only the standard library and YAML are needed here: Airflow reads use cases each time that it parses a DAG.
+"""
+
+import functools
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError
+
+VARIABLE = "NIGHTSHIFT_USE_CASE"
+"""Environment variable with which a person in the repository names a use case; without it, it is the default one."""
+
+FOLDER, PARAMS, DERIVED, DEFAULTS = "use_cases", "params.yaml", "derived.yaml", "pipelines/defaults.yaml"
+SECTION = "use_case"
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
+_LONGEST_NAME = 40
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """The use case `name` of the repository or workspace at `root`; `default` if it is the one of ``params.yaml`` itself."""
+
+    name: str
+    default: bool
+    root: Path
+
+    @property
+    def declaration(self) -> Path:
+        """The file that a person writes."""
+        return self.root / PARAMS if self.default else self.root / FOLDER / self.name / PARAMS
+
+    @property
+    def derived(self) -> Path:
+        """The file of what was read from the history. It need not exist."""
+        return self.root / FOLDER / self.name / DERIVED
+
+    @property
+    def suffix(self) -> str:
+        """The end of the ids of its DAGs and of the names of its assets; empty for the default use case."""
+        return "" if self.default else f"__{self.name}"
+
+    @property
+    def folder(self) -> str:
+        """Where its tables stand below the published store; the default use case has the store's own top."""
+        return "" if self.default else f"{FOLDER}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Effective:
+    """The effective `params`, and for each value by its dotted key the `origin`: ``declared``, ``derived``, ``name`` or ``default``."""
+
+    params: dict[str, Any]
+    origin: dict[str, str]
+
+
+def check_name(name: str, where: str) -> str:
+    """Return `name` if it can name a use case. Raises `ConfigError` that names `where`."""
+    if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{where}: a use case cannot be named {name[:60]!r}; write up to {_LONGEST_NAME} lower-case letters, digits and single underscores, "
+            "beginning with a letter, such as card_fraud"
+        )
+    return name
+
+
+def use_cases(root: Path) -> list[UseCase]:
+    """Return the use cases declared below `root`: the default one, then the others by name, sound or not. Nothing of their content is judged."""
+    others = sorted(path.parent.name for path in (root / FOLDER).glob(f"*/{PARAMS}"))
+    return [UseCase(_default_name(root), True, root), *(UseCase(name, False, root) for name in others)]
+
+
+def find(name: str, root: Path) -> UseCase:
+    """Return the use case `name`; the default one for an empty name. Raises `ConfigError` that lists those that exist."""
+    known = use_cases(root)
+    for use_case in known:
+        if name in ("", use_case.name):
+            return use_case
+    raise ConfigError(
+        f"there is no use case {name[:60]!r}; there are {', '.join(one.name for one in known)}. Write {FOLDER}/{name[:60]}/{PARAMS}, or let "
+        "python -m pipelines.use_case init write it"
+    )
+
+
+def effective(use_case: UseCase) -> Effective:
+    """Return the effective parameters. Raises `ConfigError` for a file that is not a YAML mapping, an unknown section and an unfit name."""
+    root = use_case.root
+    check_name(use_case.name, str(use_case.declaration.relative_to(root)))
+    defaults, declared = _read(root / DEFAULTS), _read(use_case.declaration)
+    layers = [("default", defaults), ("name", _named(use_case.name))]
+    if use_case.derived.exists():
+        layers.append(("derived", {key: value for key, value in _read(use_case.derived).items() if key != "derived_from"}))
+    layers.append(("declared", declared))
+    known = {*defaults, "dataset", "features", "first_run"}
+    for source, layer in layers:
+        if unknown := sorted(map(str, set(layer) - known)):
+            file = use_case.derived if source == "derived" else use_case.declaration
+            raise ConfigError(
+                f"{file.relative_to(root)} has the unknown section {unknown[0]!r}; the sections are {', '.join(sorted(known))}"
+            )
+    params: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, layer in layers:
+        _lay_upon(params, layer, source, origin, "")
+    return Effective({SECTION: {"name": use_case.name, "default": use_case.default}, **params}, origin)
+
+
+def whose(params: dict[str, Any], root: Path = Path()) -> UseCase:
+    """Return the use case that `params`, a whole parameter file, belongs to: the default one, unless its section ``use_case`` says otherwise."""
+    said = params.get(SECTION)
+    if said is None:
+        return UseCase(str((params.get("dataset") or {}).get("name") or "default"), True, root)
+    if not isinstance(said, dict) or set(said) != {"name", "default"} or not isinstance(said["default"], bool):
+        raise ConfigError(f"{PARAMS}: {SECTION} is {said!r}; it is written by Nightshift into a run's workspace: take it out")
+    return UseCase(check_name(str(said["name"]), f"{PARAMS}: {SECTION}.name"), said["default"], root)
+
+
+def _default_name(root: Path) -> str:
+    """Return the name of the default use case, which is that of its table; ``default`` where its file cannot be read."""
+    try:
+        return str(_read(root / PARAMS)["dataset"]["name"])
+    except (ConfigError, KeyError, TypeError):
+        return "default"
+
+
+def _named(name: str) -> dict[str, Any]:
+    """Return the names that follow from that of the use case, each of them apart from those of every other use case."""
+    return {"dataset": {"name": name}, "registry": {"experiment": name, "name": f"{name}_model", "encoder": f"{name}_encoder"}}
+
+
+def _lay_upon(below: dict[str, Any], above: dict[str, Any], source: str, origin: dict[str, str], where: str) -> None:
+    """Lay mapping `above` upon `below`, in place: mappings are joined key by key, anything else of `above` replaces what is there."""
+    for key, value in above.items():
+        dotted = f"{where}{key}"
+        if isinstance(value, dict) and isinstance(below.get(key, {}), dict):
+            _lay_upon(below.setdefault(key, {}), value, source, origin, f"{dotted}.")
+        else:
+            for covered in [name for name in origin if name == dotted or name.startswith(f"{dotted}.")]:
+                del origin[covered]
+            below[key] = _copy(value)
+            origin[dotted] = source
+
+
+def _copy(value: Any) -> Any:
+    """Return `value` as objects of its own: `_read` gives the same ones again."""
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return [_copy(each) for each in value] if isinstance(value, list) else value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return _parse(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); a use case is declared there") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(path: Path, written: int) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict) or any(not isinstance(section, dict) for section in content.values()):
+        raise ConfigError(f"{path} must hold a mapping of sections, each of them a mapping; it holds {str(content)[:60]!r}")
+    return content
+
+
+def chosen(root: Path) -> UseCase | None:
+    """Return the use case that `VARIABLE` names; None if it is not set."""
+    name = os.environ.get(VARIABLE, "")
+    return find(name, root) if name else None
+
+
+def write_into(directory: Path, name: str) -> bool:
+    """Write ``params.yaml`` and ``run.yaml`` of use case `name`, as the files in `directory` declare it, into `directory`; return whether they changed.
+
+    The default use case has both files already, and keeps them byte for byte if its declaration is whole.
+    """
+    use_case = find(name, directory)
+    found = effective(use_case)
+    if use_case.default and {**found.params, SECTION: None} == {**_read(use_case.declaration), SECTION: None}:
+        return False
+    _write(directory / PARAMS, found.params)
+    if run := first_run_of(use_case):
+        _write(directory / "run.yaml", run)
+    return True
+
+
+def first_run_of(use_case: UseCase) -> dict[str, Any] | None:
+    """Return the ``run.yaml`` of a run on a laptop: as of the partition of section ``first_run``, with models that the run trains itself.
+
+    None for a default use case without that section: the repository has its ``run.yaml``.
+    """
+    params = effective(use_case).params
+    if not (params.get("first_run") or {}).get("partition"):
+        if use_case.default:
+            return None
+        raise ConfigError(
+            f"{use_case.declaration}: first_run.partition is missing; write it, or run python -m pipelines.use_case derive {use_case.name}"
+        )
+    registry = params["registry"]
+    return {
+        "partition": params["first_run"]["partition"],
+        "source_revision": None,
+        "model": {"path": "data/models/model.onnx", "name": registry["name"]},
+        "encoder": {"path": "data/encoder/encoder.onnx", "name": registry["encoder"], "sha256": None},
+        "shards": params["first_run"].get("shards", []),
+        "index": None,
+        "rebuild": "auto",
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
