@@ -52,6 +52,7 @@ ACCEPTED = [
     ("docs/x.md", "* One " + "word " * 14 + "here\n* One " + "word " * 14 + "there"),
     ("pipelines/x.py", "def f():\n    '''Return the rows of a night.'''"),
     ("pipelines/x.py", "class A:\n    '''The rows of a night.'''\n    @property\n    def b(self):\n        '''The first of them.'''"),
+    ("tests/x.py", "@pytest.fixture(scope='module')\ndef night():\n    '''The rows of a night.'''"),
     ("pipelines/x.py", "query = 'SELECT a, b FROM c WHERE none where d'"),
     ("pipelines/x.py", "KINDS = ('anew', 'told')  # noqa: anew"),
     ("params.yaml", 'expression: "a # anew"'),

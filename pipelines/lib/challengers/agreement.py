@@ -1,6 +1,6 @@
-"""How far two models' scores of the same rows lie apart, night by night and of all nights together.
+"""The differences between two models' scores of the same rows, per night and over all nights.
 
-What is kept of a night is its figures and its scores counted in bins, which can be added: memory does not grow with the nights.
+Of each night, only its figures and the counts of its scores in bins are kept. Counts can be added, so memory does not grow with the nights.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ BINS = 2_000
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two models' scores of the same `rows` lie apart.
+    """The differences between two models' scores of the same `rows`.
 
-    `disagreement` is the share of rows on which the decision (score >= threshold) differs, `correlation` Spearman's (None if one of them
-    is constant), `psi` and `ks` compare the challenger's distribution of scores with the champion's.
+    `disagreement` is the share of rows on which the decision (score >= threshold) differs. `correlation` is Spearman's, None if one model's
+    scores are constant. `psi` and `ks` compare the challenger's distribution of scores with the champion's.
     """
 
     rows: int
@@ -78,7 +78,7 @@ class Shadow:
 
 
 def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> Agreement:
-    """Measure how far two models' scores [n] of the same rows lie apart."""
+    """Measure the differences between two models' scores [n] of the same rows."""
     from scipy.stats import ks_2samp, spearmanr
 
     bins = numeric_binning("score", champion, bins=10, decimals=6)
@@ -96,15 +96,15 @@ def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> A
 
 
 def count(scores: np.ndarray) -> np.ndarray:
-    """How many of the scores [n] fall into each of `BINS` equal bins over [0, 1]: int64 [BINS]."""
+    """Count the scores [n] in each of `BINS` equal bins over [0, 1]: int64 [BINS]."""
     return np.bincount((scores * np.float32(BINS)).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
 
 
 def merge(nights: Sequence[Agreement], counts: np.ndarray) -> Agreement | None:
-    """Return the figures of `measure` over all `nights` that it has measured, None without a row; `counts` [2, BINS] are their scores in bins.
+    """Return the figures of `measure` over all measured `nights`, or None without a row; `counts` [2, BINS] are their scores in bins.
 
-    Means and `disagreement` are those of all rows; `correlation` is the mean of the nights', each by its rows (None where none has one);
-    `psi` and `ks` are exact to a bin.
+    Means and `disagreement` are those of all rows. `correlation` is the mean of the nights', weighted by their rows, and None if no night
+    has one. `psi` and `ks` are exact to a bin.
     """
     if not counts.any():
         return None
@@ -113,7 +113,7 @@ def merge(nights: Sequence[Agreement], counts: np.ndarray) -> Agreement | None:
         return round(float(np.average(values, weights=[night.rows for night in nights])), 6)
 
     reached = counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True)
-    # Tenths of the champion's scores, its tails, and what lies outside all of them: the bins of `measure`, exact to one of `BINS`.
+    # The bins of `measure`, exact to one of `BINS`: tenths of the champion's scores, its tails, and the two ranges that it never scored.
     lowest = np.searchsorted(reached[0], 0, side="right")
     starts = np.unique([0, lowest, *np.searchsorted(reached[0], [TAIL, *np.arange(1, 10) / 10, 1 - TAIL, 1]) + 1])
     theirs, mine = np.add.reduceat(counts, starts[starts < BINS], axis=1)

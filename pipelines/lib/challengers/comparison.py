@@ -1,10 +1,10 @@
-"""Is the challenger better? Two models on the same rows, with what the difference may owe to chance.
+"""Is the challenger better? The difference between two models on the same rows, and how much of it may be chance.
 
 Everything here is *challenger minus champion* on rows that neither has trained on. The rows of one night share its weather, so they are
-no independent witnesses: a difference is judged by how it varies from night to night, not from row to row.
+not independent: a difference is judged by how it varies from night to night, not from row to row.
 
 * **AUC**: the structural components of the areas (`pipelines.lib.measures.delong`), summed by night: the clustered variance of Obuchowski 1997,
-  *Nonparametric Analysis of Clustered ROC Curve Data*, Biometrics 53. Where every row is a night of its own it is DeLong's.
+  *Nonparametric Analysis of Clustered ROC Curve Data*, Biometrics 53. If every row is a night of its own, it is DeLong's variance.
 * **Log loss**: the mean of a paired difference, with the cluster-robust variance of Liang and Zeger 1986.
 
 Both have the form Var = G / (G - 1) * sum over the G nights of (the night's sum of influences) squared, and both are compared with
@@ -30,9 +30,10 @@ from pipelines.lib.models.inference import Model, check_fit
 
 LEVEL = 0.95
 
-WITNESSES, NIGHTS = 20, 5
-"""Rows of the rarer class, and nights that have one, below which no interval is given: the clustered variance is then far too small. Of equal
-models with one positive row among 300, three in four differ at p <= .1, with five one in five, with twenty one in nine; it should be one in ten.
+RARER_ROWS, RARER_NIGHTS = 20, 5
+"""Rows of the rarer class, and nights that have one, below which no interval is given, since the clustered variance is then far too small.
+Measured share of equal models that differ at p <= 0.1, which should be 0.10: 3 in 4 with one positive row among 300, 1 in 5 with five
+positive rows, and 1 in 9 with twenty.
 """
 
 Values = NDArray[Any]
@@ -40,7 +41,10 @@ Values = NDArray[Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """`value`, its 95 % interval `low` to `high`, and the two-sided `p` of there being none. All three are None if too few nights allow a judgement."""
+    """A difference `value`, its 95 % interval `low` to `high`, and the two-sided `p` of no difference.
+
+    `low`, `high` and `p` are None if there are too few rows or nights for a judgement.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -105,7 +109,7 @@ class SliceComparison(Sides, SliceName):
 
 @dataclass(frozen=True)
 class Figures(Sides):
-    """Everything that sets two models apart on the same rows of some `nights`; on `nights_won` of them the challenger's log loss is the lower one."""
+    """All differences between two models on the same rows of some `nights`; on `nights_won` of them the challenger's log loss is lower."""
 
     nights: int
     nights_won: int
@@ -122,9 +126,9 @@ class Comparison(Figures, Opponent):
 
 
 def auc_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
-    """Difference of the areas under the ROC curves; labels {0, 1} [n], scores [n], `nights` [n] the cluster of each row.
+    """Return the difference of the areas under the ROC curves; labels {0, 1} [n], scores [n], `nights` [n] the cluster of each row.
 
-    Raises `DataError` where only one class is there: the area is then not defined.
+    Raises `DataError` if there is only one class: the area is then not defined.
     """
     above, below = placements(labels, champion, challenger)
     value = float((above[1] - above[0]).mean())
@@ -135,13 +139,13 @@ def auc_difference(labels: Values, champion: Values, challenger: Values, nights:
 
 
 def auc_interval(labels: Values, scores: Values, nights: Values) -> tuple[float | None, ...]:
-    """The ends of the 95 % interval of one model's AUC: its difference to a model that tells nothing, whose area is one half."""
+    """Return the ends of the 95 % interval of one model's AUC: of its difference to a model without information, whose area is 0.5."""
     found = auc_difference(labels, np.zeros(len(scores)), scores, nights)
     return tuple(None if end is None else round(min(max(0.5 + end, 0.0), 1.0), 6) for end in (found.low, found.high))
 
 
 def log_loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
-    """Difference of the mean log losses in nats; less is better. Shapes as for `auc_difference`."""
+    """Return the difference of the mean log losses in nats; less is better. Shapes as for `auc_difference`."""
     change = _log_losses(labels, challenger) - _log_losses(labels, champion)
     return _judge(float(change.mean()), (change - change.mean()) / len(change), labels, nights)
 
@@ -157,7 +161,7 @@ def compare(
 ) -> Figures:
     """Compare the scores of two models on the same n rows.
 
-    `slices` names columns [n]; a value of a column with at least `minimum_rows` rows of both classes is a slice, compared by itself.
+    `slices` maps names to columns [n]. A value with at least `minimum_rows` rows and both classes is a slice, which is compared separately.
     """
     found = []
     for column, values in slices.items():
@@ -179,25 +183,25 @@ def compare(
 def compare_models(
     challenger: Model, champion: Model, history: History, opponent: Opponent, *, slices: Iterable[str], minimum_rows: int
 ) -> Comparison | Incomparable:
-    """`compare` on the rows of `history` from partition `opponent.since` on, which neither model has trained on."""
-    told, rows = vars(opponent), history.since(opponent.since)
+    """Compare two models on the rows of `history` from partition `opponent.since` on, which neither model has trained on."""
+    identity, rows = vars(opponent), history.since(opponent.since)
     if champion.profile is None:
-        return Incomparable(**told, fault="the champion carries no profile, so the rows that it has trained on are not known")
+        return Incomparable(**identity, fault="the champion carries no profile, so the rows that it has trained on are not known")
     if not 0 < rows.labels.sum() < len(rows.labels):
         unseen = f"the {len(rows.labels)} labelled rows from {opponent.since} on, which neither model has trained on"
-        return Incomparable(**told, fault=f"{unseen}, are of one class at most")
+        return Incomparable(**identity, fault=f"{unseen}, are of one class at most")
     try:
         check_fit(champion, challenger.signature)
         mine, theirs = finite_scores(challenger, rows.features), finite_scores(champion, rows.features)
     except ModelError as error:
-        return Incomparable(**told, fault=f"the champion cannot be compared with: {error}")
+        return Incomparable(**identity, fault=f"the champion cannot be compared with: {error}")
     columns = {column: rows.exact(column) for column in slices}
     figures = compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows)
-    return Comparison(**told, **vars(figures))
+    return Comparison(**identity, **vars(figures))
 
 
 def finite_scores(model: Model, features: Values) -> Values:
-    """The scores [n] of `features` [n, f]. Raises `ModelError` where one of them is no finite number."""
+    """Return the scores [n] of `features` [n, f]. Raises `ModelError` if one of them is not a finite number."""
     scores = model.score(features)
     if wrong := np.flatnonzero(~np.isfinite(scores)).tolist():
         raise ModelError(f"{len(wrong)} of {len(scores)} scores are not finite, the first is {scores[wrong[0]]}; do not promote this model")
@@ -205,7 +209,7 @@ def finite_scores(model: Model, features: Values) -> Values:
 
 
 def trained_until(model: Model, otherwise: str) -> str:
-    """The first date that `model` has not trained on: its profile tells, and `otherwise` where it has none."""
+    """Return the first date that `model` has not trained on, from its profile; return `otherwise` if it has no profile."""
     profile = getattr(model, "profile", None)
     return str(profile.trained_until) if profile else otherwise
 
@@ -220,13 +224,13 @@ def _sides(labels: Values, champion: Values, challenger: Values, nights: Values)
 
 
 def _nights_won(labels: Values, champion: Values, challenger: Values, nights: Values) -> int:
-    """On how many nights the challenger's mean log loss is the lower one."""
+    """Count the nights on which the challenger's mean log loss is lower than the champion's."""
     _, which = np.unique(nights, return_inverse=True)
     return int((np.bincount(which, _log_losses(labels, challenger) - _log_losses(labels, champion)) < 0).sum())
 
 
 def _log_losses(labels: Values, scores: Values) -> Values:
-    """Of each row, in nats; scores are kept as far from 0 and 1 as scikit-learn's `log_loss` keeps them."""
+    """Return the log loss of each row in nats; scores are kept as far from 0 and 1 as scikit-learn's `log_loss` keeps them."""
     precision = np.finfo(scores.dtype).eps if np.issubdtype(scores.dtype, np.floating) else np.finfo(float).eps
     probability = np.clip(scores.astype(np.float64), precision, 1 - precision)
     losses: Values = -np.log(np.where(labels.astype(bool), probability, 1 - probability))
@@ -234,11 +238,11 @@ def _log_losses(labels: Values, scores: Values) -> Values:
 
 
 def _judge(value: float, influence: Values, labels: Values, nights: Values) -> Difference:
-    """`value` with the interval and p that its rows' influences [n], summed by night, give it; without them where too few rows are witnesses."""
+    """Return `value` with its interval and p, from the influences [n] of its rows, summed by night; without both if there are too few rows or nights."""
     from scipy.stats import t
 
     rarer = labels == (labels.mean() < 0.5)
-    if rarer.sum() < WITNESSES or len(np.unique(nights[rarer])) < NIGHTS:
+    if rarer.sum() < RARER_ROWS or len(np.unique(nights[rarer])) < RARER_NIGHTS:
         return Difference(value, None, None, None)
     _, which = np.unique(nights, return_inverse=True)
     sums = np.bincount(which, influence)

@@ -1,4 +1,4 @@
-"""What `decide` says of a challenger, and what `register`, `promote` and `refuse` require of the evidence."""
+"""The decision of `decide` on a challenger, and the evidence that `register`, `promote` and `refuse` require."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipelines.lib.core.run import RunFile
 
 @dataclass(frozen=True)
 class Table:
-    """The comparison: a sentence on what it covers, and cells as text. The page or form that shows it escapes them."""
+    """The comparison: a sentence on the rows that it covers, and cells as text. The page or form that shows it escapes them."""
 
     __pydantic_config__ = STRICT
 
@@ -24,9 +24,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of version `challenger` against version `champion`, None before the first, as of `partition`.
+    """The verdict on version `challenger` against version `champion` (None before the first), as of `partition`.
 
-    `reasons` are all the sentences that lead to the `verdict`, and no others; `table` is None if nothing was compared.
+    `reasons` are all the sentences that lead to the `verdict`, and no others. `table` is None if nothing was compared.
     """
 
     __pydantic_config__ = STRICT
@@ -44,12 +44,12 @@ class Decision:
 
     @classmethod
     def from_json(cls, path: Path) -> Self:
-        """Read what `decide` has written to `path`. Raises `DataError` if it is no whole decision."""
+        """Read the decision that `decide` has written to `path`. Raises `DataError` if it is not a whole decision."""
         return contract.from_json(cls, path, "decide")
 
 
 class Judged(Protocol):
-    """What a gate found about the model file of digest `sha256`; with `faults` it must not go on."""
+    """The result of a gate for the model file with digest `sha256`. A model with `faults` must not be registered."""
 
     @property
     def sha256(self) -> str | None: ...
@@ -71,15 +71,15 @@ def require_sound(found: Judged, report: Path, digest: str, gate: str = "evaluat
 
 
 def decision_on(version: str, path: Path) -> Decision:
-    """Read the decision at `path`. Raises `DataError` if it is no whole decision, or one on another version than `version`."""
+    """Read the decision at `path`. Raises `DataError` if it is not a whole decision, or if it is on another version than `version`."""
     decision = Decision.from_json(path)
     if decision.challenger != version:
-        raise DataError(f"{path} is the decision on version {decision.challenger}, registered is version {version}; run decide again")
+        raise DataError(f"{path} is the decision on version {decision.challenger}, but version {version} is registered; run decide again")
     return decision
 
 
 def require_allowed(decision: Decision, approver: str | None) -> None:
-    """Raise `GateFailed` unless the evidence says promote, or asks and `approver` has said yes: nobody promotes past a refusal."""
+    """Raise `GateFailed` unless the verdict is promote, or is ask and `approver` has approved: nobody promotes past a refusal."""
     if decision.verdict == "promote" or (decision.verdict == "ask" and approver):
         return
     why = "nobody has approved it" if decision.verdict == "ask" else "it was refused"
@@ -87,7 +87,7 @@ def require_allowed(decision: Decision, approver: str | None) -> None:
 
 
 def record_refusal(run: RunFile, challenger: str, reason: str, actor: str) -> None:
-    """Put on record that the `challenger` of `run` was refused by `actor`; the same again adds nothing."""
+    """Record in the journal that `actor` refused the `challenger` of `run`; a second call adds nothing."""
     from pipelines.lib.records.journal import Journal, Verdict
 
     verdict = Verdict(run.model.name, run.run_id, run.partition, run.model.champion, challenger, "refused", reason, actor)

@@ -1,4 +1,4 @@
-"""What `evaluate` finds about a model: the contract that `register`, `decide` and the model card read."""
+"""The evaluation of a model by `evaluate`: the contract that `register`, `decide` and the model card read."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class SliceSummary(Summary, SliceName):
 
 @dataclass(frozen=True)
 class Figures:
-    """How good scores are on the holdout: the fields of `Evaluation` that labels and scores alone decide."""
+    """The quality of scores on the holdout: the fields of `Evaluation` that depend on labels and scores alone."""
 
     metrics: Metrics
     auc_interval: tuple[float | None, ...] | None
@@ -43,7 +43,7 @@ class Figures:
 class Unscored:
     """A model that could not be judged, since it gives no scores: `faults` says why. `sha256` is None if the file could not even be loaded.
 
-    `name` is that of the registered model, `partition` what the run is for, `training` the section ``train`` of params.yaml.
+    `name` is that of the registered model, `partition` that of the run, `training` the section ``train`` of params.yaml.
     """
 
     __pydantic_config__ = STRICT
@@ -92,14 +92,14 @@ class Evaluation:
         """The result in a line, for the run's note."""
         if self.faults:
             return f"the model does not pass: {'; '.join(self.faults)}"
-        told = f"challenger's AUC {self.metrics.auc:.3f}"
+        note = f"challenger's AUC {self.metrics.auc:.3f}"
         if isinstance(self.comparison, Comparison):
-            told += f", {self.comparison.auc_difference.value:+.3f} to the champion's"
-        return told
+            note += f", {self.comparison.auc_difference.value:+.3f} to the champion's"
+        return note
 
 
 def read_evaluation(path: Path) -> Evaluation | Unscored:
-    """Read the evaluation that `evaluate` has written to `path`. Raises `DataError` if it is no whole one."""
+    """Read the evaluation that `evaluate` has written to `path`. Raises `DataError` if it is not a whole one."""
     return contract.read(TypeAdapter[Evaluation | Unscored](Evaluation | Unscored), path, "evaluation", "evaluate")
 
 

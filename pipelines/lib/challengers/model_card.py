@@ -1,4 +1,4 @@
-"""The page that a person reads before trusting a model, from what `evaluate` found and, once it is registered, where it comes from."""
+"""The page that a person reads before trusting a model: its evaluation and, once it is registered, its lineage."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,10 +11,10 @@ from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 def render(
     evaluation: Evaluation | Unscored, *, lineage: Mapping[str, str] | None = None, facts: Mapping[str, object] | None = None
 ) -> str:
-    """The card as self-contained HTML.
+    """Return the card as self-contained HTML.
 
-    `lineage` is what it takes to
-    rebuild a registered version, `facts` what is known about it beside (version, costs); both by name, both None before registration.
+    `lineage` has the facts that rebuild a registered version, and `facts` others, such as version and costs. Both map names to values, and
+    both are None before registration.
     """
     from pipelines.lib.pages import figures
     from pipelines.lib.pages import html as pages
@@ -56,28 +56,28 @@ def _plots_of_both(compared: Comparison) -> list[tuple[str, str]]:
 
 
 def limits(evaluation: Evaluation) -> Iterable[str]:
-    """What the model must not be trusted with, in sentences: what holds for every model, and what this one's figures show."""
+    """Yield the limits of the model as sentences: those of every model first, then those that its own figures show."""
     metrics = evaluation.metrics
     yield (
-        f"The figures hold for rows like those of the holdout, {metrics.rows:,} rows from {evaluation.since} on. Where the inputs or the "
-        "outcome drift, they fall: see the reports of the nights."
+        f"The figures hold for rows like those of the holdout, {metrics.rows:,} rows from {evaluation.since} on. They get worse if the inputs "
+        "or the outcome drift: see the reports of the nights."
     )
     yield (
-        f"It has not learned from the last {evaluation.training['holdout_days']} days before {evaluation.partition}, nor from anything after: what is new "
-        "since then, a category above all, it has never seen."
+        f"The model has not learned from the last {evaluation.training['holdout_days']} days before {evaluation.partition}, nor from later rows. It has "
+        "never seen anything that is new since then, such as a new category."
     )
-    yield "It tells what is likely to happen, not what would change it: a score is no ground to act on a single feature."
+    yield "A score says how likely the outcome is, not what causes it. Do not act on a single feature because of a score."
     gap = metrics.mean_score - metrics.positive_rate
     if abs(gap) > 0.02:
         yield (
-            f"Its scores are too {'high' if gap > 0 else 'low'}: {metrics.mean_score:.3f} in the mean where {metrics.positive_rate:.3f} were "
-            "observed. Rank by them rather than read them as probabilities."
+            f"Its scores are too {'high' if gap > 0 else 'low'}: their mean is {metrics.mean_score:.3f}, and the observed rate is "
+            f"{metrics.positive_rate:.3f}. Use them to rank rows, not as probabilities."
         )
     areas = sorted((part.auc, f"{part.column} = {part.value}") for part in evaluation.slices if part.auc is not None)
     if metrics.auc and (weak := [f"{name} ({auc:.3f})" for auc, name in areas if auc < metrics.auc - 0.05]):
         yield f"It is weak, more than 0.05 below its AUC of {metrics.auc:.3f}, on {', '.join(weak)}."
     if unknown := sorted({s.column for s in evaluation.slices}):
-        yield f"Nothing is said about values of {', '.join(unknown)} that do not stand in the table: the holdout has too few rows of them."
+        yield f"Values of {', '.join(unknown)} that are not in the table were not judged: the holdout has too few rows of them."
 
 
 def _descending(values: Mapping[str, float]) -> dict[str, float]:

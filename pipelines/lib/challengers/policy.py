@@ -1,6 +1,6 @@
-"""When a challenger becomes champion: a pure function of what was measured and of the numbers in ``params.yaml``.
+"""When a challenger becomes champion: a pure function of the measurements and of the numbers in ``params.yaml``.
 
-See docs/explanation/promotion.md for the rules in words. Everything that speaks against a challenger is told, not the first thing found.
+See docs/explanation/promotion.md for the rules in words. The verdict names every reason against a challenger, not only the first.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ from pipelines.lib.models.costs import Costs
 class Policy(Section):
     """The policy. Differences are challenger minus champion on the rows that neither has trained on; intervals are from night to night.
 
-    `maximum_p_value`: the two-sided p-value up to which a difference counts as clear. `maximum_log_loss_increase` (nats), `maximum_calibration_error_increase` and `maximum_slice_auc_loss` (AUC):
-    how much worse is tolerable. `maximum_latency_ratio` and `maximum_memory_ratio`: times the champion's median time for a row and memory. `maximum_disagreement`: share of the
-    shadowed rows on which the decisions may differ without anybody looking.
+    * `maximum_p_value`: a difference counts as clear up to this two-sided p-value
+    * `maximum_log_loss_increase` (nats), `maximum_calibration_error_increase`, `maximum_slice_auc_loss` (AUC): how much worse is tolerable
+    * `maximum_latency_ratio`, `maximum_memory_ratio`: as multiples of the champion's median time per row and of its memory
+    * `maximum_disagreement`: share of the shadowed rows on which the decisions may differ before a person is asked
     """
 
     maximum_p_value: float = Field(gt=0, lt=1)
@@ -35,7 +36,7 @@ class Policy(Section):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done, why (all reasons, the decisive ones alone) and the comparison; None where nothing was compared."""
+    """The verdict, all reasons that lead to it, and the comparison, which is None if nothing was compared."""
 
     verdict: Literal["promote", "refuse", "ask"]
     reasons: tuple[str, ...]
@@ -45,14 +46,14 @@ class Verdict:
 def decide(
     evaluation: Evaluation | Unscored, shadow: Shadow, policy: Policy, *, challenger: Costs | None, champion: Costs | None
 ) -> Verdict:
-    """Return the verdict on what `evaluate` and `shadow` have reported, and on the costs of `challenger` and `champion`.
+    """Return the verdict on the reports of `evaluate` and `shadow`, and on the costs of `challenger` and `champion`.
 
-    One ground to refuse is enough; without any, one open question is enough to ask.
+    One reason to refuse is enough. Without any, one open question is enough to ask.
     """
     found = evaluation.comparison if isinstance(evaluation, Evaluation) else None
     refusals = [*evaluation.faults, *([shadow.fault] if shadow.fault else [])]
     if found and found.sha256 == evaluation.sha256:
-        refusals.append("it is the very model that is champion already, byte for byte")
+        refusals.append("it is already the champion: the two model files are the same, byte for byte")
     if isinstance(found, Comparison):
         refusals += _worse(found, policy)
     if challenger and champion:
@@ -87,7 +88,7 @@ def _worse(found: Comparison, policy: Policy) -> list[str]:
         reasons.append(
             f"its calibration error is {change:.4f} above the champion's, more than {policy.maximum_calibration_error_increase:g}"
         )
-    for part in found.slices:  # one of many slices is bad by chance: each must be the clearer, the more there are (Bonferroni)
+    for part in found.slices:  # with many slices, one is bad by chance: so the more there are, the clearer each must be (Bonferroni)
         fall = part.auc_difference
         if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(found.slices) <= policy.maximum_p_value:
             reasons.append(
@@ -98,7 +99,7 @@ def _worse(found: Comparison, policy: Policy) -> list[str]:
 
 def _dearer(challenger: Costs, champion: Costs, policy: Policy) -> list[str]:
     limits = (
-        ("takes", "µs for a row", challenger.p50_us, champion.p50_us, policy.maximum_latency_ratio),
+        ("takes", "µs per row", challenger.p50_us, champion.p50_us, policy.maximum_latency_ratio),
         ("needs", "MiB of memory", challenger.memory_mib, champion.memory_mib, policy.maximum_memory_ratio),
     )
     return [
@@ -134,7 +135,7 @@ def _degraded(found: Comparison | Incomparable | None) -> list[str]:
 def _shadow_questions(shadow: Shadow, policy: Policy) -> list[str]:
     overall, skipped = shadow.overall, [night.skipped for night in shadow.nights if isinstance(night, SkippedNight)]
     if overall and overall.disagreement > policy.maximum_disagreement:
-        return [f"it decides {overall.disagreement:.1%} of the shadowed rows otherwise, more than {policy.maximum_disagreement:.1%}"]
+        return [f"it decides {overall.disagreement:.1%} of the shadowed rows differently, more than {policy.maximum_disagreement:.1%}"]
     if skipped and not overall:
         return [f"none of the last {len(skipped)} published nights could be shadowed: {skipped[-1]}"]
     return []
@@ -146,7 +147,7 @@ def _gains(found: Comparison) -> list[str]:
 
 
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
-    """Name the evidence that is lacking: a promotion must not read as if it had been judged."""
+    """Name the missing evidence: the reader of a promotion must not believe that everything was judged."""
     unsure = [f"{part.column} = {part.value}" for part in found.slices if part.auc_difference.p is None]
     reasons = [] if found.slices else ["not judged: its slices, none of which has enough rows of both outcomes"]
     if unsure:
@@ -155,14 +156,14 @@ def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
 
 
 def with_interval(difference: Difference) -> str:
-    """A difference with its interval, in words."""
+    """Return a difference with its interval, in words."""
     if difference.low is None:
         return f"{difference.value:+.4f} (too few rows or nights for an interval)"
     return f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
 
 
 def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion: Costs | None) -> Table:
-    """The comparison for the person who is asked."""
+    """Return the comparison for the person who approves or refuses the challenger."""
     sides = found.champion, found.challenger
     rows = [
         ("AUC (more is better)", *(_cell(side.auc) for side in sides), with_interval(found.auc_difference)),
@@ -179,15 +180,15 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
         rows.append((what, _cell(part.champion.auc), _cell(part.challenger.auc), with_interval(part.auc_difference)))
     if challenger and champion:
         for name, theirs, mine in (
-            ("µs for a row, median", champion.p50_us, challenger.p50_us),
+            ("µs per row, median", champion.p50_us, challenger.p50_us),
             ("memory, MiB", champion.memory_mib, challenger.memory_mib),
             ("size, MiB", champion.size_mib, challenger.size_mib),
         ):
             rows.append((name, f"{theirs:g}", f"{mine:g}", f"{mine - theirs:+.2f}"))
     if overall := shadow.overall:
-        shadowed = f"{overall.rows:,} published rows in the shadow"
-        rows.append((f"mean score of {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
-        rows.append((f"decisions of {shadowed}", "", f"{overall.disagreement:.1%} differ", ""))
+        shadowed = f"{overall.rows:,} published rows of the shadow"
+        rows.append((f"mean score on {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
+        rows.append((f"decisions on {shadowed}", "", f"{overall.disagreement:.1%} differ", ""))
     head = f"On {found.champion.rows:,} rows of {found.nights} nights from {found.since} on, which neither model has trained on."
     return Table(head, ("", "champion", "challenger", "difference (95 % interval)"), tuple(rows))
 

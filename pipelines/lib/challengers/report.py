@@ -1,4 +1,4 @@
-"""The directory of reports that `evaluate` leaves."""
+"""The directory of reports that `evaluate` writes."""
 
 import json
 from dataclasses import asdict

@@ -99,7 +99,7 @@ def test_a_decision_that_is_none_promotes_nothing(retraining: Installation, cont
 def test_a_decision_on_another_version_promotes_nothing(retraining: Installation) -> None:
     path = Path("data/reports/decide/decision.json")
     for challenger, named in (
-        ("3", "is the decision on version 3, registered is version 2"),
+        ("3", "is the decision on version 3, but version 2 is registered"),
         (None, "is not a whole decision (challenger: "),
     ):
         path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": challenger}))

@@ -67,5 +67,5 @@ def test_a_decision_on_another_version_refuses_nothing(retraining: Installation)
     decide("refuse", "the AUC is lower")
     path.write_text(json.dumps({**json.loads(path.read_text()), "challenger": "3"}))
     assert main([*REGISTERED, "--decision", str(path)]) == 1
-    assert "is the decision on version 3, registered is version 2" in json.loads(Path("failure.json").read_text())["message"]
+    assert "is the decision on version 3, but version 2 is registered" in json.loads(Path("failure.json").read_text())["message"]
     assert "refused" not in tags("2")

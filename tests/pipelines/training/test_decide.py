@@ -80,7 +80,7 @@ def test_a_better_challenger_is_promoted_on_record(retraining: Retraining) -> No
     assert (decision.verdict, decision.champion, decision.challenger) == ("promote", "1", "2")
     assert "AUC +0.0200" in decision.reasons[0]
     assert decision.table
-    assert any("µs for a row" in row[0] for row in decision.table.rows)  # DVC had restored the report, so both were measured here
+    assert any("µs per row" in row[0] for row in decision.table.rows)  # DVC had restored the report, so both were measured here
     [verdict] = retraining.installation.journal.verdicts(NAME)
     assert (verdict.verdict, verdict.champion, verdict.challenger, verdict.actor) == ("promote", "1", "2", "decide")
     tags = connect().get_model_version(NAME, "2").tags
@@ -164,7 +164,7 @@ def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
     model.graph.node.extend([*steps, helper.make_node("Add", ["quick", "padding"], ["probabilities"])])
     retraining.put(model)
     reasons = retraining.refusals()
-    [slow] = [reason for reason in reasons if "for a row" in reason]
+    [slow] = [reason for reason in reasons if "per row" in reason]
     times = float(slow.split(" times the champion's")[0].rpartition(" ")[2])
     assert times >= 100, slow
 
@@ -183,7 +183,7 @@ def test_the_very_champion_again_is_refused(retraining: Retraining) -> None:
     Path("data/models/registered.json").write_text(retraining.installation.versions["1"].model_dump_json(), encoding="utf-8")
     retraining.evaluation = replace(retraining.evaluation, sha256=retraining.installation.versions["1"].sha256)
     retraining.shadow = replace(retraining.shadow, challenger="1")
-    assert retraining.refusals() == ["it is the very model that is champion already, byte for byte"]
+    assert retraining.refusals() == ["it is already the champion: the two model files are the same, byte for byte"]
 
 
 def test_a_shadow_of_another_version_is_no_evidence(retraining: Retraining) -> None:

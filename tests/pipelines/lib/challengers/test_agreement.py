@@ -1,4 +1,4 @@
-"""Two models' scores side by side: the figures of a night, and that nights add up to what all rows at once would say."""
+"""Two models' scores side by side: the figures of a night, and that merged nights give the figures of all rows at once."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_two_models_are_told_apart() -> None:
     assert measure(champion, np.full(1_000, 0.3, dtype=np.float32), 0.5).correlation is None
 
 
-def test_merged_nights_say_what_all_their_rows_at_once_would() -> None:
+def test_merged_nights_give_the_figures_of_all_their_rows_at_once() -> None:
     generator = np.random.default_rng(5)
     nights = []
     for rows in (3_000, 500, 8_000):

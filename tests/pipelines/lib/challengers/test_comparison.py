@@ -1,4 +1,4 @@
-"""Two models on the same rows: the intervals against DeLong's, a bootstrap of nights and their own promise."""
+"""Two models on the same rows: the intervals compared with DeLong's, with a bootstrap of nights, and with the level that they promise."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ NIGHTS, ROWS = 14, 60
 
 
 def draw(seed: int, *, better: float = 0.0, shared: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores of two models and nights [840]; `better` helps the challenger, `shared` is what each night does to its model's errors."""
+    """Draw labels, scores of two models and nights [840]; `better` helps the challenger, `shared` is the effect of each night on the errors."""
     rng = np.random.default_rng(seed)
     nights = np.repeat(np.arange(NIGHTS), ROWS)
     truth = rng.normal(size=NIGHTS * ROWS)
@@ -63,8 +63,8 @@ def test_the_intervals_are_those_of_a_bootstrap_of_nights() -> None:
 
 
 @pytest.mark.parametrize("difference", [auc_difference, log_loss_difference])
-def test_equal_models_are_called_different_as_seldom_as_promised(difference: object) -> None:
-    """Nights move both models' errors: judged row by row, most of these pairs would differ clearly."""
+def test_equal_models_differ_as_rarely_as_the_level_promises(difference: object) -> None:
+    """Each night shifts both models' errors: judged row by row, most of these pairs would differ clearly."""
     p = np.array([difference(*draw(seed, shared=1.0)).p for seed in range(200)])  # type: ignore[operator]
     assert 0.02 <= (p < 0.05).mean() <= 0.09
     assert 0.06 <= (p < 0.10).mean() <= 0.15
@@ -77,7 +77,7 @@ def test_the_sign_follows_the_challenger() -> None:
     assert (back.value, back.low, back.high, back.p) == pytest.approx((-there.value, -there.high, -there.low, there.p))
 
 
-def test_the_same_scores_differ_in_nothing() -> None:
+def test_the_same_scores_have_no_difference() -> None:
     labels, champion, _, nights = draw(4)
     for difference in (auc_difference, log_loss_difference):
         assert difference(labels, champion, champion, nights) == Difference(0.0, 0.0, 0.0, 1.0)
@@ -105,7 +105,7 @@ def test_the_interval_of_one_auc_holds_it() -> None:
 
 
 @pytest.mark.parametrize(("positives", "on_nights"), [(1, 1), (19, 14), (40, 4)])
-def test_few_witnesses_give_a_difference_and_no_judgement(positives: int, on_nights: int) -> None:
+def test_few_rows_or_nights_give_a_difference_without_an_interval(positives: int, on_nights: int) -> None:
     nights = np.repeat(np.arange(14), 30)
     labels = np.zeros(len(nights), dtype=np.int8)
     labels[np.flatnonzero(nights < on_nights)[:: max(1, 30 * on_nights // positives)][:positives]] = 1
@@ -115,7 +115,7 @@ def test_few_witnesses_give_a_difference_and_no_judgement(positives: int, on_nig
         assert found.rounded() == Difference(round(found.value, 6), None, None, None)
 
 
-def test_what_sets_two_models_apart_is_told_by_slice() -> None:
+def test_two_models_are_compared_by_slice() -> None:
     labels, champion, challenger, nights = draw(8, better=1.0)
     parity = np.where(np.arange(len(labels)) % 2, "odd", "even")
     rare = np.where(np.arange(len(labels)) < 50, "few", "many")

@@ -1,4 +1,4 @@
-"""Reading back a decision: only a whole one counts, and nobody promotes past the evidence."""
+"""Reading a decision back: only a whole one is accepted, and nobody promotes past a refusal."""
 
 import json
 from dataclasses import FrozenInstanceError
@@ -39,7 +39,7 @@ def test_a_decision_on_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "decision.json"
     path.write_text(json.dumps(WHOLE), encoding="utf-8")
     assert decision_on("2", path).challenger == "2"
-    with pytest.raises(DataError, match=r"decision\.json is the decision on version 2, registered is version 3; run decide again"):
+    with pytest.raises(DataError, match=r"decision\.json is the decision on version 2, but version 3 is registered; run decide again"):
         decision_on("3", path)
 
 
@@ -65,7 +65,7 @@ def test_an_incomplete_or_foreign_decision_names_the_field(tmp_path: Path, chang
 
 
 @pytest.mark.parametrize(("verdict", "approver"), [("promote", None), ("promote", "ada"), ("ask", "ada")])
-def test_what_is_promoted_is_clear_or_approved(tmp_path: Path, verdict: str, approver: str | None) -> None:
+def test_a_promotion_is_clear_or_approved(tmp_path: Path, verdict: str, approver: str | None) -> None:
     require_allowed(_decided(tmp_path / "decision.json", verdict), approver)
 
 
@@ -82,13 +82,13 @@ def test_nobody_promotes_past_the_evidence(tmp_path: Path, verdict: str, approve
     "content",
     ["", "{", "[]", "null", "{}", '{"verdict": "yes", "reasons": []}', '{"verdict": "promote", "reasons": [1]}', '{"verdict": "ask"}'],
 )
-def test_a_torn_decision_is_no_decision(tmp_path: Path, content: str) -> None:
+def test_a_torn_decision_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "decision.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"decision\.json .* run decide"):
         Decision.from_json(path)
 
 
-def test_without_a_decision_there_is_none(tmp_path: Path) -> None:
+def test_a_missing_decision_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"decision\.json cannot be read .*run decide first"):
         Decision.from_json(tmp_path / "decision.json")

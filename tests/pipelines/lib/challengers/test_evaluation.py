@@ -1,4 +1,4 @@
-"""Reading back an evaluation: only a whole one counts, whether the model gave scores or not."""
+"""Reading an evaluation back: only a whole one is accepted, whether the model gave scores or not."""
 
 import json
 from dataclasses import asdict
@@ -28,7 +28,7 @@ def test_an_evaluation_comes_back_as_it_was_written(evaluation: Evaluation | Uns
 @pytest.mark.parametrize(
     "change", [*({name: ...} for name in asdict(WHOLE)), {"unknown": 1}, {"faults": "none"}, {"metrics": {"auc": 0.7}}], ids=str
 )
-def test_half_of_an_evaluation_is_none(change: dict[str, Any], tmp_path: Path) -> None:
+def test_half_of_an_evaluation_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     content = {name: value for name, value in (json.loads(contract.to_json(WHOLE)) | change).items() if value is not ...}
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -36,7 +36,7 @@ def test_half_of_an_evaluation_is_none(change: dict[str, Any], tmp_path: Path) -
         read_evaluation(path)
 
 
-def test_a_model_without_scores_and_without_a_fault_is_no_evaluation(tmp_path: Path) -> None:
+def test_an_evaluation_without_scores_and_without_a_fault_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(asdict(MUTE) | {"faults": []}), encoding="utf-8")
     with pytest.raises(DataError, match="is not a whole evaluation"):

@@ -1,4 +1,4 @@
-"""The model card: what it warns of, and that every kind of evaluation gives a page."""
+"""The model card: its warnings, and a page for every kind of evaluation."""
 
 import copy
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.page_rules import broken_rules
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """Of a model that is fair on the whole and weak on one side."""
+    """The evaluation of a model that is fair on the whole and weak on one side."""
     rng = np.random.default_rng(0)
     scores = rng.random(1_000, dtype=np.float32)
     right = np.arange(1_000) >= 800
@@ -35,12 +35,12 @@ def test_it_is_one_page_without_scripts_and_the_same_each_time(evaluation: Evalu
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
 
 
-def test_it_names_what_the_model_is_weak_on(evaluation: Evaluation) -> None:
-    told = " ".join(limits(evaluation))
-    assert "more than 0.05 below its AUC" in told
-    assert "side = right" in told
-    assert "side = left" not in told
-    assert "Its scores are too" not in told
+def test_it_names_the_slices_on_which_the_model_is_weak(evaluation: Evaluation) -> None:
+    warnings = " ".join(limits(evaluation))
+    assert "more than 0.05 below its AUC" in warnings
+    assert "side = right" in warnings
+    assert "side = left" not in warnings
+    assert "Its scores are too" not in warnings
     high = replace(evaluation.metrics, mean_score=evaluation.metrics.positive_rate + 0.1)
     assert "Its scores are too high" in " ".join(limits(replace(evaluation, metrics=high)))
 
@@ -56,7 +56,7 @@ def test_one_class_in_the_holdout_gives_a_page_without_a_curve(evaluation: Evalu
     assert render(one_class).count("<svg") == 3
 
 
-def test_a_champion_that_cannot_be_compared_with_is_told(evaluation: Evaluation) -> None:
+def test_the_card_says_why_a_champion_cannot_be_compared_with(evaluation: Evaluation) -> None:
     fault = "the champion takes other features"
     assert fault in render(replace(evaluation, comparison=Incomparable(**vars(opponent("1", "b" * 64)), fault=fault)))
 

@@ -1,4 +1,4 @@
-"""The policy: what speaks for a challenger, what against, and what only a person can answer."""
+"""The policy: reasons to promote a challenger, reasons to refuse it, and questions that only a person can answer."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +28,7 @@ COSTS = Costs(sha256="", p50_us=8.0, p99_us=12.0, memory_mib=30.0, size_mib=1.7)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a challenger."""
+    """All measurements of a challenger."""
 
     evaluation: Evaluation
     shadow: Shadow
@@ -41,7 +41,7 @@ class Evidence:
 
 @pytest.fixture(scope="module")
 def evidence() -> Evidence:
-    """Of a challenger that is clearly better, with nothing that speaks against it."""
+    """The evidence of a challenger that is clearly better, without a reason against it."""
     rng = np.random.default_rng(0)
     labels, nights = rng.integers(0, 2, 2_000), np.arange(2_000) // 100
     comparison = better(opponent("1", "a" * 64), slices=(part("UA", 0.01, 0.2), part("AA", -0.01, 0.6)))
@@ -50,12 +50,12 @@ def evidence() -> Evidence:
 
 
 def changed(evidence: Any, path: str, value: Any) -> Any:
-    """The evidence with one field replaced; `path` as in ``evaluation.comparison.auc_difference``."""
+    """Return the evidence with one field replaced; `path` as in ``evaluation.comparison.auc_difference``."""
     name, _, rest = path.partition(".")
     return replace(evidence, **{name: changed(getattr(evidence, name), rest, value) if rest else value})
 
 
-def test_what_is_clearly_better_is_promoted(evidence: Evidence) -> None:
+def test_a_clearly_better_challenger_is_promoted(evidence: Evidence) -> None:
     found = evidence.decide()
     assert found.verdict == "promote"
     assert list(found.reasons) == [
@@ -67,12 +67,12 @@ REFUSED = [
     ("evaluation.faults", ("ONNX and scikit-learn differ by 0.1, more than 1e-05",), "ONNX and scikit-learn differ"),
     ("evaluation.faults", ("2800 of 2800 scores are not finite, the first is nan",), "not finite"),
     ("shadow.fault", "Core version 2: model.onnx has sha256 ffff, but aaaa was registered", "has sha256 ffff"),
-    ("evaluation.sha256", "a" * 64, "the very model that is champion already"),
+    ("evaluation.sha256", "a" * 64, "it is already the champion"),
     ("evaluation.comparison.auc_difference", difference(-0.02, 0.01), "its AUC is lower than the champion's, by -0.0200"),
     ("evaluation.comparison.log_loss_difference", difference(0.02, 0.01), "its log loss is worse"),
     ("evaluation.comparison.challenger.calibration_error", 0.06, "its calibration error is 0.0400 above the champion's"),
     ("evaluation.comparison.slices", (part("UA", -0.06, 0.001), part("AA", 0.0, 1.0)), "on carrier = UA its AUC falls by more than 0.03"),
-    ("challenger.p50_us", 800.0, "it takes 800 µs for a row, 100.0 times the champion's 8"),
+    ("challenger.p50_us", 800.0, "it takes 800 µs per row, 100.0 times the champion's 8"),
     ("challenger.memory_mib", 100.0, "it needs 100 MiB of memory, 3.3 times the champion's 30"),
 ]
 ASKED = [
@@ -86,24 +86,24 @@ ASKED = [
         Incomparable("1", False, None, "a" * 64, "2013-03-17", "cannot be compared with: other features"),
         "other features",
     ),
-    ("shadow.overall.disagreement", 0.25, "it decides 25.0% of the shadowed rows otherwise"),
+    ("shadow.overall.disagreement", 0.25, "it decides 25.0% of the shadowed rows differently"),
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "told"), REFUSED)
-def test_one_thing_against_it_is_enough_to_refuse(evidence: Evidence, path: str, value: Any, told: str) -> None:
+@pytest.mark.parametrize(("path", "value", "reason"), REFUSED)
+def test_one_reason_against_it_is_enough_to_refuse(evidence: Evidence, path: str, value: Any, reason: str) -> None:
     found = changed(evidence, path, value).decide()
     assert found.verdict == "refuse"
     assert len(found.reasons) == 1
-    assert told in found.reasons[0]
+    assert reason in found.reasons[0]
 
 
-@pytest.mark.parametrize(("path", "value", "told"), ASKED)
-def test_one_open_question_is_enough_to_ask(evidence: Evidence, path: str, value: Any, told: str) -> None:
+@pytest.mark.parametrize(("path", "value", "reason"), ASKED)
+def test_one_open_question_is_enough_to_ask(evidence: Evidence, path: str, value: Any, reason: str) -> None:
     found = changed(evidence, path, value).decide()
     assert found.verdict == "ask"
     assert len(found.reasons) == 1
-    assert told in found.reasons[0]
+    assert reason in found.reasons[0]
 
 
 def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -> None:
@@ -124,19 +124,19 @@ def test_one_clear_gain_carries_the_other(evidence: Evidence) -> None:
     assert changed(evidence, "evaluation.comparison.log_loss_difference", difference(-0.001, 0.5)).decide().verdict == "promote"
 
 
-def test_all_that_speaks_against_it_is_told(evidence: Evidence) -> None:
+def test_a_refusal_names_every_reason(evidence: Evidence) -> None:
     found = changed(changed(evidence, "evaluation.faults", ["one", "two"]), "challenger.p50_us", 800.0).decide()
     assert found.verdict == "refuse"
     assert len(found.reasons) == 3
 
 
-def test_a_single_night_is_no_clear_evidence(evidence: Evidence) -> None:
+def test_a_single_night_is_not_clear_evidence(evidence: Evidence) -> None:
     alone = changed(evidence, "evaluation.comparison.auc_difference", difference(0.1, None))
     alone = changed(alone, "evaluation.comparison.log_loss_difference", difference(-0.1, None))
     assert alone.decide().verdict == "ask"
 
 
-def test_no_published_night_is_no_question_but_none_that_fits_is(evidence: Evidence) -> None:
+def test_a_person_is_asked_if_no_published_night_fits_but_not_if_none_is_published(evidence: Evidence) -> None:
     unpublished = changed(changed(evidence, "shadow.nights", ()), "shadow.overall", None)
     found = unpublished.decide()
     assert found.verdict == "promote"
@@ -149,11 +149,11 @@ def test_no_published_night_is_no_question_but_none_that_fits_is(evidence: Evide
     assert "none of the last 1 published nights could be shadowed: other features" in found.reasons[0]
 
 
-def test_a_faster_and_smaller_model_is_never_held_against_it(evidence: Evidence) -> None:
+def test_a_faster_model_is_never_refused_for_its_costs(evidence: Evidence) -> None:
     assert changed(evidence, "challenger.p50_us", 0.1).decide().verdict == "promote"
 
 
-def test_the_table_tells_both_sides(evidence: Evidence) -> None:
+def test_the_table_shows_both_sides(evidence: Evidence) -> None:
     table = evidence.decide().table
     assert table is not None
     assert table.lead == "On 12,000 rows of 14 nights from 2013-03-17 on, which neither model has trained on."
