@@ -27,7 +27,7 @@ from deploy.embedded.server import Server, stop_on_signals
 from deploy.embedded.services import ServerError
 from pipelines.lib.core import home
 from pipelines.lib.core.errors import NightshiftError
-from pipelines.lib.published.delta_tables import scores_url
+from pipelines.lib.published.store import scores_url
 from pipelines.lib.tables.dataset import load_dataset
 
 _TIMEOUT_S = 1200

@@ -12,7 +12,8 @@ from deploy.embedded.client import Client
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.home import ledger_url
 from pipelines.lib.gates import FAILED, NOT_JUDGED, PASSED, WARNING
-from pipelines.lib.published.delta_tables import evidence_url, read_scores
+from pipelines.lib.published.delta_tables import read_scores
+from pipelines.lib.published.store import evidence_url
 from pipelines.lib.records.journal import Journal
 from pipelines.lib.tables.dataset import load_dataset
 from pipelines.lib.tables.engine import name as quoted

@@ -63,7 +63,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
 
 
 def _tables() -> list[str]:
-    from pipelines.lib.published.delta_tables import evidence_url, scores_url
+    from pipelines.lib.published.store import evidence_url, scores_url
 
     return [scores_url(), evidence_url()]
 

@@ -30,7 +30,8 @@ def publish_evidence(evidence: Path, run: RunFile, rows: int, params: PublishEvi
     """Publish the file `evidence`, which must have the `rows` that attach_evidence describes; returns what was done. A night without
     evidence is not a fault.
     """
-    from pipelines.lib.published.delta_tables import evidence_url, lineage_of, publish
+    from pipelines.lib.published.delta_tables import lineage_of, publish
+    from pipelines.lib.published.store import evidence_url
 
     if rows == 0:
         return {"rows": 0, "table_version": None, "note": "no evidence published"}

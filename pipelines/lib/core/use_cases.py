@@ -196,11 +196,13 @@ def write_into(directory: Path, name: str) -> bool:
     The default use case has both files already, and keeps them byte for byte if its declaration is whole.
     """
     use_case = find(name, directory)
-    found = effective(use_case)
+    if use_case.default and SECTION in _read(use_case.declaration):
+        return False
+    found, run = effective(use_case), first_run_of(use_case)
     if use_case.default and {**found.params, SECTION: None} == {**_read(use_case.declaration), SECTION: None}:
         return False
     _write(directory / PARAMS, found.params)
-    if run := first_run_of(use_case):
+    if run:
         _write(directory / "run.yaml", run)
     return True
 

@@ -37,11 +37,10 @@ from pyarrow.fs import PyFileSystem
 
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
-from pipelines.lib.core.home import published_url
-from pipelines.lib.core.params import current_use_case
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import RunFile
 from pipelines.lib.published import night_files
+from pipelines.lib.published.store import scores_url
 
 BATCH_ROWS = 65_536
 """Rows streamed at a time, and the row-group size of a night's file."""
@@ -92,21 +91,6 @@ class Publication:
     version: int
     rows: int
     changed: bool
-
-
-def scores_url() -> str:
-    """Path or URL of the table of scores of this use case."""
-    return _url("scores")
-
-
-def evidence_url() -> str:
-    """Path or URL of the table of evidence: the past rows that resemble a night's riskiest, and how they ended."""
-    return _url("evidence")
-
-
-def _url(table: str) -> str:
-    """Return where `table` stands: at the top of the store for the default use case, in a folder of its own for each other."""
-    return "/".join(filter(None, (published_url().rstrip("/"), current_use_case().folder, table)))
 
 
 def lineage_of(run: RunFile) -> Lineage:

@@ -13,7 +13,8 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.core.kept import cache_path, md5_of
 from pipelines.lib.core.partition import parse_partition
-from pipelines.lib.published.delta_tables import LINEAGE, scores_url
+from pipelines.lib.published.delta_tables import LINEAGE
+from pipelines.lib.published.store import scores_url
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem

@@ -18,7 +18,8 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import DataError, TransientError
 from pipelines.lib.core.home import ledger_url
 from pipelines.lib.published import nights
-from pipelines.lib.published.delta_tables import Lineage, publish, scores_url
+from pipelines.lib.published.delta_tables import Lineage, publish
+from pipelines.lib.published.store import scores_url
 from pipelines.lib.records.journal import Journal, PerformanceRecord
 from pipelines.monitoring.measure_performance import MeasurePerformance, main, measure_performance
 from tests import scored_night

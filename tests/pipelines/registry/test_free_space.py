@@ -19,7 +19,8 @@ from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import home, kept
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.published import nights
-from pipelines.lib.published.delta_tables import Lineage, evidence_url, publish, scores_url
+from pipelines.lib.published.delta_tables import Lineage, publish
+from pipelines.lib.published.store import evidence_url, scores_url
 from pipelines.lib.storage import object_store, retention
 from pipelines.lib.storage.object_store import Cache
 from pipelines.registry import free_space

@@ -12,7 +12,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.lib.core.run import PinnedModel, RunFile, save_run
-from pipelines.lib.published.delta_tables import evidence_url, lineage_of, publish, read_scores, scores_url
+from pipelines.lib.published.delta_tables import lineage_of, publish, read_scores
+from pipelines.lib.published.store import evidence_url, scores_url
 from pipelines.lib.vector_index.evidence import schema_of
 from pipelines.scoring.publish_evidence import main
 from tests import scored_night as night

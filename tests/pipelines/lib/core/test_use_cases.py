@@ -11,7 +11,7 @@ from pipelines.lib.core import use_cases
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import read_params
 from pipelines.lib.core.run import load_run
-from pipelines.lib.published.delta_tables import evidence_url, scores_url
+from pipelines.lib.published.store import evidence_url, scores_url
 
 ROOT = Path(__file__).resolve().parents[4]
 FRAUD: dict[str, Any] = {

@@ -18,7 +18,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.lib.core.errors import ConfigError, DataError
-from pipelines.lib.published.delta_tables import Lineage, publish, read_scores, scores_url
+from pipelines.lib.published.delta_tables import Lineage, publish, read_scores
+from pipelines.lib.published.store import scores_url
 from tests import scored_night as night
 
 ROOT = Path(__file__).parents[4]
