@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.lib.core import home
 from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.yaml_text import parse_yaml
 
 LOCK_VARIABLE = "NIGHTSHIFT_RECORDED"
 """Environment variable that Airflow's tasks set: the copy of ``dvc.lock`` whose digests the inputs of a stage must have."""
@@ -24,8 +23,6 @@ DVC_STAGE, DVC_ROOT = "DVC_STAGE", "DVC_ROOT"
 """Environment variables that DVC sets for the command of a stage: the stage's address, and the repository whose ``dvc.lock`` DVC writes
 after each stage.
 """
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a lock has thousands of lines
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Output:
 def outputs(lock: Path) -> list[Output]:
     """Return every output that `lock` records; none if there is no lock yet."""
     try:
-        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
+        content = parse_yaml(lock.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     stages: dict[str, dict[str, Any]] = (content or {}).get("stages", {})

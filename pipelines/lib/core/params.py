@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.lib.core import use_cases
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.yaml_text import parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -33,7 +34,7 @@ S = TypeVar("S", bound=Section)
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping that `path` holds. Raises `ConfigError` when the file is missing, torn or not a mapping."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; run the stage from the root of the repository or workspace") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -23,6 +23,7 @@ import yaml
 
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.yaml_text import parse_yaml
 
 VARIABLE = "NIGHTSHIFT_USE_CASE"
 """Environment variable with which a person in the repository names a use case; without it, it is the default one."""
@@ -32,7 +33,6 @@ SECTION = "use_case"
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
 _LONGEST_NAME = 40
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def _parse(path: Path, written: int) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict) or any(not isinstance(section, dict) for section in content.values()):
