@@ -10,7 +10,7 @@ from pipelines.lib.features.declaration import Features, category_values
 from pipelines.lib.sources.casts import SQL_TYPES
 from pipelines.lib.tables.dataset import RESERVED, Dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
-from pipelines.lib.tables.expressions import Checker
+from pipelines.lib.tables.expressions import Checker, columns_of
 
 _NUMBERS = frozenset(
     {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
@@ -65,14 +65,27 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
         for expression in same_day.by:
             of_event.check(expression, f"features.same_day.{feature}.by")
     values: dict[str | None, str] = {None: "BOOLEAN"}
+    of_label = columns_of(connection, dataset.label.expression)
     for feature, lagged in features.lagged.items():
         for expression in lagged.by:
             of_event.check(expression, f"features.lagged.{feature}.by")
         if lagged.value is not None:
             where = f"features.lagged.{feature}.value"
             values[lagged.value] = of_outcome.check(lagged.value, where)
+            if lagged.known == "at_once":
+                _check_known_at_once(columns_of(connection, lagged.value), of_label, dataset, where)
             _check_type(values[lagged.value], _NUMBERS, where)
     return values
+
+
+def _check_known_at_once(columns: list[str], of_label: list[str], dataset: Dataset, where: str) -> None:
+    late = dict.fromkeys(map(str.lower, of_label), "decides the label (dataset.label.expression)")
+    late |= dict.fromkeys(map(str.lower, dataset.known_later), "is known only after the event (dataset.known_later)")
+    for column in columns:
+        if reason := late.get(column.lower()):
+            raise ConfigError(
+                f"{where} is declared as known: at_once, but {column!r} {reason}; take known out, so that the value waits for the delay of the label"
+            )
 
 
 def _check_type(found: str, wanted: frozenset[str], where: str) -> None:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import Section, load_section
@@ -60,17 +60,31 @@ class SameDay(Section):
 class Lagged(Section):
     """A statistic of `value` (SQL over all columns; by default the label) over earlier rows that agree in all expressions of `by`.
 
-    It covers the outcomes known at the start of the row's date, back `window_days`: dates from d - delay - `window_days` to
-    d - delay - 1. ``mean`` is drawn towards the mean over all rows in the same window as if `prior_weight` further rows had
-    that mean; `nothing_seen` stands where neither has anything. ``count`` is the number of outcomes.
+    It covers the values known at the start of the row's date, back `window_days`: dates from d - delay - `window_days` to
+    d - delay - 1. A value is known `with_label`, so the delay is that of the label, or `at_once` with its row, without a delay: then its SQL must not
+    use a column that is known later, nor one of the label. ``mean`` is drawn towards the mean over all rows in the same window as if `prior_weight` further rows had
+    that mean; `nothing_seen` stands where neither has anything. ``count`` is the number of values.
     """
 
     by: tuple[str, ...] = ()
     value: str | None = None
+    known: Literal["with_label", "at_once"] = "with_label"
     statistic: Literal["mean", "count"] = "mean"
     window_days: int = Field(ge=1, le=LONGEST_WINDOW)
     prior_weight: float = Field(default=0.0, ge=0, le=1e12)
     nothing_seen: Value = 0.0
+
+    @model_validator(mode="after")
+    def _label_is_late(self) -> Self:
+        if self.known == "at_once" and self.value is None:
+            raise ValueError(
+                "known: at_once needs a `value`: without one it is the label, which is known after its delay; give a value, or take known out"
+            )
+        return self
+
+    def delay_days(self, dataset: Dataset) -> int:
+        """Return how many days after its row the value is known."""
+        return 0 if self.known == "at_once" else dataset.label.delay_days
 
 
 class Features(Section):
@@ -98,7 +112,7 @@ def load_features() -> Features:
 
 def lookback_days(dataset: Dataset, features: Features) -> int:
     """Return how many days before a date its features look back."""
-    return max((dataset.label.delay_days + lagged.window_days for lagged in features.lagged.values()), default=0)
+    return max((lagged.delay_days(dataset) + lagged.window_days for lagged in features.lagged.values()), default=0)
 
 
 def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
@@ -107,7 +121,7 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
     """
     shape = {
         "compiler": _compiler(dataset, features),
-        "features": list(features.model_dump().items()),
+        "features": list(_declared(features).items()),
         "order": features.names,
         "key": dataset.key,
         "event_time": dataset.event_time,
@@ -118,6 +132,15 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
     }
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return {"names": features.names, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _declared(features: Features) -> dict[str, Any]:
+    """Return the declaration without the fields that did not exist for the first models and have their default: their signature must not change."""
+    shape = features.model_dump()
+    for lagged in shape["lagged"].values():
+        if lagged["known"] == "with_label":
+            del lagged["known"]
+    return shape
 
 
 def _compiler(dataset: Dataset, features: Features) -> int:

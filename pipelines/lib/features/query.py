@@ -87,19 +87,20 @@ def compile_features(
         selected["days_from_holiday"] = _from_holiday(features.holidays)
     for feature, same_day in features.same_day.items():
         selected[feature] = f"coalesce(same_day{groups[same_day.by]}.n, 0)"
-    windows: dict[tuple[tuple[str, ...], str | None], set[int]] = {}
+    windows: dict[tuple[tuple[str, ...], str | None, int], set[int]] = {}
     for lagged in features.lagged.values():
-        windows.setdefault((lagged.by, lagged.value), set()).add(lagged.window_days)
-        windows.setdefault(((), lagged.value), set()).add(lagged.window_days)
-    for (by, value), days in windows.items():
-        alias, delay = groups.get(by, ""), dataset.label.delay_days
-        table, keys = f"lagged{alias}{values[value]}", _keys(by, alias)
+        delay = lagged.delay_days(dataset)
+        windows.setdefault((lagged.by, lagged.value, delay), set()).add(lagged.window_days)
+        windows.setdefault(((), lagged.value, delay), set()).add(lagged.window_days)
+    for (by, value, delay), days in windows.items():
+        alias = groups.get(by, "")
+        table, keys = _table(alias, values[value], delay), _keys(by, alias)
         sums = lagged_sql.aggregate(rows, keys, values[value], kind=kinds[value], windows=sorted(days), delay=delay, dates=dates)
         connection.execute(f"CREATE TEMP TABLE {table} AS {sums}")
         joins.append(_join(table, keys))
     for feature, lagged in features.lagged.items():
-        value = values[lagged.value]
-        selected[feature] = lagged_sql.statistic(lagged, f"lagged{groups[lagged.by]}{value}", f"lagged{value}")
+        value, delay = values[lagged.value], lagged.delay_days(dataset)
+        selected[feature] = lagged_sql.statistic(lagged, _table(groups[lagged.by], value, delay), _table("", value, delay))
     columns = [f"keyed.{name(column)}" for column in dict.fromkeys([*dataset.key, dataset.event_time])]
     columns.append("keyed.__date::VARCHAR AS partition")
     if labelled:
@@ -227,6 +228,10 @@ def _from_holiday(holidays: Holidays) -> str:
 
 def _keys(by: tuple[str, ...], alias: str) -> list[str]:
     return [f"{alias}_{number}" for number in range(len(by))]
+
+
+def _table(group: str, value: str, delay: int) -> str:
+    return f"lagged{group}{value}_after_{delay}"
 
 
 def _join(table: str, keys: list[str]) -> str:

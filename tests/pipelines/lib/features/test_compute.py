@@ -87,6 +87,9 @@ def bits(table: pa.Table, names: list[str]) -> dict[Any, bytes]:
     return {key: matrix[number].tobytes() for number, key in enumerate(table.column(0).to_pylist())}
 
 
+HELD = "CASE WHEN abs(x) BETWEEN 1e30 AND 3.5e38 THEN 1 ELSE x END"
+"""`x` without the finite numbers that a lagged value refuses; NaN and infinities stay."""
+
 ALL_KINDS: dict[str, Any] = {
     "joins": {"side": {"key": {"k": "k"}}},
     "numeric": {"x": {"missing": -5}, "twice": {"expression": "x * 2 + coalesce(side_v, 0)", "missing": 0}},
@@ -98,8 +101,11 @@ ALL_KINDS: dict[str, Any] = {
         "bad_all": {"window_days": 2, "nothing_seen": 0.25},
         "bad_k": {"by": ["k"], "window_days": 3, "prior_weight": 2},
         "bad_joined": {"by": ["side_v", "hour(t) > 11"], "window_days": 5, "prior_weight": 0.5},
-        "out_k": {"by": ["k"], "value": "out * x", "window_days": 4, "prior_weight": 1},
+        "out_k": {"by": ["k"], "value": f"out * ({HELD})", "window_days": 4, "prior_weight": 1},
         "n_k": {"by": ["k"], "statistic": "count", "window_days": 4},
+        "x_k_at_once": {"by": ["k"], "value": HELD, "known": "at_once", "window_days": 3, "prior_weight": 1},
+        "x_k": {"by": ["k"], "value": HELD, "window_days": 3, "prior_weight": 1},
+        "rows_k_at_once": {"by": ["k"], "value": "1", "known": "at_once", "statistic": "count", "window_days": 2},
     },
 }
 
@@ -181,6 +187,55 @@ def test_lagged_means_are_what_the_formula_says(tmp_path: Path) -> None:
     never = {"plain": 0.5, "smooth": mean, "short": 0.5, "all": mean, "value": 7, "count": 0}
     assert unseen == pytest.approx(never)
     assert missing == pytest.approx(never)
+
+
+def test_a_value_that_is_known_at_once_does_not_wait_for_the_label(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"t": at(0), "k": "a", "x": 100.0},
+        {"t": at(1), "k": "a", "x": 10.0, "out": 1.0},
+        {"t": at(3), "k": "a", "x": 20.0},
+        {"t": at(4, 23), "k": "a", "x": 40.0},
+        {"t": at(4), "k": "b", "x": 5.0},
+        {"t": at(5), "k": "a", "x": 7000.0},
+    ]
+    of_k: dict[str, Any] = {"by": ["k"], "value": "x"}
+    lagged: dict[str, Any] = {
+        "at_once": {**of_k, "known": "at_once", "window_days": 2},  # days 3 and 4
+        "longer": {**of_k, "known": "at_once", "window_days": 4},  # days 1 to 4
+        "smooth": {**of_k, "known": "at_once", "window_days": 2, "prior_weight": 2},
+        "all": {"value": "x", "known": "at_once", "window_days": 1},
+        "rows": {"by": ["k"], "value": "1", "known": "at_once", "statistic": "count", "window_days": 5},
+        "late": {**of_k, "window_days": 2},  # the label has a delay of 3: days 0 and 1
+        "outcomes": {"by": ["k"], "statistic": "count", "window_days": 5},
+    }
+    world = World(tmp_path, rows, delay=3, lagged=lagged)
+    wanted = {
+        "at_once": 30.0,
+        "longer": 70 / 3,
+        "smooth": (60 + 2 * 65 / 3) / 4,
+        "all": 22.5,
+        "rows": 4,
+        "late": 55.0,
+        "outcomes": 1,
+    }
+    [row] = world.night(FIRST + 5 * DAY).to_pylist()
+    assert {name: row[name] for name in lagged} == pytest.approx(wanted)
+    world.table = world.table.set_column(4, "out", pa.array([1.0] * len(rows)))
+    pq.write_table(world.table, tmp_path / "t.parquet")
+    [later] = [found for found in world.history(FIRST + 9 * DAY).to_pylist() if found["id"] == 5]
+    assert {name: later[name] for name in lagged if name != "outcomes"} == {name: row[name] for name in lagged if name != "outcomes"}
+    assert lookback_days(world.dataset, world.features) == 3 + 5
+    at_once = parse_section({"lagged": {"v": lagged["longer"]}}, Features, "features")
+    assert lookback_days(world.dataset, at_once) == 4
+
+
+def test_only_a_value_that_waits_for_the_label_keeps_the_identity(tmp_path: Path) -> None:
+    world, declared = World(tmp_path, []), {"by": ["k"], "value": "x", "window_days": 2}
+    digests = [
+        identity(world.dataset, parse_section({"lagged": {"v": {**declared, **known}}}, Features, "features"))["sha256"]
+        for known in ({}, {"known": "with_label"}, {"known": "at_once"})
+    ]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_first_day_has_seen_nothing(tmp_path: Path) -> None:
@@ -268,6 +323,11 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
         ({"joins": {"side": {"key": {"k": "CASE WHEN out > 1 THEN 'a' END"}}}}, r"joins\.side\.key\.k .*known only after"),
         ({"numeric": {"k": {"missing": 0}}}, "is a VARCHAR; it must be a number"),
         ({"lagged": {"y": {"value": "k", "window_days": 3}}}, r"lagged\.y\.value is a VARCHAR"),
+        (
+            {"lagged": {"y": {"value": "x + OUT", "known": "at_once", "window_days": 3}}},
+            r"lagged\.y\.value is declared as known: at_once, but 'OUT' is known only after",
+        ),
+        ({"lagged": {"y": {"known": "at_once", "window_days": 3}}}, r"lagged\.y: .*known: at_once needs a `value`"),
         ({"categorical": {"k": {}}}, r"categorical\.k has no values"),
         ({"numeric": {"id": {"missing": 0}}}, "'id' shares its name"),
         ({"numeric": {"bad": {"expression": "x", "missing": 0}}}, "'bad' shares its name"),
@@ -285,6 +345,15 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
 def test_a_declaration_that_leaks_or_cannot_be_is_refused(tmp_path: Path, features: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         World(tmp_path, [{"k": "a"}], **features).night(FIRST)
+
+
+def test_a_column_of_the_label_is_not_known_at_once_though_nobody_said_that_it_is_late(tmp_path: Path) -> None:
+    world = World(tmp_path, [{"k": "a"}], lagged={"y": {"value": "x * 2", "known": "at_once", "window_days": 3}})
+    content = world.dataset.model_dump(mode="json")
+    content["label"]["expression"] = "X > 3"
+    world.dataset = parse_section(content, Dataset, "dataset")
+    with pytest.raises(ConfigError, match=r"lagged\.y\.value is declared as known: at_once, but 'x' decides the label"):
+        world.night(FIRST)
 
 
 def test_a_label_must_be_a_boolean(tmp_path: Path) -> None:
