@@ -28,6 +28,16 @@ def test_a_section_of_the_other_table_is_what_its_stage_reads(module: str, secti
     load_section(section, getattr(import_module(module), model), ORDERS)
 
 
+DEFAULTS = ROOT / "pipelines" / "defaults.yaml"
+
+
+@pytest.mark.parametrize(
+    ("module", "section", "model"), [read for read in READ if read[1] in read_yaml(DEFAULTS) and read[1] != "registry"]
+)
+def test_a_default_section_is_what_its_stage_reads(module: str, section: str, model: str) -> None:
+    load_section(section, getattr(import_module(module), model), DEFAULTS)
+
+
 def test_the_sections_are_found() -> None:
     sections = {section for _, section, _ in READ}
     assert {"dataset", "features", "train", "evaluate", "score", "govern", "plan_index"} <= sections

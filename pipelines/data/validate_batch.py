@@ -30,12 +30,12 @@ _NO_RECENT_NIGHT = "no recent night to compare with"
 class ValidateBatch(Gate):
     """`row_count` is the band of the night's size. The last event may come `last_event_minutes` before the earliest last event of the
     nights it is compared with, which shows a sorted file that was cut off; null where nights end when they like. `minimum_outcomes_known` is the
-    least share of events with an outcome on the newest date whose outcomes should be known.
+    least share of events with an outcome on the newest date whose outcomes should be known; null where nothing is known about that share.
     """
 
     row_count: RowCount = RowCount()
     last_event_minutes: int | None = None
-    minimum_outcomes_known: float = Field(default=0.25, ge=0, le=1)
+    minimum_outcomes_known: float | None = Field(default=0.25, ge=0, le=1)
 
 
 def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.date, raw: Path) -> Report:
@@ -90,6 +90,9 @@ def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, event
     Judged on the newest date whose outcomes should be known at the start of `partition`; one that has no events tells nothing.
     """
     date = partition - dt.timedelta(days=dataset.label.delay_days + 1)
+    if params.minimum_outcomes_known is None:
+        notes = f"outcomes of {date}"
+        return [not_judged("column_values_to_not_be_null", dataset.label.name, "minimum_outcomes_known is null", notes=notes)]
     identity = [*dataset.key, dataset.event_time]
     outcome, moment = f"{enclosed(dataset.label.expression)} AS {name(dataset.label.name)}", name(dataset.event_time)
     query = f"SELECT {', '.join(map(name, dict.fromkeys(identity)))}, {outcome} FROM {events} WHERE {moment}::DATE = {text(date)}::DATE"

@@ -100,13 +100,16 @@ def find(name: str, root: Path) -> UseCase:
     )
 
 
-def effective(use_case: UseCase) -> Effective:
-    """Return the effective parameters. Raises `ConfigError` for a file that is not a YAML mapping, an unknown section and an unfit name."""
+def effective(use_case: UseCase, *, derived: bool = True) -> Effective:
+    """Return the effective parameters; without `derived`, as if nothing had been read from the history.
+
+    Raises `ConfigError` for a file that is not a YAML mapping, an unknown section and an unfit name.
+    """
     root = use_case.root
     check_name(use_case.name, str(use_case.declaration.relative_to(root)))
     defaults, declared = _read(root / DEFAULTS), _read(use_case.declaration)
     layers = [("default", defaults), ("name", _named(use_case.name))]
-    if use_case.derived.exists():
+    if derived and use_case.derived.exists():
         layers.append(("derived", {key: value for key, value in _read(use_case.derived).items() if key != "derived_from"}))
     layers.append(("declared", declared))
     known = {*defaults, "dataset", "features", "first_run"}

@@ -205,6 +205,14 @@ def test_a_night_is_stopped_when_outcomes_have_stopped_to_arrive(known: int, pas
     assert "outcomes of 2024-05-26, which should be known by now" in finding_of_column.notes
 
 
+def test_outcomes_are_not_judged_where_no_share_of_them_is_asked_for(tmp_path: Path) -> None:
+    params = ValidateBatch(minimum_outcomes_known=None)
+    report = validate_batch(ORDERS, params, partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
+    assert report.passed
+    [outcomes] = [finding for finding in report.unjudged if finding.column == "came_late"]
+    assert outcomes.observed == "not judged: minimum_outcomes_known is null"
+
+
 def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None:
     report = validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
     assert report.passed

@@ -1,0 +1,167 @@
+"""Derive the parameters of a use case from the history of its table: what ``derived.yaml`` holds."""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section, read_yaml
+from pipelines.lib.core.use_cases import UseCase, effective
+from pipelines.lib.declarations import rules
+from pipelines.lib.declarations.column_types import column_types
+from pipelines.lib.declarations.facts import EVENTS, read_facts, worst_missing_share, worst_unseen_share
+from pipelines.lib.declarations.references import columns_in, used_columns
+from pipelines.lib.features.declaration import Features, category_values
+from pipelines.lib.sources import adapters
+from pipelines.lib.sources.casts import SQL_TYPES
+from pipelines.lib.sources.scan import Scan
+from pipelines.lib.tables.dataset import Column, Dataset, Source
+from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.expressions import Checker
+
+DERIVED_FROM = "derived_from"
+
+HEADER = """\
+# Read from the history of the table by python -m pipelines.use_case derive {name}; docs/reference/use-cases.md says by which rules.
+# A value that you declare in {declaration} wins over the one here. Commit this file: runs are reproducible by it.
+"""
+
+
+def digest(declaration: Mapping[str, Any]) -> str:
+    """Return the digest of what parameters are derived from: the sections ``dataset`` and ``features`` of a declaration."""
+    of_table = {section: declaration.get(section) for section in ("dataset", "features")}
+    return hashlib.sha256(json.dumps(of_table, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def staleness(use_case: UseCase) -> str | None:
+    """Return why ``derived.yaml`` of `use_case` does not belong to its declaration, with the remedy; None if it does, or does not exist."""
+    if not use_case.derived.exists():
+        return None
+    said = read_yaml(use_case.derived).get(DERIVED_FROM)
+    found = said.get("sha256") if isinstance(said, dict) else None
+    if found == digest(read_yaml(use_case.declaration)):
+        return None
+    return (
+        f"{use_case.derived}: {DERIVED_FROM}.sha256 is {str(found)[:12]}, of another dataset or features than {use_case.declaration} declares now; "
+        f"run python -m pipelines.use_case derive {use_case.name} --again"
+    )
+
+
+def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
+    """Return the content of ``derived.yaml`` of `use_case` as of `today`: all that its declaration leaves open.
+
+    The same declaration, history and day give the same content. Raises `ConfigError` for a declaration and `DataError` for a table that cannot be read.
+    """
+    declared = read_yaml(use_case.declaration)
+    without = effective(use_case, derived=False).params
+    features = parse_section(without.get("features") or {}, Features, f"{use_case.declaration}: features")
+    with connect() as (connection, scratch):
+        scanned, dataset, undeclared = load_events(connection, use_case, without, scratch)
+        facts = read_facts(connection, dataset, scanned.where)
+        columns = rules.derive_columns(dataset, features, facts, undeclared)
+        whole = _with_columns(dataset, columns)
+        found = {"dataset": {"columns": columns}, **rules.derive(whole, features, facts, declared, today)}
+        found["validate_features"] = _category_shares(connection, whole, features, without["validate_features"])
+    origin = {
+        "sha256": digest(declared),
+        "source": scanned.where,
+        "rows": sum(day.rows for day in facts.days.values()),
+        "first": str(facts.first),
+        "last": str(facts.last),
+    }
+    in_order = {section: found[section] for section in without if section in found}
+    return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
+
+
+def load_events(
+    connection: duckdb.DuckDBPyConnection, use_case: UseCase, params: Mapping[str, Any], scratch: Path
+) -> tuple[Scan, Dataset, list[str]]:
+    """Load the columns that `params` uses into the table `EVENTS`. Return the scan, the whole section dataset, and the undeclared columns.
+
+    Raises `ConfigError` for a declaration that cannot be read, `DataError` for a source that cannot.
+    """
+    where = f"{use_case.declaration}: dataset"
+    raw = dict(params["dataset"])
+    used = used_columns(connection, raw, params.get("features") or {})
+    source = parse_section(raw["source"], Source, f"{where}.source")
+    given = {column: parse_section(content, Column, f"{where}.columns.{column}") for column, content in (raw.get("columns") or {}).items()}
+    new = [column for column in used if column not in given]
+    wanted = {**given, **{column: Column(type="string") for column in new}}
+    scanned = adapters.scan(connection, source, wanted, None, scratch)
+    types = column_types(connection, scanned, new)
+    raw["columns"] = {**(raw.get("columns") or {}), **{column: {"type": types[column]} for column in new}}
+    dataset = parse_section(raw, Dataset, where)
+    with adapters.reading(scanned.where, scanned.dataset):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {EVENTS} AS {adapters.typed(scanned, dataset.columns)}")
+    kinds = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
+    found = Checker(connection, kinds).check(dataset.label.expression, f"{where}.label.expression")
+    if found != "BOOLEAN":
+        raise ConfigError(
+            f"{where}.label.expression is {dataset.label.expression!r}, which is a {found}; compare it, so that it is true or false: "
+            f"{dataset.label.expression} = 1"
+        )
+    return scanned, dataset, new
+
+
+def write(use_case: UseCase, content: Mapping[str, Any]) -> None:
+    """Write `content` to ``derived.yaml`` of `use_case`, whole or not at all."""
+    text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140, default_flow_style=None)
+    with replacing(use_case.derived) as temporary:
+        temporary.write_text(HEADER.format(name=use_case.name, declaration=use_case.declaration) + text, encoding="utf-8")
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors: two sections that say the same say it both."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _with_columns(dataset: Dataset, columns: Mapping[str, Mapping[str, Any]]) -> Dataset:
+    """Return `dataset` with what was derived of its columns; a declared value stays."""
+    whole = {
+        column: declared.model_copy(
+            update={
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in columns.get(column, {}).items()
+                if key not in declared.model_fields_set
+            }
+        )
+        for column, declared in dataset.columns.items()
+    }
+    return dataset.model_copy(update={"columns": whole})
+
+
+def _category_shares(
+    connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, default: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the shares of rows without a category, or with one that is not declared, that are normal. Joined categories keep the defaults."""
+    own = {column.lower() for column in dataset.columns}
+    missing = unseen = 0.0
+    for feature, categorical in features.categorical.items():
+        expression = categorical.expression or name(feature)
+        if all(column.lower() in own for column in columns_in(connection, expression)):
+            missing = max(missing, worst_missing_share(connection, expression, dataset))
+            unseen = max(unseen, worst_unseen_share(connection, expression, category_values(dataset, feature, categorical), dataset))
+    shares = {"maximum_missing_share": missing, "maximum_unseen_share": unseen}
+    return {key: found for key, share in shares.items() if (found := rules.with_headroom(share)) > default[key]}
+
+
+def _left_open(found: Mapping[str, Any], declared: Any) -> dict[str, Any]:
+    """Return `found` without what `declared` says, and without sections that are then empty."""
+    kept: dict[str, Any] = {}
+    for key, value in found.items():
+        below = declared.get(key) if isinstance(declared, Mapping) else None
+        if isinstance(value, Mapping) and (below is None or isinstance(below, Mapping)):
+            if inner := _left_open(value, below):
+                kept[str(key)] = inner
+        elif below is None:
+            kept[str(key)] = value
+    return kept

@@ -1,0 +1,210 @@
+"""The rules by which parameters follow from the facts of a table. docs/reference/use-cases.md lists them."""
+
+import datetime as dt
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pipelines.lib.champions.pins import months
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.declarations.bands import WEEK, ceil_to, derive_band, floor_to, significant
+from pipelines.lib.declarations.facts import FEW_VALUES, ColumnFacts, Facts
+from pipelines.lib.declarations.first_nights import first_nights, holdout_days
+from pipelines.lib.features.declaration import Features
+from pipelines.lib.tables.dataset import Dataset
+
+Parameters = dict[str, Any]
+"""Sections as in ``params.yaml``."""
+
+_MOST_SLICES = 3
+_CUT_OFF_MINUTES = 30
+"""A last event that never came so much earlier than on the nights before tells a file that was cut."""
+
+_SMALL_TABLE = 50_000
+"""Rows to learn from, below which the default network takes too few steps."""
+
+_STEPS = 1_000
+"""Steps of training, after which the small network has learned what is in such a table."""
+
+
+def derive_columns(dataset: Dataset, features: Features, facts: Facts, undeclared: Iterable[str]) -> Parameters:
+    """Return the columns that are not declared as they should be, and what declared ones leave open."""
+    new, found = set(undeclared), {}
+    for column, declared in dataset.columns.items():
+        of_column: Parameters = {"type": declared.type} if column in new else {}
+        fact = facts.columns[column]
+        if column in dataset.known_later:
+            of_column["nulls"] = 1
+        elif fact.nulls and column not in (*dataset.key, dataset.event_time):
+            of_column["nulls"] = with_headroom(fact.worst_nulls)
+        categorical = {feature.expression or name for name, feature in features.categorical.items() if feature.values is None}
+        listed = column in new and declared.type == "string" and column not in (*dataset.key, *dataset.known_later)
+        if fact.values and declared.values is None and (listed or column in categorical):
+            of_column |= {"values": sorted(fact.values, key=str), "unseen": 0.02}
+        if of_column:
+            found[column] = of_column
+    return found
+
+
+def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping[str, Any], today: dt.date) -> Parameters:
+    """Return all sections but ``dataset`` that follow from `facts`, as of `today`. They follow from the values that are `declared` as well."""
+    partition = said(declared, "first_run.partition")
+    nights = first_nights(
+        facts.counts,
+        delay_days=dataset.label.delay_days,
+        today=today,
+        declared=None if partition is None else parse_partition(partition),
+    )
+    matured = nights.partition - dt.timedelta(days=dataset.label.delay_days)  # outcomes before it are known
+    start = said(declared, "ingest_history.start")
+    first = facts.first if start is None else parse_partition(start)
+    days = (matured - first).days
+    derived_holdout = holdout_days(days, facts.positive(first, matured) / max(1, days))
+    holdout = dt.timedelta(days=int(said(declared, "train.holdout_days") or derived_holdout))
+    learned, held_out = facts.labelled(first, matured - holdout), facts.labelled(matured - holdout, matured)
+    per_night = statistics.median(count for count in facts.counts.values() if count)
+    clock = {"replay_offset_days": nights.replay_offset_days}
+    return {
+        "ingest_history": {"start": str(first)},
+        **_gates(dataset, facts, declared, first, nights.partition),
+        "evaluate": {"slices": _feature_slices(dataset, features, facts), "slice_minimum_rows": between(20, held_out / 50, 200)},
+        "measure_performance": {"slices": _column_slices(dataset, facts), "slice_minimum_rows": between(10, per_night / 20, 50)},
+        "train": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4))},
+        "train_encoder": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4)), **_network(learned)},
+        "quantize": {"minimum_rows": between(1, held_out / 2, 100)},
+        "govern": {"minimum_rows": max(1, min(1000, significant(per_night * WEEK / 2)))},
+        "validate_vectors": {"minimum_rows": max(1, significant((learned + held_out) / 4))},
+        "first_run": {
+            "partition": str(nights.partition),
+            "shards": list(months(str(first), matured - dt.timedelta(days=1))),
+        },
+        "nightly_batch_scoring": clock,
+        "weekly_index_rebuild": dict(clock),
+    }
+
+
+def with_headroom(share: float) -> float:
+    """Return the share up to which missing values are normal if `share` is the worst there was: half as much again, and two rows in 100."""
+    return min(1.0, ceil_to(1.5 * share + 0.02, 2))
+
+
+def between(low: int, value: float, high: int) -> int:
+    """Return `value` as a whole number, not below `low` nor above `high`."""
+    return min(max(low, math.floor(value)), high)
+
+
+def said(declared: Mapping[str, Any], key: str) -> Any:
+    """Return what `declared` says at the dotted `key`, None if nothing."""
+    found: Any = declared
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _gates(dataset: Dataset, facts: Facts, declared: Mapping[str, Any], first: dt.date, partition: dt.date) -> Parameters:
+    counts = {date: rows for date, rows in facts.counts.items() if date >= first}
+    nights = said(declared, "validate_batch.row_count.nights") or 4
+    band = derive_band(counts, nights=nights, every_days=said(declared, "validate_batch.row_count.every_days"))
+    row_count = {
+        "every_days": band.every_days,
+        "minimum_ratio": band.minimum_ratio,
+        "maximum_ratio": band.maximum_ratio,
+        "minimum_rows": band.minimum_rows,
+    }
+    before = sum(rows for date, rows in counts.items() if date < partition)
+    history: Parameters = {"minimum_rows": max(1, significant(before / 4)), **_label_rates(dataset, facts), "row_count": row_count}
+    if band.odd_share > 0.03:
+        history["maximum_odd_date_share"] = min(1.0, ceil_to(1.5 * band.odd_share + 0.01, 2))
+    if empty := sum(rows == 0 for rows in counts.values()) / len(counts):
+        history["maximum_empty_date_share"] = min(1.0, ceil_to(1.5 * empty + 0.01, 2))
+    batch: Parameters = {"row_count": dict(row_count)}
+    if (minutes := _last_event_minutes(dataset, facts, nights, band.every_days)) is not None:
+        batch["last_event_minutes"] = minutes
+    if (known := _outcomes_known(dataset, facts)) is not None:
+        batch["minimum_outcomes_known"] = known
+    return {"validate_history": history, "validate_batch": batch}
+
+
+def _label_rates(dataset: Dataset, facts: Facts) -> Parameters:
+    """Return the band of the share of positive outcomes: half of the lowest rate of a week to twice the highest one.
+
+    A week counts if it is whole, and its outcomes are known. Where positives are rare a week may have none: then a quarter of the whole rate counts.
+    """
+    end = facts.last - dt.timedelta(days=dataset.label.delay_days)
+    weeks: dict[tuple[int, int], list[int]] = {}
+    for date, day in facts.days.items():
+        if date < end:
+            known, positive = weeks.setdefault(date.isocalendar()[:2], [0, 0])
+            weeks[date.isocalendar()[:2]] = [known + day.known, positive + day.positive]
+    known, positive = (sum(week[place] for week in weeks.values()) for place in (0, 1))
+    if not known or not 0 < positive < known:
+        return {}
+    most = max(week[0] for week in weeks.values())
+    rates = [week[1] / week[0] for week in weeks.values() if week[0] >= most / 4] or [positive / known]
+    low = max(min(rates) / 2, positive / known / 4)
+    return {"minimum_label_rate": _rate(low, floor_to), "maximum_label_rate": _rate(min(2 * max(rates), (1 + max(rates)) / 2), ceil_to)}
+
+
+def _rate(value: float, rounded: Callable[[float, int], float]) -> float:
+    """Return `value` with two significant digits, `rounded` away from the rates that there were."""
+    return rounded(value, 1 - math.floor(math.log10(value)))
+
+
+def _last_event_minutes(dataset: Dataset, facts: Facts, nights: int, every_days: int) -> int | None:
+    """Return how much earlier than on the nights before the last event may be; None if nights end when they like."""
+    if dataset.columns[dataset.event_time].type != "timestamp" or len(facts.days) < 4 * WEEK:
+        return None
+    early = 0
+    for date, day in facts.days.items():
+        compared = (date - dt.timedelta(days=every_days * step) for step in range(1, nights + 1))
+        if recent := [facts.days[one].last_minute for one in compared if one in facts.days]:
+            early = max(early, min(recent) - day.last_minute)
+    return max(_CUT_OFF_MINUTES, 2 * early) if early <= _CUT_OFF_MINUTES else None
+
+
+def _outcomes_known(dataset: Dataset, facts: Facts) -> float | None:
+    """Return half of the least share of outcomes of a date that should have them.
+
+    None if some date has hardly any, or if a label such as ``refund IS NOT NULL`` cannot tell a missing outcome from a negative one.
+    """
+    if not facts.null_until_known:
+        return None
+    end = facts.last - dt.timedelta(days=dataset.label.delay_days)
+    shares = [day.known / day.rows for date, day in facts.days.items() if date < end]
+    return floor_to(min(shares) / 2, 2) if shares and min(shares) >= 0.2 else None
+
+
+def _feature_slices(dataset: Dataset, features: Features, facts: Facts) -> list[str]:
+    """Return keys and features of few values, by which `evaluate` measures the quality separately."""
+    keys = [column for column in dataset.key if _makes_slices(facts.columns.get(column))]
+    numbers = [
+        feature for feature, numeric in features.numeric.items()
+        if numeric.expression is None and feature in dataset.columns and dataset.columns[feature].type in ("boolean", "integer")
+        and _makes_slices(facts.columns.get(feature))
+    ]  # fmt: skip
+    return [*keys, *features.categorical, *numbers][:_MOST_SLICES]
+
+
+def _column_slices(dataset: Dataset, facts: Facts) -> list[str]:
+    """Return columns of few values, by which to measure the quality of published nights. Those that are known later are left out."""
+    fit = [column for column in dataset.columns if column not in dataset.known_later and _makes_slices(facts.columns.get(column))]
+    return sorted(fit, key=lambda column: dataset.columns[column].type != "string")[:_MOST_SLICES]
+
+
+def _makes_slices(fact: ColumnFacts | None) -> bool:
+    return fact is not None and fact.values is not None and 2 <= len(fact.values) <= FEW_VALUES
+
+
+def _network(rows: int) -> Parameters:
+    """Return a smaller network that takes more and larger steps if there are few `rows` to learn from; nothing for others."""
+    if rows >= _SMALL_TABLE:
+        return {}
+    batch = 128 if rows < _SMALL_TABLE / 5 else 256
+    return {
+        "layers": [64, 16],
+        "epochs": between(5, math.ceil(_STEPS * batch / max(rows, 1)), 50),
+        "batch_size": batch,
+        "learning_rate": 0.001,
+        "alpha": 0.001,
+    }

@@ -1,0 +1,1 @@
+"""The command ``python -m pipelines.use_case``: show, derive, begin and check a use case."""

@@ -1,0 +1,26 @@
+"""Derive the parameters that a use case leaves open from the history of its table, and write them once."""
+
+import datetime as dt
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import UseCase
+from pipelines.lib.declarations import derivation
+
+
+def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
+    """Write ``derived.yaml`` of `use_case` as of `today`, and return a sentence that says so. An existing file stays, unless `again`.
+
+    Raises `ConfigError` for a declaration that cannot be used, or an existing file that is not of this declaration; `DataError` for the table.
+    """
+    if use_case.derived.exists() and not again:
+        if stale := derivation.staleness(use_case):
+            raise ConfigError(stale)
+        return f"{use_case.derived} exists and belongs to {use_case.declaration}: kept. Pass --again to read the history again."
+    content = derivation.derive(use_case, today)
+    derivation.write(use_case, content)
+    origin = content[derivation.DERIVED_FROM]
+    first_run = content.get("first_run", {}).get("partition", "the declared one")
+    return (
+        f"{use_case.derived} written from {origin['rows']:,} rows of {origin['first']} to {origin['last']}; the first partition is {first_run}. "
+        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}"
+    )

@@ -1,0 +1,162 @@
+"""Parameters that follow from a table: each where the declaration is silent, and always the same ones."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.use_cases import UseCase, effective, find
+from pipelines.lib.declarations import derivation
+from pipelines.lib.tables.dataset import Dataset
+from tests import rides
+
+
+@pytest.fixture
+def use_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
+    """The use case of the rides, whose table covers 120 days."""
+    rides.repository(tmp_path)
+    rides.write(tmp_path / "rides.parquet", rides.rides())
+    monkeypatch.chdir(tmp_path)
+    return find("rides", Path())
+
+
+def changed(**sections: Any) -> dict[str, Any]:
+    declared = copy.deepcopy(rides.DECLARED)
+    for section, content in sections.items():
+        declared.setdefault(section, {}).update(content)
+    return declared
+
+
+def test_a_table_whose_columns_nobody_declared_gets_them(use_case: UseCase) -> None:
+    columns = derivation.derive(use_case, rides.TODAY)["dataset"]["columns"]
+    assert columns == {
+        "started_at": {"type": "timestamp"},
+        "ride": {"type": "string"},
+        "minutes_late": {"type": "integer", "nulls": 1},
+        "distance": {"type": "float"},
+        "electric": {"type": "boolean"},
+        "city": {"type": "string", "nulls": 0.09, "values": ["Bonn", "Köln", "Mainz"], "unseen": 0.02},
+    }
+
+
+def test_gates_get_bands_with_headroom(use_case: UseCase) -> None:
+    found = derivation.derive(use_case, rides.TODAY)
+    # 100 rides on a weekday and 40 on Saturdays and Sundays: each weekday has as many as the same one before.
+    assert found["validate_batch"]["row_count"] == {"every_days": 7, "minimum_ratio": 0.8, "maximum_ratio": 1.25, "minimum_rows": 10}
+    assert found["validate_history"]["row_count"] == found["validate_batch"]["row_count"]
+    assert found["validate_history"]["minimum_label_rate"] < 3 / 13 < found["validate_history"]["maximum_label_rate"]
+    assert found["validate_batch"]["minimum_outcomes_known"] == 0.5
+    assert found["validate_batch"]["last_event_minutes"] == 30
+
+
+def test_a_label_that_is_never_null_does_not_tell_whether_outcomes_arrive(use_case: UseCase) -> None:
+    rides.declare(Path(), changed(dataset={"label": {"name": "late", "expression": "coalesce(minutes_late, 0) >= 10", "delay_days": 2}}))
+    assert "minimum_outcomes_known" not in derivation.derive(use_case, rides.TODAY)["validate_batch"]
+
+
+def test_the_first_run_has_history_before_it_and_four_nights(use_case: UseCase) -> None:
+    found = derivation.derive(use_case, rides.TODAY)
+    # The second half begins on 2024-02-29; the next date whose fifth night is a Tuesday, as tomorrow's, is a Friday.
+    assert found["first_run"] == {"partition": "2024-03-01", "shards": ["2024-01", "2024-02"]}
+    assert found["nightly_batch_scoring"] == found["weekly_index_rebuild"] == {"replay_offset_days": 182}
+    assert found["ingest_history"] == {"start": "2024-01-01"}
+
+
+def test_slices_are_features_for_the_holdout_and_columns_for_published_nights(use_case: UseCase) -> None:
+    found = derivation.derive(use_case, rides.TODAY)
+    assert found["evaluate"]["slices"] == ["city", "electric"]
+    assert found["measure_performance"]["slices"] == ["city", "electric"]
+
+
+def test_the_same_table_and_day_give_the_same_bytes(use_case: UseCase) -> None:
+    written = []
+    for _ in range(2):
+        derivation.write(use_case, derivation.derive(use_case, rides.TODAY))
+        written.append(use_case.derived.read_bytes())
+    assert written[0] == written[1]
+    assert yaml.safe_load(written[0])["derived_from"] == {
+        "sha256": derivation.digest(yaml.safe_load(use_case.declaration.read_text(encoding="utf-8"))),
+        "source": "rides.parquet",
+        "rows": 9960,
+        "first": "2024-01-01",
+        "last": "2024-04-29",
+    }
+
+
+def test_a_declared_value_stays_and_the_others_follow_from_it(use_case: UseCase) -> None:
+    rides.declare(
+        Path(),
+        changed(
+            train={"holdout_days": 7},
+            first_run={"partition": "2024-04-10"},
+            validate_batch={"row_count": {"every_days": 1}},
+            dataset={"columns": {"city": {"type": "string", "nulls": 0.5}}},
+        ),
+    )
+    found = derivation.derive(use_case, rides.TODAY)
+    assert "holdout_days" not in found["train"]
+    assert found["train_encoder"]["holdout_days"] == 7
+    assert found["first_run"] == {"shards": ["2024-01", "2024-02", "2024-03", "2024-04"]}
+    assert "every_days" not in found["validate_batch"]["row_count"]
+    assert found["validate_batch"]["row_count"]["minimum_ratio"] < 0.5  # a Saturday against a Friday
+    assert found["dataset"]["columns"]["city"] == {"values": ["Bonn", "Köln", "Mainz"], "unseen": 0.02}
+
+
+def test_the_effective_parameters_are_whole_and_valid(use_case: UseCase) -> None:
+    derivation.write(use_case, derivation.derive(use_case, rides.TODAY))
+    found = effective(use_case)
+    dataset = parse_section(found.params["dataset"], Dataset, "dataset")
+    assert set(dataset.columns) == {"started_at", "ride", "minutes_late", "distance", "electric", "city"}
+    assert found.origin["train.minimum_rows"] == "derived"
+
+
+def test_a_table_of_the_present_begins_with_its_last_nights(use_case: UseCase) -> None:
+    found = derivation.derive(use_case, rides.FIRST.replace(month=4, day=30))
+    assert found["first_run"]["partition"] == "2024-04-26"
+    assert found["nightly_batch_scoring"] == {"replay_offset_days": 1}
+
+
+def test_a_csv_gets_the_types_that_all_its_values_have(use_case: UseCase) -> None:
+    query = f"SELECT *, '0' || (10000 + minutes_late) AS postcode FROM ({rides.rides()})"
+    rides.write(Path("rides.csv"), query)
+    declared = changed(dataset={"source": {"kind": "csv", "path": "rides.csv"}})
+    declared["features"]["lagged"]["late_postcode"] = {"by": ["postcode"], "window_days": 7}
+    rides.declare(Path(), declared)
+    columns = derivation.derive(use_case, rides.TODAY)["dataset"]["columns"]
+    assert {column: content["type"] for column, content in columns.items()} == {
+        "started_at": "timestamp",
+        "ride": "string",
+        "minutes_late": "integer",
+        "distance": "float",
+        "electric": "boolean",
+        "city": "string",
+        "postcode": "string",
+    }
+
+
+def test_a_short_table_is_refused_with_what_it_lacks(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), rides.rides(days=5))
+    with pytest.raises(DataError, match="rows of 5 dates; at least 8 are needed"):
+        derivation.derive(use_case, rides.TODAY)
+    rides.write(Path("rides.parquet"), rides.rides(days=11))
+    with pytest.raises(DataError, match="no 4 nights in a row with data have 10 dates before them"):
+        derivation.derive(use_case, rides.TODAY)
+
+
+def test_a_label_that_is_a_number_is_refused_with_what_to_write(use_case: UseCase) -> None:
+    rides.declare(Path(), changed(dataset={"label": {"name": "late", "expression": "minutes_late", "delay_days": 2}}))
+    with pytest.raises(ConfigError, match=r"label\.expression is 'minutes_late', which is a BIGINT; compare it.*: minutes_late = 1"):
+        derivation.derive(use_case, rides.TODAY)
+
+
+def test_a_changed_declaration_makes_what_was_derived_stale(use_case: UseCase) -> None:
+    derivation.write(use_case, derivation.derive(use_case, rides.TODAY))
+    assert derivation.staleness(use_case) is None
+    rides.declare(Path(), changed(train={"max_depth": 4}))  # neither the table nor its features
+    assert derivation.staleness(use_case) is None
+    rides.declare(Path(), changed(features={"calendar": ["weekday"]}))
+    assert "derive rides --again" in str(derivation.staleness(use_case))

@@ -1,0 +1,46 @@
+"""``derive``: the file is written once, and another declaration is not mixed with it."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.use_cases import UseCase, find
+from pipelines.use_case.derive import derive
+from tests import rides
+
+
+@pytest.fixture
+def use_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
+    """The use case of the rides and its table."""
+    rides.repository(tmp_path)
+    rides.write(tmp_path / "rides.parquet", rides.rides())
+    monkeypatch.chdir(tmp_path)
+    return find("rides", Path())
+
+
+def test_an_existing_file_stays_until_it_is_asked_for_again(use_case: UseCase) -> None:
+    assert "9,960 rows of 2024-01-01 to 2024-04-29; the first partition is 2024-03-01" in derive(use_case, rides.TODAY)
+    before = use_case.derived.read_bytes()
+    rides.write(Path("rides.parquet"), rides.rides(days=90))
+    assert "kept" in derive(use_case, rides.TODAY)
+    assert use_case.derived.read_bytes() == before
+    derive(use_case, rides.TODAY, again=True)
+    assert use_case.derived.read_bytes() != before
+
+
+def test_a_file_of_another_declaration_is_an_error(use_case: UseCase) -> None:
+    derive(use_case, rides.TODAY)
+    rides.declare(Path(), {**rides.DECLARED, "features": {"calendar": ["hour"]}})
+    with pytest.raises(ConfigError, match="derive rides --again"):
+        derive(use_case, rides.TODAY)
+
+
+def test_a_table_that_cannot_be_read_leaves_the_file_as_it_was(use_case: UseCase) -> None:
+    derive(use_case, rides.TODAY)
+    before = use_case.derived.read_bytes()
+    Path("rides.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="not a whole Parquet file"):
+        derive(use_case, rides.TODAY, again=True)
+    assert use_case.derived.read_bytes() == before
+    assert sorted(path.name for path in use_case.derived.parent.iterdir()) == ["derived.yaml", "params.yaml"]

@@ -1,0 +1,44 @@
+"""``show``: the effective parameters as YAML, with their origins."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import effective, find
+from pipelines.use_case.show import show
+from tests import rides
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository with the rides, of which one value is derived."""
+    rides.repository(tmp_path)
+    (tmp_path / "use_cases/rides/derived.yaml").write_text("train: {minimum_rows: 7}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_output_is_the_effective_parameters() -> None:
+    for name in ("", "rides"):
+        expected = effective(find(name, Path())).params
+        del expected["use_case"]
+        assert yaml.safe_load(show(find(name, Path()))) == expected
+
+
+def test_each_value_says_where_it_comes_from() -> None:
+    lines = show(find("rides", Path())).splitlines()
+    said = {line.split("#")[0].strip(): line.rpartition("# ")[2] for line in lines if "#" in line}
+    assert said["minimum_rows: 7"] == "derived"
+    assert said["max_depth: 8"] == "default"
+    assert said["event_time: started_at"] == "declared"
+    assert said["name: rides_model"] == "name"
+    assert said["city: {}"] == "declared"
+    assert said["shard_history: {}"] == "default"
+
+
+def test_one_section_is_shown_alone() -> None:
+    shown = show(find("rides", Path()), "registry")
+    assert shown == ("registry:\n  experiment: rides       # name\n  name: rides_model       # name\n  encoder: rides_encoder  # name\n")
+    with pytest.raises(ConfigError, match="no section 'registri'"):
+        show(find("rides", Path()), "registri")
