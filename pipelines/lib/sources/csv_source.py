@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.sources.scan import file_literal, require_columns, require_one_each
+from pipelines.lib.sources.scan import FILE, file_literal, require_columns, require_one_each
 from pipelines.lib.tables.dataset import Source
 from pipelines.lib.tables.engine import text
 
@@ -17,7 +17,10 @@ _LONGEST_HEADER = 1_000_000
 
 
 def relation(files: list[Path], columns: Iterable[str], source: Source) -> str:
-    """SQL that reads all columns of `files` as text. Raises `DataError` for a file that is cut, damaged, or without one of `columns`."""
+    """Return SQL that reads all columns of `files` as text, with the path of each row's file as `FILE`.
+
+    Raises `DataError` for a file that is cut, damaged, or without one of `columns`.
+    """
     headers = [_header(file, source) for file in files]
     for file, header in zip(files, headers, strict=True):
         require_columns(columns, header, str(file))
@@ -29,7 +32,8 @@ def relation(files: list[Path], columns: Iterable[str], source: Source) -> str:
     return (
         f"read_csv([{', '.join(map(file_literal, files))}], columns = {names}, header = true, auto_detect = false, "
         f"delim = {text(source.delimiter)}, quote = {text(source.quote)}, escape = {text(source.quote)}, encoding = {text(source.encoding)}, "
-        f"nullstr = {missing}, strict_mode = true, null_padding = false, max_line_size = 16777216)"
+        f"nullstr = {missing}, strict_mode = true, null_padding = false, max_line_size = 16777216, "
+        f"hive_partitioning = false, filename = {text(FILE)})"
     )
 
 

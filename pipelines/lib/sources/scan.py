@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,10 @@ from pipelines.lib.tables.engine import text
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+
+
+FILE = "__nightshift_file"
+"""The column that holds the path of a row's file, while a source of files is read."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,14 @@ class Notation:
 class Scan:
     """A table that DuckDB can read: `relation` follows FROM, `columns` are its names and DuckDB types, `where` names it to a person.
 
-    `reach` is of the window's column in the whole source (None: no window). `dataset` is what pyarrow reads for DuckDB (None: DuckDB reads alone).
+    `reach` is of the window's column in the whole source (None: no window), `skipped` in those files alone that the relation leaves out. `dataset` is what pyarrow reads for DuckDB (None: DuckDB reads alone).
     """
 
     relation: str
     columns: Mapping[str, str]
     where: str
     reach: Reach | None = None
+    skipped: Reach = field(default_factory=Reach)
     notation: Notation = Notation()
     dataset: "ds.Dataset | None" = None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.tables import source_paths
 from pipelines.lib.tables.row_count import SideRowCount
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
@@ -33,7 +34,7 @@ DIALECT = ("nulls", "delimiter", "quote", "encoding", "decimal", "date_format", 
 class Source(Section):
     """Where a table is read from. `kind` names an adapter of `pipelines.lib.sources.adapters`.
 
-    `path` (a local file or glob) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV. Its dialect is `delimiter`,
+    `path` (a file, a folder or a glob, local or on S3; see `pipelines.lib.tables.source_paths`) serves ``parquet`` and ``csv``; `nulls` are the words that mean *missing* in a CSV. Its dialect is `delimiter`,
     `quote` (empty: none), `encoding`, the `decimal` sign, and `date_format` and `timestamp_format` of ``strptime`` (none: ISO 8601).
     ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy URL in which ``${NAME}`` stands for an environment
     variable, so that no secret is written down. ``flights`` takes `table`. ``delta`` takes `path`, a directory or URL, and is read at `version`
@@ -58,7 +59,9 @@ class Source(Section):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.kind in ("parquet", "csv") and not self.path:
-            raise ValueError(f"a {self.kind} source needs `path`, a file or a glob")
+            raise ValueError(f"a {self.kind} source needs `path`, a file, a folder or a glob")
+        if self.kind in ("parquet", "csv") and self.path:
+            source_paths.require_usable(self.path)
         if self.kind == "delta" and not self.path:
             raise ValueError("a delta source needs `path`, the directory of the table or its URL")
         if self.kind == "sql" and (not self.url or (self.table is None) == (self.query is None)):

@@ -1,0 +1,137 @@
+"""Parquet and CSV files as a source: the files that a window needs, with the columns that their folders name."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.sources import csv_source, extents, parquet_source, source_files
+from pipelines.lib.sources.casts import REFUSED, cast
+from pipelines.lib.sources.reach import Reach, Window
+from pipelines.lib.sources.scan import FILE, Notation
+from pipelines.lib.sources.source_files import SourceFile
+from pipelines.lib.tables.dataset import Column, Source
+from pipelines.lib.tables.engine import name, text
+
+log = logging.getLogger("nightshift")
+
+_PARTITION = "__nightshift_partition"
+
+
+def scan(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    columns: Mapping[str, Column],
+    window: Window | None,
+    notation: Notation,
+    scratch: Path,
+) -> tuple[str, Reach]:
+    """Make the files of `source` that hold rows of `window` readable on `connection`; returns the relation, and the reach of the other files.
+
+    Raises `DataError` for a file that cannot be read, and for one whose folders or whose date in the path contradict its rows.
+    """
+    files = source_files.files_of(source)
+    skipped = Reach()
+    if window is not None:
+        total = len(files)
+        files, skipped = extents.split(files, {file.name: _extent(file, source, window, notation) for file in files}, window)
+        log.info("%d of %d files of %s are read for the dates up to %s", len(files), total, source.path, window.night)
+    named = [column for column in columns if any(column in file.values for file in files)]
+    _require_folders(connection, files, {column: columns[column] for column in named}, notation)
+    paths = [file.path for file in files]
+    inside = [column for column in columns if column not in named]
+    if source.kind == "parquet":
+        relation = parquet_source.relation(paths, inside, window if window and window.column in inside else None)
+    else:
+        relation = csv_source.relation(paths, inside, source)
+    dated = window is not None and any(file.partition for file in files)
+    if not named and not dated:
+        return f"(SELECT * EXCLUDE ({name(FILE)}) FROM {relation})", skipped
+    table = f"files_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}"
+    facts = {FILE: [str(file.path) for file in files], _PARTITION: [file.partition for file in files]}
+    facts |= {column: [file.values.get(column) for file in files] for column in named}
+    types = [(FILE, pa.string()), (_PARTITION, pa.date32()), *((column, pa.string()) for column in named)]
+    connection.register(table, pa.table(facts, schema=pa.schema(types)))
+    present = {row[0].lower(): row[1] for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    both = [column for column in named if column.lower() in present]
+    joined = f"{relation} AS rows JOIN {table} AS files ON rows.{name(FILE)} = files.{name(FILE)}"
+    for column in both:
+        _require_agreement(connection, joined, column, columns[column], present[column.lower()], notation, source.path or "")
+    if dated and window is not None:
+        kind, owner = ("VARCHAR", "files") if window.column in named else (present[window.column.lower()], "rows")
+        moment = cast(window.column, columns[window.column], kind, source.path or "", notation)
+        _require_partition(connection, joined, window.column, moment, owner, source.path or "")
+    values = "".join(f", files.{name(column)}" for column in named)
+    return f"(SELECT rows.* EXCLUDE ({', '.join(map(name, [FILE, *both]))}){values} FROM {joined})", skipped
+
+
+def _extent(file: SourceFile, source: Source, window: Window, notation: Notation) -> extents.Extent | None:
+    iso = notation.date_format is None and notation.timestamp_format is None  # another format also reads the text of a folder
+    if (file.partition is not None or iso) and (found := extents.of_name(file, window.column)) is not None:
+        return found
+    if source.kind != "parquet" or window.column in file.values:
+        return None
+    try:
+        return extents.of_statistics(pq.read_metadata(file.path), window.column)
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return None  # so the file is read, and the error then says what is wrong with it
+
+
+def _require_folders(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], named: Mapping[str, Column], notation: Notation
+) -> None:
+    """Raise `DataError` if a folder names no value of a column that folders of other files name, or one that is not of the declared type."""
+    first: dict[tuple[str, str], str] = {}
+    for file in files:
+        for column in named:
+            if column not in file.values:
+                raise DataError(
+                    f"{file.name} is in no folder {column}=…, as other files of the source are; move it into one, or take {column!r} out of `columns` in params.yaml"
+                )
+            if (value := file.values[column]) is not None:
+                first.setdefault((column, value), file.name)
+    for (column, value), file_name in first.items():
+        tried = cast(column, named[column], "VARCHAR", f"the folder {column}={value} of {file_name}", notation)
+        try:
+            connection.sql(f"SELECT {tried} FROM (SELECT {text(value)} AS {name(column)})").fetchall()
+        except duckdb.Error as error:
+            if REFUSED not in str(error):
+                raise
+            raise DataError(str(error).split(REFUSED, 1)[1].strip()) from None
+
+
+def _require_agreement(
+    connection: duckdb.DuckDBPyConnection, joined: str, column: str, declared: Column, kind: str, notation: Notation, path: str
+) -> None:
+    """Raise `DataError` if a file of `joined` holds another value of `column` than the folder in which it is."""
+    both = f"SELECT rows.{name(FILE)} AS __file, rows.{name(column)}, files.{name(column)} AS __folder FROM {joined}"
+    own = f"SELECT __file, {cast(column, declared, kind, path, notation)} AS __own, __folder AS {name(column)} FROM ({both})"
+    of_folder = cast(column, declared, "VARCHAR", path, notation)
+    found = connection.sql(
+        f"SELECT __file, __own::VARCHAR, {name(column)} FROM ({own}) WHERE __own IS DISTINCT FROM {of_folder} LIMIT 1"
+    ).fetchall()
+    for file, inside, outside in found:
+        raise DataError(
+            f"{file} holds {inside!r} in the column {column!r}, but its folder is {column}={outside}; move the rows, or take the column out of the file"
+        )
+
+
+def _require_partition(connection: duckdb.DuckDBPyConnection, joined: str, column: str, moment: str, owner: str, path: str) -> None:
+    """Raise `DataError` if a file of `joined` has a row of another date than the source's `path` declares for it.
+
+    `moment` is the SQL of the time `column`, which is in the file (`owner` is rows) or in its folders (files).
+    """
+    dated = f"SELECT files.{name(FILE)} AS __file, files.{name(_PARTITION)} AS __declared, {owner}.{name(column)} FROM {joined}"
+    found = connection.sql(
+        f"SELECT __file, __declared, {name(column)}::VARCHAR FROM ({dated}) WHERE ({moment})::DATE <> __declared LIMIT 1"
+    ).fetchall()
+    for file, partition, value in found:
+        raise DataError(
+            f"{file} holds a row whose {column!r} is {value}, but `path: {path}` declares that all of its rows are of {partition}; deliver the row in the "
+            "file of its date, or write * instead of {partition}: then Nightshift does not rely on the name"
+        )
