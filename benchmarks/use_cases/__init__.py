@@ -1,10 +1,10 @@
-"""Use cases: what a table costs that the repository does not know. Each module here measures one part, and has a `main` and `TARGETS`."""
+"""Use cases: the costs of a table that the repository does not know. Each part is a module here with a `main` and `TARGETS`."""
 
 from typing import Any
 
-from benchmarks.use_cases import ingest
+from benchmarks.use_cases import ingest, training
 
-PARTS = (ingest,)
+PARTS = (ingest, training)
 TARGETS = {key: target for part in PARTS for key, target in part.TARGETS.items()}
 
 

@@ -3,8 +3,8 @@
 Reads   data/features/history.parquet, data/models/model.skops, data/models/model.onnx; data/champion/model.onnx where the run is pinned to one
 Writes  data/reports/evaluate/: evaluation.json (all that `decide` and the model card need), metrics.json (DVC metrics), calibration.json and
         roc.json (DVC plots), comparison.json (evidence for the ledger, null without a champion), golden.json, report.json, report.html
-        data/reports/latency.json beside it: a measurement of this machine, so not versioned; `register` and `decide` read it
-Fails   when the model misses a limit of params.yaml: evaluate, gives what is no number, contradicts the golden set, or is not what
+        data/reports/latency.json next to it: a measurement of this machine, so not versioned; `register` and `decide` read it
+Fails   when the model misses a limit of params.yaml: evaluate, gives something that is not a number, contradicts the golden set, or is not what
         scikit-learn trained; the reports are written all the same. Whether it is *better* is for `decide` to say
 
 Metrics are those of the ONNX model, since that is what runs; scikit-learn serves for parity alone.
@@ -33,12 +33,13 @@ from pipelines.lib.measures import metrics
 from pipelines.lib.measures.slices import slices_of
 from pipelines.lib.models import costs
 from pipelines.lib.models import golden as known
+from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.inference import Model, check_fit, load_model
 from pipelines.lib.tables.dataset import load_dataset
 
 
 class Evaluate(Section):
-    """Limits that a model must keep, and the columns by whose values the quality is told apart (`slices`).
+    """Limits that a model must keep, and the columns for whose values the quality is measured apart (`slices`).
 
     `golden`: what is known to make the outcome likelier or less likely; a model that does not see it so does not pass.
     """
@@ -132,6 +133,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             importances=dict(zip(history.names, forest.feature_importances_.round(6).tolist(), strict=True)),
             golden=findings,
             faults=faults(figures.metrics, findings, mine.p99_us / 1000, params),
+            trained_on=sample_of(forest),
         )
     except ModelError as error:  # it does not even give scores: that is the whole report
         digest = challenger.sha256 if challenger else None

@@ -42,7 +42,7 @@ NORM = 1e-4
 
 
 class EvaluateEncoder(Section):
-    """Limits that an encoder must keep. `queries`: held-out rows whose neighbours among the rows of training foretell their outcome."""
+    """Limits that an encoder must keep. `queries`: held-out rows whose neighbours among the rows of training predict their outcome."""
 
     minimum_auc: float = Field(ge=0, le=1)
     parity_tolerance: float = Field(gt=0)
@@ -128,6 +128,7 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
         figures = EncoderMetrics(**vars(evaluate_encoder(challenger, learned, holdout, params)), parity_max_difference=round(parity, 6))
         compared = compare(challenger, champion, run.encoder.version, holdout) if champion and run.encoder.version else None
         evaluation = replace(evaluation, metrics=figures, comparison=compared, faults=faults(figures, compared, params))
+        evaluation = replace(evaluation, trained_rows=int(network.scaler.n_samples_seen_), history_rows=len(learned.labels))
     except ModelError as error:  # it does not even give vectors: that is the whole report
         evaluation = replace(evaluation, faults=(str(error),))
     write(report, evaluation)

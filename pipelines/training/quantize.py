@@ -3,8 +3,8 @@
 Reads   data/features/history.parquet, data/encoder/fp32.onnx
 Writes  data/encoder/encoder.onnx: the way of `pipelines.lib.encoders.quantization` that keeps most neighbours, or FP32 unchanged;
         data/reports/quantize/: report.json and report.html, with what every way costs.
-        data/reports/quantize_timing.json beside it: a measurement of this machine, so not versioned
-Fails   when a file is torn, or not of these features. A way that does not pass is no failure: FP32 passes
+        data/reports/quantize_timing.json next to it: a measurement of this machine, so not versioned
+Fails   when a file is torn, or not of these features. A way that does not pass is not a failure: FP32 passes
 
 A way passes that keeps enough of the ten nearest neighbours among held-out rows, loses hardly any AUC, gives a row the same vector in every batch,
 and makes the file smaller.
@@ -27,54 +27,56 @@ from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import quantization
 from pipelines.lib.encoders.encoder import Encoder, load_encoder
+from pipelines.lib.encoders.kept_neighbours import ComparedRows, Near, kept
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.features.signature import signature_of_features
-from pipelines.lib.measures import metrics, neighbours
+from pipelines.lib.measures import metrics
 from pipelines.lib.models.inference import check_fit
 from pipelines.lib.pages import html as pages
 from pipelines.lib.tables.dataset import load_dataset
 
 FP32 = "fp32"
-NEIGHBOURS, SEED = 10, 0
 
 
 class Quantize(Section):
-    """What a quantised encoder must keep (`minimum_overlap` of neighbours, AUC but for `maximum_auc_loss`), and on how many rows that is measured."""
+    """Limits of a quantised encoder (`minimum_overlap` of neighbours, `maximum_auc_loss`), and the numbers of rows on which they are measured.
+
+    `neighbour_rows`: the most rows among which neighbours are looked for. Of more held-out rows, and of a longer history, that many are drawn.
+    """
 
     minimum_overlap: float = Field(gt=0, le=1)
     maximum_auc_loss: float = Field(ge=0)
     calibration_rows: int = Field(ge=1)
     queries: int = Field(ge=1)
     minimum_rows: int = Field(ge=1)
+    neighbour_rows: int = Field(default=500_000, ge=1)
 
 
 def quantize(
-    encoders: Mapping[str, Encoder], sizes: Mapping[str, int], history: History, held_out: np.ndarray, params: Quantize
+    encoders: Mapping[str, Encoder],
+    sizes: Mapping[str, int],
+    history: History,
+    held_out: np.ndarray,
+    compared: ComparedRows,
+    params: Quantize,
 ) -> dict[str, dict[str, Any]]:
-    """What each of `encoders` (one of them FP32; `sizes` in bytes) keeps on the rows of `history` [n] that `held_out` [n] marks.
+    """Measure what each of `encoders` (one of them FP32; `sizes` in bytes) keeps on the rows of `history` [n] that `held_out` [n] marks.
 
     `overlap_10`: of the ten nearest held-out rows under FP32, the share that is among them still; `overlap_10_all`: among all rows of history.
-    `faults` says why one does not pass.
+    Both look among the rows that are `compared`. `faults` says why one does not pass.
     """
     rows = np.flatnonzero(held_out)
-    asked = neighbours.sample(len(rows), params.queries, SEED)
     labels, features = history.labels[rows], history.features[rows]
     found: dict[str, dict[str, Any]] = {}
-    before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    before: Near | None = None
     for name, encoder in sorted(encoders.items(), key=lambda item: item[0] != FP32):  # what is compared with comes first
-        vectors = encoder.encode(history.features)
-        held = vectors[rows]
-        near = (
-            neighbours.exact(held, held[asked], NEIGHBOURS, leave_out=asked)[1],
-            neighbours.exact(vectors, held[asked], NEIGHBOURS, leave_out=rows[asked])[1],
-        )
-        before.setdefault(FP32, near)
+        near = compared.near(encoder, history.features)
+        before = before or near
         figures: dict[str, Any] = {
             "rows": len(rows),
             "auc": metrics.summary(labels, encoder.probability(features)).auc if len(rows) else None,
         }
-        for figure, mine, theirs in zip(("overlap_10", "overlap_10_all"), near, before[FP32], strict=True):
-            figures[figure] = round(neighbours.overlap(mine, theirs, NEIGHBOURS), 6)
+        figures["overlap_10"], figures["overlap_10_all"] = kept(near, before)
         reference = found[FP32]["auc"] if name != FP32 else figures["auc"]
         figures["auc_fall"] = None if figures["auc"] is None else round(reference - figures["auc"], 6)
         figures |= {"bytes": sizes[name], "size_ratio": round(sizes[name] / sizes[FP32], 4)}
@@ -100,13 +102,13 @@ def faults(figures: Mapping[str, Any], params: Quantize) -> list[str]:
 
 
 def choose(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The way that passes and keeps most neighbours, else FP32."""
+    """Return the way that passes and keeps most neighbours, else FP32."""
     passed = [name for name, figures in found.items() if name != FP32 and not figures["faults"]]
     return max(passed, key=lambda name: found[name]["overlap_10"], default=FP32)
 
 
 def note(chosen: str, found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The result in a line."""
+    """Return the result as one line."""
     if chosen == FP32:
         return f"FP32 is kept: {'; '.join(f'{name}: {fault}' for name, row in found.items() for fault in row['faults'][:1])}"
     row = found[chosen]
@@ -130,9 +132,17 @@ def main(*, features: Path, model: Path, encoder: Path, report: Path) -> None:
         for name, content in contents.items():
             (Path(scratch) / name).write_bytes(content)
             encoders[name] = load_encoder(Path(scratch) / name)
-    found = quantize(encoders, {name: len(content) for name, content in contents.items()}, history, held_out, params)
+    compared = ComparedRows.of(held_out, most=params.neighbour_rows, queries=params.queries)
+    found = quantize(encoders, {name: len(content) for name, content in contents.items()}, history, held_out, compared, params)
     chosen = choose(found)
-    tried = {"note": note(chosen, found), "since": start, "chosen": chosen, "calibration_rows": len(calibration), "candidates": found}
+    tried = {
+        "note": note(chosen, found),
+        "since": start,
+        "chosen": chosen,
+        "calibration_rows": len(calibration),
+        "neighbour_rows": compared.counts(held_out),
+        "candidates": found,
+    }
     with replacing(encoder) as temporary:
         temporary.write_bytes(contents[chosen])
     speed = quantization.rows_per_second(encoders, history.features[held_out][:20_000])

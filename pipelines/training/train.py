@@ -22,6 +22,7 @@ from pipelines.lib.core.run import load_run
 from pipelines.lib.features.compute import Features, load_features
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.measures.importance import permutation_importance
+from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.profile import Profile, ProfileParams, build_profile
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 
@@ -30,6 +31,7 @@ class Train(Holdout):
     """The forest's parameters, and the least number of rows that it is fitted on.
 
     `window_days`: the last days before the holdout that it learns from; None: all history (from ``ingest_history.start`` on).
+    `rows_per_tree`: the most rows that are drawn for one tree. A tree of a longer history is fitted on that many rows, another tree on others.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,16 +41,21 @@ class Train(Holdout):
     random_state: int
     minimum_rows: int = Field(ge=2)
     window_days: int | None = Field(default=None, ge=1)
+    rows_per_tree: int = Field(default=350_000, ge=2)
 
 
 def train(history: History, params: Train) -> Any:
-    """A forest fitted on `history` (features [n, f] float32, labels [n])."""
+    """Fit a forest on `history` (features [n, f] float32, labels [n]).
+
+    Each tree draws its rows with replacement: n of them, or `params.rows_per_tree` if that is less. All rows are equally likely to be drawn,
+    whatever their label, so the probabilities stay calibrated.
+    """
     from sklearn.ensemble import RandomForestClassifier
 
     rows, positives = len(history.labels), int(history.labels.sum())
     if rows < params.minimum_rows:
         raise DataError(
-            f"only {rows} labelled rows lie before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
+            f"only {rows} labelled rows are before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
             "Start ingest_history earlier, widen train.window_days, or choose a later partition"
         )
     if positives in (0, rows):
@@ -56,13 +63,17 @@ def train(history: History, params: Train) -> Any:
             f"all {rows} labels before the holdout are {int(history.labels[0])}; a classifier needs both. Check dataset.label.expression"
         )
     forest = RandomForestClassifier(
-        n_estimators=params.n_estimators, max_depth=params.max_depth, random_state=params.random_state, n_jobs=-1
+        n_estimators=params.n_estimators,
+        max_depth=params.max_depth,
+        random_state=params.random_state,
+        max_samples=params.rows_per_tree if rows > params.rows_per_tree else None,
+        n_jobs=-1,
     )
     return forest.fit(history.features, history.labels)
 
 
 def profile_of(forest: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
-    """What `forest` learned from, as monitoring will compare nights with it."""
+    """Describe the rows that `forest` learned from, as monitoring will compare nights with them."""
     one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order: other last bits each time
 
     def score(matrix: np.ndarray) -> np.ndarray:
@@ -93,6 +104,8 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     history = read_history(features, dataset, since=since, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
     forest = train(history, params)
+    drawn = sample_of(forest)
+    stage.log.info("each tree drew %d of %d rows", drawn.rows_per_tree, drawn.rows)
     reference_profile = profile_of(
         forest,
         history,

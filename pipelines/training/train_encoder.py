@@ -19,16 +19,16 @@ from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders.graph import Fitted, encoder_graph
-from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
+from pipelines.lib.features.history import History, Holdout, drawn, holdout_start, read_history
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.tables.dataset import load_dataset
 
 
 class TrainEncoder(Holdout):
-    """The network's parameters, and the least number of rows that it is fitted on.
+    """The network's parameters, and the least and the largest number of rows that it is fitted on. Of a longer history, `maximum_rows` are drawn.
 
-    `layers`: units of each hidden layer; the last number is the dimension of the vectors. `clip`: standard deviations that a feature may lie from
-    its mean; what lies further counts as that far.
+    `layers`: units of each hidden layer; the last number is the dimension of the vectors. `clip`: standard deviations that a feature may be from
+    its mean; a value further away counts as that far.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,10 +42,11 @@ class TrainEncoder(Holdout):
     random_state: int
     minimum_rows: int = Field(ge=2)
     clip: float = Field(gt=0)
+    maximum_rows: int = Field(default=1_000_000, ge=2)
 
 
 def train_encoder(history: History, params: TrainEncoder) -> Fitted:
-    """A scaler and a network fitted on `history` (features [n, f] float32, labels [n]); the same for the same rows, on one thread."""
+    """Fit a scaler and a network on `history` (features [n, f] float32, labels [n]); the same for the same rows, on one thread."""
     import threadpoolctl
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
@@ -54,7 +55,7 @@ def train_encoder(history: History, params: TrainEncoder) -> Fitted:
     rows, positives = len(history.labels), int(history.labels.sum())
     if rows < params.minimum_rows:
         raise DataError(
-            f"only {rows} labelled rows lie before the holdout; train_encoder.minimum_rows asks for {params.minimum_rows}. "
+            f"only {rows} labelled rows are before the holdout; train_encoder.minimum_rows asks for {params.minimum_rows}. "
             "Start ingest_history earlier, or choose a later partition"
         )
     if positives in (0, rows):
@@ -84,9 +85,15 @@ def main(*, features: Path, fitted: Path, onnx: Path) -> None:
 
     params, dataset = load_section("train_encoder", TrainEncoder), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
-    history = read_history(features, dataset, until=before)
+    whole = read_history(features, dataset, until=before)
+    history = drawn(whole, params.maximum_rows)
     stage.log.info(
-        "%d rows before %s, %.3f positive, %d features", len(history.labels), before, np.mean(history.labels), len(history.names)
+        "%d of %d rows before %s, %.3f positive, %d features",
+        len(history.labels),
+        len(whole.labels),
+        before,
+        np.mean(history.labels),
+        len(history.names),
     )
     network = train_encoder(history, params)
     content = encoder_graph(network, signature_of_features(features), before.isoformat())

@@ -66,6 +66,11 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
         f"The model has not learned from the last {evaluation.training['holdout_days']} days before {evaluation.partition}, nor from later rows. It has "
         "never seen anything that is new since then, such as a new category."
     )
+    if (sample := evaluation.trained_on) is not None and sample.is_part:
+        yield (
+            f"Each of its trees has learned from {sample.rows_per_tree:,} rows that were drawn from all {sample.rows:,} (params.yaml: train.rows_per_tree), "
+            "so it knows rare cases less well than all rows would teach them."
+        )
     yield "A score says how likely the outcome is, not what causes it. Do not act on a single feature because of a score."
     gap = metrics.mean_score - metrics.positive_rate
     if abs(gap) > 0.02:

@@ -37,6 +37,7 @@ class EncoderEvaluation:
     """An encoder on its holdout, the nights from `since` on, against the `limits` of params.yaml.
 
     `metrics` is None if the encoder gives no vectors, `comparison` if there is no champion. `quantization` is what `quantize` chose and measured.
+    It has learned from `trained_rows` of the `history_rows` before `since`; None if it gives no vectors, or the evaluation is older than these fields.
     The encoder must not be registered if there are `faults`.
     """
 
@@ -52,6 +53,8 @@ class EncoderEvaluation:
     sha256: str | None
     quantization: Mapping[str, Any]
     faults: tuple[str, ...]
+    trained_rows: int | None = None
+    history_rows: int | None = None
 
     @property
     def note(self) -> str:

@@ -49,6 +49,17 @@ class History:
         return History(self.features[kept], self.labels[kept], self.rows.filter(pa.array(kept)), self.names)
 
 
+def drawn(history: History, most: int, seed: int = 0) -> History:
+    """Return `most` rows of `history`, in their order, or all of them if there are not more. Every row is as likely as another, whatever its label,
+    so that rates and probabilities stay what they are. The same rows for the same history.
+    """
+    rows = len(history.labels)
+    if rows <= most:
+        return history
+    kept = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    return History(history.features[kept], history.labels[kept], history.rows.take(pa.array(kept)), history.names)
+
+
 class Holdout(Section):
     """The keys of section ``train`` that evaluation needs; the others are training's own.
 

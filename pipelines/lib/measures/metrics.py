@@ -34,20 +34,34 @@ class Summary:
 
 def summary(labels: Labels, scores: Scores) -> Summary:
     """Measure `scores` against `labels`. Raises `ValueError` for a score outside [0, 1]."""
-    from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+    from sklearn.metrics import brier_score_loss, log_loss
 
-    both = 0 < labels.sum() < len(labels)
-    # The votes of a forest are summed in float32: a score of 1 may come out as 1.0000001. A score further outside is refused below.
-    double = np.where((scores > 1) & (scores < 1 + 1e-5), 1.0, scores.astype(np.float64))
+    double = _probabilities(scores)
     return Summary(
         rows=len(labels),
         positive_rate=round(float(labels.mean()), 6),
         mean_score=round(float(double.mean()), 6),
-        auc=round(float(roc_auc_score(labels, double)), 6) if both else None,
+        auc=area(labels, scores),
         log_loss=round(float(log_loss(labels, double, labels=[0, 1])), 6),
         brier=round(float(brier_score_loss(labels, double)), 6),
         calibration_error=round(_expected_calibration_error(calibration(labels, scores)), 6),
     )
+
+
+def area(labels: Labels, scores: Scores) -> float | None:
+    """Return the AUC alone, as `summary` has it, in a third of its time. None if only one class is present."""
+    from sklearn.metrics import roc_auc_score
+
+    return round(float(roc_auc_score(labels, _probabilities(scores))), 6) if 0 < labels.sum() < len(labels) else None
+
+
+def _probabilities(scores: Scores) -> NDArray[np.float64]:
+    """Return `scores` as float64. The votes of a forest are summed in float32, so a score of 1 may come out as 1.0000001; it is 1.
+
+    Nothing is done to a score further outside, which `summary` refuses.
+    """
+    double: NDArray[np.float64] = np.where((scores > 1) & (scores < 1 + 1e-5), 1.0, scores.astype(np.float64))
+    return double
 
 
 def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:

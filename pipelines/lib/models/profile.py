@@ -265,7 +265,7 @@ def _quality(
     from pipelines.lib.measures import metrics
 
     rows = (np.concatenate([nights[night] for night in window]) for window in windows)
-    areas = [metrics.summary(training.labels[held], scores[held]).auc for held in rows]
+    areas = [metrics.area(training.labels[held], scores[held]) for held in rows]
     known = [area for area in areas if area is not None]
     learned = [area for _, area in _night_areas(training, scores, nights)]
     partitions = holdout.column("partition").astype(str)
@@ -284,7 +284,7 @@ def _night_areas(history: "History", scores: NDArray[np.float32], nights: list[N
     """(rows, AUC) of each night that has both classes."""
     from pipelines.lib.measures import metrics
 
-    areas = [(len(rows), metrics.summary(history.labels[rows], scores[rows]).auc) for rows in nights]
+    areas = [(len(rows), metrics.area(history.labels[rows], scores[rows])) for rows in nights]
     return [(rows, area) for rows, area in areas if area is not None]
 
 

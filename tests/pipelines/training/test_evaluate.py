@@ -218,6 +218,17 @@ def test_a_good_model_without_a_champion_passes(files: Files) -> None:
     page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
     assert "champion of the time" not in page
+    assert evaluation["trained_on"] == {"rows": 6_000, "rows_per_tree": 6_000}
+
+
+def test_how_many_rows_the_trees_have_learned_from_is_logged_and_shown(files: Files) -> None:
+    other = history(seed=1)
+    files.put(RandomForestClassifier(20, max_depth=4, max_samples=1_500, random_state=42).fit(other.features, other.labels))
+    assert files.evaluate() == 0
+    figures = files.read("metrics")
+    assert (figures["training_rows"], figures["training_rows_per_tree"]) == (6_000, 1_500)
+    page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
+    assert "1,500 rows that were drawn from all 6,000" in page
 
 
 def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:

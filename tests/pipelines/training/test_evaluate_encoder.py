@@ -1,5 +1,6 @@
 """The gate before an encoder is registered: a good one passes and is compared, each poisoned one is refused with its own reason."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.encoders.comparison import Compared, NotCompared
 from pipelines.lib.encoders.encoder import TRAINED_UNTIL
 from pipelines.lib.encoders.evaluation import EncoderMetrics
-from pipelines.lib.encoders.graph import serialized
+from pipelines.lib.encoders.graph import Fitted, serialized
 from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models import skops_file
@@ -152,6 +153,19 @@ def test_a_good_encoder_without_a_champion_passes(files: Files) -> None:
     assert "The encoder passes" in page
     assert not broken_rules(page)
     assert "Against the champion" not in page
+    assert evaluation["trained_rows"] == evaluation["history_rows"] == 3_200
+    assert "rows that were drawn from" not in page
+
+
+def test_the_page_says_from_how_many_rows_the_encoder_has_learned(files: Files) -> None:
+    given = fitted()
+    part = Fitted(copy.copy(given.scaler), given.clip, given.network)
+    part.scaler.n_samples_seen_ = 1_000
+    skops_file.dump(vars(part), files.root / "encoder" / "fitted.skops")
+    assert files.evaluate() == 0
+    assert (files.read()["trained_rows"], files.read()["history_rows"]) == (1_000, 3_200)
+    page = (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
+    assert "1,000 rows that were drawn from 3,200" in page
 
 
 def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:

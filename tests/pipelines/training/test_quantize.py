@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.encoders.encoder import load_encoder
+from pipelines.lib.encoders.kept_neighbours import ComparedRows
 from pipelines.lib.encoders.quantization import WAYS
 from pipelines.lib.features.history import History
+from pipelines.lib.measures import neighbours
 from pipelines.training.quantize import Quantize, choose, faults, main, note
 from tests.page_rules import broken_rules
 from tests.trained_encoder import PARTITION, START, encoder_bytes, history, write_history
@@ -114,6 +117,32 @@ def test_the_ranges_come_from_rows_of_training_alone(files: Files) -> None:
     assert {way: row["sha256"] for way, row in files.quantize()["candidates"].items()} == {
         way: row["sha256"] for way, row in before.items()
     }
+
+
+def test_neighbours_of_a_long_history_are_looked_for_among_as_many_rows_as_are_declared(files: Files) -> None:
+    files.limit(neighbour_rows=1_500, queries=200)
+    report = files.quantize()
+    assert report["neighbour_rows"] == {"held_out": {"compared": 1_500, "rows": 2_800}, "history": {"compared": 1_500, "rows": 6_000}}
+    page = (files.root / "reports" / "quantize" / "report.html").read_text(encoding="utf-8")
+    assert "among 1,500 rows, drawn from 2,800" in page
+    assert "among 1,500 rows, drawn from 6,000" in page
+    given = history()
+    held_out = given.nights >= START
+    among = ComparedRows.of(held_out, most=1_500, queries=200)
+    asked = among.queries
+    assert len(asked) == 200
+    assert not np.isin(asked, among.history).all()
+    fp32, chosen = (load_encoder(files.root / "encoder" / name).encode(given.features) for name in ("fp32.onnx", "encoder.onnx"))
+    for rows, figure in ((among.held_out, "overlap_10"), (among.history, "overlap_10_all")):
+        assert np.all(np.diff(rows) > 0)
+        found = []
+        for vectors in (fp32, chosen):
+            distance = ((vectors[asked][:, None] - vectors[rows][None]) ** 2).sum(axis=2)
+            distance[asked[:, None] == rows[None]] = np.inf
+            found.append(rows[np.argsort(distance, axis=1)[:, :10]])
+        wanted = neighbours.overlap(found[0], found[1], 10)
+        assert report["candidates"][report["chosen"]][figure] == pytest.approx(wanted, abs=0.002)
+    assert held_out[among.held_out].all()
 
 
 @pytest.mark.parametrize("rows", [9, 0])

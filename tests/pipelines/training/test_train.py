@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib.core.errors import DataError, ModelError
 from pipelines.lib.core.partition import parse_partition
@@ -18,6 +19,7 @@ from pipelines.lib.features.compute import Features, Numeric
 from pipelines.lib.features.history import History, holdout_start
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models import skops_file
+from pipelines.lib.models.forest_sample import ForestSample, sample_of
 from pipelines.lib.models.inference import load_model
 from pipelines.lib.models.profile import Profile, ProfileParams
 from pipelines.lib.tables.dataset import load_dataset
@@ -71,6 +73,38 @@ def test_a_torn_skops_file_is_refused(tmp_path: Path, forest: object, keep: int)
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(DataError, match="only 99 labelled rows"):
         train(_history(99), PARAMS)
+
+
+def test_a_history_that_is_no_longer_than_a_trees_rows_gives_the_forest_of_all_rows() -> None:
+    history = _history()
+    whole = RandomForestClassifier(PARAMS.n_estimators, max_depth=PARAMS.max_depth, random_state=PARAMS.random_state)
+    wanted = whole.fit(history.features, history.labels).predict_proba(history.features)
+    for most in (2_000, 400_000):
+        found = train(history, PARAMS.model_copy(update={"rows_per_tree": most})).set_params(n_jobs=1)
+        np.testing.assert_array_equal(found.predict_proba(history.features), wanted)
+
+
+def test_the_trees_of_a_long_history_draw_as_many_rows_as_are_declared_the_same_each_time(tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"rows_per_tree": 300})
+    forests = [train(_history(), params) for _ in range(2)]
+    assert [sample_of(forest) for forest in forests] == [ForestSample(rows=2_000, rows_per_tree=300)] * 2
+    assert {int(tree.tree_.weighted_n_node_samples[0]) for tree in forests[0].estimators_} == {300}
+    for number, forest in enumerate(forests):
+        skops_file.dump(forest, tmp_path / f"{number}.skops")
+    assert (tmp_path / "0.skops").read_bytes() == (tmp_path / "1.skops").read_bytes()
+
+
+def test_trees_of_few_rows_give_probabilities_that_hold_where_positives_are_rare() -> None:
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(40_000, len(NAMES))).astype(np.float32)
+    chance = 0.04 / (1 + np.exp(-3 * features[:, 0]))  # 0.02 in the mean
+    labels = (rng.random(40_000) < chance).astype(np.int8)
+    params = PARAMS.model_copy(update={"rows_per_tree": 4_000, "n_estimators": 100})
+    scores = train(History(features[:20_000], labels[:20_000], pa.table({}), NAMES), params).predict_proba(features[20_000:])[:, 1]
+    assert scores.mean() == pytest.approx(labels[:20_000].mean(), rel=0.05)
+    above = features[20_000:, 0] > 0
+    for side in (above, ~above):
+        assert scores[side].mean() == pytest.approx(chance[20_000:][side].mean(), abs=0.004)
 
 
 def _nights(rows: int, first: str = "2013-01-01") -> History:

@@ -11,6 +11,7 @@ from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.encoders.encoder import load_encoder
 from pipelines.lib.features.history import History
+from pipelines.lib.models import skops_file
 from pipelines.training.train_encoder import TrainEncoder, main, train_encoder
 from tests.trained_encoder import PARAMS, PARTITION, SIGNATURE, START, history, write_history
 
@@ -72,6 +73,18 @@ def test_it_sees_the_outcome() -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(DataError, match="only 99 labelled rows"):
         train_encoder(history(99), PARAMS)
+
+
+def test_of_a_long_history_as_many_rows_are_drawn_as_are_declared_the_same_each_time(workspace: Path) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params["train_encoder"] |= {"maximum_rows": 1_000}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    digests = set()
+    for _ in range(2):
+        assert train() == 0
+        digests.add(sha256_of(workspace / "encoder" / "fp32.onnx"))
+    assert len(digests) == 1
+    assert int(skops_file.load(workspace / "encoder" / "fitted.skops")["scaler"].n_samples_seen_) == 1_000
 
 
 def test_one_class_is_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pipelines.lib.challengers.comparison import Incomparable
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.model_card import limits, render
+from pipelines.lib.models.forest_sample import ForestSample
 from tests.evaluations import evaluated, opponent
 from tests.page_rules import broken_rules
 
@@ -43,6 +44,13 @@ def test_it_names_the_slices_on_which_the_model_is_weak(evaluation: Evaluation) 
     assert "Its scores are too" not in warnings
     high = replace(evaluation.metrics, mean_score=evaluation.metrics.positive_rate + 0.1)
     assert "Its scores are too high" in " ".join(limits(replace(evaluation, metrics=high)))
+
+
+def test_it_names_the_share_of_rows_that_a_tree_has_learned_from(evaluation: Evaluation) -> None:
+    part = replace(evaluation, trained_on=ForestSample(rows=1_600_000, rows_per_tree=400_000))
+    assert "400,000 rows that were drawn from all 1,600,000" in " ".join(limits(part))
+    for whole in (None, ForestSample(rows=300_000, rows_per_tree=300_000)):
+        assert "drawn from" not in " ".join(limits(replace(evaluation, trained_on=whole)))
 
 
 def test_a_model_that_gave_no_scores_has_a_page_that_says_why() -> None:

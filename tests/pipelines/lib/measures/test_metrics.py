@@ -23,6 +23,16 @@ def test_one_class_has_no_auc() -> None:
     assert found.log_loss is not None
 
 
+def test_the_area_alone_is_that_of_the_summary() -> None:
+    rng = np.random.default_rng(0)
+    for labels, scores in (
+        (LABELS, SCORES),
+        (np.ones(3, dtype=np.int8), np.array([0.2, 0.5, 0.9], dtype=np.float32)),
+        (rng.integers(0, 2, 999).astype(np.int8), np.append(rng.random(998), 1.000001).astype(np.float32)),
+    ):
+        assert metrics.area(labels, scores) == metrics.summary(labels, scores).auc
+
+
 def test_calibration_groups_hold_every_row_once() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(1_003).astype(np.float32)
