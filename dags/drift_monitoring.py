@@ -14,37 +14,37 @@ To watch a night again, clear its run; to watch one that was never watched, trig
 """
 
 from airflow.sdk import DAG, PartitionedAssetTimetable
-from nightshift_airflow.assets import scores
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
-from nightshift_airflow.settings import load_settings
 from nightshift_airflow.stage_operators import StageOperator
+from nightshift_airflow.use_cases import use_cases
 
-settings = load_settings("drift_monitoring")
+for use_case in use_cases():
+    settings = use_case.settings("drift_monitoring")
 
-with DAG(
-    dag_id="drift_monitoring",
-    dag_display_name="1.2 Drift monitoring",
-    doc_md=__doc__,
-    schedule=PartitionedAssetTimetable(assets=scores),
-    catchup=False,
-    max_active_runs=1,
-    params=run_params(200),
-    default_args=task_defaults(settings),
-    tags=["nightshift", "monitoring"],
-):
-    open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()
-    detect_drift = StageOperator(task_id="detect_drift", package="monitoring")
-    measure_performance = StageOperator(task_id="measure_performance", package="monitoring")
-    govern = StageOperator(task_id="govern", package="monitoring")
-    report_drift = StageOperator(task_id="report_drift", package="monitoring")
-    alert = StageOperator(task_id="alert", package="monitoring", connection="nightshift_api")
-    check_index = StageOperator(task_id="check_index", package="monitoring")
-    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
+    with DAG(
+        dag_id=use_case.dag_id("drift_monitoring"),
+        dag_display_name=use_case.title("1.2 Drift monitoring"),
+        doc_md=__doc__,
+        schedule=PartitionedAssetTimetable(assets=use_case.scores),
+        catchup=False,
+        max_active_runs=1,
+        params=run_params(200),
+        default_args=task_defaults(settings),
+        tags=["nightshift", "monitoring", use_case.name],
+    ):
+        open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()
+        detect_drift = StageOperator(task_id="detect_drift", package="monitoring")
+        measure_performance = StageOperator(task_id="measure_performance", package="monitoring")
+        govern = StageOperator(task_id="govern", package="monitoring")
+        report_drift = StageOperator(task_id="report_drift", package="monitoring")
+        alert = StageOperator(task_id="alert", package="monitoring", connection="nightshift_api")
+        check_index = StageOperator(task_id="check_index", package="monitoring")
+        close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
-    open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run
-    open_run >> check_index >> close_run
-    for push_run in push_tasks():  # where the repository has a DVC remote
-        govern >> push_run >> close_run
+        open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run
+        open_run >> check_index >> close_run
+        for push_run in push_tasks():  # where the repository has a DVC remote
+            govern >> push_run >> close_run

@@ -13,62 +13,62 @@ The schedule can replay a table of the past: with `replay_offset_days` in params
 """
 
 from airflow.sdk import DAG
-from nightshift_airflow.assets import scores
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
-from nightshift_airflow.settings import load_settings
 from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
 from nightshift_airflow.timetable import NightTimetable
+from nightshift_airflow.use_cases import use_cases
 
-settings = load_settings("nightly_batch_scoring")
+for use_case in use_cases():
+    settings = use_case.settings("nightly_batch_scoring")
 
-with DAG(
-    dag_id="nightly_batch_scoring",
-    dag_display_name="1.1 Nightly batch scoring",
-    doc_md=__doc__,
-    schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
-    catchup=False,
-    max_active_runs=settings["max_active_runs"],
-    params=run_params(200),
-    default_args=task_defaults(settings),
-    tags=["nightshift", "scoring"],
-):
-    open_run = OpenRunOperator(task_id="open_run", index=True).as_setup()
-    ingest_batch = DvcStageOperator(task_id="ingest_batch")
-    validate_batch = DvcStageOperator(task_id="validate_batch")
-    featurize_batch = DvcStageOperator(task_id="featurize_batch")
-    validate_features = DvcStageOperator(task_id="validate_features")
-    score = DvcStageOperator(task_id="score")
-    validate_scores = DvcStageOperator(task_id="validate_scores")
-    publish_scores = StageOperator(
-        task_id="publish_scores",
-        package="scoring",
-        arguments={"scores": "data/scores/scores.parquet", "gate": "data/reports/validate_scores"},
-        records=True,  # every row names the run's ref: nobody shall find it missing
-        outlets=[scores],
-    )
-    attach_evidence = DvcStageOperator(task_id="attach_evidence")
-    publish_evidence = StageOperator(
-        task_id="publish_evidence",
-        package="scoring",
-        arguments={"evidence": "data/evidence/evidence.parquet", "report": "data/reports/attach_evidence"},
-    )
-    close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
+    with DAG(
+        dag_id=use_case.dag_id("nightly_batch_scoring"),
+        dag_display_name=use_case.title("1.1 Nightly batch scoring"),
+        doc_md=__doc__,
+        schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
+        catchup=False,
+        max_active_runs=settings["max_active_runs"],
+        params=run_params(200),
+        default_args=task_defaults(settings),
+        tags=["nightshift", "scoring", use_case.name],
+    ):
+        open_run = OpenRunOperator(task_id="open_run", index=True).as_setup()
+        ingest_batch = DvcStageOperator(task_id="ingest_batch")
+        validate_batch = DvcStageOperator(task_id="validate_batch")
+        featurize_batch = DvcStageOperator(task_id="featurize_batch")
+        validate_features = DvcStageOperator(task_id="validate_features")
+        score = DvcStageOperator(task_id="score")
+        validate_scores = DvcStageOperator(task_id="validate_scores")
+        publish_scores = StageOperator(
+            task_id="publish_scores",
+            package="scoring",
+            arguments={"scores": "data/scores/scores.parquet", "gate": "data/reports/validate_scores"},
+            records=True,  # every row names the run's ref: nobody shall find it missing
+            outlets=[use_case.scores],
+        )
+        attach_evidence = DvcStageOperator(task_id="attach_evidence")
+        publish_evidence = StageOperator(
+            task_id="publish_evidence",
+            package="scoring",
+            arguments={"evidence": "data/evidence/evidence.parquet", "report": "data/reports/attach_evidence"},
+        )
+        close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
-    (
-        open_run
-        >> ingest_batch
-        >> validate_batch
-        >> featurize_batch
-        >> validate_features
-        >> score
-        >> validate_scores
-        >> publish_scores
-        >> attach_evidence
-        >> publish_evidence
-        >> close_run
-    )
-    for push_run in push_tasks():  # where the repository has a DVC remote
-        publish_evidence >> push_run >> close_run
+        (
+            open_run
+            >> ingest_batch
+            >> validate_batch
+            >> featurize_batch
+            >> validate_features
+            >> score
+            >> validate_scores
+            >> publish_scores
+            >> attach_evidence
+            >> publish_evidence
+            >> close_run
+        )
+        for push_run in push_tasks():  # where the repository has a DVC remote
+            publish_evidence >> push_run >> close_run

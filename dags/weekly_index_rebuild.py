@@ -8,23 +8,23 @@ The schedule can replay a table of the past, as that of `nightly_batch_scoring` 
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
-from nightshift_airflow.assets import index_due
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.retries import task_defaults
-from nightshift_airflow.settings import load_settings
 from nightshift_airflow.timetable import NightTimetable
+from nightshift_airflow.use_cases import use_cases
 
-settings = load_settings("weekly_index_rebuild")
+for use_case in use_cases():
+    settings = use_case.settings("weekly_index_rebuild")
 
-with DAG(
-    dag_id="weekly_index_rebuild",
-    dag_display_name="3.3 Weekly index rebuild",
-    doc_md=__doc__,
-    schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
-    catchup=False,
-    max_active_runs=1,
-    params=run_params(200),
-    default_args=task_defaults(settings),
-    tags=["nightshift", "index"],
-):
-    ask = EmptyOperator(task_id="ask", outlets=[index_due])
+    with DAG(
+        dag_id=use_case.dag_id("weekly_index_rebuild"),
+        dag_display_name=use_case.title("3.3 Weekly index rebuild"),
+        doc_md=__doc__,
+        schedule=NightTimetable(settings["cron"], timezone=settings["timezone"], days_back=settings["replay_offset_days"]),
+        catchup=False,
+        max_active_runs=1,
+        params=run_params(200),
+        default_args=task_defaults(settings),
+        tags=["nightshift", "index", use_case.name],
+    ):
+        ask = EmptyOperator(task_id="ask", outlets=[use_case.index_due])

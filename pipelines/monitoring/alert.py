@@ -22,13 +22,13 @@ from pydantic import ConfigDict
 from pipelines.lib.core import home
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
-from pipelines.lib.core.params import Section, load_section, parse_section
+from pipelines.lib.core.params import Section, current_use_case, load_section, parse_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.stage import log, stage
 from pipelines.lib.loop.airflow_api import LATER, Api, detail
 from pipelines.lib.records.journal import Journal, Verdict
 
-DAG_ID = "drift_triggered_retraining"
+DAG = "drift_triggered_retraining"
 LONGEST_REASON = 500
 ACTOR = "monitor"
 
@@ -51,9 +51,9 @@ class Decision(Section):
     champion_version: str | None = None
 
 
-def alert(decision: Decision, api: Api) -> str:
-    """See to it that the run which `decision` asks for exists; return ``created`` or ``existed``."""
-    run_id, runs = run_id_of(decision), f"/api/v2/dags/{DAG_ID}/dagRuns"
+def alert(decision: Decision, api: Api, dag_id: str = DAG) -> str:
+    """See to it that the run of `dag_id` which `decision` asks for exists; return ``created`` or ``existed``."""
+    run_id, runs = run_id_of(decision), f"/api/v2/dags/{dag_id}/dagRuns"
     conf = {"champion_version": decision.champion_version, "reason": decision.reason[:LONGEST_REASON], "source": ACTOR}
     body = {"dag_run_id": run_id, "logical_date": None, "partition_key": decision.partition, "conf": conf}
     try:
@@ -65,7 +65,7 @@ def alert(decision: Decision, api: Api) -> str:
         return "created"
     if 300 <= status < 500 and status not in (409, *LATER):
         raise ConfigError(
-            f"{api.url} refuses to start {run_id}: {answer_text}; fix what it names, and trigger {DAG_ID} by hand if it is urgent"
+            f"{api.url} refuses to start {run_id}: {answer_text}; fix what it names, and trigger {dag_id} by hand if it is urgent"
         )
     status, run = api.call("GET", f"{runs}/{run_id}")
     if status != 200:
@@ -101,7 +101,8 @@ def main(
     if decided.retrain:
         params = load_section("alert", Alert)
         url, user, password = (os.environ.get(f"NIGHTSHIFT_API_{name}", "") for name in ("URL", "USER", "PASSWORD"))
-        run_id, state = run_id_of(decided), alert(decided, Api(url, user, password, params.timeout_s))
+        dag_id = f"{DAG}{current_use_case().suffix}"
+        run_id, state = run_id_of(decided), alert(decided, Api(url, user, password, params.timeout_s), dag_id)
         asked = Verdict(decided.name, run_id, decided.partition, decided.champion_version, "", "asked", decided.reason, ACTOR)
         Journal(home.ledger_url()).record_verdict(asked)
         answer_text = "asked for" if state == "created" else "was asked for before"

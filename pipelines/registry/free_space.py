@@ -11,13 +11,14 @@ removed, DVC waits, in every workspace. Never use ``dvc gc`` instead (docs/how-t
 import os
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipelines.lib.champions.registry import connect, load_registry
-from pipelines.lib.core import home, kept
+from pipelines.lib.champions.registry import Registry, connect, load_registry
+from pipelines.lib.core import home, kept, use_cases
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.stage import log, stage, write_report
 from pipelines.lib.records.ledger import Ledger
 from pipelines.lib.storage import retention
@@ -36,7 +37,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
     runs: set[str] = set()
 
     def named() -> set[str]:
-        runs.update(versions.values(), retention.published_runs(_tables()), retention.generation_runs(home.index_root()))
+        runs.update(versions.values(), retention.published_runs(_tables(repository)), retention.generation_runs(home.index_root()))
         return runs
 
     keep = retention.kept_objects(
@@ -51,7 +52,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
     }
     done = "freed" if free else "would be freed"
     lines = [f"{done}: {place['freed_bytes']:,} of {place['bytes']:,} bytes in DVC's {name}" for name, place in places.items()]
-    warnings = _unknown_versions(versions)
+    warnings = _unknown_versions(repository, versions)
     return {
         "days": days,
         "freed": free,
@@ -62,16 +63,27 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
     }
 
 
-def _tables() -> list[str]:
-    from pipelines.lib.published.store import evidence_url, scores_url
+def _tables(repository: Path) -> list[str]:
+    """Return the published tables of all use cases, of those that were removed as well: their recorded runs name them."""
+    from pipelines.lib.published.store import tables_of
 
-    return [scores_url(), evidence_url()]
+    recorded = {dag_id.partition("__")[2] for dag_id in retention.recorded_dags(repository)}
+    return tables_of(recorded | {one.name for one in use_cases.use_cases(repository) if not one.default} | {""})
 
 
-def _unknown_versions(versions: Versions) -> list[str]:
+def _registries(repository: Path) -> list[Registry]:
+    """Return the registered names of all use cases whose declaration is sound."""
+    found = [load_registry()]
+    for one in use_cases.use_cases(repository):
+        with suppress(ConfigError):
+            found.append(parse_section(use_cases.effective(one).params["registry"], Registry, f"{one.declaration}: registry"))
+    return found
+
+
+def _unknown_versions(repository: Path, versions: Versions) -> list[str]:
     """A warning for each version of the ledger whose run MLflow does not know: its files are kept for their age alone."""
-    registry, ledger = load_registry(), Ledger(home.ledger_url())
-    entries = {(entry.name, entry.version) for name in (registry.name, registry.encoder) for entry in ledger.history(name)}
+    ledger, names = Ledger(home.ledger_url()), {name for one in _registries(repository) for name in (one.name, one.encoder)}
+    entries = {(entry.name, entry.version) for name in names for entry in ledger.history(name)}
     return [
         f"{name} version {version} is in the ledger, but MLflow does not say which run made it"
         for name, version in sorted(entries - versions.keys())

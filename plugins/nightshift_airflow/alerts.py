@@ -1,7 +1,7 @@
 """``POST /nightshift/alerts``: a webhook of Prometheus Alertmanager (version 4) starts the retraining that Nightshift's own monitor would start.
 
-Every firing alert names a ``partition`` and a ``champion_version`` in its labels or annotations, and becomes the run
-``drift__<champion version>__<partition>``: anyone who asks, however often, there is one such run. Resolved alerts are acknowledged, no more.
+Every firing alert names a ``partition`` and a ``champion_version`` in its labels or annotations, and the ``use_case`` if it is not the default one. It
+becomes the run ``drift__<champion version>__<partition>`` of that use case: anyone who asks, however often, there is one such run. Resolved alerts are acknowledged, no more.
 
 Allowed is a user whose login may trigger the DAG, or a credential of `nightshift_airflow.credentials`; always in the ``Authorization`` header, never
 as the cookie of a browser, which other sites could make send it.
@@ -9,6 +9,7 @@ as the cookie of a browser, which other sites could make send it.
 
 import datetime as dt
 import logging
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
@@ -21,7 +22,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ValidationError
 
 from nightshift_airflow import credentials
-from nightshift_airflow.drift_runs import DAG_ID, LONGEST_REASON, Drift, DriftRuns, ensure_runs, is_paused, printable
+from nightshift_airflow.drift_runs import DAG, LONGEST_REASON, Drift, DriftRuns, ensure_runs, is_paused, printable
 
 MOST_BYTES = 1 << 20  # some thousand alerts; Alertmanager's own limit (`max_alerts`) is none
 RETRY_AFTER_S = "60"  # Alertmanager does not read it: it waits for at most a minute on its own
@@ -29,7 +30,6 @@ LONGEST_PART = 100  # of a name or value of other people's in an answer
 
 log = logging.getLogger(__name__)
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
-_may_trigger = requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=DAG_ID)
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
 
@@ -64,20 +64,33 @@ async def known_user(request: Request, bearer: Bearer) -> BaseUser:
         raise HTTPException(401, error.detail, _CHALLENGE) from None
 
 
-async def identify_caller(request: Request, bearer: Bearer) -> str:
-    """Return the caller: a user's name or a credential's. Raises 401 for a token that is missing or not good, 403 for a user who may not
-    trigger.
-    """
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a webhook: the `name` of a user or of a credential; `user` is None for a credential, which may trigger each use case."""
+
+    name: str
+    user: BaseUser | None = None
+    request: Request | None = None
+
+    def require_trigger(self, dag_id: str) -> None:
+        """Raise 403 for a user who may not trigger the DAG."""
+        if self.user is not None and self.request is not None:
+            requires_access_dag(method="POST", access_entity=DagAccessEntity.RUN, param_dag_id=dag_id)(self.request, self.user)
+
+
+async def identify_caller(request: Request, bearer: Bearer) -> Caller:
+    """Return the caller. Raises 401 for a token that is missing or not good, 403 for a user who may not trigger the DAG of the default use case."""
     if bearer is None:
         raise HTTPException(401, "no token; send one as Authorization: Bearer <token>", _CHALLENGE)
     if bearer.credentials.startswith(credentials.PREFIX):
         owner = await run_in_threadpool(credentials.find_owner, bearer.credentials, dt.datetime.now(dt.UTC))
         if owner is None:
             raise HTTPException(401, "this credential is unknown, revoked or expired; make a new one", _CHALLENGE)
-        return f"credential {owner}"
+        return Caller(f"credential {owner}")
     user = await known_user(request, bearer)
-    await run_in_threadpool(_may_trigger, request, user)
-    return str(user.get_name())
+    caller = Caller(str(user.get_name()), user, request)
+    await run_in_threadpool(caller.require_trigger, DAG)
+    return caller
 
 
 async def read_body(request: Request) -> bytes:
@@ -90,7 +103,7 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def receive_alerts(caller: Annotated[str, Depends(identify_caller)], body: Annotated[bytes, Depends(read_body)]) -> JSONResponse:
+def receive_alerts(caller: Annotated[Caller, Depends(identify_caller)], body: Annotated[bytes, Depends(read_body)]) -> JSONResponse:
     """Start what the firing alerts of a webhook ask for, and say what was created, what existed and what was refused.
 
     200 when every firing alert has its run. 503 when the night of one is not published yet, since Alertmanager repeats what was answered with 5xx.
@@ -101,23 +114,31 @@ def receive_alerts(caller: Annotated[str, Depends(identify_caller)], body: Annot
         webhook = Webhook.model_validate_json(body)
     except ValidationError as error:
         raise HTTPException(422, error.errors(include_url=False, include_input=False, include_context=False)[:10]) from None
-    wanted: dict[str, Drift] = {}
+    wanted: dict[str, dict[str, Drift]] = {}
     refused: list[dict[str, str]] = []
     for alert in webhook.alerts:
         if alert.status == "firing":
             drift, faults = read_drift(alert)
             refused += faults
             if drift is not None:
-                wanted.setdefault(drift.run_id, drift)
-    runs = ensure_runs(wanted, caller) if wanted else DriftRuns()
+                wanted.setdefault(drift.dag_id, {}).setdefault(drift.run_id, drift)
+    runs, paused = DriftRuns(), []
+    for dag_id, drifts in wanted.items():
+        try:
+            caller.require_trigger(dag_id)
+        except HTTPException:
+            refused += [{"run": run_id, "fault": f"{caller.name} may not trigger {dag_id}"} for run_id in drifts]
+            continue
+        runs.add(ensure_runs(dag_id, drifts, caller.name), "" if dag_id == DAG else f"{dag_id}/")
+        paused += [dag_id] if is_paused(dag_id) else []
     refused += runs.refused
     answer: dict[str, Any] = {"created": runs.created, "existed": runs.existed}
     answer |= {"resolved": sum(alert.status == "resolved" for alert in webhook.alerts), "refused": refused}
     answer |= {name: summary for name, summary in (("restarted", runs.restarted), ("waiting", runs.waiting)) if summary}
-    if wanted and is_paused():
-        answer["paused"] = f"{DAG_ID} is paused: its runs wait until somebody unpauses it"
+    if paused:
+        answer["paused"] = f"{', '.join(paused)} is paused: its runs wait until somebody unpauses it"
     if runs.created or runs.restarted or runs.waiting or refused:
-        log.info("alerts from %s: %s", caller, answer)
+        log.info("alerts from %s: %s", caller.name, answer)
     if runs.waiting:
         return JSONResponse(answer, 503, {"Retry-After": RETRY_AFTER_S})
     return JSONResponse(answer, 422 if refused else 200)
@@ -131,15 +152,19 @@ def read_drift(alert: Alert) -> tuple[Drift | None, list[dict[str, str]]]:
         return Drift.model_validate({**alert.annotations, **alert.labels, "reason": reason}), []
     except ValidationError as error:
         return None, [
-            {"alert": alert.name, "label": str(fault["loc"][0]), "fault": _describe(fault["type"], fault["msg"], fault["input"])}
+            {
+                "alert": alert.name,
+                "label": str(fault["loc"][0]),
+                "fault": _describe(str(fault["loc"][0]), fault["type"], fault["msg"], fault["input"]),
+            }
             for fault in error.errors(include_url=False)
         ]
 
 
-def _describe(kind: str, message: str, value: object) -> str:
+def _describe(label: str, kind: str, message: str, value: object) -> str:
     if kind == "missing":
         return "missing; the rule has to set it"
     shown = printable(str(value), LONGEST_PART)
     if kind == "string_pattern_mismatch":
-        return f"is {shown!r}; must be the number of a version, such as 7"
+        return f"is {shown!r}; must be {'the name of a use case' if label == 'use_case' else 'the number of a version, such as 7'}"
     return f"is {shown!r}; {message.removeprefix('Value error, ')}"

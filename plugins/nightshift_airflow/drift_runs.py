@@ -25,8 +25,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from nightshift_airflow.publication import NotPublishedYetError, newest_published, published_since, require_published
+from nightshift_airflow.use_cases import default_name, suffix_of
 
-DAG_ID = "drift_triggered_retraining"
+DAG = "drift_triggered_retraining"
 MOST_RUNS = 20  # new runs that one webhook may make: a rule with a wrong label must not fill the queue
 LONGEST_REASON = 500
 
@@ -40,13 +41,19 @@ def _calendar_date(text: str) -> str:
 
 
 class Drift(BaseModel):
-    """The content of an alert: its partition, and which version was champion. A version has one spelling, so that a run has
-    one id.
+    """The content of an alert: its partition, which version was champion, and the use case (empty: the default one). A version has one spelling, so
+    that a run has one id.
     """
 
     partition: Annotated[str, AfterValidator(_calendar_date)]
     champion_version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
     reason: str
+    use_case: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9]*(_[a-z0-9]+)*)?$", max_length=40)] = ""
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG of the use case that retrains; the default use case may be named, too."""
+        return f"{DAG}__{self.use_case}" if self.use_case and self.use_case != default_name() else DAG
 
     @property
     def run_id(self) -> str:
@@ -72,21 +79,28 @@ class DriftRuns:
     waiting: list[dict[str, str]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
 
+    def add(self, other: "DriftRuns", prefix: str) -> None:
+        """Add the results `other`, each id after `prefix`."""
+        for mine, theirs in ((self.created, other.created), (self.restarted, other.restarted), (self.existed, other.existed)):
+            mine += [f"{prefix}{run_id}" for run_id in theirs]
+        for kept, given in ((self.waiting, other.waiting), (self.refused, other.refused)):
+            kept += [{**one, "run": f"{prefix}{one['run']}"} for one in given]
 
-def ensure_runs(wanted: Mapping[str, Drift], caller: str) -> DriftRuns:
-    """See to it that there is one run for each id. Known ids cost two reads; only one thread of this process at a time makes runs."""
-    outcome, found = DriftRuns(), find_runs(wanted)
-    unpublished = find_unpublished(wanted)
+
+def ensure_runs(dag_id: str, wanted: Mapping[str, Drift], caller: str) -> DriftRuns:
+    """See to it that there is one run of `dag_id` for each id. Known ids cost two reads; only one thread of this process at a time makes runs."""
+    outcome, found = DriftRuns(), find_runs(dag_id, wanted)
+    unpublished = find_unpublished(dag_id, wanted)
     missing = [run_id for run_id in wanted if run_id not in found and run_id not in unpublished]
     for run_id in missing[:MOST_RUNS]:
         try:
             with _creating:
-                if create_run(run_id, wanted[run_id], caller):
+                if create_run(dag_id, run_id, wanted[run_id], caller):
                     outcome.created.append(run_id)
         except (ParamValidationError, ValueError) as error:
-            outcome.refused.append({"run": run_id, "fault": f"{DAG_ID} refuses it: {printable(str(error), LONGEST_REASON)}"})
+            outcome.refused.append({"run": run_id, "fault": f"{dag_id} refuses it: {printable(str(error), LONGEST_REASON)}"})
     outcome.refused += [{"run": run_id, "fault": f"one webhook makes {MOST_RUNS} runs at most"} for run_id in missing[MOST_RUNS:]]
-    found |= find_runs({run_id: wanted[run_id] for run_id in missing if run_id not in outcome.created})
+    found |= find_runs(dag_id, {run_id: wanted[run_id] for run_id in missing if run_id not in outcome.created})
     for run_id, run in found.items():
         if not wanted[run_id].is_for(run):
             shown = printable(f"partition {run.partition_key}, conf {run.conf}", LONGEST_REASON)
@@ -96,7 +110,7 @@ def ensure_runs(wanted: Mapping[str, Drift], caller: str) -> DriftRuns:
             outcome.existed.append(run_id)
         elif run_id not in unpublished:
             with _creating:
-                (outcome.restarted if restart_early(run_id) else outcome.existed).append(run_id)
+                (outcome.restarted if restart_early(dag_id, run_id) else outcome.existed).append(run_id)
     outcome.waiting = [
         {"run": run_id, "fault": fault}
         for run_id, fault in unpublished.items()
@@ -105,10 +119,10 @@ def ensure_runs(wanted: Mapping[str, Drift], caller: str) -> DriftRuns:
     return outcome
 
 
-def find_unpublished(wanted: Mapping[str, Drift]) -> dict[str, str]:
+def find_unpublished(dag_id: str, wanted: Mapping[str, Drift]) -> dict[str, str]:
     """Of the ids that are `wanted` those whose night is not published yet, and what to say of each."""
     with create_session(scoped=False) as session:
-        newest = newest_published(session)
+        newest = newest_published(session, suffix_of(dag_id))
     refusals = {}
     for run_id, drift in wanted.items():
         try:
@@ -120,24 +134,24 @@ def find_unpublished(wanted: Mapping[str, Drift]) -> dict[str, str]:
     return refusals
 
 
-def find_runs(wanted: Mapping[str, Drift]) -> dict[str, DagRun]:
+def find_runs(dag_id: str, wanted: Mapping[str, Drift]) -> dict[str, DagRun]:
     """Return the runs that exist among the ids that are `wanted`."""
     if not wanted:
         return {}
     with create_session(scoped=False) as session:
-        runs = session.scalars(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id.in_(list(wanted))))
+        runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(list(wanted))))
         return {run.run_id: run for run in runs}
 
 
-def create_run(run_id: str, drift: Drift, caller: str) -> bool:
+def create_run(dag_id: str, run_id: str, drift: Drift, caller: str) -> bool:
     """Create the run as Airflow's own API would, its conf checked against the DAG's Params. False if it exists, perhaps since just now."""
     try:
         with create_session(scoped=False) as session:
-            model = session.scalar(select(DagModel).where(DagModel.dag_id == DAG_ID, ~DagModel.is_stale))
+            model = session.scalar(select(DagModel).where(DagModel.dag_id == dag_id, ~DagModel.is_stale))
             if model is None or model.has_import_errors:
                 raise DagNotFound
             trigger_dag(
-                DAG_ID,
+                dag_id,
                 triggered_by=DagRunTriggeredByType.REST_API,
                 triggering_user_name=caller,
                 run_id=run_id,
@@ -148,27 +162,30 @@ def create_run(run_id: str, drift: Drift, caller: str) -> bool:
     except (DagRunAlreadyExists, IntegrityError):
         return False
     except DagNotFound:
-        raise HTTPException(503, f"Airflow has no sound {DAG_ID}; look at its import errors", {"Retry-After": "30"}) from None
+        raise HTTPException(503, f"Airflow has no sound {dag_id}; look at its import errors", {"Retry-After": "30"}) from None
     return True
 
 
-def restart_early(run_id: str) -> bool:
+def restart_early(dag_id: str, run_id: str) -> bool:
     """Clear the run if it failed before its night was published, since no attempt could succeed then. False if it is left as it is."""
     with create_session(scoped=False) as session:
-        run = session.scalar(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id).with_for_update())
+        run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id).with_for_update())
         if run is None or run.state != DagRunState.FAILED or run.end_date is None or run.partition_key is None:
             return False
-        published, dag = published_since(session, run.partition_key), DBDagBag().get_latest_version_of_dag(DAG_ID, session=session)
+        published, dag = (
+            published_since(session, run.partition_key, suffix_of(dag_id)),
+            DBDagBag().get_latest_version_of_dag(dag_id, session=session),
+        )
         if published is None or run.end_date >= published or dag is None:
             return False
         dag.clear(run_id=run_id, session=session)
         return True
 
 
-def is_paused() -> bool:
+def is_paused(dag_id: str) -> bool:
     """Return whether runs of the DAG have to wait."""
     with create_session(scoped=False) as session:
-        return bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == DAG_ID)))
+        return bool(session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag_id)))
 
 
 def printable(text: str, longest: int) -> str:

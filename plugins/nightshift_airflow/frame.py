@@ -1,7 +1,7 @@
 """The frame of the pages that the plugin makes itself, the list of runs and the documents: one look with the pages that stages write."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nightshift_airflow import links
 from nightshift_airflow.navigation import Opened
@@ -17,8 +17,8 @@ def scrolling(table: str, name: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(name)}">{table}</div>'
 
 
-def list_of_runs(runs: Sequence[Opened]) -> str:
-    """Return the page that lists `runs`, each with links to itself in Airflow and to its reports."""
+def list_of_runs(runs: Sequence[Opened], broken: Mapping[str, str]) -> str:
+    """Return the page that lists `runs`, each with links to itself in Airflow and to its reports; first the `broken` use cases, each with its fault."""
     rows = []
     for run in runs:
         pages = " ".join(f'<a href="{html.escape(run.href(stage))}">{html.escape(stage)}</a>' for stage in run.pages())
@@ -30,7 +30,11 @@ def list_of_runs(runs: Sequence[Opened]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Partition", "DAG", "Run", "Opened (UTC)", "Reports"))
     caption = "The latest runs, the newest first"
     table = f'<table class="runs"><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return frame("Nightshift", f"<h1>Nightshift</h1>{scrolling(table, caption)}")
+    faults = "".join(
+        f'<p class="broken" role="alert">The use case <b>{html.escape(name)}</b> has no DAGs, so it is not scored: {html.escape(fault)}</p>'
+        for name, fault in broken.items()
+    )
+    return frame("Nightshift", f"<h1>Nightshift</h1>{faults}{scrolling(table, caption)}")
 
 
 _PALETTE = """
@@ -68,6 +72,7 @@ table { border-collapse: collapse; }
 th, td { text-align: left; vertical-align: top; padding: .35rem 1.2rem .35rem 0; border-bottom: 1px solid var(--line); }
 thead th { color: var(--quiet); font-size: .85rem; }
 tbody th { font-weight: 400; }
+.broken { color: var(--bad); background: var(--bad-soft); padding: .6rem .8rem; }
 .runs th, .runs td { white-space: nowrap; }
 .runs td:last-child { white-space: normal; min-width: 20rem; }
 .runs td a { display: inline-block; margin-right: .8rem; }

@@ -13,6 +13,7 @@ from typing import Any
 
 from nightshift_airflow import links, places, runbooks
 from nightshift_airflow.json_files import read_json
+from nightshift_airflow.use_cases import suffix_of
 
 NIGHTS, MONITORING = "nightly_batch_scoring", "drift_monitoring"
 _DRIFT = "report_drift"
@@ -151,9 +152,10 @@ def _neighbours(run: Opened, stage: str) -> Iterator[Link]:
 
 def _same_night(run: Opened, readable: Collection[str]) -> Iterator[Link]:
     """Return what else is known of the partition: how it drifted, and the night itself."""
+    suffix = suffix_of(run.dag_id)
     for dag_id, label, stages in (
-        (MONITORING, "Drift", (_DRIFT,)),
-        (NIGHTS, "Night", ("attach_evidence", "validate_scores", "validate_batch")),
+        (MONITORING + suffix, "Drift", (_DRIFT,)),
+        (NIGHTS + suffix, "Night", ("attach_evidence", "validate_scores", "validate_batch")),
     ):
         if run.dag_id == dag_id or dag_id not in readable:
             continue

@@ -15,7 +15,7 @@ from fastapi import Path as PathPart
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.exc import OperationalError
 
-from nightshift_airflow import frame, links, navigation, runbooks
+from nightshift_airflow import frame, links, navigation, runbooks, use_cases
 from nightshift_airflow.alerts import known_user, receive_alerts
 from nightshift_airflow.places import home
 
@@ -55,7 +55,7 @@ def make_app() -> FastAPI:
 
 def list_runs(user: GetUserDep) -> HTMLResponse:
     """Return the latest runs of the DAGs that the user may read, each with links to itself in Airflow and to its reports."""
-    return _respond(navigation.put_around(frame.list_of_runs(_latest_runs(_readable(user))), _runbook_links()))
+    return _respond(navigation.put_around(frame.list_of_runs(_latest_runs(_readable(user)), use_cases.broken()), _runbook_links()))
 
 
 def show_report(dag_id: DagId, slug: Slug, stage: Stage, user: GetUserDep) -> HTMLResponse:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import Mapper
 
 from nightshift_airflow.refusals import RunRefusedError
+from nightshift_airflow.use_cases import kind_of, settings_of, suffix_of
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -28,13 +29,13 @@ PARTITIONED = frozenset(
         "weekly_index_rebuild",
     }
 )
-"""The DAGs whose runs are for a partition."""
+"""The kinds of DAG whose runs are for a partition."""
 
 UNPARTITIONED = frozenset({"champion_rollback", "champion_replay", "index_rollback"})
-"""The DAGs whose runs are for a version or a generation. A rollback whose `version` is misspelt must not go to the previous one."""
+"""The kinds of DAG whose runs are for a version or a generation. A rollback whose `version` is misspelt must not go to the previous one."""
 
 AFTER_PUBLICATION = frozenset({"drift_triggered_retraining", "encoder_training"})
-"""The DAGs that refuse a night that is not published yet."""
+"""The kinds of DAG that refuse a night that is not published yet."""
 
 _ASKED_FOR = frozenset({"manual", "operator_triggered", "asset_materialization"})
 """Types of runs that a request makes, which can be answered with an error. The scheduler must not be stopped by one: `open_run` refuses
@@ -106,18 +107,19 @@ def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: 
     """
     if getattr(run, "__tablename__", "") != "dag_run" or run.run_type not in _ASKED_FOR:
         return
-    if run.dag_id not in PARTITIONED | UNPARTITIONED:
+    kind = kind_of(run.dag_id)
+    if kind not in PARTITIONED | UNPARTITIONED:
         return
     conf = run.conf or {}
-    partition = choose_partition(run.partition_key, conf) if run.dag_id in PARTITIONED else None
+    partition = choose_partition(run.partition_key, conf) if kind in PARTITIONED else None
     if names := _param_names(run):
         check_conf(conf, names)
     if partition is None:
         return
-    if run.dag_id in AFTER_PUBLICATION and conf.get("source") != "monitor":
+    if kind in AFTER_PUBLICATION and conf.get("source") != "monitor":
         from nightshift_airflow.publication import newest_published, require_published
 
-        require_published(partition, newest_published(connection), dt.datetime.now(dt.UTC).date())
+        require_published(partition, newest_published(connection, suffix_of(run.dag_id)), dt.datetime.now(dt.UTC).date())
     if run.partition_key is None:
         run.partition_key, run.partition_date = partition, _partition_date(run.dag_id, partition)
 
@@ -142,10 +144,9 @@ def _param_names(run: "DagRun") -> set[str]:
 
 def _partition_date(dag_id: str, partition: str) -> dt.datetime | None:
     """Return the moment that Airflow would keep next to the key: midnight for a DAG with a clock, none for the others."""
-    from nightshift_airflow.settings import load_settings
     from nightshift_airflow.timetable import NightTimetable
 
-    settings = load_settings(dag_id)
+    settings = settings_of(dag_id)
     if "cron" not in settings:
         return None
     return NightTimetable(settings["cron"], timezone=settings["timezone"]).resolve_partition_date(partition)

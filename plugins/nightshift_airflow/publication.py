@@ -9,27 +9,27 @@ import datetime as dt
 from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
-from nightshift_airflow.assets import scores
+from nightshift_airflow.use_cases import asset_uri
 
 
 class NotPublishedYetError(ValueError):
     """The night that a run is about is not published yet; the same request succeeds once it is."""
 
 
-def newest_published(database: Connection | Session) -> str | None:
-    """Return the newest night with published scores, such as ``2013-06-01``; None if no event describes one."""
+def newest_published(database: Connection | Session, suffix: str = "") -> str | None:
+    """Return the newest night of which the use case with `suffix` has published scores, such as ``2013-06-01``; None if no event describes one."""
     from airflow.models.asset import AssetEvent, AssetModel
 
-    of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == scores.uri))
+    of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == asset_uri("published/scores", suffix)))
     newest: str | None = database.scalar(select(func.max(AssetEvent.partition_key)).where(of_scores))
     return newest
 
 
-def published_since(database: Connection | Session, partition: str) -> dt.datetime | None:
+def published_since(database: Connection | Session, partition: str, suffix: str = "") -> dt.datetime | None:
     """Return when night `partition`, or the first one after it, was published for the first time; None if no event describes one."""
     from airflow.models.asset import AssetEvent, AssetModel
 
-    of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == scores.uri))
+    of_scores = AssetEvent.asset_id.in_(select(AssetModel.id).where(AssetModel.uri == asset_uri("published/scores", suffix)))
     first: dt.datetime | None = database.scalar(
         select(func.min(AssetEvent.timestamp)).where(of_scores, AssetEvent.partition_key >= partition)
     )

@@ -17,7 +17,7 @@ _HANDED_ON = ("data/models/registered.json", *(f"data/reports/{name}.json" for n
 def record_run(workspace: Workspace, state: str) -> str | None:
     """Commit what the run was and made to its ref; return the commit.
 
-    That is ``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``, and what stages outside DVC hand on to the next.
+    That is ``params.yaml`` (of a use case whose file is short: filled), ``run.yaml``, ``dvc.lock``, ``data/**/*.dvc``, and what stages outside DVC hand on to the next.
 
     Its ``dvc.yaml`` keeps the stages that the run reached, so that ``dvc checkout`` asks for these and no others.
     None if the run was never pinned. Calling it again with nothing new changes nothing.
@@ -26,7 +26,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
         log.warning("%s was never pinned; there is nothing to record", workspace.path)
         return None
     keep_whole(workspace)
-    files = ["run.yaml", "dvc.lock", *_beside_dvc(workspace.path)]
+    files = ["params.yaml", "run.yaml", "dvc.lock", *_beside_dvc(workspace.path)]
     with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
         git("read-tree", workspace.commit, cwd=workspace.path, env=index)

@@ -79,8 +79,13 @@ def tell_failure(workspace: Workspace, task: str, message: str) -> None:
 
 
 def stage_environment(workspace: Workspace) -> dict[str, str]:
-    """Return the environment of a stage: this one without Airflow's settings (some are secrets), at home in `workspace`, telling nobody."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW", "GIT_"))}
+    """Return the environment of a stage: this one without Airflow's settings (some are secrets), at home in `workspace`, telling nobody.
+
+    The workspace itself says whose use case it is: a person's choice does not reach a stage.
+    """
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "_AIRFLOW", "GIT_", "NIGHTSHIFT_USE_CASE"))
+    }
     return {
         **inherited,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -19,7 +19,11 @@ from pathlib import Path
 from nightshift_airflow import places
 from nightshift_airflow.dvc_config import configure_dvc
 from nightshift_airflow.places import slug_of, workspace_path
+from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.repository import commit_of, git, pin_commit
+from nightshift_airflow.use_cases import name_of
+from pipelines.lib.core import use_cases as declared
+from pipelines.lib.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
 def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = None) -> Workspace:
     """Return the workspace of a run, made if there is none; of the commit that is `pinned`, by default what `pin_commit` gives now.
 
-    Raises `RunRefusedError` for an unfit id, and for a dirty working tree under the production profile.
+    Raises `RunRefusedError` for an unfit id, a use case that does not exist or is broken, and a dirty working tree under the production profile.
     """
     if existing := find_workspace(dag_id, run_id):
         log.info("workspace %s stands, at commit %s", existing.path, existing.commit)
@@ -74,6 +78,8 @@ def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = N
     if recorded:
         git("restore", "--source", recorded, "--worktree", "--", ".", cwd=path)
         git("restore", "--source", commit, "--worktree", "--", "dvc.yaml", cwd=path)  # all stages, also those it did not reach
+    else:
+        _declare(path, path, dag_id)
     configure_dvc(path)
     marker = path / _MARKER
     marker.parent.mkdir(parents=True, exist_ok=True)
@@ -90,8 +96,17 @@ def scratch(dag_id: str, run_id: str) -> Iterator[Workspace]:
         path = Path(directory)
         for name in ("params.yaml", "run.yaml"):
             shutil.copyfile(places.REPOSITORY / name, path / name)
+        _declare(path, places.REPOSITORY, dag_id)
         (path / "pipelines").symlink_to(places.REPOSITORY / "pipelines", target_is_directory=True)
         yield Workspace(path=path, dag_id=dag_id, run_id=run_id, slug=slug_of(run_id), commit="", snapshot=False)
+
+
+def _declare(path: Path, root: Path, dag_id: str) -> None:
+    """Have the workspace at `path` hold the whole parameters of the DAG's use case, as the files below `root` declare it."""
+    try:
+        declared.write_into(path, name_of(dag_id), root)
+    except ConfigError as error:
+        raise RunRefusedError(str(error)) from None
 
 
 def remove_workspace(path: Path) -> None:

@@ -50,7 +50,7 @@ def test_open_is_the_setup_and_close_the_teardown_that_does_not_count(dag):
 
 
 def test_only_a_promotion_tells_the_asset_that_rebuilds_the_index(dag):
-    assert {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets} == {"promote": ["flight_encoder"]}
+    assert {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets} == {"promote": ["encoder"]}
 
 
 def test_the_gate_speaks_for_the_promotion_and_nobody_has_to_be_named(dag):

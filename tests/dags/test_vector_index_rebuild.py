@@ -50,7 +50,7 @@ def test_a_new_encoder_or_the_week_starts_it_with_their_partition(dag):
 
     assert isinstance(dag.timetable, PartitionedAssetTimetable)
     assert isinstance(dag.timetable.asset_condition, AssetAny), "either is enough"
-    assert {asset.name for asset in dag.timetable.asset_condition.objects} == {"flight_encoder", "index_due"}
+    assert {asset.name for asset in dag.timetable.asset_condition.objects} == {"encoder", "index_due"}
 
 
 def test_what_it_waits_for_is_made_by_somebody(dag):

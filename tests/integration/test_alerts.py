@@ -335,13 +335,13 @@ from nightshift_airflow.drift_runs import Drift, create_run
 drifts = [Drift(partition=f"2012-07-{day:02}", champion_version="3", reason="") for day in range(1, 11)]
 print("ready", flush=True)
 sys.stdin.readline()
-print("made", *(drift.run_id for drift in drifts if create_run(drift.run_id, drift, "racer")), flush=True)
+print("made", *(drift.run_id for drift in drifts if create_run(drift.dag_id, drift.run_id, drift, "racer")), flush=True)
 """
 
 
 def test_several_api_servers_at_once_make_one_run(quiet):
     """The lock is one of a process; between processes the database decides."""
-    environment = quiet.environment() | {"PYTHONPATH": str(quiet.repository / "plugins")}
+    environment = quiet.environment() | {"PYTHONPATH": f"{quiet.repository}:{quiet.repository / 'plugins'}"}
     racers = [
         subprocess.Popen([sys.executable, "-c", _RACE], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(3)

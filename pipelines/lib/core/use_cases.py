@@ -12,6 +12,7 @@ one whole file and know nothing of use cases; its section ``use_case`` says whos
 Only the standard library and YAML are needed here: Airflow reads use cases each time that it parses a DAG.
 """
 
+import difflib
 import functools
 import os
 import re
@@ -116,9 +117,9 @@ def effective(use_case: UseCase, *, derived: bool = True) -> Effective:
     for source, layer in layers:
         if unknown := sorted(map(str, set(layer) - known)):
             file = use_case.derived if source == "derived" else use_case.declaration
-            raise ConfigError(
-                f"{file.relative_to(root)} has the unknown section {unknown[0]!r}; the sections are {', '.join(sorted(known))}"
-            )
+            meant = difflib.get_close_matches(unknown[0], known, n=1)
+            remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
+            raise ConfigError(f"{file.relative_to(root)} has the unknown section {unknown[0]!r}; {remedy}")
     params: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, layer in layers:
@@ -193,12 +194,16 @@ def chosen(root: Path) -> UseCase | None:
     return find(name, root) if name else None
 
 
-def write_into(directory: Path, name: str) -> bool:
-    """Write ``params.yaml`` and ``run.yaml`` of use case `name`, as the files in `directory` declare it, into `directory`; return whether they changed.
+def write_into(directory: Path, name: str, root: Path | None = None) -> bool:
+    """Write ``params.yaml`` and ``run.yaml`` of use case `name` into `directory`; return whether they changed.
+
+    It is as the files below `root` declare it, by default those in `directory` itself.
 
     The default use case has both files already, and keeps them byte for byte if its declaration is whole.
     """
-    use_case = find(name, directory)
+    use_case = find(name, root or directory)
+    if use_case.default and not (use_case.root / DEFAULTS).exists():  # a commit of before there were use cases has one whole file
+        return False
     if use_case.default and SECTION in _read(use_case.declaration):
         return False
     found, run = effective(use_case), first_run_of(use_case)

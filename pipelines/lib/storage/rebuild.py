@@ -11,6 +11,8 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from pipelines.lib.core import home, kept
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, TransientError
 from pipelines.lib.core.params import leaves
+from pipelines.lib.core.use_cases import DEFAULTS, FOLDER, PARAMS, whose, write_into
 
 STAGES = ("validate_history", "featurize_history", "train", "export_onnx", "evaluate")
 """Of the training line, what is executed again; `ingest_history` is not, since its source may have been corrected since."""
@@ -98,6 +101,8 @@ def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
     ref = git(path, "rev-parse", "HEAD")
     commit = git(path, "rev-parse", "HEAD^") if tags["run_ref"].startswith("refs/") else ref
     strange = [name for name in git(path, "diff", "--name-only", commit, ref).splitlines() if not _OF_THE_RUN.fullmatch(name)]
+    if PARAMS in strange and _is_declared(path, commit):
+        strange.remove(PARAMS)
     changed = _changed(path, lock)
     data = lock["ingest_history"]["outs"][0]["md5"] if "ingest_history" in lock else "none"
     return [
@@ -109,6 +114,22 @@ def inputs(path: Path, tags: Mapping[str, str]) -> list[Input]:
         Input("requirements", tags["requirements_sha256"], sha256_of(path / "requirements.txt")),
         Input("environment", "as in requirements.txt", _and("as in requirements.txt", environment(path / "requirements.txt"))),
     ]
+
+
+def _is_declared(path: Path, commit: str) -> bool:
+    """Return whether ``params.yaml`` in the clone at `path` follows from the files with which `commit` declares its use case."""
+    present = _load_yaml(path / PARAMS)
+    with tempfile.TemporaryDirectory(prefix="nightshift-") as directory:
+        try:
+            declared = ("params.yaml", "run.yaml", FOLDER, DEFAULTS)
+            git(path, "archive", "--format=tar", f"--output={directory}/declared.tar", commit, "--", *declared)
+            with tarfile.open(f"{directory}/declared.tar") as archive:
+                archive.extractall(directory, filter="data")
+            use_case = whose(present)
+            write_into(Path(directory), "" if use_case.default else use_case.name)
+        except (ConfigError, subprocess.CalledProcessError):
+            return False
+        return (Path(directory) / PARAMS).read_bytes() == (path / PARAMS).read_bytes()
 
 
 def environment(requirements: Path) -> list[str]:

@@ -70,6 +70,11 @@ def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: f
     return found | _inside(found, read)
 
 
+def recorded_dags(repository: Path) -> set[str]:
+    """Return the ids of the DAGs that have recorded runs."""
+    return {name.split("/")[2] for name in git(repository, "for-each-ref", "--format=%(refname)", "refs/runs").splitlines()}
+
+
 def published_runs(urls: Iterable[str]) -> set[str]:
     """Return the refs of runs that the rows of the tables at `urls` name, as they are now. Raises `DataError` for a file that was
     damaged.

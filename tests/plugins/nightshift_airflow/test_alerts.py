@@ -23,16 +23,16 @@ def labels(**changes):
 
 @pytest.mark.costly
 def test_an_alert_asks_for_the_run_that_the_monitor_would_ask_for():
-    from nightshift_airflow.alerts import DAG_ID
+    from nightshift_airflow.alerts import DAG
 
-    from pipelines.monitoring.alert import DAG_ID as MONITORED
+    from pipelines.monitoring.alert import DAG as MONITORED
     from pipelines.monitoring.alert import Decision, run_id_of
 
     drift, faults = read()
     assert faults == []
     assert drift.run_id == run_id_of(Decision(name="Core", retrain=True, reason="", partition="2013-06-01", champion_version="3"))
     assert drift.conf() == {"champion_version": "3", "reason": "ModelDrift: dep_delay has moved", "source": "alertmanager"}
-    assert DAG_ID == MONITORED
+    assert DAG == MONITORED
 
 
 def test_annotations_serve_where_labels_are_silent_and_labels_win():

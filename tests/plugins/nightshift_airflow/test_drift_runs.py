@@ -8,12 +8,12 @@ import pytest
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from nightshift_airflow import drift_runs
-from nightshift_airflow.alerts import receive_alerts
+from nightshift_airflow.alerts import Caller, receive_alerts
 
 from tests.airflow_database import airflow_database, parse, publish, runs
 
 ROOT = Path(__file__).resolve().parents[3]
-DAG_ID = drift_runs.DAG_ID
+DAG_ID = drift_runs.DAG
 RUN_ID = "drift__3__2013-04-02"
 
 
@@ -37,7 +37,7 @@ def database(tmp_path, monkeypatch, parsed):
 def alert(*nights):
     """Return what the webhook answers to firing alerts about `nights`: status, body and how long to wait."""
     alerts = [{"status": "firing", "labels": {"alertname": "Drift", "partition": night, "champion_version": "3"}} for night in nights]
-    answer = receive_alerts("a sender", json.dumps({"version": "4", "alerts": alerts}).encode())
+    answer = receive_alerts(Caller("a sender"), json.dumps({"version": "4", "alerts": alerts}).encode())
     return answer.status_code, json.loads(bytes(answer.body)), answer.headers.get("Retry-After")
 
 

@@ -25,7 +25,7 @@ def test_the_list_links_each_run_and_its_pages(tmp_path: Path) -> None:
     directory = tmp_path / "nightly_batch_scoring" / "one"
     (directory / "score").mkdir(parents=True)
     (directory / "score" / "report.html").write_text("<p>")
-    page = frame.list_of_runs([Opened(directory, "run <1>", "2013-04-01", "2026-01-01T02:03:04", ("score",), None)])
+    page = frame.list_of_runs([Opened(directory, "run <1>", "2013-04-01", "2026-01-01T02:03:04", ("score",), None)], {})
     assert '<th scope="row">2013-04-01</th>' in page
     assert '<a href="/dags/nightly_batch_scoring/runs/run%20%3C1%3E" target="_top">run &lt;1&gt;</a>' in page
     assert '<a href="/nightshift/reports/nightly_batch_scoring/one/score">score</a>' in page
@@ -34,7 +34,7 @@ def test_the_list_links_each_run_and_its_pages(tmp_path: Path) -> None:
 
 
 def test_an_empty_list_says_so() -> None:
-    page = frame.list_of_runs([])
+    page = frame.list_of_runs([], {})
     assert "No run has left a report yet." in page
     assert not broken_rules(page)
 
@@ -43,3 +43,9 @@ def test_an_empty_list_says_so() -> None:
 def test_a_runbook_keeps_the_rules_of_every_page(name: str) -> None:
     title, content = render(name)
     assert not broken_rules(frame.frame(title, f"<article>{content}</article>"))
+
+
+def test_the_page_names_a_broken_use_case_and_its_fault():
+    page = frame.list_of_runs([], {"churn": "params.yaml has <no> table"})
+    assert "<b>churn</b>" in page
+    assert "params.yaml has &lt;no&gt; table" in page

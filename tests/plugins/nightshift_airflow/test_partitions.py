@@ -11,8 +11,8 @@ from airflow.utils.session import create_session
 from fastapi import HTTPException
 from nightshift_airflow import partitions
 from nightshift_airflow.refusals import RunRefusedError
-from nightshift_airflow.settings import load_settings
 from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
+from nightshift_airflow.use_cases import settings_of
 from sqlalchemy import update
 
 from tests.airflow_database import airflow_database, parse, publish, runs, schedule, trigger
@@ -116,7 +116,7 @@ def test_form_rest_and_partition_key_make_the_same_run(key, conf):
     trigger(NIGHTLY, key, conf)
     [run] = runs(NIGHTLY)
     assert run.partition_key == "2013-04-05"
-    midnight = dt.datetime(2013, 4, 5, tzinfo=zoneinfo.ZoneInfo(load_settings(NIGHTLY)["timezone"]))
+    midnight = dt.datetime(2013, 4, 5, tzinfo=zoneinfo.ZoneInfo(settings_of(NIGHTLY)["timezone"]))
     assert run.partition_date.astimezone(dt.UTC) == midnight.astimezone(dt.UTC)
     trigger(RETRAINING, key, conf)
     [run] = runs(RETRAINING)

@@ -1,7 +1,6 @@
 """A run whose data did not reach the remote is not a success, and a repository without a remote has no task more."""
 
 import datetime as dt
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +107,8 @@ def test_every_dag_that_records_runs_pushes_where_there_is_a_remote(dag_id, remo
     from airflow.dag_processing.dagbag import DagBag
 
     (repository / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    monkeypatch.setattr(importlib.import_module("nightshift_airflow.settings"), "REPOSITORY", repository)
+    (repository / "pipelines").mkdir(exist_ok=True)
+    (repository / "pipelines" / "defaults.yaml").write_text((ROOT / "pipelines" / "defaults.yaml").read_text())
     if remote:
         (repository / ".dvc" / "config.local").write_text("[core]\n    remote = store\n")
     bag = DagBag(ROOT / "dags" / f"{dag_id}.py")

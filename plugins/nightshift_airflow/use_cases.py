@@ -1,0 +1,122 @@
+"""The use cases as DAG files see them: each DAG file makes one DAG for each use case.
+
+The default use case has the plain ids, such as ``nightly_batch_scoring``, another one ids that end with its name, such as
+``nightly_batch_scoring__fraud``. So are the assets apart. A use case whose file is broken has no DAGs, hides no other one, and is named by `broken`.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from airflow.sdk import Asset
+
+from nightshift_airflow import places
+from pipelines.lib.core import use_cases as declared
+from pipelines.lib.core.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """One use case: its `name`, the `suffix` of its ids, and its effective `params`."""
+
+    name: str
+    suffix: str
+    params: dict[str, Any]
+
+    def dag_id(self, dag: str) -> str:
+        """Return the id of this use case's DAG of the kind `dag`, such as ``drift_monitoring``."""
+        return f"{dag}{self.suffix}"
+
+    def title(self, title: str) -> str:
+        """Return the name of a DAG for people."""
+        return f"{title} · {self.name}" if self.suffix else title
+
+    def settings(self, dag: str) -> dict[str, Any]:
+        """Return the section of the parameters that is named like the kind of DAG."""
+        settings: dict[str, Any] = self.params[dag]
+        return settings
+
+    @cached_property
+    def scores(self) -> Asset:
+        """The published table of scores; its events carry the partition that was published."""
+        return self._asset("scores", "published/scores")
+
+    @cached_property
+    def champion_model(self) -> Asset:
+        """The model in production; its events say that the ledger has moved."""
+        return self._asset("champion_model", "registry/champion")
+
+    @cached_property
+    def encoder(self) -> Asset:
+        """The encoder in production; its events carry the partition as of which it was trained."""
+        return self._asset("encoder", "registry/encoder")
+
+    @cached_property
+    def index_due(self) -> Asset:
+        """A new generation of the vector index is due; its events carry the partition of which it is to be."""
+        return self._asset("index_due", "index/due")
+
+    @cached_property
+    def vector_index(self) -> Asset:
+        """The published generation of the vector index; its events say that the pointer has moved."""
+        return self._asset("vector_index", "index/current")
+
+    def _asset(self, name: str, place: str) -> Asset:
+        return Asset(name=f"{name}{self.suffix}", uri=asset_uri(place, self.suffix))
+
+
+def asset_uri(place: str, suffix: str) -> str:
+    """Return the address of the asset at `place` of the use case whose ids end with `suffix`."""
+    return f"nightshift://{place}{suffix}"
+
+
+def kind_of(dag_id: str) -> str:
+    """Return the kind of a DAG: its id without the name of a use case."""
+    return dag_id.partition("__")[0]
+
+
+def suffix_of(dag_id: str) -> str:
+    """Return what the ids of all DAGs of the same use case end with; empty for the default one."""
+    return dag_id.removeprefix(kind_of(dag_id))
+
+
+def name_of(dag_id: str) -> str:
+    """Return the name of the use case of a DAG; empty for the default one."""
+    return suffix_of(dag_id).removeprefix("__")
+
+
+def default_name() -> str:
+    """Return the name of the default use case."""
+    return declared.use_cases(places.REPOSITORY)[0].name
+
+
+def use_cases() -> list[UseCase]:
+    """Return the use cases of this installation, the default one first, without those that are broken."""
+    sound, faults = _read()
+    for name, fault in faults.items():
+        log.error("the use case %s has no DAGs: %s", name, fault)
+    return sound
+
+
+def broken() -> dict[str, str]:
+    """Return what is wrong with each use case that has no DAGs, by its name."""
+    return _read()[1]
+
+
+def settings_of(dag_id: str) -> dict[str, Any]:
+    """Return the settings of a DAG. Raises `ConfigError` if its use case does not exist or is broken."""
+    settings: dict[str, Any] = declared.effective(declared.find(name_of(dag_id), places.REPOSITORY)).params[kind_of(dag_id)]
+    return settings
+
+
+def _read() -> tuple[list[UseCase], dict[str, str]]:
+    sound, faults = [], {}
+    for one in declared.use_cases(places.REPOSITORY):
+        try:
+            sound.append(UseCase(one.name, one.suffix, declared.effective(one).params))
+        except ConfigError as error:
+            faults[one.name] = str(error)
+    return sound, faults

@@ -1,0 +1,131 @@
+"""Several use cases in one installation: their DAGs, their workspaces, and what is kept apart."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from nightshift_airflow import places, use_cases, workspaces
+from nightshift_airflow.partitions import PARTITIONED, UNPARTITIONED
+from nightshift_airflow.refusals import RunRefusedError
+from nightshift_airflow.repository import git
+from nightshift_airflow.run_record import record_run
+
+ROOT = Path(__file__).resolve().parents[3]
+KINDS = sorted(PARTITIONED | UNPARTITIONED)
+SHORT = {"dataset": {"event_time": "paid_at"}, "features": {}, "first_run": {"partition": "2024-03-01"}}
+
+
+@pytest.fixture
+def installation(repository: Path) -> Iterator[Path]:
+    """A repository with two use cases next to the default one, one of them broken."""
+    (repository / "pipelines").mkdir(exist_ok=True)
+    for name in ("params.yaml", "pipelines/defaults.yaml"):
+        shutil.copyfile(ROOT / name, repository / name)
+    fraud = repository / "use_cases" / "fraud" / "params.yaml"
+    fraud.parent.mkdir(parents=True)
+    fraud.write_text(yaml.safe_dump({**SHORT, "nightly_batch_scoring": {"cron": "30 3 * * *"}}), encoding="utf-8")
+    broken = repository / "use_cases" / "churn" / "params.yaml"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("trian: {max_depth: 8}\n", encoding="utf-8")
+    git("add", "--all")
+    git("commit", "--quiet", "-m", "declare use cases")
+    return repository
+
+
+def parsed(kind: str) -> dict:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(ROOT / "dags" / f"{kind}.py")
+    assert not bag.import_errors
+    return bag.dags
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_dag_file_makes_one_dag_for_each_sound_use_case(kind: str, installation: Path) -> None:
+    dags = parsed(kind)
+    assert set(dags) == {kind, f"{kind}__fraud"}
+    default, fraud = dags[kind], dags[f"{kind}__fraud"]
+    assert [task.task_id for task in default.topological_sort()] == [task.task_id for task in fraud.topological_sort()]
+    assert fraud.dag_display_name == f"{default.dag_display_name} · fraud"
+    assert "flights" in default.tags
+    assert "fraud" in fraud.tags
+
+
+@pytest.mark.costly
+def test_assets_and_settings_are_apart(installation: Path) -> None:
+    dags = parsed("nightly_batch_scoring")
+    uris = {dag_id: [asset.uri for asset in dag.get_task("publish_scores").outlets] for dag_id, dag in dags.items()}
+    assert uris == {
+        "nightly_batch_scoring": ["nightshift://published/scores"],
+        "nightly_batch_scoring__fraud": ["nightshift://published/scores__fraud"],
+    }
+    assert {dag_id: dag.timetable.summary for dag_id, dag in dags.items()} == {
+        "nightly_batch_scoring": "At 02:00",
+        "nightly_batch_scoring__fraud": "At 03:30",
+    }
+    assert use_cases.settings_of("nightly_batch_scoring__fraud")["cron"] == "30 3 * * *"
+
+
+def test_a_broken_use_case_is_named_and_hides_no_other_one(installation: Path) -> None:
+    assert [one.name for one in use_cases.use_cases()] == ["flights", "fraud"]
+    assert list(use_cases.broken()) == ["churn"]
+    assert "use_cases/churn/params.yaml has the unknown section 'trian'; write train" in use_cases.broken()["churn"]
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "kind", "name"),
+    [
+        ("drift_monitoring", "drift_monitoring", ""),
+        ("drift_monitoring__card_fraud", "drift_monitoring", "card_fraud"),
+        ("first_champion__fraud", "first_champion", "fraud"),
+    ],
+)
+def test_the_id_of_a_dag_says_its_kind_and_its_use_case(dag_id: str, kind: str, name: str) -> None:
+    assert (use_cases.kind_of(dag_id), use_cases.name_of(dag_id)) == (kind, name)
+    assert dag_id == kind + use_cases.suffix_of(dag_id)
+
+
+def test_a_workspace_holds_the_parameters_of_its_use_case_and_its_ref_records_them(installation: Path) -> None:
+    workspace = workspaces.open_workspace("nightly_batch_scoring__fraud", "night")
+    params = yaml.safe_load((workspace.path / "params.yaml").read_text(encoding="utf-8"))
+    run = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8"))
+    assert (params["use_case"], params["train"]["max_depth"]) == ({"name": "fraud", "default": False}, 8)
+    assert (run["partition"], run["model"]["name"]) == ("2024-03-01", "fraud_model")
+    (workspace.path / "run.yaml").write_text(yaml.safe_dump({**run, "run_id": "night"}), encoding="utf-8")
+    assert record_run(workspace, "success")
+    assert yaml.safe_load(git("show", f"{workspace.ref}:params.yaml")) == params
+
+
+def test_the_record_outlives_the_use_case(installation: Path) -> None:
+    workspace = workspaces.open_workspace("nightly_batch_scoring__fraud", "night")
+    run = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8"))
+    (workspace.path / "run.yaml").write_text(yaml.safe_dump({**run, "run_id": "night"}), encoding="utf-8")
+    record_run(workspace, "success")
+    workspaces.remove_workspace(workspace.path)
+    shutil.rmtree(installation / "use_cases" / "fraud")
+    git("commit", "--quiet", "--all", "-m", "remove fraud")
+    restored = workspaces.open_workspace("nightly_batch_scoring__fraud", "night")
+    assert yaml.safe_load((restored.path / "params.yaml").read_text(encoding="utf-8"))["use_case"]["name"] == "fraud"
+
+
+def test_the_default_use_case_has_the_files_of_the_commit(installation: Path) -> None:
+    workspace = workspaces.open_workspace("nightly_batch_scoring", "night")
+    assert git("status", "--porcelain", cwd=workspace.path) == ""
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "said"), [("drift_monitoring__churn", "unknown section 'trian'"), ("drift_monitoring__gone", "there is no use case 'gone'")]
+)
+def test_a_run_of_a_use_case_that_is_broken_or_gone_is_refused(installation: Path, dag_id: str, said: str) -> None:
+    with pytest.raises(RunRefusedError, match=said):
+        workspaces.open_workspace(dag_id, "night")
+
+
+def test_a_stage_alone_has_the_parameters_of_its_use_case(installation: Path) -> None:
+    with workspaces.scratch("champion_rollback__fraud", "back") as scratch:
+        assert yaml.safe_load((scratch.path / "params.yaml").read_text(encoding="utf-8"))["registry"]["name"] == "fraud_model"
+    with workspaces.scratch("champion_rollback", "back") as scratch:
+        assert (scratch.path / "params.yaml").read_bytes() == (places.REPOSITORY / "params.yaml").read_bytes()
