@@ -43,6 +43,7 @@ lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.english
+	$(BIN)/python -m pipelines.use_case check --config-only
 	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
 
 new-stage: .venv/tests ## add a stage: make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores

@@ -253,7 +253,9 @@ def of_the_use_case(call: ast.Call, name: str) -> Any:
 
 
 def test_the_ui_sorts_the_dags_in_the_order_of_need() -> None:
-    shown = {str(of_the_use_case(call, "dag_display_name")): source.stem for source in sources("dags") for call in calls(source.tree, "DAG")}
+    shown = {
+        str(of_the_use_case(call, "dag_display_name")): source.stem for source in sources("dags") for call in calls(source.tree, "DAG")
+    }
     assert [shown[name] for name in sorted(shown)] == [
         "nightly_batch_scoring",
         "drift_monitoring",
@@ -600,7 +602,10 @@ FINE: list[tuple[Rule, str]] = [
         light_dag,
         "import yaml\nfrom datetime import timedelta\nfrom airflow.sdk import DAG\nfrom airflow.providers.standard.operators.empty import EmptyOperator",
     ),
-    (nothing_heavy_at_start, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\ndef f():\n    import numpy\nfrom pipelines.lib.core import home"),
+    (
+        nothing_heavy_at_start,
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas\ndef f():\n    import numpy\nfrom pipelines.lib.core import home",
+    ),
     (only_the_nouns, "from pipelines.lib.core import home\nfrom pipelines.lib.core.errors import DataError"),
     (our_words, "body = {'logical_date': None, 'partition_key': key}"),
     (no_clock, "import time\ntime.perf_counter()"),

@@ -1,43 +1,56 @@
-"""Both parameter files hold what every stage reads: the repository's own, and that of the other table on which the tests run."""
+"""The parameter files hold what every stage reads: the repository's own, the defaults, and that of the other table of the tests."""
 
-import re
+import ast
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from pipelines.lib.core.params import load_section, read_yaml
+from pipelines.lib.declarations.sections import SECTIONS, model_of
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN, ORDERS = ROOT / "params.yaml", ROOT / "tests" / "datasets" / "orders_params.yaml"
-READ = sorted(
-    (".".join(path.relative_to(ROOT).with_suffix("").parts), *found)
-    for path in (ROOT / "pipelines").rglob("*.py")
-    for found in re.findall(r'load_section\("(\w+)", (\w+)\)', path.read_text(encoding="utf-8"))
-)
-
-
-@pytest.mark.parametrize(("module", "section", "model"), READ)
-def test_a_section_is_what_its_stage_reads(module: str, section: str, model: str) -> None:
-    load_section(section, getattr(import_module(module), model), OWN)
-
-
-@pytest.mark.parametrize(("module", "section", "model"), [read for read in READ if read[1] in read_yaml(ORDERS)])
-def test_a_section_of_the_other_table_is_what_its_stage_reads(module: str, section: str, model: str) -> None:
-    """The other table is scored, trained on and indexed, not monitored; tests/test_forgotten.py checks that no stage of DVC lacks its section."""
-    load_section(section, getattr(import_module(module), model), ORDERS)
-
-
 DEFAULTS = ROOT / "pipelines" / "defaults.yaml"
 
 
-@pytest.mark.parametrize(
-    ("module", "section", "model"), [read for read in READ if read[1] in read_yaml(DEFAULTS) and read[1] != "registry"]
-)
-def test_a_default_section_is_what_its_stage_reads(module: str, section: str, model: str) -> None:
-    load_section(section, getattr(import_module(module), model), DEFAULTS)
+def read_sections() -> list[tuple[str, str, str]]:
+    """Return each call ``load_section("section", Model)`` of the code as (module, section, model)."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted((ROOT / "pipelines").rglob("*.py"))}
+    calls = ((module, node) for module, path in files.items() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return [
+        (module, str(call.args[0].value), ast.unparse(call.args[1]))
+        for module, call in calls
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "load_section" and isinstance(call.args[0], ast.Constant)
+    ]
 
 
-def test_the_sections_are_found() -> None:
-    sections = {section for _, section, _ in READ}
-    assert {"dataset", "features", "train", "evaluate", "score", "govern", "plan_index"} <= sections
+@pytest.mark.parametrize("section", sorted(set(SECTIONS) - {"first_run"}))
+def test_a_section_is_what_its_stage_reads(section: str) -> None:
+    load_section(section, model_of(section), OWN)
+
+
+@pytest.mark.parametrize("section", sorted(set(SECTIONS) & set(read_yaml(DEFAULTS)) - {"registry"}))
+def test_a_default_section_is_what_its_stage_reads(section: str) -> None:
+    load_section(section, model_of(section), DEFAULTS)
+
+
+@pytest.mark.parametrize("section", sorted(set(SECTIONS) & set(read_yaml(ORDERS))))
+def test_a_section_of_the_other_table_is_what_its_stage_reads(section: str) -> None:
+    """The other table is scored, trained on and indexed, not monitored; tests/test_forgotten.py checks that no stage of DVC lacks its section."""
+    load_section(section, model_of(section), ORDERS)
+
+
+@pytest.mark.parametrize(("module", "section", "model"), read_sections())
+def test_the_model_of_a_section_is_the_one_that_its_stage_reads(module: str, section: str, model: str) -> None:
+    """A stage may read a part of another's section with a model of its own, which then ignores the other keys."""
+    read = getattr(import_module(module), model)
+    assert section in SECTIONS, f"{module} reads section {section}; name its model in pipelines/lib/declarations/sections.py"
+    assert read is model_of(section) or read.model_config.get("extra") in ("allow", "ignore"), (
+        f"{section} is a {read}, not {SECTIONS[section]}"
+    )
+
+
+def test_every_section_has_a_model() -> None:
+    assert set(read_yaml(OWN)) <= set(SECTIONS)
+    assert set(read_yaml(DEFAULTS)) <= set(SECTIONS)

@@ -3,7 +3,8 @@
 Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint; with --model night the published table
 Writes  run.yaml; data/champion/model.onnx (or encoder.onnx) and its .dvc file, so that the run's ref gives it back; an empty dvc.lock
 Fails   when there is no champion or another one than is expected, or neither its file nor that of the version before it is what was registered; when
-        params.yaml holds an unquoted date, at which DVC would end without a reason; when a rebuild is as of an older partition than what is published
+        params.yaml holds an unquoted date, at which DVC would end without a reason, or another fault;
+        when a rebuild is as of an older partition than what is published
 
 With ``--model champion`` the run is pinned to the champion; when its file is missing or altered, to the previous version, and says
 ``degraded``. With ``--model night`` it is pinned to the version that scored the partition, and to the ref of the run that did; with
@@ -23,6 +24,7 @@ from pipelines.lib.core.errors import LedgerConflict
 from pipelines.lib.core.params import read_params, refuse_dates
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import RUN_FILE, PinnedModel, RunFile, load_run, save_run
+from pipelines.lib.declarations.config_check import require_sound
 from pipelines.lib.records.ledger import Ledger
 from pipelines.lib.sources.adapters import source_revision
 from pipelines.lib.sources.delta_source import at_versions, current_versions
@@ -34,10 +36,10 @@ LOCK = Path("dvc.lock")
 
 
 def pin_run(run: RunFile, registry: Registry, ledger: Ledger, *, model: str, expect: str = "") -> RunFile:
-    """`run` with the model or the encoder that it uses; its file lies in the workspace afterwards.
+    """`run` with the model or the encoder that it uses; its file is in the workspace afterwards.
 
     `model` is ``champion``, ``night`` (the version that scored the partition), ``own`` (the workspace trains it), ``encoder`` (the champion of
-    the encoder's name) or ``encoder-or-none``, for the run that trains the first one. Raises `LedgerConflict` where `expect` is not champion.
+    the encoder's name) or ``encoder-or-none``, for the run that trains the first one. Raises `LedgerConflict` if `expect` is not champion.
     """
     if model == "own":
         return run
@@ -70,7 +72,7 @@ def main(
     expect: Annotated[str, "version that must be champion, else there is nothing to do for this run"] = "",
     scored: Annotated[bool, "refuse a partition after the newest published night"] = False,
     index: Annotated[bool, "the run uses the published vector index"] = False,
-    rebuild: Annotated[Literal["auto", "full", "incremental"] | None, "the run makes a vector index anew, in this way"] = None,
+    rebuild: Annotated[Literal["auto", "full", "incremental"] | None, "the run builds a vector index from scratch, in this way"] = None,
 ) -> None:
     date = parse_partition(partition)
     params = read_params()
@@ -81,6 +83,7 @@ def main(
         if present.model.version:
             pins.restore_model(present, ledger)
         return
+    require_sound(params)
     with replacing(LOCK) as temporary:  # the commit's lock is a laptop's: the run's ref must list what this run made, and no more
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     registry, dataset = load_registry(), load_dataset()

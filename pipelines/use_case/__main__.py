@@ -1,4 +1,4 @@
-"""Work with use cases: ``python -m pipelines.use_case {show,derive}``. See docs/reference/use-cases.md."""
+"""Work with use cases: ``python -m pipelines.use_case {show,derive,check}``. See docs/reference/use-cases.md."""
 
 import argparse
 import datetime as dt
@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 
 from pipelines.lib.core.errors import NightshiftError
-from pipelines.lib.core.use_cases import find
-from pipelines.use_case.derive import derive
-from pipelines.use_case.show import show
+from pipelines.lib.core.use_cases import find, use_cases
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 1 if it cannot be done, with the reason on stderr."""
+    """Run one command; 1 if it cannot be done or the check has found faults, which are on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.use_case", description="Work with use cases, from the root of the repository."
     )
@@ -23,20 +21,41 @@ def main(arguments: list[str] | None = None) -> int:
     one = commands.add_parser("derive", help="read the history once, and write derived.yaml")
     one.add_argument("name", help="the use case")
     one.add_argument("--again", action="store_true", help="replace an existing derived.yaml")
+    one = commands.add_parser("check", help="list every fault of the files and the data, before anything runs")
+    one.add_argument("names", nargs="*", metavar="name", help="the use cases; by default all of them")
+    one.add_argument("--config-only", action="store_true", help="read no source")
     given = parser.parse_args(arguments)
     try:
-        print(_run(given), end="")
+        return {"show": _show, "derive": _derive, "check": _check}[given.command](given)
     except NightshiftError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _show(given: argparse.Namespace) -> int:
+    from pipelines.use_case.show import show
+
+    print(show(find(given.name, Path()), given.section), end="")
     return 0
 
 
-def _run(given: argparse.Namespace) -> str:
-    use_case = find(given.name, Path())
-    if given.command == "show":
-        return show(use_case, given.section)
-    return derive(use_case, dt.datetime.now(tz=dt.UTC).date(), again=given.again) + "\n"
+def _derive(given: argparse.Namespace) -> int:
+    from pipelines.use_case.derive import derive
+
+    print(derive(find(given.name, Path()), dt.datetime.now(tz=dt.UTC).date(), again=given.again))
+    return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    from pipelines.use_case.check import check
+
+    faults = check(Path(), given.names, config_only=given.config_only)
+    names = given.names or [one.name for one in use_cases(Path())]
+    if faults:
+        print(f"{len(faults)} faults in {', '.join(names)}:", *faults, sep="\n", file=sys.stderr)
+        return 1
+    print(f"No fault in {', '.join(names)}.")
+    return 0
 
 
 if __name__ == "__main__":

@@ -101,30 +101,41 @@ def find(name: str, root: Path) -> UseCase:
     )
 
 
-def effective(use_case: UseCase, *, derived: bool = True) -> Effective:
+def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -> Effective:
     """Return the effective parameters; without `derived`, as if nothing had been read from the history.
 
-    Raises `ConfigError` for a file that is not a YAML mapping, an unknown section and an unfit name.
+    Raises `ConfigError` for a file that is not a YAML mapping, for an unfit name and, if `strict`, for an unknown section. Otherwise it is left out.
     """
     root = use_case.root
     check_name(use_case.name, str(use_case.declaration.relative_to(root)))
-    defaults, declared = _read(root / DEFAULTS), _read(use_case.declaration)
-    layers = [("default", defaults), ("name", _named(use_case.name))]
+    if strict and (unknown := unknown_sections(use_case)):
+        file, section = unknown[0]
+        meant = difflib.get_close_matches(section, _known_sections(root), n=1)
+        remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
+        raise ConfigError(f"{file.relative_to(root)} has the unknown section {section!r}; {remedy}")
+    layers = [("default", _read(root / DEFAULTS)), ("name", _named(use_case.name))]
     if derived and use_case.derived.exists():
-        layers.append(("derived", {key: value for key, value in _read(use_case.derived).items() if key != "derived_from"}))
-    layers.append(("declared", declared))
-    known = {*defaults, "dataset", "features", "first_run"}
-    for source, layer in layers:
-        if unknown := sorted(map(str, set(layer) - known)):
-            file = use_case.derived if source == "derived" else use_case.declaration
-            meant = difflib.get_close_matches(unknown[0], known, n=1)
-            remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
-            raise ConfigError(f"{file.relative_to(root)} has the unknown section {unknown[0]!r}; {remedy}")
+        layers.append(("derived", _read(use_case.derived)))
+    layers.append(("declared", _read(use_case.declaration)))
     params: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, layer in layers:
-        _lay_upon(params, layer, source, origin, "")
+        known = {key: value for key, value in layer.items() if key in _known_sections(root)}
+        _lay_upon(params, known, source, origin, "")
     return Effective({SECTION: {"name": use_case.name, "default": use_case.default}, **params}, origin)
+
+
+def unknown_sections(use_case: UseCase) -> list[tuple[Path, str]]:
+    """Return the sections that the files of `use_case` have and nobody reads, each with its file."""
+    known = _known_sections(use_case.root)
+    found = [(use_case.declaration, str(section)) for section in _read(use_case.declaration) if section not in known]
+    if use_case.derived.exists():
+        found += [(use_case.derived, str(section)) for section in _read(use_case.derived) if section not in {*known, "derived_from"}]
+    return found
+
+
+def _known_sections(root: Path) -> frozenset[str]:
+    return frozenset({*_read(root / DEFAULTS), "dataset", "features", "first_run"})
 
 
 def whose(params: dict[str, Any], root: Path = Path()) -> UseCase:

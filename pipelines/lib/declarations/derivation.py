@@ -4,27 +4,21 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import yaml
 
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import rules
-from pipelines.lib.declarations.column_types import column_types
-from pipelines.lib.declarations.facts import EVENTS, read_facts, worst_missing_share, worst_unseen_share
-from pipelines.lib.declarations.references import columns_in, used_columns
+from pipelines.lib.declarations.events import check_label, load_events, scan_events
+from pipelines.lib.declarations.facts import read_facts, worst_missing_share, worst_unseen_share
+from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.features.declaration import Features, category_values
-from pipelines.lib.sources import adapters
-from pipelines.lib.sources.casts import SQL_TYPES
-from pipelines.lib.sources.scan import Scan
-from pipelines.lib.tables.dataset import Column, Dataset, Source
+from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, name
-from pipelines.lib.tables.expressions import Checker
 
 DERIVED_FROM = "derived_from"
 
@@ -63,7 +57,9 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     without = effective(use_case, derived=False).params
     features = parse_section(without.get("features") or {}, Features, f"{use_case.declaration}: features")
     with connect() as (connection, scratch):
-        scanned, dataset, undeclared = load_events(connection, use_case, without, scratch)
+        scanned, dataset, undeclared = scan_events(connection, without, scratch, f"{use_case.declaration}: dataset")
+        load_events(connection, scanned, dataset)
+        check_label(connection, dataset, f"{use_case.declaration}: dataset")
         facts = read_facts(connection, dataset, scanned.where)
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)
@@ -78,36 +74,6 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     }
     in_order = {section: found[section] for section in without if section in found}
     return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
-
-
-def load_events(
-    connection: duckdb.DuckDBPyConnection, use_case: UseCase, params: Mapping[str, Any], scratch: Path
-) -> tuple[Scan, Dataset, list[str]]:
-    """Load the columns that `params` uses into the table `EVENTS`. Return the scan, the whole section dataset, and the undeclared columns.
-
-    Raises `ConfigError` for a declaration that cannot be read, `DataError` for a source that cannot.
-    """
-    where = f"{use_case.declaration}: dataset"
-    raw = dict(params["dataset"])
-    used = used_columns(connection, raw, params.get("features") or {})
-    source = parse_section(raw["source"], Source, f"{where}.source")
-    given = {column: parse_section(content, Column, f"{where}.columns.{column}") for column, content in (raw.get("columns") or {}).items()}
-    new = [column for column in used if column not in given]
-    wanted = {**given, **{column: Column(type="string") for column in new}}
-    scanned = adapters.scan(connection, source, wanted, None, scratch)
-    types = column_types(connection, scanned, new)
-    raw["columns"] = {**(raw.get("columns") or {}), **{column: {"type": types[column]} for column in new}}
-    dataset = parse_section(raw, Dataset, where)
-    with adapters.reading(scanned.where, scanned.dataset):
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {EVENTS} AS {adapters.typed(scanned, dataset.columns)}")
-    kinds = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
-    found = Checker(connection, kinds).check(dataset.label.expression, f"{where}.label.expression")
-    if found != "BOOLEAN":
-        raise ConfigError(
-            f"{where}.label.expression is {dataset.label.expression!r}, which is a {found}; compare it, so that it is true or false: "
-            f"{dataset.label.expression} = 1"
-        )
-    return scanned, dataset, new
 
 
 def write(use_case: UseCase, content: Mapping[str, Any]) -> None:

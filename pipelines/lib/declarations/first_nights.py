@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.params import Section
 
 DEMO_NIGHTS = 4
 """Nights that `make demo` scores: the first partition and those after it."""
@@ -19,6 +20,13 @@ _LONG_HOLDOUT = 14
 
 _FEW_POSITIVE = 20
 """Positive rows of a holdout, below which its AUC says next to nothing."""
+
+
+class FirstRun(Section):
+    """Section ``first_run``: the partition of a run on a laptop and of the first champion, and the months of its vector index."""
+
+    partition: str
+    shards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ An expression may use the columns it is offered, and functions of `pipelines.lib
 row, no clock and no chance. A feature is not offered what is known only after the event, so an expression cannot leak it.
 """
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,12 +38,7 @@ class Checker:
         self._columns = {column.lower() for column in columns}
         self._known_later = {column.lower() for column in known_later}
         self._offered = "(SELECT " + ", ".join(f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()) + ")"
-        self._aggregates = _functions(connection, "function_type IN ('aggregate', 'window')")
-        self._types = {
-            alias.lower()
-            for alias, logical in connection.sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
-            if logical in PURE_TYPES
-        }
+        self._aggregates, self._types = _aggregates(), _pure_types()
 
     def check(self, expression: str, where: str) -> str:
         """Return the DuckDB type of `expression`, which stands at `where` in the parameters. Raises `ConfigError`."""
@@ -133,10 +129,16 @@ def _check_growth(root: dict[str, Any], shown: str) -> None:
         )
 
 
-def _functions(connection: duckdb.DuckDBPyConnection, condition: str) -> frozenset[str]:
-    return frozenset(
-        function for (function,) in connection.sql(f"SELECT function_name FROM duckdb_functions() WHERE {condition}").fetchall()
-    )
+@functools.cache  # of the engine, not of a connection; to list them takes 20 ms
+def _aggregates() -> frozenset[str]:
+    query = "SELECT function_name FROM duckdb_functions() WHERE function_type IN ('aggregate', 'window')"
+    return frozenset(function for (function,) in duckdb.connect().sql(query).fetchall())
+
+
+@functools.cache
+def _pure_types() -> frozenset[str]:
+    types = duckdb.connect().sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
+    return frozenset(alias.lower() for alias, logical in types if logical in PURE_TYPES)
 
 
 def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from pipelines.lib.measures.neighbours import Ids, Vectors
-from pipelines.lib.pages import figures
 from pipelines.lib.pages import html as pages
 from pipelines.lib.vector_index import questions as index_questions
 from pipelines.lib.vector_index.search import Searcher, Setting
@@ -65,6 +64,8 @@ def page(report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], timing:
     """Return the report of `evaluate_index` as self-contained HTML; `label` is the outcome's name, `timing` None if nothing was
     measured.
     """
+    from pipelines.lib.pages import figures
+
     curve = ""
     if timing and report["curve"]:
         drawn = [(point["recall_10"], speed) for point, speed in zip(report["curve"], timing.curve, strict=True)]

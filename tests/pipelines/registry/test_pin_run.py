@@ -20,6 +20,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with this repository's params.yaml, run.yaml and dvc.lock, in which one works."""
     for name in ("params.yaml", "run.yaml", "dvc.lock"):
         shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copytree(REPOSITORY / "pipelines" / "suites", tmp_path / "pipelines" / "suites")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
@@ -52,3 +53,17 @@ def test_an_unquoted_date_is_refused_by_name_and_not_tried_again(workspace: Path
     assert (message["error"], message["retryable"]) == ("ConfigError", False)
     assert key in message["message"]
     assert "quoted strings" in message["message"]
+
+
+def test_a_run_with_faulty_parameters_is_refused_with_all_faults(workspace: Path) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params["train"]["max_depth"] = 0
+    params["evaluate"]["slices"] = ["orgin"]
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    before = (workspace / "run.yaml").read_bytes()
+    assert main(RUN) == 1
+    failure = json.loads((workspace / "failure.json").read_text())
+    assert failure["retryable"] is False
+    assert "params.yaml of the use case flights has 2 faults: train.max_depth: is 0." in failure["message"]
+    assert "evaluate.slices: names 'orgin', which is not there; did you mean origin?" in failure["message"]
+    assert (workspace / "run.yaml").read_bytes() == before

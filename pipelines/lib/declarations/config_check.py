@@ -1,0 +1,129 @@
+"""Check the files of a use case against each other, without a look at its data: every fault, not only the first."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import Section, leaves
+from pipelines.lib.core.use_cases import DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
+from pipelines.lib.declarations.config_rules import rule_faults, suite_faults, yaml_faults
+from pipelines.lib.declarations.derivation import staleness
+from pipelines.lib.declarations.faults import Fault, Found, closest, read_section
+from pipelines.lib.declarations.references import used_columns
+from pipelines.lib.declarations.sections import SECTIONS, model_of
+from pipelines.lib.features.declaration import Features
+from pipelines.lib.gates.suite import Gate
+from pipelines.lib.tables.dataset import Dataset
+
+
+def check_config(use_case: UseCase) -> list[Fault]:
+    """Return all faults of the files of `use_case`; nothing of its source is read."""
+    try:
+        unknown = unknown_sections(use_case)
+        found = effective(use_case, strict=False)
+    except ConfigError as error:
+        return [Fault(str(use_case.declaration), Found("the file", str(error)))]
+    known = set(SECTIONS)
+    faults = [Fault(str(file), Found(section, "is an unknown section", closest(section, known))) for file, section in unknown]
+    missing = _not_derived(use_case, found.params)
+    if missing is not None:
+        faults.append(Fault(str(use_case.derived), missing))
+    elif stale := staleness(use_case):
+        faults.append(Fault(str(use_case.derived), Found("derived_from.sha256", stale.partition("derived_from.sha256 ")[2] or stale)))
+    return faults + located(use_case, found, check_params(found.params, whole=missing is None))
+
+
+def located(use_case: UseCase, effective_params: Effective, found: Iterable[Found]) -> list[Fault]:
+    """Return the `found` faults, each with the file of `use_case` that sets its key."""
+    files = {"derived": use_case.derived, "default": use_case.root / DEFAULTS}
+    again = f"declare it in {use_case.declaration}, or run python -m pipelines.use_case derive {use_case.name} --again"
+    faults = []
+    for one in found:
+        file = files.get(_origin(effective_params.origin, one.key), use_case.declaration)
+        remedy = one.remedy if file != use_case.derived else f"{one.remedy}: {again}" if one.remedy else again
+        faults.append(Fault(str(file), Found(one.key, one.fact, remedy)))
+    return faults
+
+
+def require_sound(params: dict[str, Any]) -> None:
+    """Raise `ConfigError` with all faults of `params`, the effective parameters of a run."""
+    if faults := check_params(params):
+        name = whose(params).name
+        raise ConfigError(f"params.yaml of the use case {name} has {len(faults)} faults: {' | '.join(map(str, faults))}")
+
+
+def check_params(params: Mapping[str, Any], *, whole: bool = True) -> list[Found]:
+    """Return all faults of `params`, the effective parameters of one use case.
+
+    A section that is not there is not judged. Unless `params` are `whole`, neither is what depends on the columns of the table.
+    """
+    found = [
+        Found(key, f"is {value}, which YAML reads as a date", f'write "{value}"')
+        for key, value in leaves({section: content for section, content in params.items() if section in SECTIONS})
+        if isinstance(value, dt.date)
+    ]
+    found += yaml_faults(params)
+    explained = {fault.key for fault in found}
+    models: dict[str, Section] = {}
+    for section, content in params.items():
+        if section not in SECTIONS or (section == "dataset" and not whole):
+            continue
+        model, faults = read_section(content, model_of(section), section)
+        found += [fault for fault in faults if not any(fault.key.startswith(key) for key in explained)]
+        if model is not None:
+            models[section] = model
+    found += suite_faults({section: model for section, model in models.items() if isinstance(model, Gate)})
+    dataset, features = models.get("dataset"), models.get("features")
+    if isinstance(dataset, Dataset) and isinstance(features, Features):
+        valid = {section: content for section, content in params.items() if section in models}
+        found += [fault for fault in rule_faults(valid, dataset, features) if fault.key not in explained]
+    return found
+
+
+def check_between(use_cases: Iterable[UseCase]) -> list[Fault]:
+    """Return the names that two of `use_cases` have in common: they would share models, an experiment or published tables."""
+    taken: dict[tuple[str, str], UseCase] = {}
+    faults = []
+    for use_case in use_cases:
+        try:
+            registry = effective(use_case, strict=False).params.get("registry") or {}
+        except ConfigError:  # `check_config` says so
+            registry = {}
+        names = [("name", "the use case", use_case.name)]
+        names += [("model", f"registry.{key}", str(registry[key])) for key in ("name", "encoder") if registry.get(key)]
+        names += [("experiment", "registry.experiment", str(registry["experiment"]))] if registry.get("experiment") else []
+        for kind, key, name in names:
+            other = taken.setdefault((kind, name.lower()), use_case)
+            if other != use_case:
+                remedy = "rename the folder" if kind == "name" else f"give it another name, or take {key} out: a name of its own follows"
+                faults.append(Fault(str(use_case.declaration), Found(key, f"is {name!r}, as in {other.declaration}", remedy)))
+    return faults
+
+
+def _origin(origin: Mapping[str, str], key: str) -> str:
+    """Return where the value at `key` comes from, or else one within it or around it."""
+    within = [source for name, source in origin.items() if name == key or name.startswith(f"{key}.")]
+    if within:
+        return "declared" if "declared" in within else within[0]
+    around = key.rpartition(".")[0]
+    return _origin(origin, around) if around else "declared"
+
+
+def _not_derived(use_case: UseCase, params: Mapping[str, Any]) -> Found | None:
+    """Return the fault if ``derived.yaml`` does not exist and is needed."""
+    if use_case.derived.exists():
+        return None
+    lacking = [] if use_case.default or (params.get("first_run") or {}).get("partition") else ["first_run.partition"]
+    try:
+        used = used_columns(duckdb.connect(), params.get("dataset") or {}, params.get("features") or {})
+    except (ConfigError, TypeError, AttributeError):  # the sections' models say what is wrong
+        used = []
+    declared = (params.get("dataset") or {}).get("columns") or {}
+    lacking += [f"dataset.columns.{column}" for column in used if column not in declared]
+    if not lacking:
+        return None
+    remedy = f"run python -m pipelines.use_case derive {use_case.name} and commit the file"
+    return Found("the file", f"does not exist, and {lacking[0]} is not declared", remedy)

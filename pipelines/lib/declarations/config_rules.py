@@ -1,0 +1,164 @@
+"""The rules that the sections of a use case follow together. Each rule yields every fault that it finds."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.declarations.faults import Found, closest
+from pipelines.lib.features.checks import check_declaration
+from pipelines.lib.features.declaration import Features
+from pipelines.lib.gates.suite import Gate
+from pipelines.lib.tables.dataset import Dataset
+
+Params = Mapping[str, Any]
+
+
+def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterator[Found]:
+    """Yield the faults of `params`, whose sections are each valid, with `dataset` and `features` among them."""
+    names = set(features.names)
+    yield from _feature_faults(dataset, features)
+    yield from _known(params, "evaluate.slices", names | {*dataset.key, dataset.event_time, "partition"}, "keys and features")
+    yield from _known(params, "measure_performance.slices", set(dataset.columns), "columns")
+    yield from _known(params, "validate_features.maximum_filler_excess_by_feature", names, "features")
+    for number, direction in enumerate(_at(params, "evaluate.golden") or ()):
+        for feature in direction["change"]:
+            if feature not in names:
+                yield Found(f"evaluate.golden.{number}.change", f"names {feature!r}, which is not a feature", closest(feature, names))
+    if (order := _at(params, "score.order_by")) is not None and order not in names:
+        yield Found("score.order_by", f"is {order!r}, which is not a feature", f"{closest(order, names)}; or write order_by: null")
+    for low, high in _ORDERED:
+        if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
+            yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other")
+    yield from _dates(params)
+    yield from _names(params)
+    code, layers = _at(params, "plan_index.ivfpq.code_bytes"), _at(params, "train_encoder.layers")
+    if code and layers and layers[-1] % code:
+        yield Found(
+            "plan_index.ivfpq.code_bytes", f"is {code}, which does not divide the dimension of the vectors, {layers[-1]}",
+            "correct it, or the last number of train_encoder.layers",
+        )  # fmt: skip
+
+
+_ORDERED = (
+    ("validate_history.minimum_label_rate", "validate_history.maximum_label_rate"),
+    ("validate_scores.minimum_mean_score", "validate_scores.maximum_mean_score"),
+)
+
+_DATES = (
+    "ingest_history.start",
+    "first_run.partition",
+    "validate_batch.row_count.quiet_dates",
+    "validate_history.row_count.quiet_dates",
+    "validate_features.quiet_dates",
+    "features.holidays.dates",
+)
+
+
+def suite_faults(gates: Mapping[str, Gate]) -> Iterator[Found]:
+    """Yield the faults of the suite files that the sections `gates` name."""
+    for section, gate in gates.items():
+        if gate.suite is not None:
+            try:
+                gate.custom_expectations()
+            except ConfigError as error:
+                yield Found(f"{section}.suite", f"is {gate.suite!r}: {error}", "correct the path, or write suite: null")
+
+
+def yaml_faults(params: Params) -> Iterator[Found]:
+    """Yield the values that YAML has read as something else than a person meant: ``[no]``, ``[1, 2]`` and dates without quotes."""
+    for key, content in (_at(params, "dataset.columns") or {}).items():
+        if isinstance(content, dict) and content.get("type") == "string":
+            yield from _texts(f"dataset.columns.{key}.values", content.get("values"), ", or declare type: integer or boolean")
+    for key, content in (_at(params, "features.categorical") or {}).items():
+        if isinstance(content, dict):
+            yield from _texts(f"features.categorical.{key}.values", content.get("values"), "")
+
+
+def _texts(key: str, values: object, otherwise: str) -> Iterator[Found]:
+    if isinstance(values, list) and (wrong := [value for value in values if not isinstance(value, str)]):
+        meant = ", ".join(f'"{_word(value)}"' if not isinstance(value, str) else f'"{value}"' for value in values)
+        seen = ", ".join(f"{value!r} ({type(value).__name__})" for value in wrong[:3])
+        yield Found(key, f"holds {seen}, which YAML does not read as text", f"write values: [{meant}]{otherwise}")
+
+
+def _word(value: object) -> str:
+    """Return how a person most likely wrote `value`: YAML makes a boolean of no and yes."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
+    """Yield what cannot be computed or would leak. All at once is tried first, since each check alone takes some milliseconds."""
+    connection = duckdb.connect()
+    try:
+        check_declaration(connection, dataset, features)
+        return
+    except ConfigError as error:
+        whole = error
+    alone = features.model_copy(update={"numeric": {}, "categorical": {}, "same_day": {}, "lagged": {}})
+    found = list(_declaration_faults(connection, dataset, {"features": alone}))
+    if not found:  # with a wrong label or join, each feature would be refused for it
+        found = list(_declaration_faults(connection, dataset, dict(_each(features, alone))))
+    yield from found or [_of(whole, "features")]
+
+
+def _declaration_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset, parts: Mapping[str, Features]) -> Iterator[Found]:
+    for key, part in parts.items():
+        try:
+            check_declaration(connection, dataset, part)
+        except ConfigError as error:
+            yield _of(error, key)
+
+
+def _each(features: Features, alone: Features) -> Iterator[tuple[str, Features]]:
+    for group in ("numeric", "categorical", "same_day", "lagged"):
+        for name, declared in getattr(features, group).items():
+            yield f"features.{group}.{name}", alone.model_copy(update={group: {name: declared}})
+
+
+def _of(error: ConfigError, key: str) -> Found:
+    """Return `error` as a fault. Many messages begin with their key."""
+    said = str(error)
+    head, is_, rest = said.partition(" is ")
+    if is_ and head.startswith(("features.", "dataset.")) and " " not in head:
+        return Found(head, f"is {rest}")
+    return Found(key, said)
+
+
+def _known(params: Params, key: str, known: Iterable[str], kind: str) -> Iterator[Found]:
+    offered = set(known)
+    for name in _at(params, key) or ():
+        if name not in offered:
+            yield Found(key, f"names {name!r}, which is not there", f"{closest(name, offered, f'the {kind} are')}")
+
+
+def _dates(params: Params) -> Iterator[Found]:
+    read: dict[str, dt.date] = {}
+    for key in _DATES:
+        value = _at(params, key)
+        for date in value if isinstance(value, list) else [value]:
+            if date is None:
+                continue
+            try:
+                read[key] = parse_partition(date)
+            except ConfigError as error:
+                yield Found(key, str(error).removeprefix("partition "))
+    start, first = read.get("ingest_history.start"), read.get("first_run.partition")
+    if start and first and first <= start:
+        yield Found("first_run.partition", f"is {first}, not after ingest_history.start, which is {start}", "choose a later partition")
+
+
+def _names(params: Params) -> Iterator[Found]:
+    registry = params.get("registry") or {}
+    if registry.get("name") and registry.get("name") == registry.get("encoder"):
+        yield Found("registry.encoder", f"is {registry['encoder']!r}, as registry.name is", "give the encoder a name of its own")
+
+
+def _at(params: Params, key: str) -> Any:
+    found: Any = params
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found

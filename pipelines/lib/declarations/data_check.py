@@ -1,0 +1,216 @@
+"""Check what a use case declares against its data, before anything runs: every fault, not only the first."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, TransientError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.declarations import leakage
+from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_faults
+from pipelines.lib.declarations.events import check_label, load_events, scan_events
+from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
+from pipelines.lib.declarations.faults import Found
+from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
+from pipelines.lib.declarations.references import columns_in
+from pipelines.lib.features.declaration import Features
+from pipelines.lib.sources import adapters, source_files
+from pipelines.lib.sources.scan import Scan
+from pipelines.lib.tables.dataset import Column, Dataset, SideTable, Source
+from pipelines.lib.tables.engine import connect, name, text
+
+Params = Mapping[str, Any]
+
+
+def data_faults(params: Params, features: Features) -> list[Found]:
+    """Return the faults of the data that section dataset of `params` declares. Raises `ConfigError` if that section cannot be read."""
+    with connect() as (connection, scratch):
+        source = parse_section((params.get("dataset") or {}).get("source"), Source, "dataset.source")
+        if (fault := source_fault(source, "dataset.source")) is not None:
+            return [fault]
+        try:
+            scanned, dataset, _ = scan_events(connection, params, scratch, "dataset")
+        except (DataError, TransientError) as error:
+            return [_of(error, "dataset.source")]
+        found = [fault for table, side in dataset.tables.items() for fault in _side_faults(connection, table, side, scratch)]
+        try:
+            load_events(connection, scanned, dataset)
+        except NightshiftError:
+            return [*found, *_unreadable(connection, scanned, dataset)]
+        try:
+            check_label(connection, dataset, "dataset")
+            facts = read_facts(connection, dataset, scanned.where)
+        except NightshiftError as error:
+            return [*found, _of(error, "dataset.label.expression")]
+        except duckdb.Error as error:
+            return [*found, Found("dataset.label.expression", f"fails: {str(error).splitlines()[0]}", "correct it, or write TRY(…)")]
+        found += _key_faults(connection, dataset)
+        found += _column_faults(connection, dataset)
+        found += _label_faults(facts, dataset)
+        found += _night_faults(facts, dataset, params)
+        found += [
+            Found(f"dataset.columns.{sign.column}", sign.reason, leakage.remedy(sign.column))
+            for sign in leakage.signs(connection, dataset, _columns_of_features(connection, dataset, features))
+        ]
+    return found
+
+
+def source_fault(source: Source, key: str) -> Found | None:
+    """Return the fault of a `source` whose path names no files, or whose CSV has another delimiter."""
+    if source.kind not in ("parquet", "csv"):
+        return None
+    try:
+        files = source_files.files_of(source)
+    except NightshiftError as error:
+        return _of(error, f"{key}.path")
+    return delimiter_fault((file.path for file in files), source, key) if source.kind == "csv" else None
+
+
+def _unreadable(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: Dataset) -> list[Found]:
+    """Return a fault for each column whose values are not of its type; of a CSV first how it is written."""
+    if dataset.source.kind == "csv" and (notation := list(notation_faults(connection, scanned, dataset.columns, dataset.source))):
+        return notation
+    found = []
+    for column, declared in dataset.columns.items():
+        try:
+            with adapters.reading(scanned.where, scanned.dataset):
+                connection.sql(f"SELECT count({name(column)}) FROM ({adapters.typed(scanned, {column: declared})})").fetchall()
+        except NightshiftError as error:
+            found.append(_of(error, f"dataset.columns.{column}"))
+    return found
+
+
+def _side_faults(connection: duckdb.DuckDBPyConnection, table: str, side: SideTable, scratch: Path) -> Iterator[Found]:
+    key = f"dataset.tables.{table}"
+    if (fault := source_fault(side.source, f"{key}.source")) is not None:
+        yield fault
+        return
+    try:
+        scanned = adapters.scan(connection, side.source, side.columns, None, scratch)
+        columns = ", ".join(map(name, side.key))
+        with adapters.reading(scanned.where, scanned.dataset):
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE side_table AS {adapters.typed(scanned, side.columns)}")
+        [(repeated,)] = connection.sql(f"SELECT count(*) - count(DISTINCT ({columns})) FROM side_table").fetchall()
+    except NightshiftError as error:
+        yield _of(error, key)
+        return
+    if repeated and side.event_time is None:
+        yield Found(
+            f"{key}.key", f"is [{', '.join(side.key)}], which {repeated:,} rows of the table share with another", "name the whole key"
+        )
+
+
+def _key_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Found]:
+    columns = ", ".join(map(name, dataset.key))
+    [(repeated,)] = connection.sql(
+        f"SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM {EVENTS} GROUP BY {columns} HAVING n > 1)"
+    ).fetchall()
+    if repeated:
+        yield Found(
+            "dataset.key",
+            f"is [{', '.join(dataset.key)}], which {repeated:,} rows share with another",
+            "name the columns that tell them apart",
+        )
+
+
+def _column_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Found]:
+    """Yield the columns that the gates would stop a history for: too many missing values, values that are not listed or out of bounds."""
+    judged = {column: declared for column, declared in dataset.columns.items() if column not in (*dataset.known_later, dataset.event_time)}
+    if not judged:
+        return
+    figures = [figure for column, declared in judged.items() for figure in _figures(name(column), declared)]
+    [(rows, *found)] = connection.sql(f"SELECT count(*), {', '.join(figures)} FROM {EVENTS}").fetchall()
+    for place, (column, declared) in enumerate(judged.items()):
+        missing, unseen, outside = found[3 * place : 3 * place + 3]
+        key = f"dataset.columns.{column}"
+        if missing / rows > declared.nulls:
+            yield Found(
+                f"{key}.nulls",
+                f"is {declared.nulls:g}, but {missing / rows:.2%} of the rows have no value",
+                "raise it, or correct the data",
+            )
+        if declared.values is not None and unseen > declared.unseen * max(1, rows - missing):
+            [(example,)] = connection.sql(
+                f"SELECT {name(column)}::VARCHAR FROM {EVENTS} WHERE {_outside_values(name(column), declared)} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+            ).fetchall()
+            yield Found(f"{key}.values", f"lacks {example!r} and with it {unseen / rows:.2%} of the rows", "add the value, or raise unseen")
+        if outside:
+            bounds = " to ".join("…" if bound is None else f"{bound:g}" for bound in (declared.minimum, declared.maximum))
+            yield Found(key, f"has {outside:,} rows outside {bounds}", "correct minimum and maximum, or the data")
+
+
+def _figures(value: str, declared: Column) -> tuple[str, str, str]:
+    bounds = [f"{value} {sign} {bound}" for sign, bound in (("<", declared.minimum), (">", declared.maximum)) if bound is not None]
+    unseen = _outside_values(value, declared) if declared.values is not None else "false"
+    return (
+        f"count(*) FILTER ({value} IS NULL)",
+        f"count(*) FILTER ({unseen})",
+        f"count(*) FILTER ({' OR '.join(bounds) or 'false'})",
+    )
+
+
+def _outside_values(value: str, declared: Column) -> str:
+    return f"{value} IS NOT NULL AND {value}::VARCHAR NOT IN ({', '.join(map(text, declared.values or ('',)))})"
+
+
+def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
+    end = facts.last - dt.timedelta(days=dataset.label.delay_days - 1)
+    known, positive = facts.labelled(facts.first, end), facts.positive(facts.first, end)
+    key, expression = "dataset.label.expression", dataset.label.expression
+    if not known:
+        yield Found(
+            key, f"is {expression!r}, which is NULL for every row whose outcome should be known", "correct it, or dataset.label.delay_days"
+        )
+    elif positive in (0, known):
+        yield Found(key, f"is {expression!r}, which is {positive > 0!s} for all {known:,} rows", "correct it: a model needs both outcomes")
+
+
+def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Found]:
+    """Yield what the first run lacks: nights to score, or rows to learn from."""
+    said = (params.get("first_run") or {}).get("partition")
+    if said is None:
+        return
+    first = dt.date.fromisoformat(said)
+    nights = [first + dt.timedelta(days=night) for night in range(DEMO_NIGHTS)]
+    if empty := [str(night) for night in nights if not facts.counts.get(night)]:
+        yield Found(
+            "first_run.partition", f"is {first}; no row is dated {', '.join(empty)} of the first {DEMO_NIGHTS} nights",
+            f"choose a date from {facts.first + dt.timedelta(days=dataset.label.delay_days + SHORTEST_HISTORY)} on whose nights have rows, up to "
+            f"{facts.last - dt.timedelta(days=DEMO_NIGHTS - 1)}",
+        )  # fmt: skip
+    matured = first - dt.timedelta(days=dataset.label.delay_days)
+    for section in ("train", "train_encoder"):
+        holdout, wanted = (params.get(section) or {}).get("holdout_days"), (params.get(section) or {}).get("minimum_rows")
+        if holdout is None or wanted is None:
+            continue
+        before = matured - dt.timedelta(days=holdout)
+        rows = facts.labelled(facts.first, before)
+        if rows < wanted:
+            yield Found(
+                f"{section}.minimum_rows",
+                f"is {wanted:,}, but {rows:,} rows before {before} have an outcome",
+                "lower it, or choose a later first_run.partition",
+            )
+        elif section == "train" and facts.positive(before, matured) in (0, facts.labelled(before, matured)):
+            yield Found("train.holdout_days", f"is {holdout}; the holdout from {before} to {matured} has one outcome only", "raise it")
+
+
+def _columns_of_features(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> list[str]:
+    """Return the columns of the events that a numeric or categorical feature uses."""
+    by_name = {column.lower(): column for column in dataset.columns}
+    expressions = [numeric.expression or name(feature) for feature, numeric in features.numeric.items()]
+    expressions += [categorical.expression or name(feature) for feature, categorical in features.categorical.items()]
+    used = (column.lower() for expression in expressions for column in columns_in(connection, expression))
+    return list(dict.fromkeys(by_name[column] for column in used if column in by_name))
+
+
+def _of(error: NightshiftError, key: str) -> Found:
+    """Return `error`, whose message often begins with its own key, as a fault at `key`."""
+    said = str(error)
+    head, is_, rest = said.partition(" is ")
+    if isinstance(error, ConfigError) and is_ and head.startswith("dataset.") and " " not in head:
+        return Found(head, f"is {rest}")
+    return Found(key, said)

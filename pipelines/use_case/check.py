@@ -1,0 +1,39 @@
+"""Check use cases before anything runs: their files against each other, and against their data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
+from pipelines.lib.declarations.config_check import check_between, check_config, located
+from pipelines.lib.declarations.data_check import data_faults
+from pipelines.lib.declarations.faults import Fault, Found, read_section
+from pipelines.lib.features.declaration import Features
+
+
+def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -> list[Fault]:
+    """Return all faults of the use cases `names` below `root`, by default of all of them. A broken one hides no other.
+
+    With `config_only` no source is read. Raises `ConfigError` for a name that there is not.
+    """
+    every = use_cases(root)
+    asked = [find(name, root) for name in names] if names else every
+    declarations = {str(use_case.declaration) for use_case in asked}
+    faults = [fault for fault in check_between(every) if fault.file in declarations]
+    for use_case in asked:
+        found = check_config(use_case)
+        faults += found
+        if not config_only:
+            faults += _data_faults(use_case, found)
+    return list(dict.fromkeys(faults))
+
+
+def _data_faults(use_case: UseCase, known: Sequence[Fault]) -> list[Fault]:
+    """Return the faults of the data of `use_case`; as many as can be found if its files have the `known` ones."""
+    try:
+        found = effective(use_case, strict=False)
+        features, _ = read_section(found.params.get("features") or {}, Features, "features")
+        faults = data_faults(found.params, features or Features())
+    except ConfigError as error:
+        return [] if known else [Fault(str(use_case.declaration), Found("dataset", str(error)))]
+    return located(use_case, found, faults)
