@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
-from pipelines.lib.sources import database_source, delta_source, file_source, flights, page_checksums, source_files
+from pipelines.lib.sources import database_source, delta_source, file_source, flights, page_checksums, s3_files, source_files
 from pipelines.lib.sources.casts import REFUSED, cast
 from pipelines.lib.sources.extents import joined
 from pipelines.lib.sources.reach import Reach, Window, measured, reach_of
@@ -76,10 +76,14 @@ def reading(where: str, dataset: "ds.Dataset | None" = None) -> Iterator[None]:
     """
     try:
         yield
+    except DataError as error:
+        if (message := s3_files.named(str(error))) == str(error):
+            raise
+        raise DataError(message) from None
     except (duckdb.OutOfMemoryException, duckdb.InterruptException, duckdb.FatalException):
         raise
     except duckdb.Error as error:
-        message = str(error)
+        message = s3_files.named(str(error))
         if REFUSED in message:
             raise DataError(message.split(REFUSED, 1)[1].strip()) from None
         if "No space left" in message:
@@ -89,6 +93,8 @@ def reading(where: str, dataset: "ds.Dataset | None" = None) -> Iterator[None]:
                 f"file {file} of {where} was damaged after it was written: a page differs from its checksum; restore the file from a copy, "
                 "or write its rows again"
             ) from None
+        if dataset is not None and (failure := delta_source.store_failure(message, where)):
+            raise failure from None
         lines = [line for line in message.splitlines() if line.strip()]
         raise DataError(f"{where} cannot be read: {' '.join(lines[:3])}. Deliver the file whole and with the declared columns") from None
 

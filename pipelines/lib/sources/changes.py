@@ -27,7 +27,7 @@ def unchanged(source: Source) -> Iterator[None]:
 
 def _changed(source: Source) -> TransientError:
     return TransientError(
-        f"{source.path} was replaced or written while it was read, so its rows may be of two versions. It is read again at the next try; "
+        f"{source.path} was replaced or written while it was read, or a file of it was removed, so its rows may be of two versions. It is read again at the next try; "
         "if this comes back, write each file under another name that the path does not match, and rename it when it is whole"
     )
 

@@ -3,11 +3,12 @@ is repeated.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.lib.core.errors import DataError, TransientError
+from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, TransientError
 from pipelines.lib.core.run import DeltaVersion
 from pipelines.lib.sources import delta_files, page_checksums
 from pipelines.lib.tables.dataset import Dataset, Source
@@ -55,7 +56,9 @@ def open_table(source: Source) -> "DeltaTable":
         wanted = "" if source.version is None else f" at version {source.version}"
         raise DataError(f"the Delta table {path} cannot be opened{wanted}: {error}; {_remedy(source)}") from None
     except OSError as error:
-        raise TransientError(f"the Delta table {path} does not answer: {error}; it is tried again") from None
+        raise store_failure(str(error), f"the Delta table {path}") or TransientError(
+            f"the Delta table {path} does not answer: {error}; it is tried again"
+        ) from None
     if source.table_id is not None and str(table.metadata().id) != source.table_id:
         raise DataError(
             f"the Delta table {path} was recreated since the run was pinned to it; start another run, which is pinned to the new table"
@@ -78,11 +81,16 @@ def rows_of(source: Source, columns: Iterable[str]) -> "ds.Dataset":
     table = open_table(source)
     try:
         dataset = table.to_pyarrow_dataset()
+        listed = dataset.filesystem.get_file_info(dataset.files) if hasattr(dataset, "files") else []
+    except OSError as error:
+        raise store_failure(str(error), f"the Delta table {source.path}") or TransientError(
+            f"the Delta table {source.path} does not answer: {error}; it is tried again"
+        ) from None
     except DeltaError as error:  # deletion vectors, for one
         raise DataError(f"the Delta table {source.path} cannot be read: {error}; rewrite it without that feature") from None
     if not hasattr(dataset, "files"):  # a table without rows
         return dataset
-    infos = dict(zip(dataset.files, dataset.filesystem.get_file_info(dataset.files), strict=True))
+    infos = dict(zip(dataset.files, listed, strict=True))
     gone = [info.path for info in infos.values() if info.type == fs.FileType.NotFound]
     if gone:
         raise DataError(
@@ -94,6 +102,25 @@ def rows_of(source: Source, columns: Iterable[str]) -> "ds.Dataset":
     delta_files.require_footers(where, logged_files, dataset, columns)
     page_checksums.with_verification(dataset)
     return dataset
+
+
+def store_failure(message: str, where: str) -> NightshiftError | None:
+    """Return the error for the `message` of the object store that holds the table `where`; None if it is not one of a store."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in message.splitlines()]
+    if not any(mark in message for mark in ("Generic S3 error", "Error performing", "necessary privileges")):
+        return None
+    fact = " ".join(line for line in lines if line)[:300]
+    if "NoSuchBucket" in message:
+        return DataError(f"nothing is at {where}: its bucket does not exist; correct dataset.source.path")
+    if any(
+        mark in message
+        for mark in ("403 Forbidden", "401 Unauthorized", "necessary privileges", "169.254.169.254", "URL scheme is not allowed")
+    ):
+        return ConfigError(
+            f"S3 gives no access to {where} ({fact}); set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for an S3-compatible store, AWS_ENDPOINT_URL "
+            "(without TLS also AWS_ALLOW_HTTP=true) in the environment of the workers"
+        )
+    return TransientError(f"{where} does not answer ({fact}); it is tried again")
 
 
 def revision(source: Source) -> str:

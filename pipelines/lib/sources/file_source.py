@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.sources import csv_source, extents, parquet_source, source_files
@@ -39,8 +38,9 @@ def scan(
     skipped = Reach()
     if window is not None:
         total = len(files)
-        files, skipped = extents.split(files, {file.name: _extent(file, source, window, notation) for file in files}, window)
+        files, skipped = extents.split(files, _extents(files, source, window, notation), window)
         log.info("%d of %d files of %s are read for the dates up to %s", len(files), total, source.path, window.night)
+    files = source_files.at_hand(files, source, scratch)
     named = [column for column in columns if any(column in file.values for file in files)]
     _require_folders(connection, files, {column: columns[column] for column in named}, notation)
     paths = [file.path for file in files]
@@ -70,16 +70,14 @@ def scan(
     return f"(SELECT rows.* EXCLUDE ({', '.join(map(name, [FILE, *both]))}){values} FROM {joined})", skipped
 
 
-def _extent(file: SourceFile, source: Source, window: Window, notation: Notation) -> extents.Extent | None:
+def _extents(files: Sequence[SourceFile], source: Source, window: Window, notation: Notation) -> dict[str, extents.Extent | None]:
     iso = notation.date_format is None and notation.timestamp_format is None  # another format also reads the text of a folder
-    if (file.partition is not None or iso) and (found := extents.of_name(file, window.column)) is not None:
-        return found
-    if source.kind != "parquet" or window.column in file.values:
-        return None
-    try:
-        return extents.of_statistics(pq.read_metadata(file.path), window.column)
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return None  # so the file is read, and the error then says what is wrong with it
+    found = {file.name: extents.of_name(file, window.column) if file.partition is not None or iso else None for file in files}
+    unnamed = [file for file in files if found[file.name] is None and window.column not in file.values]
+    if source.kind == "parquet":
+        footers = source_files.footers(unnamed, source)
+        found |= {name: extents.of_statistics(footer, window.column) for name, footer in footers.items()}
+    return found
 
 
 def _require_folders(

@@ -1,15 +1,19 @@
-"""The files of a source: those that its path names, each with what tells one version of it from another."""
+"""The files of a source, local or on S3: those that its path names, each with what tells one version of it from another."""
 
 import datetime as dt
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipelines.lib.core.errors import DataError
+from pipelines.lib.sources import s3_files
 from pipelines.lib.tables import source_paths
 from pipelines.lib.tables.dataset import Source
 
@@ -22,9 +26,9 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a source: `name` as a person would write it, and the `path` where it can be opened.
+    """A file of a source: `name` as a person would write it, and the `path` where it can be opened (of an object on S3, after `at_hand`).
 
-    `revision` changes with the content: size and modification time. `state` also tells a replaced file of one size and time. `partition` is the
+    `revision` changes with the content: size and modification time, or entity tag. `state` also tells a replaced file of one size and time. `partition` is the
     date of its rows, if the source's path says it; `values` are the columns that folders such as ``day=2024-01-05`` name (None: no value).
     """
 
@@ -34,6 +38,7 @@ class SourceFile:
     state: tuple[object, ...]
     partition: dt.date | None = None
     values: Mapping[str, str | None] = field(default_factory=dict)
+    stored: s3_files.S3Object | None = None
 
 
 def files_of(source: Source) -> list[SourceFile]:
@@ -42,8 +47,25 @@ def files_of(source: Source) -> list[SourceFile]:
     A relative path is relative to the repository where a run's workspace is elsewhere, on a laptop to the working directory.
     """
     pattern = source.path or ""
+    if pattern.startswith(source_paths.S3):
+        return [_on_s3(one, pattern) for one in _objects(source.kind, pattern)]
     root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
     return [_local(root / path, path, pattern) for path in _matches(source.kind, pattern, root)]
+
+
+def at_hand(files: Sequence[SourceFile], source: Source, scratch: Path) -> list[SourceFile]:
+    """Return `files` with a `path` where each can be opened: objects on S3 are copied into the directory `scratch`."""
+    stored = [file.stored for file in files if file.stored is not None]
+    if not stored:
+        return list(files)
+    return [replace(file, path=path) for file, path in zip(files, s3_files.copied(source.path or "", stored, scratch), strict=True)]
+
+
+def footers(files: Sequence[SourceFile], source: Source) -> dict[str, pq.FileMetaData]:
+    """Return the footers of the Parquet `files` by their name, without those that have no whole footer."""
+    stored = [file.stored for file in files if file.stored is not None]
+    found = s3_files.footers(source.path or "", stored) if stored else [_footer(file.path) for file in files]
+    return {file.name: footer for file, footer in zip(files, found, strict=True) if footer is not None}
 
 
 def revision(files: Iterable[SourceFile]) -> str:
@@ -101,6 +123,47 @@ def _refuse_delta(folders: Iterable[Path], file: Path, pattern: str) -> None:
             f"{file} belongs to the Delta table {table}, whose log says which files count: `path: {pattern}` would also read deleted rows. "
             f"Write `source: {{kind: delta, path: {table}}}` in params.yaml"
         )
+
+
+def _objects(kind: str, pattern: str) -> list[s3_files.S3Object]:
+    globbed, line = source_paths.glob_of(pattern), f"`path: {pattern}` in params.yaml"
+    found = s3_files.objects(globbed)
+    key = pattern.removeprefix(source_paths.S3).rstrip("/")
+    if any("/_delta_log/" in f"/{one.key}" for one in found) or (found and _of_delta_on_s3(found[0].key)):
+        raise DataError(
+            f"{line} has files of a Delta table, whose log says which files count; write `kind: delta` and the folder of the table"
+        )
+    if source_paths.has_wildcard(globbed) or [one.key for one in found] == [key]:
+        data = found
+    else:
+        inside = [(one, one.key.removeprefix(f"{key}/").split("/")) for one in found]
+        data = [
+            one for one, parts in inside if parts[-1].endswith(SUFFIXES[kind]) and not any(part.startswith(("_", ".")) for part in parts)
+        ]
+    if not data:
+        others = f", but {len(found)} others, such as {found[0].key}" if found else ""
+        raise DataError(
+            f"no file ending in {' or '.join(SUFFIXES[kind])} is at {line}{others}; deliver it, or correct the path or the kind"
+        )
+    return data
+
+
+def _of_delta_on_s3(key: str) -> bool:
+    folders = key.split("/")[:-1]
+    return any(s3_files.exists(f"{source_paths.S3}{'/'.join(folders[:depth])}/_delta_log") for depth in range(len(folders), 0, -1))
+
+
+def _on_s3(one: s3_files.S3Object, pattern: str) -> SourceFile:
+    name, revision = f"{source_paths.S3}{one.key}", (one.size, one.etag)
+    copy = Path(s3_files.COPIES, one.key)
+    return SourceFile(name, copy, revision, (*revision, one.modified), partition_of(pattern, name), values_of(name), stored=one)
+
+
+def _footer(path: Path) -> pq.FileMetaData | None:
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return None  # the file is read, and the error then says what is wrong with it
 
 
 def _local(file: Path, path: str, pattern: str) -> SourceFile:

@@ -1,0 +1,213 @@
+"""Files on S3, with a real server process: the rows of a local read, the files that a night needs, and what happens if they change or are refused."""
+
+import datetime as dt
+import io
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+
+from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.sources import adapters, raw, s3_files
+from pipelines.lib.tables.dataset import Dataset, Source
+from tests.servers import s3
+
+pytestmark = pytest.mark.integration
+
+NIGHT = dt.date(2024, 3, 10)
+ACCESS = {"AWS_ACCESS_KEY_ID": "night", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3(tmp_path_factory.mktemp("s3") / "log") as url:
+        yield url
+
+
+@pytest.fixture
+def store(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[Any, str]:
+    """Return the store, and the name of an empty bucket."""
+    for key, value in {**ACCESS, "AWS_ENDPOINT_URL": server}.items():
+        monkeypatch.setenv(key, value)
+    bucket = f"b{abs(hash(request.node.name))}"
+    files = s3_files._store()
+    files.call_s3("create_bucket", Bucket=bucket)
+    return files, bucket
+
+
+def rows(day: dt.date) -> pa.Table:
+    times = [dt.datetime.combine(day, dt.time(hour)) for hour in (0, 12, 23)]
+    return pa.table({"id": [day.day * 10 + number for number in range(3)], "at": pa.array(times, pa.timestamp("us")), "x": [0.5, 1.5, 2.5]})
+
+
+def content(table: pa.Table, kind: str) -> bytes:
+    sink = io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(table, sink, write_page_checksum=True)
+    else:
+        pc.write_csv(table, sink)
+    return sink.getvalue()
+
+
+def fill(files: Any, bucket: str, kind: str, days: int = 5) -> None:
+    for day in (dt.date(2024, 3, 7) + dt.timedelta(days=number) for number in range(days)):
+        files.pipe(f"{bucket}/orders/{day}.{kind}", content(rows(day), kind))
+    files.pipe(f"{bucket}/orders/_SUCCESS", b"")
+
+
+def dataset(kind: str, path: str) -> Dataset:
+    declared = {
+        "name": "events",
+        "source": {"kind": kind, "path": path},
+        "key": ["id"],
+        "event_time": "at",
+        "label": {"name": "late", "expression": "x > 1", "delay_days": 1},
+        "columns": {"id": {"type": "integer"}, "at": {"type": "timestamp"}, "x": {"type": "float"}},
+    }
+    return parse_section(declared, Dataset, "dataset")
+
+
+def night(found: Dataset, target: Path) -> pa.Table:
+    raw.extract(found, partition=NIGHT, start=NIGHT, end=NIGHT + dt.timedelta(days=1), lookback_days=1, target=target)
+    return pq.read_table(target / "events.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("parquet", "orders"),
+        ("parquet", "orders/*.parquet"),
+        ("csv", "orders/{partition}.csv"),
+        ("csv", "orders/2024-03-*.csv"),
+        ("csv", "orders/"),
+    ],
+)
+def test_a_night_is_read_from_s3(store: tuple[Any, str], tmp_path: Path, kind: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, bucket = store
+    fill(files, bucket, kind)
+    copied: list[str] = []
+    copy = s3_files.copied
+
+    def noted(path: str, found: Any, scratch: Path) -> Any:
+        copied.extend(one.key.rpartition("/")[2] for one in found)
+        return copy(path, found, scratch)
+
+    monkeypatch.setattr(s3_files, "copied", noted)
+    found = night(dataset(kind, f"s3://{bucket}/{path}"), tmp_path / "raw")
+    assert found.equals(pa.concat_tables([rows(NIGHT - dt.timedelta(days=1)), rows(NIGHT)]))
+    if kind == "parquet" or "{partition}" in path:
+        assert copied == [f"2024-03-09.{kind}", f"2024-03-10.{kind}"]
+
+
+def test_a_footer_that_is_longer_than_the_first_range_is_read_whole(store: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    files, bucket = store
+    files.pipe(f"{bucket}/a.parquet", content(rows(NIGHT), "parquet"))
+    files.pipe(f"{bucket}/b.parquet", b"no footer")
+    monkeypatch.setattr(s3_files, "_TAIL", 100)
+    found = s3_files.footers("a", s3_files.objects(f"s3://{bucket}"))
+    assert [None if footer is None else footer.num_rows for footer in found] == [3, None]
+
+
+def test_the_revision_follows_the_content(store: tuple[Any, str]) -> None:
+    files, bucket = store
+    source = Source(kind="csv", path=f"s3://{bucket}/orders")
+    fill(files, bucket, "csv", days=2)
+    before = adapters.revision(source)
+    assert adapters.revision(source) == before
+    files.pipe(f"{bucket}/orders/2024-03-07.csv", content(rows(NIGHT), "csv"))
+    assert adapters.revision(source) != before
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "added"])
+def test_a_source_that_changes_while_it_is_read_is_read_again(
+    store: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    files, bucket = store
+    fill(files, bucket, "parquet")
+    copy = s3_files.copied
+
+    def change_then_copy(*arguments: Any) -> Any:
+        if change == "replaced":
+            files.pipe(f"{bucket}/orders/2024-03-10.parquet", content(rows(NIGHT - dt.timedelta(days=1)), "parquet"))
+        elif change == "removed":
+            files.rm(f"{bucket}/orders/2024-03-10.parquet")
+        else:
+            files.pipe(f"{bucket}/orders/2024-03-10b.parquet", content(rows(NIGHT), "parquet"))
+        return copy(*arguments)
+
+    monkeypatch.setattr(s3_files, "copied", change_then_copy)
+    with pytest.raises(TransientError, match="while it was read"):
+        night(dataset("parquet", f"s3://{bucket}/orders"), tmp_path / "raw")
+
+
+def test_an_error_names_the_object_and_not_its_copy(store: tuple[Any, str], tmp_path: Path) -> None:
+    files, bucket = store
+    files.pipe(f"{bucket}/orders/2024-03-10.csv", content(rows(NIGHT), "csv").replace(b"0.5", b"soon"))
+    with pytest.raises(DataError, match=rf"column 'x' of s3://{bucket}/orders holds 'soon'"):
+        night(dataset("csv", f"s3://{bucket}/orders"), tmp_path / "raw")
+    files.pipe(f"{bucket}/orders/2024-03-10.csv", content(rows(NIGHT), "csv")[:-1])
+    with pytest.raises(DataError, match=rf"^s3://{bucket}/orders/2024-03-10\.csv does not end with a line end"):
+        night(dataset("csv", f"s3://{bucket}/orders"), tmp_path / "other")
+
+
+def test_a_delta_table_is_read_from_s3_and_is_no_folder_of_files(store: tuple[Any, str], tmp_path: Path) -> None:
+    _, bucket = store
+    write_deltalake(f"s3://{bucket}/table", rows(NIGHT))
+    assert night(dataset("delta", f"s3://{bucket}/table"), tmp_path / "raw").num_rows == 3
+    for number, path in enumerate(("table", "table/*.parquet")):
+        with pytest.raises(DataError, match="has files of a Delta table"):
+            night(dataset("parquet", f"s3://{bucket}/{path}"), tmp_path / str(number))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
+def test_nothing_there_is_not_tried_again(store: tuple[Any, str], kind: str, tmp_path: Path) -> None:
+    for number, path in enumerate((f"s3://{store[1]}/absent", "s3://no-such-bucket/absent")):
+        with pytest.raises(DataError, match=re.escape(path)):
+            night(dataset(kind, path), tmp_path / str(number))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
+def test_a_store_that_does_not_answer_is_tried_again(
+    store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(TransientError, match="does not answer"):
+        night(dataset(kind, f"s3://{store[1]}/orders"), tmp_path / "raw")
+
+
+@pytest.fixture
+def locked(store: tuple[Any, str], server: str) -> Iterator[str]:
+    """Let the server check every key from now on; yields the bucket, whose keys it does not know."""
+
+    def open_for(requests: bytes) -> None:
+        text = {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset-auth", requests, text, method="POST"))
+
+    open_for(b"0")
+    try:
+        yield store[1]
+    finally:
+        open_for(b"inf")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
+def test_refused_keys_are_not_tried_again(locked: str, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"S3 gives no access to .*AWS_ACCESS_KEY_ID"):
+        night(dataset(kind, f"s3://{locked}/orders"), tmp_path / "raw")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
+def test_missing_keys_are_not_tried_again(store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ConfigError, match=r"S3 gives no access to .*AWS_ACCESS_KEY_ID"):
+        night(dataset(kind, f"s3://{store[1]}/orders"), tmp_path / "raw")
