@@ -74,7 +74,7 @@ def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = N
         log.info("run %s was recorded before: restoring it from %s", run_id, ref)
     else:
         commit, snapshot = pinned or pin_commit()
-    _add_worktree(path, commit)
+    add_worktree(path, commit)
     if recorded:
         git("restore", "--source", recorded, "--worktree", "--", ".", cwd=path)
         git("restore", "--source", commit, "--worktree", "--", "dvc.yaml", cwd=path)  # all stages, also those it did not reach
@@ -165,7 +165,8 @@ def _last_touched(path: Path) -> float | None:
     return max(times, default=None)
 
 
-def _add_worktree(path: Path, commit: str) -> None:
+def add_worktree(path: Path, commit: str) -> None:
+    """Make a worktree of `commit` at `path`, in place of what a killed attempt may have left there."""
     with _worktree_lock():
         if path.exists():
             log.warning("%s is what a killed attempt left: rebuilding it", path)
