@@ -10,16 +10,19 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo up check test test-slow faults lint new-stage bench lock clean
+.PHONY: help demo up repro check test test-slow faults lint new-stage bench lock clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/ready  ## train, register, promote, score four real nights through Airflow, write var/demo/report.html
-	$(BIN)/python -m deploy.embedded.demo
+demo: .venv/ready  ## train, register, promote, score four nights through Airflow, write a page; another table: make demo use_case=fraud
+	$(BIN)/python -m deploy.embedded.demo $(if $(use_case),--use-case "$(use_case)")
 
-up: .venv/ready    ## Airflow, the first nights if none is published, then the schedule; prints URLs and login, and stays
+up: .venv/ready    ## Airflow with all use cases: first nights if none is published, then the schedule; prints URLs and login, and stays
 	$(BIN)/python -m deploy.embedded.up
+
+repro: .venv/ready ## dvc repro of a use case without Airflow: make repro use_case=fraud stage=evaluate
+	$(BIN)/python -m deploy.embedded.repro $(if $(use_case),--use-case "$(use_case)") $(stage)
 
 # A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
 # tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, whatever its markers.

@@ -14,6 +14,7 @@ from contextlib import closing
 from nightshift_airflow import dvc_lock, process, repository, run_record, workspaces
 from nightshift_airflow.stage_process import stage_environment
 
+from deploy.embedded.chosen import dag_id, demo_directory
 from pipelines.lib.champions.registry import load_registry
 from pipelines.lib.core import home
 from pipelines.lib.core.run import load_run
@@ -43,8 +44,8 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
     pinned = commit, snapshot = repository.pin_commit()
     if snapshot:
         progress(f"the working tree has uncommitted changes: using the snapshot {commit[:12]} of it")
-    workspace = workspaces.open_workspace(DAG_ID, f"{partition}-{commit[:12]}", pinned)
-    pin = ["pin_run", "--model", "own", "--partition", partition, "--dag-id", DAG_ID, "--run-id", workspace.run_id]
+    workspace = workspaces.open_workspace(dag_id(DAG_ID), f"{partition}-{commit[:12]}", pinned)
+    pin = ["pin_run", "--model", "own", "--partition", partition, "--dag-id", workspace.dag_id, "--run-id", workspace.run_id]
     pin += ["--run-ref", workspace.ref, "--git-commit", workspace.commit, "--opened-at", dt.datetime.now(dt.UTC).isoformat()]
     _run(workspace, _module("registry", *pin, *(["--snapshot"] if workspace.snapshot else [])), progress)
     with dvc_lock.attempt(workspace):  # before register records the digest of dvc.lock: it does not change afterwards
@@ -73,7 +74,7 @@ def _run(workspace: workspaces.Workspace, command: Sequence[str], progress: Call
     log = logging.getLogger("nightshift.first_champion")
     log.propagate = False
     log.setLevel(logging.INFO)
-    file = home.home() / "demo" / "first_champion.log"
+    file = demo_directory() / "first_champion.log"
     file.parent.mkdir(parents=True, exist_ok=True)
     with closing(logging.FileHandler(file, encoding="utf-8")) as handler:
         log.handlers = [handler, _Steps(progress)]

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+from deploy.embedded.chosen import dag_id
 from deploy.embedded.client import Client
 from pipelines.lib.champions.registry import load_registry
 from pipelines.lib.core.errors import ModelError
@@ -51,18 +52,18 @@ def published_since(switch: int | None) -> tuple[int | None, dict[str, Any] | No
 
 def request_first_index(client: Client, partition: str) -> str:
     """Have the encoder trained as of `partition`; its promotion starts the rebuild. Return the id of the training's run."""
-    for dag_id in (TRAINING, REBUILD):
-        client.unpause(dag_id)
-    return client.trigger(TRAINING, partition, run_id=f"first_index__{partition}__{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}")
+    for kind in (TRAINING, REBUILD):
+        client.unpause(dag_id(kind))
+    return client.trigger(dag_id(TRAINING), partition, run_id=f"first_index__{partition}__{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}")
 
 
 def make_first_index(client: Client, partition: str, *, progress: Progress, check: Callable[[], None], timeout_s: float) -> dict[str, Any]:
     """Train the encoder as of `partition`, wait for the rebuild that this starts, and return the published index. Raise `IndexingError`."""
     since = dt.datetime.now(dt.UTC).isoformat()
     training = request_first_index(client, partition)
-    states = client.follow(TRAINING, [training], timeout_s=timeout_s, progress=progress, check=check)
+    states = client.follow(dag_id(TRAINING), [training], timeout_s=timeout_s, progress=progress, check=check)
     if states[training] == "success":
-        rebuild = client.follow_partitions(REBUILD, [partition], since=since, timeout_s=timeout_s, progress=progress, check=check)[
+        rebuild = client.follow_partitions(dag_id(REBUILD), [partition], since=since, timeout_s=timeout_s, progress=progress, check=check)[
             partition
         ]
         states[rebuild["dag_run_id"]] = rebuild["state"]

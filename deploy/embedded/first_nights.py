@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from deploy.embedded.chosen import dag_id
 from deploy.embedded.client import FINISHED, Client
 from deploy.embedded.nights import Night, collect_night, pages_of, with_decision
 from pipelines.lib.core.run import load_run
@@ -14,7 +15,7 @@ _TIMEOUT_S = 1200
 
 
 def first_partitions() -> list[str]:
-    """Return the partitions that the first champion is trained for: that of run.yaml and the days after it."""
+    """Return the partitions that the first champion is trained for: that of its run and the days after it."""
     first = load_run().date
     return [(first + dt.timedelta(days=day)).isoformat() for day in range(COUNT)]
 
@@ -25,23 +26,24 @@ def score_nights(client: Client, partitions: Sequence[str], *, progress: Callabl
     A publication starts the monitoring of its night, and nights that are scored together are published in any order. The governor then turns
     down a night because a later one has been decided on. So monitoring is paused until all have ended, and then begins in order.
     """
-    client.unpause(MONITORING, paused=True)
-    client.unpause(SCORING)
-    by_run = {client.trigger(SCORING, partition, run_id=run_id_of(partition)): partition for partition in partitions}
+    scoring, monitoring = dag_id(SCORING), dag_id(MONITORING)
+    client.unpause(monitoring, paused=True)
+    client.unpause(scoring)
+    by_run = {client.trigger(scoring, partition, run_id=run_id_of(partition)): partition for partition in partitions}
     progress(f"triggered {', '.join(partitions)} over REST")
-    client.follow(SCORING, list(by_run), timeout_s=_TIMEOUT_S, progress=follower(progress, by_run.__getitem__), check=check)
-    nights = [collect_night(client, SCORING, run_id, partition) for run_id, partition in by_run.items()]
+    client.follow(scoring, list(by_run), timeout_s=_TIMEOUT_S, progress=follower(progress, by_run.__getitem__), check=check)
+    nights = [collect_night(client, scoring, run_id, partition) for run_id, partition in by_run.items()]
     watched = watch_nights(client, [night.partition for night in nights if night.rows])
     progress(f"watching {', '.join(watched)} for drift")
-    states = client.follow(MONITORING, list(watched.values()), timeout_s=_TIMEOUT_S, check=check)
-    finished = {partition: pages_of(MONITORING, run_id) for partition, run_id in watched.items() if states[run_id] == "success"}
+    states = client.follow(monitoring, list(watched.values()), timeout_s=_TIMEOUT_S, check=check)
+    finished = {partition: pages_of(monitoring, run_id) for partition, run_id in watched.items() if states[run_id] == "success"}
     return [with_decision(night, finished) for night in nights]
 
 
 def watch_nights(client: Client, partitions: Sequence[str]) -> dict[str, str]:
     """Start the monitoring of published nights in their order, and let it run; return the run ids by partition."""
-    watched = {partition: client.trigger(MONITORING, partition, run_id=run_id_of(partition)) for partition in sorted(partitions)}
-    client.unpause(MONITORING)
+    watched = {partition: client.trigger(dag_id(MONITORING), partition, run_id=run_id_of(partition)) for partition in sorted(partitions)}
+    client.unpause(dag_id(MONITORING))
     return watched
 
 

@@ -38,6 +38,7 @@ def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]
         distribution=figures.distribution(scores, label="score"),
         calibration=figures.calibration({"matured nights": metrics.calibration(labels, matured_scores)}) if len(labels) else "",
         riskiest=riskiest(nights[-1].partition, 10),
+        table=load_dataset().name,
         outcome=load_dataset().label.name,
         index=index,
         gates=gates,

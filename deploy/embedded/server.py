@@ -28,6 +28,7 @@ from deploy.embedded.installation import Installation
 from deploy.embedded.services import ServerError, Services, tail
 from deploy.embedded.settings import HOST, USERNAME, Secrets, load_secrets, write_private, write_settings
 from pipelines.lib.core.home import check_path
+from pipelines.lib.core.use_cases import VARIABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _SERVICES = {
@@ -154,8 +155,11 @@ class Server:
         return self._services.pid(name)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment in which Airflow runs; with it, the ``airflow`` command speaks to this installation."""
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+        """Return the environment in which Airflow runs; with it, the ``airflow`` command speaks to this installation.
+
+        Airflow serves all use cases, so the choice of this process does not reach it.
+        """
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW") and key != VARIABLE}
         if self.mlflow_url:
             inherited.setdefault("NIGHTSHIFT_MLFLOW_UI_URL", self.mlflow_url)
         return {

@@ -51,7 +51,9 @@ def test_its_next_champion_takes_the_place_of_its_own_on_the_nights_that_are_sco
     """Nights of the demo are published already: the ledger must still say that they are this champion's, which scores them again."""
     commands: list[list[str]] = []
     module = "deploy.embedded.first_champion"
-    place = SimpleNamespace(run_id="run", ref="refs/runs/first_champion/run", commit="c" * 40, snapshot=False, path=tmp_path)
+    place = SimpleNamespace(
+        dag_id="first_champion", run_id="run", ref="refs/runs/first_champion/run", commit="c" * 40, snapshot=False, path=tmp_path
+    )
     for name, answer in (("workspaces.open_workspace", place), ("run_record.record_run", None), ("workspaces.remove_workspace", None)):
         monkeypatch.setattr(f"{module}.{name}", lambda *_, answer=answer: answer)
     monkeypatch.setattr(f"{module}._run", lambda _, command, progress: commands.append(list(command)))

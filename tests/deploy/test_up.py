@@ -1,0 +1,58 @@
+"""`make up` prepares all use cases in turn, and one that is broken takes no other with it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deploy.embedded import up
+from deploy.embedded.first_champion import TrainingError
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import current_use_case
+from pipelines.lib.core.use_cases import UseCase, use_cases
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[UseCase]:
+    """The default use case and three more: *bad* has a fault, *dull* cannot be trained, *shop* is sound. None is trained for real."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "var"))
+    monkeypatch.delenv("NIGHTSHIFT_LEDGER_URL", raising=False)
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "defaults.yaml").write_bytes((ROOT / "pipelines" / "defaults.yaml").read_bytes())
+    for name in ("bad", "dull", "shop"):
+        file = tmp_path / "use_cases" / name / "params.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text("dataset: {event_time: at}\nfeatures: {}\n" if name != "bad" else "trian: {}\n", encoding="utf-8")
+    monkeypatch.setattr(up, "prepare", lambda use_case, progress: None)
+    monkeypatch.setattr(up, "published_index", lambda: None if current_use_case().name == "shop" else {"generation": "g"})
+    monkeypatch.setattr(up, "published_nights", lambda name, **_: [] if name == "shop" else ["night"])
+
+    def train(progress: object) -> SimpleNamespace:
+        if (name := current_use_case().name) == "dull":
+            raise TrainingError("the label is constant")
+        return SimpleNamespace(name=name, version="1", sha256="a" * 64)
+
+    monkeypatch.setattr(up, "train_first_champion", train)
+    return use_cases(Path())
+
+
+def test_each_is_prepared_as_itself_and_a_broken_one_is_named_and_left_out(declared: list[UseCase]) -> None:
+    steps: list[str] = []
+    ready = up.prepare_all(declared, steps.append)
+    assert [(one.use_case.name, one.scored, one.indexed) for one in ready] == [("flights", True, True), ("shop", False, False)]
+    assert [step for step in steps if "champion" in step] == [
+        f"{name}: champion: {name} version 1, sha256 aaaaaaaaaaaa" for name in ("flights", "shop")
+    ]
+    left_out = {step.partition(" IS LEFT OUT: ")[0]: step for step in steps if "LEFT OUT" in step}
+    assert set(left_out) == {"bad", "dull"}
+    assert "trian" in left_out["bad"]
+    assert "the label is constant" in left_out["dull"]
+
+
+def test_without_one_that_can_run_it_does_not_start(declared: list[UseCase]) -> None:
+    with pytest.raises(ConfigError, match="bad, dull"):
+        up.prepare_all(declared[1:3], lambda step: None)
