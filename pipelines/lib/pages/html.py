@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 def render(template: str, **context: Any) -> str:
     """Fill `template`. A name that it uses and `context` lacks is an error. Charts of `pipelines.lib.pages.figures` pass unescaped."""
+    return _environment().get_template(template).render(**context)
+
+
+@cache
+def _environment() -> Environment:
+    """Return the environment of all pages, which keeps each template that it has compiled."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"by_column": by_column, "base_score": base_score}
-    return environment.get_template(template).render(**context)
+    return environment
 
 
 def by_column(findings: Iterable[Any]) -> list[tuple[str | None, list[Any]]]:
