@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.dag_tasks import task_ids
 
 SOURCE = Path(__file__).resolve().parents[1]
@@ -31,7 +32,7 @@ class RealRepository:
                 target.write_bytes(source.read_bytes())
             else:
                 target.unlink(missing_ok=True)
-        params = yaml.safe_load((self.root / "params.yaml").read_text(encoding="utf-8"))
+        params = parse_yaml((self.root / "params.yaml").read_text(encoding="utf-8"))
         for section, values in (changes or {}).items():
             params[section].update(values)
         if changes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.dag_tasks import operators
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -19,7 +20,7 @@ CALLED = ("refuse",)
 """No task: another task calls it."""
 SHARDS = ("2013-01", "2013-02", "2013-03")
 SHARDED = {
-    stage for stage, entry in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items() if "matrix" in entry
+    stage for stage, entry in parse_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"].items() if "matrix" in entry
 }
 
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:

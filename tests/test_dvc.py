@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from scaffold.imports import ROOT, closure, packages
 
-STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-LOCKED: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+STAGES: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+LOCKED: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
 
 
 def module_of(stage: str) -> Path:

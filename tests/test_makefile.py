@@ -40,3 +40,11 @@ def test_check_runs_a_quick_part_of_test_that_needs_no_server(markers: set[str])
 def test_ci_runs_all_of_them() -> None:
     run = re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
     assert run == ["lint", "test", "test-slow", "demo"]
+
+
+def test_check_leaves_out_only_files_that_lint_runs_before_it() -> None:
+    assert re.search(r"^check: lint ", MAKEFILE, re.MULTILINE)
+    [check, lint] = (re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE) for target in ("check", "lint"))
+    assert check and lint
+    assert re.findall(r"--(?:ignore|deselect)\S*|\$\(LINTED\S*\)", check[1]) == ["$(LINTED:%=--ignore=%)"]
+    assert "pytest -q $(LINTED)\n" in lint[1]

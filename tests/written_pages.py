@@ -17,6 +17,7 @@ from deploy.embedded.nights import Night, gate_verdict, pages_of
 from deploy.embedded.report import write_report
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.vector_index import publication
 from tests import watched_model
@@ -38,9 +39,9 @@ class Workspace:
 
     def __init__(self, root: Path, pages: Path) -> None:
         self.root, self.pages = root, pages
-        self.stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        self.stages = parse_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
         orders.prepare(root)
-        params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+        params = parse_yaml((root / "params.yaml").read_text(encoding="utf-8"))
         params["attach_evidence"]["riskiest"] = 4  # each has a table of its own, in which axe-core looks at every cell
         (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
         self.pinned: dict[str, Any] = {

@@ -5,7 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
+
+from pipelines.lib.core.yaml_text import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
@@ -67,7 +68,7 @@ def test_every_task_may_be_tried_again_and_has_an_end(dag):
 
 
 def test_a_person_has_as_long_as_the_params_say_and_silence_is_a_no(dag):
-    hours = yaml.safe_load((ROOT / "params.yaml").read_text())["drift_triggered_retraining"]["approval_hours"]
+    hours = parse_yaml((ROOT / "params.yaml").read_text())["drift_triggered_retraining"]["approval_hours"]
     approve = dag.get_task("approve")
     assert approve.response_timeout == timedelta(hours=hours)
     assert approve.defaults == ["Reject"]

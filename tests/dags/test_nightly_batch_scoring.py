@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pendulum
 import pytest
-import yaml
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.dag_tasks import task_ids
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ def test_the_docstring_is_shown_and_runs_may_overlap(dag):
 
 
 def test_tonight_replays_a_night_after_the_training_window_on_the_same_weekday(dag):
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())["nightly_batch_scoring"]
+    settings = parse_yaml((ROOT / "params.yaml").read_text())["nightly_batch_scoring"]
     assert settings["replay_offset_days"] % 7 == 0
     for run_date, partition in [((2026, 11, 23), "2013-04-08"), ((2027, 8, 17), "2013-12-31")]:
         date, key = dag.timetable._get_partition_info(pendulum.datetime(*run_date, 2))

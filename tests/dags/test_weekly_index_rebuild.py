@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pendulum
 import pytest
-import yaml
+
+from pipelines.lib.core.yaml_text import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +25,7 @@ def test_its_one_task_says_that_an_index_is_due(dag):
 
 
 def test_a_monday_asks_for_the_monday_that_the_nights_replay(dag):
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = parse_yaml((ROOT / "params.yaml").read_text())
     nights = settings["nightly_batch_scoring"]["replay_offset_days"]
     assert settings["weekly_index_rebuild"]["replay_offset_days"] == nights
     date, key = dag.timetable._get_partition_info(pendulum.datetime(2026, 11, 23, 4))

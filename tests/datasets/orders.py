@@ -15,6 +15,8 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import yaml
 
+from pipelines.lib.core.yaml_text import parse_yaml
+
 PARAMS = Path(__file__).with_name("orders_params.yaml")
 FIRST = dt.date(2024, 1, 1)
 SHIFT = dt.date(2024, 4, 1)
@@ -79,7 +81,7 @@ def write(table: pa.Table, path: Path) -> None:
 
 def params(**source: Any) -> dict[str, Any]:
     """Return the content of `orders_params.yaml`, with the source of the orders replaced by `source` if one is given."""
-    content: dict[str, Any] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    content: dict[str, Any] = parse_yaml(PARAMS.read_text(encoding="utf-8"))
     if source:
         content["dataset"]["source"] = source
     return content

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipelines.lib.models import costs
+from pipelines.lib.models.inference import Model
 from tests.registered_models import Installation, copy_template, make_template
 
 
@@ -19,3 +22,19 @@ def registered_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installation_of_three(registered_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """Three registered versions, of which none is champion yet, and a night that was recorded but not published."""
     return copy_template(registered_models, tmp_path / "installation", monkeypatch)
+
+
+_COSTS: dict[str, costs.Costs] = {}
+
+
+@pytest.fixture
+def costs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the costs of each model once per process of the tests, since a measurement starts a process; by digest, so by its bytes."""
+    measure = costs.measure
+
+    def measure_once(model: Model, path: Path, rows: np.ndarray) -> costs.Costs:
+        if model.sha256 not in _COSTS:
+            _COSTS[model.sha256] = measure(model, path, rows)
+        return _COSTS[model.sha256]
+
+    monkeypatch.setattr(costs, "measure", measure_once)

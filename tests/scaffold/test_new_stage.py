@@ -137,6 +137,7 @@ def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(ex
     extended.check(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".")
 
 
+@pytest.mark.costly
 def test_only_the_new_stage_is_new(extended: Copy) -> None:
     before, after = (yaml.safe_load((root / "dvc.yaml").read_text()) for root in (ROOT, extended.root))
     assert {name: after["stages"].pop(name) for name in map(name_of, STAGES)}["look_again"]["deps"][-2:] == [
@@ -146,6 +147,7 @@ def test_only_the_new_stage_is_new(extended: Copy) -> None:
     assert after == before
 
 
+@pytest.mark.costly
 def test_a_new_task_runs_between_its_neighbours(extended: Copy) -> None:
     text = (extended.root / "dags" / f"{NIGHT}.py").read_text()
     for chain in (

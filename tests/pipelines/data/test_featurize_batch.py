@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pipelines.lib.core.yaml_text import parse_yaml
 
 from pipelines.data.featurize_batch import main
 from pipelines.data.ingest_batch import main as ingest
@@ -34,7 +35,7 @@ def test_it_writes_the_rows_of_the_night_without_a_label() -> None:
 
 
 def test_a_night_without_rows_gives_a_file_without_rows() -> None:
-    content = yaml.safe_load(Path("run.yaml").read_text())
+    content = parse_yaml(Path("run.yaml").read_text())
     Path("run.yaml").write_text(yaml.safe_dump({**content, "partition": "2029-01-01"}))
     assert ingest(["--raw", "raw"]) == 0
     assert main(ARGUMENTS) == 0

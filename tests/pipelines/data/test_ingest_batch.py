@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pipelines.lib.core.yaml_text import parse_yaml
 
 from pipelines.data.ingest_batch import main
 from pipelines.lib.core.stage import FAILURE_FILE
@@ -21,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def partition(text: object) -> None:
-    content = yaml.safe_load(Path("run.yaml").read_text())
+    content = parse_yaml(Path("run.yaml").read_text())
     Path("run.yaml").write_text(yaml.safe_dump({**content, "partition": text}))
 
 
@@ -37,7 +38,7 @@ def test_it_writes_the_night_and_what_its_features_look_back_on() -> None:
 
 
 def test_the_gate_gets_its_days_even_without_lagged_features() -> None:
-    content = yaml.safe_load(Path("params.yaml").read_text())
+    content = parse_yaml(Path("params.yaml").read_text())
     content["features"]["lagged"] = {}
     Path("params.yaml").write_text(yaml.safe_dump(content))
     assert main(["--raw", "raw"]) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from pipelines.lib.core.yaml_text import parse_yaml
 
 from pipelines.data.ingest_history import main
 from pipelines.lib.core.stage import FAILURE_FILE
@@ -21,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def change(section: str, **fields: object) -> None:
-    content = yaml.safe_load(Path("params.yaml").read_text())
+    content = parse_yaml(Path("params.yaml").read_text())
     content[section].update(fields)
     Path("params.yaml").write_text(yaml.safe_dump(content))
 

@@ -13,6 +13,7 @@ from pipelines.index.embed import embed, main
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.encoders.encoder import load_encoder
 from pipelines.lib.encoders.vectors import Shards
 from pipelines.lib.features.history import History
@@ -86,11 +87,11 @@ def test_features_of_another_declaration_are_refused(workspace: Path) -> None:
 
 def test_an_encoder_that_becomes_champion_again_embeds_nothing_anew(tmp_path: Path) -> None:
     """DVC compares the file alone: neither who made it champion, nor when."""
-    stage = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["embed"]
+    stage = parse_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["embed"]
     [names] = [entry["run.yaml"] for entry in stage["params"] if isinstance(entry, dict)]
 
     def seen(path: Path) -> dict[str, object]:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = parse_yaml(path.read_text(encoding="utf-8"))
         return {name: found["encoder"][name.removeprefix("encoder.")] for name in names}
 
     def pinned(**changes: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib.core.home import ledger_url
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.compute import Categorical, Features, Numeric
 from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import KEY, Signature
@@ -113,7 +114,7 @@ def monitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: tuple[Rand
 @pytest.fixture
 def eager(monitor: Monitor) -> Monitor:
     """A monitor that judges a window of one night, so that a test needs no more."""
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = parse_yaml(Path("params.yaml").read_text())
     params["govern"]["minimum_nights"] = 1
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return monitor

@@ -16,6 +16,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib.core.home import ledger_url
 from pipelines.lib.core.params import load_section
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.compute import Features, Numeric
 from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import Signature
@@ -92,7 +93,7 @@ def decide(partition: str, version: str | None = "3") -> dict:
 
 def use(**changes: float) -> None:
     """Change the shipped policy."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     params["govern"] |= changes
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 

@@ -17,6 +17,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import DataError, TransientError
 from pipelines.lib.core.home import ledger_url
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.published import nights
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.published.store import scores_url
@@ -54,7 +55,7 @@ class Shop:
         (directory / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
         git(directory, "init", "--quiet")
         git(directory, "commit", "--quiet", "--allow-empty", "--message", "start")
-        params = yaml.safe_load((directory / "params.yaml").read_text()) | {
+        params = parse_yaml((directory / "params.yaml").read_text()) | {
             "measure_performance": {**PARAMS.model_dump(), "slices": ["channel"]}
         }
         (directory / "params.yaml").write_text(yaml.safe_dump(params))
@@ -149,7 +150,7 @@ def test_corrected_outcomes_are_another_revision_of_their_own_night_alone(shop: 
 
 @pytest.mark.costly
 def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = parse_yaml(Path("params.yaml").read_text())
     params["dataset"]["label"]["expression"] = "refund > 20"  # NULL: nothing has come
     Path("params.yaml").write_text(yaml.safe_dump(params))
     shop.publish("2024-01-02")
@@ -187,7 +188,7 @@ def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_an
 @pytest.mark.costly
 @pytest.mark.parametrize(("column", "kind", "first"), [("placed_at", "timestamp", "2024-01-02 "), ("placed_on", "date", "2024-01-02")])
 def test_a_slice_of_dates_is_recorded(shop: Shop, column: str, kind: str, first: str) -> None:
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = parse_yaml(Path("params.yaml").read_text())
     params["dataset"]["columns"][column] = {"type": kind}
     params["measure_performance"] |= {"slices": [column], "slice_minimum_rows": 1}
     Path("params.yaml").write_text(yaml.safe_dump(params))
@@ -286,7 +287,7 @@ def test_a_night_that_an_earlier_nightshift_measured_is_measured_once_more(shop:
 def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(installation_of_three: Installation) -> None:
     night = scored_night.features_table(ROWS)
     delay = pa.array(np.where(night["a"].to_numpy() > 0, 60, 0))  # `a` tells the outcome, and the model looks at `a`
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = parse_yaml(Path("params.yaml").read_text())
     absent = {name: pa.nulls(ROWS, pa.int64()) for name in params["dataset"]["columns"]}
     orders.write(pa.table({**absent, **{key: night[key] for key in scored_night.ORDER}, "arr_delay": delay}), Path("flights.parquet"))
     params["dataset"]["source"] = {"kind": "parquet", "path": "flights.parquet"}

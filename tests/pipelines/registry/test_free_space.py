@@ -18,6 +18,7 @@ import yaml
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import home, kept
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.published import nights
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.published.store import evidence_url, scores_url
@@ -70,7 +71,7 @@ def objects() -> set[str]:
 
 
 def named_by(ref: str) -> set[str]:
-    lock = yaml.safe_load(git("show", f"{ref}:dvc.lock"))
+    lock = parse_yaml(git("show", f"{ref}:dvc.lock"))
     outs = {out["md5"] for made in lock["stages"].values() for out in made["outs"]}
     return outs | {
         md5 for one in outs if one.endswith(".dir") for md5 in (kept.listing(one, Path(kept.cache_path(one)).read_bytes()) or {}).values()

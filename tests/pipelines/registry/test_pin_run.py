@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.registry.pin_run import main
 
 REPOSITORY = Path(__file__).parents[3]
@@ -29,9 +30,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_run_begins_with_nothing_made_and_keeps_what_it_has_made(workspace: Path) -> None:
     lock = workspace / "dvc.lock"
-    assert yaml.safe_load(lock.read_text())["stages"], "that of a laptop's night"
+    assert parse_yaml(lock.read_text())["stages"], "that of a laptop's night"
     assert main(RUN) == 0
-    assert yaml.safe_load(lock.read_text()) == {"schema": "2.0", "stages": {}}
+    assert parse_yaml(lock.read_text()) == {"schema": "2.0", "stages": {}}
     lock.write_text("schema: '2.0'\nstages: {train: {cmd: x}}\n")
     assert main(RUN) == 0
     assert "train" in lock.read_text(), "opened again, it is pinned already"
@@ -45,7 +46,7 @@ def test_a_run_begins_with_nothing_made_and_keeps_what_it_has_made(workspace: Pa
     ],
 )
 def test_an_unquoted_date_is_refused_by_name_and_not_tried_again(workspace: Path, section: str, value: object, key: str) -> None:
-    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params = parse_yaml((workspace / "params.yaml").read_text())
     params[section] = value
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
     assert main(RUN) == 1

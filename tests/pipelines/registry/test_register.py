@@ -21,6 +21,7 @@ from pipelines.lib.core import contract
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, DataError, GateFailed, LedgerConflict, ModelError
 from pipelines.lib.core.run import PinnedModel, RunFile
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.signature import Signature
 from pipelines.lib.models import costs, skops_file
 from pipelines.lib.models.costs import Costs
@@ -339,7 +340,7 @@ def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], ins
     (workspace / "data" / "champion" / "model.onnx").unlink()
     subprocess.run(command, cwd=workspace, env=environment, check=True)
     assert (workspace / "run.yaml").read_text() == first
-    assert yaml.safe_load(first)["model"]["version"] == "1"
+    assert parse_yaml(first)["model"]["version"] == "1"
     assert sha256_of(workspace / "data" / "champion" / "model.onnx") == versions[0].sha256
     assert (workspace / "data" / "champion" / "model.onnx.dvc").exists()
 

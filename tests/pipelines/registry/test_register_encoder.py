@@ -180,6 +180,7 @@ def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
     assert installation.ledger.history("Core_RF_Classifier") == [], "the model's line is another"
 
 
+@pytest.mark.costly
 def test_a_rollback_of_the_model_leaves_the_encoder_alone(installation: Installation) -> None:
     assert registered() == 0
     assert promote(PROMOTE) == 0
@@ -209,6 +210,7 @@ def test_the_word_for_another_encoder_promotes_nothing(installation: Installatio
     assert installation.ledger.history(NAME) == []
 
 
+@pytest.mark.costly
 def test_a_champion_that_came_meanwhile_stays(installation: Installation) -> None:
     assert registered() == 0
     assert promote(PROMOTE) == 0

@@ -16,11 +16,14 @@ import yaml
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, TransientError
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.lib.storage.rebuild import environment
 from pipelines.registry.replay import MODEL, conclude, main, replay
 from tests.page_rules import broken_rules
 from tests.stub_repository import commit_all, git
+
+pytestmark = pytest.mark.costly  # nearly all run DVC
 
 NAME = "Core_RF_Classifier"
 REF = "refs/runs/first_champion/one"
@@ -104,7 +107,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     git(path, "checkout", "--quiet", "--detach")
     commit_all(path, "the run")
     git(path, "update-ref", REF, "HEAD")
-    lock = yaml.safe_load((path / "dvc.lock").read_text())["stages"]
+    lock = parse_yaml((path / "dvc.lock").read_text())["stages"]
     tags = {
         "run_ref": REF,
         "git_commit": commit,
@@ -133,7 +136,7 @@ def different(result: dict[str, Any]) -> list[str]:
 
 
 def test_the_same_ref_gives_the_same_bytes_and_metrics_and_nothing_comes_out_of_the_cache(trained: Trained, tmp_path: Path) -> None:
-    raw = yaml.safe_load(git(trained.path, "show", f"{REF}:dvc.lock"))["stages"]["ingest_history"]["outs"][0]["md5"]
+    raw = parse_yaml(git(trained.path, "show", f"{REF}:dvc.lock"))["stages"]["ingest_history"]["outs"][0]["md5"]
     for file in (trained.path / ".dvc" / "cache" / "files").rglob("*"):
         if file.is_file() and file.parent.name + file.name != raw:
             file.unlink()  # all but the raw data
@@ -226,22 +229,33 @@ def test_without_the_ref_or_the_raw_data_it_says_what_to_bring_back(trained: Tra
         replay(trained.tags, trained.metrics, tmp_path / "two")
 
 
+@pytest.fixture(scope="module")
+def registry(pristine: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of an installation that no test changes: version 1 is what was trained, and champion; version 2 has no tags."""
+    home = tmp_path_factory.mktemp("registry") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTSHIFT_HOME", str(home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        client = connect()
+        client.create_registered_model(NAME)
+        run = client.create_run(client.create_experiment("test"))
+        for name, value in pristine.metrics.items():
+            client.log_metric(run.info.run_id, name, value)
+        client.create_model_version(NAME, "/model", run.info.run_id, tags=pristine.tags)
+        client.create_model_version(NAME, "/model", run.info.run_id)
+    entry = Entry(NAME, 1, "promote", "1", pristine.tags["sha256"], "/model.onnx", None, "2013-04-01", "test", "test")
+    Ledger(f"sqlite:///{home / 'ledger.db'}").append(entry)
+    return home
+
+
 @pytest.fixture
-def registered(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """Version 1 is what was trained, and champion; version 2 has no tags."""
+def registered(trained: Trained, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """What was trained, registered in an installation of the test's own."""
     shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    shutil.copytree(registry, tmp_path / "home")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    client = connect()
-    client.create_registered_model(NAME)
-    run = client.create_run(client.create_experiment("test"))
-    for name, value in trained.metrics.items():
-        client.log_metric(run.info.run_id, name, value)
-    client.create_model_version(NAME, str(tmp_path), run.info.run_id, tags=trained.tags)
-    client.create_model_version(NAME, str(tmp_path), run.info.run_id)
-    entry = Entry(NAME, 1, "promote", "1", trained.tags["sha256"], "/model.onnx", None, "2013-04-01", "test", "test")
-    Ledger(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}").append(entry)
     return trained
 
 

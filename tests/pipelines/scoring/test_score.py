@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipelines.lib.core.run import PinnedModel, RunFile, save_run
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.scoring.score import main
 from tests import scored_night as night
 
@@ -19,7 +20,7 @@ ARGUMENTS = ["--features", "features.parquet", "--gate", "gate", "--model", "mod
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = parse_yaml((ROOT / "params.yaml").read_text())
     params["score"]["order_by"] = None  # these features are others
     Path("params.yaml").write_text(yaml.safe_dump(params))
     night.write_features(tmp_path / "features.parquet", 100)
@@ -55,7 +56,7 @@ def test_a_night_is_scored_with_the_pinned_model_or_the_workspace_s_own(workspac
 
 
 def test_the_threshold_is_a_parameter(workspace: Path) -> None:
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = parse_yaml(Path("params.yaml").read_text())
     params["score"] = {"threshold": 0.0, "threads": 1}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     assert main(ARGUMENTS) == 0

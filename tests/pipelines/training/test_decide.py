@@ -71,7 +71,7 @@ class Retraining:
 
 
 @pytest.fixture
-def retraining(installation_of_three: Installation) -> Retraining:
+def retraining(installation_of_three: Installation, costs_once: None) -> Retraining:
     return Retraining(installation_of_three)
 
 
@@ -146,6 +146,7 @@ def test_a_model_that_answers_otherwise_than_it_did_is_refused(retraining: Retra
     assert any(str(file) in reason for reason in reasons)
 
 
+@pytest.mark.costly
 def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
     """The same scores, after work that leads to nothing: products of matrices that depend on the row, so that nothing is folded away."""
     model = onnx.load("data/models/model.onnx")

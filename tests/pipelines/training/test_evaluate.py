@@ -1,8 +1,10 @@
 """Evaluation of whole models on files: a good one passes and is compared, each poisoned one is refused with its own reason."""
 
 import datetime as dt
+import io
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -20,6 +22,8 @@ from sklearn.ensemble import RandomForestClassifier
 from pipelines.lib.challengers.evaluation import Metrics
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.measures.binning import numeric_binning
@@ -77,9 +81,42 @@ def forest(trees: int = 20, *, flipped: bool = False) -> RandomForestClassifier:
 
 
 def exported(model: RandomForestClassifier, profile: Profile | None = None) -> onnx.ModelProto:
-    return onnx.load_from_string(export_onnx(model, SIGNATURE, ExportOnnx(opset=22), profile))
+    return onnx.load_from_string(onnx_bytes(model, profile))
 
 
+@cache
+def onnx_bytes(model: RandomForestClassifier, profile: Profile | None = None) -> bytes:
+    return export_onnx(model, SIGNATURE, ExportOnnx(opset=22), profile)
+
+
+@cache
+def skops_bytes(model: RandomForestClassifier) -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        skops_file.dump(model, Path(scratch) / "model.skops")
+        return (Path(scratch) / "model.skops").read_bytes()
+
+
+@cache
+def history_bytes() -> bytes:
+    """The file of the history, as `featurize_history` writes it."""
+    given = history()
+    table = given.rows.append_column("label", pa.array(given.labels.astype(bool)))
+    for index, name in enumerate(NAMES):
+        table = table.append_column(name, pa.array(given.features[:, index]))
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({KEY: SIGNATURE.to_json()}), file)
+    return file.getvalue()
+
+
+@cache
+def params_text() -> str:
+    params = parse_yaml((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    params["evaluate"] = EVALUATE
+    params["dataset"]["label"]["name"] = "label"
+    return yaml.safe_dump(params)
+
+
+@cache
 def trained_until(date: str) -> Profile:
     """The profile of a model that has trained on the nights before `date`."""
     columns = {**dict(zip(NAMES, history().features.T, strict=True)), SCORE: np.linspace(0, 1, 6_000, dtype=np.float32)}
@@ -96,17 +133,9 @@ class Files:
         self.root = root
         for folder in ("models", "champion"):
             (root / folder).mkdir()
-        params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-        params["evaluate"] = EVALUATE
-        params["dataset"]["label"]["name"] = "label"
-        (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        (root / "params.yaml").write_text(params_text(), encoding="utf-8")
         self.pin()
-        given = history()
-        columns = {name: given.features[:, index] for index, name in enumerate(NAMES)}
-        table = given.rows.append_column("label", pa.array(given.labels.astype(bool)))
-        for name, values in columns.items():
-            table = table.append_column(name, pa.array(values))
-        pq.write_table(table.replace_schema_metadata({KEY: SIGNATURE.to_json()}), root / "history.parquet")
+        (root / "history.parquet").write_bytes(history_bytes())
         self.put(forest())
 
     def pin(self, **model: object) -> None:
@@ -116,7 +145,7 @@ class Files:
 
     def put(self, model: RandomForestClassifier, proto: onnx.ModelProto | None = None) -> None:
         """The challenger: `model`, and `proto` where ONNX is not what comes of it."""
-        skops_file.dump(model, self.root / "models" / "model.skops")
+        (self.root / "models" / "model.skops").write_bytes(skops_bytes(model))
         (self.root / "models" / "model.onnx").write_bytes((proto or exported(model)).SerializeToString())
 
     def crown(self, model: RandomForestClassifier, *, until: str | None = "2013-03-01", **pinned: object) -> str:
@@ -141,12 +170,13 @@ class Files:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs_once: None) -> Files:
     made = Files(tmp_path)
     monkeypatch.chdir(tmp_path)
     return made
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("compared", [False, True])
 def test_slices_of_dates_and_of_nothing_reach_every_report(files: Files, compared: bool) -> None:
     """JSON has no dates, and a null is neither less nor more than a text."""
@@ -155,7 +185,7 @@ def test_slices_of_dates_and_of_nothing_reach_every_report(files: Files, compare
     table = table.append_column("shipped", pa.array(shipped)).append_column("items", pa.array([None, 2**53 + 1] * (table.num_rows // 2)))
     side = pa.array([None if row % 2 else value for row, value in enumerate(table["side"].to_pylist())])
     pq.write_table(table.set_column(table.column_names.index("side"), "side", side), "history.parquet")
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     params["evaluate"]["slices"] = ["shipped", "items", "side"]
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     if compared:
@@ -231,6 +261,7 @@ def test_how_many_rows_the_trees_have_learned_from_is_logged_and_shown(files: Fi
     assert "1,500 rows that were drawn from all 6,000" in page
 
 
+@pytest.mark.costly
 def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
     files.crown(forest(5))
     digests = []
@@ -257,6 +288,7 @@ def test_the_challenger_is_compared_with_the_champion_on_the_same_rows(files: Fi
     assert not broken_rules(page)
 
 
+@pytest.mark.costly
 def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) -> None:
     files.crown(forest(5), until="2013-03-25")
     assert files.evaluate() == 0
@@ -354,6 +386,7 @@ def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, pois
     assert "does not pass" in page
 
 
+@pytest.mark.costly
 def test_a_challenger_that_does_not_pass_is_on_record_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{files.root / 'ledger.db'}")
     files.crown(forest(5))

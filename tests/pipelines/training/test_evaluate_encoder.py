@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.encoders.comparison import Compared, NotCompared
 from pipelines.lib.encoders.encoder import TRAINED_UNTIL
 from pipelines.lib.encoders.evaluation import EncoderMetrics
@@ -43,7 +44,7 @@ class Files:
         self.put(encoder_bytes())
 
     def limit(self, **limits: object) -> None:
-        params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+        params = parse_yaml((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
         params["evaluate_encoder"] = {**LIMITS, **limits}
         (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 

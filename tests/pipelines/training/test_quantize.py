@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.encoders.encoder import load_encoder
 from pipelines.lib.encoders.kept_neighbours import ComparedRows
 from pipelines.lib.encoders.quantization import WAYS
@@ -38,7 +39,7 @@ class Files:
         write_history(root / "history.parquet")
 
     def limit(self, **limits: object) -> None:
-        params = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
+        params = parse_yaml((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
         params["quantize"] = {**LIMITS, **limits}
         (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 

@@ -15,6 +15,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from pipelines.lib.core.errors import DataError, ModelError
 from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.compute import Features, Numeric
 from pipelines.lib.features.history import History, holdout_start
 from pipelines.lib.features.signature import KEY, Signature
@@ -173,7 +174,7 @@ def test_the_holdout_ends_where_outcomes_are_known() -> None:
 
 
 def test_only_the_last_days_are_learned_from_where_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     rows = _nights(9_000)
     table = rows.rows.append_column(params["dataset"]["label"]["name"], pa.array(rows.labels.astype(bool)))
     for index, name in enumerate(NAMES):

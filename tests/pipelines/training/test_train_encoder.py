@@ -9,6 +9,7 @@ import yaml
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.encoders.encoder import load_encoder
 from pipelines.lib.features.history import History
 from pipelines.lib.models import skops_file
@@ -18,7 +19,7 @@ from tests.trained_encoder import PARAMS, PARTITION, SIGNATURE, START, history, 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     params["train_encoder"] = PARAMS.model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     run = {"partition": PARTITION, "model": {"path": "model.onnx", "name": "Core"}}

@@ -17,6 +17,7 @@ from nightshift_airflow.retries import StageError
 from nightshift_airflow.stage_operators import DvcStageOperator
 from nightshift_airflow.stage_process import reproduce, run_dvc, stage_environment
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.stub_repository import SHARDS
 
 DAG_ID = "vector_index_rebuild"
@@ -122,7 +123,7 @@ def until_done(workspace: workspaces.Workspace, stages: list[str], tries: int = 
 
 
 def entries(workspace: workspaces.Workspace) -> dict[str, object]:
-    return dict(yaml.safe_load((workspace.path / "dvc.lock").read_text())["stages"])
+    return dict(parse_yaml((workspace.path / "dvc.lock").read_text())["stages"])
 
 
 def is_up_to_date(workspace: workspaces.Workspace, *stages: str) -> bool:
@@ -265,7 +266,7 @@ def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
     run_dvc("checkout", ["checkout", "--allow-missing", "--force"], again)
     assert sorted(path.name for path in (again.path / "data" / "index" / "embed").iterdir() if path.is_dir()) == list(SHARDS[:2])
     shown = subprocess.run(["git", "show", f"{commit}:dvc.yaml"], cwd=again.path, capture_output=True, text=True, check=True).stdout
-    assert yaml.safe_load(shown)["stages"]["embed"]["matrix"] == {"shard": list(SHARDS[:2])}
+    assert parse_yaml(shown)["stages"]["embed"]["matrix"] == {"shard": list(SHARDS[:2])}
     assert until_done(provide(again), EMBEDDED) == 1
     assert run_record.record_run(again, "success") != commit
 

@@ -4,10 +4,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from airflow.sdk.exceptions import AirflowFailException
 from nightshift_airflow import places, workspaces
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.opened_night import DAG_ID, TaskInstance
 from tests.stub_repository import git
 
@@ -18,7 +18,7 @@ def test_a_night_from_open_to_close(night):
     assert night.result["partition"] == "2013-04-01"
     workspace = workspaces.find_workspace(DAG_ID, "run")
     assert workspace is not None
-    pinned = yaml.safe_load((workspace.path / "run.yaml").read_text())
+    pinned = parse_yaml((workspace.path / "run.yaml").read_text())
     assert pinned["opened_at"] == "2026-01-01T02:00:00+00:00"
     assert pinned["run_ref"] == f"refs/runs/{DAG_ID}/run"
     for task in ("ingest_batch", "validate_batch", "publish_scores"):
@@ -30,7 +30,7 @@ def test_a_night_from_open_to_close(night):
     assert instance.pushed["note"].startswith("PUBLISHED 2013-04-01: 945 rows, Core version 1. Report: ")
     assert instance.pushed["note"].endswith(f"/nightshift/reports/{DAG_ID}/run/validate_batch")
     assert not workspace.path.exists()
-    lock = yaml.safe_load(git(night.repository, "show", f"refs/runs/{DAG_ID}/run:dvc.lock"))
+    lock = parse_yaml(git(night.repository, "show", f"refs/runs/{DAG_ID}/run:dvc.lock"))
     assert sorted(lock["stages"]) == ["ingest_batch", "validate_batch"]
     assert (reports / "validate_batch" / "report.html").exists(), "the pages outlive the workspace"
     night("close_run")  # again: nothing left to do
@@ -93,6 +93,7 @@ def test_a_closed_run_that_a_gate_stopped_can_be_cleared(night):
     night("validate_batch")
 
 
+@pytest.mark.costly
 def test_what_stages_hand_on_outside_dvc_comes_back_with_the_run(night):
     night("open_run")
     workspace = workspaces.find_workspace(DAG_ID, "run")

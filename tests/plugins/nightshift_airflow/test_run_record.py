@@ -4,6 +4,7 @@ import pytest
 import yaml
 from nightshift_airflow import run_record, workspaces
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.stub_repository import commit_all, git
 
 DAG = "nightly_batch_scoring"
@@ -31,7 +32,7 @@ def test_a_run_is_recorded_on_top_of_its_commit(repository):
         "dvc.yaml",
         "run.yaml",
     ]
-    assert yaml.safe_load(git(repository, "show", f"{commit}:dvc.yaml"))["stages"] == {}, "it has reached no stage"
+    assert parse_yaml(git(repository, "show", f"{commit}:dvc.yaml"))["stages"] == {}, "it has reached no stage"
     assert git(repository, "status", "--porcelain") == ""
     assert "State: success" in git(repository, "show", "--no-patch", "--format=%B", commit)
 
@@ -62,6 +63,6 @@ def test_a_finished_run_is_restored_from_its_ref(repository, dirty):
     commit_all(repository, "moved on")
     again = workspaces.open_workspace(DAG, "run")
     assert again == workspace
-    assert yaml.safe_load((again.path / "run.yaml").read_text())["partition"] == "2013-04-07"
+    assert parse_yaml((again.path / "run.yaml").read_text())["partition"] == "2013-04-07"
     assert (again.path / "dvc.lock").exists()
     assert not (again.path / "new").exists()

@@ -15,6 +15,7 @@ from tests.opened_night import DAG_ID, TaskInstance, behave
 from tests.stub_repository import git
 
 
+@pytest.mark.costly
 def test_a_stage_that_measures_runs_again_where_nothing_has_changed(night, caplog):
     caplog.set_level("INFO")
     for task in ("open_run", "ingest_batch", "validate_batch"):

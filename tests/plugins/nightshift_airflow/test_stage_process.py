@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from airflow.sdk.exceptions import AirflowFailException
 from nightshift_airflow import places, process, workspaces
 from nightshift_airflow.retries import StageError
 from nightshift_airflow.stage_process import stage_environment
 
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.opened_night import DAG_ID, behave, commands
 from tests.stub_repository import git
 
@@ -32,7 +32,7 @@ def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
     assert "(failed)" in git(night.repository, "show", "--no-patch", "--format=%s", f"refs/runs/{DAG_ID}/run")
 
 
-@pytest.mark.parametrize("task", ["ingest_batch", "publish_scores"])
+@pytest.mark.parametrize("task", [pytest.param("ingest_batch", marks=pytest.mark.costly), "publish_scores"])
 def test_what_may_pass_is_tried_again(night, task):
     behave(night.repository, task, "once")
     night("open_run")
@@ -62,6 +62,7 @@ def test_the_failure_of_a_stage_beside_it_is_not_taken_for_its_own(night):
         night("publish_scores")
 
 
+@pytest.mark.costly
 def test_a_stage_that_runs_beside_another_undoes_nothing_of_dvc(night):
     for task in ("open_run", "ingest_batch"):
         night(task)
@@ -72,6 +73,7 @@ def test_a_stage_that_runs_beside_another_undoes_nothing_of_dvc(night):
     assert (workspace.path / "dvc.lock").read_text() == "half, since DVC is writing"
 
 
+@pytest.mark.costly
 def test_what_a_kill_has_torn_is_put_back_before_the_next_attempt(night):
     for task in ("open_run", "ingest_batch"):
         night(task)
@@ -82,9 +84,10 @@ def test_what_a_kill_has_torn_is_put_back_before_the_next_attempt(night):
     lock.write_text(whole[: len(whole) // 2])  # the machine dies while DVC writes
     (workspace.path / ".dvc" / "tmp" / "rwlock").write_text("")
     night("validate_batch")
-    assert sorted(yaml.safe_load(lock.read_text())["stages"]) == ["ingest_batch", "validate_batch"]
+    assert sorted(parse_yaml(lock.read_text())["stages"]) == ["ingest_batch", "validate_batch"]
 
 
+@pytest.mark.costly
 def test_a_killed_stage_can_run_again_at_once(night):
     """DVC's own locks must not outlive the kill."""
     night("open_run")
@@ -139,10 +142,11 @@ def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.costly
 def test_a_stage_is_told_what_its_inputs_must_be(night):
     for task in ("open_run", "ingest_batch"):
         night(task)
     workspace = workspaces.find_workspace(DAG_ID, "run")
     assert workspace is not None
     recorded = Path(stage_environment(workspace)["NIGHTSHIFT_RECORDED"])
-    assert list(yaml.safe_load(recorded.read_text())["stages"]) == ["ingest_batch"]
+    assert list(parse_yaml(recorded.read_text())["stages"]) == ["ingest_batch"]

@@ -1,6 +1,7 @@
 """The clock of the partitioned DAGs: each night once, in every time zone, next to any backfill."""
 
 import datetime as dt
+import functools
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FIRST, DAYS = dt.date(2026, 1, 1), 730
 
 
+@functools.cache
 def changes_of_the_clocks() -> list[tuple[str, dt.date]]:
     """Return every moment of two years at which the clocks of an IANA zone change, and one zone and day for all days on which none do.
 

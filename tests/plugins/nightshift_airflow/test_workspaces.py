@@ -57,6 +57,7 @@ def test_what_a_killed_attempt_left_is_rebuilt(repository, remains):
     assert workspaces.find_workspace(DAG, "run") == again
 
 
+@pytest.mark.costly
 def test_many_runs_open_at_once(repository):
     """Threads and processes, all adding and pruning worktrees of one repository."""
     failures = []

@@ -83,6 +83,7 @@ def test_mlflow_reads_and_writes_at_the_new_place(moved: Path, tmp_path: Path) -
     assert follow_artifacts(database, root) is None, "a second call changes nothing"
 
 
+@pytest.mark.costly
 def test_a_copy_leaves_the_original_alone(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, copy = home.home(), tmp_path / "copy"
     follow_artifacts(original / "mlflow" / "mlflow.db", original / "mlflow" / "artifacts")
@@ -94,6 +95,7 @@ def test_a_copy_leaves_the_original_alone(moved: Path, tmp_path: Path, monkeypat
     fetch(champion(), tmp_path / "fetched.onnx")
 
 
+@pytest.mark.costly
 def test_a_file_that_lacks_at_both_places_is_named_as_the_ledger_has_it(moved: Path, tmp_path: Path) -> None:
     for file in home.home().rglob("model.onnx"):
         file.unlink()

@@ -28,6 +28,7 @@ def series(client: "MlflowClient", run_id: str, key: str) -> list[tuple[int, flo
 
 
 @pytest.mark.costly
+@pytest.mark.costly
 def test_a_repeat_changes_nothing_and_versions_do_not_mix(client: "MlflowClient") -> None:
     experiment = experiment_id(client, "tracking")
     run = log_points(client, experiment, "forest", "3", POINTS)
@@ -40,6 +41,7 @@ def test_a_repeat_changes_nothing_and_versions_do_not_mix(client: "MlflowClient"
     assert client.get_run(run).info.status == "FINISHED"  # nothing runs on and on
 
 
+@pytest.mark.costly
 def test_a_corrected_figure_is_the_latest(client: "MlflowClient") -> None:
     experiment = experiment_id(client, "corrections")
     for point in (Point("2013-06-01", {"auc": 0.9}), Point("2013-06-01", {"auc": 0.6}, revision=2)):

@@ -87,6 +87,7 @@ def test_a_column_that_came_later_is_null_in_the_files_before(dataset: Dataset, 
     assert read.num_rows - read[column].null_count == 1
 
 
+@pytest.mark.costly
 def test_a_table_parted_by_a_column_is_read(dataset: Dataset, tmp_path: Path) -> None:
     column = next(name for name, declared in dataset.columns.items() if declared.type == "string" and name not in dataset.key)
     before = rows(dataset, tmp_path / "before")

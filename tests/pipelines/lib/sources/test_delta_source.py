@@ -13,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from pipelines.data import ingest_batch
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.sources.adapters import source_revision
 from pipelines.lib.sources.delta_source import at_versions, current_versions
 from pipelines.lib.sources.raw import extract
@@ -89,13 +90,13 @@ def test_a_run_pins_the_version_and_ingests_it(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
-    params = yaml.safe_load(Path("params.yaml").read_text())
+    params = parse_yaml(Path("params.yaml").read_text())
     write_deltalake(tmp_path / "orders", ORDERS)
     params["dataset"]["source"] = {"kind": "delta", "path": str(tmp_path / "orders")}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     options = ["--partition", str(NIGHT), "--dag-id", "nightly", "--run-id", "run", "--run-ref", "refs/runs/nightly/run"]
     assert pin_run.main([*options, "--git-commit", "0" * 40, "--opened-at", OPENED, "--model", "own"]) == 0
-    assert yaml.safe_load(Path("run.yaml").read_text())["delta"]["events"]["version"] == 0
+    assert parse_yaml(Path("run.yaml").read_text())["delta"]["events"]["version"] == 0
     write_deltalake(tmp_path / "orders", ORDERS.slice(0, 10), mode="overwrite")
     assert ingest_batch.main(["--raw", "raw"]) == 0
     assert OF_THE_NIGHT.num_rows <= pq.read_table("raw/events.parquet").num_rows

@@ -130,6 +130,7 @@ def test_rows_are_taken_from_many_batches_in_the_order_of_the_ids_without_joinin
         assert index.rows([-1, -1])["flight"].to_pylist() == [None, None]
 
 
+@pytest.mark.costly
 def test_what_a_few_rows_take_does_not_grow_with_the_index(published: Published, tmp_path: Path) -> None:
     count = 20_000
     build = make_build(tmp_path / "many", count)
@@ -251,6 +252,7 @@ def test_threads_that_ask_at_once_get_what_one_gets(published: Published, tmp_pa
         assert np.array_equal(one[0], other[0]) and np.array_equal(one[1], other[1])
 
 
+@pytest.mark.costly
 def test_a_close_or_refresh_beneath_a_thread_ends_nobody(published: Published) -> None:
     """Mapped files that are gone end the process; so what a thread works with must outlive what it was taken from."""
     published.publish(1, retain=1)
