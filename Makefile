@@ -28,10 +28,8 @@ repro: .venv/ready ## dvc repro of a use case without Airflow: make repro use_ca
 # tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, whatever its markers.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-LINTED := tests/test_house.py tests/test_forgotten.py  # lint runs these, so check need not run them again
-
 check: lint        ## lint, and the quick tests without servers: three minutes
-	$(PYTEST) $(LINTED:%=--ignore=%) -m "not slow and not faults and not campaign and not integration and not costly" $(args)
+	$(PYTEST) --ignore=tests/test_house.py --ignore=tests/test_forgotten.py -m "not slow and not faults and not campaign and not integration and not costly" $(args)
 
 test: .venv/tests  ## every test that a contributor must pass, with real servers: ten minutes
 	$(PYTEST) -m "not slow and not faults and not campaign" $(args)
@@ -49,7 +47,7 @@ lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.english
 	$(BIN)/python -m pipelines.use_case check --config-only
-	$(BIN)/python -m pytest -q $(LINTED)
+	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
 
 new-stage: .venv/tests ## add a stage: make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores
 	$(BIN)/python -m scaffold.new_stage $(foreach key,name package dag after reads,--$(key) "$($(key))")
