@@ -64,6 +64,22 @@ def current_use_case(path: Path = PARAMS_FILE) -> use_cases.UseCase:
     return use_cases.whose(read_params(path)) if path.exists() else use_cases.whose({})
 
 
+def _hint(fault: Any) -> str:
+    """Return what YAML has read in place of a text, with what to write; empty for another fault."""
+    value = fault["input"]
+    if fault["type"] != "string_type" or not isinstance(value, bool | int | float):
+        return ""
+    words = {True: "yes, on and true", False: "no, off and false"}
+    read, quoted = (f"{words[value]} as booleans", ("no", "yes")[value]) if isinstance(value, bool) else (f"{value} as a number", value)
+    return f', but YAML reads {read}; write it in quotes, for example "{quoted}"'
+
+
+def _shown(value: object) -> str:
+    """Return `value` as in an error message, cut if a whole section is the value."""
+    shown = repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+
+
 def parse_section(content: Any, model: type[S], where: str) -> S:
     """Validate `content` as a `model`. Errors name `where`."""
 
@@ -76,7 +92,8 @@ def parse_section(content: Any, model: type[S], where: str) -> S:
         return model.model_validate_json(json.dumps(content, default=refuse))
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join([where, *map(str, fault['loc'])])}: {fault['msg']} (found {fault['input']!r})" for fault in error.errors()
+            f"{'.'.join([where, *map(str, fault['loc'])])}: {fault['msg']}{_hint(fault)} (found {_shown(fault['input'])})"
+            for fault in error.errors()
         )
         raise ConfigError(f"{faults}. Correct it there; the fields are documented at {model.__module__}.{model.__name__}") from None
 

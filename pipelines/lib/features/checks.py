@@ -54,10 +54,11 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
                 columns.add(joined.lower())
                 offered[joined] = SQL_TYPES[declared.type]
     of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
-    _check_type(of_outcome.check(dataset.label.expression, "dataset.label.expression"), frozenset({"BOOLEAN"}), "dataset.label.expression")
+    found = of_outcome.check(dataset.label.expression, "dataset.label.expression")
+    _check_type(found, frozenset({"BOOLEAN"}), "dataset.label.expression", dataset.label.expression)
     for feature, numeric in features.numeric.items():
         where = f"features.numeric.{feature}"
-        _check_type(of_event.check(numeric.expression or name(feature), where), _NUMBERS, where)
+        _check_type(of_event.check(numeric.expression or name(feature), where), _NUMBERS, where, numeric.expression or name(feature))
     for feature, categorical in features.categorical.items():
         of_event.check(categorical.expression or name(feature), f"features.categorical.{feature}")
         category_values(dataset, feature, categorical)
@@ -74,7 +75,7 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
             values[lagged.value] = of_outcome.check(lagged.value, where)
             if lagged.known == "at_once":
                 _check_known_at_once(columns_of(connection, lagged.value), of_label, dataset, where)
-            _check_type(values[lagged.value], _NUMBERS, where)
+            _check_type(values[lagged.value], _NUMBERS, where, lagged.value)
     return values
 
 
@@ -88,11 +89,22 @@ def _check_known_at_once(columns: list[str], of_label: list[str], dataset: Datas
             )
 
 
-def _check_type(found: str, wanted: frozenset[str], where: str) -> None:
-    if found.partition("(")[0] not in wanted:
-        raise ConfigError(
-            f"{where} is a {found}; it must be {'a BOOLEAN' if len(wanted) == 1 else 'a number or a BOOLEAN'}: compare or convert it there"
+def _check_type(found: str, wanted: frozenset[str], where: str, expression: str) -> None:
+    kind = found.partition("(")[0]
+    if kind in wanted:
+        return
+    if len(wanted) == 1:
+        line = (
+            f"`expression: {expression} > 0`"
+            if kind in _NUMBERS
+            else f"`expression: {expression} = '…'`"
+            if kind == "VARCHAR"
+            else "a comparison"
         )
+        raise ConfigError(
+            f"{where} is a {found}; it must be a BOOLEAN: {expression!r} is not true or false, so compare it, for example {line}"
+        )
+    raise ConfigError(f"{where} is a {found}; it must be a number or a BOOLEAN: compare or convert {expression!r} there")
 
 
 def check_side_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, raw: Path) -> None:

@@ -72,9 +72,31 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     remedy = "deliver it as declared, or correct the type in params.yaml"
     if form is not None:
         remedy = f"the source declares {declared.type}_format {form!r}: deliver it so, or correct that in params.yaml"
-    after = text(f"' ({found}), which is not of type {declared.type}; {remedy}")
-    message = f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after}"
+    after = text(f"' ({found}), which is not of type {declared.type}; ")
+    message = (
+        f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after} || {_remedy(name(column), declared, found, notation, remedy)}"
+    )
     return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({message}) END"
+
+
+def _remedy(value: str, declared: Column, found: str, notation: Notation, otherwise: str) -> str:
+    """Return the SQL of the line to write in params.yaml, if the refused `value` is of a well-known notation, or of the text `otherwise`."""
+    if found != "VARCHAR" or {"date": notation.date_format, "timestamp": notation.timestamp_format}.get(declared.type) is not None:
+        return text(otherwise)
+    cases = []
+    if declared.type in ("integer", "float") and notation.decimal == ".":
+        comma = "[+-]?[0-9]{1,3}([.]?[0-9]{3})*,[0-9]+|[+-]?[0-9]+,[0-9]+"
+        cases.append(
+            (f"regexp_full_match({value}, {text(comma)})", 'if that is a decimal comma, write `decimal: ","` in the source in params.yaml')
+        )
+    if declared.type in ("date", "timestamp"):
+        key, time = f"{declared.type}_format", "" if declared.type == "date" else " %H:%M"
+        for sign in (".", "/"):
+            example = f"%d{sign}%m{sign}%Y{time}"
+            hint = f'all values must have one format; if they are all like this one, write `{key}: "{example}"` (day first, for example) in the source in params.yaml'
+            cases.append((f"regexp_matches({value}, {text(f'^[0-9]{{1,2}}[{sign}][0-9]{{1,2}}[{sign}][0-9]{{2,4}}')})", hint))
+    whens = " ".join(f"WHEN {condition} THEN {text(hint)}" for condition, hint in cases)
+    return f"CASE {whens} ELSE {text(otherwise)} END" if cases else text(otherwise)
 
 
 def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]:

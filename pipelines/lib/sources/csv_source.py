@@ -23,6 +23,7 @@ def relation(files: list[Path], columns: Iterable[str], source: Source) -> str:
     """
     headers = [_header(file, source) for file in files]
     for file, header in zip(files, headers, strict=True):
+        _require_delimiter(columns, header, file, source)
         require_columns(columns, header, str(file))
         if header != headers[0]:
             raise DataError(f"{file} has the columns {', '.join(header)}, but {files[0]} has {', '.join(headers[0])}; give them one header")
@@ -35,6 +36,21 @@ def relation(files: list[Path], columns: Iterable[str], source: Source) -> str:
         f"nullstr = {missing}, strict_mode = true, null_padding = false, max_line_size = 16777216, "
         f"hive_partitioning = false, filename = {text(FILE)})"
     )
+
+
+def _require_delimiter(columns: Iterable[str], header: list[str], file: Path, source: Source) -> None:
+    """Raise `DataError` if the header has the declared names, separated by another delimiter, or is the beginning of a Parquet file."""
+    if header[0].startswith("PAR1"):
+        raise DataError(f"{file} is a Parquet file; write `kind: parquet` in place of `kind: csv` in params.yaml")
+    if len(header) > 1 or header[0] in columns:
+        return
+    wanted = set(columns)
+    for delimiter, shown in ((";", ";"), ("\t", "\\t"), ("|", "|"), (",", ",")):
+        if wanted & set(header[0].split(delimiter)) and delimiter in header[0]:
+            raise DataError(
+                f"the first line of {file} is {header[0][:60]!r}, whose names are separated by {delimiter!r} and not by {source.delimiter!r}; "
+                f'write `delimiter: "{shown}"` in the source in params.yaml'
+            )
 
 
 def _header(file: Path, source: Source) -> list[str]:

@@ -21,6 +21,7 @@ def relation(files: list[Path], columns: Iterable[str], window: Window | None) -
     """
     kinds: dict[str, tuple[str, Path]] = {}
     for file in files:
+        _refuse_text(file)
         schema = open_parquet(file).schema_arrow
         require_columns(columns, schema.names, str(file))
         require_one_each(columns, schema.names, file)
@@ -37,6 +38,16 @@ def relation(files: list[Path], columns: Iterable[str], window: Window | None) -
     return (
         f"read_parquet([{', '.join(map(file_literal, files))}], union_by_name = true, hive_partitioning = false, filename = {text(FILE)})"
     )
+
+
+def _refuse_text(file: Path) -> None:
+    with file.open("rb") as content:
+        head = content.read(200)
+    if head[:4] not in (b"PAR1", b"PARE") and head.strip() and head.isascii() and b"\0" not in head:
+        first = head.decode("ascii").splitlines()[0][:60]
+        raise DataError(
+            f"{file} is not a Parquet file: it begins with the text {first!r}. If it is a CSV, write `kind: csv` in params.yaml"
+        )
 
 
 def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str, file: Path) -> None:

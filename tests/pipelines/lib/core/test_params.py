@@ -38,6 +38,22 @@ def test_a_wrong_one_is_named(tmp_path: Path, text: str, message: str) -> None:
         load_section("example", Example, _write(tmp_path / "params.yaml", text))
 
 
+class Words(Section):
+    words: tuple[str, ...]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[no]", r'words\.words\.0: .*YAML reads no, off and false as booleans; write it in quotes, for example "no"'),
+        ("[a, 12]", r'words\.words\.1: .*YAML reads 12 as a number; write it in quotes, for example "12"'),
+    ],
+)
+def test_a_word_that_yaml_reads_as_another_thing_is_named_with_what_to_write(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_section("words", Words, _write(tmp_path / "params.yaml", f"words: {{words: {text}}}"))
+
+
 @pytest.mark.parametrize("text", ["a: [1", "- 1", "", "a: \x00"])
 def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"params\.yaml"):

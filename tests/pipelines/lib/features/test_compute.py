@@ -361,7 +361,7 @@ def test_a_label_must_be_a_boolean(tmp_path: Path) -> None:
     content = world.dataset.model_dump(mode="json")
     content["label"]["expression"] = "out"
     world.dataset = parse_section(content, Dataset, "dataset")
-    with pytest.raises(ConfigError, match=r"dataset\.label\.expression is a DOUBLE; it must be a BOOLEAN"):
+    with pytest.raises(ConfigError, match=r"is a DOUBLE; it must be a BOOLEAN: 'out' is not .*`expression: out > 0`"):
         world.history(FIRST + DAY)
 
 

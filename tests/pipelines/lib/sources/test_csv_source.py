@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gzip
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,47 @@ def test_a_header_of_many_columns_is_compared_in_one_pass() -> None:
     assert time.process_time() - started < 5
     with pytest.raises(DataError, match="more than one column 'c7', 'C7'"):
         require_one_each(names, [*names, "C7"], Path("wide.csv"))
+
+
+PLAIN = {"id": Column(type="integer"), "at": Column(type="timestamp"), "day": Column(type="date"), "x": Column(type="float", nulls=1)}
+ROW = "1,2024-03-08 10:00:00,2024-03-08,0.5\n"
+HEADER = "id,at,day,x\n"
+
+
+def refusal(path: Path, **fields: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(source(path, **fields), PLAIN)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_another_delimiter_is_named_with_the_line_to_write(sign: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text((HEADER + ROW).replace(",", sign))
+    shown = sign.replace("\t", "\\t")
+    assert f"t.csv is {HEADER.strip().replace(',', sign)!r}" in (said := refusal(tmp_path / "t.csv"))
+    assert f'write `delimiter: "{shown}"`' in said
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ("1;2024-03-08 10:00:00;2024-03-08;0,5", r"column 'x' of .*t\.csv holds '0,5' .*write `decimal: \",\"`"),
+        ("1;2024-03-08 10:00:00;2024-03-08;1.234,5", r"column 'x' of .*t\.csv holds '1\.234,5' .*write `decimal: \",\"`"),
+        ("1;2024-03-08 10:00:00;08/03/2024;1", r"column 'day' of .*t\.csv holds '08/03/2024' .*one format.*`date_format: \"%d/%m/%Y\"`"),
+        (
+            "1;08.03.2024 10:00;2024-03-08;1",
+            r"column 'at' of .*t\.csv holds '08\.03\.2024 10:00' .*`timestamp_format: \"%d\.%m\.%Y %H:%M\"`",
+        ),
+        ("1;2024-03-08 10:00:00;2024-03-08;much", r"column 'x' of .*t\.csv holds 'much' .*deliver it as declared, or correct the type"),
+    ],
+)
+def test_another_notation_is_named_with_the_line_to_write(row: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(HEADER.replace(",", ";") + row + "\n")
+    assert re.search(wanted, refusal(tmp_path / "t.csv", delimiter=";"))
+
+
+def test_a_file_of_another_kind_is_named_with_the_line_to_write(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(HEADER + ROW)
+    assert "begins with the text 'id,at,day,x'. If it is a CSV, write `kind: csv`" in refusal(tmp_path / "t.csv", kind="parquet")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1\x15\x04\n")
+    assert "t.parquet is a Parquet file; write `kind: parquet`" in refusal(tmp_path / "t.parquet")
