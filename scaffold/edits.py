@@ -32,7 +32,7 @@ def add_stage(text: str, name: str, after: str | None, entry: dict[str, Any], cm
 
 
 def add_task(text: str, name: str, after: str) -> str:
-    """Return the file of a DAG with the task `name` after the task `after`, both among the tasks and in the order."""
+    """Return the file of a DAG with the task `name` after the task `after`, among the tasks, in the order and in the docstring."""
     tree = ast.parse(text)
     if not (arrows := _left_of_an_arrow(tree, after)):
         raise EditError(f"no chain of the DAG goes on after {after}")
@@ -43,6 +43,10 @@ def add_task(text: str, name: str, after: str) -> str:
     lines[first.lineno - 1] = _replaced(lines[first.lineno - 1], first.col_offset, len(after.encode()), f"{after} >> {name}")
     assigned = next(node for node in ast.walk(tree) if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == after)
     lines.insert(int(assigned.end_lineno or 0), f'{" " * assigned.col_offset}{name} = DvcStageOperator(task_id="{name}")\n')
+    docstring = tree.body[0]
+    if ast.get_docstring(tree) is None or lines[int(docstring.end_lineno or 0) - 1].strip() != '"""':
+        raise EditError("the DAG has no docstring that ends with a line of its own, so the UI could not show the new task")
+    lines.insert(int(docstring.end_lineno or 0) - 1, f"\n* `{name}`: Replace this line. Describe the task for a reader of the UI.\n")
     new = "".join(lines)
     ast.parse(new)
     return new

@@ -42,6 +42,19 @@ def without_section(stage: str, sections: set[str]) -> str | None:
     return None if stage in sections else f"{OTHER_TABLE}: no section {stage}, so no run of the orders can read it; add it ({stage}: {{}})"
 
 
+def placeholder(path: Path, text: str) -> str | None:
+    """Return what is missing if the docstring of a stage or a DAG still has the line that ``make new-stage`` wrote."""
+    lines = (ast.get_docstring(ast.parse(text)) or "").splitlines()
+    if found := next((line for line in lines if "Replace this line" in line), None):
+        return f"{path}: the docstring still says {found!r}; write what the stage does in its place"
+    return None
+
+
+@pytest.mark.parametrize("path", [*MODULES, *(Path("dags") / f"{dag_id}.py" for dag_id in DAG_IDS)], ids=str)
+def test_no_docstring_has_a_line_of_the_template(path: Path) -> None:
+    assert (missing := placeholder(path, (ROOT / path).read_text(encoding="utf-8"))) is None, missing
+
+
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_a_stage_has_a_test(module: Path) -> None:
     assert (missing := untested(module)) is None, missing
@@ -103,3 +116,11 @@ def test_a_forgotten_task_is_named() -> None:
 def test_a_forgotten_section_is_named() -> None:
     assert "no section nowhere" in str(without_section("nowhere", {"score"}))
     assert without_section("score", {"score"}) is None
+
+
+def test_a_forgotten_docstring_is_named() -> None:
+    path = Path("dags/nowhere.py")
+    message = placeholder(path, '"""Score.\n\n* `weigh`: Replace this line. Describe it.\n"""\n')
+    assert message is not None
+    assert message.startswith("dags/nowhere.py: the docstring still says '* `weigh`: Replace this line.")
+    assert placeholder(path, '"""Score.\n\n* `weigh` weighs the rows.\n"""\nx = "Replace this line"\n') is None

@@ -38,6 +38,15 @@ class Copy:
         given = {**ARGUMENTS, **arguments}
         return self.run(sys.executable, *recipe[1].split(), *[f"--{key}={value}" for key, value in given.items()])
 
+    def write_docstrings(self, *names: str) -> None:
+        """Do the first thing that a developer does after the command: replace the lines of the template in every docstring."""
+        for path in [next((self.root / "pipelines").glob(f"*/{name}.py")) for name in names] + sorted((self.root / "dags").glob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            text = re.sub(r" Replace this line: say what the stage is for\.", "", text)
+            path.write_text(
+                re.sub(r"^(\* `\w+`): Replace this line\..*$", r"\1 counts its input.", text, flags=re.MULTILINE), encoding="utf-8"
+            )
+
     def digest(self) -> str:
         """Of every file of the copy, but for compiled ones."""
         found = hashlib.sha256()
@@ -131,6 +140,12 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(extended: Copy) -> None:
     files = ["tests/test_house.py", "tests/test_forgotten.py", "tests/test_dvc.py"]
     tests = [str(next((extended.root / "tests" / "pipelines").rglob(f"test_{name_of(one)}.py"))) for one in STAGES]
+    unwritten = extended.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_forgotten.py")
+    assert unwritten.returncode == 1
+    named = set(re.findall(r"^E .*?AssertionError: (\S+\.py): the docstring still says", unwritten.stdout, re.MULTILINE))
+    modules = {str(next((extended.root / "pipelines").glob(f"*/{name_of(one)}.py")).relative_to(extended.root)) for one in STAGES}
+    assert named == modules | {f"dags/{one.get('dag', NIGHT)}.py" for one in STAGES}
+    extended.write_docstrings(*map(name_of, STAGES))
     # dvc.lock is what `dvc repro` writes; the test of a whole new stage below runs it.
     extended.check(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *tests, "-k", "not dvc_lock")
     extended.check(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
@@ -149,11 +164,8 @@ def test_only_the_new_stage_is_new(extended: Copy) -> None:
 
 @pytest.mark.costly
 def test_a_new_task_runs_between_its_neighbours(extended: Copy) -> None:
-    text = (extended.root / "dags" / f"{NIGHT}.py").read_text()
-    for chain in (
-        "score\n        >> summarize\n        >> validate_scores",
-        "publish_evidence\n        >> close_night\n        >> close_run",
-    ):
+    text = re.sub(r"\s+", " ", (extended.root / "dags" / f"{NIGHT}.py").read_text())
+    for chain in ("score >> summarize >> validate_scores", "publish_evidence >> close_night >> close_run"):
         assert chain in text
     assert "close_night >> push_run >> close_run" in text  # the last task is pushed as well
     assert "weigh_model >> push_run >> close_run" in (extended.root / "dags" / "drift_triggered_retraining.py").read_text()
@@ -164,6 +176,7 @@ def test_a_new_stage_passes_lint_and_runs(tmp_path: Path) -> None:
     """The commands of ``make lint``, then what a developer does next: `dvc repro`, after which dvc.lock is complete."""
     copy = Copy(tmp_path / "copy")
     assert copy.new_stage(name="count_batch", package="data", after="ingest_batch").returncode == 0
+    copy.write_docstrings("count_batch")
     recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
     for line in recipe[1].splitlines():
