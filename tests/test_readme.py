@@ -41,3 +41,11 @@ def test_a_test_that_proves_a_guarantee_exists() -> None:
     proofs = re.findall(r"\[`(test_\w+)`\]\(([^)\s]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(proofs) >= 3
     assert [name for name, path in proofs if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")] == []
+
+
+def test_the_body_of_the_rest_call_is_one_that_airflow_takes() -> None:
+    from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
+
+    (body,) = re.findall(r"^\| REST \|.*`(\{.*?\})`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    taken = TriggerDAGRunPostBody.model_validate_json(body)
+    assert (taken.logical_date, taken.partition_key) == (None, "2013-06-01")

@@ -1,7 +1,6 @@
 """`make repro` of several use cases: each in a directory of its own, brought to the present tree, and none repeats another's work."""
 
 import fcntl
-import os
 import shutil
 from pathlib import Path
 
@@ -91,4 +90,4 @@ def test_a_second_one_at_the_same_time_is_refused(shop: UseCase, repository: Pat
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(RunRefusedError, match="another make repro of shop"), laptops.open_laptop(shop):
             pass
-    assert os.listdir(lock.parent) == ["shop.lock"]
+    assert [path.name for path in lock.parent.iterdir()] == ["shop.lock"]
