@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from benchmarks.use_cases import ingest, training
+from benchmarks.use_cases import ingest, parsing, training
 
-PARTS = (ingest, training)
+PARTS = (ingest, parsing, training)
 TARGETS = {key: target for part in PARTS for key, target in part.TARGETS.items()}
 
 

@@ -119,9 +119,9 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
     layers.append(("declared", _read(use_case.declaration)))
     params: dict[str, Any] = {}
     origin: dict[str, str] = {}
+    known = _known_sections(root)
     for source, layer in layers:
-        known = {key: value for key, value in layer.items() if key in _known_sections(root)}
-        _lay_upon(params, known, source, origin, "")
+        _lay_upon(params, {key: value for key, value in layer.items() if key in known}, source, origin, "")
     return Effective({SECTION: {"name": use_case.name, "default": use_case.default}, **params}, origin)
 
 
@@ -168,8 +168,9 @@ def _lay_upon(below: dict[str, Any], above: dict[str, Any], source: str, origin:
         if isinstance(value, dict) and isinstance(below.get(key, {}), dict):
             _lay_upon(below.setdefault(key, {}), value, source, origin, f"{dotted}.")
         else:
-            for covered in [name for name in origin if name == dotted or name.startswith(f"{dotted}.")]:
-                del origin[covered]
+            if isinstance(below.get(key), dict):
+                for covered in [name for name in origin if name.startswith(f"{dotted}.")]:
+                    del origin[covered]
             below[key] = _copy(value)
             origin[dotted] = source
 
