@@ -10,9 +10,13 @@ from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.agreement import Agreement, Shadow, ShadowedNight
 from pipelines.lib.challengers.comparison import Comparison, Difference, Opponent, SliceComparison
 from pipelines.lib.challengers.evaluation import Evaluation, Metrics, SliceSummary
+from pipelines.lib.encoders.evaluation import EncoderMetrics
 from pipelines.lib.measures import metrics
 
 SINCE = "2013-03-17"
+SOUND = metrics.Summary(rows=6_000, positive_rate=0.2, mean_score=0.2, auc=0.7, log_loss=0.5, brier=0.15, calibration_error=0.02)
+"""The figures of a model that passes every limit of params.yaml."""
+SOUND_ENCODER = EncoderMetrics(**vars(SOUND), neighbour_auc=0.7, norm_error=0.0, least_spread=0.1, dimension=8, parity_max_difference=0.0)
 
 
 def evaluated(
@@ -65,14 +69,14 @@ def difference(value: float, p: float | None) -> Difference:
 
 def part(value: str, auc: float, p: float) -> SliceComparison:
     """Return a slice on which the AUC differs by `auc`."""
-    side = metrics.Summary(rows=1_000, positive_rate=0.2, mean_score=0.2, auc=0.7, log_loss=0.5, brier=0.15, calibration_error=0.02)
+    side = replace(SOUND, rows=1_000)
     changes = {"auc_difference": difference(auc, p), "log_loss_difference": difference(0.0, 1.0)}
     return SliceComparison(column="carrier", value=value, champion=side, challenger=side, **changes)
 
 
 def better(against: Opponent, *, slices: tuple[SliceComparison, ...] = ()) -> Comparison:
     """Return the comparison of a challenger that is clearly better."""
-    theirs = metrics.Summary(rows=12_000, positive_rate=0.2, mean_score=0.2, auc=0.7, log_loss=0.5, brier=0.15, calibration_error=0.02)
+    theirs = replace(SOUND, rows=12_000)
     curve: Mapping[str, Any] = {"champion": (), "challenger": ()}
     return Comparison(
         **vars(against),

@@ -13,12 +13,13 @@ from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import contract, home
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.run import PinnedModel, RunFile, save_run
-from pipelines.lib.encoders.evaluation import EncoderEvaluation, EncoderMetrics
+from pipelines.lib.encoders.evaluation import EncoderEvaluation
 from pipelines.lib.records.journal import Journal, Verdict
 from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.registry.promote import main as promote
 from pipelines.registry.register import main as register
 from pipelines.registry.rollback import main as roll_back
+from tests.evaluations import SOUND_ENCODER
 from tests.trained_encoder import PARTITION, START, encoder_bytes
 
 NAME = "flight_encoder"
@@ -26,20 +27,7 @@ REPOSITORY = Path(__file__).parents[3]
 REPORT = Path("data/reports/evaluate_encoder")
 ONNX, REGISTERED = Path("data/encoder/encoder.onnx"), Path("data/encoder/registered.json")
 PROMOTE = ["--registered", str(REGISTERED), "--evaluation", str(REPORT / "evaluation.json")]
-METRICS = EncoderMetrics(
-    rows=2800,
-    positive_rate=0.2,
-    mean_score=0.2,
-    auc=0.76,
-    log_loss=0.5,
-    brier=0.15,
-    calibration_error=0.02,
-    neighbour_auc=0.7,
-    norm_error=0.0,
-    least_spread=0.1,
-    dimension=32,
-    parity_max_difference=0.0,
-)
+METRICS = replace(SOUND_ENCODER, auc=0.76, dimension=32)
 
 
 class Installation:

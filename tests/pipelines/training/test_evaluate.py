@@ -6,7 +6,6 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from pipelines.lib.models.profile import SCORE, Noise, Profile, Reference
 from pipelines.lib.records.journal import Journal
 from pipelines.training.evaluate import Evaluate, evaluate, faults, main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
+from tests import evaluations
 from tests.page_rules import broken_rules
 
 NAMES = ("a", "b", "c", "d")
@@ -50,16 +50,6 @@ EVALUATE = {
     "golden": [{"change": {"a": 3.0}, "expect": "higher"}],
 }
 LIMITS = Evaluate.model_validate_json(json.dumps(EVALUATE))
-SOUND = Metrics(
-    rows=6_000,
-    positive_rate=0.2,
-    mean_score=0.2,
-    auc=0.7,
-    log_loss=0.5,
-    brier=0.15,
-    calibration_error=0.02,
-    parity_max_difference=0.0,
-)
 
 
 @cache
@@ -224,7 +214,7 @@ def test_an_unknown_slice_is_named() -> None:
     ],
 )
 def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
-    found = faults(replace(SOUND, **figures), (), p99_ms, LIMITS)
+    found = faults(Metrics(**vars(evaluations.SOUND) | figures), (), p99_ms, LIMITS)
     assert len(found) == 1
     assert told in found[0]
 

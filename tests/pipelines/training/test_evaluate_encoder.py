@@ -16,13 +16,13 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.encoders.comparison import Compared, NotCompared
 from pipelines.lib.encoders.encoder import TRAINED_UNTIL
-from pipelines.lib.encoders.evaluation import EncoderMetrics
 from pipelines.lib.encoders.graph import Fitted, serialized
 from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models import skops_file
 from pipelines.lib.records.journal import Journal
 from pipelines.training.evaluate_encoder import EvaluateEncoder, faults, main
+from tests.evaluations import SOUND_ENCODER
 from tests.page_rules import broken_rules
 from tests.trained_encoder import NAMES, PARTITION, START, encoder_bytes, fitted, history, write_history
 
@@ -277,22 +277,6 @@ def test_an_altered_champion_stops_the_run(files: Files) -> None:
     assert "pinned was ffff" in files.failure()[1]
 
 
-SOUND = EncoderMetrics(
-    rows=2_800,
-    positive_rate=0.2,
-    mean_score=0.2,
-    auc=0.7,
-    log_loss=0.5,
-    brier=0.15,
-    calibration_error=0.02,
-    neighbour_auc=0.7,
-    norm_error=0.0,
-    least_spread=0.1,
-    dimension=8,
-    parity_max_difference=0.0,
-)
-
-
 def against(auc: float) -> Compared:
     """The champion, whose AUC is 0.7."""
     return Compared("1", "a" * 64, START, 2_800, auc, 0.7)
@@ -318,6 +302,6 @@ def not_compared(reason: str, *, stops: bool) -> NotCompared:
     ],
 )
 def test_each_limit_can_stop_an_encoder(figures: dict[str, Any], compared: Compared | NotCompared | None, told: str | None) -> None:
-    found = faults(replace(SOUND, **figures), compared, EvaluateEncoder.model_validate_json(json.dumps(LIMITS)))
+    found = faults(replace(SOUND_ENCODER, **figures), compared, EvaluateEncoder.model_validate_json(json.dumps(LIMITS)))
     assert len(found) == (told is not None)
     assert told is None or told in found[0]
