@@ -66,7 +66,7 @@ async def known_user(request: Request, bearer: Bearer) -> BaseUser:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a webhook: the `name` of a user or of a credential; `user` is None for a credential, which may trigger each use case."""
+    """The sender of a webhook: the `name` of a user or of a credential; `user` is None for a credential, which may trigger each use case."""
 
     name: str
     user: BaseUser | None = None
