@@ -1,4 +1,4 @@
-"""Work with use cases: ``python -m pipelines.use_case {show,derive,check}``. See docs/reference/use-cases.md."""
+"""Work with use cases: ``python -m pipelines.use_case {show,derive,check,init}``. See docs/reference/use-cases.md."""
 
 import argparse
 import datetime as dt
@@ -24,9 +24,18 @@ def main(arguments: list[str] | None = None) -> int:
     one = commands.add_parser("check", help="list every fault of the files and the data, before anything runs")
     one.add_argument("names", nargs="*", metavar="name", help="the use cases; by default all of them")
     one.add_argument("--config-only", action="store_true", help="read no source")
+    one = commands.add_parser("init", help="look at a source, and write a first declaration with comments")
+    one.add_argument("name", help="the use case: lower-case letters, digits and underscores")
+    one.add_argument("--source", required=True, help="a .parquet or .csv file, a folder of them, a Delta table, or s3://bucket/key")
+    one.add_argument("--label", default="", help="SQL over the columns that is true or false")
+    one.add_argument("--label-name", default="outcome", help="the name of the label, not that of a column")
+    one.add_argument("--delay-days", type=int, help="days after which the outcome is known")
+    one.add_argument("--key", nargs="+", default=(), help="the columns that name a row")
+    one.add_argument("--event-time", default="", help="the column of the time of the event")
+    one.add_argument("--known-later", nargs="+", default=(), help="columns that are filled after the event")
     given = parser.parse_args(arguments)
     try:
-        return {"show": _show, "derive": _derive, "check": _check}[given.command](given)
+        return {"show": _show, "derive": _derive, "check": _check, "init": _init}[given.command](given)
     except NightshiftError as error:
         print(error, file=sys.stderr)
         return 1
@@ -55,6 +64,15 @@ def _check(given: argparse.Namespace) -> int:
         print(f"{len(faults)} faults in {', '.join(names)}:", *faults, sep="\n", file=sys.stderr)
         return 1
     print(f"No fault in {', '.join(names)}.")
+    return 0
+
+
+def _init(given: argparse.Namespace) -> int:
+    from pipelines.lib.declarations.draft import Wishes
+    from pipelines.use_case.init import init
+
+    wishes = Wishes(given.label, given.label_name, given.delay_days, tuple(given.key), given.event_time, tuple(given.known_later))
+    print(init(Path(), given.name, given.source, wishes))
     return 0
 
 

@@ -36,6 +36,11 @@ def column_types(connection: duckdb.DuckDBPyConnection, scanned: Scan, columns: 
     return {column: str(kind) for column, kind in found.items()} | _types_of_text(connection, scanned, texts)
 
 
+def declarable(engine_type: str) -> bool:
+    """Return whether a column of the engine's type can be declared."""
+    return _type_of(engine_type) is not None
+
+
 def _type_of(engine_type: str) -> str | None:
     if engine_type in _INTEGERS:
         return "integer"

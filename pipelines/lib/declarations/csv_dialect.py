@@ -69,6 +69,16 @@ def notation_faults(connection: duckdb.DuckDBPyConnection, scanned: Scan, column
                 yield fault
 
 
+def decimal_comma(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> bool:
+    """Return whether every number of a text `column` could have a decimal comma, and some have."""
+    value = name(column)
+    whole = f"regexp_full_match({value}, {text(_COMMA)})"
+    [(commas, others)] = connection.sql(
+        f"SELECT count(*) FILTER ({whole}), count(*) FILTER (NOT {whole} AND NOT regexp_full_match({value}, '[+-]?[0-9]+')) FROM {relation}"
+    ).fetchall()
+    return bool(commas) and not others
+
+
 def formats_of(connection: duckdb.DuckDBPyConnection, relation: str, column: str, kind: str) -> dict[str, int]:
     """Return how many values of a text `column` each known format of a `kind` (date, timestamp) reads, as few formats as read them all."""
     value = name(column)

@@ -35,11 +35,12 @@ class Day:
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """A column: its share of missing values, the largest of a week, and its values if they are few, most frequent first."""
+    """A column: its share of missing values, the largest of a week, its values if they are few, most frequent first, and how many about."""
 
     nulls: float
     worst_nulls: float
     values: tuple[Any, ...] | None
+    distinct: int
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, dataset: Dataset, date: str)
     for number, column in enumerate(names):
         worst = max(week[number + 1] / week[0] for week in weeks)
         few = about[number] <= 2 * FEW_VALUES and dataset.columns[column].type in ("string", "integer", "boolean")
-        found[column] = ColumnFacts(whole[number + 1] / whole[0], worst, _values(connection, column) if few else None)
+        found[column] = ColumnFacts(whole[number + 1] / whole[0], worst, _values(connection, column) if few else None, about[number])
     return found
 
 

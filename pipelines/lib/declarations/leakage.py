@@ -7,7 +7,7 @@ import duckdb
 
 from pipelines.lib.declarations.facts import EVENTS
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.lib.tables.engine import name
+from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expressions import enclosed
 
 TOO_GOOD = 0.95
@@ -24,10 +24,11 @@ _FEWEST = 20
 
 @dataclass(frozen=True)
 class Sign:
-    """A `column` that may know the outcome, and the `reason` in words."""
+    """A `column` that may know the outcome, and the `reason` in words. `filled_later`: it has no value as long as there is no outcome."""
 
     column: str
     reason: str
+    filled_later: bool = False
 
 
 def signs(connection: duckdb.DuckDBPyConnection, dataset: Dataset, columns: Iterable[str]) -> list[Sign]:
@@ -51,19 +52,21 @@ def signs(connection: duckdb.DuckDBPyConnection, dataset: Dataset, columns: Iter
 
 def _filled_later(connection: duckdb.DuckDBPyConnection, dataset: Dataset, columns: list[str], label: str) -> list[Sign]:
     date = f"{name(dataset.event_time)}::DATE"
-    newest = f"{date} > (SELECT max({date}) FROM {EVENTS}) - {_NEWEST_DATES}"
+    [(last,)] = connection.sql(f"SELECT max({date}) FROM {EVENTS}").fetchall()
     figures = ", ".join(
-        f"avg(({name(column)} IS NULL)::INT) FILTER ({newest}), avg(({name(column)} IS NULL)::INT) FILTER (NOT ({newest})), "
-        f"count(*) FILTER ({name(column)} IS NULL), count(*) FILTER (({name(column)} IS NULL) <> ({label} IS NULL))"
+        f"count(*) FILTER ({name(column)} IS NULL AND __new), count(*) FILTER ({name(column)} IS NULL), "
+        f"count(*) FILTER (({name(column)} IS NULL) <> __unknown)"
         for column in columns
     )
-    [row] = connection.sql(f"SELECT {figures} FROM {EVENTS}").fetchall()
+    rows = f"SELECT *, {date} > {text(last)}::DATE - {_NEWEST_DATES} AS __new, {label} IS NULL AS __unknown FROM {EVENTS}"
+    [(of_new, of_all, *row)] = connection.sql(f"SELECT count(*) FILTER (__new), count(*), {figures} FROM ({rows})").fetchall()
     found = []
     for place, column in enumerate(columns):
-        new, old, missing, unlike = row[4 * place : 4 * place + 4]
+        missing_new, missing, unlike = row[3 * place : 3 * place + 3]
+        new, old = missing_new / max(1, of_new), (missing - missing_new) / max(1, of_all - of_new)
         if missing >= _FEWEST and unlike == 0:
-            found.append(Sign(column, "is missing exactly where the label is"))
-        elif (new or 0) - (old or 0) > _FILLED_LATER:
+            found.append(Sign(column, "is missing exactly where the label is", filled_later=True))
+        elif new - old > _FILLED_LATER:
             found.append(
                 Sign(column, f"is missing in {new:.0%} of the rows of the last {_NEWEST_DATES} dates, but in {old:.0%} of those before")
             )

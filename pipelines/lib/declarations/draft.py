@@ -1,0 +1,208 @@
+"""A first declaration of a table that nobody has described yet: what its source shows, and what it cannot show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.declarations import leakage
+from pipelines.lib.declarations.candidates import label_candidates, unique_keys
+from pipelines.lib.declarations.column_types import column_types, declarable
+from pipelines.lib.declarations.events import check_label, load_events
+from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
+from pipelines.lib.declarations.references import columns_in
+from pipelines.lib.declarations.source_description import describe_source
+from pipelines.lib.sources import adapters
+from pipelines.lib.sources.scan import Scan
+from pipelines.lib.tables.dataset import Column, Dataset, Source
+from pipelines.lib.tables.engine import connect, name
+
+_MOST_GROUPS = 5_000
+"""Values of a text column up to which the mean of past outcomes by value is worth a feature."""
+
+_PLACEHOLDER = "NULL::BOOLEAN"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The wishes of a person for the declaration; empty or None for what the source shall show."""
+
+    label: str = ""
+    label_name: str = "outcome"
+    delay_days: int | None = None
+    key: tuple[str, ...] = ()
+    event_time: str = ""
+    known_later: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A declaration, `dataset` and `features` as in YAML, and the `notes` and `warnings` about it in words."""
+
+    dataset: Mapping[str, Any]
+    features: Mapping[str, Any]
+    notes: Sequence[str]
+    warnings: Sequence[str]
+
+
+def draft(given: str, wishes: Wishes) -> Draft:
+    """Return a draft for the source at `given`, a file, a folder or an address.
+
+    Raises `ConfigError` with the candidates for all that is neither given nor to be seen.
+    """
+    with connect() as (connection, scratch):
+        described = describe_source(connection, given, scratch)
+        source = parse_section(described, Source, "--source")
+        scanned = adapters.scan(connection, source, {}, None, scratch)
+        usable = [column for column in scanned.columns if declarable(scanned.columns[column])]
+        kinds = column_types(connection, scanned, usable)
+        table = _table(wishes, described, kinds)
+        load_events(connection, scanned, _loaded(table, kinds, next(iter(kinds))))
+        times = [column for column, kind in kinds.items() if kind in ("timestamp", "date")]
+        time = wishes.event_time or (times[0] if len(times) == 1 else "")
+        looked = _loaded({**table, "label": {**table["label"], "expression": _PLACEHOLDER}}, kinds, time or next(iter(times), ""))
+        facts = read_facts(connection, looked, scanned.where) if times else Facts({})
+        values = {column: fact.values for column, fact in facts.columns.items()}
+        keys = [wishes.key] if wishes.key else unique_keys(connection, kinds)
+        _ask(wishes, kinds, values, times, keys, scanned)
+        key = _best_key(keys, time)
+        later = [*dict.fromkeys([*wishes.known_later, *_of_label(connection, wishes.label, kinds, (*key, time))])]
+        dataset = _loaded({**table, "key": list(key), "known_later": later}, kinds, time)
+        check_label(connection, dataset, "--label")
+        facts = read_facts(connection, dataset, scanned.where)
+        signs = leakage.signs(connection, dataset, kinds)
+        filled = [sign.column for sign in signs if sign.filled_later]
+        delay, seen = _delay(facts, wishes)
+        offered = {column: kind for column, kind in kinds.items() if column not in {*key, time, *later, *(sign.column for sign in signs)}}
+        features = _features(connection, offered, facts, kinds[time])
+        notes = [*_notes(scanned, facts, kinds), seen]
+    warnings = [f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs]
+    declared = {
+        "source": described, "key": list(key), "event_time": time,
+        "label": {"name": wishes.label_name, "expression": wishes.label, "delay_days": delay}, "known_later": [*later, *filled],
+    }  # fmt: skip
+    return Draft(declared, features, notes, warnings)
+
+
+def _table(wishes: Wishes, source: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    for flag, named in (("--key", wishes.key), ("--event-time", (wishes.event_time,)), ("--known-later", wishes.known_later)):
+        if unknown := [column for column in named if column and column not in kinds]:
+            raise ConfigError(f"{flag} names {unknown[0]!r}, which the source does not have as a column; there are {', '.join(kinds)}")
+    label = {"name": wishes.label_name, "expression": wishes.label or _PLACEHOLDER, "delay_days": wishes.delay_days or 0}
+    return {"name": "draft", "source": dict(source), "label": label}
+
+
+def _loaded(table: Mapping[str, Any], kinds: Mapping[str, str], time: str) -> Dataset:
+    """Return the section of a table whose columns may all be missing, except its key and time."""
+    key = table.get("key") or [time]
+    columns = {column: {"type": kind, "nulls": 0 if column in (*key, time) else 1} for column, kind in kinds.items()}
+    known_later = table.get("known_later") or []
+    whole = {**table, "key": key, "event_time": time, "columns": columns, "known_later": known_later}
+    if kinds.get(time) not in ("timestamp", "date"):  # only to load the columns
+        return Dataset.model_construct(columns={column: Column(type=kind) for column, kind in kinds.items()})  # type: ignore[arg-type]
+    return parse_section(whole, Dataset, "the draft")
+
+
+def _ask(
+    wishes: Wishes,
+    kinds: Mapping[str, str],
+    values: Mapping[str, Any],
+    times: Sequence[str],
+    keys: Sequence[tuple[str, ...]],
+    scanned: Scan,
+) -> None:
+    """Raise one `ConfigError` that asks for all that is missing."""
+    questions = []
+    if not wishes.label:
+        offered = label_candidates(kinds, values)
+        seen = f" Columns of two values: {', '.join(offered)}." if offered else f" The columns are {', '.join(kinds)}."
+        questions.append(f'--label "…": SQL over the columns that is true or false, such as --label "amount > 100".{seen}')
+    if not wishes.event_time and len(times) != 1:
+        seen = (
+            f"The source has {', '.join(times)}."
+            if times
+            else f"No column of {scanned.where} is a date or a time; the columns are {_shown(kinds)}."
+        )
+        questions.append(f"--event-time COLUMN: when the event takes place. {seen}")
+    if not keys:
+        questions.append(
+            f"--key COLUMN …: the columns that name a row. No combination of up to three columns does. The columns are {_shown(kinds)}."
+        )
+    if questions:
+        raise ConfigError("\n".join(["The source does not tell everything. Add:", *(f"  {question}" for question in questions)]))
+
+
+def _shown(kinds: Mapping[str, str]) -> str:
+    return ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
+
+
+def _best_key(keys: Sequence[tuple[str, ...]], time: str) -> tuple[str, ...]:
+    """Return the key whose name says so, or else the first one that is not the time alone."""
+    return min(keys, key=lambda key: (key == (time,), not any("id" in column.lower() or "key" in column.lower() for column in key)))
+
+
+def _of_label(connection: duckdb.DuckDBPyConnection, label: str, kinds: Mapping[str, str], early: Sequence[str]) -> list[str]:
+    by_name = {column.lower(): column for column in kinds}
+    used = (by_name.get(column.lower()) for column in columns_in(connection, label))
+    return [column for column in used if column is not None and column not in early]
+
+
+def _delay(facts: Facts, wishes: Wishes) -> tuple[int, str]:
+    """Return the delay of the label, and a note that says how it was found: the newest dates have no outcome yet."""
+    if wishes.delay_days is not None:
+        return wishes.delay_days, f"Label delay: {wishes.delay_days} days, as given."
+    known = [date for date, day in facts.days.items() if day.known >= day.rows / 2]
+    if not known or not facts.null_until_known or max(known) == facts.last:
+        return 1, "Label delay: CANNOT BE SEEN, since the newest rows have outcomes. 1 day is a guess: correct delay_days."
+    days = (facts.last - max(known)).days
+    return days, f"Label delay: outcomes end {days} days before the rows do, on {max(known)}."
+
+
+def _features(connection: duckdb.DuckDBPyConnection, offered: Mapping[str, str], facts: Facts, kind_of_time: str) -> dict[str, Any]:
+    numbers = {column: kind for column, kind in offered.items() if kind in ("integer", "float", "boolean") and column.isidentifier()}
+    missing = _missing(connection, numbers, facts.columns)
+    few = [column for column, kind in offered.items() if kind == "string" and facts.columns[column].values and column.isidentifier()]
+    texts = [column for column, kind in offered.items() if kind == "string" and column.isidentifier() and column not in few]
+    grouped = few[:3] + [column for column in texts if 1 < facts.columns[column].distinct <= _MOST_GROUPS][:2]
+    found: dict[str, Any] = {
+        "numeric": {column: {"missing": missing[column]} for column in numbers},
+        "categorical": {column: {} for column in few},
+        "calendar": ["hour", "weekday"] if kind_of_time == "timestamp" else ["weekday"],
+        "lagged": {f"rate_by_{column}": {"by": [column], "window_days": 28, "prior_weight": 20} for column in grouped},
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, numbers: Mapping[str, str], facts: Mapping[str, ColumnFacts]) -> dict[str, int]:
+    """Return for each column a number that none of its values is: -1, or one below the least."""
+    from pipelines.lib.declarations.facts import EVENTS
+
+    if not numbers:
+        return {}
+    least = ", ".join(f"min({name(column)}::DOUBLE) FILTER (isfinite({name(column)}::DOUBLE))" for column in numbers)
+    [row] = connection.sql(f"SELECT {least} FROM {EVENTS}").fetchall()
+    below = {column: -1 if low is None or low >= 0 else math.floor(low) - 1 for column, low in zip(numbers, row, strict=True)}
+    return {column: value if facts[column].nulls else 0 for column, value in below.items()}
+
+
+def _notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[str]:
+    rows = sum(day.rows for day in facts.days.values())
+    notes = [f"{scanned.where}: {rows:,} rows of {facts.first} to {facts.last}, {len(facts.days)} dates."]
+    width = max(map(len, kinds))
+    for column, kind in kinds.items():
+        fact = facts.columns[column]
+        shown = "" if fact.values is None else f"  values {', '.join(map(str, fact.values[:8]))}{' …' if len(fact.values) > 8 else ''}"
+        notes.append(
+            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {fact.distinct:>9,} values{shown and f':{shown[8:]}'}".rstrip()
+        )
+    if left_out := [column for column in scanned.columns if column not in kinds]:
+        notes.append(f"Left out, of a type that cannot be declared: {', '.join(left_out)}.")
+    if zoned := [column for column, kind in scanned.columns.items() if "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")]:
+        notes.append(f"Time zone: {', '.join(zoned)} has one; its times are converted to UTC.")
+    else:
+        notes.append("Time zone: times have none and are taken as they are.")
+    return notes

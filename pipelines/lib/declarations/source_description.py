@@ -1,0 +1,90 @@
+"""The section ``source`` of a file, a folder or an address: its kind, and the dialect of a CSV."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.declarations.csv_dialect import decimal_comma, delimiter_of, formats_of
+from pipelines.lib.sources import adapters, source_files
+from pipelines.lib.sources.scan import Scan
+from pipelines.lib.tables.dataset import Source
+from pipelines.lib.tables.engine import name, text
+
+NULL_WORDS = ("NA", "N/A", "NULL", "null", "NaN", "nan", "None", "#N/A")
+"""Words that people and tools write for a missing value."""
+
+_SAMPLE_ROWS = 5_000
+_FIRST_BYTES = 1 << 20
+
+
+def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: Path) -> dict[str, Any]:
+    """Return the section ``source`` of what is at `given`. Raises `ConfigError` if it is nothing that can be read so."""
+    if "://" in given and not given.startswith("s3://"):
+        raise ConfigError(
+            f"--source is {given.partition('://')[0]}://…; init looks at files. Declare a database by hand: "
+            "source: {kind: sql, url: …, table: …}, see docs/how-to/your-own-data.md"
+        )
+    kind = _kind(given)
+    described: dict[str, Any] = {"kind": kind, "path": given}
+    if kind != "csv":
+        return described
+    file = source_files.files_of(parse_section(described, Source, "--source"))[0].path
+    if file.suffix != ".gz" and not _is_utf8(file):
+        described["encoding"] = "latin-1"
+    if file.suffix != ".gz" and (delimiter := delimiter_of(file, described.get("encoding", "utf-8"))) not in (None, ","):
+        described["delimiter"] = delimiter
+    scanned = adapters.scan(connection, parse_section(described, Source, "--source"), {}, None, scratch)
+    if words := _null_words(connection, scanned):
+        described["nulls"] = ["", *words]
+        scanned = adapters.scan(connection, parse_section(described, Source, "--source"), {}, None, scratch)
+    sample = "first_rows"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {sample} AS SELECT * FROM {scanned.relation} LIMIT {_SAMPLE_ROWS}")
+    if any(decimal_comma(connection, sample, column) for column in scanned.columns):
+        described["decimal"] = ","
+    for kind_of_time in ("date", "timestamp"):
+        for column in scanned.columns:
+            found = formats_of(connection, sample, column, kind_of_time)
+            [(known,)] = connection.sql(f"SELECT count({name(column)}) FROM {sample}").fetchall()
+            if len(found) == 1 and known and next(iter(found.values())) == known and not next(iter(found)).startswith("%Y"):
+                described[f"{kind_of_time}_format"] = next(iter(found))
+                break
+    return described
+
+
+def _kind(given: str) -> str:
+    folder = Path(given)
+    if (folder / "_delta_log").is_dir():
+        return "delta"
+    if folder.is_dir():
+        names = [file.name for file in folder.rglob("*") if file.is_file()]
+        kinds = [kind for kind, suffixes in source_files.SUFFIXES.items() if any(one.endswith(suffixes) for one in names)]
+        if len(kinds) == 1:
+            return kinds[0]
+        raise ConfigError(
+            f"--source is {given!r}, a folder with {' and '.join(kinds) or 'no Parquet or CSV'} files; name files of one kind"
+        )
+    for kind, suffixes in source_files.SUFFIXES.items():
+        if given.endswith(suffixes):
+            return kind
+    if given.endswith((".txt", ".tsv")):
+        return "csv"
+    raise ConfigError(f"--source is {given!r}; name a .parquet or .csv file, a folder of them, or a Delta table")
+
+
+def _is_utf8(file: Path) -> bool:
+    with file.open("rb") as content:
+        first = content.read(_FIRST_BYTES)
+    try:
+        first.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return len(first) == _FIRST_BYTES and error.start >= len(first) - 4  # cut within a character
+    return True
+
+
+def _null_words(connection: duckdb.DuckDBPyConnection, scanned: Scan) -> list[str]:
+    listed = ", ".join(map(text, NULL_WORDS))
+    values = f"SELECT unnest([{', '.join(map(name, scanned.columns))}]) AS word FROM {scanned.relation}"
+    return [word for (word,) in connection.sql(f"SELECT DISTINCT word FROM ({values}) WHERE word IN ({listed}) ORDER BY word").fetchall()]

@@ -1,0 +1,66 @@
+"""Begin a use case: look at its source, and write a first declaration with comments."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import FOLDER, PARAMS, check_name, use_cases
+from pipelines.lib.declarations.draft import Draft, Wishes, draft
+
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+MOST_LINES = 25
+_WIDTH = 150
+
+
+def init(root: Path, name: str, source: str, wishes: Wishes) -> str:
+    """Write ``use_cases/<name>/params.yaml`` and return what to do next. Raises `ConfigError` for an existing file and for what is missing."""
+    check_name(name, "init")
+    path = root / FOLDER / name / PARAMS
+    if path.exists() or name in [use_case.name for use_case in use_cases(root)]:
+        raise ConfigError(f"the use case {name} exists already ({path}); choose another name, or remove it first")
+    found = draft(source, wishes)
+    text = declaration(name, found)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    warned = "".join(f"\nWARNING: {warning}" for warning in found.warnings)
+    return f"{path} written.{warned}\nRead it and correct it, then run\n  python -m pipelines.use_case derive {name}\n  python -m pipelines.use_case check {name}"
+
+
+def declaration(name: str, found: Draft) -> str:
+    """Return the text of the declaration: at most `MOST_LINES` lines besides comments. Features that do not fit are named in a comment."""
+    features = {key: dict(value) if isinstance(value, Mapping) else value for key, value in found.features.items()}
+    left_out: list[str] = []
+    while len(lines := list(_lines(name, found, features))) > MOST_LINES:
+        group = max(("lagged", "categorical", "numeric"), key=lambda one: len(features.get(one, ())))
+        for _ in range(1 + len(features[group]) // 20):  # a wide table is shortened in steps of a twentieth
+            left_out.insert(0, features[group].popitem()[0])
+    comments = [*found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
+    if left_out:
+        comments.append(f"No feature, for want of room: {', '.join(left_out)}.")
+    head = [f"# {name}: written by python -m pipelines.use_case init. docs/how-to/your-own-data.md explains each key.", "#"]
+    return "\n".join([*head, *(f"# {comment}" for comment in comments), *lines]) + "\n"
+
+
+def _lines(name: str, found: Draft, features: Mapping[str, Any]) -> Iterator[str]:
+    yield "dataset:"
+    yield f"  name: {name}"
+    for key, value in found.dataset.items():
+        if value != []:
+            yield from _entry(key, value)
+    yield "features:"
+    for key, value in features.items():
+        yield from _entry(key, value)
+
+
+def _entry(key: str, value: Any) -> list[str]:
+    text = (
+        yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=_WIDTH)
+        .removesuffix("\n...\n")
+        .rstrip("\n")
+    )
+    return [f"  {line}" for line in f"{key}: {text}".splitlines()]

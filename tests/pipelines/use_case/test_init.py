@@ -1,0 +1,145 @@
+"""``init``: a declaration from a look at the source, which derives, checks, and asks for what it cannot see."""
+
+import datetime as dt
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import find
+from pipelines.lib.declarations.draft import Wishes
+from pipelines.use_case.check import check
+from pipelines.use_case.derive import derive
+from pipelines.use_case.init import init
+from tests import rides
+
+LABEL = Wishes(label="minutes_late >= 10", label_name="late", delay_days=2)
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository in which nobody has declared the rides, and their table."""
+    rides.repository(tmp_path, name="others")
+    rides.write(tmp_path / "rides.parquet", rides.rides())
+    monkeypatch.chdir(tmp_path)
+
+
+def written(name: str = "rides") -> dict[str, dict[str, object]]:
+    text = Path(f"use_cases/{name}/params.yaml").read_text(encoding="utf-8")
+    assert sum(not line.startswith("#") for line in text.splitlines()) <= 25
+    return dict(yaml.safe_load(text))
+
+
+@pytest.mark.costly
+def test_a_parquet_file_becomes_a_use_case_without_a_fault() -> None:
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert written() == {
+        "dataset": {
+            "name": "rides",
+            "source": {"kind": "parquet", "path": "rides.parquet"},
+            "key": ["ride"],
+            "event_time": "started_at",
+            "label": {"name": "late", "expression": "minutes_late >= 10", "delay_days": 2},
+            "known_later": ["minutes_late"],
+        },
+        "features": {
+            "numeric": {"distance": {"missing": 0}, "electric": {"missing": 0}},
+            "categorical": {"city": {}},
+            "calendar": ["hour", "weekday"],
+            "lagged": {"rate_by_city": {"by": ["city"], "window_days": 28, "prior_weight": 20}},
+        },
+    }
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
+
+
+@pytest.mark.costly
+def test_a_csv_gets_its_dialect() -> None:
+    query = f"""SELECT * REPLACE (strftime(started_at, '%d.%m.%Y %H:%M') AS started_at, replace(distance::VARCHAR, '.', ',') AS distance,
+        coalesce(city, 'NA') AS city) FROM ({rides.rides()})"""
+    duckdb.sql(f"COPY ({query}) TO 'rides.csv' (FORMAT csv, HEADER, DELIMITER ';')")
+    init(Path(), "rides", "rides.csv", LABEL)
+    assert written()["dataset"]["source"] == {
+        "kind": "csv",
+        "path": "rides.csv",
+        "delimiter": ";",
+        "nulls": ["", "NA"],
+        "decimal": ",",
+        "timestamp_format": "%d.%m.%Y %H:%M",
+    }
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
+
+
+def test_a_folder_is_read_as_its_files() -> None:
+    Path("rides").mkdir()
+    Path("rides.parquet").rename("rides/2024.parquet")
+    init(Path(), "rides", "rides", LABEL)
+    assert written()["dataset"]["source"] == {"kind": "parquet", "path": "rides"}
+
+
+def test_all_that_is_missing_is_asked_for_at_once() -> None:
+    query = f"SELECT * EXCLUDE (ride), started_at + INTERVAL 1 DAY AS booked_for, city = 'Bonn' AS local FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), f"{query} UNION ALL {query}")
+    with pytest.raises(ConfigError) as asked:
+        init(Path(), "rides", "rides.parquet", Wishes())
+    said = str(asked.value)
+    assert "Columns of two values: electric, local." in said
+    assert "--event-time COLUMN: when the event takes place. The source has started_at, booked_for." in said
+    assert "--key COLUMN …: the columns that name a row. No combination of up to three columns does." in said
+    assert not Path("use_cases/rides").exists()
+
+
+def test_a_key_of_several_columns_is_found() -> None:
+    query = f"SELECT * REPLACE (started_at::DATE AS started_at), right(ride, 3) AS number FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), f"SELECT * EXCLUDE (ride) FROM ({query})")
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert written()["dataset"]["key"] == ["started_at", "number"]
+
+
+def test_columns_that_know_the_outcome_are_warned_of_and_are_no_features() -> None:
+    query = f"""SELECT *, CASE WHEN started_at < '2024-04-24' THEN minutes_late END AS delay,
+        CASE WHEN started_at < '2024-04-24' THEN 1.0 END AS closed FROM ({rides.rides()})"""
+    rides.write(Path("rides.parquet"), query)
+    said = init(Path(), "rides", "rides.parquet", Wishes(label="delay >= 10", label_name="late"))
+    found = written()
+    assert found["dataset"]["known_later"] == ["delay", "closed"]
+    assert found["dataset"]["label"] == {"name": "late", "expression": "delay >= 10", "delay_days": 6}  # the last date is 2024-04-29
+    assert set(found["features"]["numeric"]) == {"distance", "electric"}  # type: ignore[call-overload]
+    assert "WARNING: minutes_late predicts the label alone, with an AUC of 1.000" in said
+    assert "WARNING: closed is missing exactly where the label is" in said
+
+
+def test_an_existing_file_is_never_overwritten() -> None:
+    path = Path("use_cases/others/params.yaml")
+    before = path.read_bytes()
+    for name in ("others", "flights"):
+        with pytest.raises(ConfigError, match="exists already"):
+            init(Path(), name, "rides.parquet", LABEL)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.costly
+def test_wide_tables_and_odd_names_fit_on_25_lines() -> None:
+    columns = ", ".join(f"(distance + {number}) AS measure_of_something_{number}" for number in range(300))
+    rides.write(Path("rides.parquet"), f'SELECT *, {columns}, city AS "the city\'s ""name"", ü." FROM ({rides.rides(days=60)})')
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert len(written()["features"]["numeric"]) > 40  # type: ignore[arg-type]
+    assert "for want of room" in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+    derive(find("rides", Path()), dt.date(2024, 9, 2))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("postgresql://night:secret@db/shop", r"--source is postgresql://…; init looks at files"),
+        ("rides.xlsx", "name a .parquet or .csv file"),
+        ("none.parquet", "no file is at"),
+    ],
+)
+def test_a_source_that_is_none_is_refused_without_its_password(source: str, said: str) -> None:
+    with pytest.raises(Exception, match=said) as refused:
+        init(Path(), "rides", source, LABEL)
+    assert "secret" not in str(refused.value)
