@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -98,8 +100,8 @@ if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
 """
 
 
-def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
-    """Return a committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are."""
+def make_stub_repository(path: Path, *, with_airflow: bool = False, use_cases: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
+    """Return a committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are. `use_cases` are declarations by name."""
     path.mkdir(parents=True)
     stages: dict[str, dict[str, object]] = {}
     for dag_id in LINES:
@@ -130,6 +132,10 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False) -> Path:
     (path / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     (path / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     shutil.copy(REPOSITORY / "params.yaml", path)
+    shutil.copy(REPOSITORY / "pipelines" / "defaults.yaml", path / "pipelines")
+    for name, declared in (use_cases or {}).items():
+        (path / "use_cases" / name).mkdir(parents=True)
+        (path / "use_cases" / name / "params.yaml").write_text(yaml.safe_dump(declared))
     if with_airflow:
         for part in ("plugins", "dags", "docs/runbooks"):
             shutil.copytree(REPOSITORY / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))

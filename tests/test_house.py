@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "scaffold", "tests")
 PRODUCTION = ("pipelines", "plugins", "dags", "deploy")
 
-NOUNS = {"dataset", "features", "profile", "registry"}  # sections that several stages share
+NOUNS = {"dataset", "features", "profile", "registry", "pool"}  # sections of no single stage or DAG
 RUN_TASKS = {"open_run", "close_run", "approve", "ask"}  # no stages: they make and end the workspace, wait for a person, wake a DAG
 HEAVY = {
     "pandas",

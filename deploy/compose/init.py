@@ -4,7 +4,7 @@
 2. The repository, from which every run gets its worktree, stands on the shared volume at the image's commit. It keeps the run
    refs, so it is brought forward and never replaced; a change made there by hand is refused, not overwritten.
 3. DVC's remote is known to it; credentials stay in the environment.
-4. Airflow's database has this version's schema.
+4. Airflow's database has this version's schema, and the pools that use cases declare.
 """
 
 import os
@@ -52,6 +52,15 @@ def set_remote(repository: Path, url: str) -> None:
     subprocess.run(dvc, cwd=repository, check=True)
 
 
+def make_pools(repository: Path) -> None:
+    """Give each pool that a use case of `repository` declares its slots: a task whose pool does not exist would wait for ever."""
+    from pipelines.lib.core.pools import declared_pools
+
+    for name, slots in declared_pools(repository).items():
+        command = [sys.executable, "-m", "airflow", "pools", "set", name, str(slots), f"The tasks of the use case {name}"]
+        subprocess.run(command, check=True)
+
+
 def git(*arguments: str, cwd: Path) -> str:
     """Run git and return its output; its messages go to the log. Raise `subprocess.CalledProcessError`."""
     return subprocess.run(["git", *arguments], cwd=cwd, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
@@ -66,6 +75,7 @@ def main() -> int:
     for folder in (Path(os.environ["NIGHTSHIFT_HOME"]), repository.parent / "cache", repository.parent / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True)
+    make_pools(repository)
     return 0
 
 

@@ -59,6 +59,16 @@ class Client:
         """Let the runs of a DAG start (or, with `paused`, no longer)."""
         self.call("PATCH", f"/dags/{_part(dag_id)}?update_mask=is_paused", {"is_paused": paused})
 
+    def make_pool(self, name: str, slots: int) -> None:
+        """Make the pool `name`, or give an existing one these `slots`."""
+        body = {"slots": slots, "description": f"The tasks of the use case {name}", "include_deferred": False}
+        try:
+            self.call("POST", "/pools", {"name": name, **body})
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            self.call("PATCH", f"/pools/{_part(name)}?update_mask=slots", {"pool": name, **body})
+
     def trigger(self, dag_id: str, partition_key: str, *, run_id: str | None = None, conf: Mapping[str, Any] | None = None) -> str:
         """Trigger a run for `partition_key`; return its run id. A repeated `run_id` is answered with 409."""
         body: dict[str, Any] = {"logical_date": None, "partition_key": partition_key, "conf": dict(conf or {})}

@@ -28,6 +28,7 @@ from deploy.embedded.installation import Installation
 from deploy.embedded.services import ServerError, Services, tail
 from deploy.embedded.settings import HOST, USERNAME, Secrets, load_secrets, write_private, write_settings
 from pipelines.lib.core.home import check_path
+from pipelines.lib.core.pools import declared_pools
 from pipelines.lib.core.use_cases import VARIABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -121,6 +122,7 @@ class Server:
             self._launch(name, command, optional=name in _FOR_PEOPLE)
         deadline = time.monotonic() + timeout_s
         self._wait("starting Airflow", self._is_healthy, deadline)
+        self._make_pools()
         for dag_id in self.wait_for_dags:
             self._wait(f"waiting for {dag_id}", functools.partial(self._knows, dag_id), deadline)
         if self.mlflow_url:
@@ -182,6 +184,11 @@ class Server:
     def _keeps_models_here(self) -> bool:
         """Return whether MLflow is a database of this machine; elsewhere it has pages of its own."""
         return os.environ.get("MLFLOW_TRACKING_URI", "sqlite:").startswith("sqlite:")
+
+    def _make_pools(self) -> None:
+        """Give each pool that a use case declares its slots: a task whose pool does not exist would wait for ever."""
+        for name, slots in declared_pools(self.repository).items():
+            self.client().make_pool(name, slots)
 
     def _launch_mlflow(self) -> None:
         """MLflow's pages, on loopback only since they ask for no login. Without job execution they take 5 processes instead of 13."""

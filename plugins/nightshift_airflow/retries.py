@@ -26,7 +26,8 @@ class StageError(Exception):
 def task_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``default_args`` of a DAG: who owns it, how often and after what its tasks are tried again, and how long one may take.
 
-    `settings` is the DAG's section of ``params.yaml``: retries, retry_first_s, retry_longest_s, task_timeout_minutes.
+    `settings` is the DAG's section of ``params.yaml``: retries, retry_first_s, retry_longest_s, task_timeout_minutes. A `pool` in it is that of its
+    use case; without one, the tasks are in Airflow's default pool.
     """
     first, longest = timedelta(seconds=settings["retry_first_s"]), timedelta(seconds=settings["retry_longest_s"])
     return {
@@ -37,6 +38,7 @@ def task_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
         "retry_exponential_backoff": 2,
         "max_retry_delay": longest,
         "execution_timeout": timedelta(minutes=settings["task_timeout_minutes"]),
+        **({"pool": settings["pool"]} if settings.get("pool") else {}),
     }
 
 

@@ -14,17 +14,19 @@ from airflow.sdk import Asset
 from nightshift_airflow import places
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.pools import pool_slots
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class UseCase:
-    """One use case: its `name`, the `suffix` of its ids, and its effective `params`."""
+    """One use case: its `name`, the `suffix` of its ids, its effective `params`, and the `slots` of its pool if it has one."""
 
     name: str
     suffix: str
     params: dict[str, Any]
+    slots: int | None = None
 
     def dag_id(self, dag: str) -> str:
         """Return the id of this use case's DAG of the kind `dag`, such as ``drift_monitoring``."""
@@ -35,9 +37,9 @@ class UseCase:
         return f"{title} · {self.name}" if self.suffix else title
 
     def settings(self, dag: str) -> dict[str, Any]:
-        """Return the section of the parameters that is named like the kind of DAG."""
+        """Return the section of the parameters that is named like the kind of DAG, with the `pool` of its tasks if the use case has one."""
         settings: dict[str, Any] = self.params[dag]
-        return settings
+        return settings if self.slots is None else {**settings, "pool": self.name}
 
     @cached_property
     def scores(self) -> Asset:
@@ -116,7 +118,8 @@ def _read() -> tuple[list[UseCase], dict[str, str]]:
     sound, faults = [], {}
     for one in declared.use_cases(places.REPOSITORY):
         try:
-            sound.append(UseCase(one.name, one.suffix, declared.effective(one).params))
+            params = declared.effective(one).params
+            sound.append(UseCase(one.name, one.suffix, params, pool_slots(params)))
         except ConfigError as error:
             faults[one.name] = str(error)
     return sound, faults

@@ -29,6 +29,8 @@ def airflow(*answers: tuple[int, Any]) -> Iterator[tuple[Client, list[str]]]:
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
 
+        do_PATCH = do_POST  # noqa: N815  its base names it
+
         def log_message(self, format: str, *args: Any) -> None: ...
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -64,3 +66,15 @@ def test_any_other_error_is_not_repeated(answer: tuple[int, Any]) -> None:
         with pytest.raises(ApiError):
             client.trigger("nightly_batch_scoring", "2013-04-01")
         assert len(asked) == 2, "the login and one call"
+
+
+def test_a_pool_that_is_new_is_made() -> None:
+    with airflow((201, {})) as (client, asked):
+        client.make_pool("fraud", 2)
+    assert asked == ["/auth/token", "/api/v2/pools"]
+
+
+def test_a_pool_that_exists_gets_its_slots() -> None:
+    with airflow((409, {"detail": {"reason": "Unique constraint violation"}}), (200, {})) as (client, asked):
+        client.make_pool("fraud", 2)
+    assert asked == ["/auth/token", "/api/v2/pools", "/api/v2/pools/fraud?update_mask=slots"]

@@ -8,13 +8,23 @@ import pytest
 from deploy.embedded.server import Server
 from tests.stub_repository import make_stub_repository
 
+SHOP = {"dataset": {"event_time": "at"}, "features": {}, "first_run": {"partition": "2013-01-01"}, "pool": {"slots": 2}}
+"""A use case next to the default one."""
+
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Embedded Airflow over a repository whose stages compute nothing; nothing starts by its schedule."""
-    repository = make_stub_repository(tmp_path_factory.mktemp("airflow") / "repository", with_airflow=True)
+    repository = make_stub_repository(tmp_path_factory.mktemp("airflow") / "repository", with_airflow=True, use_cases={"shop": SHOP})
     users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "nightshift:admin,user:user,viewer:viewer"}  # passwords.json holds their passwords
-    dags = ("nightly_batch_scoring", "drift_monitoring", "drift_triggered_retraining", "vector_index_rebuild", "weekly_index_rebuild")
+    dags = (
+        "nightly_batch_scoring",
+        "drift_monitoring",
+        "drift_triggered_retraining",
+        "vector_index_rebuild",
+        "weekly_index_rebuild",
+        "nightly_batch_scoring__shop",
+    )
     # A port of its own: two test processes that find 8080 free at the same moment would both take it.
     with Server(repository / "var", repository=repository, port=0, schedule=False, wait_for_dags=dags, env=users) as server:
         server.client().unpause("nightly_batch_scoring")

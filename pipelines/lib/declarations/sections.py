@@ -38,6 +38,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "publish_index": ("pipelines.index.publish_index", "PublishIndex"),
     "check_index": ("pipelines.monitoring.check_index", "CheckIndex"),
     "nightly_batch_scoring": ("pipelines.lib.declarations.schedules", "NightlyBatchScoring"),
+    "pool": ("pipelines.lib.core.pools", "Pool"),
     "alert": ("pipelines.monitoring.alert", "Alert"),
     "drift_monitoring": ("pipelines.lib.declarations.schedules", "WithWorkspace"),
     "measure_performance": ("pipelines.monitoring.measure_performance", "MeasurePerformance"),

@@ -32,3 +32,9 @@ def test_airflow_can_serialize_it():
 def test_tasks_have_an_owner_of_ours():
     settings = {"retries": 3, "retry_first_s": 10, "retry_longest_s": 600, "task_timeout_minutes": 60}
     assert task_defaults(settings)["owner"] == "nightshift"
+
+
+def test_tasks_are_in_the_pool_of_their_use_case_or_in_airflows_own():
+    settings = {"retries": 3, "retry_first_s": 10, "retry_longest_s": 600, "task_timeout_minutes": 60}
+    assert task_defaults({**settings, "pool": "fraud"})["pool"] == "fraud"
+    assert "pool" not in task_defaults(settings)

@@ -25,7 +25,7 @@ def installation(repository: Path) -> Iterator[Path]:
         shutil.copyfile(ROOT / name, repository / name)
     fraud = repository / "use_cases" / "fraud" / "params.yaml"
     fraud.parent.mkdir(parents=True)
-    fraud.write_text(yaml.safe_dump({**SHORT, "nightly_batch_scoring": {"cron": "30 3 * * *"}}), encoding="utf-8")
+    fraud.write_text(yaml.safe_dump({**SHORT, "nightly_batch_scoring": {"cron": "30 3 * * *"}, "pool": {"slots": 2}}), encoding="utf-8")
     broken = repository / "use_cases" / "churn" / "params.yaml"
     broken.parent.mkdir(parents=True)
     broken.write_text("trian: {max_depth: 8}\n", encoding="utf-8")
@@ -49,6 +49,8 @@ def test_each_dag_file_makes_one_dag_for_each_sound_use_case(kind: str, installa
     assert set(dags) == {kind, f"{kind}__fraud"}
     default, fraud = dags[kind], dags[f"{kind}__fraud"]
     assert [task.task_id for task in default.topological_sort()] == [task.task_id for task in fraud.topological_sort()]
+    assert {task.pool for task in default.tasks} == {"default_pool"}
+    assert {task.pool for task in fraud.tasks} == {"fraud"}
     assert fraud.dag_display_name == f"{default.dag_display_name} · fraud"
     assert "flights" in default.tags
     assert "fraud" in fraud.tags
