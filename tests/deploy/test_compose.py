@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.compose.init import git, prepare_repository
+from deploy.compose.init import git, make_pools, prepare_repository
 from deploy.compose.make_secrets import main as write_secrets
 from deploy.compose.make_secrets import make_secrets
 from tests.servers import postgres
@@ -248,3 +248,16 @@ def test_the_environment_can_do_what_the_topology_asks(tmp_path: Path) -> None:
         [sys.executable, "-c", imports], env={**os.environ, "AIRFLOW_HOME": str(tmp_path)}, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, f"the locked environment cannot run docker-compose.yaml: {done.stderr.splitlines()[-1]}"
+
+
+def test_the_pools_that_use_cases_declare_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipelines").mkdir()
+    for name in ("params.yaml", "pipelines/defaults.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "use_cases" / "shop").mkdir(parents=True)
+    (tmp_path / "use_cases" / "shop" / "params.yaml").write_text("pool: {slots: 3}\n", encoding="utf-8")
+    commands: list[list[str]] = []
+    monkeypatch.setattr("deploy.compose.init.subprocess.run", lambda command, **_: commands.append(command))
+    make_pools(tmp_path)
+    assert [command[3:6] for command in commands] == [["pools", "set", "shop"]]
+    assert commands[0][6] == "3"
