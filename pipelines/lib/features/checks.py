@@ -41,9 +41,15 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
                 f"features.joins.{alias} names {table!r}, not among dataset.tables: {', '.join(dataset.tables) or 'there are none'}"
             )
         side = dataset.tables[table]
-        if set(join.key) != set(side.key):
+        wanted = [column for column in side.key if join.available_after_minutes is None or column != side.event_time]
+        if join.available_after_minutes is not None and side.event_time not in side.key:
             raise ConfigError(
-                f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(side.key)}"
+                f"features.joins.{alias}.available_after_minutes is {join.available_after_minutes}, but the time of the table is not in its key: declare "
+                f"event_time of dataset.tables.{table} and add it to its key, so that the table may hold several versions of a row"
+            )
+        if set(join.key) != set(wanted):
+            raise ConfigError(
+                f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(wanted)}"
             )
         for column, expression in join.key.items():
             before_joins.check(expression, f"features.joins.{alias}.key.{column}")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import Section, load_section
-from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.dataset import JOIN_DAYS, Dataset
 
 LARGEST = 3.0e38
 """A feature is a float32, whose largest value is 3.4e38."""
@@ -24,10 +24,14 @@ class Join(Section):
     """A side table (by default the one of the join's name), joined where each column of its key equals its SQL in `key`.
 
     Its other columns are then called ``<join>_<column>``, and are NULL where nothing matches. `key` sees the event alone.
+
+    With `available_after_minutes`, the join is as of the row's moment: `key` leaves out the event time of the table, and the last row counts that is not later
+    than the event and was available at the start of its date, that is, `available_after_minutes` after its own time (negative: known in advance).
     """
 
     table: str | None = None
     key: dict[str, str]
+    available_after_minutes: int | None = Field(default=None, ge=-LONGEST_WINDOW * 1440, le=LONGEST_WINDOW * 1440)
 
 
 class Numeric(Section):
@@ -130,6 +134,8 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
         "categories": {feature: category_values(dataset, feature, declared) for feature, declared in features.categorical.items()},
         "tables": {table: {column: declared.type for column, declared in side.columns.items()} for table, side in dataset.tables.items()},
     }
+    if days := {table: side.join_days for table, side in dataset.tables.items() if side.join_days != JOIN_DAYS}:
+        shape["join_days"] = days
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return {"names": features.names, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
 
@@ -137,6 +143,9 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
 def _declared(features: Features) -> dict[str, Any]:
     """Return the declaration without the fields that did not exist for the first models and have their default: their signature must not change."""
     shape = features.model_dump()
+    for join in shape["joins"].values():
+        if join["available_after_minutes"] is None:
+            del join["available_after_minutes"]
     for lagged in shape["lagged"].values():
         if lagged["known"] == "with_label":
             del lagged["known"]

@@ -12,7 +12,6 @@ from pipelines.lib.features import lagged as lagged_sql
 from pipelines.lib.features.checks import check_declaration, check_side_keys, whole
 from pipelines.lib.features.declaration import LARGEST, Features, Holidays, category_values
 from pipelines.lib.features.deliveries import count_once
-from pipelines.lib.sources.raw import JOIN_LOOKBACK_DAYS
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expression_failures import Written
@@ -193,9 +192,22 @@ def _create_views(
             on = name(f"__on_{alias}_{column}")
             computed.append(f"{enclosed(expression)} AS {on}")
             conditions.append(f"{_EVENT}.{on} = {name(alias)}.{name(column)}")
+        if join.available_after_minutes is not None and side.event_time is not None:
+            limit, at = name(f"__until_{alias}"), f"{name(alias)}.{name(side.event_time)}"
+            moment = name(dataset.event_time)
+            known = f"{moment}::DATE::TIMESTAMP - to_minutes({join.available_after_minutes})"
+            computed.append(f"least({moment}::TIMESTAMP, {known}) AS {limit}")
+            conditions.append(f"{_EVENT}.{limit} >= {at}::TIMESTAMP")
+            near = f"{at}::DATE >= {_EVENT}.__date - {side.join_days}"
+            kept = [column for column in side.columns if column not in side.key]
+            joined += [f"CASE WHEN {near} THEN {name(alias)}.{name(column)} END AS {name(f'{alias}_{column}')}" for column in kept]
+            joins.append(
+                f"ASOF LEFT JOIN read_parquet({text(raw / f'{join.table or alias}.parquet')}) AS {name(alias)} ON {' AND '.join(conditions)}"
+            )
+            continue
         if side.event_time is not None:  # so that a row sees the same of the table, however much of it was read
             moment = f"{name(alias)}.{name(side.event_time)}::DATE"
-            conditions.append(f"{moment} <= {_EVENT}.__date AND {moment} >= {_EVENT}.__date - {JOIN_LOOKBACK_DAYS}")
+            conditions.append(f"{moment} <= {_EVENT}.__date AND {moment} >= {_EVENT}.__date - {side.join_days}")
         file = text(raw / f"{join.table or alias}.parquet")
         joins.append(f"LEFT JOIN read_parquet({file}) AS {name(alias)} ON {' AND '.join(conditions)}")
         joined += [f"{name(alias)}.{name(column)} AS {name(f'{alias}_{column}')}" for column in side.columns if column not in side.key]

@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipelines.lib.gates import FAILED, PASSED, Finding, expectations, judge, not_judged
-from pipelines.lib.sources.raw import JOIN_LOOKBACK_DAYS
 from pipelines.lib.tables.dataset import Dataset, SideTable
 from pipelines.lib.tables.engine import connect, name, text
 
@@ -32,7 +31,7 @@ def judge_side_tables(dataset: Dataset, raw: Path, *, first: dt.date | None, nig
             findings += judge_dates(table, side, counts, night)
             column, days = f"{table}.{side.event_time}", side.plausible_days
             findings.append(expectations.of_plausible_times(raw, column, days=days, tolerated=side.misdated_rows, table=table))
-            start = night - dt.timedelta(days=JOIN_LOOKBACK_DAYS) if first is None or not counts.get(str(first)) else first
+            start = night - dt.timedelta(days=side.join_days) if first is None or not counts.get(str(first)) else first
             query += f" WHERE {name(side.event_time)} >= {text(start)}::DATE" if first is not None else ""
         wanted = [*expectations.of_schema(side.columns), *expectations.of_key(side.key), *expectations.of_columns(side.columns)]
         rows, judged = judge(query, wanted, identity=side.key)
@@ -47,12 +46,10 @@ def judge_dates(table: str, side: SideTable, rows_per_date: Mapping[str, int], n
     and as new ones.
     """
     band = side.row_count.band(rows_per_date, night)
-    usable = sum(rows_per_date.get(str(night - dt.timedelta(days=days)), 0) for days in range(JOIN_LOOKBACK_DAYS + 1))
+    usable = sum(rows_per_date.get(str(night - dt.timedelta(days=days)), 0) for days in range(side.join_days + 1))
     if band.reference is None:
         least = max(1, band.low)
-        yield _enough(
-            table, usable, least, None, f"at least {least} rows of the {JOIN_LOOKBACK_DAYS} days up to {night}, which a join may use"
-        )
+        yield _enough(table, usable, least, None, f"at least {least} rows of the {side.join_days} days up to {night}, which a join may use")
         yield not_judged("table_row_count_to_be_between", table, "no earlier date to compare with", notes=f"the rows of {night}")
     else:
         yield _enough(table, rows_per_date.get(str(night), 0), band.low, band.high, f"rows of {night}: {band.reason}")

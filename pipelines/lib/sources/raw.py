@@ -26,9 +26,6 @@ from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.tables.engine import connect, name, text, write_parquet
 
-JOIN_LOOKBACK_DAYS = 7
-"""How far before its own date a row may look into a side table that has a time; the tables are read that much further back."""
-
 log = logging.getLogger("nightshift")
 
 
@@ -83,7 +80,7 @@ def _side_table(
     connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, scratch: Path
 ) -> tuple[Scan, str]:
     """Return the scan of a side table and the SELECT of its rows, sorted by key."""
-    first = None if read_from is None else read_from - timedelta(days=JOIN_LOOKBACK_DAYS)
+    first = None if read_from is None else read_from - timedelta(days=side.join_days)
     window = None if side.event_time is None else Window(side.event_time, first, end, side.plausible_days)
     scanned, _ = _scan(connection, side.source, side.columns, window, scratch)
     return scanned, f"SELECT * FROM {_windowed(scanned, side.columns, window)} {_order(side.key, side.columns)}"

@@ -27,6 +27,9 @@ RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_ge
 PLAUSIBLE_DAYS = 10_958
 """Thirty years: farther from its night, a time is more likely a slip, an epoch's zero or the year 9999 than an event."""
 
+JOIN_DAYS = 7
+"""How far a row looks back into a side table with a time, unless the table declares it."""
+
 DIALECT = ("nulls", "delimiter", "quote", "encoding", "decimal", "date_format", "timestamp_format")
 """The fields of a source that say how its CSV is written."""
 
@@ -148,6 +151,8 @@ class SideTable(Section):
     columns: dict[str, Column]
     key: tuple[str, ...] = Field(min_length=1)
     event_time: str | None = None
+    join_days: int = Field(default=JOIN_DAYS, ge=0, le=36_525)
+    """How far before its own date a row may look into a table that has a time; the table is read that much further back."""
     row_count: SideRowCount = SideRowCount()
     fresh_within_days: int | None = Field(default=None, ge=0)
     plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
