@@ -40,6 +40,7 @@ from pipelines.lib.loop.retraining_policy import Policy
 from pipelines.lib.measures import metrics
 from pipelines.lib.measures.histogram import Histogram, count
 from pipelines.lib.models import golden
+from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.inference import Model, load_model
 from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
 from pipelines.lib.pages import figures as charts
@@ -218,6 +219,7 @@ class Loop:
         path = self.directory / f"{version}.onnx"
         path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), profile))
         model = load_model(path)
+        self.sample = sample_of(forest)
         self.parity = float(np.abs(forest.predict_proba(holdout.features)[:, 1] - model.score(holdout.features)).max())
         return Champion(version, partition.isoformat(), model)
 
@@ -257,6 +259,7 @@ class Loop:
             importances={},
             golden=findings,
             faults=faults(figures.metrics, findings, 0.0, params),
+            trained_on=self.sample,
         )
         unseen = Shadow(partition, champion.version, "challenger", fault=None, nights=(), overall=None, note="no night is published")
         verdict = decide(evaluation, unseen, section("decide", Promoting), challenger=None, champion=None)

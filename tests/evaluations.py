@@ -12,6 +12,7 @@ from pipelines.lib.challengers.comparison import Comparison, Difference, Opponen
 from pipelines.lib.challengers.evaluation import Evaluation, Metrics, SliceSummary
 from pipelines.lib.encoders.evaluation import EncoderMetrics
 from pipelines.lib.measures import metrics
+from pipelines.lib.models.forest_sample import ForestSample
 
 SINCE = "2013-03-17"
 SOUND = metrics.Summary(rows=6_000, positive_rate=0.2, mean_score=0.2, auc=0.7, log_loss=0.5, brier=0.15, calibration_error=0.02)
@@ -45,6 +46,7 @@ def evaluated(
         importances={"a": 0.7, "b": 0.3},
         golden=(),
         faults=(),
+        trained_on=ForestSample(rows=6_000, rows_per_tree=6_000),
     )
     return replace(found, **changes)
 

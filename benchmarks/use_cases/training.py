@@ -96,7 +96,8 @@ def fit(directory: str, table: str, per_tree: int | None) -> dict[str, float]:
     os.chdir(Path(directory) / table)
     params, dataset = load_section("train", Train), load_dataset()
     start = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
-    history, held_out = (read_history(Path("history.parquet"), dataset, **ends) for ends in ({"until": start}, {"since": start}))
+    path = Path("history.parquet")
+    history, held_out = read_history(path, dataset, until=start), read_history(path, dataset, since=start)
     started = time.perf_counter()
     forest = train(history, params.model_copy(update={"rows_per_tree": per_tree or len(history.labels)}))
     seconds = time.perf_counter() - started

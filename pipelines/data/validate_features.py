@@ -7,18 +7,19 @@ fillers than in training, one partition, a unique key, and the custom ones of it
 
 import datetime as dt
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from pipelines.lib.gates import expectations
-from pipelines.lib.models import fillers
+from pipelines.lib.models import fillers, other_categories
+from pipelines.lib.models.reference_profile import profile_of_model
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import text
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.features.compute import MISSING, UNSEEN, Features, load_features
+from pipelines.lib.features.compute import MISSING, UNSEEN, Features, load_features, text_categories
 from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deliver, expect, judge
 from pipelines.lib.gates.suite import mostly
 from pipelines.lib.core.params import load_section
@@ -56,6 +57,7 @@ def validate_features(
     dataset: Dataset, features: Features, params: ValidateFeatures, *, partition: dt.date, path: Path, model: PinnedModel | None = None
 ) -> Report:
     """Return the verdict on the features file at `path`, which holds `partition` and nothing else, for `model` to score."""
+    texts = text_categories(dataset, features)
     head = list(dict.fromkeys([*dataset.key, dataset.event_time, "partition"]))
     wanted = [
         expect(
@@ -65,30 +67,48 @@ def validate_features(
         *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
         expect("column_values_to_be_in_set", column="partition", value_set=[str(partition)]),
         *expectations.of_key(dataset.key),
-        *(expectation for feature in features.names for expectation in _of_feature(feature, features, params)),
+        *(expectation for feature in features.names for expectation in _of_feature(feature, features, texts, params)),
         *params.custom_expectations(),
     ]
     rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time])
-    return Report("validate_features", str(partition), rows, [*findings, *_fillers(features, params, partition, path, model, findings)])
+    compared = _against_training(features, list(texts), params, partition, path, model, findings)
+    return Report("validate_features", str(partition), rows, [*findings, *compared])
 
 
-def _fillers(
-    features: Features, params: ValidateFeatures, partition: dt.date, path: Path, model: PinnedModel | None, findings: Sequence[Finding]
+def _against_training(
+    features: Features,
+    texts: Sequence[str],
+    params: ValidateFeatures,
+    partition: dt.date,
+    path: Path,
+    model: PinnedModel | None,
+    findings: Sequence[Finding],
 ) -> list[Finding]:
     if undeclared := [feature for feature in params.maximum_filler_excess_by_feature if feature not in features.names]:
         raise ConfigError(f"validate_features.maximum_filler_excess_by_feature names {', '.join(undeclared)}, not among the features; correct it in params.yaml")
     if model is None or (model.sha256 is None and not Path(model.path).exists()):
-        return fillers.unknown("there is no model yet")
-    training = fillers.fillers_of_training(Path(model.path), model.sha256)
-    if training is None:
-        return fillers.unknown(f"{model.path} carries no reference profile; train and export it again")
+        reason = "there is no model yet"
+        return [*fillers.unknown(reason), *other_categories.unknown(texts, reason)]
+    profile = profile_of_model(Path(model.path), model.sha256)
+    if profile is None:
+        reason = f"{model.path} carries no reference profile; train and export it again"
+        return [*fillers.unknown(reason), *other_categories.unknown(texts, reason)]
+    training = fillers.fillers_of_training(profile)
     absent = {finding.column for finding in findings if finding.type == "expect_column_type_to_be" and finding.verdict == FAILED}
     known = {feature: filler for feature, filler in training.items() if feature in features.names and feature not in absent}
     allowed = {feature: params.maximum_filler_excess_by_feature.get(feature, params.maximum_filler_excess) for feature in known}
-    return fillers.judge_fillers(path, known, allowed, quiet=str(partition) in params.quiet_dates)
+    quiet = str(partition) in params.quiet_dates
+    there = [feature for feature in texts if feature not in absent]
+    others = other_categories.judge_others(path, profile, there, params.maximum_unseen_share, quiet=quiet)
+    return [*fillers.judge_fillers(path, known, allowed, quiet=quiet), *others]
 
 
-def _of_feature(feature: str, features: Features, params: ValidateFeatures) -> list[Expectation]:
+def _of_feature(feature: str, features: Features, texts: Collection[str], params: ValidateFeatures) -> list[Expectation]:
+    if feature in texts:
+        return [
+            expect("column_type_to_be", column=feature, type_=expectations.ARROW_NAMES["string"]),
+            expect("column_values_to_not_be_null", column=feature, notes="share of rows whose category is missing", **mostly(params.maximum_missing_share)),
+        ]
     low, high = _range(feature, features)
     wanted = [
         expect("column_type_to_be", column=feature, type_="float[pyarrow]"),

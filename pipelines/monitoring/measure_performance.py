@@ -67,6 +67,7 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
     Raises `TransientError` if they did not come this time: a night is measured once, so that what is left out now stays out.
     """
     from pipelines.lib.measures.importance import permutation_importance
+    from pipelines.lib.models.inference import feature_columns
 
     if night.model_sha256 != model.sha256:
         return None
@@ -74,7 +75,7 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
         with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
             nights.fetch(night.run_ref, nights.FEATURES, Path(scratch) / "features.parquet")
             rows = known.join_outcomes(night.partition, Path(scratch) / "features.parquet")
-        matrix = np.stack([_numbers(rows[feature]) for feature in model.signature.names], axis=1)
+        matrix = np.stack(feature_columns(rows, model.signature.names, model.categories), axis=1)
         dates = np.full(len(matrix), night.partition)
         return permutation_importance(model.score, matrix, _numbers(rows["outcome"]), dates, model.signature.names) or None
     except TransientError:

@@ -98,7 +98,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
         challenger, forest = load_model(onnx), skops_file.load(model)
         check_fit(challenger, signature_of_features(features))
         since = comparison.trained_until(challenger, start)
-        history = read_history(features, dataset, since=parse_partition(since))
+        history = read_history(features, dataset, categories=challenger.categories, since=parse_partition(since))
         if not len(history.labels):
             raise DataError(
                 f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
@@ -120,7 +120,8 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             compared = comparison.compare_models(
                 challenger, current, history, opponent, slices=params.slices, minimum_rows=params.slice_minimum_rows
             )
-            theirs = costs.measure(current, pinned, history.features) if isinstance(compared, Comparison) else None
+            if isinstance(compared, Comparison):
+                theirs = costs.measure(current, pinned, history.coded_for(current.categories).features)
         costs.write(report.with_name("latency.json"), {"challenger": mine, "champion": theirs})
         evaluation = Evaluation(
             name=run.model.name,

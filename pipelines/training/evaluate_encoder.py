@@ -118,7 +118,8 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
             raise DataError(f"{quantized} is of the encoder {told['sha256']}, the file has sha256 {challenger.sha256}; run quantize again")
         evaluation = replace(evaluation, sha256=challenger.sha256, quantization={"chosen": tried["chosen"], **told})
         check_fit(challenger, signature_of_features(features))
-        learned, holdout = read_history(features, dataset, until=start), read_history(features, dataset, since=start)
+        whole_history = read_history(features, dataset, categories=challenger.categories)
+        learned, holdout = whole_history.until(start.isoformat()), whole_history.since(start.isoformat())
         if not len(holdout.labels):
             raise DataError(
                 f"no labelled rows from {start} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"

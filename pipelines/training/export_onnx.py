@@ -15,6 +15,8 @@ from pipelines.lib.core import stage
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.measures import categories
+from pipelines.lib.measures.categories import Categories
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
 
@@ -25,8 +27,12 @@ class ExportOnnx(Section):
     opset: int = Field(ge=15)
 
 
-def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference: Profile | None = None) -> bytes:
-    """`model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], its signature and profile within."""
+def export_onnx(
+    model: Any, signature: Signature, params: ExportOnnx, reference: Profile | None = None, known: Categories | None = None
+) -> bytes:
+    """Return `model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], with its signature, its profile and the categories
+    that are `known` to it.
+    """
     import skl2onnx
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -44,6 +50,7 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference:
     )
     proto.graph.name = "nightshift"  # the converter would draw a random one
     metadata = {KEY: signature.to_json()} | ({PROFILE_KEY: reference.to_json()} if reference else {})
+    metadata |= {categories.KEY: categories.to_json(known)} if known else {}
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
@@ -54,15 +61,14 @@ def export_onnx(model: Any, signature: Signature, params: ExportOnnx, reference:
 @stage.stage("export_onnx")
 def main(*, features: Path, model: Path, profile: Path, onnx: Path) -> None:
     from pipelines.lib.core.atomic import replacing
+    from pipelines.lib.features.categories import kept_categories
     from pipelines.lib.features.signature import signature_of_features
     from pipelines.lib.models import skops_file
 
-    content = export_onnx(
-        skops_file.load(model),
-        signature_of_features(features),
-        load_section("export_onnx", ExportOnnx),
-        Profile.from_json(profile.read_bytes()),
-    )
+    reference = Profile.from_json(profile.read_bytes())
+    known = {feature: reference.column(feature).binning.values or () for feature in kept_categories(features)}
+    params = load_section("export_onnx", ExportOnnx)
+    content = export_onnx(skops_file.load(model), signature_of_features(features), params, reference, known)
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     stage.log.info("%.1f MiB of ONNX", len(content) / 2**20)

@@ -19,6 +19,7 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
+from pipelines.lib.features.categories import most_frequent
 from pipelines.lib.features.compute import Features, load_features
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.measures.importance import permutation_importance
@@ -101,7 +102,8 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     params, dataset = load_section("train", Train), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
     since = before - dt.timedelta(days=params.window_days) if params.window_days else None
-    history = read_history(features, dataset, since=since, until=before)
+    known = most_frequent(features, since=since, until=before)
+    history = read_history(features, dataset, categories=known, since=since, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
     forest = train(history, params)
     drawn = sample_of(forest)
@@ -109,7 +111,7 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     reference_profile = profile_of(
         forest,
         history,
-        read_history(features, dataset, since=before),
+        read_history(features, dataset, categories=known, since=before),
         dataset=dataset,
         features=load_features(),
         params=load_section("profile", ProfileParams),

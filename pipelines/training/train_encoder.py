@@ -19,6 +19,7 @@ from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders.graph import Fitted, encoder_graph
+from pipelines.lib.features.categories import most_frequent
 from pipelines.lib.features.history import History, Holdout, drawn, holdout_start, read_history
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.tables.dataset import load_dataset
@@ -85,7 +86,7 @@ def main(*, features: Path, fitted: Path, onnx: Path) -> None:
 
     params, dataset = load_section("train_encoder", TrainEncoder), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
-    whole = read_history(features, dataset, until=before)
+    whole = read_history(features, dataset, categories=most_frequent(features, until=before), until=before)
     history = drawn(whole, params.maximum_rows)
     stage.log.info(
         "%d of %d rows before %s, %.3f positive, %d features",
@@ -96,7 +97,7 @@ def main(*, features: Path, fitted: Path, onnx: Path) -> None:
         len(history.names),
     )
     network = train_encoder(history, params)
-    content = encoder_graph(network, signature_of_features(features), before.isoformat())
+    content = encoder_graph(network, signature_of_features(features), before.isoformat(), history.categories)
     skops_file.dump(vars(network), fitted)
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)

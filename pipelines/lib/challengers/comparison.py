@@ -192,7 +192,7 @@ def compare_models(
         return Incomparable(**identity, fault=f"{unseen}, are of one class at most")
     try:
         check_fit(champion, challenger.signature)
-        mine, theirs = finite_scores(challenger, rows.features), finite_scores(champion, rows.features)
+        mine, theirs = (finite_scores(model, rows.coded_for(model.categories).features) for model in (challenger, champion))
     except ModelError as error:
         return Incomparable(**identity, fault=f"the champion cannot be compared with: {error}")
     columns = {column: rows.exact(column) for column in slices}

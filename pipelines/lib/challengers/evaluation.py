@@ -67,8 +67,8 @@ class Evaluation:
 
     `comparison` is None if there was no champion. `auc_interval` is None if the holdout has one class only, and holds None if it has too few
     nights. `scores` counts the scores in 40 equal bins of [0, 1]; `importances` is the mean decrease in impurity by feature; `calibration` and
-    `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` is None in an
-    evaluation that is older than this field.
+    `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` are the rows that
+    the forest and each of its trees learned from.
     """
 
     __pydantic_config__ = STRICT
@@ -88,7 +88,7 @@ class Evaluation:
     importances: Mapping[str, float]
     golden: tuple[Finding, ...]
     faults: tuple[str, ...]
-    trained_on: ForestSample | None = None
+    trained_on: ForestSample
 
     @property
     def note(self) -> str:

@@ -66,7 +66,7 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
         f"The model has not learned from the last {evaluation.training['holdout_days']} days before {evaluation.partition}, nor from later rows. It has "
         "never seen anything that is new since then, such as a new category."
     )
-    if (sample := evaluation.trained_on) is not None and sample.is_part:
+    if (sample := evaluation.trained_on).is_part:
         yield (
             f"Each of its trees has learned from {sample.rows_per_tree:,} rows that were drawn from all {sample.rows:,} (params.yaml: train.rows_per_tree), "
             "so it knows rare cases less well than all rows would teach them."

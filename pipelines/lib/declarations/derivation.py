@@ -115,7 +115,8 @@ def _category_shares(
         expression = categorical.expression or name(feature)
         if all(column.lower() in own for column in columns_in(connection, expression)):
             missing = max(missing, worst_missing_share(connection, expression, dataset))
-            unseen = max(unseen, worst_unseen_share(connection, expression, category_values(dataset, feature, categorical), dataset))
+            if values := category_values(dataset, feature, categorical):
+                unseen = max(unseen, worst_unseen_share(connection, expression, values, dataset))
     shares = {"maximum_missing_share": missing, "maximum_unseen_share": unseen}
     return {key: found for key, share in shares.items() if (found := rules.with_headroom(share)) > default[key]}
 

@@ -51,7 +51,8 @@ def compare(encoder: Encoder, champion: Encoder, version: str, holdout: History)
         reason = f"the champion has learned from nights up to {last}, this one's holdout begins on {since}; train as of a later partition"
         return NotCompared(version, champion.sha256, reason, stops=True)
     mine, theirs = (
-        metrics.summary(rows.labels, one.probability(rows.features)).auc if len(rows.labels) else None for one in (encoder, champion)
+        metrics.area(rows.labels, one.probability(rows.coded_for(one.categories).features)) if len(rows.labels) else None
+        for one in (encoder, champion)
     )
     if mine is None or theirs is None:
         counted = f"the {len(rows.labels)} labelled rows from {since} on are of one class at most"

@@ -6,7 +6,7 @@ that it has not trained on, so that two of them are only ever compared on rows t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.features.signature import Signature, signature_of_features
+from pipelines.lib.measures import categories
+from pipelines.lib.measures.categories import Categories
 from pipelines.lib.models.inference import RUN_ROWS, check_columns, check_fit, feature_columns, open_features, open_session, read_batches
 
 TRAINED_UNTIL = "nightshift.trained_until"
@@ -33,6 +35,8 @@ class Encoder:
     sha256: str
     dimension: int
     trained_until: str
+    categories: Categories = field(default_factory=dict)
+    """The categories of each feature that is text in a features file, in the order of their codes."""
 
     def encode(self, matrix: NDArray[np.float32]) -> Vectors:
         """Return the vector of each row: float32 [n, f] -> float32 [n, dimension], of norm 1. Raises `ModelError` for rows of another
@@ -69,12 +73,13 @@ def load_encoder(path: Path, sha256: str | None = None) -> Encoder:
         raise ModelError(
             f"the model {path} gives {outputs}; an encoder must give 'embedding', float [n, d], and 'probability', float [n, 1]: make one with train_encoder"
         )
-    recorded_until = session.get_modelmeta().custom_metadata_map.get(TRAINED_UNTIL)
+    metadata = session.get_modelmeta().custom_metadata_map
+    recorded_until = metadata.get(TRAINED_UNTIL)
     if recorded_until is None:
         raise ModelError(
             f"the encoder {path} does not say until when it has trained (no {TRAINED_UNTIL!r} in its metadata); train it again"
         )
-    return Encoder(session, signature, found, dimension, recorded_until)
+    return Encoder(session, signature, found, dimension, recorded_until, categories.from_json(metadata.get(categories.KEY)))
 
 
 def encode_features(encoder: Encoder, path: Path, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, Vectors]]:
@@ -86,9 +91,9 @@ def encode_features(encoder: Encoder, path: Path, columns: Sequence[str]) -> Ite
     names = encoder.signature.names
     with open_features(path) as file:
         check_fit(encoder, signature_of_features(path))
-        check_columns(file.schema_arrow, names, columns, path)
+        check_columns(file.schema_arrow, names, columns, path, encoder.categories)
         for batch in read_batches(file, list(dict.fromkeys([*columns, *names])), path):
             matrix = np.empty((batch.num_rows, len(names)), dtype=np.float32)
-            for index, column in enumerate(feature_columns(batch, names)):
+            for index, column in enumerate(feature_columns(batch, names, encoder.categories)):
                 matrix[:, index] = column
             yield batch.select(list(columns)), encoder.encode(matrix)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.encoders.encoder import TRAINED_UNTIL
 from pipelines.lib.features.signature import KEY, Signature
+from pipelines.lib.measures import categories
+from pipelines.lib.measures.categories import Categories
 
 OPSET = 22
 IR_VERSION = 10
@@ -47,8 +49,9 @@ class Fitted:
         return found
 
 
-def encoder_graph(fitted: Fitted, signature: Signature, trained_until: str) -> bytes:
-    """Return `fitted` as ONNX, with the signature of its features and the first date that it has not trained on: the same bytes for the same weights.
+def encoder_graph(fitted: Fitted, signature: Signature, trained_until: str, known: Categories | None = None) -> bytes:
+    """Return `fitted` as ONNX, with the signature of its features, the categories that are `known` to it and the first date that it has not trained on:
+    the same bytes for the same weights.
 
     Raises `ConfigError` for an activation that has no operator here, or another number of features than the signature names.
     """
@@ -91,7 +94,8 @@ def encoder_graph(fitted: Fitted, signature: Signature, trained_until: str) -> b
     graph = helper.make_graph(nodes, "encoder", [values["features"]], [values["embedding"], values["probability"]], initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nightshift")
     onnx.checker.check_model(model)
-    return serialized(model, {KEY: signature.to_json(), TRAINED_UNTIL: trained_until})
+    lists = {categories.KEY: categories.to_json(known)} if known else {}
+    return serialized(model, {KEY: signature.to_json(), TRAINED_UNTIL: trained_until, **lists})
 
 
 def serialized(model: Any, metadata: dict[str, str]) -> bytes:

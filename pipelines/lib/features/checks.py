@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.lib.core.errors import ConfigError, DataError
-from pipelines.lib.features.declaration import Features, category_values
+from pipelines.lib.features.declaration import Features
 from pipelines.lib.sources.casts import SQL_TYPES
 from pipelines.lib.tables.dataset import RESERVED, Dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
@@ -67,7 +67,6 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
         _check_type(of_event.check(numeric.expression or name(feature), where), _NUMBERS, where, numeric.expression or name(feature))
     for feature, categorical in features.categorical.items():
         of_event.check(categorical.expression or name(feature), f"features.categorical.{feature}")
-        category_values(dataset, feature, categorical)
     for feature, same_day in features.same_day.items():
         for expression in same_day.by:
             of_event.check(expression, f"features.same_day.{feature}.by")

@@ -22,9 +22,10 @@ from pipelines.lib.features.declaration import (
     identity,
     load_features,
     lookback_days,
+    text_categories,
 )
 from pipelines.lib.features.query import MISSING, UNSEEN, compile_features, written
-from pipelines.lib.features.signature import KEY
+from pipelines.lib.features.signature import CATEGORIES_KEY, KEY
 from pipelines.lib.sources.casts import ARROW_TYPES
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, write_parquet
@@ -46,6 +47,7 @@ __all__ = [
     "load_features",
     "lookback_days",
     "schema",
+    "text_categories",
 ]
 
 
@@ -53,18 +55,22 @@ def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | 
     """Write the features of the rows of dates [`first`, `end`) in the raw directory `raw` to the Parquet file `target`; returns their number.
 
     Columns: the key, the event time, ``partition`` (date as string), with `labelled` the label as int8 (rows without one at
-    the start of `end` are dropped), then the features as float32 without NaN, in declared order; rows as in ``events.parquet``. Raises `ConfigError`
+    the start of `end` are dropped), then the features as float32 without NaN, in declared order, categories without declared values as text; rows as
+    in ``events.parquet``. Raises `ConfigError`
     for a declaration that cannot be computed or would leak, `DataError` for a side table
     whose key repeats, and for a row whose deliveries contradict each other or on which an expression fails.
     """
     with connect() as (connection, _), naming_the_culprit(connection, dataset.key, list(written(dataset, features))):
         query = compile_features(connection, dataset, features, raw=raw, first=first, end=end, labelled=labelled)
         batches = (batch for dates in query.chunks(connection) for batch in connection.sql(query.sql(*dates)).to_arrow_reader(32_768))
-        return write_parquet(batches, schema(dataset, features, labelled=labelled), target, {KEY: identity(dataset, features)})
+        texts = text_categories(dataset, features)
+        metadata = {KEY: identity(dataset, features)} | ({CATEGORIES_KEY: texts} if texts else {})
+        return write_parquet(batches, schema(dataset, features, labelled=labelled), target, metadata)
 
 
 def schema(dataset: Dataset, features: Features, *, labelled: bool) -> pa.Schema:
     """Return the columns of a features file."""
     event = {column: ARROW_TYPES[dataset.columns[column].type] for column in (*dataset.key, dataset.event_time)}
     label = {dataset.label.name: pa.int8()} if labelled else {}
-    return pa.schema(list({**event, "partition": pa.string(), **label, **dict.fromkeys(features.names, pa.float32())}.items()))
+    kinds = dict.fromkeys(features.names, pa.float32()) | dict.fromkeys(text_categories(dataset, features), pa.string())
+    return pa.schema(list({**event, "partition": pa.string(), **label, **kinds}.items()))

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.tables.dataset import JOIN_DAYS, Dataset
 
@@ -42,10 +41,14 @@ class Numeric(Section):
 
 
 class Categorical(Section):
-    """A category as its place in `values` (by default those of the column); -1 is a value not among them, -2 no value."""
+    """A category as its place in `values` (by default those of the column); -1 is a value not among them, -2 no value.
+
+    Without any `values`, a model keeps the `most` frequent categories of its training, and the features file holds the text.
+    """
 
     expression: str | None = None
-    values: tuple[str, ...] | None = None
+    values: tuple[str, ...] | None = Field(default=None, min_length=1)
+    most: int = Field(default=100, ge=1, le=1000)
 
 
 class Holidays(Section):
@@ -149,6 +152,8 @@ def _declared(features: Features) -> dict[str, Any]:
     for lagged in shape["lagged"].values():
         if lagged["known"] == "with_label":
             del lagged["known"]
+    for categorical in shape["categorical"].values():
+        del categorical["most"]  # each model carries its own list; what a features file holds does not depend on it
     return shape
 
 
@@ -161,11 +166,16 @@ def _compiler(dataset: Dataset, features: Features) -> int:
     return 1 if all(lagged.value in whole for lagged in features.lagged.values()) else 2
 
 
-def category_values(dataset: Dataset, feature: str, declared: Categorical) -> tuple[str, ...]:
-    """Return the declared values of the categorical `feature`, in the order of their codes. Raises `ConfigError` if there are none."""
+def category_values(dataset: Dataset, feature: str, declared: Categorical) -> tuple[str, ...] | None:
+    """Return the declared values of the categorical `feature`, in the order of their codes; None if each model has a list of its own."""
     values = declared.values
     if values is None and (column := dataset.columns.get(declared.expression or feature)) is not None:
         values = column.values
-    if not values:
-        raise ConfigError(f"features.categorical.{feature} has no values; declare them there, or with the column")
-    return values
+    return values or None
+
+
+def text_categories(dataset: Dataset, features: Features) -> dict[str, int]:
+    """Return the categorical features without declared values, each with the number of categories that a model keeps."""
+    return {
+        feature: declared.most for feature, declared in features.categorical.items() if category_values(dataset, feature, declared) is None
+    }

@@ -1,7 +1,7 @@
 """Labelled history in memory: what training and evaluation read, and where the one ends and the other begins."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +10,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, ModelError
 from pipelines.lib.core.params import Section
 from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures.categories import Categories, codes
 from pipelines.lib.tables.dataset import Dataset
 
 
 @dataclass(frozen=True)
 class History:
-    """`features` [n, f] float32, `labels` [n] int8, `rows` the other columns (key, event time, partition), `names` of the f features."""
+    """`features` [n, f] float32, `labels` [n] int8, `rows` the other columns (key, event time, partition), `names` of the f features.
+
+    A feature that is text in the file is in `rows` as well, and its code in `features` is that of the list in `categories`.
+    """
 
     features: np.ndarray
     labels: np.ndarray
     rows: pa.Table
     names: tuple[str, ...]
+    categories: Categories = field(default_factory=dict)
 
     def column(self, name: str) -> np.ndarray:
-        """Return the values [n] of a feature or of another column. Raises `ConfigError` if no column has this name."""
-        found = self.exact(name)
+        """Return the values [n] of a feature, as the model sees it, or of another column. Raises `ConfigError` if no column has this name."""
+        found = self.features[:, self.names.index(name)] if name in self.names else self.exact(name)
         return found if isinstance(found, np.ndarray) else found.to_numpy()
 
     def exact(self, name: str) -> "np.ndarray | pa.ChunkedArray":
-        """As `column`, but in Arrow's form if it is not a feature: NumPy would make floats of integers that have a null."""
-        if name in self.names:
+        """As `column`, but in Arrow's form if it is not a feature or if it is text: NumPy would make floats of integers that have a null."""
+        if name in self.names and name not in self.categories:
             return self.features[:, self.names.index(name)]
         if name not in self.rows.column_names:
             raise ConfigError(f"there is no column {name!r}; there are {', '.join([*self.rows.column_names, *self.names])}")
@@ -45,8 +50,24 @@ class History:
 
     def since(self, partition: str) -> "History":
         """Return the rows of `partition` and later."""
-        kept = self.nights >= partition
-        return History(self.features[kept], self.labels[kept], self.rows.filter(pa.array(kept)), self.names)
+        return self._rows(self.nights >= partition)
+
+    def until(self, partition: str) -> "History":
+        """Return the rows before `partition`."""
+        return self._rows(self.nights < partition)
+
+    def _rows(self, kept: np.ndarray) -> "History":
+        return replace(self, features=self.features[kept], labels=self.labels[kept], rows=self.rows.filter(pa.array(kept)))
+
+    def coded_for(self, categories: Categories) -> "History":
+        """Return the same rows with the codes of the lists of another model."""
+        if dict(categories) == dict(self.categories):
+            return self
+        features = self.features.copy()
+        for index, name in enumerate(self.names):
+            if name in self.categories:
+                features[:, index] = codes(self.rows[name], _list_of(categories, name))
+        return replace(self, features=features, categories=categories)
 
 
 def drawn(history: History, most: int, seed: int = 0) -> History:
@@ -57,7 +78,7 @@ def drawn(history: History, most: int, seed: int = 0) -> History:
     if rows <= most:
         return history
     kept = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-    return History(history.features[kept], history.labels[kept], history.rows.take(pa.array(kept)), history.names)
+    return replace(history, features=history.features[kept], labels=history.labels[kept], rows=history.rows.take(pa.array(kept)))
 
 
 class Holdout(Section):
@@ -76,9 +97,14 @@ def holdout_start(partition: dt.date, delay_days: int, holdout_days: int) -> dt.
     return partition - dt.timedelta(days=delay_days + holdout_days)
 
 
-def read_history(path: Path, dataset: Dataset, *, since: dt.date | None = None, until: dt.date | None = None) -> History:
-    """Return the rows of a features file with `since` <= partition < `until`; either end may be open."""
-    names = signature_of_features(path).names
+def read_history(
+    path: Path, dataset: Dataset, *, categories: Categories | None = None, since: dt.date | None = None, until: dt.date | None = None
+) -> History:
+    """Return the rows of a features file with `since` <= partition < `until`; either end may be open.
+
+    `categories` are the lists of the model that the rows are for. Raises `ModelError` if they lack a feature that is text in the file.
+    """
+    names, categories = signature_of_features(path).names, categories or {}
     window = []
     if since:
         window.append(("partition", ">=", since.isoformat()))
@@ -87,6 +113,17 @@ def read_history(path: Path, dataset: Dataset, *, since: dt.date | None = None, 
     table = pq.read_table(path, filters=window or None, page_checksum_verification=True)
     features = np.empty((table.num_rows, len(names)), dtype=np.float32)
     for index, name in enumerate(names):  # column by column into one array: no second copy of the matrix
-        features[:, index] = table[name].to_numpy()
+        values = table[name]
+        features[:, index] = codes(values, _list_of(categories, name)) if pa.types.is_string(values.type) else values.to_numpy()
+    texts = [name for name in names if pa.types.is_string(table.schema.field(name).type)]
     labels = pc.cast(table[dataset.label.name], pa.int8()).to_numpy()
-    return History(features, labels, table.drop_columns([*names, dataset.label.name]), names)
+    rows = table.drop_columns([*(name for name in names if name not in texts), dataset.label.name])
+    return History(features, labels, rows, names, {name: categories[name] for name in texts})
+
+
+def _list_of(categories: Categories, name: str) -> tuple[str, ...]:
+    if name not in categories:
+        raise ModelError(
+            f"the model carries no list of categories for {name}, which is text in the features file; train and export it again"
+        )
+    return categories[name]

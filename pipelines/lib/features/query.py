@@ -10,7 +10,7 @@ import duckdb
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.features import lagged as lagged_sql
 from pipelines.lib.features.checks import check_declaration, check_side_keys, whole
-from pipelines.lib.features.declaration import LARGEST, Features, Holidays, category_values
+from pipelines.lib.features.declaration import LARGEST, Features, Holidays, category_values, text_categories
 from pipelines.lib.features.deliveries import count_once
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
@@ -79,7 +79,9 @@ def compile_features(
     joins = [_count(connection, by, groups[by], dates) for by in dict.fromkeys(d.by for d in features.same_day.values())]
     selected = {feature: _finite(numeric.expression or name(feature), numeric.missing) for feature, numeric in features.numeric.items()}
     for feature, categorical in features.categorical.items():
-        selected[feature] = _code(categorical.expression or name(feature), category_values(dataset, feature, categorical))
+        values_of = category_values(dataset, feature, categorical)
+        expression = categorical.expression or name(feature)
+        selected[feature] = f"{enclosed(expression)}::VARCHAR" if values_of is None else _code(expression, values_of)
     for field in features.calendar:
         selected[field] = _CALENDAR[field].format(t=name(dataset.event_time))
     if features.holidays:
@@ -106,7 +108,10 @@ def compile_features(
         columns.append(f"keyed.__label::TINYINT AS {name(dataset.label.name)}")
         # The second condition for a label like `refund IS NOT NULL`, which calls what is not known yet an outcome.
         dates += f" AND __label IS NOT NULL AND __date + {dataset.label.delay_days} < {text(end)}::DATE"
-    columns += [f"{enclosed(selected[feature])}::FLOAT AS {name(feature)}" for feature in features.names]
+    texts = text_categories(dataset, features)
+    columns += [
+        f"{enclosed(selected[feature])}::{'VARCHAR' if feature in texts else 'FLOAT'} AS {name(feature)}" for feature in features.names
+    ]
     return FeatureQuery(", ".join(columns), tuple(joins), dates, dataset.event_time)
 
 

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 KEY = "nightshift.features"
 
+CATEGORIES_KEY = "nightshift.categories"
+"""In the schema of a features file: the features that are text there, each with the number of categories that a model keeps."""
+
 
 class Signature(NamedTuple):
     """`names` of the features in order; `sha256` of their canonical declaration."""

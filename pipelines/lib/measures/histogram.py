@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.measures.binning import Binning
+from pipelines.lib.measures.categories import codes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +101,7 @@ def count_parquet(path: Path, binnings: Sequence[Binning]) -> Histogram:
             for batch in _ahead(file.iter_batches(BLOCK_ROWS, columns=[binning.name for binning in binnings])):
                 rows += batch.num_rows
                 for tally in tallies:
-                    tally.add(_numbers(batch.column(tally.binning.name), tally.binning.name))
+                    tally.add(_numbers(batch.column(tally.binning.name), tally.binning))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again") from None
     return Histogram(rows, {tally.binning.name: tuple(tally.counts().tolist()) for tally in tallies})
@@ -125,17 +126,19 @@ def _require(names: Iterable[str], binnings: Sequence[Binning], where: str = "th
         )
 
 
-def _numbers(column: Any, name: str) -> NDArray[Any]:
-    """Return an Arrow array as NumPy, without a copy where it has no nulls (not by to_numpy(), which imports pandas)."""
+def _numbers(column: Any, binning: Binning) -> NDArray[Any]:
+    """Return an Arrow array as NumPy, text as the codes of the binning, without a copy where it has no nulls (not by to_numpy(), which imports pandas)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if binning.values is not None and pa.types.is_string(column.type):
+        return codes(column, binning.values)
     try:
         if column.null_count:
             column = pc.fill_null(column if pa.types.is_floating(column.type) else column.cast(pa.float64()), math.nan)
         return np.from_dlpack(column)
     except (TypeError, pa.ArrowException):
-        raise DataError(f"the column {name} holds {column.type}; a feature is a number") from None
+        raise DataError(f"the column {binning.name} holds {column.type}; a feature is a number") from None
 
 
 class _Tally:

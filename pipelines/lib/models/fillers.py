@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, not_judged
-from pipelines.lib.models.onnx_file import read_metadata
-from pipelines.lib.models.profile import KEY, Profile
+from pipelines.lib.models.profile import Profile
 from pipelines.lib.tables.engine import connect, name, text
 
 _TYPE = "column_values_to_not_be_in_set"
@@ -26,14 +25,8 @@ class Filler:
     share: float
 
 
-def fillers_of_training(model: Path, sha256: str | None) -> dict[str, Filler] | None:
-    """Return the fillers of the features of the ONNX file `model`; None if it carries no profile. Raises `ModelError` if it is not the
-    pinned file.
-    """
-    embedded_profile = read_metadata(model, sha256).get(KEY)
-    if embedded_profile is None:
-        return None
-    profile = Profile.from_json(embedded_profile)
+def fillers_of_training(profile: Profile) -> dict[str, Filler]:
+    """Return the fillers of the features of a model that carries `profile`."""
     of_numbers = [column for column in profile.features if column.binning.filler is not None]
     return {
         column.binning.name: Filler(float(column.binning.filler or 0), column.counts[-1] / profile.rows)

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 
 from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.features.signature import KEY, Signature, signature_of_features
+from pipelines.lib.measures import categories
+from pipelines.lib.measures.categories import Categories
 from pipelines.lib.models.onnx_file import parse_model, read_verified
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
@@ -50,6 +52,8 @@ class Model:
     sha256: str
     profile: Profile | None = None
     """The rows that it learned from; None for a model that was exported before there were profiles."""
+    categories: Categories = field(default_factory=dict)
+    """The categories of each feature that is text in a features file, in the order of their codes."""
 
     def score(self, matrix: Matrix) -> Matrix:
         """Return the probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
@@ -73,7 +77,8 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
     if outputs.get("probabilities") != ("tensor(float)", 2):
         raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
-    return Model(session, signature, found, _profile(session.get_modelmeta().custom_metadata_map.get(PROFILE_KEY), path))
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), categories.from_json(metadata.get(categories.KEY)))
 
 
 def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.InferenceSession, Signature, str]:
@@ -151,7 +156,7 @@ def score_parquet(
         raise ConfigError(f"score.order_by is {order_by!r}, which is not a feature; the features are {', '.join(model.signature.names)}")
     with open_features(features) as file:
         check_fit(model, signature_of_features(features))
-        check_columns(file.schema_arrow, model.signature.names, key, features)
+        check_columns(file.schema_arrow, model.signature.names, key, features, model.categories)
         schema = _output_schema(file.schema_arrow, key)
         columns = list(dict.fromkeys([*key, *model.signature.names]))
         matrices: SimpleQueue[Matrix] = SimpleQueue()
@@ -213,15 +218,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def feature_columns(batch: pa.RecordBatch, names: Sequence[str]) -> list[NDArray[Any]]:
-    """Return the features `names` of `batch`, each [n], without a copy. Raises `DataError` if one has nulls."""
-    if holes := [name for name in names if batch.column(name).null_count]:
+def feature_columns(batch: pa.RecordBatch | pa.Table, names: Sequence[str], lists: Categories) -> list[NDArray[Any]]:
+    """Return the features `names` of `batch`, each [n], without a copy; those with one of `lists` as its codes. Raises `DataError` if a number is null."""
+    if holes := [name for name in names if batch.column(name).null_count and name not in lists]:
         raise DataError(f"the features {', '.join(holes)} have nulls; every missing value must be filled in the declaration of features")
-    return [np.from_dlpack(batch.column(name)) for name in names]
+    return [categories.codes(batch.column(name), lists[name]) if name in lists else _values(batch.column(name)) for name in names]
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    return np.from_dlpack(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
 
 
 def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: str | None) -> Matrix:
-    columns = feature_columns(batch, model.signature.names)
+    columns = feature_columns(batch, model.signature.names, model.categories)
     values = np.empty(batch.num_rows, dtype=np.float32)
     order = None if order_by is None else np.argsort(columns[model.signature.names.index(order_by)])
     for start in range(0, batch.num_rows, RUN_ROWS):
@@ -253,14 +262,27 @@ def open_features(path: Path) -> pq.ParquetFile:
         raise DataError(f"{path} is not a whole Parquet file: {error}; make it again with `dvc repro`") from None
 
 
-def check_columns(schema: pa.Schema, names: Sequence[str], others: Sequence[str], path: Path) -> None:
-    """Raise `DataError` unless the features file at `path`, of `schema`, has the features `names` in float32, and the columns `others`."""
+def check_columns(schema: pa.Schema, names: Sequence[str], others: Sequence[str], path: Path, lists: Categories) -> None:
+    """Raise `DataError` unless the features file at `path`, of `schema`, has the features `names` in float32, those of `lists` as text, and the
+    columns `others`.
+    """
     absent = [name for name in (*others, *names) if name not in schema.names]
     if absent:
         raise DataError(f"{path} has no column {', '.join(absent)}; it has {', '.join(schema.names)}. Make it again with featurize")
-    wrong = [f"{name} ({schema.field(name).type})" for name in names if schema.field(name).type != pa.float32()]
-    if wrong:
-        raise DataError(f"{path} has features that are not float32: {', '.join(wrong)}. Make it again with featurize")
+    kinds = {name: schema.field(name).type for name in names}
+    if unlisted := [name for name, kind in kinds.items() if kind == pa.string() and name not in lists]:
+        raise ModelError(
+            f"the model carries no list of categories for {', '.join(unlisted)}, which is text in {path}; train and export it again"
+        )
+    wrong = {
+        wanted: [f"{name} ({kind})" for name, kind in kinds.items() if (name in lists) == (wanted == pa.string()) and kind != wanted]
+        for wanted in (pa.float32(), pa.string())
+    }
+    for wanted, found in wrong.items():
+        if found:
+            raise DataError(
+                f"{path} has features that are not {'float32' if wanted == pa.float32() else 'text'}: {', '.join(found)}. Make it again with featurize"
+            )
 
 
 def _output_schema(schema: pa.Schema, key: tuple[str, ...]) -> pa.Schema:

@@ -184,7 +184,8 @@ def build_profile(
     nights = _nights(training, features)
     steady, windows = np.concatenate(list(nights.values())), _windows(len(nights), params.window_nights)
     columns = {**dict(zip(training.names, training.features.T, strict=True)), SCORE: scores}
-    binnings = [binning_of(name, values[steady], dataset, features, params.bins) for name, values in columns.items()]
+    known = training.categories
+    binnings = [binning_of(name, values[steady], dataset, features, params.bins, known.get(name)) for name, values in columns.items()]
     counted = [count({name: values[rows] for name, values in columns.items()}, binnings) for rows in nights.values()]
     references = [
         _reference(binning, np.array([night.counts[binning.name] for night in counted]), float(importance), windows, params.floor)
@@ -204,12 +205,14 @@ def build_profile(
     )
 
 
-def binning_of(name: str, values: NDArray[np.float32], dataset: "Dataset", features: "Features", bins: int) -> Binning:
-    """Return the bins of a feature as it is declared, or of the score, for the training `values` [n]."""
+def binning_of(
+    name: str, values: NDArray[np.float32], dataset: "Dataset", features: "Features", bins: int, known: Sequence[str] | None = None
+) -> Binning:
+    """Return the bins of a feature, or of the score, for the training `values` [n]; `known` are the categories of a feature without declared ones."""
     if name in features.categorical:
         from pipelines.lib.features.compute import category_values
 
-        return categorical_binning(name, category_values(dataset, name, features.categorical[name]))
+        return categorical_binning(name, known or category_values(dataset, name, features.categorical[name]) or ())
     filler: float | None = None
     if name in features.numeric:
         filler = features.numeric[name].missing

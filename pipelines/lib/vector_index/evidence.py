@@ -60,8 +60,10 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
     night = _riskiest(scores, features, signature_of_features(features).names, key, wanted.riskiest)
     if night.num_rows == 0 or index.count == 0:
         return no_evidence(scores, key)
-    names = index.encoder.signature.names
-    vectors = index.encoder.encode(np.column_stack([_values(night[feature]) for feature in names]).astype(np.float32, copy=False))
+    from pipelines.lib.models.inference import feature_columns
+
+    columns_of_encoder = feature_columns(night, index.encoder.signature.names, index.encoder.categories)
+    vectors = index.encoder.encode(np.column_stack(columns_of_encoder).astype(np.float32, copy=False))
     found = _nearest(index, vectors, night, key, wanted)
     row, outcome = _values(found[OF]), _values(found["outcome"])
     rate = np.bincount(row, weights=outcome) / np.maximum(np.bincount(row), 1)

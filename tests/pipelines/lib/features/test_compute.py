@@ -82,9 +82,14 @@ def at(day: int, hour: int = 12) -> dt.datetime:
 
 
 def bits(table: pa.Table, names: list[str]) -> dict[Any, bytes]:
-    """Return the exact bytes of each row's features by its id."""
-    matrix = np.column_stack([table[name].to_numpy() for name in names]).astype("<f4")
-    return {key: matrix[number].tobytes() for number, key in enumerate(table.column(0).to_pylist())}
+    """Return the exact bytes of each row's features by its id, numbers first, then text."""
+    texts = [name for name in names if table.schema.field(name).type == pa.string()]
+    matrix = np.column_stack([table[name].to_numpy() for name in names if name not in texts]).astype("<f4")
+    words = list(zip(*(table[name].to_pylist() for name in texts), strict=True)) or [()] * len(matrix)
+    return {
+        key: matrix[number].tobytes() + (repr(words[number]).encode() if texts else b"")
+        for number, key in enumerate(table.column(0).to_pylist())
+    }
 
 
 HELD = "CASE WHEN abs(x) BETWEEN 1e30 AND 3.5e38 THEN 1 ELSE x END"
@@ -93,7 +98,7 @@ HELD = "CASE WHEN abs(x) BETWEEN 1e30 AND 3.5e38 THEN 1 ELSE x END"
 ALL_KINDS: dict[str, Any] = {
     "joins": {"side": {"key": {"k": "k"}}},
     "numeric": {"x": {"missing": -5}, "twice": {"expression": "x * 2 + coalesce(side_v, 0)", "missing": 0}},
-    "categorical": {"k_code": {"expression": "k", "values": ["a", "b"]}},
+    "categorical": {"k_code": {"expression": "k", "values": ["a", "b"]}, "word": {"expression": "k || hour(t)"}},
     "calendar": ["hour", "minute_of_day", "weekday", "day_of_month", "day_of_year", "month"],
     "holidays": {"dates": ["2024-01-03"], "within_days": 2},
     "same_day": {"same_k": {"by": ["k"]}, "same_day": {"by": []}},
@@ -141,7 +146,8 @@ def test_history_and_night_agree_bit_for_bit(
     for day in {start, *nights}:
         night = bits(world.night(FIRST + day * DAY), names)
         assert {key: vector for key, vector in night.items() if key in history} == {key: history[key] for key in night if key in history}
-        assert all(np.isfinite(np.frombuffer(vector, "<f4")).all() for vector in night.values())
+        numbers = 4 * (len(names) - 1)
+        assert all(np.isfinite(np.frombuffer(vector[:numbers], "<f4")).all() for vector in night.values())
 
 
 @pytest.mark.costly
@@ -328,7 +334,8 @@ def test_a_side_table_with_a_time_shows_only_what_was_up_to_the_row_s_date(tmp_p
             r"lagged\.y\.value is declared as known: at_once, but 'OUT' is known only after",
         ),
         ({"lagged": {"y": {"known": "at_once", "window_days": 3}}}, r"lagged\.y: .*known: at_once needs a `value`"),
-        ({"categorical": {"k": {}}}, r"categorical\.k has no values"),
+        ({"categorical": {"k": {"values": []}}}, r"categorical\.k\.values: .*at least 1 item"),
+        ({"categorical": {"k": {"most": 0}}}, r"categorical\.k\.most"),
         ({"numeric": {"id": {"missing": 0}}}, "'id' shares its name"),
         ({"numeric": {"bad": {"expression": "x", "missing": 0}}}, "'bad' shares its name"),
         ({"numeric": {"Bad": {"expression": "x", "missing": 0}}}, "'Bad' shares its name"),
