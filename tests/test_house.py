@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "scaffold", "tests")
+CODE = ("pipelines", "plugins", "dags", "deploy", "benchmarks", "scaffold", "use_cases", "tests")
 PRODUCTION = ("pipelines", "plugins", "dags", "deploy")
 
 NOUNS = {"dataset", "features", "profile", "registry", "pool"}  # sections of no single stage or DAG
@@ -324,7 +324,7 @@ def test_stages_never_import_each_other() -> None:
 def only_the_nouns(source: Source) -> Iterator[str]:
     for node, name in imports(source.tree):
         top = name.partition(".")[0]
-        if top in ("nightshift_airflow", "deploy", "benchmarks", "dags", "scaffold", "tests"):
+        if top in ("nightshift_airflow", "deploy", "benchmarks", "dags", "scaffold", "tests", "use_cases"):
             yield source.at(node, f"pipelines imports {name}, which stands above it; move what is shared to pipelines/lib")
         if top == "pipelines" and not name.startswith("pipelines.lib"):
             yield source.at(node, f"{name} is a stage; files connect stages, so write a file or move what is shared to pipelines/lib")
@@ -513,7 +513,7 @@ def test_commands_in_documents_exist() -> None:
                 for target in re.findall(r"(?:^|[;&|] *|\$ )\s*make ([a-z-]+)\b", piece):
                     if target not in targets:
                         yield f"{where}: make {target} is not a target of the Makefile; it has {', '.join(sorted(targets))}"
-                for module in re.findall(r"python -m ((?:pipelines|deploy|benchmarks)[\w.]*)", piece):
+                for module in re.findall(r"python -m ((?:pipelines|deploy|benchmarks|use_cases)[\w.]*)", piece):
                     path = ROOT / module.replace(".", "/")
                     if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists():
                         yield f"{where}: there is no module {module}; correct the command"

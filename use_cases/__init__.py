@@ -1,0 +1,1 @@
+"""The use cases of this installation: one table each, declared in its params.yaml."""
