@@ -25,7 +25,7 @@ repro: .venv/ready ## dvc repro of a use case without Airflow: make repro use_ca
 	$(BIN)/python -m deploy.embedded.repro $(if $(use_case),--use-case "$(use_case)") $(stage)
 
 # A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
-# tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, whatever its markers.
+# tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, with any markers.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 check: lint        ## lint, and the quick tests without servers: three minutes

@@ -7,7 +7,7 @@ them. Rounds are interleaved in one run, and a ratio is the median over the roun
 *NannyML* 0.13.1, in an environment of its own under ``var/bench/nannyml``, on 327,000 of the rows, with the two of our distances that it has, KS and
 Jensen-Shannon, as one chunk: ``ratio_to_nannyml`` is against ``fit`` and ``calculate``, since it keeps no profile and begins from the reference rows;
 ``ratio_to_nannyml_calculate`` is against ``calculate`` alone. Loading is in neither.
-*Streaming*: `count_parquet` against the same columns read and dropped, by pyarrow's own threads or by a thread a core, whichever is faster.
+*Streaming*: `count_parquet` against the same columns read and dropped, by the faster of pyarrow's own threads and one thread per core.
 """
 
 import os
@@ -80,7 +80,7 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=home() / "bench", prefix="drift-") as name:
         in_process("benchmarks.drift:prepare", name)
         figures: dict[str, Any] = {}
-        for contest in ("in_memory", "beside_nannyml", "streaming"):
+        for contest in ("in_memory", "compared_with_nannyml", "streaming"):
             figures |= in_process(f"benchmarks.drift:{contest}", name)[0]
         _, peak = in_process("benchmarks.drift:stream", name)
     return {**figures, "peak_rss_mib": round(peak, 1), "rows": ROWS, "rows_nannyml": FEWER}
@@ -103,7 +103,7 @@ def prepare(name: str) -> None:
 
 
 def in_memory(name: str) -> dict[str, Any]:
-    """Ours and plain NumPy on columns that are there already."""
+    """Compare our histogram with plain NumPy on columns that are in memory."""
     binnings, reference = _reference(name)
     learned, columns = _columns(Path(name) / "reference.parquet"), _columns(Path(name) / f"{ROWS}.parquet")
     expected = {binning.name: _bincount(learned[binning.name], binning) for binning in binnings}
@@ -114,8 +114,8 @@ def in_memory(name: str) -> dict[str, Any]:
     return {"ratio_to_numpy": _ratio(seconds["numpy"], seconds["ours"]), "rows_per_s_in_memory": _speed(ROWS, seconds["ours"])}
 
 
-def beside_nannyml(name: str) -> dict[str, Any]:
-    """Ours and NannyML, which waits in a process of its own with the rows in memory, on the same rows by turns."""
+def compared_with_nannyml(name: str) -> dict[str, Any]:
+    """Compare ours and NannyML in turn on the same rows; NannyML waits in a process of its own with the rows in memory."""
     binnings, reference = _reference(name)
     columns = _columns(Path(name) / f"{FEWER}.parquet")
     command = [str(_nannyml()), "-c", NANNYML_PROGRAM, f"{name}/reference.parquet", f"{name}/{FEWER}.parquet"]
@@ -144,7 +144,7 @@ def beside_nannyml(name: str) -> dict[str, Any]:
 
 
 def streaming(name: str) -> dict[str, Any]:
-    """Counting from the file, and reading it in two ways."""
+    """Compare counting from the file with reading it in two ways."""
     binnings, _ = _reference(name)
     path = Path(name) / f"{ROWS}.parquet"
     names = [binning.name for binning in binnings]
@@ -167,7 +167,7 @@ def streaming(name: str) -> dict[str, Any]:
 
 
 def stream(name: str) -> int:
-    """Counts the file once, alone in its process: what is resident is what it takes."""
+    """Count the file once, alone in its process: its resident memory is that of counting."""
     return count_parquet(Path(name) / f"{ROWS}.parquet", _reference(name)[0]).rows
 
 
@@ -190,7 +190,7 @@ def _measure(columns: Columns, binnings: list[Binning], reference: Histogram) ->
 
 
 def _plain(columns: Columns, binnings: list[Binning], expected: dict[str, np.ndarray]) -> dict[str, float]:
-    """PSI as most write it."""
+    """Return the PSI as most libraries compute it."""
     found = {}
     for binning in binnings:
         counts = _bincount(columns[binning.name], binning)
@@ -222,7 +222,7 @@ def _nannyml() -> Path:
 
 
 def _rounds(contenders: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of each contender in each round; one that returns a float has measured itself."""
+    """Measure the seconds of each contender in each round; one that returns a float has measured itself."""
     seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
     for round_ in range(rounds + 1):
         for contender, run in contenders.items():

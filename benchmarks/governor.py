@@ -83,7 +83,7 @@ class Pool:
 
 
 def main() -> dict[str, Any]:
-    """Both worlds, each with its stationary and its shifted years."""
+    """Simulate both worlds, each with its stationary and its shifted years."""
     dataset, features = section("dataset", Dataset), section("features", Features)
     with tempfile.TemporaryDirectory() as name:
         year = read_history(features_of_2013(dataset, features, Path(name)), dataset)
@@ -96,7 +96,7 @@ def main() -> dict[str, Any]:
 
 @cache
 def section(name: str, model: Any) -> Any:
-    """Section `name` of the repository's own parameters."""
+    """Return section `name` of the repository's own parameters."""
     return load_section(name, model, REPOSITORY / "params.yaml")
 
 
@@ -130,7 +130,7 @@ class Flights:
         self.weights = {column.binning.name: self._tilted(column.binning.name) for column in self.tops}
 
     def draw(self, rng: np.random.Generator, first: int, nights: int, shift: str) -> tuple[Ints, Floats, Ints]:
-        """(counts [nights, all bins], AUC [nights], rows [nights]) of the nights from the `first` on."""
+        """Return (counts [nights, all bins], AUC [nights], rows [nights]) of the nights from the `first` on."""
         pool = self.season if shift == "season" else self.pool
         if shift in self.weights:
             rows = np.searchsorted(self.weights[shift], rng.random((nights, ROWS)))
@@ -139,7 +139,7 @@ class Flights:
         return self._measured(rng, pool, list(rows), shift)
 
     def figures(self, policy: Policy, years: int, seed: int) -> dict[str, Any]:
-        """False retrainings in stationary years, and how soon each shift is seen."""
+        """Count the false retrainings in stationary years, and measure how soon each shift is found."""
         rng = np.random.default_rng(seed)
         false = [self._year(rng, policy, NIGHTS, "") for _ in range(years)]
         delays: dict[str, list[int]] = {}
@@ -212,7 +212,7 @@ class Flights:
         return found
 
     def psi(self, windows: Ints) -> Floats:
-        """`pipelines.lib.measures.distances.psi` of every column of every window: counts [w, all bins] -> [w, columns]."""
+        """Return `pipelines.lib.measures.distances.psi` of every column of every window: counts [w, all bins] -> [w, columns]."""
         actual = np.maximum(windows / windows[:, self.starts[0] : self.starts[1]].sum(axis=1, keepdims=True), self.profile.floor)
         expected = np.maximum(self.reference / self.profile.rows, self.profile.floor)
         return np.add.reduceat((actual - expected) * np.log(actual / expected), self.starts, axis=1)
@@ -268,7 +268,7 @@ class Flights:
         )
 
     def _tilted(self, name: str) -> Floats:
-        """Cumulated chances [n] of the pool's rows, higher bins of the feature the likelier, such that its PSI is `SHIFTED_PSI`."""
+        """Return cumulated chances [n] of the pool's rows. Rows in higher bins of the feature are likelier, so that its PSI is `SHIFTED_PSI`."""
         column = self.profile.column(name)
         index = self.profile.columns.index(column)
         bins = self.pool.cells[:, index] - self.starts[index]
@@ -300,7 +300,7 @@ class WholeNights(Flights):
     """The world in which whole nights are drawn, each from the nights of its weekday."""
 
     def draw(self, rng: np.random.Generator, first: int, nights: int, shift: str) -> tuple[Ints, Floats, Ints]:
-        """As in the other world; a shifted feature is shifted within each night."""
+        """Return the same as in the other world; a shifted feature is shifted within each night."""
         pool = self.season if shift == "season" else self.pool
         wanted = np.arange(first, first + nights) % 7
         chosen = [pool.nights[rng.choice(np.flatnonzero(pool.weekdays == weekday))] for weekday in wanted]
@@ -319,7 +319,7 @@ def select(history: History, mask: NDArray[np.bool_]) -> History:
 
 
 def weekday(dates: NDArray[np.datetime64]) -> Ints:
-    """Days since the last Tuesday, the weekday of `FIRST`."""
+    """Return the days since the last Tuesday, the weekday of `FIRST`."""
     days: Ints = (dates - np.datetime64(FIRST, "D")).astype(int) % 7
     return days
 

@@ -71,7 +71,7 @@ def _rerun(client: Client, server: Server, run_id: str) -> float:
 
 
 def computed_by(home: Path, run_id: str) -> dict[str, float]:
-    """Seconds that each stage of a run says it took, from the logs of its tasks."""
+    """Return the seconds that each stage of a run reports, from the logs of its tasks."""
     text = "\n".join(
         log.read_text(encoding="utf-8") for log in (home / "airflow" / "logs").rglob("*.log") if f"run_id={run_id}" in str(log)
     )

@@ -6,7 +6,7 @@ The runs are interleaved in one process, and a ratio is the median over the roun
 still spoils it: run it alone. Memory is taken in processes of their own.
 
 *Ours* is the stage as params.yaml has it: opens and verifies the model, reads, scores, and writes keys, score and decision. *Bare* is ``session.run`` with all cores on a float32
-matrix, with whichever of two batch sizes is faster. *pyfunc* loads the scikit-learn forest (all cores), reads with pandas, predicts, writes the same columns.
+matrix, with the faster of two batch sizes. *pyfunc* loads the scikit-learn forest (all cores), reads with pandas, predicts, writes the same columns.
 """
 
 import statistics
@@ -84,7 +84,7 @@ def prepare(name: str) -> None:
 
 
 def compare_contenders(name: str) -> dict[str, Any]:
-    """Rounds of bare, ours, pyfunc on the small input, then ours between two bares on the large one."""
+    """Run rounds of bare, ours, pyfunc on the small input, then ours between two bares on the large one."""
     directory = Path(name)
     matrix = _matrix(directory)
     bares = {batch: _bare(directory, matrix, batch) for batch in (8_192, 65_536)}
@@ -116,7 +116,7 @@ def compare_contenders(name: str) -> dict[str, Any]:
 
 
 def ours(name: str, rows: int) -> float:
-    """Seconds that the stage's own function takes, the model's loading and verification included."""
+    """Return the seconds of the stage's own function, with loading and verifying the model."""
     directory, params = Path(name), load_section("score", Score)
     started = time.perf_counter()
     model = load_model(directory / "model.onnx")

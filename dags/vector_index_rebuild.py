@@ -54,7 +54,7 @@ for use_case in use_cases():
         plan_index = DvcStageOperator(task_id="plan_index", returns="data/index/plan/plan.json:fill")
         fill_shard = DvcStageOperator.partial(task_id="fill_shard", **a_shard_each).expand(shard=plan_index.output)
         build_index = DvcStageOperator(task_id="build_index", trigger_rule=TriggerRule.NONE_FAILED)
-        evaluate_index = DvcStageOperator(task_id="evaluate_index", anew=True)  # speed is part of the verdict
+        evaluate_index = DvcStageOperator(task_id="evaluate_index", always_run=True)  # speed is part of the verdict
         publish_index = StageOperator(
             task_id="publish_index",
             package="index",

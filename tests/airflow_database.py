@@ -45,7 +45,7 @@ def airflow_database(directory: Path, monkeypatch: pytest.MonkeyPatch, start: Pa
 
 @cache
 def _empty_database() -> Path:
-    """Airflow's tables, and what they hold from the start. Made once per process, since it takes longer than most tests do after it."""
+    """Make Airflow's tables with their first content. Made once per process, since it takes longer than most tests do afterwards."""
     from airflow import settings
     from airflow.models import Base
     from airflow.models.dagbundle import DagBundleModel

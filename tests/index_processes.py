@@ -71,7 +71,7 @@ def faults(index: VectorIndex, expected: Answers, number: int) -> list[str]:
 def build_and_publish(directory: Path, mark: int, expected: int, kill_at: int | None, seen: "Synchronized[int]") -> None:
     """Build generation `mark` and publish it. At the step with the number `kill_at` this process kills itself; `seen` counts them.
 
-    A step is whatever Python tells its auditors that it does with a file in `directory`: open, rename, remove, make a directory.
+    A step is any action that Python reports to its auditors on a file in `directory`: open, rename, remove, make a directory.
     """
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:

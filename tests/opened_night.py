@@ -70,7 +70,7 @@ def behave(repository: Path, stage: str, what: str, partition: str = "2013-04-01
 
 
 def commands(repository: Path) -> list[str]:
-    """Command lines of the processes that run in the workspaces of `repository`."""
+    """Return the command lines of the processes that run in the workspaces of `repository`."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

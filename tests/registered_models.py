@@ -88,8 +88,8 @@ class Installation:
 
 
 def make_template(directory: Path, count: int = 3) -> None:
-    """Into `directory`: a home with `count` registered versions, and a workspace with a recorded night. Takes seconds; copy it for each
-    test.
+    """Write into `directory` a home with `count` registered versions, and a workspace with a recorded night. It takes seconds: copy the
+    result for each test.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTSHIFT_HOME", str(directory / "home"))

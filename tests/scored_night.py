@@ -19,7 +19,7 @@ PARTITION = "2013-04-01"
 
 
 def values(rows: int, seed: int = 0) -> np.ndarray:
-    """Features, float32 [rows, 5]."""
+    """Return features, float32 [rows, 5]."""
     return np.random.default_rng(seed).normal(size=(rows, len(NAMES))).astype(np.float32)
 
 

@@ -72,7 +72,7 @@ def test_the_other_table_has_a_section_for_each_stage(stage: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_that_is_no_stage_of_dvc_is_a_task(module: Path) -> None:
+def test_a_module_that_is_not_a_stage_of_dvc_is_a_task(module: Path) -> None:
     if module.stem in STAGES or module.stem in COMMANDS:
         return
     runs = 'StageOperator(task_id="' + module.stem + f'", package="{module.parent.name}")'

@@ -134,7 +134,7 @@ def imports(tree: ast.Module, *, only_at_start: bool = False) -> Iterator[tuple[
 
 
 def calls(tree: ast.AST, name: str = "") -> Iterator[ast.Call]:
-    """Calls of a function or class whose last name is `name`, or all calls."""
+    """Return the calls of a function or class whose last name is `name`, or all calls."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and name in ("", ast.unparse(node.func).rpartition(".")[2]):
             yield node
@@ -407,7 +407,7 @@ def test_nothing_is_unpickled() -> None:
 def no_pickle(source: Source) -> Iterator[str]:
     for node, name in imports(source.tree):
         if name.partition(".")[0] in UNPICKLERS:
-            yield source.at(node, f"{name} is imported; loading a pickle runs whatever it holds: use ONNX, skops, Parquet or JSON")
+            yield source.at(node, f"{name} is imported; loading a pickle runs the code in it: use ONNX, skops, Parquet or JSON")
     for call in calls(source.tree):
         if keyword(call, "allow_pickle") is True or ast.unparse(call.func).endswith((".read_pickle", ".to_pickle")):
             yield source.at(call, f"{ast.unparse(call.func)} reads or writes a pickle: use ONNX, skops, Parquet or JSON")
@@ -430,7 +430,7 @@ def test_the_coordinate_is_the_partition() -> None:
 
 
 def our_words(source: Source) -> Iterator[str]:
-    """Airflow's REST API wants ``"logical_date": null`` of a partitioned run; that one literal is not a use of it."""
+    """Allow ``"logical_date": null``, which Airflow's REST API wants for a partitioned run: that literal is not a use of it."""
     tree = source.tree
     nulls = {
         id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key, value in zip(node.keys, node.values, strict=True)
@@ -464,7 +464,7 @@ def documents() -> list[Path]:
 
 
 def prose(text: str) -> list[tuple[int, str]]:
-    """Numbered lines of a Markdown text without its code blocks."""
+    """Return the numbered lines of a Markdown text without its code blocks."""
     inside, kept = False, []
     for number, line in enumerate(text.splitlines(), 1):
         if line.lstrip().startswith("```"):
@@ -475,7 +475,7 @@ def prose(text: str) -> list[tuple[int, str]]:
 
 
 def code(text: str) -> list[tuple[int, str]]:
-    """Numbered pieces of code in a Markdown text: the lines of its blocks and its inline spans."""
+    """Return the numbered pieces of code in a Markdown text: the lines of its blocks and its inline spans."""
     outside = prose(text)
     numbers = {number for number, _ in outside}
     blocks = [(number, line) for number, line in enumerate(text.splitlines(), 1) if number not in numbers]

@@ -55,7 +55,7 @@ def fitted(activation: str = "tanh", seed: int = 42, layers: tuple[int, ...] = (
 
 @cache
 def encoder_bytes(seed: int = 42, signature: Signature = SIGNATURE, until: str = START, layers: tuple[int, ...] = (16, 8)) -> bytes:
-    """It as ONNX."""
+    """Return the encoder as ONNX."""
     return encoder_graph(fitted(seed=seed, layers=layers), signature, until)
 
 

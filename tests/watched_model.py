@@ -33,7 +33,7 @@ ROWS = 300
 
 
 def columns(rows: int, seed: int, moved: float = 0.0) -> dict[str, np.ndarray]:
-    """Features of a night and their scores; the most important one, `a`, is `moved`."""
+    """Return features of a night and their scores; the most important one, `a`, is `moved`."""
     values = scored_night.values(rows, seed)
     values[:, 0] += moved
     scores = scored_night.forest().predict_proba(values)[:, 1].astype(np.float32)
@@ -77,7 +77,7 @@ def nights(number: int = 14, moved_from: int = 99, version: str = VERSION) -> li
 
 
 def performance(partition: str, version: str = VERSION, rows: int = ROWS, revision: int = 1) -> PerformanceRecord:
-    """Realised figures of a night, with two slices."""
+    """Return realised figures of a night, with two slices."""
     rng = np.random.default_rng(dt.date.fromisoformat(partition).toordinal())
     labels = (rng.random(rows) < 0.3).astype(np.int8)
     scores = np.clip(0.25 + 0.1 * labels + rng.normal(0, 0.1, rows), 0, 1).astype(np.float32)

@@ -68,7 +68,7 @@ def described(built: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measured(target: Path, queries: int = QUERIES, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Recall, speed against exact search and memory of the build in `target`."""
+    """Measure recall, speed relative to exact search, and memory of the build in `target`."""
     index = Searcher.open(target)
     own = neighbours.sample(index.count, queries, index.built["seed"], second=True)
     quality = index_report.quality(index, own, [])
@@ -95,7 +95,7 @@ def measured(target: Path, queries: int = QUERIES, rounds: int = ROUNDS) -> dict
 
 
 def serving(target: str, queries: str) -> tuple[float, float]:
-    """MiB that opening a build and asking it adds to a process: of its own, and mapped from files."""
+    """Measure the MiB that opening and searching a build adds to a process: its own memory, and memory mapped from files."""
     return index_timing.memory_mib(Path(target), np.load(queries), 10)
 
 
@@ -122,7 +122,7 @@ def seconds(call: Callable[[], Any], at_least: float = 0.2) -> float:
 
 
 def timed(call: Callable[..., Any], *arguments: Any, **options: Any) -> float:
-    """Seconds that one `call` takes."""
+    """Return the seconds that one `call` takes."""
     started = time.perf_counter()
     call(*arguments, **options)
     return time.perf_counter() - started

@@ -32,7 +32,7 @@ MONTHS = tuple(f"2013-{month:02d}" for month in range(1, 13))
 
 
 def prepare(name: str) -> dict[str, Any]:
-    """History, encoder and vectors of 2013, by the stages themselves, in the workspace `name`."""
+    """Make history, encoder and vectors of 2013 with the stages themselves, in the workspace `name`."""
     from pipelines.index import embed, shard_history
     from pipelines.training import quantize, train_encoder
 
@@ -89,7 +89,7 @@ def flights_build(name: str, kind: str) -> dict[str, Any]:
 
 
 def held_out(name: str) -> dict[str, Any]:
-    """Recall and speed of flights of December of indexes of those before, tuned and judged as always, and of their own rows for comparison."""
+    """Measure recall and speed for flights of December in indexes of earlier flights, tuned and judged as always, and for the indexes' own rows."""
     before, after = flights(Path(name), until="2013-12-01"), flights(Path(name), since="2013-12-01")
     asked = after.take(neighbours.sample(after.count, 2 * QUERIES, 1))
     found: dict[str, Any] = {"rows": before.count, "queries": len(asked)}
@@ -161,19 +161,19 @@ def incremental(name: str, rounds: int = 2) -> dict[str, Any]:
     found: dict[str, Any] = {"appended": whole.count - flights(work, until=LAST).count}
     for kind in KINDS:
         line(flights(work, until=LAST), kind, work / "base")
-        appended, anew = [], []
+        appended, rebuilt = [], []
         for _ in range(rounds):
             appended.append(timed(line, whole, kind, work / "appended", base=work / "base"))
-            anew.append(timed(line, whole, kind, work / "anew"))
+            rebuilt.append(timed(line, whole, kind, work / "rebuilt"))
         if (mode := json.loads((work / "appended" / "built.json").read_text(encoding="utf-8"))["mode"]) != "incremental":
             raise RuntimeError(f"what should be appended to was built {mode}")
-        found[f"{kind}_incremental_ratio"] = round(statistics.median(one / all_ for one, all_ in zip(appended, anew, strict=True)), 3)
-        found |= {f"{kind}_appended_s": round(statistics.median(appended), 2), f"{kind}_anew_s": round(statistics.median(anew), 2)}
+        found[f"{kind}_incremental_ratio"] = round(statistics.median(one / all_ for one, all_ in zip(appended, rebuilt, strict=True)), 3)
+        found |= {f"{kind}_appended_s": round(statistics.median(appended), 2), f"{kind}_rebuilt_s": round(statistics.median(rebuilt), 2)}
     return found
 
 
 def evidence(name: str) -> dict[str, Any]:
-    """`attach_evidence` for the 1,000 riskiest of two nights: opening and checking the generation, encoding, searching, ordering."""
+    """Time `attach_evidence` for the 1,000 riskiest rows of two nights: opening and checking the generation, encoding, searching, ordering."""
     from pipelines.lib.vector_index.evidence import Wanted  # noqa: F401 (first import apart from the clock)
     from pipelines.lib.vector_index.publication import publish
     from pipelines.scoring.attach_evidence import AttachEvidence, attach_evidence

@@ -25,7 +25,7 @@ LARGE_THREADS = 2
 
 
 def prepare_large(name: str) -> dict[str, Any]:
-    """`LARGE` vectors of norm 1: flights in turn, each with a Gaussian vector added whose length is the median way to the tenth neighbour."""
+    """Return `LARGE` vectors of norm 1: flights in turn, plus a Gaussian vector whose length is the median distance of the tenth neighbour."""
     vectors = np.concatenate([shard.vectors for shard in flights(Path(name)).parts])
     own = neighbours.sample(len(vectors), QUERIES, 2)
     squared, _ = neighbours.exact(vectors, vectors[own], 10, leave_out=own)
@@ -45,7 +45,7 @@ def prepare_large(name: str) -> dict[str, Any]:
 
 
 def numbered(start: int, end: int) -> pa.Table:
-    """Rows that are nothing but numbers; in place of nights, a thousand each, so that there is a tail to be asked for."""
+    """Return rows that hold only their number, in partitions of a thousand instead of nights, so that the newest can be held out."""
     partition = pa.array([f"{row // QUERIES:05}" for row in range(start, end)])
     return pa.table({"row": np.arange(start, end), "partition": partition, "outcome": np.zeros(end - start, np.int8)})
 

@@ -16,9 +16,10 @@ from pipelines.lib.vector_index.search import Searcher
 
 
 def given(vectors: str, queries: str, truth: str) -> dict[str, Any]:
-    """Both kinds of index of the data set in these files, tuned by the sweep on its last rows, judged by its queries; or why one was refused.
+    """Measure both kinds of index of the data set in these files; or say why one was refused.
 
-    Codes have a byte for four values, or for more where four do not divide them evenly.
+    The sweep tunes them on the last rows, and the queries judge them. A code has a byte for four values, or for more if four does not divide
+    their number.
     """
     base, asked = (np.ascontiguousarray(np.load(path, mmap_mode="r"), dtype=np.float32) for path in (vectors, queries))
     true_ids = np.ascontiguousarray(np.load(truth)[:, :10], dtype=np.int64)

@@ -50,7 +50,7 @@ def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]
 
 
 def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, float]]:
-    """Labels [n], scores [n] and observed rate by partition of what was scored and is known by the last of `partitions`."""
+    """Return labels [n], scores [n] and the observed rate by partition, for scored rows whose outcome is known by the last of `partitions`."""
     import numpy as np
 
     published = open_scores(*partitions)

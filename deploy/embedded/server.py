@@ -191,7 +191,7 @@ class Server:
             self.client().make_pool(name, slots)
 
     def _launch_mlflow(self) -> None:
-        """MLflow's pages, on loopback only since they ask for no login. Without job execution they take 5 processes instead of 13."""
+        """Start MLflow's pages, on loopback only since they need no login. Without job execution they take 5 processes instead of 13."""
         uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}")
         artifacts = os.environ.get("NIGHTSHIFT_ARTIFACT_ROOT", str(self.home / "mlflow" / "artifacts"))
         address = ["--host", HOST, "--port", self.mlflow_url.rpartition(":")[2], "--workers", "1"]

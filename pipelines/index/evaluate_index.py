@@ -61,7 +61,7 @@ def evaluate_index(index: Searcher, own: Ids, settings: Sequence[Setting]) -> di
 
 
 def faults(report: Mapping[str, Any], timing: Timing | None) -> list[str]:
-    """Why this index must not be published; empty for a good one. A figure that was not measured is not judged."""
+    """Return why this index must not be published; empty for a good one. A figure that was not measured is not judged."""
     limits, found = report["limits"], []
     for asked, description in ASKED.items():
         recall = report[asked] and report[asked]["recall_10"]

@@ -73,7 +73,7 @@ class _Moments:
         self.squares += (values**2).sum(axis=0)
 
     def deviations(self) -> np.ndarray:
-        """Of each dimension; zero where there was no vector."""
+        """Return the standard deviation of each dimension; zero if there is no vector."""
         mean = self.sums / max(1, self.count)
         deviations: np.ndarray = np.sqrt(np.maximum(self.squares / max(1, self.count) - mean**2, 0))
         return deviations

@@ -33,7 +33,7 @@ from pipelines.lib.tables.dataset import load_dataset
 
 
 def reference_of(profile: Profile) -> Reference | None:
-    """Quality on the holdout, or None if there was too little to tell it and its spread."""
+    """Return the quality on the holdout, or None if there was too little data to measure it and its spread."""
     quality = profile.quality
     if quality is None or quality.night_auc is None or quality.night_auc_std is None:
         return None

@@ -1,11 +1,11 @@
-"""Free disk space: remove the files of runs that nothing names any more from DVC's cache, and if asked from its remote.
+"""Free disk space: remove the files of runs that nothing refers to any more from DVC's cache, and with ``--remote`` from its remote.
 
 Reads   the repository's refs, working trees and workspaces; the ledger, MLflow's versions, the published tables, the generations of the index
-Writes  data/reports/free_space/report.json: what is kept and what would be freed. With ``--free`` it removes the objects
-Fails   when one of these cannot be read, since what it names would be lost; when runs have DVC at work without a pause
+Writes  data/reports/free_space/report.json: the sizes of the kept objects and of those that can be freed. With ``--free`` it removes the latter
+Fails   if one of these cannot be read, since the files that it refers to would be lost; if runs use DVC without a pause
 
-A dry run by default: ``python -m pipelines.registry.free_space`` says how much would be freed. Runs may be open and may start: while objects are
-removed, DVC waits, in every workspace. Never use ``dvc gc`` instead (docs/how-to/production.md, Free disk space).
+The default is a dry run: ``python -m pipelines.registry.free_space`` says how much would be freed. Runs may be open and may start: while
+objects are removed, DVC waits in every workspace. Never use ``dvc gc`` instead (docs/how-to/production.md, Free disk space).
 """
 
 import os
@@ -28,11 +28,11 @@ LEAST_DAYS, WAIT_S = 1.0, 600.0
 
 
 Versions = dict[tuple[str, str], str]
-"""(name, version) -> the run that made it."""
+"""The run that made each (name, version)."""
 
 
 def free_space(repository: Path, stores: dict[str, Store], versions: Versions, days: float, *, free: bool) -> dict[str, Any]:
-    """Survey `stores`, and with `free` remove what nothing names and was written more than `days` ago; the report, as JSON."""
+    """Survey `stores`, and with `free` remove the objects that nothing refers to and that are older than `days`. Return the report as JSON."""
     oldest = time.time() - days * 86_400
     runs: set[str] = set()
 
@@ -81,7 +81,7 @@ def _registries(repository: Path) -> list[Registry]:
 
 
 def _unknown_versions(repository: Path, versions: Versions) -> list[str]:
-    """A warning for each version of the ledger whose run MLflow does not know: its files are kept for their age alone."""
+    """Return a warning for each version of the ledger whose run MLflow does not know: only their age protects its files."""
     ledger, names = Ledger(home.ledger_url()), {name for one in _registries(repository) for name in (one.name, one.encoder)}
     entries = {(entry.name, entry.version) for name in names for entry in ledger.history(name)}
     return [
@@ -93,19 +93,19 @@ def _unknown_versions(repository: Path, versions: Versions) -> list[str]:
 @stage("free_space")
 def main(
     *,
-    days: Annotated[float, "keep every run that was recorded, and every object that was written, within so many days"] = 30.0,
+    days: Annotated[float, "keep each run that was recorded, and each object that was written, in this number of days"] = 30.0,
     free: Annotated[bool, "remove the objects; without it nothing is removed"] = False,
     remote: Annotated[bool, "look at the default DVC remote as well"] = False,
 ) -> None:
     if days < LEAST_DAYS:
         raise ConfigError(
-            f"--days is {days:g}; it must be at least {LEAST_DAYS:g}, since a run that is open may need what it has just made"
+            f"--days is {days:g}; it must be at least {LEAST_DAYS:g}, since an open run may need the files that it has just made"
         )
     repository, cache = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", home.REPOSITORY)), kept.cache_root()
     stores: dict[str, Store] = {"cache": Cache(cache), **({"remote": remote_of(repository)} if remote else {})}
     versions = retention.registered_runs(
         connect()
-    )  # before DVC waits: a server may take its time. A newer version's workspace is still open
+    )  # before DVC waits, since MLflow can be slow. A version that is registered after this has an open workspace
     with alone(cache, repository, WAIT_S) if free else nullcontext():
         report = free_space(repository, stores, versions, days, free=free)
     write_report("free_space", report)

@@ -1,14 +1,15 @@
-"""Open a run: resolve once what it uses, write it to run.yaml and put the model into the workspace.
+"""Open a run: resolve its inputs once, write them to run.yaml, and put the model into the workspace.
 
 Reads   params.yaml, the ledger, the model's file in the registry, the source's fingerprint; with --model night the published table
-Writes  run.yaml; data/champion/model.onnx (or encoder.onnx) and its .dvc file, so that the run's ref gives it back; an empty dvc.lock
-Fails   when there is no champion or another one than is expected, or neither its file nor that of the version before it is what was registered; when
-        params.yaml holds an unquoted date, at which DVC would end without a reason, or another fault;
-        when a rebuild is as of an older partition than what is published
+Writes  run.yaml; data/champion/model.onnx (or encoder.onnx) and its .dvc file, so that the run's ref can restore it; an empty dvc.lock
+Fails   if there is no champion, or not the expected one; if neither its file nor that of the version before it is the registered one; if
+        params.yaml holds an unquoted date, which would end DVC without a reason, or another fault; if a rebuild has an older partition than
+        the published index
 
-With ``--model champion`` the run is pinned to the champion; when its file is missing or altered, to the previous version, and says
-``degraded``. With ``--model night`` it is pinned to the version that scored the partition, and to the ref of the run that did; with
-``--model own`` it trains its own; with ``--model encoder`` it is about the encoder of the vector index. Opening the same run again keeps what is pinned.
+With ``--model champion`` the run is pinned to the champion. If its file is missing or altered, it is pinned to the previous version, and
+run.yaml says ``degraded``. With ``--model night`` it is pinned to the version that scored the partition, and to the ref of the scoring run.
+With ``--model own`` it trains its own model, and with ``--model encoder`` it uses the encoder of the vector index. Opening the same run
+again keeps all pins.
 """
 
 import datetime as dt
@@ -36,7 +37,7 @@ LOCK = Path("dvc.lock")
 
 
 def pin_run(run: RunFile, registry: Registry, ledger: Ledger, *, model: str, expect: str = "") -> RunFile:
-    """`run` with the model or the encoder that it uses; its file is in the workspace afterwards.
+    """Return `run` with the model or the encoder that it uses, after copying its file into the workspace.
 
     `model` is ``champion``, ``night`` (the version that scored the partition), ``own`` (the workspace trains it), ``encoder`` (the champion of
     the encoder's name) or ``encoder-or-none``, for the run that trains the first one. Raises `LedgerConflict` if `expect` is not champion.
@@ -49,7 +50,7 @@ def pin_run(run: RunFile, registry: Registry, ledger: Ledger, *, model: str, exp
     if model == "champion":
         pinned = pins.pin_model(ledger, registry.name, MODEL)
         if expect not in ("", pinned.champion):
-            raise LedgerConflict(f"the run is about version {expect}, but {pinned.champion} is champion by now: nothing to do")
+            raise LedgerConflict(f"the run is about version {expect}, but version {pinned.champion} is champion now: nothing to do")
         return run.model_copy(update={"model": pinned})
     if model == "encoder-or-none" and ledger.champion(registry.encoder) is None:
         pinned = PinnedModel(path=str(ENCODER), name=registry.encoder)
@@ -69,22 +70,22 @@ def main(
     opened_at: Annotated[str, "UTC, ISO 8601"],
     snapshot: Annotated[bool, "the commit holds uncommitted changes"] = False,
     model: Annotated[Literal["champion", "night", "own", "encoder", "encoder-or-none"], "which model the run uses"] = "champion",
-    expect: Annotated[str, "version that must be champion, else there is nothing to do for this run"] = "",
+    expect: Annotated[str, "version that must be champion; otherwise this run has nothing to do"] = "",
     scored: Annotated[bool, "refuse a partition after the newest published night"] = False,
     index: Annotated[bool, "the run uses the published vector index"] = False,
-    rebuild: Annotated[Literal["auto", "full", "incremental"] | None, "the run builds a vector index from scratch, in this way"] = None,
+    rebuild: Annotated[Literal["auto", "full", "incremental"] | None, "how the run builds the vector index"] = None,
 ) -> None:
     date = parse_partition(partition)
     params = read_params()
     refuse_dates(params)
     ledger, present = Ledger(home.ledger_url()), load_run()
     if (present.dag_id, present.run_id) == (dag_id, run_id):
-        stage.log.info("run %s is pinned already; %s stays as it is", run_id, RUN_FILE)
+        stage.log.info("run %s is already pinned; %s was not changed", run_id, RUN_FILE)
         if present.model.version:
             pins.restore_model(present, ledger)
         return
     require_sound(params)
-    with replacing(LOCK) as temporary:  # the commit's lock is a laptop's: the run's ref must list what this run made, and no more
+    with replacing(LOCK) as temporary:  # the commit's lock lists outputs of a laptop: the run's ref must list only those of this run
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     registry, dataset = load_registry(), load_dataset()
     delta = current_versions(dataset)

@@ -1,12 +1,12 @@
 """Record that a challenger was refused, by whom and why.
 
-Reads   data/models/registered.json, run.yaml, the ledger; what decide has written, unless `--reason` and `--actor` say it
-Effect  tags of the version in MLflow (``refused``, ``refused_by``), the alias `challenger` taken off it, a verdict in the journal; the
-        ledger stays as it is, and the same again changes nothing
+Reads   data/models/registered.json, run.yaml, the ledger; the decision of decide, unless `--reason` and `--actor` replace it
+Effect  tags of the version in MLflow (``refused``, ``refused_by``), without the alias `challenger`; a verdict in the journal. The ledger does
+        not change, and a second run changes nothing
 Writes  data/reports/refuse/report.json
-Fails   when the decision is no whole one, or one on another version; when MLflow or the journal does not answer
+Fails   if the decision is not a whole one, or is on another version; if MLflow or the journal does not answer
 
-It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.refuse``.
+It acts outside the workspace, so it is not a DVC stage: ``python -m pipelines.registry.refuse``.
 """
 
 import sys
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def refuse(client: "MlflowClient", ledger: Ledger, version: Registered, *, reason: str, actor: str) -> None:
-    """Tag `version` as refused and take the alias `challenger` off it.
+    """Tag `version` as refused and remove its alias `challenger`.
 
-    The champion itself stays untouched, which a retraining may bring forth again: nothing is refused but a second promotion.
+    If `version` is the champion, nothing changes: a retraining can give the champion's bytes again, and only its second promotion is refused.
     """
     champion = ledger.champion(version.name)
     if champion and champion.version == version.version:
-        stage.log.info("%s version %s is the champion itself; it stays as it is", version.name, version.version)
+        stage.log.info("%s version %s is the champion itself; nothing was changed", version.name, version.version)
         return
     client.set_model_version_tag(version.name, version.version, "refused", reason[:5000])  # MLflow's limit of a tag
     client.set_model_version_tag(version.name, version.version, "refused_by", actor)
@@ -46,14 +46,14 @@ def main(
     *,
     registered: Path,
     decision: Annotated[Path | None, "decision.json of decide: its reasons are those of the refusal"] = None,
-    actor: Annotated[str, "who or what refuses"] = "decide",
-    reason: Annotated[str | None, "why, for whoever reads the registry; by default the reasons of the decision"] = None,
+    actor: Annotated[str, "the person or stage that refuses"] = "decide",
+    reason: Annotated[str | None, "why, for readers of the registry; by default the reasons of the decision"] = None,
 ) -> None:
     run, ledger = load_run(), Ledger(home.ledger_url())
     version = parse_section(read_yaml(registered), Registered, registered.name)
     reason = reason or ("; ".join(decision_on(version.version, decision).reasons) if decision else "")
     if not reason:
-        raise ConfigError("nobody says why the version is refused; give --reason or --decision")
+        raise ConfigError("the refusal has no reason; give --reason or --decision")
     client = connect()
     refuse(client, ledger, version, reason=reason, actor=actor)
     if ledger.champion(version.name):

@@ -1,14 +1,14 @@
 """Log an evaluated model or encoder to MLflow and register it as a new version.
 
-Reads   data/models/, data/reports/evaluate/ and latency.json beside it, run.yaml, dvc.lock, the git commit;
-        of an encoder (``--encoder``) its file and data/reports/evaluate_encoder/
-Writes  data/models/registered.json: name, version, sha256 and where the file lies; data/reports/register/report.json
-Effect  an MLflow run with the data revision as its input, and a registered version with its signature, tags and model card; the alias `challenger`, where another version is champion;
-        the same model registered again is the version it already is
-Fails   when the model was not evaluated, did not pass, or keeps tensors or operators outside its file; when the tree holds uncommitted changes (the version could not be rebuilt), MLflow
-        does not answer, or gives other bytes back than were logged
+Reads   data/models/, data/reports/evaluate/ and latency.json next to it, run.yaml, dvc.lock, the git commit;
+        for an encoder (``--encoder``) its file and data/reports/evaluate_encoder/
+Writes  data/models/registered.json: name, version, sha256 and location of the file; data/reports/register/report.json
+Effect  an MLflow run with the data revision as its input, and a registered version with its signature, tags and model card; the alias
+        `challenger`, if another version is champion. The same model registered again is the version that exists
+Fails   if the model was not evaluated, did not pass, or keeps tensors or operators outside its file; if the tree has uncommitted changes (the
+        version could not be rebuilt); if MLflow does not answer, or returns other bytes than were logged
 
-It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.register``.
+It acts outside the workspace, so it is not a DVC stage: ``python -m pipelines.registry.register``.
 """
 
 import hashlib
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Path, tags: dict[str, str], params: Registry) -> Registered:
-    """The version whose ONNX file has the digest of `onnx`: a new one, or the one that exists.
+    """Return the version whose ONNX file has the digest of `onnx`: a new one, or the one that exists.
 
-    Its name is `params.name`, and scikit-learn's `model` is kept with it; without one it is an encoder, of the name `params.encoder`.
-    Raises `GateFailed` where `report` does not say that this very file is sound, `ModelError` where it needs anything beside itself.
+    With scikit-learn's `model`, which is kept with the version, the name is `params.name`. Without it, the version is an encoder with the name
+    `params.encoder`. Raises `GateFailed` unless `report` says that this file is sound, and `ModelError` if the file needs other files.
     """
     name, section, gate = (params.name, "train", "evaluate") if model else (params.encoder, "train_encoder", "evaluate_encoder")
     content = onnx.read_bytes()
@@ -51,7 +51,7 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     proto = onnx_file.parse_model(content, onnx)
     found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'")
     if found:
-        stage.log.info("%s version %s is this very model (sha256 %s); nothing to register", name, found[0].version, digest[:12])
+        stage.log.info("%s version %s is the same model (sha256 %s); nothing to register", name, found[0].version, digest[:12])
         return _registered(client, name, found[0].version, digest)
 
     import mlflow
@@ -77,14 +77,14 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
             proto, name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"], signature=signature_of(proto)
         )
         figures = {name: value for name, value in metrics.items() if isinstance(value, int | float)} | latency(report, digest)
-        mlflow.log_metrics(figures, model_id=logged.model_id)  # of the ONNX file, which is what runs, not of scikit-learn's
+        mlflow.log_metrics(figures, model_id=logged.model_id)  # of the ONNX file, which production runs, not of scikit-learn's
         version = mlflow.register_model(logged.model_uri, name, tags=tags | {"sha256": digest})
     stage.log.info("registered %s version %s (sha256 %s)", name, version.version, digest[:12])
     return _registered(client, name, version.version, digest)
 
 
 def _registered(client: "MlflowClient", name: str, version: str | int, digest: str) -> Registered:
-    """The version, after its file has been read back: what MLflow stored must be what was logged, wherever it stored it."""
+    """Return the version, after reading its file back: MLflow must have stored the bytes that were logged, wherever it stores them."""
     uri = f"{client.get_model_version_download_uri(name, str(version))}/model.onnx"
     registered = Registered(name=name, version=str(version), sha256=digest, model_uri=uri)
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,7 +93,10 @@ def _registered(client: "MlflowClient", name: str, version: str | int, digest: s
 
 
 def latency(report: Path, digest: str) -> dict[str, float]:
-    """What `evaluate` measured beside its report, if it measured this model: where DVC restored the report, nothing was measured."""
+    """Return the measurements that `evaluate` wrote next to its report, if they are of this model.
+
+    There are none if DVC restored the report: nothing was measured then.
+    """
     found = costs.read(report.with_name("latency.json"), "challenger", digest)
     if found is None:
         return {}
@@ -101,17 +104,17 @@ def latency(report: Path, digest: str) -> dict[str, float]:
 
 
 def challenge(client: "MlflowClient", ledger: Ledger, version: Registered) -> None:
-    """Give `version` the alias `challenger`, unless it is the champion or there is nobody to challenge."""
+    """Give `version` the alias `challenger`, unless it is the champion or there is no champion."""
     champion = ledger.champion(version.name)
     if champion and champion.version != version.version:
         client.set_registered_model_alias(version.name, "challenger", version.version)
 
 
 def show_card(client: "MlflowClient", version: Registered, report: Path, *, encoder: bool = False) -> None:
-    """Write the version's model card where Airflow's pages find it, `<home>/reports/models/<name>/<version>`, and to its MLflow run.
+    """Write the version's model card to `<home>/reports/models/<name>/<version>`, where Airflow's pages read it, and to its MLflow run.
 
-    An encoder's card is the page of its evaluation. A card that is there stays: a version that is registered again was compared with the champion
-    of another day, but is the same model.
+    An encoder's card is the page of its evaluation. An existing card is not replaced: a version that is registered again was compared with the
+    champion of another day, but is the same model.
     """
     target = home.home() / "reports" / "models" / version.name / version.version / "model_card.html"
     if target.exists():
@@ -134,13 +137,13 @@ def main(
     *,
     report: Path,
     registered: Path,
-    model: Annotated[Path | None, "model.skops, and --onnx what became of it"] = None,
-    onnx: Path | None = None,
-    encoder: Annotated[Path | None, "encoder.onnx, in the place of --model and --onnx"] = None,
+    model: Annotated[Path | None, "model.skops, together with --onnx"] = None,
+    onnx: Annotated[Path | None, "model.onnx, which was exported from --model"] = None,
+    encoder: Annotated[Path | None, "encoder.onnx, instead of --model and --onnx"] = None,
 ) -> None:
     exported = encoder or onnx
     if exported is None or bool(encoder) == bool(model) or bool(model) != bool(onnx):
-        raise ConfigError("it is not said what to register; give --model and --onnx, or --encoder")
+        raise ConfigError("the arguments do not name one file to register; give --model and --onnx, or --encoder")
     tags = lineage(load_run()) | (selection_of_encoder(exported) if encoder else selection(exported))
     client = connect()
     version = register(client, model, exported, report, tags, load_registry())

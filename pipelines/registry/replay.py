@@ -1,11 +1,11 @@
-"""Rebuild a registered version from the ref of its run alone, and compare: the same bytes, the same metrics.
+"""Rebuild a registered version from the ref of its run alone, and compare bytes and metrics with the recorded ones.
 
 Reads   the version's tags and metrics in MLflow; from its run's ref the code, the parameters and the data revision; the raw data from
         DVC's cache or remote
 Writes  data/reports/replay/: report.json and report.html
-Fails   when the model or a metric differs, naming the input that is not what was recorded; when the ref or the raw data is gone
+Fails   if the model or a metric differs: the message names the input that differs from the record; if the ref or the raw data is gone
 
-It needs no workspace: the clone in which it works is its own, and gone afterwards. ``python -m pipelines.registry.replay <version>``.
+It needs no workspace: it makes a clone of its own, and deletes it afterwards. ``python -m pipelines.registry.replay <version>``.
 """
 
 import json
@@ -32,9 +32,9 @@ MODEL, METRICS = "data/models/model.onnx", "data/reports/evaluate/metrics.json"
 
 
 def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path) -> dict[str, Any]:
-    """Rebuild, below `scratch`, the version that carries `tags` and was logged with `metrics`; return what came out of it, as JSON.
+    """Rebuild, in `scratch`, the version that has `tags` and was logged with `metrics`; return the comparison as JSON.
 
-    ``equal`` says whether the model is the same byte for byte and every metric the same; ``inputs`` what went in, then and now.
+    ``equal`` says whether the model is the same byte for byte and every metric is the same; ``inputs`` are the inputs of both builds.
     """
     path = scratch / "clone"
     rebuild.clone(tags["run_ref"], path)
@@ -53,7 +53,7 @@ def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path)
 
 
 def compare_metrics(recorded: Mapping[str, float], path: Path) -> list[dict[str, Any]]:
-    """Each number that the rebuilt model's evaluation at `path` gives beside the one `recorded`; what is recorded elsewhere is left out."""
+    """Compare each number of the rebuilt model's evaluation at `path` with the `recorded` one. Recorded numbers of other reports are left out."""
     try:
         rebuilt = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -65,24 +65,26 @@ def compare_metrics(recorded: Mapping[str, float], path: Path) -> list[dict[str,
 
 
 def conclude(name: str, version: str, result: Mapping[str, Any]) -> str:
-    """What came out of it, in a sentence."""
+    """Return the result in one sentence."""
     what = f"{name} version {version}"
     if result["equal"]:
-        return f"{what} was rebuilt byte for byte (sha256 {result['sha256']['recorded'][:12]}), {len(result['metrics'])} metrics the same"
-    different = [f"{one['name']} ({one['found']}, recorded was {one['recorded']})" for one in result["inputs"] if not one["equal"]]
+        return (
+            f"{what} was rebuilt byte for byte (sha256 {result['sha256']['recorded'][:12]}), {len(result['metrics'])} metrics are the same"
+        )
+    different = [f"{one['name']} (now {one['found']}, recorded {one['recorded']})" for one in result["inputs"] if not one["equal"]]
     outputs = ["the model"] if result["sha256"]["rebuilt"] != result["sha256"]["recorded"] else []
     outputs += [row["name"] for row in result["metrics"] if not row["equal"]]
     why = (
-        f"what differs is {'; '.join(different)}"
+        f"the inputs that differ: {'; '.join(different)}"
         if different
         else "every recorded input is the same: look at the machine and its libraries"
     )
     stopped = f" ({result['stopped']})" if result["stopped"] else ""
-    return f"{what} did NOT come out the same: {', '.join(outputs)}{stopped}; {why}"
+    return f"{what} was NOT rebuilt the same: {', '.join(outputs)}{stopped}; {why}"
 
 
 def read_version(client: "MlflowClient", name: str, version: str) -> tuple[str, dict[str, str], dict[str, float]]:
-    """The number, tags and metrics of `version`, or of the present champion. Raises `ConfigError` where it cannot be rebuilt."""
+    """Return number, tags and metrics of `version`, or of the present champion. Raises `ConfigError` if it cannot be rebuilt."""
     from mlflow.exceptions import MlflowException
 
     if version == CHAMPION:

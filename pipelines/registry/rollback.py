@@ -1,13 +1,14 @@
-"""Make a version that was champion before champion again: one line in the ledger, then the aliases.
+"""Make a former champion the champion again: one line in the ledger, then the aliases.
 
-Reads   the ledger, the version's file in the registry, which nights are published
-Effect  a ledger entry that says who and why, and the aliases. Nothing is appended before the version's file has been fetched, and its digest verified
+Reads   the ledger, the version's file in the registry, the list of published nights
+Effect  a ledger entry with actor and reason, and the aliases. Nothing is appended before the version's file has been fetched, and its digest
+        verified
 Writes  data/reports/rollback/report.json
-Fails   when the version is unknown, was never champion, or is champion already; when its file is missing or altered; when the
-        champion is not the one that `--expect` names. Where MLflow does not answer, the ledger has moved all the same, since nights follow
-        the ledger: run again, it repairs the aliases
+Fails   if the version is unknown, was never champion, or is already champion; if its file is missing or altered; if the champion is not the one
+        that `--expect` names. If MLflow does not answer, the ledger has changed nevertheless, since nights follow the ledger: a second run
+        repairs the aliases
 
-It acts outside the workspace, so it is no DVC stage: ``python -m pipelines.registry.rollback --to previous --actor <you> --reason <why>``.
+It acts outside the workspace, so it is not a DVC stage: ``python -m pipelines.registry.rollback --to previous --actor <you> --reason <why>``.
 """
 
 import re
@@ -27,9 +28,9 @@ def rollback(
 ) -> Entry:
     """Make version `to` of model `name` champion (``previous``: the one before the present one), live from the next night.
 
-    `expect` is the version that must be champion now, `request` names this very request: it is fulfilled once, however often it is
-    repeated. Returns the entry. Raises `ConfigError` or `ModelError` for a version that cannot be rolled back to, `LedgerConflict` where
-    the champion is another one than `expect`, or becomes one at this very moment.
+    `expect` is the version that must be champion now. `request` identifies this request: it is fulfilled once, however often it is
+    repeated. Returns the entry. Raises `ConfigError` or `ModelError` for a version that cannot be rolled back to, and `LedgerConflict` if
+    the champion is not `expect`, or changes during the call.
     """
     history = ledger.history(name)
     if done := next((entry for entry in history if request and entry.evidence.get("request") == request), None):
@@ -39,7 +40,9 @@ def rollback(
     if champion is None:
         raise ModelError(f"{name} has no champion yet, so there is nothing to roll back; promote a first version (make demo does)")
     if expect is not None and champion.version != expect:
-        raise LedgerConflict(f"the champion of {name} is version {champion.version}, not {expect}; look again, then decide again")
+        raise LedgerConflict(
+            f"the champion of {name} is version {champion.version}, not {expect}. Nothing was changed: look at it, then decide again"
+        )
     target = _target(ledger, name, history, to)
     return roll_back(ledger, target, champion, actor=actor, reason=reason, evidence={"request": request} if request else {})
 
@@ -51,16 +54,16 @@ def _target(ledger: Ledger, name: str, history: list[Entry], to: str) -> Entry:
         if len(line) < 2:
             others = sorted({entry.version for entry in history} - {champion.version}, key=int)
             remedy = f"name a version to roll forward to: {', '.join(others)}" if others else "train and promote another one"
-            raise ModelError(f"no champion of {name} stands before version {champion.version}; {remedy}")
+            raise ModelError(f"{name} had no champion before version {champion.version}; {remedy}")
         return line[-2]
     if to == champion.version:
         raise ConfigError(
-            f"{name} version {to} is champion already, since entry {champion.sequence} by {champion.actor}; nothing was changed"
+            f"{name} version {to} is already champion, since entry {champion.sequence} by {champion.actor}; nothing was changed"
         )
     found = next((entry for entry in reversed(history) if entry.version == to), None)
     if found is None:
         known = ", ".join(sorted({entry.version for entry in history}, key=int))
-        raise ModelError(f"{name} version {to} is unknown or was never champion; only what was promoted can be rolled back to: {known}")
+        raise ModelError(f"{name} version {to} is unknown or was never champion; name a former champion: {known}")
     return found
 
 
@@ -68,11 +71,11 @@ def _target(ledger: Ledger, name: str, history: list[Entry], to: str) -> Entry:
 def main(
     *,
     actor: Annotated[str, "who decides"],
-    reason: Annotated[str, "why, for whoever reads the ledger"],
+    reason: Annotated[str, "why, for readers of the ledger"],
     to: Annotated[str, "'previous', or the number of a version that was champion before"] = PREVIOUS,
-    expect: Annotated[str | None, "version that must be champion now, else nothing is changed"] = None,
-    request: Annotated[str | None, "names this request: repeated, it is fulfilled once"] = None,
-    encoder: Annotated[bool, "the encoder, in the place of the model"] = False,
+    expect: Annotated[str | None, "version that must be champion now; otherwise nothing is changed"] = None,
+    request: Annotated[str | None, "identifies this request: it is fulfilled once, even if it is repeated"] = None,
+    encoder: Annotated[bool, "roll back the encoder instead of the model"] = False,
 ) -> None:
     if not re.fullmatch(r"previous|[0-9]{1,9}", to, re.ASCII):
         raise ConfigError(f"--to is {to[:40]!r}; it must be 'previous' or the number of a version")

@@ -4,9 +4,9 @@ Reads   data/features/batch.parquet, data/scores/scores.parquet, the generation 
 Writes  data/evidence/evidence.parquet: the rows of `pipelines.lib.vector_index.evidence.schema_of`; data/reports/attach_evidence/: report.json, report.html
 Fails   when the two files are of different runs
 
-The scores are published before: whatever happens here, they stay. Where the pinned generation is broken, the first whole one before it is asked; where
+The scores are published before: an error here does not change them. Where the pinned generation is broken, the first whole one before it is asked; where
 there is none, the pinned one was collected since, or it was made of other features than tonight's, there is nothing to compare with: no rows. Note, report
-and page say so, and the night goes on. As long as the pinned generation is whole, the same run gives the same bytes, whatever else is published.
+and page say so, and the night goes on. As long as the pinned generation is whole, the same run gives the same bytes, also if other generations are published.
 """
 
 import datetime as dt

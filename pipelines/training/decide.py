@@ -1,12 +1,12 @@
-"""Say what becomes of the challenger: promote, refuse, or ask a person; with every reason.
+"""Decide about the challenger: promote, refuse, or ask a person; with every reason.
 
 Reads   data/reports/evaluate/evaluation.json and golden.json, data/reports/latency.json, data/reports/shadow/report.json,
         data/models/registered.json, the challenger's file in the workspace and in the registry
 Writes  data/reports/decide/: decision.json (verdict, reasons, table), report.json, report.html
 Effect  the verdict in the journal and as tags of the version in MLflow
-Fails   when a report is missing, or MLflow or the journal does not answer. A refusal is no failure: it is the result
+Fails   if a report is missing, or if MLflow or the journal does not answer. A refusal is not a failure: it is a result
 
-It has an effect outside the workspace, so it is no DVC stage: ``python -m pipelines.training.decide``.
+It has an effect outside the workspace, so it is not a DVC stage: ``python -m pipelines.training.decide``.
 """
 
 import sys
@@ -37,9 +37,9 @@ MODEL = Path("data/models/model.onnx")
 
 
 def altered(version: Registered, evaluated: str | None, golden: Golden, scratch: Path) -> list[str]:
-    """Why the registered version is not what was evaluated, or no more; empty where it is, in the workspace and in the registry."""
+    """Return the differences between the registered version and the evaluated model, in the workspace and in the registry."""
     found = [
-        f"{what} has sha256 {digest}, registered was {version.sha256}"
+        f"{what} has sha256 {digest}, but {version.sha256} was registered"
         for what, digest in (("the model that was evaluated", evaluated), (f"the file {MODEL}", sha256_of(MODEL)))
         if digest != version.sha256
     ]
@@ -51,7 +51,7 @@ def altered(version: Registered, evaluated: str | None, golden: Golden, scratch:
 
 
 def measured(version: Registered, run: RunFile, golden: Golden) -> dict[str, costs.Costs | None]:
-    """The costs of challenger and champion: as `evaluate` has measured them, or measured now if DVC has restored its report."""
+    """Return the costs of challenger and champion from the report of `evaluate`, or measure them now if DVC has restored the report."""
     path = REPORTS / "latency.json"
     models = {"challenger": (MODEL, version.sha256), "champion": (Path(run.model.path), run.model.sha256)}
     found = {name: costs.read(path, name, digest or "") for name, (_, digest) in models.items()}
@@ -62,7 +62,7 @@ def measured(version: Registered, run: RunFile, golden: Golden) -> dict[str, cos
 
 
 def record(version: Registered, run: RunFile, verdict: Verdict) -> None:
-    """The verdict in the journal and on the version; the same again changes nothing."""
+    """Record the verdict in the journal and in tags of the version; a second call changes nothing."""
     reason = "; ".join(verdict.reasons)
     Journal(home.ledger_url()).record_verdict(
         Recorded(version.name, run.run_id, run.partition, run.model.champion, version.version, verdict.verdict, reason, "decide")
@@ -79,7 +79,7 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     evaluation = read_evaluation(REPORTS / "evaluate" / "evaluation.json")
     shadow = contract.from_json(Shadow, REPORTS / "shadow" / "report.json", "shadow")
     if shadow.challenger != version.version:
-        raise DataError(f"shadow has looked at version {shadow.challenger}, registered is {version.version}; run shadow again")
+        raise DataError(f"the report of shadow is of version {shadow.challenger}, but {version.version} is registered; run shadow again")
     golden = Golden.from_json((REPORTS / "evaluate" / "golden.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as scratch:
         faults = altered(version, evaluation.sha256, golden, Path(scratch) / "model.onnx")

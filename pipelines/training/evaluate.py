@@ -1,13 +1,13 @@
 """Judge the exported model: on the holdout, which training has not seen, and against the champion on the rows that neither has seen.
 
-Reads   data/features/history.parquet, data/models/model.skops, data/models/model.onnx; data/champion/model.onnx where the run is pinned to one
-Writes  data/reports/evaluate/: evaluation.json (all that `decide` and the model card need), metrics.json (DVC metrics), calibration.json and
+Reads   data/features/history.parquet, data/models/model.skops, data/models/model.onnx; data/champion/model.onnx if the run is pinned to one
+Writes  data/reports/evaluate/: evaluation.json (the contract for `decide` and the model card), metrics.json (DVC metrics), calibration.json and
         roc.json (DVC plots), comparison.json (evidence for the ledger, null without a champion), golden.json, report.json, report.html
-        data/reports/latency.json next to it: a measurement of this machine, so not versioned; `register` and `decide` read it
-Fails   when the model misses a limit of params.yaml: evaluate, gives something that is not a number, contradicts the golden set, or is not what
-        scikit-learn trained; the reports are written all the same. Whether it is *better* is for `decide` to say
+        data/reports/latency.json: a measurement of this machine, so not versioned; `register` and `decide` read it
+Fails   if the model misses a limit of params.yaml: evaluate, gives a score that is not a number, contradicts the golden set, or differs from
+        the model that scikit-learn trained; the reports are written nevertheless. `decide` says whether it is *better*
 
-Metrics are those of the ONNX model, since that is what runs; scikit-learn serves for parity alone.
+Metrics are those of the ONNX model, since production runs it; scikit-learn's model is only used to check that both are equal.
 """
 
 import sys
@@ -39,9 +39,9 @@ from pipelines.lib.tables.dataset import load_dataset
 
 
 class Evaluate(Section):
-    """Limits that a model must keep, and the columns for whose values the quality is measured apart (`slices`).
+    """Limits that a model must keep, and the columns whose values are judged separately (`slices`).
 
-    `golden`: what is known to make the outcome likelier or less likely; a model that does not see it so does not pass.
+    `golden`: changes that are known to make the outcome more or less likely; a model that contradicts one does not pass.
     """
 
     slices: tuple[str, ...]
@@ -73,7 +73,7 @@ def evaluate(history: History, scores: np.ndarray, parity: float, params: Evalua
 
 
 def faults(figures: Metrics, golden: Iterable[known.Finding], p99_ms: float, params: Evaluate) -> tuple[str, ...]:
-    """Return why this model must not go on, whatever it is compared with; empty for a good one."""
+    """Return why this model must not be registered, apart from any comparison; empty for a good one."""
     found = []
     if figures.parity_max_difference > params.parity_tolerance:
         found.append(f"ONNX and scikit-learn differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
@@ -136,7 +136,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             faults=faults(figures.metrics, findings, mine.p99_us / 1000, params),
             trained_on=sample_of(forest),
         )
-    except ModelError as error:  # it does not even give scores: that is the whole report
+    except ModelError as error:  # it does not even give scores: the report says only that
         digest = challenger.sha256 if challenger else None
         evaluation = Unscored(run.model.name, run.partition, training.model_dump(), digest, (str(error),))
 
@@ -144,7 +144,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
     stage.log.info("%s", evaluation.note)
     if evaluation.faults:
         reasons = "; ".join(evaluation.faults)
-        if run.model.version:  # a challenger: the journal says what became of it. DVC never skips a stage that has failed
+        if run.model.version:  # a challenger: the journal records its refusal. DVC never skips a stage that has failed
             record_refusal(run, (evaluation.sha256 or "no scores")[:12], reasons, actor="evaluate")
         raise GateFailed(f"the model does not pass: {reasons}. See {report / 'report.html'}; limits are in params.yaml: evaluate")
 

@@ -1,13 +1,13 @@
-"""The gate before an encoder is registered: does it see the outcome, are its vectors sound, and is it no worse than the champion?
+"""The gate before an encoder is registered: does it predict the outcome, are its vectors sound, and is it as good as the champion?
 
 Reads   data/features/history.parquet, data/encoder/: fitted.skops, fp32.onnx and encoder.onnx; data/reports/quantize/report.json; the champion's
-        file where the run is pinned to one
-Writes  data/reports/evaluate_encoder/: evaluation.json (what register and promote need), metrics.json (DVC metrics), report.json, report.html
-Fails   when the encoder misses a limit of params.yaml: evaluate_encoder, gives what is no number, is not what scikit-learn trained, or sees clearly
-        less than the champion, or cannot be compared with it; the reports are written all the same
+        file if the run is pinned to one
+Writes  data/reports/evaluate_encoder/: evaluation.json (for register and promote), metrics.json (DVC metrics), report.json, report.html
+Fails   if the encoder misses a limit of params.yaml: evaluate_encoder, gives a value that is not a number, differs from the network that
+        scikit-learn trained, or predicts clearly worse than the champion; the reports are written nevertheless
 
-A champion of other features cannot be compared with; that is told and stops nothing, since an index takes one encoder at a time. One that has learned
-from nights of this holdout stops the run: what was trained as of an earlier partition does not take its place.
+A champion of other features cannot be compared with. The report says so, and the run goes on, since an index uses one encoder at a time. A
+champion that has learned from nights of this holdout stops the run: an encoder of an earlier partition does not replace a newer one.
 """
 
 import json
@@ -38,11 +38,11 @@ from pipelines.lib.tables.dataset import load_dataset
 NEIGHBOURS, SEED = 10, 0
 
 NORM = 1e-4
-"""By how much the norm of a vector may differ from 1: a hundred times what float32 loses over some dozens of components."""
+"""Largest difference of a vector's norm from 1: a hundred times the rounding error of float32 over some dozens of components."""
 
 
 class EvaluateEncoder(Section):
-    """Limits that an encoder must keep. `queries`: held-out rows whose neighbours among the rows of training predict their outcome."""
+    """Limits that an encoder must keep. `queries`: number of held-out rows whose outcome is predicted from their neighbours in the training rows."""
 
     minimum_auc: float = Field(ge=0, le=1)
     parity_tolerance: float = Field(gt=0)
@@ -54,11 +54,11 @@ class EvaluateEncoder(Section):
 def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, params: EvaluateEncoder) -> EncoderFigures:
     """Measure `encoder` on `holdout` [n], which it has not seen; the same rows give the same figures.
 
-    Raises `ModelError` for a vector or probability that is no number.
+    Raises `ModelError` for a vector or probability that is not a number.
     """
     vectors, scores = encoder.encode(holdout.features), encoder.probability(holdout.features)
     if wrong := int((~np.isfinite(np.column_stack([vectors, scores]))).any(axis=1).sum()):
-        raise ModelError(f"the encoder gives what is no finite number for {wrong} of {len(scores)} rows; do not promote it")
+        raise ModelError(f"the vector or probability of {wrong} of {len(scores)} rows is not finite; do not promote this encoder")
     asked = neighbours.sample(len(scores), params.queries, SEED)
     _, near = neighbours.exact(encoder.encode(learned.features), vectors[asked], min(NEIGHBOURS, len(learned.labels)))
     return EncoderFigures(
@@ -71,7 +71,7 @@ def evaluate_encoder(encoder: Encoder, learned: History, holdout: History, param
 
 
 def faults(figures: EncoderMetrics, against: Compared | NotCompared | None, params: EvaluateEncoder) -> tuple[str, ...]:
-    """Return why this encoder must not go on; empty for a good one."""
+    """Return why this encoder must not be registered; empty for a good one."""
     found = []
     if figures.parity_max_difference > params.parity_tolerance:
         found.append(f"ONNX and scikit-learn differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
@@ -113,10 +113,10 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
     try:
         challenger, whole = load_encoder(encoder), load_encoder(model)
         tried = json.loads(quantized.read_text(encoding="utf-8"))
-        told = tried["candidates"][tried["chosen"]]
-        if told["sha256"] != challenger.sha256:
-            raise DataError(f"{quantized} is of the encoder {told['sha256']}, the file has sha256 {challenger.sha256}; run quantize again")
-        evaluation = replace(evaluation, sha256=challenger.sha256, quantization={"chosen": tried["chosen"], **told})
+        chosen = tried["candidates"][tried["chosen"]]
+        if chosen["sha256"] != challenger.sha256:
+            raise DataError(f"{quantized} is of encoder {chosen['sha256']}, {encoder} has sha256 {challenger.sha256}; run quantize again")
+        evaluation = replace(evaluation, sha256=challenger.sha256, quantization={"chosen": tried["chosen"], **chosen})
         check_fit(challenger, signature_of_features(features))
         whole_history = read_history(features, dataset, categories=challenger.categories)
         learned, holdout = whole_history.until(start.isoformat()), whole_history.since(start.isoformat())
@@ -130,7 +130,7 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
         compared = compare(challenger, champion, run.encoder.version, holdout) if champion and run.encoder.version else None
         evaluation = replace(evaluation, metrics=figures, comparison=compared, faults=faults(figures, compared, params))
         evaluation = replace(evaluation, trained_rows=int(network.scaler.n_samples_seen_), history_rows=len(learned.labels))
-    except ModelError as error:  # it does not even give vectors: that is the whole report
+    except ModelError as error:  # it does not even give vectors: the report says only that
         evaluation = replace(evaluation, faults=(str(error),))
     write(report, evaluation)
     stage.log.info("%s", evaluation.note)

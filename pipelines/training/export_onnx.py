@@ -2,7 +2,7 @@
 
 Reads   data/models/model.skops, data/models/profile.json, the signature of data/features/history.parquet
 Writes  data/models/model.onnx (the same bytes for the same model)
-Fails   when the model or its profile does not fit the features, or cannot be converted
+Fails   if the model or its profile does not fit the features, or cannot be converted
 """
 
 import sys
@@ -22,7 +22,7 @@ from pipelines.lib.models.profile import Profile
 
 
 class ExportOnnx(Section):
-    """`opset`: the ONNX operator set; pinned, so that a new converter does not change the bytes unasked."""
+    """`opset`: the ONNX operator set; pinned, so that a new converter does not change the bytes."""
 
     opset: int = Field(ge=15)
 
@@ -38,17 +38,17 @@ def export_onnx(
 
     if model.n_features_in_ != len(signature.names):
         raise ModelError(
-            f"the model was trained on {model.n_features_in_} features, the features file holds {len(signature.names)}; run train again"
+            f"the model was trained on {model.n_features_in_} features, but the features file has {len(signature.names)}; run train again"
         )
     if reference is not None and tuple(column.binning.name for column in reference.features) != signature.names:
-        raise ModelError("the profile is of other features than the features file holds; run train again")
+        raise ModelError("the profile has other features than the features file; run train again")
     proto = skl2onnx.convert_sklearn(
         model,
         initial_types=[("features", FloatTensorType([None, len(signature.names)]))],
         options={"zipmap": False},
         target_opset={"": params.opset, "ai.onnx.ml": 3},
     )
-    proto.graph.name = "nightshift"  # the converter would draw a random one
+    proto.graph.name = "nightshift"  # the converter would use a random name
     metadata = {KEY: signature.to_json()} | ({PROFILE_KEY: reference.to_json()} if reference else {})
     metadata |= {categories.KEY: categories.to_json(known)} if known else {}
     for key, value in metadata.items():

@@ -1,14 +1,13 @@
-"""Make the encoder half as large or less, where its vectors keep their neighbours; else keep it as it is, and say so.
+"""Make the encoder half as large or less, if its vectors keep their neighbours; otherwise keep it in FP32, and say so.
 
 Reads   data/features/history.parquet, data/encoder/fp32.onnx
-Writes  data/encoder/encoder.onnx: the way of `pipelines.lib.encoders.quantization` that keeps most neighbours, or FP32 unchanged;
-        data/reports/quantize/: report.json and report.html, with what every way costs.
-        data/reports/quantize_timing.json next to it: a measurement of this machine, so not versioned
-Fails   when a file is torn, or not of these features. A way that does not pass is not a failure: FP32 passes
+Writes  data/encoder/encoder.onnx: in the form of `pipelines.lib.encoders.quantization` that keeps most neighbours, or FP32 unchanged;
+        data/reports/quantize/: report.json and report.html, with the losses of every form.
+        data/reports/quantize_timing.json: a measurement of this machine, so not versioned
+Fails   if a file is torn, or has other features. A form that does not pass is not a failure: FP32 is used
 
-A way passes that keeps enough of the ten nearest neighbours among held-out rows, loses hardly any AUC, gives a row the same vector in every batch,
-and makes the file smaller.
-Ranges are taken from rows of training alone.
+A form passes if it keeps enough of the ten nearest neighbours among held-out rows, loses hardly any AUC, gives a row the same vector in every
+batch, and makes the file smaller. Ranges are taken from training rows only.
 """
 
 import json
@@ -60,16 +59,16 @@ def quantize(
     compared: ComparedRows,
     params: Quantize,
 ) -> dict[str, dict[str, Any]]:
-    """Measure what each of `encoders` (one of them FP32; `sizes` in bytes) keeps on the rows of `history` [n] that `held_out` [n] marks.
+    """Measure the loss of each of `encoders` (one is FP32; `sizes` in bytes) on the rows of `history` [n] that `held_out` [n] marks.
 
-    `overlap_10`: of the ten nearest held-out rows under FP32, the share that is among them still; `overlap_10_all`: among all rows of history.
-    Both look among the rows that are `compared`. `faults` says why one does not pass.
+    `overlap_10` is the share of the ten nearest held-out rows under FP32 that are still among the ten nearest. `overlap_10_all` is the same
+    among all rows of history. Both look among the rows that are `compared`. `faults` says why a form does not pass.
     """
     rows = np.flatnonzero(held_out)
     labels, features = history.labels[rows], history.features[rows]
     found: dict[str, dict[str, Any]] = {}
     before: Near | None = None
-    for name, encoder in sorted(encoders.items(), key=lambda item: item[0] != FP32):  # what is compared with comes first
+    for name, encoder in sorted(encoders.items(), key=lambda item: item[0] != FP32):  # FP32 first: the others are compared with it
         near = compared.near(encoder, history.features)
         before = before or near
         figures: dict[str, Any] = {
@@ -86,29 +85,31 @@ def quantize(
 
 
 def faults(figures: Mapping[str, Any], params: Quantize) -> list[str]:
-    """Why a quantised encoder with these figures does not pass; empty for one that does."""
+    """Return why a quantised encoder with these figures does not pass; empty if it passes."""
     if figures["rows"] < params.minimum_rows or figures["auc_fall"] is None:
-        return [f"{figures['rows']} held-out rows do not tell what it loses; {params.minimum_rows} of both classes would"]
+        return [f"not measured: there are {figures['rows']} held-out rows, and {params.minimum_rows} of both classes are needed"]
     found = []
     if figures["overlap_10"] < params.minimum_overlap:
         found.append(f"it keeps {figures['overlap_10']:.3f} of the neighbours, less than {params.minimum_overlap}")
     if figures["auc_fall"] > params.maximum_auc_loss:
         found.append(f"the AUC falls by {figures['auc_fall']:.4f}, more than {params.maximum_auc_loss}")
     if figures["alone_difference"] > quantization.ALONE:
-        found.append(f"a row alone has another vector than in a batch (by up to {figures['alone_difference']:.2g})")
+        found.append(f"a row alone has another vector than in a batch (difference up to {figures['alone_difference']:.2g})")
     if figures["size_ratio"] >= 1:
-        found.append(f"it has {figures['size_ratio']:.2f} of the size: the network is too small for scales to pay")
+        found.append(
+            f"it has {figures['size_ratio']:.2f} of the size: in a small network, the scales need more bytes than the weights save"
+        )
     return found
 
 
 def choose(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the way that passes and keeps most neighbours, else FP32."""
+    """Return the form that passes and keeps most neighbours, otherwise FP32."""
     passed = [name for name, figures in found.items() if name != FP32 and not figures["faults"]]
     return max(passed, key=lambda name: found[name]["overlap_10"], default=FP32)
 
 
 def note(chosen: str, found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the result as one line."""
+    """Return the result in one line."""
     if chosen == FP32:
         return f"FP32 is kept: {'; '.join(f'{name}: {fault}' for name, row in found.items() for fault in row['faults'][:1])}"
     row = found[chosen]

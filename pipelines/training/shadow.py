@@ -1,13 +1,14 @@
-"""Let the challenger score the last published nights beside the champion: what would have been different?
+"""Score the last published nights with the challenger as well, and compare its scores with the champion's.
 
-Reads   data/models/registered.json and the challenger's file in the registry, the champion that the run is pinned to, and of each night the
+Reads   data/models/registered.json and the challenger's file in the registry, the champion that the run is pinned to, and for each night the
         features file that its run has recorded
-Writes  data/reports/shadow/: report.json, report.html. The challenger's scores are compared and forgotten, never published
-Fails   when MLflow or DVC's cache does not answer, or the champion's file is not what was pinned. A challenger that cannot score is a
-        `fault` in the report, which `decide` refuses it for; a night of other features, or one that the champion cannot score, is told and
-        not counted
+Writes  data/reports/shadow/: report.json, report.html. The challenger's scores are compared and discarded, never published
+Fails   if MLflow or DVC's cache does not answer, or if the champion's file is not the pinned one. If the challenger cannot score, the report
+        has a `fault`, and `decide` refuses it. The report names a night of other features, or one that the champion cannot score, and does
+        not count it
 
-Memory is that of the largest night, however many there are. It reads what other runs have published, so it is no DVC stage: ``python -m pipelines.training.shadow``.
+Memory is that of the largest night, for any number of nights. The stage reads nights that other runs have published, so it is not a DVC stage:
+``python -m pipelines.training.shadow``.
 """
 
 import sys
@@ -32,13 +33,13 @@ from pipelines.lib.published import nights
 
 
 class ShadowParams(Section):
-    """`nights`: how many published nights are looked at, the newest ones."""
+    """`nights`: the number of newest published nights that are scored."""
 
     nights: int = Field(ge=1)
 
 
 class Threshold(Section, extra="ignore"):
-    """What shadow needs of section ``score``: from this score on, the decision is true."""
+    """The key of section ``score`` that shadow needs: from this score on, the decision is true."""
 
     threshold: float
 
@@ -46,15 +47,15 @@ class Threshold(Section, extra="ignore"):
 def shadowed(
     published: Iterable[nights.PublishedNight], champion: Model, challenger: Model, threshold: float, scratch: Path
 ) -> tuple[list[ShadowedNight | SkippedNight], np.ndarray]:
-    """Compare the two models night by night. The second result holds both models' scores in bins [2, b], of all nights that were shadowed.
+    """Compare the two models night by night. The second result has both models' scores of all shadowed nights in bins [2, b].
 
-    Raises `ModelError` if the challenger gives a score that is no number.
+    Raises `ModelError` if the challenger gives a score that is not a number.
     """
     found: list[ShadowedNight | SkippedNight] = []
     counts = np.zeros((2, agreement.BINS), dtype=np.int64)
     for night in published:
         which = agreement.Night(night.partition, night.run_ref, night.model_version)
-        try:  # what fails here is not this challenger's fault: the night is of another declaration, or gone, or the champion fails
+        try:  # an error here is not the challenger's fault: the night is of another declaration, or gone, or the champion fails
             nights.fetch(night.run_ref, nights.FEATURES, scratch / "features.parquet")
             for model in (champion, challenger):
                 check_fit(model, signature_of_features(scratch / "features.parquet"))
@@ -80,7 +81,7 @@ def _score(model: Model, scratch: Path, fault: str = "") -> np.ndarray:
 
 
 def note(fault: str | None, found: Sequence[ShadowedNight | SkippedNight], overall: Agreement | None) -> str:
-    """The result in a line."""
+    """Return the result in one line."""
     if fault:
         return f"shadow: {fault}"
     if not found:

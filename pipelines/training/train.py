@@ -2,7 +2,7 @@
 
 Reads   data/features/history.parquet
 Writes  data/models/model.skops, data/models/profile.json (the same bytes for the same history and parameters)
-Fails   when there is too little history before the holdout, or it holds one class only
+Fails   if there is too little history before the holdout, or if it has only one class
 """
 
 import copy
@@ -31,7 +31,7 @@ from pipelines.lib.tables.dataset import Dataset, load_dataset
 class Train(Holdout):
     """The forest's parameters, and the least number of rows that it is fitted on.
 
-    `window_days`: the last days before the holdout that it learns from; None: all history (from ``ingest_history.start`` on).
+    `window_days`: number of days before the holdout that the forest learns from; None means all history from ``ingest_history.start`` on.
     `rows_per_tree`: the most rows that are drawn for one tree. A tree of a longer history is fitted on that many rows, another tree on others.
     """
 
@@ -49,14 +49,14 @@ def train(history: History, params: Train) -> Any:
     """Fit a forest on `history` (features [n, f] float32, labels [n]).
 
     Each tree draws its rows with replacement: n of them, or `params.rows_per_tree` if that is less. All rows are equally likely to be drawn,
-    whatever their label, so the probabilities stay calibrated.
+    for any label, so the probabilities stay calibrated.
     """
     from sklearn.ensemble import RandomForestClassifier
 
     rows, positives = len(history.labels), int(history.labels.sum())
     if rows < params.minimum_rows:
         raise DataError(
-            f"only {rows} labelled rows are before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
+            f"there are only {rows} labelled rows before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
             "Start ingest_history earlier, widen train.window_days, or choose a later partition"
         )
     if positives in (0, rows):
@@ -74,8 +74,8 @@ def train(history: History, params: Train) -> Any:
 
 
 def profile_of(forest: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
-    """Describe the rows that `forest` learned from, as monitoring will compare nights with them."""
-    one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order: other last bits each time
+    """Return the reference profile: the rows that `forest` learned from, with which monitoring will compare nights."""
+    one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order, which changes the last bits
 
     def score(matrix: np.ndarray) -> np.ndarray:
         if not len(matrix):

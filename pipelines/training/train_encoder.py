@@ -1,8 +1,8 @@
 """Fit the encoder on all labelled history before the holdout: a small network whose last hidden layer becomes a row's vector.
 
 Reads   data/features/history.parquet
-Writes  data/encoder/fp32.onnx and data/encoder/fitted.skops, what scikit-learn fitted (the same bytes for the same history and parameters)
-Fails   when there is too little history before the holdout, or it holds one class only
+Writes  data/encoder/fp32.onnx and data/encoder/fitted.skops, the network of scikit-learn (the same bytes for the same history and parameters)
+Fails   if there is too little history before the holdout, or if it has only one class
 """
 
 import sys
@@ -28,8 +28,8 @@ from pipelines.lib.tables.dataset import load_dataset
 class TrainEncoder(Holdout):
     """The network's parameters, and the least and the largest number of rows that it is fitted on. Of a longer history, `maximum_rows` are drawn.
 
-    `layers`: units of each hidden layer; the last number is the dimension of the vectors. `clip`: standard deviations that a feature may be from
-    its mean; a value further away counts as that far.
+    `layers`: units of each hidden layer; the last number is the dimension of the vectors. `clip`: largest distance of a feature from its mean, in
+    standard deviations; values further away are set to it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,7 +47,7 @@ class TrainEncoder(Holdout):
 
 
 def train_encoder(history: History, params: TrainEncoder) -> Fitted:
-    """Fit a scaler and a network on `history` (features [n, f] float32, labels [n]); the same for the same rows, on one thread."""
+    """Fit a scaler and a network on `history` (features [n, f] float32, labels [n]), on one thread: the same rows give the same network."""
     import threadpoolctl
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
@@ -56,7 +56,7 @@ def train_encoder(history: History, params: TrainEncoder) -> Fitted:
     rows, positives = len(history.labels), int(history.labels.sum())
     if rows < params.minimum_rows:
         raise DataError(
-            f"only {rows} labelled rows are before the holdout; train_encoder.minimum_rows asks for {params.minimum_rows}. "
+            f"there are only {rows} labelled rows before the holdout; train_encoder.minimum_rows asks for {params.minimum_rows}. "
             "Start ingest_history earlier, or choose a later partition"
         )
     if positives in (0, rows):
@@ -73,10 +73,10 @@ def train_encoder(history: History, params: TrainEncoder) -> Fitted:
         random_state=params.random_state,
     )
     fitted = Fitted(StandardScaler().fit(history.features), params.clip, network)
-    with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():  # several threads add up in any order: other last bits each time
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are chosen, not waited for
+    with threadpoolctl.threadpool_limits(1), warnings.catch_warnings():  # several threads add in any order, which changes the last bits
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is a parameter: convergence is not required
         network.fit(fitted.scaled(history.features), history.labels)
-    del network._optimizer, network._random_state  # what only a longer training would need, and no file is trusted with
+    del network._optimizer, network._random_state  # only further training needs them, and skops does not trust their types
     return fitted
 
 

@@ -55,9 +55,7 @@ class Webhook(BaseModel):
 
 
 async def known_user(request: Request, bearer: Bearer) -> BaseUser:
-    """Whom Airflow knows the caller as. A token that is none gets 401, where Airflow has 403, which would say that somebody is known and
-    may not.
-    """
+    """Return the user of the caller's token. An invalid token gets 401, not Airflow's 403, which would mean a known user without permission."""
     try:
         return await get_user(request, None, bearer)
     except HTTPException as error:

@@ -101,7 +101,7 @@ class ApproveOperator(ApprovalOperator):
         return {}
 
     def on_kill(self) -> None:
-        """Airflow ends the task: end its process too."""
+        """End the process too when Airflow ends the task."""
         process.stop_running()
 
 

@@ -27,7 +27,7 @@ _LITTLE = 32 * 2**20
 
 
 def explain_full_disk(text: str, directories: Iterable[Path] = ()) -> str | None:
-    """Why `text`, what a failed command said, means a full disk, in a sentence with the remedy; None if it does not.
+    """Return a sentence with the remedy if `text`, the output of a failed command, means a full disk; otherwise None.
 
     `directories` are checked in addition to the state, the repository, DVC's cache and the directory for temporary files.
     """

@@ -120,7 +120,7 @@ def ensure_runs(dag_id: str, wanted: Mapping[str, Drift], caller: str) -> DriftR
 
 
 def find_unpublished(dag_id: str, wanted: Mapping[str, Drift]) -> dict[str, str]:
-    """Of the ids that are `wanted` those whose night is not published yet, and what to say of each."""
+    """Return the `wanted` ids whose night is not published yet, each with a reason."""
     with create_session(scoped=False) as session:
         newest = newest_published(session, suffix_of(dag_id))
     refusals = {}

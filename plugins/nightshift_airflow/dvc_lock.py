@@ -20,7 +20,7 @@ _END = "\ndatasets: []\n"  # of a whole dvc.lock: DVC leaves it where it is, aft
 
 @contextlib.contextmanager
 def attempt(workspace: Workspace) -> Iterator[None]:
-    """Let DVC work in `workspace`, next to whatever else of it does, and keep ``dvc.lock`` whole: before, afterwards, and however it ends.
+    """Let DVC work in `workspace`, next to its other processes, and keep ``dvc.lock`` whole: before, afterwards, and however it ends.
 
     DVC writes ``dvc.lock`` and its own list of readers and writers in place: killed at that moment, it leaves half a file, on which
     every later attempt would fail, or which a sibling takes for whole and completes. A stage that ended by itself while ``dvc.lock`` was whole is in
@@ -47,8 +47,8 @@ def attempt(workspace: Workspace) -> Iterator[None]:
 def forget_torn_outcomes() -> None:
     """Remove what killed processes have left half-written among DVC's records of what stages have made (its run cache).
 
-    DVC takes the newest file of a folder there for the latest record, whatever its name, and fails on it in every workspace, as it does on an
-    empty folder. Anyone who writes one at this very moment fails too, and tries again.
+    DVC takes the newest file of a folder there for the latest record, with any name, and fails on it in every workspace, as it does on an
+    empty folder. A process that is writing one at the same time fails too, and tries again.
     """
     for folder in (places.cache() / "runs").glob("*/*"):
         for torn in folder.glob(".*.tmp"):
@@ -71,8 +71,8 @@ def keep_whole(workspace: Workspace) -> None:
 
 @contextlib.contextmanager
 def _dvc_waits(workspace: Workspace) -> Iterator[None]:
-    """Hold the lock without which no DVC process of the workspace touches ``dvc.lock``; those that run a stage's command meanwhile do not
-    mind.
+    """Hold the lock without which no DVC process of the workspace touches ``dvc.lock``. Processes do not need it while they run the
+    command of a stage.
     """
     with (workspace.path / ".dvc" / "tmp" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as zc.lockfile does, which is DVC's

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from nightshift_airflow import links
 from nightshift_airflow.navigation import Opened
@@ -9,7 +10,8 @@ from nightshift_airflow.navigation import Opened
 
 def frame(title: str, content: str) -> str:
     """Return a whole page around `content`, which is HTML; `title` is text."""
-    return _FRAME.replace("{title}", html.escape(title)).replace("{content}", content)
+    page = _FRAME.replace("{palette}", _PALETTE.read_text(encoding="utf-8"))
+    return page.replace("{title}", html.escape(title)).replace("{content}", content)
 
 
 def scrolling(table: str, name: str) -> str:
@@ -37,27 +39,13 @@ def list_of_runs(runs: Sequence[Opened], broken: Mapping[str, str]) -> str:
     return frame("Nightshift", f"<h1>Nightshift</h1>{faults}{scrolling(table, caption)}")
 
 
-_PALETTE = """
-:root {
-  --paper: #ffffff; --panel: #f5f6f8; --ink: #1b2230; --quiet: #566072; --line: #dde1e8; --accent: #2c5cc5; --second: #a65400;
-  --good: #12733f; --good-soft: #e5f4eb; --bad: #b3261e; --bad-soft: #fceceb;
-  --warned: #855500; --warned-soft: #fdf3e0; --unjudged: #566072; --unjudged-soft: #eceef2;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #12161d; --panel: #1b212b; --ink: #e6e9ef; --quiet: #a3adbb; --line: #2d3542; --accent: #8fb1ff; --second: #f0a95c;
-    --good: #6dd39b; --good-soft: #16301f; --bad: #ff8f86; --bad-soft: #3a1c1a;
-    --warned: #e8b765; --warned-soft: #33270f; --unjudged: #a3adbb; --unjudged-soft: #242b36;
-  }
-}"""
-"""As in ``pipelines/lib/pages/templates/palette.css``, which the plugin cannot read by import; a test compares the two."""
+_PALETTE = Path(__file__).resolve().parents[2] / "pipelines" / "lib" / "pages" / "templates" / "palette.css"
+"""The colours of every page. The plugin does not import ``pipelines``, but reads this file of its own checkout."""
 
-_FRAME = (
-    """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+_FRAME = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title}</title>
-<style>"""
-    + _PALETTE
-    + """
+<style>
+{palette}
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 80rem; padding: 1rem 1.25rem 3rem; overflow-wrap: break-word; }
@@ -80,4 +68,3 @@ pre { background: var(--panel); padding: .6rem .8rem; white-space: pre-wrap; }
 code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 </style></head><body><main>{content}</main></body></html>
 """
-)

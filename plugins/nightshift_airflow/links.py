@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def page(*parts: str) -> str:
-    """Path of one of Nightshift's pages on this API server, below whatever path the server itself stands at."""
+    """Return the path of one of Nightshift's pages on this API server, below the path of the server itself."""
     return airflow("nightshift", *parts)
 
 
 def report(dag_id: str, run_id: str, stage: str) -> str:
-    """Path of the page that `stage` of a run wrote."""
+    """Return the path of the page that `stage` of a run wrote."""
     return page("reports", dag_id, places.slug_of(run_id), stage)
 
 
 def airflow(*parts: str) -> str:
-    """Path of one of Airflow's own pages on this API server."""
+    """Return the path of one of Airflow's own pages on this API server."""
     return "/".join([urlsplit(_base_url()).path.rstrip("/"), *(quote(part, safe="") for part in parts)])
 
 

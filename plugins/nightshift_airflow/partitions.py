@@ -102,7 +102,7 @@ def check_conf(conf: Mapping[str, Any] | None, params: Collection[str]) -> None:
 def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: "DagRun") -> None:
     """Check the conf of a run that somebody asks for, and give it its partition key; or refuse to make it: every error here is a `ValueError`, which Airflow answers with 400.
 
-    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it leaves alone whatever is not a run of ours. The
+    A listener of SQLAlchemy for new rows, since Airflow 3.3 has none for new runs; it ignores all runs that are not ours. The
     monitor is not asked whether its night is published: it has read it in the table.
     """
     if getattr(run, "__tablename__", "") != "dag_run" or run.run_type not in _ASKED_FOR:

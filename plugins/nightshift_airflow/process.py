@@ -44,7 +44,7 @@ def stop(process: "subprocess.Popen[str]") -> int:
 def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: logging.Logger) -> tuple[int, list[str]]:
     """Run `command` to its end, each line of its output to `log` as it comes; return its exit code and last lines.
 
-    Whatever interrupts the wait (a timeout, a signal handler that raises) kills the command with everything it has started.
+    Anything that interrupts the wait (a timeout, a signal handler that raises) kills the command with everything it has started.
     """
     process = start(command, cwd=cwd, env=env)
     _running.add(process)
@@ -62,6 +62,6 @@ def run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: loggi
 
 
 def stop_running() -> None:
-    """Kill whatever `run` is waiting for in this process; safe to call from a signal handler."""
+    """Kill the command that `run` is waiting for in this process; safe to call from a signal handler."""
     for process in list(_running):
         stop(process)

@@ -41,7 +41,7 @@ class PushRunOperator(BaseOperator):
             raise StageError(f"{message}\n{error}") from error
 
     def on_kill(self) -> None:
-        """Airflow ends the task: end its process too."""
+        """End the process too when Airflow ends the task."""
         process.stop_running()
 
 

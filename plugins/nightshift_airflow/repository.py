@@ -40,7 +40,7 @@ def commit_of(ref: str) -> str:
 
 
 def _dirty_files() -> list[str]:
-    """Paths that differ from HEAD: tracked changes, and untracked files that are not ignored."""
+    """Return the paths that differ from HEAD: tracked changes, and untracked files that are not ignored."""
     entries = iter(git("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", strip=False).split("\0"))
     return [entry[3:] for entry in entries if entry]
 

@@ -61,5 +61,5 @@ class BackOff(RetryPolicy):
         )
 
     def serialize(self) -> dict[str, Any]:
-        """For Airflow's serialized DAG."""
+        """Return the form for Airflow's serialized DAG."""
         return {"first": self.first.total_seconds(), "longest": self.longest.total_seconds(), "factor": self.factor, "jitter": self.jitter}

@@ -127,7 +127,7 @@ def stage_notes(workspace: Path, run: Run) -> dict[str, str]:
 
 
 def failure_of(workspace: Path, task: str) -> str:
-    """Why `task` failed, as its stage says; the first shard by name of a task of several."""
+    """Return why `task` failed, in the words of its stage; if several shards failed, of the first one by name."""
     for path in sorted((workspace / FAILURES).glob("*.json")):
         if path.stem.partition("@")[0] == task and (message := read_json(path).get("message")):
             return f"{path.stem}: {message}"

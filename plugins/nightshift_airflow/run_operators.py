@@ -83,7 +83,7 @@ class OpenRunOperator(BaseOperator):
         return pinned
 
     def on_kill(self) -> None:
-        """Airflow ends the task: end its process too."""
+        """End the process too when Airflow ends the task."""
         process.stop_running()
 
 
@@ -121,7 +121,7 @@ class CloseRunOperator(BaseOperator):
         return commit
 
     def on_kill(self) -> None:
-        """Airflow ends the task: end its process too."""
+        """End the process too when Airflow ends the task."""
         process.stop_running()
 
 

@@ -26,7 +26,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
         log.warning("%s was never pinned; there is nothing to record", workspace.path)
         return None
     keep_whole(workspace)
-    files = ["params.yaml", "run.yaml", "dvc.lock", *_beside_dvc(workspace.path)]
+    files = ["params.yaml", "run.yaml", "dvc.lock", *_pins_and_files_of_later_runs(workspace.path)]
     with tempfile.TemporaryDirectory(prefix="nightshift-index-") as directory:
         index = {"GIT_INDEX_FILE": f"{directory}/index"}
         git("read-tree", workspace.commit, cwd=workspace.path, env=index)
@@ -52,7 +52,7 @@ def record_run(workspace: Workspace, state: str) -> str | None:
     return commit
 
 
-def _beside_dvc(path: Path) -> list[str]:
+def _pins_and_files_of_later_runs(path: Path) -> list[str]:
     """Return what of the workspace at `path` is recorded next to ``run.yaml`` and ``dvc.lock``."""
     patterns = ("data/**/*.dvc", *_HANDED_ON)
     return sorted(str(file.relative_to(path)) for pattern in patterns for file in path.glob(pattern))

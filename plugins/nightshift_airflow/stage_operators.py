@@ -34,7 +34,7 @@ class _StageTask(BaseOperator):
     operator_extra_links = (GateReport(), ModelCard())
 
     def on_kill(self) -> None:
-        """Airflow ends the task: end the stage too."""
+        """End the stage too when Airflow ends the task."""
         process.stop_running()
 
 
@@ -123,16 +123,16 @@ class DvcStageOperator(_StageTask):
 
     Of a stage with a matrix a task does one `shard`, a month such as ``2013-01``; mapped, its shards run side by side in the one workspace.
     `returns` names a list in a file of the workspace, ``<path>:<key>`` of YAML or JSON, for other tasks to be mapped over. A stage that measures the
-    machine is run each time (`anew`), even if DVC knows its result.
+    machine is run each time (`always_run`), even if DVC knows its result.
     """
 
     template_fields: Sequence[str] = ("shard",)
 
-    def __init__(self, *, shard: str | None = None, returns: str | None = None, anew: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, shard: str | None = None, returns: str | None = None, always_run: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shard = shard
         self.returns = returns
-        self.anew = anew
+        self.always_run = always_run
 
     @property
     def stage(self) -> str:
@@ -146,7 +146,7 @@ class DvcStageOperator(_StageTask):
     def execute(self, context: "Context") -> list[str] | None:
         """Run the stage as `StageOperator` does; return the list that `returns` names."""
         workspace = require_workspace(context)
-        reproduce(self.stage, workspace, anew=self.anew)
+        reproduce(self.stage, workspace, always_run=self.always_run)
         if self.returns is None:
             return None
         import yaml  # not at module level: the scheduler imports this module

@@ -37,10 +37,10 @@ def run_dvc(name: str, arguments: Sequence[str], workspace: Workspace) -> None:
         raise StageError(f"{name} failed: {said or f'what it made did not reach the cache of DVC or its remote: {lost[0][:300]}'}")
 
 
-def reproduce(stage: str, workspace: Workspace, *, anew: bool = False) -> None:
-    """Bring the DVC stage `stage` up to date, and nothing else; with `anew`, run it even if DVC knows its result."""
+def reproduce(stage: str, workspace: Workspace, *, always_run: bool = False) -> None:
+    """Bring the DVC stage `stage` up to date, and nothing else; with `always_run`, run it even if DVC knows its result."""
     try:
-        run_dvc(stage, ["--wait-for-lock", "repro", *(["--force"] if anew else []), "--single-item", stage], workspace)
+        run_dvc(stage, ["--wait-for-lock", "repro", *(["--force"] if always_run else []), "--single-item", stage], workspace)
     except UntoldError:
         dvc_lock.forget_torn_outcomes()
         raise

@@ -4,7 +4,7 @@
 however abruptly, the pipe ends, and the supervisor kills the command with everything it has started. The same happens to what a command
 leaves behind when it ends by itself. SIGTERM and SIGINT are passed on to the command. Exits as the command does, 128 + n for signal n.
 
-On Linux the supervisor is the *subreaper* of its descendants: whatever lost its parent becomes a child of the supervisor, so that killing children
+On Linux the supervisor is the *subreaper* of its descendants: each process without a parent becomes a child of the supervisor, so that killing children
 until there are none reaches all of them, those included that made a process group of their own. Elsewhere it kills its own
 process group. Standard library only, and a script rather than a module, since it starts before every stage.
 """
@@ -62,7 +62,7 @@ def _kill_descendants() -> None:
         return
     while True:
         for pid in _children():
-            with contextlib.suppress(ProcessLookupError):  # reaped meanwhile, by the other thread
+            with contextlib.suppress(ProcessLookupError):  # the other thread has reaped it
                 os.kill(pid, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG) != (0, 0):
@@ -73,14 +73,14 @@ def _kill_descendants() -> None:
 
 
 def _children() -> list[int]:
-    """Pids of the direct children that still run or wait to be reaped."""
+    """Return the pids of the direct children that still run or wait to be reaped."""
     mine = str(os.getpid())
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 status = (entry / "stat").read_text()
-            except OSError:  # gone meanwhile
+            except OSError:  # the process has ended
                 continue
             if status.rpartition(")")[2].split()[1] == mine:
                 found.append(int(entry.name))

@@ -89,7 +89,7 @@ class NightTimetable(CronPartitionTimetable):
                 yield DagRunInfo(run_after=midnight, data_interval=None, partition_date=midnight, partition_key=str(partition))
 
     def run_info_from_dag_run(self, *, dag_run: "DagRun") -> DagRunInfo:
-        """Return the last run that the clock has started, whatever run Airflow takes for the last one.
+        """Return the last run that the clock has started, which Airflow may not take for the last one.
 
         Airflow takes that of the highest partition, which may be of a backfill ahead of the clock: its next run would be started again with every parse.
         """

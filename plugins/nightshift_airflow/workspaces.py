@@ -139,7 +139,7 @@ def collect_workspaces(retention_days: float) -> list[Path]:
 def repair_workspaces() -> None:
     """Make the workspaces usable after they or the repository were moved: git and DVC keep absolute paths of both.
 
-    A workspace that git has forgotten meanwhile is removed: the ref of its run restores it. Those of another repository are left alone.
+    A workspace that git has forgotten since then is removed: the ref of its run restores it. Those of another repository are left alone.
     """
     paths = [path for path in sorted((places.home() / "workspaces").glob("*/*")) if (path / ".git").is_file()]
     if not paths:

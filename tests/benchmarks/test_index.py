@@ -17,7 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files(directory: Path, dimension: int, clusters: int = 40) -> tuple[str, str, str]:
-    """Clusters, as data sets have them, not of norm 1; queries near them, and what exact search answers."""
+    """Return clusters like those of data sets, not of norm 1; queries near them, and the answers of exact search."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(clusters, dimension))
 
@@ -42,7 +42,7 @@ def test_both_kinds_are_built_and_find_what_was_wanted(tmp_path: Path, dimension
 
 
 @pytest.mark.costly
-def test_a_kind_that_its_gate_refuses_is_told_and_the_other_measured(tmp_path: Path) -> None:
+def test_a_kind_that_its_gate_refuses_is_reported_and_the_other_measured(tmp_path: Path) -> None:
     """One byte for 97 values that have nothing in common."""
     found = own_data.given(*files(tmp_path, 97, clusters=ROWS))
     assert "no width of search surely reaches recall@10 0.95" in found["ivfpq_refused"]

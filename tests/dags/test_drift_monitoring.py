@@ -18,7 +18,7 @@ def dag():
     return bag.dags["drift_monitoring"]
 
 
-def test_the_tasks_stand_in_order(dag):
+def test_the_tasks_are_in_order(dag):
     assert [task.task_id for task in dag.topological_sort() if task.task_id in LINE] == LINE
     for before, after in itertools.pairwise(LINE):
         assert after in dag.get_task(before).downstream_task_ids
@@ -31,7 +31,7 @@ def test_the_alert_waits_for_no_picture_and_no_picture_for_the_alert(dag):
         assert task.downstream_task_ids == {"close_run"}
 
 
-def test_the_index_is_looked_at_whatever_becomes_of_the_drift(dag):
+def test_the_index_is_checked_after_any_result_of_drift(dag):
     assert dag.get_task("check_index").upstream_task_ids == {"open_run"}
     assert dag.get_task("check_index").downstream_task_ids == {"close_run"}
 

@@ -29,7 +29,7 @@ def dag():
     return bag.dags["encoder_training"]
 
 
-def test_the_tasks_stand_in_order(dag):
+def test_the_tasks_are_in_order(dag):
     assert [task.task_id for task in dag.topological_sort()] == ORDER
     for before, after in itertools.pairwise(ORDER):
         assert after in dag.get_task(before).downstream_task_ids
@@ -53,7 +53,7 @@ def test_only_a_promotion_tells_the_asset_that_rebuilds_the_index(dag):
     assert {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets} == {"promote": ["encoder"]}
 
 
-def test_the_gate_speaks_for_the_promotion_and_nobody_has_to_be_named(dag):
+def test_the_gate_decides_about_the_promotion_and_no_actor_is_named(dag):
     arguments = dag.get_task("promote").arguments
     assert arguments == {
         "registered": "data/encoder/registered.json",

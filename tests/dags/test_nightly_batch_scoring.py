@@ -26,7 +26,7 @@ def dag():
     return bag.dags["nightly_batch_scoring"]
 
 
-def test_the_tasks_stand_in_order(dag):
+def test_the_tasks_are_in_order(dag):
     assert [task.task_id for task in dag.topological_sort()] == ORDER
     for before, after in itertools.pairwise(ORDER):
         assert after in dag.get_task(before).downstream_task_ids

@@ -33,7 +33,7 @@ def dag():
     return bag.dags["vector_index_rebuild"]
 
 
-def test_the_tasks_stand_in_order(dag):
+def test_the_tasks_are_in_order(dag):
     assert [task.task_id for task in dag.topological_sort()] == ORDER
     for before, after in itertools.pairwise(ORDER):
         assert after in dag.get_task(before).downstream_task_ids
@@ -65,8 +65,8 @@ def test_what_it_waits_for_is_made_by_somebody(dag):
     assert {asset.name for asset in dag.timetable.asset_condition.objects} <= made
 
 
-def test_only_the_verdict_with_a_clock_in_it_is_made_anew(dag):
-    assert [task.task_id for task in dag.tasks if getattr(task, "anew", False)] == ["evaluate_index"]
+def test_only_the_verdict_on_speed_is_made_in_every_run(dag):
+    assert [task.task_id for task in dag.tasks if getattr(task, "always_run", False)] == ["evaluate_index"]
 
 
 def test_rebuilds_wait_for_each_other(dag):

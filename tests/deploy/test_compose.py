@@ -85,7 +85,7 @@ def test_every_variable_is_required_or_has_a_harmless_default() -> None:
     assert [name for name in sorted(OPTIONAL | set(make_secrets())) if f"`{name}`" not in document] == []
 
 
-def test_production_is_said_and_nobody_is_told() -> None:
+def test_production_mode_is_set_and_no_usage_data_is_sent() -> None:
     for name in AIRFLOW | {"init"}:
         environment = SERVICES[name]["environment"]
         assert environment["NIGHTSHIFT_MODE"] == "production", name

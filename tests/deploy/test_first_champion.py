@@ -45,9 +45,7 @@ def test_its_own_champion_and_none_give_way_to_the_trees_model(before: str, monk
         train_first_champion(lambda _: None)
 
 
-def test_its_next_champion_takes_the_place_of_its_own_on_the_nights_that_are_scored_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_next_champion_replaces_its_own_on_the_nights_that_are_scored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nights of the demo are published already: the ledger must still say that they are this champion's, which scores them again."""
     commands: list[list[str]] = []
     module = "deploy.embedded.first_champion"

@@ -39,12 +39,12 @@ def test_an_index_of_the_declared_features_is_kept(tmp_path: Path) -> None:
     assert (found["generation"], found["count"], found["encoder_version"]) == (pinned.generation, 50, "3")
 
 
-def test_an_index_of_other_features_is_made_anew(tmp_path: Path) -> None:
+def test_an_index_of_other_features_is_rebuilt(tmp_path: Path) -> None:
     publish(tmp_path, "6" * 64)
     assert published_index() is None
 
 
-def test_an_index_that_is_broken_is_made_anew(tmp_path: Path) -> None:
+def test_a_broken_index_is_rebuilt(tmp_path: Path) -> None:
     pinned = publish(tmp_path, identity(load_dataset(), load_features())["sha256"])
     (generations.locate(pinned.name, pinned.generation) / "encoder.onnx").write_bytes(b"torn")
     assert published_index() is None

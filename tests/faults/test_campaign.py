@@ -75,7 +75,7 @@ def undisturbed(repository: RealRepository) -> tuple[Rows, Work]:
 
 @contextmanager
 def _airflow(repository: RealRepository, name: str) -> Iterator[Server]:
-    """Airflow with a DVC cache of its own: what an earlier night has computed must be computed again, not restored."""
+    """Start Airflow with a DVC cache of its own: outputs of an earlier night must be computed again, not restored."""
     cache = {"NIGHTSHIFT_DVC_CACHE": str(repository.home / f"cache-{name}")}
     with Server(repository.home, repository=repository.root, schedule=False, env=cache) as server:
         server.client().unpause(DAG_ID)

@@ -132,7 +132,7 @@ def test_no_answer_mixes_generations_while_they_are_published_and_rolled_back(pu
     require_clean(published)
 
 
-def test_of_eight_that_publish_at_once_one_wins_and_the_others_are_told_why(published: Published) -> None:
+def test_of_eight_that_publish_at_once_one_wins_and_the_others_get_the_reason(published: Published) -> None:
     for round_, expected in enumerate((0, 1, 2)):
         barrier, queue = SERVER.Barrier(READERS), SERVER.SimpleQueue()
         marks = range(10 * round_ + 1, 10 * round_ + READERS + 1)

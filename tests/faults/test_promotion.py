@@ -1,4 +1,4 @@
-"""Promotions that race or die: whatever happens, there is exactly one champion, and the ledger has no gap."""
+"""Promotions that race or die: there is always exactly one champion, and the ledger has no gap."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"postgresql+psycopg://postgres@/postgres?host={socket}"
 
 
-def test_of_fifty_at_once_one_wins_and_the_others_are_told_why(url: str) -> None:
+def test_of_fifty_at_once_one_wins_and_the_others_get_the_reason(url: str) -> None:
     """Processes of their own, all ready before the first is released."""
     ledger = Ledger(url)
     ledger.append(Entry("forest", 1, "promote", "1", "a" * 64, "/models/1/model.onnx", None, "2013-04-01", "ada", "first"))

@@ -206,7 +206,7 @@ def test_hearing_it_again_changes_nothing(quiet, token):
     assert quiet.client().run(DAG, "drift__3__2013-06-04") == before
 
 
-def test_resolved_alerts_start_nothing_whatever_they_say(quiet, token):
+def test_resolved_alerts_start_nothing(quiet, token):
     before = run_ids(quiet)
     status, answer = post(quiet, webhook(alert("2013-06-05", status="resolved"), alert(None, None, status="resolved")), token)
     assert (status, answer) == (200, {"created": [], "existed": [], "resolved": 2, "refused": []})
@@ -236,7 +236,7 @@ def test_a_bad_alert_is_named_and_does_not_lose_the_good_ones(quiet, token):
         b'{"version": "4", "alerts": [{"status": "firing", "labels": {"a": 1}}]}',
     ],
 )
-def test_what_is_no_webhook_gets_422(quiet, token, body):
+def test_a_body_that_is_not_a_webhook_gets_422(quiet, token, body):
     status, answer = post(quiet, body, token)
     assert status == 422
     assert answer["detail"]
@@ -257,7 +257,7 @@ def test_a_long_body_is_not_read_to_its_end(quiet, token):
     connection.close()
 
 
-def test_a_run_of_that_id_for_something_else_is_told(quiet, token):
+def test_a_run_of_that_id_for_something_else_is_reported(quiet, token):
     quiet.client().trigger(DAG, "2013-01-05", run_id="drift__3__2013-06-07")
     status, answer = post(quiet, webhook(alert("2013-06-07"), alert("2013-06-08")), token)
     assert (status, answer["created"]) == (422, ["drift__3__2013-06-08"])
@@ -451,7 +451,7 @@ def test_the_official_client_works_as_the_document_says(quiet):
 
 @contextlib.contextmanager
 def alertmanager(configuration: Path, directory: Path):
-    """Debian's Alertmanager on loopback, in a process group of its own; yields its URL."""
+    """Start Debian's Alertmanager on loopback, in a process group of its own; yield its URL."""
     program = shutil.which("prometheus-alertmanager")
     if program is None:
         if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):

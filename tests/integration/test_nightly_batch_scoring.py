@@ -212,7 +212,7 @@ def test_no_page_without_a_login(airflow, state, night):
 
 
 def test_no_route_of_the_pages_without_a_login(airflow):
-    """Whatever routes there are: one that is added without a check fails here."""
+    """For all routes: one that is added without a check fails here."""
     listed = "f'{method}:{route.path}' for route in make_app().routes for method in route.methods"
     code = f"from nightshift_airflow.pages import make_app; print('routes', *({listed}))"
     environment = airflow.environment() | {"PYTHONPATH": str(airflow.repository / "plugins")}
@@ -360,7 +360,7 @@ def descendants(root: int) -> list[int]:
 
 
 def stage_processes(stage: str) -> list[int]:
-    """Processes that belong to `stage`, once the stage itself is running; empty before and after."""
+    """Return the processes that belong to `stage`, while the stage itself is running; empty before and after."""
     commands = {pid: command_of(pid) for pid in descendants(os.getpid())}
     modules = [f"pipelines.{package}.{stage}" for package in ("data", "scoring")]
     if not any(module in command for command in commands.values() for module in modules):

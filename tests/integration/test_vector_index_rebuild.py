@@ -1,7 +1,7 @@
 """The index line through real Airflow on real flights: an encoder is trained, its promotion starts the first build, and generations follow.
 
 Two months of flights, so that a build takes seconds; everything else is as it is shipped, but for the time that a query may take: these machines
-do other things meanwhile.
+do other things at the same time.
 """
 
 import subprocess
@@ -69,7 +69,7 @@ def rebuild(server: Server, partition: str, how: str) -> tuple[str, dict[str, st
 
 
 def ran(server: Server, run_id: str, task_id: str) -> dict[str, bool]:
-    """Of a mapped task, each shard's month: whether its stage ran, or came from the cache."""
+    """Return for each shard's month of a mapped task whether its stage ran, or came from the cache."""
     logs = server.airflow_home / "logs" / f"dag_id={REBUILD}" / f"run_id={run_id}" / f"task_id={task_id}"
     return {month: "Running stage" in (logs / f"map_index={place}" / "attempt=1.log").read_text() for place, month in enumerate(MONTHS)}
 

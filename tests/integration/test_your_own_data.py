@@ -174,7 +174,7 @@ def test_a_version_carries_what_rebuilds_it(shop: Shop, monkeypatch: pytest.Monk
 
 
 def torn(file: Path) -> None:
-    """As where a copy was cut off."""
+    """Cut `file` in half, as an interrupted copy does."""
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 

@@ -48,7 +48,7 @@ class Copy:
             )
 
     def digest(self) -> str:
-        """Of every file of the copy, but for compiled ones."""
+        """Return a digest of every file of the copy, except compiled ones."""
         found = hashlib.sha256()
         for path in sorted(path for path in self.root.rglob("*") if path.is_file() and not {"__pycache__", ".git"} & set(path.parts)):
             found.update(str(path).encode() + path.read_bytes())

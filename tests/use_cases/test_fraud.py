@@ -53,7 +53,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert night.read_bytes() == made
 
 
-def test_a_night_is_the_same_whatever_else_is_made() -> None:
+def test_a_night_is_the_same_regardless_of_the_other_nights() -> None:
     day = dt.date(2025, 3, 1)
     assert generate.transactions(day).equals(generate.transactions(day))
     assert not generate.transactions(day).equals(generate.transactions(day, seed=12))

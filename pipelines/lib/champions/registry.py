@@ -55,7 +55,7 @@ class Registered(Section):
 
 
 def load_registry() -> Registry:
-    """Section ``registry`` of this workspace's ``params.yaml``."""
+    """Load section ``registry`` of this workspace's ``params.yaml``."""
     return load_section("registry", Registry)
 
 
@@ -242,7 +242,7 @@ def require_not_refused(client: "MlflowClient", journal: Journal, version: Regis
 def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:
     """Set the aliases `champion` and `previous` of model `name` to what the ledger says; safe to repeat, repairs after a crash.
 
-    A `challenger` that has become champion is no longer a challenger. Where the ledger moves meanwhile, it is projected again: anyone who writes last has
+    A `challenger` that has become champion is no longer a challenger. If the ledger changes during the call, it is projected again: anyone who writes last has
     also read last, so that a slow process cannot leave an older state behind. Raises `TransientError` if MLflow refuses to write.
     """
     from mlflow.exceptions import MlflowException
@@ -252,7 +252,7 @@ def project_aliases(client: "MlflowClient", ledger: Ledger, name: str) -> None:
         champion = ledger.champion(name)
         try:
             _write_aliases(client, name, {"champion": champion, "previous": ledger.previous(name)})
-        except MlflowException as error:  # another process has written the same alias at this very moment
+        except MlflowException as error:  # another process has just written the same alias
             failures += 1
             if failures == 3:
                 raise TransientError(f"MLflow did not set the aliases of {name} ({error}); run this again, it repairs them") from error

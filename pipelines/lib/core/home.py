@@ -39,17 +39,17 @@ def home() -> Path:
 
 
 def ledger_url() -> str:
-    """SQLAlchemy URL of the database that holds the ledger."""
+    """Return the SQLAlchemy URL of the database that holds the ledger."""
     return os.environ.get("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{home() / 'ledger.db'}")
 
 
 def published_url() -> str:
-    """Path or URL (``s3://…``) under which the published tables stand."""
+    """Return the path or URL (``s3://…``) under which the published tables are."""
     return _location("NIGHTSHIFT_PUBLISHED_URL", "published")
 
 
 def tracking_uri() -> str:
-    """MLflow tracking and registry URI."""
+    """Return the tracking and registry URI of MLflow."""
     return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home() / 'mlflow' / 'mlflow.db'}")
 
 

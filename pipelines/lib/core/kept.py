@@ -137,7 +137,7 @@ def listing(md5: str, content: bytes) -> dict[str, str] | None:
 
 
 def _tree_md5(path: Path) -> str:
-    """DVC's digest of the directory at `path`: that of the listing of its files."""
+    """Return DVC's digest of the directory at `path`: that of the listing of its files."""
     files = sorted((file.relative_to(path).parts, md5_of(file)) for file in path.rglob("*") if file.is_file())
     text = json.dumps([{"md5": md5, "relpath": "/".join(parts)} for parts, md5 in files], sort_keys=True)
     return f"{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()}.dir"

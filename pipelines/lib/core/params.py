@@ -99,7 +99,7 @@ def parse_section(content: Any, model: type[S], where: str) -> S:
 
 
 def load_section(name: str, model: type[S], path: Path = PARAMS_FILE) -> S:
-    """Section `name` of the parameter file at `path`, as a frozen `model`."""
+    """Load section `name` of the parameter file at `path`, as a frozen `model`."""
     content = read_params(path)
     if name not in content:
         raise ConfigError(f"{path} has no section {name!r}; it has {', '.join(sorted(content))}")

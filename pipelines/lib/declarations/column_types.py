@@ -58,7 +58,7 @@ def _types_of_text(connection: duckdb.DuckDBPyConnection, scanned: Scan, columns
     if not columns or any(kind != "VARCHAR" for kind in scanned.columns.values()):
         return {}
     conditions = {column: _conditions(name(column), scanned.notation) for column in columns}
-    # A type that a few rows rule out is not tested on all of them: most of the time goes into patterns.
+    # Types that a few rows rule out are not tested on all rows, since matching patterns takes most of the time.
     few = _holding(connection, scanned, conditions, f"(SELECT * FROM {scanned.relation} LIMIT {_FEW_ROWS})")
     whole = _holding(connection, scanned, few, scanned.relation)
     return {column: next(iter(kinds), "string") for column, kinds in whole.items()}

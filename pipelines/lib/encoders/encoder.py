@@ -1,8 +1,8 @@
 """How an encoder turns features into vectors: ONNX only, verified by digest, and from Parquet in a stream.
 
-An encoder takes the features of its own signature and gives a vector of norm 1 and the probability of the positive class. A row has one vector,
-whatever rows it is encoded with: an index could not be appended to otherwise, nor a single flight be looked up in it. It carries the first date
-that it has not trained on, so that two of them are only ever compared on rows that neither has seen.
+An encoder takes the features of its own signature and gives a vector of norm 1 and the probability of the positive class. A row has one
+vector in every batch: otherwise rows could not be appended to an index, and a single flight could not be found in it. The encoder holds the
+first date that it has not trained on, so that two encoders are only compared on rows that neither has seen.
 """
 
 from collections.abc import Iterator, Sequence

@@ -64,7 +64,7 @@ def encoder_graph(fitted: Fitted, signature: Signature, trained_until: str, know
         raise ConfigError(f"train_encoder.activation is {network.activation!r}; it must be one of {', '.join(ACTIVATIONS)}")
     if network.coefs_[0].shape[0] != len(signature.names):
         raise ConfigError(
-            f"the encoder was trained on {network.coefs_[0].shape[0]} features, the features file holds {len(signature.names)}; run train_encoder again"
+            f"the encoder was trained on {network.coefs_[0].shape[0]} features, but the features file has {len(signature.names)}; run train_encoder again"
         )
     constants = {"mean": scaler.mean_, "scale": scaler.scale_, "low": -fitted.clip, "high": fitted.clip}
     nodes = [

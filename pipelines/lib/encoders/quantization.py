@@ -61,7 +61,7 @@ def quantized(model: bytes, way: str, calibration: NDArray[np.float32]) -> bytes
 
 
 def alone_difference(encoder: Encoder, features: NDArray[np.float32], rows: int = 200) -> float:
-    """By how much, at most, a component of a vector differs between a row by itself and the same row within all of `features` [n, f]."""
+    """Return the largest difference of a component between the vector of a row alone and of the same row within `features` [n, f]."""
     batch = encoder.encode(features)
     chosen = range(0, len(features), max(1, len(features) // rows))
     return max((float(np.abs(encoder.encode(features[row : row + 1]) - batch[row]).max()) for row in chosen), default=0.0)
@@ -83,7 +83,7 @@ def rows_per_second(encoders: Mapping[str, Encoder], features: NDArray[np.float3
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without ONNX Runtime's advice to transform the model first: there is nothing to fuse in it."""
+    """Silence ONNX Runtime's advice to transform the model first: there is nothing to fuse in it."""
     root: Any = logging.getLogger()
     before = root.manager.disable
     logging.disable(logging.WARNING)

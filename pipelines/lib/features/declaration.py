@@ -113,7 +113,7 @@ class Features(Section):
 
 
 def load_features() -> Features:
-    """Section ``features`` of this workspace's ``params.yaml``."""
+    """Load section ``features`` of this workspace's ``params.yaml``."""
     return load_section("features", Features)
 
 

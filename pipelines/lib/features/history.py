@@ -36,7 +36,7 @@ class History:
         return found if isinstance(found, np.ndarray) else found.to_numpy()
 
     def exact(self, name: str) -> "np.ndarray | pa.ChunkedArray":
-        """As `column`, but in Arrow's form if it is not a feature or if it is text: NumPy would make floats of integers that have a null."""
+        """Return the same as `column`, but in Arrow's form if it is not a feature or if it is text: NumPy turns integers with a null into floats."""
         if name in self.names and name not in self.categories:
             return self.features[:, self.names.index(name)]
         if name not in self.rows.column_names:
@@ -71,8 +71,8 @@ class History:
 
 
 def drawn(history: History, most: int, seed: int = 0) -> History:
-    """Return `most` rows of `history`, in their order, or all of them if there are not more. Every row is as likely as another, whatever its label,
-    so that rates and probabilities stay what they are. The same rows for the same history.
+    """Return `most` rows of `history`, in their order, or all of them if there are not more. Every row is equally likely, with any label, so
+    that rates and probabilities do not change. The same history gives the same rows.
     """
     rows = len(history.labels)
     if rows <= most:

@@ -1,4 +1,4 @@
-"""The SQL of lagged features: sums that are exact, so that they are the same bits in whatever order and window they are computed.
+"""The SQL of lagged features: sums that are exact, so that they are the same bits in every order and window of computation.
 
 Whole numbers of 64 bits, booleans and decimals of 28 digits are summed as DuckDB sums them: exactly, and no number of rows overflows the sum. Wider ones are
 summed as whole numbers without a limit. A floating-point number is summed as a whole number of 2^-256: exactly for every number that a float32 feature can show.

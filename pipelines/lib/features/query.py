@@ -125,7 +125,7 @@ class FeatureQuery:
     event_time: str
 
     def chunks(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[date, date]]:
-        """Spans of dates [first, end), in order, of about `_CHUNK` rows or one date each: what memory must hold at a time."""
+        """Return spans of dates [first, end), in order, of about `_CHUNK` rows or one date each: memory must hold one at a time."""
         counts = connection.sql(f"SELECT __date, count(*) FROM keyed WHERE {self.rows} GROUP BY 1 ORDER BY 1").fetchall()
         spans: list[tuple[date, date]] = []
         held = _CHUNK
@@ -181,8 +181,8 @@ def _create_views(
     groups: dict[tuple[str, ...], str],
     values: dict[str, tuple[str | None, str]],
 ) -> None:
-    """View ``keyed``: one row per event, with the joined columns, the keys of the groups and, fenced off by name, label and lagged
-    values.
+    """Create the view ``keyed``: one row per event, with the joined columns, the keys of the groups and, under separate names, label and
+    lagged values.
     """
     label = enclosed(dataset.label.expression)
     computed = [f"{name(dataset.event_time)}::DATE AS __date", "file_row_number AS __row", f"{label} AS __label"]

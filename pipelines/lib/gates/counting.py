@@ -17,7 +17,7 @@ def finding_of(expectation: Expectation, verdict: Verdict, *, observed: Any, **c
 
 
 def holds_enough(expectation: Expectation, considered: int, unexpected: int) -> bool:
-    """Great Expectations' own formula for what `mostly` asks."""
+    """Return whether enough values hold, by Great Expectations' own formula for `mostly`."""
     return not considered or bool((considered - unexpected) / considered >= expectation.kwargs.get("mostly", 1))
 
 

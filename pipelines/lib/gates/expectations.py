@@ -112,7 +112,7 @@ def of_schema(columns: Mapping[str, Column], more: Sequence[str] = ()) -> list[E
 
 
 def of_columns(columns: Mapping[str, Column]) -> list[Expectation]:
-    """Missing values, ranges and sets, with the shares that are declared as normal; numbers are finite."""
+    """Return expectations on missing values, ranges and sets, with the shares that are declared as normal; numbers are finite."""
     return [expectation for column, kind in columns.items() for expectation in _of_column(column, kind)]
 
 

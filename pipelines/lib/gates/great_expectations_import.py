@@ -44,7 +44,7 @@ def import_great_expectations() -> types.ModuleType:
         try:
             with _put_aside():
                 return importlib.import_module("great_expectations")
-        except Exception:  # whatever it was: the plain import below is the one that its authors know
+        except Exception:  # of any kind: the plain import below is the one that its authors know
             for module in [module for module in sys.modules if module.partition(".")[0] == "great_expectations"]:
                 del sys.modules[module]
             return importlib.import_module("great_expectations")
@@ -64,6 +64,6 @@ def _put_aside() -> Iterator[None]:
         for module in hidden:
             if sys.modules.get(module, module) is None:
                 del sys.modules[module]
-        for module, stand_in in postponed.items():
-            if sys.modules.get(module) is stand_in:
+        for module, placeholder in postponed.items():
+            if sys.modules.get(module) is placeholder:
                 del sys.modules[module]

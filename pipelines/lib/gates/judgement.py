@@ -6,7 +6,7 @@
 * the number of rows and the schema: over frames that have these and no data;
 * means, sums, least, largest and distinct values: over what DuckDB has reduced a column to;
 * bounds of integers that a float64 cannot hold: nowhere; DuckDB compares them, since Great Expectations makes a float of every bound;
-* all else (quantiles, deviations, whatever has a `row_condition` and is not row by row): over the columns that are named, whole.
+* all else (quantiles, deviations, expectations with a `row_condition` that are not row by row): over the columns that are named, whole.
 
 So memory is bounded by a slice, DuckDB's limit and, for the last kind alone, the named columns. docs/adr/0005 says why.
 """
@@ -48,7 +48,7 @@ _ACROSS_ROWS = ("z_scores", "outliers", "increasing", "decreasing")
 
 
 def judge(query: str, expectations: Sequence[Expectation], *, identity: Sequence[str]) -> tuple[int, list[Finding]]:
-    """Number of rows of the SQL `query` over Parquet files, and one finding for each of `expectations`, in their order.
+    """Return the number of rows of the SQL `query` over Parquet files, and one finding for each of `expectations`, in their order.
 
     The columns `identity` name a sample row to a person. An expectation that cannot be evaluated does not hold. Raises `ConfigError` for an
     expectation that does not exist or whose kwargs are wrong.
@@ -213,7 +213,7 @@ class _Judge:
         return [{str(column): plain(value) for column, value in row.items()} for row in rows.to_dict("records")]
 
     def _validate(self, frame: "pd.DataFrame", expectations: Mapping[int, Expectation]) -> dict[int, dict[str, Any]]:
-        """Great Expectations' own results on `frame`, by the number of the expectation."""
+        """Return Great Expectations' own results on `frame`, by the number of the expectation."""
         suite = self._suite(
             name="gate", expectations=[_impl(one)(**one.kwargs, meta={"number": number}) for number, one in expectations.items()]
         )

@@ -83,7 +83,7 @@ def build_report(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]
 
 
 def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> list[NightRecord]:
-    """Of each partition the record of the version that scored it last, as `scored_by` tells; of one that it does not tell, any."""
+    """Return for each partition the record of the version that scored it last, per `scored_by`; without an entry there, any record."""
     kept: dict[str, NightRecord] = {}
     for night in nights:
         if night.version == scored_by.get(night.partition, night.version):
@@ -155,8 +155,8 @@ def points(report: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """For each of the columns `names` the shares of the reference and of the window in its bins, as `pipelines.lib.pages.figures` draws
-    them.
+    """Return for each of the columns `names` the shares of reference and window by bin, in the form that `pipelines.lib.pages.figures`
+    draws.
     """
     window = merge([Histogram.from_json(record.histogram) for record in seen.window])
     panels = {}

@@ -11,7 +11,7 @@ their standard error, ``night_sd * sqrt(1/n + 1/m)`` for n nights against m of t
 
 A signal that lacks the data is not judged, and the reason says what is missing: that is neither a yes nor a no.
 
-An alarm must be armed, and then wait for outcomes, cool-down and budget. The same history gives the same decision, in whatever order its rows come.
+An alarm must be armed, and then wait for outcomes, cool-down and budget. The same history gives the same decision, in any order of its rows.
 """
 
 import datetime as dt
@@ -30,7 +30,7 @@ def govern(history: History, policy: Policy) -> Decision:
     signals = [drift_signal(history, policy), quality_signal(history, policy)]
     alarms = [signal for signal in signals if signal.alarm]
     armed = [signal for signal in alarms if _armed(signal.name, history, policy)]
-    block = _beside_the_point(history) or (_blocked(history, policy, alarms, armed) if alarms else None)
+    block = _reason_to_skip(history) or (_blocked(history, policy, alarms, armed) if alarms else None)
     words = _words(armed or alarms or signals)
     retrain = bool(armed) and block is None
     return Decision(
@@ -59,10 +59,8 @@ def _words(signals: Sequence[Signal]) -> str:
     return "; ".join([*raised, *([f"not judged: not enough data: {', '.join(lacks)}"] if lacks else [])])
 
 
-def _beside_the_point(history: History) -> str | None:
-    """Return an old night, watched late, must not start anything: the world has moved on since. Nor may a night that another model
-    scored.
-    """
+def _reason_to_skip(history: History) -> str | None:
+    """Return why this night must not start a retraining, or None: another version scored it, or later nights or changes are known."""
     if history.scored_by != history.champion.version:
         return f"version {history.scored_by} scored this night in place of the champion, version {history.champion.version}"
     promotions = [promotion for promotion in history.promotions if promotion.live_from > history.partition]
@@ -98,7 +96,7 @@ def _blocked(history: History, policy: Policy, alarms: Sequence[Signal], armed: 
 
 
 def _armed(signal: str, history: History, policy: Policy) -> bool:
-    """Hysteresis: what has led to a retraining that left the champion in place counts again after a calm night, or after `retry_nights`."""
+    """Return whether `signal` counts: after a retraining that kept the champion, only after a calm night, or after `retry_nights`."""
     version = history.champion.version
     begun = [r.partition for r in history.retrainings if r.version == version and signal in r.signals and r.partition < history.partition]
     if not begun or history.partition >= _after(max(begun), policy.retry_nights):

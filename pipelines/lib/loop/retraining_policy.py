@@ -52,7 +52,7 @@ class Policy(Section):
     def lacking(self, nights: int, rows: int) -> str:
         """Return what a window of `nights` nights and `rows` rows has of what it takes to judge it, such as *4 of 5 nights*; empty if it has enough.
 
-        Fewer nights differ from what was learned whatever the world does: two of them have no Sunday.
+        Fewer nights always differ from the training data: two of them have no Sunday.
         """
         found = [f"{nights} of {self.minimum_nights} nights"] if nights < self.minimum_nights else []
         found += [f"{rows} of {self.minimum_rows} rows"] if rows < self.minimum_rows else []

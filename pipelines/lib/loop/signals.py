@@ -135,7 +135,7 @@ def _newest(rows: Sequence[Outcome], policy: Policy) -> Sequence[Outcome]:
 
 
 def _loss(rows: Sequence[Outcome], reference: Reference | None, policy: Policy) -> tuple[float, float, float]:
-    """(AUC of `rows`, weighted by rows; how far below the reference it is; how far it may be)."""
+    """Return (AUC of `rows`, weighted by rows; how far below the reference it is; how far it may be)."""
     auc = sum(row.rows * (row.auc or 0.0) for row in rows) / sum(row.rows for row in rows)
     if reference is None:
         return auc, 0.0, math.inf

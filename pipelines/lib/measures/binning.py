@@ -75,7 +75,7 @@ class Binning:
         return self.edges if self.values is None else tuple(range(MISSING_CODE, len(self.values)))
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can carry it."""
+        """Return the binning as JSON can hold it."""
         content = {"name": self.name, "edges": list(self.edges), "filler": self.filler, "values": self.values and list(self.values)}
         content |= {"alone": list(self.alone) or None, "decimals": self.decimals}
         return {key: value for key, value in content.items() if value is not None}
@@ -91,7 +91,7 @@ class Binning:
 def numeric_binning(
     name: str, values: NDArray[np.floating[Any]], *, bins: int, filler: float | None = None, decimals: int | None = None
 ) -> Binning:
-    """Quantile bins of the finite `values` [n] that are not the `filler`: at most `bins` of about equal rows, the tails, and what is outside.
+    """Return quantile bins of the finite `values` [n] other than the `filler`: at most `bins` of about equal rows, the tails, and the rest.
 
     A heavy value, one that more than one in `bins` rows have, gets a bin of its own, and the quantiles are those of the other rows.
     Otherwise most quantiles would be that value: nothing would tell it from its neighbours, nor these from each other. At most `bins` distinct

@@ -24,8 +24,8 @@ def delong(labels: NDArray[np.integer[Any]], *score_columns: NDArray[np.floating
 
 
 def placements(labels: NDArray[np.integer[Any]], *score_columns: NDArray[np.floating[Any]]) -> tuple[Doubles, Doubles]:
-    """Of each positive row the share of negative ones that it outranks [m, positives], of each negative row the share that outranks it
-    [m, negatives]: the structural components of the areas, which are the means of either. Raises as `delong`.
+    """Return the structural components of the areas: for each positive row the share of negative rows that it outranks [m, positives], and
+    for each negative row the share of positive rows that outrank it [m, negatives]. The mean of either is the area. Raises as `delong`.
     """
     positive = np.asarray(labels) == 1
     count, others = int(positive.sum()), int((~positive).sum())
@@ -41,7 +41,7 @@ def placements(labels: NDArray[np.integer[Any]], *score_columns: NDArray[np.floa
 
 
 def _midranks(values: Doubles) -> Doubles:
-    """Ranks from 1; equal values share the middle of the ranks that they take together."""
+    """Return ranks from 1; equal values share the middle of the ranks that they take together."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     middle: Doubles = (np.cumsum(counts) - (counts - 1) / 2)[which]
     return middle

@@ -49,7 +49,7 @@ class Histogram:
         return Histogram(self.rows + other.rows, summed)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can carry it."""
+        """Return the histogram as JSON can hold it."""
         return {"rows": self.rows, "counts": {name: list(counts) for name, counts in self.counts.items()}}
 
     @classmethod

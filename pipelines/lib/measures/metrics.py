@@ -79,7 +79,7 @@ def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
 
 
 def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str, float]]:
-    """Mean score, observed rate and share of rows in at most `bins` groups of about equal size, in order of score.
+    """Return mean score, observed rate and share of rows in at most `bins` groups of about equal size, in order of score.
 
     Rows of one score stay in one group, the one that holds the middle of them: the order of rows then changes nothing.
     """
@@ -135,5 +135,5 @@ def roc(labels: Labels, scores: Scores, points: int = 101) -> list[dict[str, flo
 
 
 def _expected_calibration_error(points: list[dict[str, float]]) -> float:
-    """Mean distance of score and observed rate, weighted by rows (Naeini et al. 2015, here with equal-mass bins)."""
+    """Return the mean distance of score and observed rate, weighted by rows (Naeini et al. 2015, here with equal-mass bins)."""
     return sum(point["share"] * abs(point["mean_score"] - point["observed_rate"]) for point in points)

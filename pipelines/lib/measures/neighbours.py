@@ -85,7 +85,7 @@ def recall(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_dista
 
 
 def hits(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distances: Vectors, k: int) -> Vectors:
-    """Of each query's true k neighbours the share [m] that was found: ids and distances [m, >= k] of an answer against those of `exact`.
+    """Return the share [m] of each query's true k neighbours that an answer has: its ids and distances [m, >= k] compared with `exact`.
 
     A found row counts when it is one of the true neighbours or as near as the farthest of them (ties: which of several equally far rows
     an answer names is chance). True neighbours that do not exist (fewer than k rows) are not looked for; a query without any has all of them.
@@ -101,7 +101,7 @@ def hits(found_ids: Ids, found_distances: Vectors, exact_ids: Ids, exact_distanc
 
 
 def overlap(ids_a: Ids, ids_b: Ids, k: int) -> float:
-    """Return the mean share of the first k ids [m, >= k] that two answers to the same queries have in common, in whatever order."""
+    """Return the mean share of the first k ids [m, >= k] that two answers to the same queries have in common, in any order."""
     first, second = ids_a[:, :k], ids_b[:, :k]
     common = ((first[:, :, None] == second[:, None, :]) & (first[:, :, None] >= 0)).any(axis=2).sum(axis=1)
     size = np.maximum((first >= 0).sum(axis=1), (second >= 0).sum(axis=1))

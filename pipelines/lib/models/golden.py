@@ -29,7 +29,7 @@ class Scorer(Protocol):
         """The features that it takes."""
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
-        """Features float32 [n, f] -> scores float32 [n]."""
+        """Map features float32 [n, f] to scores float32 [n]."""
 
 
 class Direction(Section):
@@ -71,7 +71,7 @@ def choose(names: tuple[str, ...], features: np.ndarray, scores: np.ndarray, sha
 
 
 def check(model: Scorer, golden: Golden) -> list[str]:
-    """Why `model` is not the one that `golden` was written by; empty if it reproduces every score within `TOLERANCE`."""
+    """Return why `model` is not the one that wrote `golden`; empty if it reproduces every score within `TOLERANCE`."""
     if model.signature.names != golden.names:
         return [f"the model takes {', '.join(model.signature.names)}; the golden set holds {', '.join(golden.names)}"]
     if not len(golden.scores):

@@ -247,7 +247,7 @@ def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: 
 
 def read_batches(file: pq.ParquetFile, columns: list[str], path: Path) -> Iterator[pa.RecordBatch]:
     """Yield the `columns` of `file`, which is at `path`, in batches of `BATCH_ROWS`. Raises `DataError` if it is torn."""
-    try:  # batches of BATCH_ROWS whatever the row groups are
+    try:  # batches of BATCH_ROWS, for row groups of any size
         yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read to its end: {error}; it is torn, make it again with `dvc repro`") from None

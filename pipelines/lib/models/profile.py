@@ -238,7 +238,7 @@ def _nights(training: "History", features: "Features") -> dict[str, NDArray[np.i
 
 
 def _windows(nights: int, length: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of nights: the windows as they were [w, length], and drawn ones [`WINDOWS`, length]."""
+    """Return indices of nights: of the windows in the history [w, length], and of drawn ones [`WINDOWS`, length]."""
     length = min(length, nights)
     rng = np.random.default_rng(SEED)
     drawn = [rng.choice(np.arange(place, nights, length), WINDOWS) for place in range(length)]
@@ -284,7 +284,7 @@ def _quality(
 
 
 def _night_areas(history: "History", scores: NDArray[np.float32], nights: list[NDArray[np.intp]]) -> list[tuple[int, float]]:
-    """(rows, AUC) of each night that has both classes."""
+    """Return (rows, AUC) of each night that has both classes."""
     from pipelines.lib.measures import metrics
 
     areas = [(len(rows), metrics.area(history.labels[rows], scores[rows])) for rows in nights]

@@ -1,4 +1,4 @@
-"""Say in words what each chart of `pipelines.lib.pages.figures` shows, for readers who do not see it."""
+"""Describe each chart of `pipelines.lib.pages.figures` in words, for readers who do not see it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +60,7 @@ def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
 
 
 def heat_map(rows: Mapping[str, Sequence[float | None]], columns: Sequence[str], label: str, changes: Mapping[str, str]) -> str:
-    """Read out what is above its limit in the last column, and how often each row was."""
+    """Read out the values of the last column that are above their limit, and how often each row was above it."""
     judged = {name: [value for value in values if value is not None] for name, values in rows.items()}
     total = sum(map(len, judged.values()))
     if not total or not columns:
@@ -109,7 +109,7 @@ def performance(nights: Sequence[Mapping[str, Any]], last_week: float | None, ch
     if last_week is not None:
         worst, best = (choose(known, key=lambda night: night["auc"]) for choose in (min, max))
         parts += [
-            f"AUC of the last {min(7, len(known))} nights: {last_week:.3f} in the mean",
+            f"mean AUC of the last {min(7, len(known))} nights: {last_week:.3f}",
             f"lowest {worst['auc']:.3f} on {worst['partition']}, highest {best['auc']:.3f} on {best['partition']}",
         ]
     else:
@@ -122,13 +122,13 @@ def performance(nights: Sequence[Mapping[str, Any]], last_week: float | None, ch
 
 
 def closed_loop(panels: Mapping[str, Mapping[str, Any]], label: str) -> str:
-    """Read out the means of both lines of each panel, and what was promoted."""
+    """Read out the means of both lines of each panel, and the dates of the promotions."""
     parts = [label]
     for title, panel in panels.items():
         (name, dates, low), (other, _, high) = panel["reference"], panel["other"]
         promoted = ", ".join(date for date, good in panel["marks"] if good)
         parts.append(
-            f"{title}, {dates[0]} to {dates[-1]}: {name} {np.mean(low):.3f} in the mean, {other} {np.mean(high):.3f}; promoted: {promoted or 'none'}"
+            f"{title}, {dates[0]} to {dates[-1]}: mean of {name} {np.mean(low):.3f}, mean of {other} {np.mean(high):.3f}; promoted: {promoted or 'none'}"
         )
     return sentences(parts)
 

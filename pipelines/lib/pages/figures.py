@@ -14,7 +14,7 @@ from pipelines.lib.pages import alternatives
 from pipelines.lib.pages.svg import ACCENT, BAD, GOOD, MUTED, SECOND, STYLE, to_svg
 
 SMALL = 3.5
-"""Inches of a chart that fits a telephone, and of which a row holds three on a desk."""
+"""Inches of a chart that fits a telephone; a page on a desk shows three next to each other."""
 
 WIDE = 10.6
 """Inches of a chart that fills a page from edge to edge."""
@@ -25,9 +25,9 @@ SERIES: tuple[tuple[str, Any], ...] = ((ACCENT, "-"), (SECOND, "--"), (MUTED, "-
 
 @rc_context(STYLE)
 def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None, counted: bool = False) -> str:
-    """Histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot.
+    """Draw histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot.
 
-    The arrays hold values or, `counted`, how many values each of n equal bins over [0, 1] has, n a multiple of 40.
+    The arrays hold values. With `counted` they hold the number of values in each of n equal bins over [0, 1], n a multiple of 40.
     """
     figure, axes = _new()
     edges = np.linspace(0, 1, 41)
@@ -47,7 +47,7 @@ def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: flo
 
 @rc_context(STYLE)
 def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Mean score against observed rate; each curve is the output of `pipelines.lib.measures.metrics.calibration`."""
+    """Draw observed rates by mean score; each curve is the output of `pipelines.lib.measures.metrics.calibration`."""
     figure, axes = _new()
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     for index, (name, points) in enumerate(curves.items()):
@@ -63,7 +63,7 @@ def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 @rc_context(STYLE)
 def roc(curves: Mapping[str, tuple[Sequence[Mapping[str, float]], float]]) -> str:
-    """Receiver operating characteristics; of each named curve the points (`false_positive_rate`, `true_positive_rate`) and the AUC."""
+    """Draw receiver operating characteristics: for each name the points (`false_positive_rate`, `true_positive_rate`) and the AUC."""
     figure, axes = _new()
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     for index, (name, (points, auc)) in enumerate(curves.items()):
@@ -77,7 +77,7 @@ def roc(curves: Mapping[str, tuple[Sequence[Mapping[str, float]], float]]) -> st
 
 @rc_context(STYLE)
 def bars(values: Mapping[str, float], *, label: str) -> str:
-    """Horizontal bars, the first on top."""
+    """Draw horizontal bars, the first on top."""
     figure, axes = _new(width=6.4, height=0.6 + 0.24 * len(values))
     names = list(values)[::-1]
     axes.barh(names, [values[name] for name in names], color=ACCENT, height=0.7)
@@ -88,13 +88,13 @@ def bars(values: Mapping[str, float], *, label: str) -> str:
 
 @rc_context(STYLE)
 def timeline(lanes: Mapping[str, Sequence[tuple[str, float, float]]]) -> str:
-    """Spans of tasks; each lane holds (task, start, seconds) with start in seconds from a common zero."""
+    """Draw the spans of tasks; each lane holds (task, start, seconds) with start in seconds from a common zero."""
     figure, axes = _new(width=WIDE, height=0.9 + 0.42 * len(lanes))
     names = list(lanes)[::-1]
     for row, name in enumerate(names):
         longest = max((seconds for _, _, seconds in lanes[name]), default=0.0)
         for place, (_, start, seconds) in enumerate(lanes[name]):
-            colour, opacity = (SECOND, 1.0) if seconds == longest else (ACCENT, (1.0, 0.5)[place % 2])  # neighbours are told apart
+            colour, opacity = (SECOND, 1.0) if seconds == longest else (ACCENT, (1.0, 0.5)[place % 2])  # neighbours look different
             axes.barh(row, seconds, left=start, height=0.62, color=colour, alpha=opacity, linewidth=0)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="seconds since the first task began")
@@ -113,16 +113,16 @@ HEAT = (
     ("to 2.5 ×", SECOND, 1.0),
     ("more", BAD, 1.0),
 )
-"""Classes of a value relative to its limit, with the upper ends .5, 1, 1.5, 2.5 and none."""
+"""Classes of a value relative to its limit, with the upper ends 0.5, 1, 1.5, 2.5 and none."""
 
 
 @rc_context(STYLE)
 def heat_map(
     rows: Mapping[str, Sequence[float | None]], columns: Sequence[str], *, label: str, changes: Mapping[str, str] | None = None
 ) -> str:
-    """A cell for each value, coloured by how it compares with its limit, which is 1; None leaves the cell empty.
+    """Draw a cell for each value, coloured by its size relative to the limit, which is 1; None leaves the cell empty.
 
-    The first of `rows` is on top, one value for each of `columns` (ISO dates). `changes` marks columns with a word above.
+    The first of `rows` is on top, with one value for each of `columns` (ISO dates). `changes` marks columns with a word above.
     """
     figure, axes = _new(width=WIDE, height=1.1 + 0.21 * len(rows))
     figure.subplots_adjust(left=0.15, right=0.99)
@@ -150,10 +150,10 @@ def heat_map(
 
 @rc_context(STYLE)
 def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
-    """Reference against current shares, a panel each, two in a row.
+    """Draw reference and current shares, one panel per name, two in a row.
 
-    A panel holds `reference` and `current` shares of the same bins, and either `edges` between all bins but the last, which is *missing*,
-    or `labels` of all bins; and a `note` for its title.
+    A panel holds `reference` and `current` shares of the same bins, and a `note` for its title. It also holds either `labels` of all bins,
+    or `edges` between all bins except the last, which is *missing*.
     """
     lines = max(1, -(-len(panels) // 2))
     figure = Figure(figsize=(WIDE, 2.7 * lines))
@@ -177,7 +177,7 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
         axes.grid(axis="x", visible=False)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    if panels:  # in a line of its own: bars may stand anywhere
+    if panels:  # above the panels, since bars may be anywhere in them
         grid[0, 0].legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1.16), borderaxespad=0)
     return to_svg(figure, alternatives.histograms(panels))
 
@@ -186,14 +186,14 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
 def performance(
     nights: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, str, bool]], levels: Sequence[tuple[str, float, str, str]] = ()
 ) -> str:
-    """Two panels over time: the AUC of each of `nights` with its interval, and its mean score beside the observed rate.
+    """Draw two panels over time: the AUC of each of `nights` with its interval, and its mean score with the observed rate.
 
-    A night has `partition` and the figures of `pipelines.lib.measures.metrics.realised`; where one is None there is a gap. `changes` are vertical
-    marks (date, word, whether it went forward); `levels` horizontal ones on the AUC (word, value, first date, last date).
+    A night has `partition` and the figures of `pipelines.lib.measures.metrics.realised`; a figure that is None leaves a gap. `changes` are
+    vertical marks (date, word, whether it was a promotion). `levels` are horizontal lines on the AUC (word, value, first date, last date).
     """
     figure = Figure(figsize=(WIDE, 5.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.24)  # room for the legend of the upper one
+    figure.subplots_adjust(left=0.05, right=0.99, hspace=0.24)  # space for the legend of the upper panel
     known = [night for night in nights if night["auc"] is not None]
     days, areas = [_day(night["partition"]) for night in known], np.array([night["auc"] for night in known])
     spans = [[night["auc"] - night["auc_low"] for night in known], [night["auc_high"] - night["auc"] for night in known]]
@@ -231,9 +231,10 @@ def performance(
 
 @rc_context(STYLE)
 def closed_loop(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
-    """One panel above the other, each two lines over time: `reference` and `other` are (name, dates, values), the space between is shaded.
+    """Draw one panel above the other, each with two lines over time, and shade the area between them.
 
-    `marks` are (date, good or not) below the lines: a filled one is good, a hollow one not. `summary` is at the right of the title.
+    `reference` and `other` are (name, dates, values). `marks` are (date, promoted) below the lines: filled for a promotion, hollow for a
+    refusal. `summary` is at the right of the title.
     """
     figure = Figure(figsize=(WIDE, 2.7 * len(panels)))
     figure.subplots_adjust(left=0.05, right=0.99, hspace=0.3)
@@ -271,10 +272,10 @@ def recall_curve(
     chosen: Mapping[str, tuple[float, float]] | None = None,
     limits: Mapping[str, float] | None = None,
 ) -> str:
-    """Recall against queries a second, the classic curve of an index: up and to the right is better.
+    """Draw queries per second by recall, the classic curve of an index: up and to the right is better.
 
-    Of each named curve the points (recall@10, queries a second), narrow searches first. `exact` is the speed of comparing with everything, `chosen` the
-    point that each index is published with, `limits` the recall that its gate demands.
+    Each named curve has points (recall@10, queries per second), narrow searches first. `exact` is the speed of exact search, `chosen` the point
+    with which each index is published, and `limits` the recall that its gate demands.
     """
     figure, axes = _new(width=6.4, height=3.6)
     for index, (name, points) in enumerate(curves.items()):
@@ -296,7 +297,7 @@ def recall_curve(
     axes.axhline(exact, color=MUTED, linestyle=":", linewidth=1.2, label="exact search")
     axes.set(xlabel="recall@10", ylabel="queries per second", yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # the usual one writes mathematics
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # the default one writes powers of ten
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return to_svg(figure, alternatives.recall_curve(curves, exact, chosen or {}, limits or {}))
@@ -304,7 +305,7 @@ def recall_curve(
 
 @rc_context(STYLE)
 def projection(groups: Mapping[str, np.ndarray], *, label: str) -> str:
-    """Points [n, 2] of each named group on one plane, without scale: what lies together is alike. The last group is drawn on top."""
+    """Draw the points [n, 2] of each named group on one plane, without scale: near points are similar. The last group is on top."""
     figure, axes = _new(width=4.8, height=4.2)
     for index, (name, points) in enumerate(groups.items()):
         colour, _ = SERIES[index % len(SERIES)]

@@ -1,4 +1,4 @@
-"""Pages that people read: templates of ``pipelines/lib/pages/templates`` filled to self-contained HTML. Everything is escaped but charts."""
+"""Pages for people: templates of ``pipelines/lib/pages/templates``, filled to self-contained HTML. Everything except charts is escaped."""
 
 import math
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def by_column(findings: Iterable[Any]) -> list[tuple[str | None, list[Any]]]:
 
 
 def base_score(rate: float | None, score: str) -> float | None:
-    """Return what a model scores that gives every row the observed `rate`: its ``log_loss`` in nats or its ``brier`` score. None without a rate."""
+    """Return the ``log_loss`` in nats or the ``brier`` score of a model that gives every row the observed `rate`. None without a rate."""
     if rate is None:
         return None
     if score == "brier":

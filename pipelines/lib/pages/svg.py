@@ -42,9 +42,9 @@ _COLOUR = re.compile("|".join(VARIABLES))
 
 
 def to_svg(figure: Figure, alternative: str) -> str:
-    """Return `figure` as an SVG element. Screen readers read `alternative` in its place."""
+    """Return `figure` as an SVG element. Screen readers read `alternative` instead of it."""
     text = io.StringIO()
-    # Ids are hashes of what they name. The salt keeps them fixed, and different in two charts of one page.
+    # Ids are hashes of the elements. The salt keeps them fixed, and different in two charts of one page.
     with rc_context({"svg.hashsalt": alternative}):
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(text, format="svg", bbox_inches="tight", pad_inches=0.04, transparent=True, metadata=metadata)
@@ -62,7 +62,7 @@ def to_svg(figure: Figure, alternative: str) -> str:
 
 
 def standalone(svg: str) -> str:
-    """Return `svg`, as `to_svg` gives it, as a file of its own that brings the colours of a page, light and dark."""
+    """Return `svg`, a result of `to_svg`, as a file of its own that has the colours of a page, light and dark."""
     style = f"<style>\n{_PALETTE.read_text(encoding='utf-8')}:root {{ background: var(--paper); }}\n</style>"
     start = svg.index(">") + 1
     return f"{svg[:start]}{style}{svg[start:]}"

@@ -6,7 +6,7 @@ much of a large night in memory, and flushed to disk before the commit, which de
 
 The fence. Delta sees two writers in conflict when both remove the same file, but not when both add a night that was not there: its
 rows would be doubled. So each commit carries a Delta transaction named after its night: of two commits to one night that have
-not seen each other, the second is refused, whatever they add or remove, and its writer looks at the table again. The
+not seen each other, the second is refused for any changes, and its writer looks at the table again. The
 transaction's version is a digest of what was published, and so is the name of the night's file. Publishing the same again finds that file in the table and
 changes nothing. A transaction alone proves nothing: it outlives a restore and a deletion.
 
@@ -115,7 +115,7 @@ def publish(source: Path, lineage: Lineage, *, expected_rows: int, url: str | No
     that was faster costs one of the `attempts`. Raises `DataError` when `source` is torn, empty or not of `expected_rows`, or when somebody has
     changed the night by hand since the run opened; `ConfigError` when the table has other columns, `TransientError` when other writers never let this
     one through.
-    Whatever is raised, the table is as it was.
+    After any error, the table is as it was.
     """
     url = url or scores_url()
     try:
@@ -277,7 +277,7 @@ def _back_off(attempt: int) -> None:
 
 
 def _flush(url: str, path: str) -> None:
-    """On a local disk, wait until the file has reached it: the commit must not outlive what it points to."""
+    """Wait until the disk has a local file: the commit must not outlive the file that it points to."""
     if "://" in url:
         return
     file = Path(url) / path

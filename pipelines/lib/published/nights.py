@@ -41,7 +41,7 @@ class PublishedNight:
 def published_nights(name: str, *, until: str, count: int, version: str | None = None, url: str | None = None) -> list[PublishedNight]:
     """Return the last `count` nights up to and with partition `until` that model `name` (and `version`, if given) has scored, oldest first.
 
-    Only a row of each night is read, whatever its size. None if nothing was ever published.
+    Only one row of each night is read. None if nothing was ever published.
     """
     parse_partition(until)
     url = url or scores_url()
@@ -137,7 +137,7 @@ def fetch(run_ref: str, path: str, target: Path) -> None:
 
 
 def _absent(files: "DVCFileSystem", run_ref: str, path: str) -> DataError | TransientError:
-    """Why a file was not found: the run made none, or what it made is gone."""
+    """Return why a file was not found: the run made none, or its file is gone."""
     if files.exists(path):
         return TransientError(
             f"{path} of {run_ref} is in neither DVC's cache nor a remote; `dvc pull` it from where it is, or run the night again"

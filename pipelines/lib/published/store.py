@@ -8,12 +8,12 @@ from pipelines.lib.core.use_cases import FOLDER
 
 
 def scores_url() -> str:
-    """Path or URL of the table of scores."""
+    """Return the path or URL of the table of scores."""
     return _url("scores")
 
 
 def evidence_url() -> str:
-    """Path or URL of the table of evidence: the past rows that resemble a night's riskiest, and how they ended."""
+    """Return the path or URL of the table of evidence: the past rows that resemble a night's riskiest, and their outcomes."""
     return _url("evidence")
 
 

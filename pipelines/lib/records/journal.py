@@ -199,7 +199,7 @@ class Journal:
         return self._read(sa.select(DECISIONS).where(*where).order_by(DECISIONS.c.sequence), DecisionRow)
 
     def record_verdict(self, verdict: Verdict) -> VerdictRow:
-        """Append `verdict`, unless its run has said the same of the same challenger (whatever the reason) already; returns the row that stands.
+        """Append `verdict`, unless its run has already recorded it for the challenger, with any reason; return the row that counts.
 
         A run is identified by its challenger too: on a laptop every run is ``laptop``.
         """
@@ -230,7 +230,7 @@ class Journal:
 
 
 def _select_nights(name: str, version: str | None, until: str, since: str | None) -> "sa.Select[Any]":
-    """Newest first."""
+    """Return the records, the newest first."""
     where = [NIGHTS.c.name == name, NIGHTS.c.partition <= until]
     if version is not None:
         where.append(NIGHTS.c.version == version)
@@ -247,5 +247,5 @@ def _keep(connection: sa.Connection, night: NightRecord) -> None:
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
-    """INSERT with ON CONFLICT, which both databases have, each in a dialect of its own."""
+    """Return an INSERT with ON CONFLICT, which both databases have, each in a dialect of its own."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

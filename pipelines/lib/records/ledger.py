@@ -39,7 +39,7 @@ class Entry:
     """One line of the ledger.
 
     `live_from` is the first partition that this version scores; `from_version` the champion it replaced (None at first);
-    `evidence` whatever decided it, as JSON; `recorded_at` is UTC.
+    `evidence` the basis of the decision, as JSON; `recorded_at` is UTC.
     """
 
     name: str

@@ -10,7 +10,7 @@ from pipelines.lib.tables.dataset import Source
 
 @contextmanager
 def unchanged(source: Source) -> Iterator[None]:
-    """Raise `TransientError` if the files of `source` change inside the block, whatever error the changed files caused there.
+    """Raise `TransientError` if the files of `source` change inside the block, instead of any error that the changed files caused there.
 
     Read a source inside the block from its first byte to its last. Databases and the packaged flights have no files to compare.
     """

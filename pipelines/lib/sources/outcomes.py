@@ -43,7 +43,7 @@ class Outcomes:
         return [day for day in days if day not in self.contradicted]
 
     def sha256(self) -> dict[str, str]:
-        """For each of the `partitions` the digest of its keys and outcomes, whatever their order."""
+        """Return for each of the `partitions` the digest of its keys and outcomes, which does not depend on their order."""
         line = ", ".join(f"coalesce(CAST({name(column)} AS VARCHAR), chr(0))" for column in self._dataset.key)
         # Digests of rows are summed rather than sorted: at any size it takes one pass and no memory.
         found = self._connection.sql(
@@ -118,7 +118,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Pa
 
 
 def _contradictions(first_of_each: duckdb.DuckDBPyRelation, dataset: Dataset) -> dict[str, str]:
-    """In words, for each date of `first_of_each`, its row that was delivered with two outcomes."""
+    """Describe, for each date of `first_of_each`, its row that was delivered with two outcomes."""
     names = first_of_each.columns
     same: dict[str, list[dict[str, object]]] = {}
     for values in first_of_each.fetchall():
@@ -128,7 +128,7 @@ def _contradictions(first_of_each: duckdb.DuckDBPyRelation, dataset: Dataset) ->
 
 
 def _contradiction(rows: list[dict[str, object]], dataset: Dataset) -> str:
-    """In words that `rows`, which have one key, have two outcomes."""
+    """Say in words that `rows`, which have one key, have two outcomes."""
     key_values = ", ".join(f"{column} {rows[0][column]}" for column in dataset.key)
     differing = [column for column in dataset.columns if len({row[column] for row in rows}) > 1]
     values = " and ".join(dict.fromkeys(", ".join(f"{column} {row[column]}" for column in differing) for row in rows))

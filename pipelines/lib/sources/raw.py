@@ -102,7 +102,7 @@ def _windowed(scanned: Scan, columns: Mapping[str, Column], window: Window | Non
 
 
 def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
-    """Sorted by `first` and then by all else, so that even rows with one key have one order."""
+    """Return the clause that sorts by `first` and then by all other columns, so that even rows with one key have one order."""
     return f"ORDER BY {', '.join(map(name, dict.fromkeys([*first, *columns])))}"
 
 

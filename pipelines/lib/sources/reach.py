@@ -56,7 +56,7 @@ class Reach:
     too_late: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """As ``source.json`` has it."""
+        """Return the reach as ``source.json`` has it."""
         dates = {"first": self.first, "last": self.last, "next": self.next}
         return {key: day and str(day) for key, day in dates.items()} | {"too_early": self.too_early, "too_late": self.too_late}
 
@@ -76,7 +76,7 @@ def measured(moment: str, window: Window) -> str:
 
 
 def measured_by_database(moment: "sa.ColumnClause[Any]", window: Window) -> "list[sa.ColumnElement[Any]]":
-    """As `measured`, for SQLAlchemy. A database compares its own type, so the night may be a day off for time stamps with a zone."""
+    """Return the same as `measured`, for SQLAlchemy. A database compares its own type, so with zoned time stamps the night may be a day off."""
     import sqlalchemy as sa
 
     def day(label: str, value: date) -> "sa.BindParameter[date]":

@@ -39,7 +39,7 @@ class Store(Protocol):
     """A place with objects."""
 
     def objects(self) -> Iterator[Object]:
-        """Everything that is there."""
+        """List all objects."""
 
     def read(self, md5: str) -> bytes | None:
         """Return the content of an object, None if it is not there."""
@@ -55,7 +55,7 @@ class Cache:
         self.path = path
 
     def objects(self) -> Iterator[Object]:
-        """Everything that is there."""
+        """List all objects."""
         for folder in sorted((self.path / "files" / "md5").glob("[0-9a-f][0-9a-f]")):
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -87,7 +87,7 @@ class Bucket:
         self._odb = odb
 
     def objects(self) -> Iterator[Object]:
-        """Everything that is there. An object of which the store does not say when it was written counts as new."""
+        """List all objects. One without a time of writing counts as new."""
         with self._answers():
             listed: dict[str, dict[str, object]] = self._odb.fs.fs.find(self._odb.path, detail=True)  # fsspec's: DVC's passes no details on
         for path, status in listed.items():

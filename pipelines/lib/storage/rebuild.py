@@ -198,7 +198,7 @@ def _changed_params(path: Path, lock: Mapping[str, Any]) -> list[str]:
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
-    """As DVC reads and writes it, in YAML 1.2: a small number such as 1e-05 in its lock would be a string to PyYAML."""
+    """Read YAML 1.2 as DVC does: a small number such as 1e-05 in its lock would be a string to PyYAML."""
     from dvc.utils.serialize import load_yaml
 
     return dict(load_yaml(str(path)))

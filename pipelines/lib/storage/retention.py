@@ -1,7 +1,8 @@
-"""Which of DVC's objects must be kept: those that something still names.
+"""The objects of DVC that must be kept: those that something still refers to.
 
-Kept is what is named by a branch, a tag, the working tree or a workspace; by a run that was recorded within the age limit; and, whatever its age, by a
-run or commit that a registered version, a published row or a generation of the index names. `dvc gc` knows branches and tags alone.
+An object is kept if a branch, a tag, the working tree or a workspace refers to it, or a run that was recorded within the age limit. It is also
+kept, at any age, if the run or commit of a registered version, a published row or a generation of the index refers to it. `dvc gc` knows
+branches and tags only.
 """
 
 import json
@@ -45,15 +46,15 @@ class Space:
 
 
 def kept_objects(repository: Path, named: Callable[[], Iterable[str]], oldest: float, read: Callable[[str], bytes | None]) -> set[str]:
-    """Return the md5 of every object that must be kept; `named` gives the refs and commits that are kept whatever their age.
+    """Return the md5 of every object that must be kept; `named` gives the refs and commits that are kept at any age.
 
     `oldest` is the UNIX time before which a recorded run is no longer kept for its age. `read` gives the content of an object, None if it is gone.
-    Workspaces are looked at first: what a run that closes meanwhile has published or recorded is seen afterwards. Raises `DataError` if
+    Workspaces are looked at first: the rows and refs of a run that closes in between are seen afterwards. Raises `DataError` if
     the listing of a directory is damaged, `ConfigError` where a ref that is named is not in the repository.
     """
-    found, runs_at_work, open_runs = _of_workspaces(repository)
+    found, running, open_runs = _of_workspaces(repository)
     asked = set(named())
-    wanted = asked | runs_at_work  # of these the run's own, which may not be recorded yet
+    wanted = asked | running  # of these the run's own, which may not be recorded yet
     refs = [
         line.split(" ")
         for line in git(repository, "for-each-ref", "--format=%(refname) %(objectname) %(committerdate:unix)", "refs/runs").splitlines()
@@ -109,7 +110,7 @@ def generation_runs(root: Path) -> set[str]:
     for manifest in root.glob("*/generations/*/manifest.json"):
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
-        except FileNotFoundError:  # collected meanwhile
+        except FileNotFoundError:  # collected since it was listed
             continue
         except ValueError as error:
             raise DataError(
@@ -120,7 +121,7 @@ def generation_runs(root: Path) -> set[str]:
 
 
 def registered_runs(client: "MlflowClient") -> dict[tuple[str, str], str]:
-    """(name, version) -> the ref or commit of the run that made it, of every version in MLflow that says so."""
+    """Map (name, version) to the ref or commit of the run that made it, for every version in MLflow that names one."""
     found: dict[tuple[str, str], str] = {}
     token = None
     while True:

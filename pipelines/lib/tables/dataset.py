@@ -211,7 +211,7 @@ class Dataset(Section):
 
 
 def load_dataset() -> Dataset:
-    """Section ``dataset`` of this workspace's ``params.yaml``."""
+    """Load section ``dataset`` of this workspace's ``params.yaml``."""
     return load_section("dataset", Dataset)
 
 

@@ -39,7 +39,7 @@ GROUPS = {
 PURE_FUNCTIONS = frozenset(" ".join(GROUPS.values()).split())
 
 UNBOUNDED = frozenset({"format", "lpad", "printf", "range", "generate_series", "repeat", "rpad"})
-"""Refused, since a number or a format decides how long the result is: gigabytes for one row, whatever the data hold."""
+"""Refused, since a number or a format decides how long the result is: gigabytes for one row of any data."""
 
 ZONE_FUNCTION = "timezone"
 """``t AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'``: only twice in a row, since once gives a time with a zone."""

@@ -117,7 +117,7 @@ def schema_of(scores: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
 
 
 def _riskiest(scores: Path, features: Path, names: tuple[str, ...], key: tuple[str, ...], count: int) -> pa.Table:
-    """Key, score and features of the `count` highest scores, highest first, ties by key; a night's features are read, never held."""
+    """Return key, score and features of the `count` highest scores, highest first, ties by key. The features are streamed, never all in memory."""
     keys = ", ".join(map(name, key))
     values = ", ".join(f"f.{name(feature)}" for feature in names)
     with connect() as (connection, _):
@@ -145,11 +145,11 @@ def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tu
 
 
 def _doubtful(found: pa.Table, ids: np.ndarray, width: int, neighbours: int) -> np.ndarray:
-    """Of each row, bool [m], whether the search, which gave `ids` [m, ...] of which `found` counts, may have overlooked some of its neighbours.
+    """Return for each row, bool [m], whether the search may have missed some of its neighbours; it gave `ids` [m, ...], of which `found` counts.
 
-    So it is where too few were known: the index is of a later day than the night (of a year, a night of June wants the nearest 1,200 to find ten that
-    were known), or small. And where the next one is as near as the last that is shown, or fewer than `width` were found at all: of equal vectors
-    a graph leads to some only.
+    This is so if too few were known: the index is of a later day than the night (in an index of a year, a night of June needs the nearest 1,200
+    to find ten that were known), or small. It is also so if the next one is as near as the last that is shown, or if fewer than `width` were
+    found at all: of equal vectors, a graph leads only to some.
     """
     row, distance, after = _values(found[OF]), _values(found["distance"]), np.flatnonzero(_values(found["rank"]) == neighbours + 1)
     doubtful: np.ndarray = (np.bincount(row, minlength=len(ids)) < neighbours) | ((ids >= 0).sum(axis=1) < width)
@@ -211,9 +211,9 @@ def no_evidence(scores: Path, key: tuple[str, ...]) -> pa.Table:
 
 
 def misfit(features: Path, index: "VectorIndex") -> str | None:
-    """Why the index has nothing to say of these features: it was made of another declaration of them. None if it fits.
+    """Return why the index does not fit these features: it was built with another declaration of them. None if it fits.
 
-    That is not a fault of the night: until the index is built again, its scores go on.
+    This is not a fault of the night: its scores are published, also before the index is rebuilt.
     """
     found, wanted = signature_of_features(features), index.encoder.signature
     if found == wanted:
@@ -245,7 +245,7 @@ def tell(found: pa.Table, index: "VectorIndex") -> str:
 
 
 def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Evidence as people read it, riskiest first: each row's ``key``, ``score`` and ``neighbour_rate``, and its ``neighbours``, nearest first.
+    """Return the evidence for people, riskiest first: each row's ``key``, ``score``, ``neighbour_rate`` and ``neighbours``, nearest first.
 
     A neighbour has ``rank``, ``distance``, ``outcome``, ``partition`` and its own ``key``; both keys are lists of values.
     """

@@ -104,7 +104,7 @@ class Pointer(Generation):
 class ReadLock:
     """Keeps the generation in `directory` from being collected for as long as this object lives. `manifest` is what it says of itself.
 
-    Raises `FileNotFoundError` if the generation is not there, or is collected at this very moment: look at the pointer again.
+    Raises `FileNotFoundError` if the generation is not there, or is collected during the call: look at the pointer again.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -228,7 +228,7 @@ def train(shards: Shards, params: PlanIndex, target: Path, known: int) -> tuple[
 
 
 def candidates(count: int) -> list[int]:
-    """Numbers of lists worth trying for `count` rows: powers of two about their square root, each list with enough rows to be learnt."""
+    """Return numbers of lists worth trying for `count` rows: powers of two near their square root, with enough training rows per list."""
     most = max(1, count // 39)  # FAISS's own lower bound for a centroid
     around = [1 << power for power in range(31) if count**0.5 / 2 <= 1 << power <= 4 * count**0.5]
     return [lists for lists in around if lists <= most] or [1 << (most.bit_length() - 1)]

@@ -39,7 +39,7 @@ class Questions:
         return int((self.own < self.known).any())
 
     def hits(self, distances: Vectors, ids: Ids, k: int) -> Vectors:
-        """Of each question's k true neighbours, the share [m] that the answer [m, k + spare] has; 1 where there is none."""
+        """Return for each question the share [m] of its k true neighbours that the answer [m, k + spare] has; 1 if it has none."""
         if self.spare:
             distances, ids = neighbours.without(distances, ids, self.own)
         return neighbours.hits(ids, distances, self.ids, self.distances, k)

@@ -126,9 +126,7 @@ class VectorIndex:
         return squared * np.float32(0.5), ids  # of vectors of norm 1
 
     def rows(self, ids: ArrayLike) -> pa.Table:
-        """Key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for what is not an
-        id.
-        """
+        """Return key, partition and outcome of the rows `ids` [r], in that order; nulls for the id -1. Raises `DataError` for an unknown id."""
         opened, wanted = self._opened, np.ascontiguousarray(ids, dtype=np.int64)
         _check(wanted, -1, opened.searcher.count)
         batch_of = np.searchsorted(opened.ends, wanted, side="right")
@@ -230,7 +228,7 @@ def open_pinned(pinned: "PinnedIndex", *, root: Path | None = None) -> tuple[Vec
 
 
 def _places(rows: np.ndarray) -> pa.Array:
-    """Row numbers [r] as Arrow takes them, null for -1. Not by pa.array(), which would import pandas."""
+    """Return row numbers [r] in Arrow's form, null for -1. Not by pa.array(), which would import pandas."""
     there = np.packbits(rows >= 0, bitorder="little")
     return pa.Array.from_buffers(pa.int64(), len(rows), [pa.py_buffer(there), pa.py_buffer(rows)])
 

@@ -26,10 +26,11 @@ def settings_of(search: Setting) -> list[dict[str, int]]:
 
 
 def quality(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str, Any]:
-    """Recall@1, @10 and @100 of the rows `own` [m] of `index` as queries (``leave_one_out``), and recall@10 at each of `settings` (``curve``).
+    """Measure recall@1, @10 and @100 of the rows `own` [m] of `index` as queries (``leave_one_out``), and recall@10 at each of `settings`
+    (``curve``).
 
-    Each query is left out of its own answer, so what counts are its true neighbours. Where a row has no neighbour, as in an index of one, there
-    is nothing to find, and every recall is None. The same each time.
+    Each query is left out of its own answer, so only its true neighbours count. If a row has no neighbour, as in an index of one row, every
+    recall is None. The result is the same each time.
     """
     if index.count < 2:
         return {"leave_one_out": {"queries": 0, **{f"recall_{k}": None for k in RECALLS}}, "curve": []}
@@ -43,7 +44,8 @@ def quality(index: Searcher, own: Ids, settings: Sequence[Setting]) -> dict[str,
 
 
 def plane(vectors: Vectors, outcomes: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """Up to `SHOWN` rows of `vectors` [n, d] on their first two principal components, each with its outcome ([n], 0 or 1; negative: unknown).
+    """Project up to `SHOWN` rows of `vectors` [n, d] on their first two principal components, each with its outcome ([n], 0, 1, or negative
+    for unknown).
 
     By SVD of the centred sample; the largest entry of a component is positive, since its sign is otherwise chance.
     """

@@ -78,8 +78,8 @@ class Searcher:
         return nearest(self.vectors, queries, self.candidates(queries, k * setting["refine"], setting["nprobe"]), k)
 
     def candidates(self, queries: Vectors, number: int, nprobe: int, known: int | None = None) -> Ids:
-        """Of an IVF-PQ: the `number` rows whose codes are nearest to each of `queries`, in that order: ids [m, number]; those below
-        `known` alone.
+        """Return, of an IVF-PQ index, the `number` rows below `known` whose codes are nearest to each of `queries`, in that order: ids
+        [m, number].
         """
         number = min(number, max(self.count, 1))
         ids: Ids = self.index.search(queries, number, params=ivf_parameters(self.index, nprobe, known))[1]
@@ -96,7 +96,7 @@ class Searcher:
 
 
 def open_index(directory: Path, kind: str) -> tuple[Any, Vectors]:
-    """FAISS's index of the build in `directory` and all its vectors [n, d], both mapped."""
+    """Return FAISS's index of the build in `directory` and all its vectors [n, d], both mapped."""
     import faiss
 
     path = str(directory / INDEX)
@@ -135,14 +135,14 @@ class _Memory:
 
 
 def hnsw_parameters(ef: int, k: int) -> Any:
-    """FAISS's form of a search among `ef` candidates, of which there must be k."""
+    """Return FAISS's parameters of a search among `ef` candidates, at least k."""
     import faiss
 
     return faiss.SearchParametersHNSW(efSearch=max(ef, k))
 
 
 def ivf_parameters(index: Any, nprobe: int, known: int | None = None) -> Any:
-    """FAISS's form of a search through `nprobe` lists, behind the rotation where `index` has one; of the rows below `known` alone."""
+    """Return FAISS's parameters of a search through `nprobe` lists, inside the rotation if `index` has one, among rows below `known` only."""
     import faiss
 
     selected = {} if known is None else {"sel": faiss.IDSelectorRange(0, known)}
@@ -153,6 +153,6 @@ def ivf_parameters(index: Any, nprobe: int, known: int | None = None) -> Any:
 
 
 def _filled(distances: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-    """FAISS's answer with an infinite distance, not the largest float32, where there is no neighbour."""
+    """Return FAISS's answer with an infinite distance, not the largest float32, for each missing neighbour."""
     distances[ids < 0] = np.inf
     return distances, ids

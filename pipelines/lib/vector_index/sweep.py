@@ -114,7 +114,7 @@ def _choose(
 
 
 def _found(questions: Questions, answer: tuple[Vectors, Ids], k: int) -> dict[str, float]:
-    """Recall@k and its standard error."""
+    """Return recall@k and its standard error."""
     hits = questions.hits(*answer, k)
     if not len(hits):
         return {f"recall_{k}": 1.0, "error": 0.0}

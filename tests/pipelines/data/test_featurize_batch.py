@@ -53,7 +53,7 @@ def test_an_unknown_category_is_scored_as_unseen() -> None:
     assert set(pq.read_table("features.parquet")["channel"].to_pylist()) == {-1.0}
 
 
-def test_torn_raw_data_is_told_by_name() -> None:
+def test_torn_raw_data_is_reported_by_name() -> None:
     assert ingest(["--raw", "raw"]) == 0
     path = Path("raw/events.parquet")
     path.write_bytes(path.read_bytes()[:-100])

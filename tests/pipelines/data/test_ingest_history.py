@@ -62,7 +62,7 @@ def test_it_replaces_what_was_there_and_leaves_it_alone_when_it_fails() -> None:
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_wrong_start_is_told() -> None:
+def test_a_wrong_start_is_reported() -> None:
     change("ingest_history", start="2024-02-30")
     assert main(["--raw", "raw"]) == 1
     assert "not in the calendar" in json.loads(FAILURE_FILE.read_text())["message"]

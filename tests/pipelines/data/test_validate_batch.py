@@ -112,7 +112,7 @@ def test_a_night_without_recent_ones_is_not_judged_by_its_size_and_says_so(tmp_p
     assert unjudged["column_max_to_be_between"] == "not judged: no recent night to compare with"
 
 
-def test_a_few_unknown_values_pass_and_are_told(tmp_path: Path) -> None:
+def test_a_few_unknown_values_pass_and_are_reported(tmp_path: Path) -> None:
     report = judged(tmp_path, put("country", "XX", slice(0, 5)))
     assert report.passed
     finding_of_column = next(finding for finding in report.findings if finding.type == "expect_column_values_to_be_in_set")
@@ -137,7 +137,7 @@ def test_a_source_that_ends_before_the_night_is_stopped_even_where_a_night_may_b
 
 
 @pytest.mark.costly
-def test_a_single_row_far_ahead_is_no_delivery(tmp_path: Path) -> None:
+def test_a_single_row_far_ahead_is_not_a_delivery(tmp_path: Path) -> None:
     """The nights before are a week apart at most, so what comes a month later does not show that this one was delivered."""
     may_be_empty = parse_section({"row_count": {"minimum_ratio": 0, "minimum_rows": 0}}, ValidateBatch, "validate_batch")
     raw = write_night(tmp_path, lambda night: night.head(0))
@@ -168,7 +168,7 @@ def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None
 
 @pytest.mark.costly
 @pytest.mark.parametrize("year", [204, 1970, 2204, 9999])
-def test_half_a_night_in_another_century_is_no_smaller_night(year: int, tmp_path: Path) -> None:
+def test_half_a_night_in_another_century_is_not_a_smaller_night(year: int, tmp_path: Path) -> None:
     """Ingest leaves the misdated rows out, and what is left is within the band of a night's size."""
     delivered = pd.concat([orders(NIGHT - dt.timedelta(days=days), days_late=True) for days in (28, 21, 14, 7, 3)] + [orders(NIGHT)])
     values = [

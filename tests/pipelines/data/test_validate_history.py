@@ -25,7 +25,7 @@ PARAMS = {
 
 
 def history() -> pd.DataFrame:
-    """Ten orders a date; what is not known at the start of the partition (two days' delay) is missing."""
+    """Return ten orders per date; outcomes that are not known at the start of the partition (two days' delay) are missing."""
     events = pd.concat([orders(date, 10, days_late=True) for date in DATES], ignore_index=True)
     return events.assign(days_late=events["days_late"].where(events["placed_at"] < pd.Timestamp(PARTITION - dt.timedelta(days=2))))
 
@@ -83,7 +83,7 @@ def test_a_bad_history_is_stopped(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.costly
-def test_an_outcome_that_is_not_known_yet_is_no_negative(tmp_path: Path) -> None:
+def test_an_outcome_that_is_not_known_yet_is_not_a_negative(tmp_path: Path) -> None:
     """A label like `refund IS NOT NULL` has a value for every row, also where nobody can know yet."""
     label = ORDERS.label.model_copy(update={"expression": "days_late IS NOT NULL"})
     raw = write_raw(tmp_path, history())
@@ -102,7 +102,7 @@ def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None
 
 @pytest.mark.costly
 @pytest.mark.parametrize("rows", [7, 10, 11, 13, 17, 19, 23])
-def test_a_correct_history_passes_whatever_its_size(rows: int, tmp_path: Path) -> None:
+def test_a_correct_history_of_any_size_passes(rows: int, tmp_path: Path) -> None:
     """No known outcome is missing and none is tolerated: what cannot be known yet must not cost a known one, nor be rounded against it."""
     events = pd.concat([orders(date, rows, days_late=True) for date in DATES], ignore_index=True)
     events["days_late"] = events["days_late"].where(events["placed_at"] < pd.Timestamp(PARTITION - dt.timedelta(days=2)))

@@ -41,7 +41,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_shard_holds_the_vectors_beside_their_rows(workspace: Path) -> None:
+def test_a_shard_holds_the_vectors_next_to_their_rows(workspace: Path) -> None:
     encoder = load_encoder(Path("encoder.onnx"))
     assert embed(DATASET, encoder, Path("2013-03.parquet"), Path("vectors/2013-03")) == 6_000
     shards = Shards.open(Path("vectors"), ["2013-03"])
@@ -85,7 +85,7 @@ def test_features_of_another_declaration_are_refused(workspace: Path) -> None:
     assert not Path("vectors/2013-03").exists()
 
 
-def test_an_encoder_that_becomes_champion_again_embeds_nothing_anew(tmp_path: Path) -> None:
+def test_an_encoder_that_becomes_champion_again_embeds_nothing_again(tmp_path: Path) -> None:
     """DVC compares the file alone: neither who made it champion, nor when."""
     stage = parse_yaml((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["embed"]
     [names] = [entry["run.yaml"] for entry in stage["params"] if isinstance(entry, dict)]

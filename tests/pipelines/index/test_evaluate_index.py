@@ -27,7 +27,7 @@ BUILD = Path("data/index/build")
 
 @cache
 def vectors(rows: int) -> np.ndarray:
-    """Vectors of norm 1 about forty centres."""
+    """Return vectors of norm 1 around forty centres."""
     rng = np.random.default_rng(0)
     made = rng.normal(size=(40, 16))[rng.integers(40, size=rows)] + 0.4 * rng.normal(size=(rows, 16))
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
@@ -79,7 +79,7 @@ def judged(*, code: int = 0) -> dict:
 
 
 @pytest.mark.costly
-def test_a_good_build_passes_and_is_told_byte_for_byte_the_same(workspace: Path, built: Path) -> None:
+def test_a_good_build_passes_and_is_reported_byte_for_byte_the_same(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     report = judged()
     assert (report["passed"], report["rows"], report["leave_one_out"]["queries"], report["faults"]) == (True, 3_000, 500, [])
@@ -174,7 +174,7 @@ def test_few_rows_are_judged_on_what_there_is(workspace: Path, rows: int) -> Non
 
 
 @pytest.mark.costly
-def test_the_time_of_building_is_told_of_this_very_build_alone(workspace: Path) -> None:
+def test_only_the_time_of_this_build_is_reported(workspace: Path) -> None:
     build(BUILD, 300)
     page = Path("data/reports/evaluate_index/report.html")
     for built, message in ((sha256_of(BUILD / "index.faiss"), True), ("0" * 64, False)):

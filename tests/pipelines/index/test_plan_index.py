@@ -62,7 +62,7 @@ def test_a_full_rebuild_looks_at_nothing_that_is_published(run: RunFile) -> None
     assert planned(run, rebuild="full").reason == "a full rebuild was asked for"
 
 
-def test_a_broken_generation_is_built_anew(run: RunFile) -> None:
+def test_a_broken_generation_is_rebuilt(run: RunFile) -> None:
     assert run.index is not None
     path = generations.locate(INDEX, run.index.generation) / "index.faiss"
     path.chmod(0o644)

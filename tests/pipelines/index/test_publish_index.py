@@ -167,7 +167,7 @@ def test_a_run_that_was_pinned_to_the_one_before_the_broken_one_publishes(worksp
     assert pointer and pointer.sequence == 2
 
 
-def test_a_run_that_runs_again_after_a_later_publication_tells_of_its_own_generation(workspace: Path) -> None:
+def test_a_run_that_runs_again_after_a_later_publication_reports_its_own_generation(workspace: Path) -> None:
     assert main(ARGUMENTS) == 0
     first = pinned()
     opened(run_ref="refs/runs/two", index=first)
@@ -196,7 +196,7 @@ def test_an_older_partition_becomes_current_only_where_that_was_asked_for(worksp
         assert pinned() == first
 
 
-def test_a_degraded_encoder_is_told(workspace: Path) -> None:
+def test_a_degraded_encoder_is_reported(workspace: Path) -> None:
     opened(encoder=ENCODER.model_copy(update={"degraded": True}))
     assert main(ARGUMENTS) == 0
     assert "DEGRADED" in json.loads(Path("data/reports/publish_index/report.json").read_text())["note"]

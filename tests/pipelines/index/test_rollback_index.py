@@ -63,7 +63,9 @@ def test_a_broken_generation_is_not_rolled_back_to(published: Published) -> None
         (["--actor", "ada", "--reason", ""], "--reason is empty"),
     ],
 )
-def test_what_is_no_generation_or_says_nothing_is_refused_by_name(published: Published, arguments: list[str], message: str) -> None:
+def test_an_argument_that_is_not_a_generation_or_is_empty_is_refused_by_name(
+    published: Published, arguments: list[str], message: str
+) -> None:
     published.publish(1)
     second = published.publish(2)
     assert main(arguments) == 1
@@ -71,6 +73,6 @@ def test_what_is_no_generation_or_says_nothing_is_refused_by_name(published: Pub
     assert current(INDEX) == second
 
 
-def test_where_nothing_is_published_it_says_so(published: Published) -> None:
+def test_if_no_night_is_published_it_says_so(published: Published) -> None:
     assert main(BY) == 1
     assert failure()[0] == "ModelError" and "nothing to roll back" in failure()[1]

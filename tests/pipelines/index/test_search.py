@@ -130,7 +130,7 @@ def test_the_riskiest_of_the_last_night_are_shown_riskiest_first(published: Inst
 
 
 @pytest.mark.costly
-def test_what_cannot_be_shown_is_told_with_its_remedy(published: Installation) -> None:
+def test_what_cannot_be_shown_is_reported_with_its_remedy(published: Installation) -> None:
     assert "no row MQ, 9999, JFK, 2013-04-01 05:00:07 is in the index or published" in refused("--key", "MQ,9999,JFK,2013-04-01T05:00:07")
     assert "300 similar rows were asked for, the index has 299" in refused("--key", "MQ,7,JFK,2013-04-01T05:00:07", "--top", "300")
     assert "301 similar rows were asked for, the index has 300" in refused("--last-night", "--neighbours", "301")

@@ -59,7 +59,7 @@ def test_rows_of_another_month_are_refused(features: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("months", [("2013-13",), ("2013-3",), ("../etc",), ("2013-03-01",)])
-def test_what_is_no_month_is_refused(features: Path, tmp_path: Path, months: tuple[str, ...]) -> None:
+def test_a_value_that_is_not_a_month_is_refused(features: Path, tmp_path: Path, months: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError):
         shard_history(features, months, tmp_path / "shards")
 

@@ -53,7 +53,7 @@ CASES: dict[str, tuple[Callable[[np.ndarray], None], set[tuple[str, str]]]] = {
 
 @pytest.mark.costly
 @pytest.mark.parametrize("case", CASES)
-def test_bad_vectors_are_told_with_their_key(case: str) -> None:
+def test_bad_vectors_are_reported_with_their_key(case: str) -> None:
     change, expected = CASES[case]
     vectors = vectors_of(ROWS)
     change(vectors)
@@ -63,7 +63,7 @@ def test_bad_vectors_are_told_with_their_key(case: str) -> None:
     assert (failure.unexpected_count, set(failure.sample_rows[0])) == (1, {"carrier", "flight", "partition", failure.column})
 
 
-def test_a_collapsed_dimension_is_told_by_its_number() -> None:
+def test_a_collapsed_dimension_is_reported_by_its_number() -> None:
     vectors = vectors_of(ROWS)
     vectors[:, 5] = 0.2
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -75,7 +75,7 @@ def test_a_collapsed_dimension_is_told_by_its_number() -> None:
 
 
 @pytest.mark.costly
-def test_twins_are_no_fault_but_a_row_twice_is() -> None:
+def test_equal_vectors_are_allowed_but_a_key_twice_is_a_fault() -> None:
     vectors = vectors_of(ROWS)
     vectors[1] = vectors[0]
     assert judged(vectors).passed

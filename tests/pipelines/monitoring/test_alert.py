@@ -1,4 +1,4 @@
-"""The alert asks once, whatever the network does: against a real HTTP server that plays Airflow and fails as the test asks."""
+"""The alert asks once, after any fault of the network: against a real HTTP server that plays Airflow and fails as the test asks."""
 
 import contextlib
 import json
@@ -169,14 +169,14 @@ def test_a_call_that_did_not_arrive_is_tried_again(airflow, wrong):
     assert ask(airflow) == "created"
 
 
-def test_an_error_after_the_run_was_made_is_no_error(airflow):
+def test_a_retry_after_a_lost_answer_finds_the_run(airflow):
     ask(airflow)
     airflow.script = [503]
     assert ask(airflow) == "existed"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_a_refusal_is_told_and_not_tried_again(airflow, status):
+def test_a_refusal_is_reported_and_not_tried_again(airflow, status):
     airflow.script = [status]
     with pytest.raises(ConfigError, match=f"refuses to start {RUN_ID}: {status} Params: something about {status}"):
         ask(airflow)
@@ -189,7 +189,7 @@ def test_a_redirect_is_not_followed(airflow):
     assert [path for path, _, _ in airflow.seen] == ["/auth/token", RUNS]
 
 
-def test_a_wrong_password_is_no_matter_of_trying_again_and_is_not_told(airflow):
+def test_a_wrong_password_is_not_tried_again_and_not_shown(airflow):
     with pytest.raises(ConfigError, match="does not let 'monitor' in: 401 Invalid credentials") as caught:
         Api(airflow.url, "monitor", "wr0ng-one", 10)
     assert "wr0ng-one" not in str(caught.value)
@@ -212,13 +212,13 @@ def test_missing_settings_are_named(url, user, password):
 
 
 @pytest.mark.parametrize("version", [None, "", "03", "0", "x", "3/../4", "3\n", "٣", "1234567890"])
-def test_a_version_that_is_no_number_makes_no_id(version):
+def test_a_version_that_is_not_a_number_makes_no_id(version):
     with pytest.raises(DataError, match="run govern again"):
         run_id_of(Decision(name="Core", retrain=True, reason="", partition="2013-06-01", champion_version=version))
 
 
 @pytest.mark.parametrize("partition", ["2013-6-1", "2013-02-30", "../../etc", ""])
-def test_a_partition_that_is_no_date_makes_no_id(partition):
+def test_a_partition_that_is_not_a_date_makes_no_id(partition):
     with pytest.raises(ConfigError):
         run_id_of(Decision(name="Core", retrain=True, reason="", partition=partition, champion_version="3"))
 
@@ -301,6 +301,6 @@ def test_a_yes_without_settings_fails_for_good(workspace):
 
 
 @pytest.mark.parametrize("decision", [{}, [], {**DECISION, "retrain": "yes"}, {**DECISION, "partition": None}])
-def test_what_is_no_decision_fails_for_good(workspace, decision):
+def test_a_file_that_is_not_a_decision_fails_without_a_retry(workspace, decision):
     code, failure = run_stage(decision)
     assert (code, failure["retryable"]) == (1, False)

@@ -70,7 +70,7 @@ def test_an_index_of_the_future_is_not_stale(published: Published) -> None:
     assert main([]) == 0
 
 
-def test_a_broken_index_is_told_with_what_is_served_instead(published: Published) -> None:
+def test_a_broken_index_is_reported_with_what_is_served_instead(published: Published) -> None:
     first, second = published.publish(1), published.publish(2)
     (locate(INDEX, second.generation) / "index.faiss").write_bytes(b"")
     assert main([]) == 1
@@ -87,7 +87,7 @@ def test_a_single_bit_is_found(published: Published) -> None:
     assert f"BROKEN: generation {second.generation}: index.faiss has sha256" in note()
 
 
-def test_where_nothing_is_whole_that_is_told(published: Published) -> None:
+def test_it_is_reported_if_no_generation_is_whole(published: Published) -> None:
     only = published.publish(1)
     (locate(INDEX, only.generation) / "manifest.json").unlink()
     assert main([]) == 1

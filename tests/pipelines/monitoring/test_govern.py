@@ -149,7 +149,7 @@ def test_after_a_yes_that_got_through_it_cools_down(workspace: Path) -> None:
     assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-10")
 
 
-def test_a_yes_that_was_never_asked_is_said_again_the_next_night(workspace: Path) -> None:
+def test_a_decision_that_started_no_run_is_repeated_the_next_night(workspace: Path) -> None:
     only_heat()
     use(alarm_nights=1)
     assert decide("2013-05-13")["retrain"]
@@ -196,7 +196,7 @@ def test_a_night_watched_again_after_a_later_one_starts_nothing(workspace: Path)
     assert decide("2013-05-14")["retrain"]
 
 
-def test_a_night_of_a_stand_in_starts_nothing(workspace: Path) -> None:
+def test_a_night_that_another_version_scored_starts_nothing(workspace: Path) -> None:
     assert decide("2013-05-14", version="2")["reason"].startswith("no: version 2 scored this night in place of the champion, version 3")
 
 

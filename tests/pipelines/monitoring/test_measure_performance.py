@@ -40,7 +40,7 @@ def of_date(table: pa.Table, date: str) -> pa.Table:
 
 
 def scores_of(rows: pa.Table, seed: int = 0) -> np.ndarray:
-    """Scores that know something: float32 [n]."""
+    """Return scores that depend on the outcome: float32 [n]."""
     outcome = pc.is_valid(rows["refund"]).to_numpy(zero_copy_only=False)
     return np.clip(0.15 + 0.1 * outcome + np.random.default_rng(seed).normal(0, 0.08, len(outcome)), 0.01, 0.99).astype(np.float32)
 
@@ -258,7 +258,7 @@ def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:
 
 
 @pytest.mark.costly
-def test_what_was_measured_of_replaced_scores_is_told_by_nobody(shop: Shop) -> None:
+def test_figures_of_replaced_scores_are_not_reported(shop: Shop) -> None:
     """The night cannot be measured again, since its outcomes contradict each other, and what is recorded is about scores that are gone."""
     for day in (2, 3):
         shop.publish(f"2024-01-{day:02d}")
@@ -273,7 +273,7 @@ def test_what_was_measured_of_replaced_scores_is_told_by_nobody(shop: Shop) -> N
 
 
 @pytest.mark.costly
-def test_a_night_that_an_earlier_nightshift_measured_is_measured_once_more(shop: Shop) -> None:
+def test_a_night_that_an_earlier_nightshift_measured_is_measured_again(shop: Shop) -> None:
     """It did not know what it measured, so nobody knows whether it was this."""
     shop.publish("2024-01-02")
     shop.measure("2024-01-06")

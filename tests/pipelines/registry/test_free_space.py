@@ -1,4 +1,4 @@
-"""Space is freed of what nothing names, and of nothing else; on real git, DVC, MLflow and Delta, while runs open and start."""
+"""`free_space` removes the objects that nothing refers to, and no others: on real git, DVC, MLflow and Delta, while runs open and start."""
 
 import fcntl
 import json
@@ -46,7 +46,7 @@ def dvc(*arguments: str) -> None:
 
 
 def record(name: str, content: str, when: float) -> str:
-    """Record a run that made a file and a directory of this content; returns its ref. The branch does not know it."""
+    """Record a run that made a file and a directory of this content; return its ref. The commit is on no branch."""
     graph = {
         "stages": {
             "ingest_batch": {
@@ -79,7 +79,7 @@ def named_by(ref: str) -> set[str]:
 
 
 def age(when: float = OLD) -> None:
-    """Let every object be an old one."""
+    """Make every object an old one."""
     for file in (kept.cache_root() / "files").rglob("*"):
         if file.is_file():
             os.utime(file, (when, when))
@@ -95,7 +95,7 @@ NAMES = ("replaced", "registered", "evidence", "generation", "at_work")
 
 @pytest.fixture(scope="module")
 def template(registered_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The registered models, in whose repository further runs are recorded: old ones, a recent one, and one that a tag keeps."""
+    """The registered models, and more runs in their repository: old ones, a recent one, and one that a tag keeps."""
     place = tmp_path_factory.mktemp("recorded") / "template"
     shutil.copytree(registered_models, place)
     _move_versions(place / "home" / "mlflow" / "mlflow.db", str(registered_models), str(place))
@@ -119,7 +119,7 @@ def installation(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    """Old runs, each with its own files, that are named in another way; name -> its objects. `REF` is what the table names."""
+    """The objects of each run. Something else refers to each old run, and the published table refers to `REF`."""
     monkeypatch.setenv("NIGHTSHIFT_REPOSITORY", str(Path.cwd()))
     installation.publish()
     refs = {name: f"refs/runs/nightly/{name}" for name in (*NAMES, "recent")}
@@ -139,7 +139,7 @@ def runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return found
 
 
-def test_only_what_nothing_names_is_freed(runs: dict[str, set[str]], tmp_path: Path) -> None:
+def test_only_objects_that_nothing_refers_to_are_freed(runs: dict[str, set[str]], tmp_path: Path) -> None:
     before = objects()
     dry = free()
     assert objects() == before, "a dry run by default"
@@ -156,8 +156,8 @@ def test_only_what_nothing_names_is_freed(runs: dict[str, set[str]], tmp_path: P
     assert (tmp_path / "recent").read_text() == "recent\n"
 
 
-def test_what_was_freed_is_made_again(runs: dict[str, set[str]], tmp_path: Path) -> None:
-    """DVC still knows what the stages made and that the files are gone."""
+def test_freed_files_are_made_again(runs: dict[str, set[str]], tmp_path: Path) -> None:
+    """DVC still knows the outputs of the stages, and that their files are gone."""
     free("--free")
     assert not runs["replaced"] <= objects()
     record("once_more", "replaced", time.time())
@@ -166,14 +166,14 @@ def test_what_was_freed_is_made_again(runs: dict[str, set[str]], tmp_path: Path)
     assert (tmp_path / "features").read_text() == "replaced\n"
 
 
-def test_what_was_written_within_the_limit_is_kept(runs: dict[str, set[str]]) -> None:
-    """So a run that has made a file and not recorded it yet loses nothing."""
+def test_objects_written_within_the_limit_are_kept(runs: dict[str, set[str]]) -> None:
+    """A run that has made a file, and has not recorded it yet, loses nothing."""
     age(time.time() - 29 * 86_400)
     assert free("--free")["places"]["cache"]["freed_objects"] == 0
     assert runs["replaced"] <= objects()
 
 
-def test_a_run_that_is_open_keeps_what_it_has_restored(runs: dict[str, set[str]]) -> None:
+def test_an_open_run_keeps_the_files_that_it_has_restored(runs: dict[str, set[str]]) -> None:
     workspace = home.home() / "workspaces" / "nightly_batch_scoring" / "again"
     (workspace / ".dvc" / "tmp").mkdir(parents=True)
     lock = git("show", "refs/runs/nightly/replaced:dvc.lock")
@@ -183,8 +183,8 @@ def test_a_run_that_is_open_keeps_what_it_has_restored(runs: dict[str, set[str]]
     assert runs["replaced"] <= objects()
 
 
-def test_a_run_that_publishes_and_closes_while_it_is_looked_at_keeps_its_files(runs: dict[str, set[str]]) -> None:
-    """An old run that was cleared: the table does not name it yet, and a moment later its workspace is gone."""
+def test_a_run_that_publishes_and_closes_during_the_survey_keeps_its_files(runs: dict[str, set[str]]) -> None:
+    """An old run that was cleared: the table does not refer to it yet, and a moment later its workspace is gone."""
     workspace = home.home() / "workspaces" / "nightly_batch_scoring" / "again"
     workspace.mkdir(parents=True)
     (workspace / "dvc.lock").write_text(git("show", "refs/runs/nightly/replaced:dvc.lock"))
@@ -199,7 +199,7 @@ def test_a_run_that_publishes_and_closes_while_it_is_looked_at_keeps_its_files(r
     assert runs["replaced"] <= keep
 
 
-def test_what_is_in_the_working_tree_is_kept(runs: dict[str, set[str]]) -> None:
+def test_files_of_the_working_tree_are_kept(runs: dict[str, set[str]]) -> None:
     Path("dvc.lock").write_text(git("show", "refs/runs/nightly/replaced:dvc.lock"))
     free("--free")
     assert runs["replaced"] <= objects()
@@ -221,7 +221,7 @@ def test_the_remote_is_freed_when_asked(runs: dict[str, set[str]], tmp_path: Pat
 
 @pytest.mark.integration
 def test_a_bucket_is_freed_like_a_directory(runs: dict[str, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over HTTP, with the pages, dates and errors of S3. A server dates its objects itself, so what ages is the clock of who frees: 40 days."""
+    """Over HTTP, with the pages, dates and errors of S3. The server dates its objects, so the test moves the clock of `free_space` by 40 days."""
     with s3(tmp_path / "s3.log") as url:
         dvc("remote", "add", "--local", "--default", "store", "s3://nights/dvc")
         for key, value in (("endpointurl", url), ("access_key_id", "x"), ("secret_access_key", "x")):
@@ -248,7 +248,7 @@ def test_a_bucket_is_freed_like_a_directory(runs: dict[str, set[str]], tmp_path:
         assert report == dry == {**dry, "freed_objects": len(gone), "freed_bytes": sum(before[md5] for md5 in gone)}
         monkeypatch.undo()
         assert store.read(next(iter(gone))) is None
-        store.remove((object_store.Object(next(iter(gone)), 1, 0.0),))  # gone already is no fault
+        store.remove((object_store.Object(next(iter(gone)), 1, 0.0),))  # removing it a second time is not an error
 
 
 @pytest.mark.integration
@@ -271,8 +271,8 @@ def test_a_bucket_that_does_not_answer_is_tried_again_and_frees_nothing(runs: di
         assert objects() == before
 
 
-def test_runs_wait_while_space_is_freed_and_it_waits_for_them(runs: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that starts now finds an old object in the cache and does not store it again: DVC must not start between the look and the removal."""
+def test_runs_wait_while_space_is_freed_and_free_space_waits_for_runs(runs: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that starts now would use an old object of the cache: DVC must not start between the survey and the removal."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "plugins"))
     from nightshift_airflow.cache_lock import LOCK, cache_in_use
 
@@ -300,7 +300,7 @@ def test_runs_wait_while_space_is_freed_and_it_waits_for_them(runs: dict[str, se
     thread.join()
 
 
-def test_what_cannot_be_read_frees_nothing(runs: dict[str, set[str]]) -> None:
+def test_nothing_is_freed_if_something_cannot_be_read(runs: dict[str, set[str]]) -> None:
     keep = {one for one in runs["published"] if one.endswith(".dir")} | {one for one in runs["registered"] if one.endswith(".dir")}
     listing = kept.cache_path(sorted(keep)[0])
     listing.chmod(0o644)
@@ -318,7 +318,7 @@ def test_what_cannot_be_read_frees_nothing(runs: dict[str, set[str]]) -> None:
         retention.generation_runs(home.index_root())
 
 
-def test_a_version_that_mlflow_has_lost_is_told(runs: dict[str, set[str]], installation: Installation) -> None:
+def test_a_version_that_mlflow_has_lost_is_reported(runs: dict[str, set[str]], installation: Installation) -> None:
     installation.promoted("1", "2")
     report = free()
     assert report["warnings"] == [f"{NAME} version 1 is in the ledger, but MLflow does not say which run made it"]

@@ -1,4 +1,4 @@
-"""Opening a run: what its workspace says afterwards."""
+"""Opening a run: its workspace afterwards."""
 
 import datetime as dt
 import json
@@ -18,7 +18,7 @@ RUN += ["--git-commit", "0" * 40, "--opened-at", "2026-01-01T02:00:00+00:00", "-
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with this repository's params.yaml, run.yaml and dvc.lock, in which one works."""
+    """The working directory, with this repository's params.yaml, run.yaml and dvc.lock."""
     for name in ("params.yaml", "run.yaml", "dvc.lock"):
         shutil.copy(REPOSITORY / name, tmp_path)
     shutil.copytree(REPOSITORY / "pipelines" / "suites", tmp_path / "pipelines" / "suites")
@@ -28,7 +28,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_run_begins_with_nothing_made_and_keeps_what_it_has_made(workspace: Path) -> None:
+def test_a_run_begins_with_an_empty_lock_and_keeps_its_own_outputs(workspace: Path) -> None:
     lock = workspace / "dvc.lock"
     assert parse_yaml(lock.read_text())["stages"], "that of a laptop's night"
     assert main(RUN) == 0

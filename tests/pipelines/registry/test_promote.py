@@ -1,4 +1,4 @@
-"""A promotion carries its evidence, moves nothing where the evidence says no, and repairs what a killed one has left."""
+"""A promotion records its evidence, changes nothing if the evidence is against it, and repairs the aliases after a killed promotion."""
 
 import json
 from dataclasses import asdict
@@ -50,7 +50,7 @@ def retraining(installation_of_three: Installation) -> Installation:
     return installation_of_three
 
 
-def test_what_speaks_for_it_is_in_the_ledger_and_it_is_live_from_the_day_after(retraining: Installation) -> None:
+def test_the_ledger_has_the_evidence_and_the_version_is_live_from_the_day_after(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     entry = retraining.ledger.champion(NAME)
     assert entry is not None
@@ -59,13 +59,13 @@ def test_what_speaks_for_it_is_in_the_ledger_and_it_is_live_from_the_day_after(r
     assert entry.evidence["decision"]["verdict"] == "promote"
     assert entry.evidence["comparison"] == {"auc_difference": 0.03}
     assert entry.evidence["run_ref"] == "refs/runs/retraining/run"
-    assert retraining.aliases() == {"champion": "2", "previous": "1"}, "and it is no challenger any more"
+    assert retraining.aliases() == {"champion": "2", "previous": "1"}, "version 2 is no longer a challenger"
     [verdict] = retraining.journal.verdicts(NAME)
     assert (verdict.verdict, verdict.champion, verdict.challenger, verdict.actor) == ("promoted", "1", "2", "decide")
     assert json.loads(Path("data/reports/promote/report.json").read_text())["note"] == "promoted version 2, live from 2013-04-02, by decide"
 
 
-def test_who_approved_is_who_promotes(retraining: Installation) -> None:
+def test_the_approver_is_the_actor_of_the_promotion(retraining: Installation) -> None:
     decide("ask", "the interval holds zero")
     assert main([*DECIDED, "--approver", "ada", "--reason", "the slice matters"]) == 0
     entry = retraining.ledger.champion(NAME)
@@ -89,7 +89,7 @@ def test_nobody_promotes_past_the_evidence(
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"verdict": "yes", "reasons": []}', '{"verdict": "promote"}'])
-def test_a_decision_that_is_none_promotes_nothing(retraining: Installation, content: str) -> None:
+def test_a_torn_decision_promotes_nothing(retraining: Installation, content: str) -> None:
     Path("data/reports/decide/decision.json").write_text(content)
     assert main(DECIDED) == 1
     assert failure()[0] == "DataError"
@@ -108,14 +108,14 @@ def test_a_decision_on_another_version_promotes_nothing(retraining: Installation
     assert len(retraining.ledger.history(NAME)) == 1
 
 
-def test_a_champion_that_came_meanwhile_stays(retraining: Installation) -> None:
+def test_a_champion_that_was_promoted_in_between_stays(retraining: Installation) -> None:
     retraining.promoted("3")
     assert main(DECIDED) == 1
     error, message, retryable = failure()
     assert (error, retryable) == ("LedgerConflict", False)
     assert "is version 3, not 1; version 2 was not promoted" in message
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "3"]
-    assert retraining.aliases() == {"champion": "3", "previous": "1"}, "repaired, and version 2 challenges nobody any more"
+    assert retraining.aliases() == {"champion": "3", "previous": "1"}, "repaired, and version 2 is no longer a challenger"
     [verdict] = retraining.journal.verdicts(NAME)
     assert (verdict.verdict, verdict.challenger, verdict.champion, verdict.reason) == ("refused", "2", "1", message)
 
@@ -129,7 +129,7 @@ def test_a_file_that_was_edited_after_registration_is_not_promoted(retraining: I
     assert len(retraining.ledger.history(NAME)) == 1
 
 
-def test_where_mlflow_is_down_it_is_tried_again_and_the_champion_stays(retraining: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_mlflow_is_down_it_is_tried_again_and_the_champion_stays(retraining: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -140,7 +140,7 @@ def test_where_mlflow_is_down_it_is_tried_again_and_the_champion_stays(retrainin
     assert len(retraining.ledger.history(NAME)) == 1
 
 
-def test_without_a_decision_somebody_must_say_who_and_why(retraining: Installation) -> None:
+def test_without_a_decision_actor_and_reason_must_be_named(retraining: Installation) -> None:
     assert main(REGISTERED) == 1
     assert failure()[:1] == ("ConfigError",)
     assert main([*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1", "--live-from", "2013-05-01"]) == 0
@@ -156,7 +156,7 @@ def test_a_bad_first_night_is_refused(retraining: Installation) -> None:
     assert failure()[0] == "ConfigError"
 
 
-def test_repeated_it_appends_nothing_and_repairs_the_aliases(retraining: Installation) -> None:
+def test_a_repetition_appends_nothing_and_repairs_the_aliases(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     client = connect()
     client.set_registered_model_alias(NAME, "champion", "3")
@@ -168,7 +168,7 @@ def test_repeated_it_appends_nothing_and_repairs_the_aliases(retraining: Install
 
 
 @pytest.mark.costly
-def test_what_a_person_has_rolled_back_does_not_come_back_by_a_repetition(retraining: Installation) -> None:
+def test_a_repetition_does_not_promote_again_after_a_person_rolled_back(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     assert roll_back(["--to", "previous", "--actor", "ada", "--reason", "it missed the storm"]) == 0
     for _ in range(2):  # the task is tried again, or cleared
@@ -181,7 +181,7 @@ def test_what_a_person_has_rolled_back_does_not_come_back_by_a_repetition(retrai
 
 
 @pytest.mark.costly
-def test_what_verify_has_rolled_back_does_not_come_back_by_a_repetition(retraining: Installation) -> None:
+def test_a_repetition_does_not_promote_again_after_verify_rolled_back(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     golden = Path("data/reports/evaluate/golden.json")
     known = Golden.from_json(golden.read_text())
@@ -203,7 +203,7 @@ def test_a_champion_that_was_replaced_and_came_back_is_another_entry(retraining:
 
 
 @pytest.mark.costly
-def test_where_somebody_rolled_forward_to_it_a_repetition_leaves_it_so(retraining: Installation) -> None:
+def test_a_repetition_after_a_roll_forward_changes_nothing(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     for to in ("1", "2"):
         assert roll_back(["--to", to, "--actor", "ada", "--reason", "to and fro"]) == 0
@@ -212,7 +212,7 @@ def test_where_somebody_rolled_forward_to_it_a_repetition_leaves_it_so(retrainin
 
 
 @pytest.mark.costly
-def test_by_hand_the_version_that_is_expected_is_all_that_counts(retraining: Installation) -> None:
+def test_by_hand_only_the_expected_version_counts(retraining: Installation) -> None:
     arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1"]
     assert main(arguments) == 0
     assert roll_back(["--to", "1", "--actor", "ada", "--reason", "worse"]) == 0
@@ -222,7 +222,7 @@ def test_by_hand_the_version_that_is_expected_is_all_that_counts(retraining: Ins
 
 @pytest.mark.costly
 @pytest.mark.parametrize("published", ["2013-03-31", "2013-04-01", "2013-04-09"])
-def test_it_is_live_after_all_that_is_published(retraining: Installation, published: str) -> None:
+def test_it_is_live_after_all_published_nights(retraining: Installation, published: str) -> None:
     retraining.publish(partition=published)
     assert main(DECIDED) == 0
     entry = retraining.ledger.champion(NAME)
@@ -241,7 +241,7 @@ def test_it_is_not_live_before_the_champion_that_it_follows(retraining: Installa
     assert failure()[1].startswith("--live-from is 2013-04-30, but version 2 became champion from 2013-05-01 on (entry 2)")
     assert len(retraining.ledger.history(NAME)) == 2
     retraining.publish("2", "2013-05-09")
-    assert main([*arguments, "--live-from", "2013-05-01"]) == 0, "whoever says so takes its place on the published nights, too"
+    assert main([*arguments, "--live-from", "2013-05-01"]) == 0, "a person who asks for it changes the champion of published nights, too"
     retraining.opened("3", "1")
     assert main(arguments) == 0
     entry = retraining.ledger.champion(NAME)
@@ -249,7 +249,7 @@ def test_it_is_not_live_before_the_champion_that_it_follows(retraining: Installa
 
 
 @pytest.mark.parametrize("where", ["refused", "rolled_back", "journal"])
-def test_by_hand_nobody_promotes_what_was_turned_down(retraining: Installation, where: str) -> None:
+def test_nobody_promotes_a_refused_version_by_hand(retraining: Installation, where: str) -> None:
     if where == "journal":
         retraining.journal.record_verdict(Verdict(NAME, "run", "2013-04-01", "1", "2", "refuse", "the AUC is lower", "decide"))
     else:
@@ -261,7 +261,7 @@ def test_by_hand_nobody_promotes_what_was_turned_down(retraining: Installation, 
     assert len(retraining.ledger.history(NAME)) == 1
 
 
-def test_a_retraining_that_decides_anew_takes_the_marks_off(retraining: Installation) -> None:
+def test_a_new_decision_of_a_retraining_removes_the_marks(retraining: Installation) -> None:
     for mark in ("refused", "refused_by", "rolled_back", "verdict"):
         connect().set_model_version_tag(NAME, "2", mark, "once")
     assert main(DECIDED) == 0
@@ -269,13 +269,13 @@ def test_a_retraining_that_decides_anew_takes_the_marks_off(retraining: Installa
 
 
 def test_the_champion_that_was_trained_again_was_not_turned_down(retraining: Installation) -> None:
-    """A retraining that brings forth the champion itself is refused; the version stays what it is, also after a rollback from it."""
-    retraining.journal.record_verdict(Verdict(NAME, "again", "2013-04-01", "2", "2", "refused", "the very model", "decide"))
+    """A retraining that gives the champion's bytes again is refused, but the version is not marked, also after a rollback from it."""
+    retraining.journal.record_verdict(Verdict(NAME, "again", "2013-04-01", "2", "2", "refused", "it is already the champion", "decide"))
     assert main([*REGISTERED, "--actor", "ada", "--reason", "by hand"]) == 0
 
 
 def test_a_projection_that_was_overtaken_is_done_again(retraining: Installation) -> None:
-    """A process reads the ledger, is overtaken by another promotion, and writes the alias last."""
+    """A process reads the ledger, another promotion overtakes it, and it writes the alias last."""
     client, ledger = connect(), retraining.ledger
 
     class Overtaken:
@@ -308,7 +308,7 @@ def test_two_promotions_of_one_run_pinned_to_the_same_champion_make_one(retraini
 
 
 @pytest.mark.parametrize("content", ["{", "[]", ""])
-def test_a_torn_comparison_moves_nothing_and_is_not_tried_again(retraining: Installation, content: str) -> None:
+def test_a_torn_comparison_changes_nothing_and_is_not_tried_again(retraining: Installation, content: str) -> None:
     Path("data/reports/evaluate/comparison.json").write_text(content)
     assert main(DECIDED) == 1
     error, message, retryable = failure()
@@ -318,7 +318,7 @@ def test_a_torn_comparison_moves_nothing_and_is_not_tried_again(retraining: Inst
 
 
 def test_an_entry_of_an_older_form_is_read_and_its_version_not_promoted_twice(retraining: Installation) -> None:
-    """Evidence of earlier entries lacks fields of today's; only the run is read from it."""
+    """Evidence of earlier entries lacks fields that entries have today; only the run is read from it."""
     old = {
         "run_ref": "refs/runs/retraining/run",
         "decision": {"verdict": "promote", "reasons": ["better"]},

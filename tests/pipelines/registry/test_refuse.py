@@ -1,4 +1,4 @@
-"""A refusal is on record in three places, and leaves the champion alone."""
+"""A refusal is recorded in three places, and does not change the champion."""
 
 import json
 from pathlib import Path

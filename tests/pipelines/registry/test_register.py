@@ -45,7 +45,7 @@ LINEAGE = {
     "suite_hash": "2" * 64,
     "requirements_sha256": "3" * 64,
 }
-"""What it takes to rebuild a version."""
+"""The tags that a rebuild of a version needs."""
 
 TAGS = LINEAGE | {
     "history_start": "2013-01-01",
@@ -62,7 +62,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def train(files: Path, trees: int) -> Path:
-    """The directory `files` with a small model and its report, as `evaluate` leaves them; the latency is measured."""
+    """Write a small model and its report to the directory `files`, as `evaluate` does, with a measured latency."""
     from sklearn.ensemble import RandomForestClassifier
 
     (files / "report").mkdir(parents=True)
@@ -80,7 +80,7 @@ def train(files: Path, trees: int) -> Path:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of its own, with two registered versions."""
+    """Register two versions in a home of its own."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
@@ -119,7 +119,7 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "cannot be read .*; run evaluate first"),
         ("{", "is not a whole evaluation"),
@@ -129,8 +129,8 @@ def test_the_same_model_is_one_version_and_another_is_another(versions: list[Reg
         ({"sha256": "abc"}, "judges the model abc, the file has sha256"),
     ],
 )
-def test_what_was_not_evaluated_or_did_not_pass_is_not_registered(
-    versions: list[Registered], tmp_path: Path, content: str | dict[str, Any] | None, told: str
+def test_a_model_that_was_not_evaluated_or_did_not_pass_is_not_registered(
+    versions: list[Registered], tmp_path: Path, content: str | dict[str, Any] | None, message: str
 ) -> None:
     files = train(tmp_path / "other", 7)
     evaluation, digest = files / "report" / "evaluation.json", sha256_of(files / "model.onnx")
@@ -141,7 +141,7 @@ def test_what_was_not_evaluated_or_did_not_pass_is_not_registered(
     else:
         evaluation.write_text(contract.to_json(any_evaluation(NAME, **{"sha256": digest, **content})))
     client = connect()
-    with pytest.raises((DataError, GateFailed), match=told):
+    with pytest.raises((DataError, GateFailed), match=message):
         register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
@@ -167,7 +167,7 @@ def test_a_version_carries_its_tags_and_no_pickle(versions: list[Registered], in
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
 
 
-def test_mlflow_knows_what_the_model_takes_its_figures_and_its_data(versions: list[Registered]) -> None:
+def test_mlflow_has_the_models_signature_figures_and_data(versions: list[Registered]) -> None:
     client = connect()
     version = client.get_model_version(NAME, versions[0].version)
     signature = mlflow.models.get_model_info(f"models:/{NAME}/{versions[0].version}").signature
@@ -181,17 +181,17 @@ def test_mlflow_knows_what_the_model_takes_its_figures_and_its_data(versions: li
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
 
 
-def test_the_latency_is_logged_where_this_model_was_measured(versions: list[Registered], tmp_path: Path) -> None:
+def test_the_latency_is_logged_if_this_model_was_measured(versions: list[Registered], tmp_path: Path) -> None:
     client = connect()
     version = client.get_model_version(NAME, versions[0].version)
     assert client.get_run(version.run_id).data.metrics == {"auc": 0.7, "rows": 500} | MEASURED
     measured = train(tmp_path / "other", 7) / "report"
     assert latency(measured, versions[0].sha256) == {}
-    measured.with_name("latency.json").unlink()  # as where DVC has restored the report
+    measured.with_name("latency.json").unlink()  # as after DVC has restored the report
     assert latency(measured, versions[0].sha256) == {}
 
 
-def test_a_version_challenges_another_champion_and_nobody_else(versions: list[Registered], ledger: Ledger) -> None:
+def test_a_version_is_challenger_only_of_another_champion(versions: list[Registered], ledger: Ledger) -> None:
     client = connect()
 
     def challenger() -> str | None:
@@ -199,7 +199,7 @@ def test_a_version_challenges_another_champion_and_nobody_else(versions: list[Re
         return None if found is None else str(found)
 
     challenge(client, ledger, versions[0])
-    assert challenger() is None  # there is nobody to challenge
+    assert challenger() is None  # there is no champion
     _promote(ledger, versions[0], "none")
     challenge(client, ledger, versions[0])
     assert challenger() is None
@@ -220,7 +220,7 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
     (report / "evaluation.json").write_text(contract.to_json(evaluation), encoding="utf-8")
     show_card(client, versions[1], report)
     card = (installation / "reports" / "models" / NAME / "2" / "model_card.html").read_text(encoding="utf-8")
-    for told in (
+    for words in (
         TAGS["git_commit"],
         TAGS["dvc_lock_sha256"],
         TAGS["suite_hash"],
@@ -228,7 +228,7 @@ def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Reg
         "trained_until",
         "Against the champion of the time",
     ):
-        assert told in card
+        assert words in card
     assert card.count("<svg") == 6  # roc, calibration and scores; roc and calibration of both models; importances
     for limit in model_card.limits(evaluation):
         assert limit.split(",")[0] in card
@@ -279,7 +279,7 @@ def test_a_broken_champion_degrades_to_the_previous_version(versions: list[Regis
     assert sha256_of(tmp_path / "model.onnx") == versions[0].sha256
 
 
-def test_what_a_degraded_run_publishes_says_so(
+def test_the_rows_of_a_degraded_run_say_so(
     versions: list[Registered], ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_PUBLISHED_URL", str(tmp_path / "published"))
@@ -303,7 +303,7 @@ def _break(version: Registered, target: Path, fault: str) -> None:
         target.write_bytes(b"")
 
 
-def test_with_nothing_to_fall_back_to_the_run_fails_clearly(versions: list[Registered], ledger: Ledger, tmp_path: Path) -> None:
+def test_without_a_previous_version_the_run_fails_clearly(versions: list[Registered], ledger: Ledger, tmp_path: Path) -> None:
     _promote(ledger, versions[0].model_copy(update={"model_uri": str(tmp_path / "gone.onnx")}), "none")
     with pytest.raises(ModelError, match=r"can be used: .*gone\.onnx.*runbooks/champion-broken"):
         pin_model(ledger, NAME, tmp_path / "model.onnx")
@@ -345,7 +345,7 @@ def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], ins
     assert (workspace / "data" / "champion" / "model.onnx.dvc").exists()
 
 
-def test_lineage_refuses_what_could_not_be_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lineage_refuses_a_tree_that_could_not_be_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     outs = {"outs": [{"md5": "d" * 32}]}
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"ingest_history": outs}}))

@@ -1,4 +1,4 @@
-"""An encoder goes the way of a model, under its own name: registered, promoted on the word of its gate, rolled back; on a real MLflow and ledger."""
+"""An encoder is registered, promoted and rolled back like a model, under its own name; its gate decides. On a real MLflow and ledger."""
 
 import json
 import shutil
@@ -46,15 +46,15 @@ class Installation:
         return {alias: str(version) for alias, version in connect().get_registered_model(NAME).aliases.items()}
 
     def opened(self, run_id: str = "run") -> None:
-        """A new run, pinned to the present champion, or to none."""
+        """Open a new run that is pinned to the present champion, or to none."""
         champion = self.ledger.champion(NAME)
-        told = {"version": champion.version, "sha256": champion.sha256, "ledger_sequence": champion.sequence} if champion else {}
-        pinned = PinnedModel(path="data/champion/encoder.onnx", name=NAME, **told)
+        pin = {"version": champion.version, "sha256": champion.sha256, "ledger_sequence": champion.sequence} if champion else {}
+        pinned = PinnedModel(path="data/champion/encoder.onnx", name=NAME, **pin)
         where = {"dag_id": "encoder_training", "run_id": run_id, "run_ref": f"refs/runs/encoder_training/{run_id}", "git_commit": "c" * 40}
         save_run(RunFile(partition=PARTITION, model=pinned, encoder=pinned, **where))
 
     def trained(self, seed: int = 42, **evaluation: Any) -> str:
-        """An encoder with its evaluation, as `evaluate_encoder` leaves them; its digest."""
+        """Write an encoder and its evaluation, as `evaluate_encoder` does; return its digest."""
         for folder in (ONNX.parent, REPORT):
             folder.mkdir(parents=True, exist_ok=True)
         ONNX.write_bytes(encoder_bytes(seed=seed))
@@ -78,7 +78,7 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with an empty MLflow, which takes seconds to make; copied for each test."""
+    """Make a home with an empty MLflow, which takes seconds; each test gets a copy."""
     directory = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NIGHTSHIFT_HOME", str(directory))
@@ -115,12 +115,12 @@ def version() -> str:
 
 
 def failure() -> tuple[str, str, bool]:
-    told = json.loads(Path("failure.json").read_text())
-    return told["error"], told["message"], told["retryable"]
+    report = json.loads(Path("failure.json").read_text())
+    return report["error"], report["message"], report["retryable"]
 
 
 @pytest.mark.costly
-def test_it_goes_all_the_way_and_back(installation: Installation) -> None:
+def test_it_is_registered_promoted_and_rolled_back(installation: Installation) -> None:
     digest = installation.trained()
     for _ in range(2):  # the second time, the version is known
         assert registered() == 0
@@ -189,7 +189,7 @@ def test_an_encoder_that_did_not_pass_is_neither_registered_nor_promoted(install
     assert installation.ledger.history(NAME) == []
 
 
-def test_the_word_for_another_encoder_promotes_nothing(installation: Installation) -> None:
+def test_the_evaluation_of_another_encoder_promotes_nothing(installation: Installation) -> None:
     assert registered() == 0
     installation.trained(seed=1)
     assert promote(PROMOTE) == 1
@@ -199,7 +199,7 @@ def test_the_word_for_another_encoder_promotes_nothing(installation: Installatio
 
 
 @pytest.mark.costly
-def test_a_champion_that_came_meanwhile_stays(installation: Installation) -> None:
+def test_a_champion_that_was_promoted_in_between_stays(installation: Installation) -> None:
     assert registered() == 0
     assert promote(PROMOTE) == 0
     nobody = PinnedModel(path="data/champion/encoder.onnx", name=NAME)
@@ -213,17 +213,17 @@ def test_a_champion_that_came_meanwhile_stays(installation: Installation) -> Non
     assert installation.aliases() == {"champion": "1"}, "and version 2 challenges nobody any more"
 
 
-def test_by_hand_what_was_turned_down_is_not_promoted_but_its_gate_decides_anew(installation: Installation) -> None:
+def test_a_refused_encoder_is_not_promoted_by_hand_but_its_gate_may_decide_again(installation: Installation) -> None:
     assert registered() == 0
     Journal(home.ledger_url()).record_verdict(Verdict(NAME, "before", PARTITION, None, "1", "refused", "came too late", "evaluate_encoder"))
-    by_hand = ["--registered", str(REGISTERED), "--actor", "ada", "--reason", "I like it"]
-    assert promote(by_hand) == 1
+    manual = ["--registered", str(REGISTERED), "--actor", "ada", "--reason", "I like it"]
+    assert promote(manual) == 1
     assert "was turned down" in failure()[1]
     assert promote(PROMOTE) == 0
     assert installation.champion().version == "1"
 
 
-def test_a_person_may_sign_for_the_gate(installation: Installation) -> None:
+def test_a_person_may_promote_instead_of_the_gate(installation: Installation) -> None:
     assert registered() == 0
     assert promote([*PROMOTE, "--actor", "ada", "--reason", "the first one"]) == 0
     assert (installation.champion().actor, installation.champion().reason) == ("ada", "the first one")
@@ -239,7 +239,7 @@ def test_a_person_may_sign_for_the_gate(installation: Installation) -> None:
         ["--encoder", str(ONNX), "--onnx", "model.onnx"],
     ],
 )
-def test_it_must_be_said_what_to_register(installation: Installation, given: list[str]) -> None:
+def test_the_arguments_must_name_one_file(installation: Installation, given: list[str]) -> None:
     assert register([*given, "--report", str(REPORT), "--registered", str(REGISTERED)]) == 1
     assert failure()[0] == "ConfigError"
     assert "give --model and --onnx, or --encoder" in failure()[1]

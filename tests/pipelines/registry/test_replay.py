@@ -1,4 +1,4 @@
-"""A version is rebuilt from its run's ref, and what is not what it was is named. The training line computes next to nothing here."""
+"""A version is rebuilt from its run's ref, and every input that differs is named. The training line here computes almost nothing."""
 
 import json
 import os
@@ -54,14 +54,14 @@ LINE = {
 
 @dataclass
 class Trained:
-    """A repository at `path` in which the line has run, recorded as `REF`; the tags and metrics of the version that came of it."""
+    """A repository at `path` with a recorded run `REF` of the training line, and the tags and metrics of its version."""
 
     path: Path
     tags: dict[str, str]
     metrics: dict[str, float]
 
     def changed(self, **files: str) -> dict[str, str]:
-        """The tags, with the ref of a run that is like the recorded one but for `files` (underscores for slashes and dots)."""
+        """Return the tags, with the ref of a run that differs from the recorded one in `files` (underscores for slashes and dots)."""
         git(self.path, "checkout", "--quiet", "--detach", REF)
         for name, content in files.items():
             (self.path / name.replace("__", "/").replace("_", ".", 1)).write_text(content)
@@ -71,7 +71,7 @@ class Trained:
 
 
 def make_line(path: Path) -> None:
-    """A committed repository with a training line of six stages that hash their inputs."""
+    """Commit a repository with a training line of six stages that hash their inputs."""
     path.mkdir()
     (path / "pipelines").mkdir()
     (path / "pipelines" / "line.py").write_text(STAGE)
@@ -135,7 +135,7 @@ def different(result: dict[str, Any]) -> list[str]:
     return [one["name"] for one in result["inputs"] if not one["equal"]]
 
 
-def test_the_same_ref_gives_the_same_bytes_and_metrics_and_nothing_comes_out_of_the_cache(trained: Trained, tmp_path: Path) -> None:
+def test_the_same_ref_gives_the_same_bytes_and_metrics_without_cached_outputs(trained: Trained, tmp_path: Path) -> None:
     raw = parse_yaml(git(trained.path, "show", f"{REF}:dvc.lock"))["stages"]["ingest_history"]["outs"][0]["md5"]
     for file in (trained.path / ".dvc" / "cache" / "files").rglob("*"):
         if file.is_file() and file.parent.name + file.name != raw:
@@ -152,7 +152,7 @@ def test_the_same_ref_gives_the_same_bytes_and_metrics_and_nothing_comes_out_of_
     assert (git(trained.path, "status", "--porcelain"), git(trained.path, "worktree", "list").count("\n")) == (before, 0)
 
 
-def test_each_input_that_is_not_what_was_recorded_is_named(trained: Trained, tmp_path: Path) -> None:
+def test_each_input_that_differs_from_the_record_is_named(trained: Trained, tmp_path: Path) -> None:
     params = yaml.safe_dump({name: {"depth": 9 if name == "train" else 8, "tolerance": 1.0e-5} for name in LINE})
     result = replay(trained.changed(params_yaml=params, salt="pepper", requirements_txt="PyYAML==0.1\n"), trained.metrics, tmp_path)
     found = {one["name"]: one["found"] for one in result["inputs"] if not one["equal"]}
@@ -162,11 +162,11 @@ def test_each_input_that_is_not_what_was_recorded_is_named(trained: Trained, tmp
     assert f"PyYAML {installed('PyYAML')} instead of 0.1" in found["environment"]
     assert result["equal"] is False
     sentence = conclude(NAME, "1", result)
-    assert "did NOT come out the same: the model" in sentence
+    assert "was NOT rebuilt the same: the model" in sentence
     assert "train.depth 9 instead of 8" in sentence
 
 
-def test_the_environment_is_held_against_the_pins_that_hold_here(tmp_path: Path) -> None:
+def test_the_environment_is_compared_with_the_pins_of_this_platform(tmp_path: Path) -> None:
     pins = [
         f"PyYAML=={installed('PyYAML')} \\",
         "    --hash=sha256:00",
@@ -181,7 +181,7 @@ def test_the_environment_is_held_against_the_pins_that_hold_here(tmp_path: Path)
     assert environment(Path(__file__).parents[3] / "requirements.txt") == [], "that of the tests is the locked one"
 
 
-def test_code_that_makes_the_same_is_equal_and_told_all_the_same(trained: Trained, tmp_path: Path) -> None:
+def test_other_code_with_the_same_result_is_equal_and_named(trained: Trained, tmp_path: Path) -> None:
     result = replay(trained.changed(pipelines__line_py=STAGE + "\n# another line"), trained.metrics, tmp_path)
     assert result["equal"] is True
     assert different(result) == ["code commit", "code of the stages"]
@@ -193,7 +193,7 @@ def test_other_data_is_another_model_and_is_named(trained: Trained, tmp_path: Pa
     assert different(result) == ["data revision"]
 
 
-def test_raw_data_that_was_edited_in_the_cache_is_found_out(trained: Trained, tmp_path: Path) -> None:
+def test_raw_data_that_was_edited_in_the_cache_is_detected(trained: Trained, tmp_path: Path) -> None:
     raw = trained.tags["data_revision"]
     cached = trained.path / ".dvc" / "cache" / "files" / "md5" / raw[:2] / raw[2:]
     cached.chmod(0o644)
@@ -210,10 +210,10 @@ def test_raw_data_that_was_edited_in_the_cache_is_found_out(trained: Trained, tm
 def test_a_metric_that_differs_alone_is_a_difference(trained: Trained, tmp_path: Path) -> None:
     result = replay(trained.tags, {**trained.metrics, "auc": 0.5}, tmp_path)
     assert result["equal"] is False
-    assert "did NOT come out the same: auc; every recorded input is the same" in conclude(NAME, "1", result)
+    assert "was NOT rebuilt the same: auc; every recorded input is the same" in conclude(NAME, "1", result)
 
 
-def test_a_stage_that_fails_now_is_told(trained: Trained, tmp_path: Path) -> None:
+def test_a_stage_that_fails_now_is_named(trained: Trained, tmp_path: Path) -> None:
     broken = STAGE.replace("name, source", "import nowhere\nname, source")
     result = replay(trained.changed(pipelines__line_py=broken), trained.metrics, tmp_path)
     assert result["equal"] is False
@@ -221,7 +221,7 @@ def test_a_stage_that_fails_now_is_told(trained: Trained, tmp_path: Path) -> Non
     assert "failed to reproduce" in result["stopped"]
 
 
-def test_without_the_ref_or_the_raw_data_it_says_what_to_bring_back(trained: Trained, tmp_path: Path) -> None:
+def test_a_missing_ref_or_missing_raw_data_is_named_with_its_remedy(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"refs/runs/gone is not a ref or commit .* fetch refs/runs"):
         replay({**trained.tags, "run_ref": "refs/runs/gone"}, trained.metrics, tmp_path / "one")
     shutil.rmtree(trained.path / ".dvc" / "cache")
@@ -250,7 +250,7 @@ def registry(pristine: Trained, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def registered(trained: Trained, registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
-    """What was trained, registered in an installation of the test's own."""
+    """The trained repository, with version 1 as champion, and a version 2 without tags."""
     shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
     shutil.copytree(registry, tmp_path / "home")
     monkeypatch.chdir(tmp_path)
@@ -275,14 +275,14 @@ def test_a_difference_turns_it_red_and_the_page_names_it(registered: Trained) ->
     assert main([]) == 1
     failure = json.loads(Path("failure.json").read_text())
     assert (failure["error"], failure["retryable"]) == ("GateFailed", False)
-    assert "did NOT come out the same: the model" in failure["message"]
-    assert "did not come out the same" in Path("data/reports/replay/report.html").read_text()
+    assert "was NOT rebuilt the same: the model" in failure["message"]
+    assert "was NOT rebuilt the same" in Path("data/reports/replay/report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("version", "message"), [("9", "has no version '9'"), ("x", "has no version 'x'"), ("2", "lacks the tags run_ref")]
 )
-def test_a_version_that_cannot_be_rebuilt_is_told(registered: Trained, version: str, message: str) -> None:
+def test_a_version_that_cannot_be_rebuilt_is_named(registered: Trained, version: str, message: str) -> None:
     assert main(["--version", version]) == 1
     failure = json.loads(Path("failure.json").read_text())
     assert failure["error"] == "ConfigError"

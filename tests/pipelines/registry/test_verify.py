@@ -1,4 +1,4 @@
-"""Whatever is wrong with a new champion, it is rolled back at once; what only cannot be looked at is tried again."""
+"""A new champion with any fault is rolled back immediately; a check that cannot be made is tried again."""
 
 import errno
 import json
@@ -31,7 +31,7 @@ GOLDEN = Path("data/reports/evaluate/golden.json")
 
 @pytest.fixture
 def promoted(installation_of_three: Installation) -> Installation:
-    """Version 2 has just become champion in the place of version 1, and the night that version 1 has scored is published."""
+    """The installation after version 2 has replaced champion 1. A night that version 1 has scored is published."""
     installation_of_three.publish()
     installation_of_three.promoted("1", "2")
     installation_of_three.opened("1", "2")
@@ -44,11 +44,11 @@ def note() -> str:
 
 
 def rolled_back(installation: Installation, why: str) -> None:
-    """Verify, and find that it failed, said why, and made version 1 champion again everywhere."""
+    """Run `verify`, and assert that it failed, said why, and made version 1 champion again everywhere."""
     assert main(ARGUMENTS) == 1
     error, message, retryable = failure()
     assert (error, retryable) == ("GateFailed", False)
-    assert message.startswith("ROLLED BACK to version 1, live from 2013-04-02: version 2 is not as it was promoted: ")
+    assert message.startswith("ROLLED BACK to version 1, live from 2013-04-02: version 2 differs from the promoted model: ")
     assert why in message
     entry = installation.ledger.champion(NAME)
     assert entry is not None
@@ -60,7 +60,7 @@ def rolled_back(installation: Installation, why: str) -> None:
     assert note() == "ROLLED BACK to version 1, live from 2013-04-02"
 
 
-def test_a_champion_that_is_what_was_promoted_stays(promoted: Installation) -> None:
+def test_a_sound_champion_stays(promoted: Installation) -> None:
     for _ in range(2):
         assert main(ARGUMENTS) == 0
     assert promoted.aliases() == {"champion": "2", "previous": "1"}
@@ -69,35 +69,35 @@ def test_a_champion_that_is_what_was_promoted_stays(promoted: Installation) -> N
     assert json.loads(Path("data/reports/verify/report.json").read_text()) == {"note": note, "faults": []}
 
 
-def test_without_a_published_night_the_rest_counts(installation_of_three: Installation) -> None:
+def test_without_a_published_night_the_other_checks_count(installation_of_three: Installation) -> None:
     installation_of_three.promoted("1", "2")
     installation_of_three.opened("1", "2")
     assert main(ARGUMENTS) == 0
-    assert note() == "verified version 2, with nothing to hold its scores against: no night is published up to 2013-04-01"
+    assert note() == "verified version 2, without a night to compare its scores with: no night is published up to 2013-04-01"
     assert installation_of_three.aliases() == {"champion": "2", "previous": "1"}, "the aliases of a promotion that was killed were repaired"
 
 
 @pytest.mark.parametrize(("fault", "why"), [("missing", "cannot read"), ("altered", "has sha256"), ("torn", "has sha256")])
-def test_a_file_that_is_not_what_was_promoted(promoted: Installation, fault: str, why: str) -> None:
+def test_a_file_that_differs_from_the_promoted_one(promoted: Installation, fault: str, why: str) -> None:
     file = Path(promoted.versions["2"].model_uri)
     content = file.read_bytes()
     file.unlink() if fault == "missing" else file.write_bytes(content[:-1] if fault == "torn" else content + b"\0")
     rolled_back(promoted, why)
 
 
-def test_an_alias_that_leads_to_another_file(promoted: Installation) -> None:
-    """Somebody has replaced the registry's file by a whole other model and its digest beside it: the ledger's digest counts."""
+def test_an_alias_that_points_to_another_file(promoted: Installation) -> None:
+    """Somebody has replaced the registry's file and its digest with those of another model: the ledger's digest counts."""
     shutil.copyfile(promoted.versions["3"].model_uri, promoted.versions["2"].model_uri)
     rolled_back(promoted, "was registered; the file was altered")
 
 
-def test_an_alias_that_says_another_version_than_the_ledger(promoted: Installation, tmp_path: Path) -> None:
-    """It is repaired before anybody looks; who moves it at that very moment is found out."""
+def test_an_alias_that_points_to_another_version_than_the_ledger(promoted: Installation, tmp_path: Path) -> None:
+    """The alias is repaired before the check; a change after the repair is found."""
     entry, client = promoted.ledger.champion(NAME), connect()
     assert entry is not None
     client.set_registered_model_alias(NAME, "champion", "3")
     faults, _ = verify(client, entry, GOLDEN, tmp_path, "2013-04-01", Verify(minimum_correlation=0.3))
-    assert faults == ["the alias champion says version 3, the ledger version 2"]
+    assert faults == ["the alias champion points to version 3, but the ledger says version 2"]
 
 
 def test_golden_rows_that_get_another_score(promoted: Installation) -> None:
@@ -114,8 +114,8 @@ def test_a_golden_set_that_is_gone_or_torn(promoted: Installation, content: str 
     rolled_back(promoted, why)
 
 
-def test_a_model_that_says_the_contrary_of_the_published_night(promoted: Installation) -> None:
-    """Promoted as it is, digest and golden set included: only the shadow night gives it away."""
+def test_a_model_that_contradicts_the_published_night(promoted: Installation) -> None:
+    """The file, its digest and the golden set are those that were promoted: only the published night shows the fault."""
     file = Path(promoted.versions["3"].model_uri)
     change_score(file, file)
     poisoned = Registered(name=NAME, version="3", sha256=sha256_of(file), model_uri=str(file))
@@ -127,21 +127,21 @@ def test_a_model_that_says_the_contrary_of_the_published_night(promoted: Install
     GOLDEN.write_text(Golden(golden.names, golden.features, scores, poisoned.sha256).to_json())
     assert main(ARGUMENTS) == 1
     assert "ROLLED BACK to version 2" in failure()[1]
-    assert "not as it was promoted: rank correlation -" in failure()[1]
+    assert "differs from the promoted model: rank correlation -" in failure()[1]
 
 
-def test_a_night_of_another_declaration_of_features_is_not_held_against_it(promoted: Installation, tmp_path: Path) -> None:
-    """As where the features were declared anew: the model was judged on its own, the night was made before."""
+def test_a_night_of_another_declaration_of_features_is_not_a_fault(promoted: Installation, tmp_path: Path) -> None:
+    """As after a new declaration of features: the model was judged with it, and the night was made before it."""
     entry, other = promoted.ledger.champion(NAME), Signature(scored_night.NAMES, "6" * 64)
     assert entry is not None
     file = tmp_path / "other.onnx"
     file.write_bytes(scored_night.onnx_bytes(other))
-    faults, held = shadow_faults(load_model(file), NAME, "2013-04-01", tmp_path, Verify(minimum_correlation=1))
+    faults, compared = shadow_faults(load_model(file), NAME, "2013-04-01", tmp_path, Verify(minimum_correlation=1))
     assert faults == []
-    assert held == "with nothing to hold its scores against: 2013-04-01 has features of another declaration"
+    assert compared == "without a night to compare its scores with: 2013-04-01 has features of another declaration"
 
 
-def test_a_store_that_does_not_answer_is_no_fault_of_the_model(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_not_a_fault_of_the_model(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(promoted.root / "workspace" / ".dvc" / "cache")
     assert main(ARGUMENTS) == 1
     assert (failure()[0], failure()[2]) == ("TransientError", True)
@@ -157,11 +157,11 @@ def test_a_store_that_does_not_answer_is_no_fault_of_the_model(promoted: Install
 def test_a_champion_that_somebody_has_replaced_since_is_left_alone(promoted: Installation) -> None:
     promoted.promoted("3")
     assert main(ARGUMENTS) == 0
-    assert note() == "version 3 is champion by now, so version 2 is not verified"
+    assert note() == "NOT verified: version 2 is no longer champion; version 3 is"
     assert len(promoted.ledger.history(NAME)) == 3
 
 
-def test_cleared_after_a_rollback_it_says_so_again_and_rolls_back_nothing_else(promoted: Installation) -> None:
+def test_a_second_run_after_a_rollback_reports_it_again_and_rolls_back_nothing_else(promoted: Installation) -> None:
     Path(promoted.versions["2"].model_uri).unlink()
     assert main(ARGUMENTS) == 1
     assert main(ARGUMENTS) == 1
@@ -178,13 +178,13 @@ def raising(error: Exception) -> Callable[..., None]:
 
 
 def untouched(installation: Installation, entries: int) -> None:
-    """Find that the ledger is as it was, and that nothing says that anything was rolled back."""
+    """Assert that the ledger did not change, and that no record mentions a rollback."""
     assert len(installation.ledger.history(NAME)) == entries
     assert installation.journal.verdicts(NAME) == []
     assert "rolled_back" not in connect().get_model_version(NAME, "2").tags
 
 
-def test_with_nothing_to_go_back_to_it_says_so_and_records_no_rollback(installation_of_three: Installation) -> None:
+def test_without_a_champion_before_it_says_so_and_records_no_rollback(installation_of_three: Installation) -> None:
     installation_of_three.promoted("2")
     installation_of_three.opened("2", "2")
     Path(installation_of_three.versions["2"].model_uri).unlink()
@@ -194,9 +194,7 @@ def test_with_nothing_to_go_back_to_it_says_so_and_records_no_rollback(installat
     untouched(installation_of_three, entries=1)
 
 
-def test_a_champion_that_somebody_moves_at_that_very_moment_is_not_said_to_be_rolled_back(
-    promoted: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_champion_that_somebody_has_just_changed_is_not_rolled_back(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(promoted.versions["2"].model_uri).unlink()
     append = Ledger.append
 
@@ -207,12 +205,12 @@ def test_a_champion_that_somebody_moves_at_that_very_moment_is_not_said_to_be_ro
 
     monkeypatch.setattr(Ledger, "append", overtaken)
     assert main(ARGUMENTS) == 1
-    assert "NOT rolled back: somebody has moved the champion" in failure()[1]
+    assert "NOT rolled back: somebody has just changed the champion" in failure()[1]
     untouched(promoted, entries=3)
     assert promoted.aliases()["champion"] == "3"
 
 
-def test_a_champion_before_that_is_broken_too_is_not_gone_back_to(promoted: Installation) -> None:
+def test_a_champion_before_that_is_broken_too_does_not_come_back(promoted: Installation) -> None:
     Path(promoted.versions["2"].model_uri).unlink()
     with Path(promoted.versions["1"].model_uri).open("ab") as file:
         file.write(b"\0")
@@ -223,7 +221,7 @@ def test_a_champion_before_that_is_broken_too_is_not_gone_back_to(promoted: Inst
     untouched(promoted, entries=2)
 
 
-def test_a_champion_before_that_cannot_be_looked_at_is_tried_again(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_champion_before_that_cannot_be_read_is_tried_again(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "next_night", raising(OSError("the object store did not answer")))
     Path(promoted.versions["2"].model_uri).unlink()
     assert main(ARGUMENTS) == 1
@@ -231,15 +229,17 @@ def test_a_champion_before_that_cannot_be_looked_at_is_tried_again(promoted: Ins
     untouched(promoted, entries=2)
 
 
-def test_a_night_whose_ref_is_unknown_here_is_held_against_nobody(promoted: Installation) -> None:
+def test_a_night_whose_ref_is_unknown_here_is_not_a_fault(promoted: Installation) -> None:
     subprocess.run(["git", "update-ref", "-d", REF], check=True)
     assert main(ARGUMENTS) == 0
-    assert note().startswith(f"verified version 2, with nothing to hold its scores against: {REF} is not a recorded run of this repository")
+    assert note().startswith(
+        f"verified version 2, without a night to compare its scores with: {REF} is not a recorded run of this repository"
+    )
     untouched(promoted, entries=2)
 
 
-def test_a_night_whose_run_has_kept_no_features_is_held_against_nobody(promoted: Installation) -> None:
-    """As where the ref was recorded by a run that stopped before."""
+def test_a_night_whose_run_has_kept_no_features_is_not_a_fault(promoted: Installation) -> None:
+    """As if the ref was recorded by a run that stopped before."""
     tree = subprocess.run(
         ["git", "hash-object", "-t", "tree", "-w", "/dev/null"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -248,7 +248,7 @@ def test_a_night_whose_run_has_kept_no_features_is_held_against_nobody(promoted:
     empty = subprocess.run(commit, check=True, capture_output=True, text=True).stdout.strip()
     subprocess.run(["git", "update-ref", REF, empty], check=True)
     assert main(ARGUMENTS) == 0
-    assert "verified version 2, with nothing to hold its scores against: " in note()
+    assert "verified version 2, without a night to compare its scores with: " in note()
     untouched(promoted, entries=2)
 
 
@@ -274,7 +274,7 @@ def test_a_store_that_is_down_or_a_full_disk_rolls_back_nothing(
 
 
 def test_a_published_table_that_does_not_answer_rolls_back_nothing(promoted: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real thing: S3 on a port where nobody listens."""
+    """As in production: S3 on a port where no server listens."""
     access = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
     for key, value in {**access, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "NIGHTSHIFT_PUBLISHED_URL": "s3://published"}.items():
         monkeypatch.setenv(key, value)

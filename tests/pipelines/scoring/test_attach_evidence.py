@@ -65,7 +65,7 @@ def test_the_riskiest_are_given_their_neighbours(workspace: Path) -> None:
     attached = report()
     assert (attached["rows"], attached["note"]) == (500, f"evidence for 50 rows from generation {pinned.generation}")
     page = (REPORT / "report.html").read_text()
-    assert "Evidence for the riskiest of 2013-04-01" in page
+    assert "Evidence for the riskiest rows of 2013-04-01" in page
     assert page.count("<details") == 50
     assert "not late" in page
     assert '<header class="plain">' in page
@@ -166,7 +166,7 @@ def test_where_the_pinned_generation_was_collected_the_night_goes_on_without_evi
     assert '<header class="bad">' in (REPORT / "report.html").read_text()
 
 
-def test_an_encoder_that_has_learned_from_later_nights_is_told_of(workspace: Path) -> None:
+def test_an_encoder_that_has_learned_from_later_nights_is_reported(workspace: Path) -> None:
     index = indexed_nights.publish(workspace / "built", *indexed_nights.past(300, "2013-01-15"))
     save_run(RUN.model_copy(update={"index": index, "partition": "2013-02-01"}))
     assert main(ARGUMENTS) == 0

@@ -45,7 +45,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_evidence(riskiest: int, **changes: object) -> None:
-    """Evidence for the first rows of the night, and its report."""
+    """Write evidence for the first rows of the night, and its report."""
     rows = riskiest * NEIGHBOURS
     own = pq.read_table("scores.parquet").slice(0, riskiest).take(pa.array([row // NEIGHBOURS for row in range(rows)], pa.int64()))
     columns: dict[str, Any] = {
@@ -78,7 +78,7 @@ def record() -> dict[str, Any]:
     return dict(json.loads(Path("data/reports/publish_evidence/report.json").read_text()))
 
 
-def test_evidence_is_published_beside_the_scores_and_joins_them_by_run_and_key(workspace: Path) -> None:
+def test_evidence_is_published_next_to_the_scores_and_joins_them_by_run_and_key(workspace: Path) -> None:
     publish(Path("scores.parquet"), lineage_of(RUN), expected_rows=100)
     assert main(ARGUMENTS) == 0
     assert record() == {"rows": ROWS, "table_version": 1, "note": f"{ROWS} rows of evidence published"}

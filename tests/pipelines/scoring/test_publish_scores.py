@@ -117,6 +117,6 @@ def test_a_run_that_is_not_pinned_does_not_publish(workspace: Path, changes: dic
     _refused("ConfigError", "scored_at" if changes.get("opened_at") == "2013-04-01T02:00:00" else "run.yaml")
 
 
-def test_a_partition_that_is_no_date_goes_nowhere(workspace: Path) -> None:
+def test_a_partition_that_is_not_a_date_goes_nowhere(workspace: Path) -> None:
     save_run(RUN.model_copy(update={"partition": "../../etc"}))
     _refused("ConfigError", "partition is '../../etc'")

@@ -81,7 +81,7 @@ def test_a_model_that_was_altered_is_not_run(workspace: Path) -> None:
     assert not Path("scores").exists() or not any(Path("scores").iterdir())
 
 
-def test_a_missing_model_is_told(workspace: Path) -> None:
+def test_a_missing_model_is_reported(workspace: Path) -> None:
     Path("model.onnx").unlink()
     assert main(ARGUMENTS) == 1
     assert _failure()[0] == "ModelError"

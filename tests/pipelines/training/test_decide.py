@@ -1,4 +1,4 @@
-"""The verdict on registered challengers: written, on record in the journal and in MLflow, and each poison refused for what it is."""
+"""The verdict on registered challengers: written, recorded in the journal and in MLflow; each fault is refused with its own reason."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ DECISION = Path("data/reports/decide/decision.json")
 
 
 class Retraining:
-    """A workspace in which version 1 is champion, version 2 was evaluated as clearly better and has shadowed a week."""
+    """A workspace with champion 1 and version 2, which was evaluated as clearly better and has shadowed a week."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -43,7 +43,7 @@ class Retraining:
         self.shadow = shadowed("1", "2", partition=NIGHT)
 
     def put(self, model: onnx.ModelProto) -> None:
-        """Make `model` the version 2 that was evaluated and registered."""
+        """Make `model` the evaluated and registered version 2."""
         for file in (Path(self.installation.versions["2"].model_uri), Path("data/models/model.onnx")):
             file.write_bytes(model.SerializeToString())
         digest = sha256_of(file)
@@ -52,7 +52,7 @@ class Retraining:
         Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
 
     def decide(self) -> Decision:
-        """The decision; the golden set is that of the file in the workspace."""
+        """Return the decision; the golden set is that of the file in the workspace."""
         model, rows = load_model(Path("data/models/model.onnx")), values(50)
         for name, content in (("evaluate/evaluation", self.evaluation), ("shadow/report", self.shadow)):
             path = Path(f"data/reports/{name}.json")
@@ -64,7 +64,7 @@ class Retraining:
         return Decision.from_json(DECISION)
 
     def refusals(self) -> list[str]:
-        """The reasons of a refusal."""
+        """Return the reasons of a refusal."""
         decision = self.decide()
         assert decision.verdict == "refuse"
         return list(decision.reasons)
@@ -125,16 +125,16 @@ def test_a_file_edited_in_the_workspace_is_refused(retraining: Retraining) -> No
     Path("data/models/model.onnx").write_bytes(model.SerializeToString())
     [reason] = retraining.refusals()
     assert reason.startswith("the file data/models/model.onnx has sha256 ")
-    assert reason.endswith(f"registered was {retraining.installation.versions['2'].sha256}")
+    assert reason.endswith(f"but {retraining.installation.versions['2'].sha256} was registered")
 
 
-def test_another_model_than_was_evaluated_is_refused(retraining: Retraining) -> None:
+def test_another_model_than_the_evaluated_one_is_refused(retraining: Retraining) -> None:
     retraining.evaluation = replace(retraining.evaluation, sha256="e" * 64)
     [reason] = retraining.refusals()
     assert reason.startswith("the model that was evaluated has sha256 eeee")
 
 
-def test_a_model_that_answers_otherwise_than_it_did_is_refused(retraining: Retraining, tmp_path: Path) -> None:
+def test_a_model_that_gives_other_scores_than_before_is_refused(retraining: Retraining, tmp_path: Path) -> None:
     change_score(Path("data/models/model.onnx"), tmp_path / "turned.onnx")
     file = Path("data/models/model.onnx")
     registered = Path(retraining.installation.versions["2"].model_uri)
@@ -148,7 +148,7 @@ def test_a_model_that_answers_otherwise_than_it_did_is_refused(retraining: Retra
 
 @pytest.mark.costly
 def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
-    """The same scores, after work that leads to nothing: products of matrices that depend on the row, so that nothing is folded away."""
+    """The same scores, after useless work: products of matrices that depend on the row, so that the runtime cannot skip them."""
     model = onnx.load("data/models/model.onnx")
     for node in model.graph.node:
         node.output[:] = ["quick" if name == "probabilities" else name for name in node.output]
@@ -179,7 +179,7 @@ def test_a_challenger_with_faults_of_evaluation_is_refused_for_each(retraining: 
     assert "below 0.6; golden set" in verdict.reason
 
 
-def test_the_very_champion_again_is_refused(retraining: Retraining) -> None:
+def test_the_champion_trained_again_is_refused(retraining: Retraining) -> None:
     shutil.copy(retraining.installation.versions["1"].model_uri, "data/models/model.onnx")
     Path("data/models/registered.json").write_text(retraining.installation.versions["1"].model_dump_json(), encoding="utf-8")
     retraining.evaluation = replace(retraining.evaluation, sha256=retraining.installation.versions["1"].sha256)
@@ -187,15 +187,15 @@ def test_the_very_champion_again_is_refused(retraining: Retraining) -> None:
     assert retraining.refusals() == ["it is already the champion: the two model files are the same, byte for byte"]
 
 
-def test_a_shadow_of_another_version_is_no_evidence(retraining: Retraining) -> None:
+def test_a_shadow_of_another_version_is_not_evidence(retraining: Retraining) -> None:
     retraining.decide()
     other = replace(retraining.shadow, challenger="3")
     Path("data/reports/shadow/report.json").write_text(contract.to_json(other), encoding="utf-8")
     assert main([]) == 1
-    assert "shadow has looked at version 3, registered is 2; run shadow again" in Path("failure.json").read_text(encoding="utf-8")
+    assert "the report of shadow is of version 3, but 2 is registered; run shadow again" in Path("failure.json").read_text(encoding="utf-8")
 
 
-def test_without_a_report_it_says_which_stage_to_run(retraining: Retraining) -> None:
+def test_a_missing_report_is_named_with_the_stage_to_run(retraining: Retraining) -> None:
     assert main([]) == 1
     assert "run evaluate first" in Path("failure.json").read_text(encoding="utf-8")
 
@@ -203,7 +203,7 @@ def test_without_a_report_it_says_which_stage_to_run(retraining: Retraining) -> 
 @pytest.mark.parametrize(
     ("report", "field"), [("evaluate/evaluation", "faults"), ("evaluate/evaluation", "metrics"), ("shadow/report", "nights")]
 )
-def test_half_of_a_report_decides_nothing_and_names_the_field(retraining: Retraining, report: str, field: str) -> None:
+def test_an_incomplete_report_decides_nothing_and_the_error_names_the_field(retraining: Retraining, report: str, field: str) -> None:
     retraining.decide()
     path = Path(f"data/reports/{report}.json")
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -54,7 +54,7 @@ LIMITS = Evaluate.model_validate_json(json.dumps(EVALUATE))
 
 @cache
 def history(rows: int = 6_000, seed: int = 0) -> History:
-    """A month of nights of 200 rows; the outcome follows `a`."""
+    """Return a month of nights of 200 rows; the outcome depends on `a`."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(rows, len(NAMES))).astype(np.float32)
     labels = (features[:, 0] + rng.normal(size=rows) > 0).astype(np.int8)
@@ -65,7 +65,7 @@ def history(rows: int = 6_000, seed: int = 0) -> History:
 
 @cache
 def forest(trees: int = 20, *, flipped: bool = False) -> RandomForestClassifier:
-    """A forest fitted on another month; on labels that are each the wrong one, if `flipped`."""
+    """Return a forest that is fitted on another month; if `flipped`, on the opposite of each label."""
     other = history(seed=1)
     return RandomForestClassifier(trees, max_depth=4, random_state=42).fit(other.features, 1 - other.labels if flipped else other.labels)
 
@@ -88,7 +88,7 @@ def skops_bytes(model: RandomForestClassifier) -> bytes:
 
 @cache
 def history_bytes() -> bytes:
-    """The file of the history, as `featurize_history` writes it."""
+    """Return the file of the history, as `featurize_history` writes it."""
     given = history()
     table = given.rows.append_column("label", pa.array(given.labels.astype(bool)))
     for index, name in enumerate(NAMES):
@@ -108,7 +108,7 @@ def params_text() -> str:
 
 @cache
 def trained_until(date: str) -> Profile:
-    """The profile of a model that has trained on the nights before `date`."""
+    """Return the profile of a model that has trained on the nights before `date`."""
     columns = {**dict(zip(NAMES, history().features.T, strict=True)), SCORE: np.linspace(0, 1, 6_000, dtype=np.float32)}
     binnings = {name: numeric_binning(name, values, bins=4) for name, values in columns.items()}
     counted = count(columns, list(binnings.values())).counts
@@ -129,33 +129,33 @@ class Files:
         self.put(forest())
 
     def pin(self, **model: object) -> None:
-        """Write the run file; `model` is what it says about the champion."""
+        """Write the run file; `model` are its fields about the champion."""
         content = {"partition": PARTITION, "model": {"path": "champion/model.onnx", "name": "Core", **model}}
         (self.root / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
     def put(self, model: RandomForestClassifier, proto: onnx.ModelProto | None = None) -> None:
-        """The challenger: `model`, and `proto` where ONNX is not what comes of it."""
+        """Write the challenger `model`, and `proto` as its ONNX if that differs from the export."""
         (self.root / "models" / "model.skops").write_bytes(skops_bytes(model))
         (self.root / "models" / "model.onnx").write_bytes((proto or exported(model)).SerializeToString())
 
     def crown(self, model: RandomForestClassifier, *, until: str | None = "2013-03-01", **pinned: object) -> str:
-        """The champion, trained on what lies before `until` (None: it does not say); returns its digest."""
+        """Write the champion, which is trained on the nights before `until` (None: without a profile); return its digest."""
         path = self.root / "champion" / "model.onnx"
         path.write_bytes(exported(model, trained_until(until) if until else None).SerializeToString())
         self.pin(**{"version": "1", "sha256": sha256_of(path), **pinned})
         return sha256_of(path)
 
     def evaluate(self) -> int:
-        """Run the stage; its exit code."""
+        """Run the stage; return its exit code."""
         paths = {"features": "history.parquet", "model": "models/model.skops", "onnx": "models/model.onnx", "champion": "champion"}
         return main([word for name, path in {**paths, "report": "reports/evaluate"}.items() for word in (f"--{name}", path)])
 
     def read(self, name: str) -> dict:
-        """A JSON file of the report."""
+        """Return a JSON file of the report."""
         return json.loads((self.root / "reports" / "evaluate" / f"{name}.json").read_text(encoding="utf-8"))
 
     def failure(self) -> dict:
-        """What the stage says of its failure."""
+        """Return the stage's record of its failure."""
         return json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
 
 
@@ -168,7 +168,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs_once: None) -> 
 
 @pytest.mark.costly
 @pytest.mark.parametrize("compared", [False, True])
-def test_slices_of_dates_and_of_nothing_reach_every_report(files: Files, compared: bool) -> None:
+def test_slices_of_dates_and_of_nulls_reach_every_report(files: Files, compared: bool) -> None:
     """JSON has no dates, and a null is neither less nor more than a text."""
     table = pq.read_table("history.parquet")
     shipped = [None if row % 3 else FIRST for row in range(table.num_rows)]
@@ -188,7 +188,7 @@ def test_slices_of_dates_and_of_nothing_reach_every_report(files: Files, compare
         ]  # fmt: skip
 
 
-def test_evaluation_tells_slices_apart() -> None:
+def test_evaluation_judges_slices_separately() -> None:
     given = history()
     result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS)
     assert result.auc_interval is not None
@@ -205,7 +205,7 @@ def test_an_unknown_slice_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "p99_ms", "told"),
+    ("figures", "p99_ms", "fault"),
     [
         ({"auc": 0.55, "parity_max_difference": 0.0}, 0.01, "AUC"),
         ({"auc": None, "parity_max_difference": 0.0}, 0.01, "AUC"),
@@ -213,10 +213,10 @@ def test_an_unknown_slice_is_named() -> None:
         ({"auc": 0.7, "parity_max_difference": 0.0}, 2_000, "99th percentile"),
     ],
 )
-def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, told: str) -> None:
+def test_each_limit_can_stop_a_model(figures: dict[str, float | None], p99_ms: float, fault: str) -> None:
     found = faults(Metrics(**vars(evaluations.SOUND) | figures), (), p99_ms, LIMITS)
     assert len(found) == 1
-    assert told in found[0]
+    assert fault in found[0]
 
 
 def test_a_misspelt_holdout_is_named_and_not_tried_again(files: Files) -> None:
@@ -252,7 +252,7 @@ def test_how_many_rows_the_trees_have_learned_from_is_logged_and_shown(files: Fi
 
 
 @pytest.mark.costly
-def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
+def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     files.crown(forest(5))
     digests = []
     for _ in range(2):
@@ -287,11 +287,11 @@ def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) 
     assert files.read("evaluation")["metrics"]["rows"] == 14 * 200, "the challenger itself is judged on all that it has not seen"
 
 
-@pytest.mark.parametrize(("until", "told"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
-def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, told: str) -> None:
+@pytest.mark.parametrize(("until", "fault"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
+def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, fault: str) -> None:
     files.crown(forest(5), until=until)
     assert files.evaluate() == 0
-    assert told in files.read("comparison")["fault"]
+    assert fault in files.read("comparison")["fault"]
 
 
 def test_an_altered_champion_stops_the_run(files: Files) -> None:
@@ -355,7 +355,7 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("poison", "told"),
+    ("poison", "reason"),
     [
         (_flip, r"the AUC on the holdout is 0\.[0-3]"),
         (_not_a_number, "2800 of 2800 scores are not finite, the first is nan"),
@@ -366,18 +366,18 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
         (_contradicts, "golden set: with a = 3 the mean score goes from"),
     ],
 )
-def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], told: str) -> None:
+def test_a_poisoned_challenger_is_refused_with_its_own_reason(files: Files, poison: Callable[[Files], None], reason: str) -> None:
     poison(files)
     assert files.evaluate() == 1
     assert (files.failure()["error"], files.failure()["retryable"]) == ("GateFailed", False)
     found = files.read("evaluation")["faults"]
-    assert any(re.search(told, fault) for fault in found), found
+    assert any(re.search(reason, fault) for fault in found), found
     page = (files.root / "reports" / "evaluate" / "report.html").read_text(encoding="utf-8")
     assert "does not pass" in page
 
 
 @pytest.mark.costly
-def test_a_challenger_that_does_not_pass_is_on_record_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_challenger_that_does_not_pass_is_recorded_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSHIFT_LEDGER_URL", f"sqlite:///{files.root / 'ledger.db'}")
     files.crown(forest(5))
     _flip(files)

@@ -49,21 +49,21 @@ class Files:
         (self.root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
     def pin(self, **encoder: object) -> None:
-        """Write the run file; `encoder` is what it says about the champion."""
+        """Write the run file; `encoder` are its fields about the champion."""
         pinned = {"path": "champion/encoder.onnx", "name": "flight_encoder", **encoder}
         run = {"partition": PARTITION, "run_id": "run", "model": pinned, "encoder": pinned}
         (self.root / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
 
     def put(self, content: bytes, whole: bytes | None = None) -> None:
-        """The encoder, `whole` the one before it was quantised: by default the same."""
+        """Write the encoder, and `whole` as the one before quantisation: by default the same."""
         (self.root / "encoder" / "fp32.onnx").write_bytes(whole or content)
         (self.root / "encoder" / "encoder.onnx").write_bytes(content)
-        told = {"sha256": sha256_of(self.root / "encoder" / "encoder.onnx"), "overlap_10": 1.0, "auc_fall": -1e-06}
-        report = {"chosen": "fp32", "candidates": {"fp32": told}}
+        figures = {"sha256": sha256_of(self.root / "encoder" / "encoder.onnx"), "overlap_10": 1.0, "auc_fall": -1e-06}
+        report = {"chosen": "fp32", "candidates": {"fp32": figures}}
         (self.root / "reports" / "quantize.json").write_text(json.dumps(report), encoding="utf-8")
 
     def crown(self, content: bytes) -> None:
-        """The champion, as version 1."""
+        """Write the champion, and pin the run to it as version 1."""
         path = self.root / "champion" / "encoder.onnx"
         path.write_bytes(content)
         self.pin(version="1", sha256=sha256_of(path), ledger_sequence=1)
@@ -83,8 +83,8 @@ class Files:
         return dict(json.loads((self.root / "reports" / "evaluate_encoder" / f"{name}.json").read_text(encoding="utf-8")))
 
     def failure(self) -> tuple[str, str, bool]:
-        told = json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
-        return told["error"], told["message"], told["retryable"]
+        report = json.loads((self.root / "failure.json").read_text(encoding="utf-8"))
+        return report["error"], report["message"], report["retryable"]
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 
 def changed(change: Callable[[onnx.ModelProto], None], metadata: dict[str, str] | None = None, given: bytes | None = None) -> bytes:
-    """The encoder with `change` made to its graph, and other `metadata` where given."""
+    """Return the encoder after applying `change` to its graph, with other `metadata` if given."""
     model = onnx.load_from_string(given or encoder_bytes())
     kept = {entry.key: entry.value for entry in model.metadata_props}
     change(model)
@@ -103,7 +103,7 @@ def changed(change: Callable[[onnx.ModelProto], None], metadata: dict[str, str] 
 
 
 def weights(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Put `change` of the constant `name` in its place."""
+    """Apply `change` to the constant `name`."""
     [tensor] = [tensor for tensor in model.graph.initializer if tensor.name == name]
     array = onnx.numpy_helper.to_array(tensor)
     tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(change(array.copy()), dtype=np.float32), name))
@@ -169,7 +169,7 @@ def test_the_page_says_from_how_many_rows_the_encoder_has_learned(files: Files) 
     assert "1,000 rows that were drawn from 3,200" in page
 
 
-def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
+def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     files.crown(encoder_bytes(seed=1))
     digests = []
     for _ in range(2):
@@ -179,33 +179,33 @@ def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "fault"),
     [
         (flip, "the AUC on the holdout is 0."),
         (collapse, "a dimension has collapsed"),
-        (poison, "gives what is no finite number for 2800 of 2800 rows"),
+        (poison, "the vector or probability of 2800 of 2800 rows is not finite"),
         (lengthen, "the norm of a vector differs from 1"),
     ],
 )
-def test_each_fault_stops_an_encoder(files: Files, change: Callable[[onnx.ModelProto], None], told: str) -> None:
+def test_each_fault_stops_an_encoder(files: Files, change: Callable[[onnx.ModelProto], None], fault: str) -> None:
     files.put(changed(change), encoder_bytes())
     assert files.evaluate() == 1
     error, message, retryable = files.failure()
     assert (error, retryable) == ("GateFailed", False)
-    assert told in message
+    assert fault in message
     evaluation = files.read()
-    assert told in evaluation["faults"][0]
+    assert fault in evaluation["faults"][0]
     assert files.read("report")["note"].startswith("the encoder does not pass: ")
     assert "The encoder does not pass" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
 
 
-def test_an_export_that_is_not_what_was_trained_is_refused(files: Files) -> None:
+def test_an_export_that_differs_from_the_trained_network_is_refused(files: Files) -> None:
     files.put(changed(blind))
     assert files.evaluate() == 1
     assert "ONNX and scikit-learn differ by" in files.failure()[1]
 
 
-def test_the_report_of_another_encoder_is_none(files: Files) -> None:
+def test_the_report_of_another_encoder_is_refused(files: Files) -> None:
     (files.root / "encoder" / "encoder.onnx").write_bytes(encoder_bytes(seed=1))
     assert files.evaluate() == 1
     assert files.failure()[0] == "DataError"
@@ -218,7 +218,7 @@ def test_features_of_another_declaration_are_refused(files: Files) -> None:
     assert "takes 4 features of declaration 111111111111" in files.read()["faults"][0]
 
 
-def test_without_a_holdout_there_is_nothing_to_tell(files: Files) -> None:
+def test_without_a_holdout_the_encoder_is_not_judged(files: Files) -> None:
     given = history()
     kept = given.nights < START
     write_history(files.root / "history.parquet", History(given.features[kept], given.labels[kept], given.rows.filter(kept), given.names))
@@ -237,7 +237,7 @@ def test_it_is_compared_with_the_champion_on_rows_that_neither_has_seen(files: F
     assert "Against the champion, version 1" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(encoding="utf-8")
 
 
-def test_an_encoder_that_sees_less_than_the_champion_is_refused_and_that_is_on_record(files: Files) -> None:
+def test_an_encoder_that_predicts_worse_than_the_champion_is_refused_and_recorded(files: Files) -> None:
     files.limit(minimum_auc=0.0)
     files.crown(encoder_bytes())
     files.put(changed(flip), encoder_bytes())
@@ -248,7 +248,7 @@ def test_an_encoder_that_sees_less_than_the_champion_is_refused_and_that_is_on_r
     assert verdict.challenger == files.read()["sha256"][:12]
 
 
-def test_a_champion_of_other_features_cannot_be_compared_with_and_stops_nothing(files: Files) -> None:
+def test_a_champion_of_other_features_cannot_be_compared_with_and_the_run_goes_on(files: Files) -> None:
     files.crown(changed(lambda model: None, {KEY: Signature(NAMES, "1" * 64).to_json(), TRAINED_UNTIL: "2013-12-01"}))
     assert files.evaluate() == 0
     assert "takes other features" in files.read()["comparison"]["reason"]
@@ -260,10 +260,10 @@ def test_a_champion_of_other_features_cannot_be_compared_with_and_stops_nothing(
 def test_an_encoder_of_an_earlier_partition_does_not_take_over(files: Files, until: str, last: str) -> None:
     files.crown(encoder_bytes(seed=1, until=until))
     assert files.evaluate() == 1
-    told = f"the champion has learned from nights up to {last}, this one's holdout begins on {START}; train as of a later partition"
+    fault = f"the champion has learned from nights up to {last}, this one's holdout begins on {START}; train as of a later partition"
     assert files.failure()[0] == "GateFailed"
-    assert told in files.failure()[1]
-    assert files.read()["faults"] == [told]
+    assert fault in files.failure()[1]
+    assert files.read()["faults"] == [fault]
     assert f"champion has learned from nights up to {last}" in (files.root / "reports" / "evaluate_encoder" / "report.html").read_text(
         encoding="utf-8"
     )
@@ -278,7 +278,7 @@ def test_an_altered_champion_stops_the_run(files: Files) -> None:
 
 
 def against(auc: float) -> Compared:
-    """The champion, whose AUC is 0.7."""
+    """Return the comparison with a champion whose AUC is 0.7."""
     return Compared("1", "a" * 64, START, 2_800, auc, 0.7)
 
 
@@ -287,7 +287,7 @@ def not_compared(reason: str, *, stops: bool) -> NotCompared:
 
 
 @pytest.mark.parametrize(
-    ("figures", "compared", "told"),
+    ("figures", "compared", "fault"),
     [
         ({}, None, None),
         ({}, against(0.691), None),
@@ -301,7 +301,7 @@ def not_compared(reason: str, *, stops: bool) -> NotCompared:
         ({"least_spread": 0.0001}, None, "collapsed"),
     ],
 )
-def test_each_limit_can_stop_an_encoder(figures: dict[str, Any], compared: Compared | NotCompared | None, told: str | None) -> None:
+def test_each_limit_can_stop_an_encoder(figures: dict[str, Any], compared: Compared | NotCompared | None, fault: str | None) -> None:
     found = faults(replace(SOUND_ENCODER, **figures), compared, EvaluateEncoder.model_validate_json(json.dumps(LIMITS)))
-    assert len(found) == (told is not None)
-    assert told is None or told in found[0]
+    assert len(found) == (fault is not None)
+    assert fault is None or fault in found[0]

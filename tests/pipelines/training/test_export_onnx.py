@@ -34,12 +34,12 @@ def test_the_same_forest_gives_the_same_bytes(forest: RandomForestClassifier) ->
     assert export_onnx(forest, SIGNATURE, PARAMS) == export_onnx(forest, SIGNATURE, PARAMS)
 
 
-def test_the_operator_set_is_the_pinned_one_and_the_signature_travels_along(forest: RandomForestClassifier) -> None:
+def test_the_operator_set_is_the_pinned_one_and_the_file_has_its_signature(forest: RandomForestClassifier) -> None:
     model = onnx.load_from_string(export_onnx(forest, SIGNATURE, ExportOnnx(opset=15)))
     assert {each.domain: each.version for each in model.opset_import}.get("", 15) == 15
     assert {each.key: each.value for each in model.metadata_props}[KEY] == SIGNATURE.to_json()
 
 
 def test_another_number_of_features_is_refused(forest: RandomForestClassifier) -> None:
-    with pytest.raises(ModelError, match="trained on 3 features, the features file holds 2; run train again"):
+    with pytest.raises(ModelError, match="trained on 3 features, but the features file has 2; run train again"):
         export_onnx(forest, Signature(("a", "b"), "0" * 64), PARAMS)

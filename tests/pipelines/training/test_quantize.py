@@ -1,4 +1,4 @@
-"""Which way is taken: the one that keeps most neighbours of those that pass, and FP32, with its reason, where none does."""
+"""The chosen form: of those that pass, the one that keeps most neighbours; FP32 with its reason, if none passes."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.trained_encoder import PARTITION, START, encoder_bytes, history, writ
 
 LIMITS = {"minimum_overlap": 0.8, "maximum_auc_loss": 0.01, "calibration_rows": 1_000, "queries": 300, "minimum_rows": 100}
 LAYERS = (128, 64)
-"""Large enough for eight bits to pay: the scales of a smaller network take more room than its weights save."""
+"""Large enough for eight bits: the scales of a smaller network need more bytes than its weights save."""
 
 GOOD = {"rows": 500, "overlap_10": 0.97, "auc_fall": 0.001, "alone_difference": 0.0, "size_ratio": 0.4}
 
@@ -64,7 +64,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     return Files(tmp_path)
 
 
-def test_the_way_that_keeps_most_is_taken_and_every_way_is_told(files: Files) -> None:
+def test_the_form_that_keeps_most_is_chosen_and_every_form_is_reported(files: Files) -> None:
     report = files.quantize()
     assert list(report["candidates"]) == ["fp32", *WAYS]
     assert report["chosen"] == "static_16"
@@ -84,7 +84,7 @@ def test_the_way_that_keeps_most_is_taken_and_every_way_is_told(files: Files) ->
     assert set(timing["rows_per_second"]) == {"fp32", *WAYS}
 
 
-def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
+def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     digests = []
     for _ in range(2):
         files.quantize()
@@ -92,14 +92,14 @@ def test_what_is_versioned_is_the_same_each_time(files: Files) -> None:
     assert digests[0] == digests[1]
 
 
-def test_a_network_that_is_too_small_to_shrink_stays_as_it_is(files: Files) -> None:
+def test_a_network_that_is_too_small_to_shrink_is_kept_in_fp32(files: Files) -> None:
     (files.root / "encoder" / "fp32.onnx").write_bytes(encoder_bytes())
     report = files.quantize()
     assert report["chosen"] == "fp32"
     assert "of the size" in report["candidates"]["static_16"]["faults"][0]
 
 
-def test_where_none_passes_the_encoder_stays_as_it_is_and_the_report_says_so(files: Files) -> None:
+def test_if_no_form_passes_the_encoder_is_kept_in_fp32_and_the_report_says_so(files: Files) -> None:
     files.limit(minimum_overlap=1.0)
     report = files.quantize()
     assert report["chosen"] == "fp32"
@@ -147,14 +147,14 @@ def test_neighbours_of_a_long_history_are_looked_for_among_as_many_rows_as_are_d
 
 
 @pytest.mark.parametrize("rows", [9, 0])
-def test_without_enough_held_out_rows_nothing_is_told_and_nothing_is_quantised(files: Files, rows: int) -> None:
+def test_without_enough_held_out_rows_nothing_is_measured_or_quantised(files: Files, rows: int) -> None:
     given = history()
     kept = given.nights < START
     kept[int(kept.sum()) : int(kept.sum()) + rows] = True
     write_history(files.root / "history.parquet", History(given.features[kept], given.labels[kept], given.rows.filter(kept), given.names))
     report = files.quantize()
     assert report["chosen"] == "fp32"
-    assert f"{rows} held-out rows do not tell" in report["note"]
+    assert f"not measured: there are {rows} held-out rows" in report["note"]
     assert load_encoder(files.chosen).sha256 == sha256_of(files.root / "encoder" / "fp32.onnx")
 
 
@@ -165,19 +165,19 @@ def test_without_enough_held_out_rows_nothing_is_told_and_nothing_is_quantised(f
         ({"overlap_10": 0.79}, "keeps 0.790 of the neighbours"),
         ({"auc_fall": 0.02}, "the AUC falls by 0.0200"),
         ({"auc_fall": -0.5}, None),
-        ({"auc_fall": None}, "held-out rows do not tell"),
+        ({"auc_fall": None}, "not measured: there are"),
         ({"alone_difference": 0.01}, "another vector than in a batch"),
         ({"size_ratio": 1.95}, "1.95 of the size"),
-        ({"rows": 99}, "99 held-out rows do not tell"),
+        ({"rows": 99}, "there are 99 held-out rows, and 100 of both classes are needed"),
     ],
 )
-def test_each_limit_can_refuse_a_way(change: dict[str, Any], message: str | None) -> None:
+def test_each_limit_can_refuse_a_form(change: dict[str, Any], message: str | None) -> None:
     found = faults({**GOOD, **change}, Quantize.model_validate_json(json.dumps(LIMITS)))
     assert len(found) == (message is not None)
     assert message is None or message in found[0]
 
 
-def test_of_those_that_pass_the_one_with_most_neighbours_is_chosen() -> None:
+def test_the_passing_form_with_most_neighbours_is_chosen() -> None:
     rows = {"fp32": {"overlap_10": 1.0, "faults": []}, "a": {"overlap_10": 0.99, "faults": ["no"]}, "b": {"overlap_10": 0.96, "faults": []}}
     assert choose(rows | {"c": {"overlap_10": 0.97, "faults": []}}) == "c"
     assert choose(rows) == "b"

@@ -1,4 +1,4 @@
-"""The challenger beside the champion on published nights: what differs is counted, and nothing of it is published."""
+"""The challenger scores published nights like the champion: the differences are counted, and no score is published."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from tests.scored_night import NAMES
 
 @pytest.fixture
 def challenged(installation_of_three: Installation) -> Installation:
-    """In a retraining's workspace: version 1 is champion and has scored the published night, version 2 is the challenger."""
+    """The workspace of a retraining: version 1 is champion and has scored the published night, version 2 is the challenger."""
     installation = installation_of_three
     installation.promoted("1")
     installation.opened("1", "2")
@@ -44,7 +44,7 @@ def replaced(installation: Installation, model: onnx.ModelProto) -> None:
     Path("data/models/registered.json").write_text(version.model_dump_json(), encoding="utf-8")
 
 
-def test_the_challenger_scores_the_published_night_beside_the_champion(challenged: Installation) -> None:
+def test_the_challenger_scores_the_published_night_like_the_champion(challenged: Installation) -> None:
     before = read_scores(NIGHT)
     found = report()
     assert [(night["partition"], night["run_ref"], night["scored_by"], night["rows"]) for night in found["nights"]] == [
@@ -59,7 +59,7 @@ def test_the_challenger_scores_the_published_night_beside_the_champion(challenge
     assert not broken_rules(page)
 
 
-def test_a_challenger_that_thinks_otherwise_is_seen(challenged: Installation, tmp_path: Path) -> None:
+def test_a_challenger_with_opposite_scores_is_reported(challenged: Installation, tmp_path: Path) -> None:
     change_score(Path(challenged.versions["2"].model_uri), tmp_path / "turned.onnx")
     replaced(challenged, onnx.load(tmp_path / "turned.onnx"))
     found = report()["overall"]
@@ -67,7 +67,7 @@ def test_a_challenger_that_thinks_otherwise_is_seen(challenged: Installation, tm
     assert found["correlation"] < -0.9
 
 
-def test_where_nothing_is_published_it_says_so(installation_of_three: Installation) -> None:
+def test_if_no_night_is_published_it_says_so(installation_of_three: Installation) -> None:
     installation_of_three.opened("1", "2")
     Path("data/champion").mkdir()
     shutil.copy(installation_of_three.versions["1"].model_uri, "data/champion/model.onnx")
@@ -76,7 +76,7 @@ def test_where_nothing_is_published_it_says_so(installation_of_three: Installati
     assert found["note"] == "no night to shadow is published yet"
 
 
-def test_a_night_of_other_features_is_told_and_not_counted(challenged: Installation) -> None:
+def test_a_night_of_other_features_is_named_and_not_counted(challenged: Installation) -> None:
     model = onnx.load(challenged.versions["2"].model_uri)
     [entry] = [entry for entry in model.metadata_props if entry.key == KEY]
     entry.value = Signature(NAMES, "9" * 64).to_json()
@@ -94,7 +94,7 @@ def test_a_file_that_was_edited_after_registration_is_a_fault(challenged: Instal
 
 
 def without_numbers(file: Path) -> onnx.ModelProto:
-    """The model of `file`, whose every score is no number."""
+    """Return the model of `file`, changed so that every score is NaN."""
     model = onnx.load(file)
     for node in model.graph.node:
         node.output[:] = ["finite" if name == "probabilities" else name for name in node.output]
@@ -103,13 +103,13 @@ def without_numbers(file: Path) -> onnx.ModelProto:
     return model
 
 
-def test_a_score_that_is_no_number_is_a_fault(challenged: Installation) -> None:
+def test_a_score_that_is_not_a_number_is_a_fault(challenged: Installation) -> None:
     replaced(challenged, without_numbers(Path(challenged.versions["2"].model_uri)))
     assert "gives the score nan" in report()["fault"]
 
 
-def test_a_champion_that_cannot_score_a_night_is_no_fault_of_the_challenger(challenged: Installation) -> None:
-    """As on a row that the champion has never met: the night is told, and not counted."""
+def test_a_champion_that_cannot_score_a_night_is_not_a_fault_of_the_challenger(challenged: Installation) -> None:
+    """As with a row that the champion cannot score: the report names the night, and does not count it."""
     champion = Path("data/champion/model.onnx")
     champion.write_bytes(without_numbers(champion).SerializeToString())
     run = load_run()

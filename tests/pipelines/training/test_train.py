@@ -1,4 +1,4 @@
-"""The training line on a small history: what goes in comes out the same, every time, and bad histories are refused."""
+"""The training line on a small history: the same input gives the same bytes every time, and bad histories are refused."""
 
 import copy
 import hashlib
@@ -109,7 +109,7 @@ def test_trees_of_few_rows_give_probabilities_that_hold_where_positives_are_rare
 
 
 def _nights(rows: int, first: str = "2013-01-01") -> History:
-    """A history with dates, a hundred rows each."""
+    """Return a history with dates, a hundred rows each."""
     history = _history(rows)
     days = np.datetime64(first) + np.arange(rows) // 100
     return History(history.features, history.labels, history.rows.append_column("partition", pa.array(days.astype(str).tolist())), NAMES)
@@ -122,7 +122,7 @@ def _profile(forest: Any, history: History, holdout: History) -> Profile:
     )
 
 
-def test_the_profile_is_of_the_rows_that_were_trained_on(forest: Any) -> None:
+def test_the_profile_is_of_the_training_rows(forest: Any) -> None:
     made = _profile(forest, _nights(2_000), _nights(500, "2013-01-21"))
     assert (made.rows, made.trained_from, made.trained_until) == (2_000, "2013-01-01", "2013-01-21")
     assert [column.binning.name for column in made.features] == list(NAMES)
@@ -146,7 +146,7 @@ def test_a_model_carries_its_profile(tmp_path: Path, forest: Any) -> None:
 
 def test_a_profile_of_other_features_is_not_exported(forest: Any) -> None:
     made = _profile(forest, _nights(2_000), _nights(0))
-    with pytest.raises(ModelError, match="profile is of other features"):
+    with pytest.raises(ModelError, match="profile has other features"):
         export_onnx(forest, Signature(("a", "b", "d", "c"), "0" * 64), ExportOnnx(opset=22), made)
 
 
@@ -164,16 +164,16 @@ def test_onnx_scores_as_scikit_learn_does(tmp_path: Path, forest: object) -> Non
 
 
 def test_a_model_of_other_features_is_not_exported(forest: object) -> None:
-    with pytest.raises(ModelError, match="trained on 4 features, the features file holds 3"):
+    with pytest.raises(ModelError, match="trained on 4 features, but the features file has 3"):
         export_onnx(forest, Signature(("a", "b", "c"), "0" * 64), ExportOnnx(opset=22))
 
 
-def test_the_holdout_ends_where_outcomes_are_known() -> None:
+def test_the_holdout_ends_with_the_last_known_outcome() -> None:
     # As of 1 April with one day of delay, 30 March is the last date with outcomes; 14 days back from there is 17 March.
     assert holdout_start(parse_partition("2013-04-01"), 1, 14) == parse_partition("2013-03-17")
 
 
-def test_only_the_last_days_are_learned_from_where_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_last_days_are_learned_from_if_a_window_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     rows = _nights(9_000)
     table = rows.rows.append_column(params["dataset"]["label"]["name"], pa.array(rows.labels.astype(bool)))

@@ -1,4 +1,4 @@
-"""Training the encoder: the same history gives the same files, bad histories are refused, the holdout is not seen."""
+"""Training the encoder: the same history gives the same files, bad histories are refused, and the holdout is not used."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def test_threads_change_no_weight(threads: str) -> None:
     assert [array.tobytes() for array in found.network.coefs_] == [array.tobytes() for array in wanted.network.coefs_]
 
 
-def test_it_sees_the_outcome() -> None:
+def test_it_predicts_the_outcome() -> None:
     from sklearn.metrics import roc_auc_score
 
     given = history(seed=1)

@@ -99,7 +99,7 @@ def test_a_key_of_several_columns_is_found() -> None:
     assert written()["dataset"]["key"] == ["started_at", "number"]
 
 
-def test_columns_that_know_the_outcome_are_warned_of_and_are_no_features() -> None:
+def test_columns_that_know_the_outcome_give_a_warning_and_no_feature() -> None:
     query = f"""SELECT *, CASE WHEN started_at < '2024-04-24' THEN minutes_late END AS delay,
         CASE WHEN started_at < '2024-04-24' THEN 1.0 END AS closed FROM ({rides.rides()})"""
     rides.write(Path("rides.parquet"), query)

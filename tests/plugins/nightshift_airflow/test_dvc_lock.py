@@ -237,7 +237,7 @@ def tail_of(workspace: workspaces.Workspace) -> str:
     return "at work" if claims.exists() and "embed" in claims.read_text() else ""
 
 
-def test_claims_of_the_dead_are_forgotten_only_while_nobody_is_at_work(workspace):
+def test_claims_of_dead_processes_are_removed_only_while_dvc_is_not_running(workspace):
     """A number of a process is given again, in a container soon."""
     claims = workspace.path / ".dvc" / "tmp" / "rwlock"
     claims.write_text('{"write": {"data": {"pid": 1, "cmd": "of somebody who died"}}}')
@@ -271,7 +271,7 @@ def test_half_the_shards_of_a_run_are_recorded_and_come_back(workspace):
     assert run_record.record_run(again, "success") != commit
 
 
-def test_while_dvc_is_at_work_nobody_frees_space(repository):
+def test_space_is_not_freed_while_dvc_is_running(repository):
     workspace = workspaces.open_workspace(DAG_ID, "run")
     with dvc_lock.attempt(workspace), (repository / ".dvc" / "cache" / LOCK).open("a") as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

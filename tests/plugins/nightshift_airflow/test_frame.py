@@ -1,5 +1,6 @@
 """The pages that the plugin makes itself look like those of the stages, and keep the same rules."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_colours_are_those_of_the_pages_of_stages() -> None:
-    assert frame._PALETTE.strip() == (ROOT / "pipelines/lib/pages/templates/palette.css").read_text().strip()
+    palette = (ROOT / "pipelines/lib/pages/templates/palette.css").read_text(encoding="utf-8")
+    page = frame.frame("Runs", "<p>None.</p>")
+    assert palette in page
+    assert not re.search(r"#[0-9a-f]{3,6}\b", page.replace(palette, "")), "no colour of its own"
 
 
 def test_the_list_links_each_run_and_its_pages(tmp_path: Path) -> None:

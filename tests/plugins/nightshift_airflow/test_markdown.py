@@ -22,7 +22,7 @@ def text_of(rendered: str) -> str:
 
 @pytest.mark.costly
 @pytest.mark.parametrize("before", ["", "* ", "PUBLISHED 2013-04-01: "])
-def test_whatever_data_says_is_shown_and_marks_nothing_up(before: str) -> None:
+def test_text_from_data_is_shown_and_marks_nothing_up(before: str) -> None:
     source = random.Random(7)
     for _ in range(10_000):
         said = "".join(source.choice(HOSTILE) for _ in range(source.randint(1, 12)))
@@ -32,13 +32,13 @@ def test_whatever_data_says_is_shown_and_marks_nothing_up(before: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://e.vil", "HTTPS://e.vil", "ftp://e.vil", "www.e.vil", "me@e.vil", "mailto:me@e.vil"])
-def test_an_address_in_data_is_no_link(address: str) -> None:
+def test_an_address_in_data_is_not_a_link(address: str) -> None:
     assert address not in plain(f"go to {address} now")
     assert plain(f"go to {address} now").replace("\u2060", "") == f"go to {address} now"
 
 
 @pytest.mark.parametrize("before", ["_", "5", "*", "(", "é"])
-def test_an_address_behind_any_character_is_no_link(before: str) -> None:
+def test_an_address_behind_any_character_is_not_a_link(before: str) -> None:
     """GitHub's dialect makes a link of an address behind an underscore, a digit or any character but an ASCII letter."""
     assert "https://" not in plain(f"{before}https://e.vil")
     assert plain(f"{before}https://e.vil").replace("\u2060", "").replace("\\", "") == f"{before}https://e.vil"

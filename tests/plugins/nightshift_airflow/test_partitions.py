@@ -189,7 +189,7 @@ def test_a_training_as_of_a_night_to_come_is_not_made_and_its_id_stays_free():
 
 
 @pytest.mark.usefixtures("database")
-def test_the_monitor_has_read_its_night_in_the_table_whatever_events_are_kept():
+def test_the_monitor_has_read_its_night_in_the_table_with_any_kept_events():
     publish("2013-04-01")
     trigger(RETRAINING, "2013-04-02", {"champion_version": "3", "source": "monitor"}, dag_run_id="drift__3__2013-04-02")
     assert [run.partition_key for run in runs(RETRAINING)] == ["2013-04-02"]

@@ -142,7 +142,7 @@ def test_stop_running_ends_the_wait(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
-def test_a_child_that_was_reaped_meanwhile_is_no_error(tmp_path):
+def test_a_child_that_another_thread_has_reaped_is_not_an_error(tmp_path):
     """Two threads of the supervisor end its children: the pid of one may be gone before it is killed."""
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -22,7 +22,7 @@ def ask(question, *arguments):
         return question(session, *arguments)
 
 
-def test_the_newest_night_is_that_of_the_highest_date_whatever_was_published_last():
+def test_the_newest_night_is_that_of_the_highest_date():
     assert ask(publication.newest_published) is None
     publish("2013-04-02")
     publish("2013-04-01")

@@ -70,7 +70,7 @@ def test_what_a_run_made_is_in_the_remote_before_it_closes(night, repository, tm
 
 
 @pytest.mark.costly
-def test_a_remote_that_fails_is_tried_again_and_the_run_is_no_success(night, repository, tmp_path):
+def test_a_remote_that_fails_is_tried_again_and_the_run_is_not_a_success(night, repository, tmp_path):
     blocked = tmp_path / "store"
     blocked.write_text("a file where the remote should be")
     set_remote(repository, blocked)
@@ -95,7 +95,7 @@ def test_closing_a_run_pushes_nothing(night, repository, tmp_path):
 
 
 @pytest.mark.costly
-def test_a_remote_that_was_removed_meanwhile_is_no_fault(night, repository):
+def test_a_remote_that_was_removed_during_the_run_is_not_a_fault(night, repository):
     night("open_run")
     night("push_run")
 

@@ -23,7 +23,7 @@ def test_a_stage_that_measures_runs_again_where_nothing_has_changed(night, caplo
     caplog.clear()
     night("validate_batch")
     assert "computes" not in caplog.text
-    night.dag.get_task("validate_batch").anew = True
+    night.dag.get_task("validate_batch").always_run = True
     night("validate_batch")
     assert "computes" in caplog.text
 
@@ -48,7 +48,7 @@ def test_a_connection_reaches_its_stage_alone_and_not_its_command_line(night, mo
         "NIGHTSHIFT_API_USER": "somebody",
         "NIGHTSHIFT_API_PASSWORD": "s/ecret",
     }
-    assert list(stage.command())[-1] == "--report=--odd", "one word, whatever it begins with"
+    assert list(stage.command())[-1] == "--report=--odd", "one word, with any first character"
     night("open_run")
     workspace = workspaces.find_workspace(DAG_ID, "run")
     assert workspace is not None

@@ -52,7 +52,7 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
     assert "earlier stage" not in str(caught.value)
 
 
-def test_the_failure_of_a_stage_beside_it_is_not_taken_for_its_own(night):
+def test_the_failure_of_a_stage_next_to_it_is_not_taken_for_its_own(night):
     """Else an alert would fail for good because a report could not be drawn."""
     night("open_run")
     other = {"stage": "beside", "error": "E", "message": "of the next stage", "retryable": False}
@@ -63,7 +63,7 @@ def test_the_failure_of_a_stage_beside_it_is_not_taken_for_its_own(night):
 
 
 @pytest.mark.costly
-def test_a_stage_that_runs_beside_another_undoes_nothing_of_dvc(night):
+def test_a_stage_that_runs_next_to_another_undoes_nothing_of_dvc(night):
     for task in ("open_run", "ingest_batch"):
         night(task)
     workspace = workspaces.find_workspace(DAG_ID, "run")
@@ -143,7 +143,7 @@ def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
 
 
 @pytest.mark.costly
-def test_a_stage_is_told_what_its_inputs_must_be(night):
+def test_a_stage_gets_the_digests_that_its_inputs_must_have(night):
     for task in ("open_run", "ingest_batch"):
         night(task)
     workspace = workspaces.find_workspace(DAG_ID, "run")

@@ -66,7 +66,7 @@ def test_each_night_is_scored_once_in_every_time_zone(cron: str) -> None:
         assert partitions(cron, zone, 7, first, 11) == [str(first + dt.timedelta(days=day - 7)) for day in range(11)], zone
 
 
-def test_the_offset_is_in_calendar_days_whatever_the_cron_leaves_out() -> None:
+def test_the_offset_is_in_calendar_days_for_any_cron() -> None:
     dates = (FIRST + dt.timedelta(days=day) for day in range(28))
     wanted = [str(date - dt.timedelta(days=4977)) for date in dates if date.isoweekday() <= 5]
     assert partitions("0 2 * * 1-5", "America/New_York", 4977, FIRST, 20) == wanted

@@ -6,7 +6,7 @@ import pytest
 from pipelines.lib.challengers.agreement import BINS, count, measure, merge
 
 
-def test_two_models_are_told_apart() -> None:
+def test_two_models_are_compared() -> None:
     champion = np.linspace(0, 1, 1_000, dtype=np.float32)
     same = measure(champion, champion, 0.5)
     assert (same.rows, same.disagreement, same.correlation, same.psi, same.ks) == (1_000, 0, 1, 0, 0)

@@ -71,8 +71,9 @@ def test_the_card_says_why_a_champion_cannot_be_compared_with(evaluation: Evalua
 
 @pytest.mark.costly
 def test_lineage_and_facts_are_shown_once_there_are_any(evaluation: Evaluation) -> None:
-    assert "Where it comes from" not in render(evaluation)
+    assert "Lineage" not in render(evaluation)
     page = render(evaluation, lineage={"git_commit": "c" * 40}, facts={"version": "7", "memory_mib": 31.5})
+    assert "Lineage" in page
     assert "c" * 40 in page
     assert "Core version 7" in page
     assert "31.5" in page

@@ -69,6 +69,6 @@ def test_an_older_rebuild_is_refused_before_it_is_made() -> None:
         require_no_older(run.model_copy(update=allowed))
 
 
-def test_where_there_is_no_encoder_it_is_told_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_encoder_is_reported_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^flights has no champion; trigger encoder_training$"):
         pin_model(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"), INDEX, tmp_path / "encoder.onnx", remedy=pins.FIRST_ENCODER)

@@ -28,7 +28,7 @@ from tests.pipelines.registry.test_register import NAME, REGISTRY, REPOSITORY, T
 
 @contextmanager
 def mlflow_server(directory: Path) -> Iterator[str]:
-    """MLflow's server on a free port of loopback, which stores the artefacts itself; yields its URL."""
+    """Start MLflow's server on a free port of loopback, which stores the artefacts itself; yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

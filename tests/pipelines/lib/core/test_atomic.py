@@ -62,7 +62,7 @@ def test_all_of_it_is_on_disk_before_its_name_is(tmp_path: Path, monkeypatch: py
     assert done[4:] == ["renamed", tmp_path.name]
 
 
-def test_what_a_killed_process_was_writing_is_no_input_of_a_stage(tmp_path: Path) -> None:
+def test_a_file_that_a_killed_process_was_writing_is_not_an_input(tmp_path: Path) -> None:
     """DVC goes over a directory that a stage depends on by the repository's own .dvcignore."""
     shutil.copy(Path(__file__).resolve().parents[4] / ".dvcignore", tmp_path)
     repo = Repo.init(str(tmp_path), no_scm=True)

@@ -1,4 +1,4 @@
-"""A full disk is reported as one, whichever library met it: on real small file systems, and on limits of file sizes where none can be mounted."""
+"""A full disk is reported as one, by every library that meets it: on real small file systems, and on limits of file sizes where none can be mounted."""
 
 import errno
 import json
@@ -80,7 +80,7 @@ def test_a_publication_on_a_full_disk_says_so(small_disk: Path, tmp_path: Path, 
     assert read_scores(night.PARTITION, url).num_rows == 10
 
 
-def test_a_stage_on_a_full_disk_fails_with_one_line_that_a_retry_may_mend(
+def test_a_stage_on_a_full_disk_fails_with_one_line_and_may_be_tried_again(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(small_disk)
@@ -135,7 +135,7 @@ raise SystemExit(main([]))
         (MemoryError(), False),
     ],
 )
-def test_what_is_no_full_disk_stays_what_it_is(error: Exception, full: bool) -> None:
+def test_another_error_than_a_full_disk_is_not_changed(error: Exception, full: bool) -> None:
     assert (disk.full_disk(error) is not None) == full
     wrapped = ValueError("of a library")
     wrapped.__cause__ = error

@@ -55,7 +55,7 @@ def test_a_word_that_yaml_reads_as_another_thing_is_named_with_what_to_write(tmp
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1", "", "a: \x00"])
-def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"params\.yaml"):
         read_yaml(_write(tmp_path / "params.yaml", text))
 

@@ -35,6 +35,6 @@ def test_anything_else_is_refused_in_a_short_message(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 20130601, dt.date(2013, 6, 1), ["2013-06-01"], {"a": 1}])
-def test_what_is_no_string_is_told_to_be_quoted(value: object) -> None:
+def test_a_value_that_is_not_a_string_is_refused_with_the_advice_to_quote_it(value: object) -> None:
     with pytest.raises(ConfigError, match="quoted"):
         parse_partition(value)

@@ -27,7 +27,7 @@ def test_a_failed_gate_stops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({**REPORT, "rows": None}), '{"gate": "validate_scores"}'])
-def test_a_torn_verdict_is_no_verdict(tmp_path: Path, content: str) -> None:
+def test_a_torn_verdict_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match="is not a verdict of the gate validate_scores"):
         require_passed(_written(tmp_path, content), "validate_scores", "2013-04-01")
 

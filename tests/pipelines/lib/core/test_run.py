@@ -18,7 +18,7 @@ def test_the_repositorys_own_is_valid() -> None:
     assert load_run(Path(__file__).parents[4] / "run.yaml").dag_id == "laptop"
 
 
-def test_an_unquoted_date_is_told_to_be_quoted(tmp_path: Path) -> None:
+def test_an_unquoted_date_is_refused_with_the_advice_to_quote_it(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("partition: 2013-04-01\nmodel: {path: m, name: n}\n")
     with pytest.raises(ConfigError, match="quoted"):
         load_run(tmp_path / "run.yaml")

@@ -23,7 +23,7 @@ def _failing(error: Exception) -> int:
 
 
 @pytest.mark.parametrize("error", [DataError("bad"), GateFailed("bad"), ConfigError("bad"), ModelError("bad"), LedgerConflict("bad")])
-def test_what_no_retry_mends(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_that_a_retry_cannot_fix(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _failing(error) == 1
     message = json.loads(Path("failure.json").read_text())

@@ -25,7 +25,7 @@ def test_a_declared_partition_stays_and_the_clock_follows_within_a_week() -> Non
     assert found == FirstNights(dt.date(2013, 4, 1), 4977)
 
 
-def test_dates_without_rows_are_no_first_nights() -> None:
+def test_dates_without_rows_are_not_first_nights() -> None:
     weekdays = {date: 0 if date.isoweekday() > 5 else rows for date, rows in YEAR.items()}
     found = first_nights(weekdays, delay_days=1, today=dt.date(2026, 11, 23), declared=None)
     assert found.partition.isoweekday() <= 2

@@ -49,5 +49,5 @@ def test_a_column_that_knows_the_outcome_is_named(connection: duckdb.DuckDBPyCon
     assert [(sign.column, sign.reason) for sign in signs(connection, DATASET, [column])] == [(column, reason)]
 
 
-def test_a_fair_column_and_a_name_of_each_row_are_no_signs(connection: duckdb.DuckDBPyConnection) -> None:
+def test_neither_a_fair_column_nor_a_name_of_each_row_is_a_sign(connection: duckdb.DuckDBPyConnection) -> None:
     assert signs(connection, DATASET, ["fair", "name", "outcome", "id", "at"]) == []

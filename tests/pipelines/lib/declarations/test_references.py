@@ -7,7 +7,7 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.declarations.references import used_columns
 
 
-def test_every_expression_is_looked_into_and_joined_columns_are_no_columns_of_the_events() -> None:
+def test_every_expression_is_looked_into_and_joined_columns_are_not_columns_of_the_events() -> None:
     dataset = {
         "source": {"kind": "parquet", "path": "x"},
         "key": ["id"],

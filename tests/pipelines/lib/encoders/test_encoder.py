@@ -1,4 +1,4 @@
-"""An encoder: one vector for a row whatever stands next to it, streamed from Parquet, and refused where it is not what was pinned."""
+"""An encoder: a row has one vector in every batch; rows are streamed from Parquet; a file other than the pinned one is refused."""
 
 import hashlib
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_vectors_have_the_norm_1(encoder: Encoder) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 16, 17, 4_099])
-def test_a_row_has_one_vector_whatever_stands_beside_it(encoder: Encoder, rows: int) -> None:
+def test_a_row_has_one_vector_in_every_batch(encoder: Encoder, rows: int) -> None:
     features = np.tile(history().features, (2, 1))  # more than a block
     batch = encoder.encode(features)
     for start in (0, 5, len(features) - rows):
@@ -122,7 +122,7 @@ def test_another_file_than_the_pinned_one_is_refused(path: Path) -> None:
 
 
 @pytest.mark.costly
-def test_a_model_that_is_no_encoder_is_refused(path: Path) -> None:
+def test_a_model_that_is_not_an_encoder_is_refused(path: Path) -> None:
     path.write_bytes(onnx_bytes())
     with pytest.raises(ModelError, match="an encoder must give 'embedding'"):
         load_encoder(path)

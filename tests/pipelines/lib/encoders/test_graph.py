@@ -66,5 +66,5 @@ def test_the_same_network_gives_the_same_bytes() -> None:
 
 
 def test_other_features_than_it_was_trained_on_are_refused() -> None:
-    with pytest.raises(ConfigError, match="trained on 4 features, the features file holds 3"):
+    with pytest.raises(ConfigError, match="trained on 4 features, but the features file has 3"):
         encoder_graph(fitted(), Signature(("a", "b", "c"), "0" * 64), START)

@@ -84,7 +84,7 @@ def test_torn_shards_are_refused(root: Path) -> None:
         Shards.open(root, ["2013-01"])
 
 
-def test_shards_may_lie_in_memory() -> None:
+def test_shards_may_be_in_memory() -> None:
     shards = Shards([Shard("all", vectors_of(10), rows_of(10))])
     assert shards.encoder_sha256 is None
     assert pa.Table.from_batches(shards.batches()) == rows_of(10)

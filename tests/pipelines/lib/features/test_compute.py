@@ -156,7 +156,7 @@ def test_history_and_night_agree_bit_for_bit(
 def test_what_is_not_known_yet_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], delay: int, night: int, data: st.DataObject
 ) -> None:
-    """Whatever the outcomes of the night itself and of rows that have not matured turn out to be, its features are the same."""
+    """The features of a night do not depend on its own outcomes, nor on those of rows that have not matured."""
     changed = [
         row if (row["t"].date() - FIRST).days + delay < night else {**row, "out": data.draw(st.one_of(st.none(), st.floats(-1e6, 1e6)))}
         for row in rows

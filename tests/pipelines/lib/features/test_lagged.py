@@ -1,4 +1,4 @@
-"""Lagged sums are exact: whatever the size of the values, their order and the window."""
+"""Lagged sums are exact for any size and order of the values, and for any window."""
 
 import datetime as dt
 import math
@@ -33,7 +33,7 @@ def test_a_mean_is_the_exact_one_as_float32(tmp_path: Path, values: list[float])
     assert mean_of(tmp_path, values) == float(np.float32(float(exact)))
 
 
-def test_nan_and_infinity_are_no_outcome(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_not_outcomes(tmp_path: Path) -> None:
     assert mean_of(tmp_path, [math.inf, 4, math.nan, -math.inf, 2]) == 3
 
 

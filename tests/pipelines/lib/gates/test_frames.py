@@ -9,7 +9,7 @@ from pipelines.lib.gates.frames import LARGEST_EXACT, to_pandas
 
 
 @pytest.mark.parametrize("values", [[1, None], [LARGEST_EXACT + 1, None], [-LARGEST_EXACT - 1, None], [2**63 - 1, -(2**63)], [None, None]])
-def test_integers_stay_what_they_are_beside_nulls(values: list[int | None]) -> None:
+def test_integers_stay_what_they_are_next_to_nulls(values: list[int | None]) -> None:
     frame = to_pandas(pa.table({"number": pa.array(values, pa.int64())}))
     assert [None if missing else int(value) for value, missing in zip(frame["number"], frame["number"].isna(), strict=True)] == values
 

@@ -84,7 +84,7 @@ def swapped(one: str, other: str) -> Change:
 
 
 @pytest.mark.costly
-def test_ordinary_nights_are_no_warning(tmp_path: Path) -> None:
+def test_ordinary_nights_give_no_warning(tmp_path: Path) -> None:
     for day in range(14):
         findings = compared(tmp_path / str(day), night=NIGHT + dt.timedelta(days=day))
         assert warned(findings) == set()

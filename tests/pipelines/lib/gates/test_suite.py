@@ -21,7 +21,7 @@ def test_a_suite_file_and_inline_expectations_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tolerated", [1e-12, 1e-6, 0.003, 0.02, 0.05, 0.07, 0.1, 0.29, 1 / 3, 0.5, 0.9])
-def test_a_tolerated_share_is_tolerated_to_the_last_row_whatever_the_size(tolerated: float) -> None:
+def test_a_tolerated_share_is_exact_to_the_row_for_any_size(tolerated: float) -> None:
     """Great Expectations asks for (n - k) / n >= mostly; the largest k that passes is the largest with k <= tolerated * n, exactly."""
     asked = mostly(tolerated)["mostly"]
     exact = Fraction(repr(tolerated))
@@ -31,5 +31,5 @@ def test_a_tolerated_share_is_tolerated_to_the_last_row_whatever_the_size(tolera
         assert (rows - allowed - 1) / rows < asked, (rows, allowed + 1)
 
 
-def test_nothing_is_asked_beside_all_rows_where_nothing_is_tolerated() -> None:
+def test_without_a_tolerance_all_rows_must_hold() -> None:
     assert mostly(0.0) == {}

@@ -19,7 +19,7 @@ def test_a_version_is_champion_from_its_night_on(partition: str, version: str) -
 
 
 def test_a_rollback_makes_the_older_version_champion() -> None:
-    """Both went live for the same night: the later entry of the ledger counts, in whatever order the entries come."""
+    """Both went live for the same night: the later entry of the ledger counts, in any order of the entries."""
     assert champion("2013-06-10", Promotion(3, "2013-06-01", "1"), SECOND, FIRST) == "1"
 
 

@@ -70,7 +70,7 @@ def test_what_was_not_judged_is_grey_and_never_green(judged: dict[str, bool], de
     assert all("drifted" not in point.figures for point in drift_report.points(report)), "0 in MLflow would read as none"
     assert "Drifted:" not in page
     assert 'class="good"' not in page
-    assert "not judged" in page[page.index("Training and now") : page.index("How good it was")], "next to each histogram"
+    assert "not judged" in page[page.index("Training and now") : page.index("Quality by night")], "next to each histogram"
 
 
 @pytest.mark.costly
@@ -155,7 +155,7 @@ def test_series_leave_out_what_another_version_scored() -> None:
     assert len(list(drift_report.points(drift_report.build_report(recorded, profile(), POLICY)))) == 1
 
 
-def test_of_a_night_that_two_versions_scored_that_which_scored_it_last_is_shown() -> None:
+def test_of_two_versions_that_scored_a_night_the_last_one_is_shown() -> None:
     ours, other = watched_model.nights(number=2, version="10"), watched_model.nights(number=2, version="9")
     both = [other[0], ours[0], ours[1], other[1]]
     first, last = (night.partition for night in ours)
@@ -186,7 +186,7 @@ def test_bins_outside_the_reference_are_drawn_once_something_is_in_them() -> Non
 
 
 @pytest.mark.costly
-def test_bins_beside_a_heavy_value_are_drawn_once_something_is_in_them() -> None:
+def test_bins_next_to_a_heavy_value_are_drawn_once_something_is_in_them() -> None:
     flat = numeric_binning("flat", np.ones(100, np.float32), bins=10)
     reference = Reference(flat, (0, 100, 0, 0), 0.0, watched_model.NOISE)
     for counts, labels in (((0, 50, 0, 0), ["1"]), ((0, 50, 10, 0), ["1", "above 1"])):

@@ -51,7 +51,7 @@ def night(offset: int, score: float = 0.01, **psi: float) -> Night:
 
 
 def history(**changes: Any) -> History:
-    """Two months of calm nights of version 2, with outcomes up to the day before yesterday."""
+    """Return two months of calm nights of version 2, with outcomes up to the day before yesterday."""
     calm = History(
         name="m",
         partition=day(0),
@@ -65,12 +65,12 @@ def history(**changes: Any) -> History:
 
 
 def drifted(nights: int = 3, **psi: float) -> list[Night]:
-    """Calm nights, and `nights` of drift at their end."""
+    """Return calm nights, with `nights` of drift at their end."""
     return [*(night(offset) for offset in range(-60, 1 - nights)), *(night(offset, **psi) for offset in range(1 - nights, 1))]
 
 
 def worse(auc: float, nights: int = 5) -> list[Outcome]:
-    """Usual nights, and `nights` of another AUC at their end."""
+    """Return usual nights, with `nights` of another AUC at their end."""
     return [Outcome(day(offset), "2", 900, auc if offset > -2 - nights else 0.70) for offset in range(-60, -1)]
 
 
@@ -108,7 +108,7 @@ def test_a_lesser_feature_alone_is_not_enough_but_two_are() -> None:
     assert "carries 0.40 of the importance, limit 0.30" in decision.reason
 
 
-def test_what_sampling_does_by_itself_is_no_drift() -> None:
+def test_the_effect_of_sampling_is_not_drift() -> None:
     """`third` has a noise of 0.3, so its limit is 0.6."""
     assert not govern(history(nights=drifted(second=5.0, third=0.59)), POLICY).retrain
     assert govern(history(nights=drifted(second=5.0, third=0.61)), POLICY).retrain
@@ -213,7 +213,7 @@ def test_what_can_never_be_judged_says_so_and_what_to_change(rows: int, reachabl
     assert (f"drift has {5 * rows} of 1000 rows" in reason) is reachable
 
 
-def test_a_quiet_weekend_does_not_speak_for_the_week() -> None:
+def test_a_quiet_weekend_does_not_calm_the_week() -> None:
     weekend = [replace(found, rows=200, nights=2) for found in drifted(3, top=9.0)[-3:]]
     reason = govern(history(nights=weekend, window_nights=7), POLICY).reason
     assert "drift has 2 of 5 nights and 200 of 1000 rows" in reason
@@ -267,7 +267,7 @@ def test_a_month_has_its_budget() -> None:
     assert decision.reason.startswith("no: 1 of 1 retrainings of 2013-06 are used")
 
 
-def test_what_led_to_a_retraining_in_vain_must_calm_down_first() -> None:
+def test_the_cause_of_a_retraining_without_effect_must_calm_down_first() -> None:
     """The limit is 0.1 and `rearm_share` a half: a night at 0.06 is not calm, one at 0.04 is."""
     begun = Retraining(day(-40), "2", ("drift",))
 

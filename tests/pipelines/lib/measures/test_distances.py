@@ -34,7 +34,7 @@ def test_psi_of_published_counts(case: dict[str, Any]) -> None:
 
 
 def psi_of_halves(values: np.ndarray) -> float:
-    """As feature_engine has it: bins of the first half, floor for what is empty."""
+    """Compute the PSI as feature_engine does: bins of the first half, floor for empty bins."""
     first, second = np.split(values, 2)
     binning = Binning("x", tuple(np.quantile(first, np.linspace(0, 1, 11)[1:-1]).tolist()))
     return compare_psi(binning, first, second)

@@ -1,4 +1,4 @@
-"""Drift: what moves is measured, what stays is not, whatever the column looks like."""
+"""Drift: a change is measured, and no change is not, in a column of any kind."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_a_column_that_was_always_missing_is_measured() -> None:
     assert measured(binning, nothing, np.arange(5)).psi > 5
 
 
-def test_a_new_category_is_told() -> None:
+def test_a_new_category_is_reported() -> None:
     binning = categorical_binning("x", ["a", "b"])
     found = measured(binning, np.array([0, 1] * 500), np.array([0, 1] * 20 + [-1] * 60))
     assert found.unseen == pytest.approx(0.6)

@@ -43,7 +43,7 @@ def test_calibration_groups_hold_every_row_once() -> None:
     assert sum(point["share"] * point["observed_rate"] for point in points) == pytest.approx(labels.mean(), abs=1e-5)
 
 
-def test_rows_of_one_score_stay_in_one_group_whatever_their_order() -> None:
+def test_rows_of_one_score_stay_in_one_group_in_any_order() -> None:
     labels = np.repeat(np.array([0, 1], dtype=np.int8), [580, 420])
     constant = np.full(1_000, 0.42, dtype=np.float32)
     shuffled = np.random.default_rng(0).permutation(1_000)
@@ -106,7 +106,7 @@ def test_an_interval_of_next_to_nothing_is_wide() -> None:
     perfect = np.repeat(np.array([0, 1], dtype=np.int8), 4)
     assert metrics.auc_interval(perfect, np.arange(8.0)) == (1.0, pytest.approx(0.025**0.25, abs=1e-6), 1.0)
     assert metrics.auc_interval(perfect, -np.arange(8.0)) == (0.0, 0.0, pytest.approx(1 - 0.025**0.25, abs=1e-6))
-    assert metrics.auc_interval(perfect, np.zeros(8)) == (0.5, 0.5, 0.5)  # a score that never differs is 0.5 whatever the rows
+    assert metrics.auc_interval(perfect, np.zeros(8)) == (0.5, 0.5, 0.5)  # a score that never differs is 0.5 for any rows
 
 
 def test_what_few_rows_cannot_say_is_none() -> None:

@@ -1,4 +1,4 @@
-"""Slices: whatever a column holds, its values go through JSON, and every row belongs to one slice."""
+"""Slices: the values of any column go through JSON, and every row belongs to one slice."""
 
 import datetime as dt
 import json

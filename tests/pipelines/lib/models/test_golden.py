@@ -69,7 +69,7 @@ def test_an_exported_model_reproduces_its_golden_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", json.dumps({"names": ["a"], "features": [[1, 2, 3], [4]], "scores": [], "sha256": ""})])
-def test_what_is_no_golden_set_is_refused(text: str) -> None:
+def test_a_file_that_is_not_a_golden_set_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="not a golden set"):
         Golden.from_json(text)
 

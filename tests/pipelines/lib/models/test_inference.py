@@ -1,4 +1,4 @@
-"""Scoring: the same figures as scikit-learn whatever the file looks like, and a loud no to what must not be scored."""
+"""Scoring: the same figures as scikit-learn for any layout of the file, and a clear error for rows that must not be scored."""
 
 import hashlib
 import subprocess
@@ -166,7 +166,7 @@ def test_a_row_scores_alike_alone_and_among_others(model: Model) -> None:
     np.testing.assert_array_equal(alone, model.score(matrix))
 
 
-def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_a_score_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     model = load_model(_onnx(tmp_path / "m.onnx", "(float[n, 2] features) => (float[n, 2] probabilities) {probabilities = Log(features)}"))
     table = pa.table({"id": [1, 2, 3], "a": pa.array([1, 1, 1], pa.float32()), "b": pa.array([1, -1, 1], pa.float32())})
     pq.write_table(table.replace_schema_metadata({KEY: model.signature.to_json()}), tmp_path / "f.parquet")
@@ -241,7 +241,7 @@ def test_a_night_of_any_length_takes_the_same_memory(path: Path, tmp_path: Path)
     assert peaks[1] <= peaks[0] * 1.1
 
 
-def test_latency_is_told_in_microseconds(model: Model) -> None:
+def test_latency_is_reported_in_microseconds(model: Model) -> None:
     measured = latency(model, rows=night.values(10), runs=200)
     assert 0 < measured.p50_us <= measured.p99_us < 1e6
 

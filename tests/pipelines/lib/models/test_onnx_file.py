@@ -119,7 +119,7 @@ def put_outside(one: TensorProto, location: str = "weights.bin") -> None:
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_a_model_whose_tensors_all_lie_inside_passes(where: str) -> None:
+def test_a_model_whose_tensors_are_all_in_its_file_passes(where: str) -> None:
     model = WHERE[where]()
     assert parse_model(model.SerializeToString(), Path("m.onnx")) == model
 
@@ -185,6 +185,6 @@ def test_the_domains_are_those_that_onnx_runtime_ships() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"ORTM", b"\x1c\x00\x00\x00ORTM" + bytes(64), b"\x08\x08", b"\xff" * 100])
-def test_what_is_no_onnx_is_refused_before_it_is_run(content: bytes) -> None:
+def test_a_file_that_is_not_onnx_is_refused_before_it_is_run(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"is not a whole ONNX model.*export it again"):
         parse_model(content, Path("m.onnx"))

@@ -42,7 +42,7 @@ NIGHT = 200
 
 
 def history(nights: int, *, start: date = date(2013, 1, 1), seed: int = 0) -> History:
-    """Nights that each have a temperature of their own, and flights that are all alike."""
+    """Return nights that each have a temperature of their own, and flights that are all alike."""
     rng = np.random.default_rng([seed, start.toordinal()])
     dates = [start + timedelta(days=day) for day in range(nights)]
     rows = nights * NIGHT
@@ -129,7 +129,7 @@ def test_a_profile_of_a_later_format_is_refused(profile: Profile) -> None:
         Profile.from_json(profile.to_json().replace('"format":2', '"format":3'))
 
 
-def test_a_heavy_score_stays_where_it_was_whatever_its_last_digits() -> None:
+def test_a_heavy_score_stays_in_its_bin_with_any_last_digits() -> None:
     """A rare event: the forest gives nineteen rows in twenty the same score."""
     rare = np.where(np.arange(len(TRAINING.labels)) % 20, 0.0123457, 0.2).astype(np.float32)
     profile = build(TRAINING, HOLDOUT, scores=rare)
@@ -176,7 +176,7 @@ def test_later_nights_of_the_same_world_stay_within_the_noise(profile: Profile) 
     assert {name for name, measures in found.items() if measures.psi > max(0.1, 1.5 * profile.column(name).noise.p95)} == set()
 
 
-def test_nights_before_a_lagged_feature_saw_anything_are_no_reference(profile: Profile) -> None:
+def test_nights_before_a_lagged_feature_has_values_are_not_a_reference(profile: Profile) -> None:
     assert profile.rows == 58 * NIGHT
     assert profile.column("late_before").counts[-1] == 0
 
@@ -185,7 +185,7 @@ def test_without_a_night_that_looks_back_all_nights_count() -> None:
     assert build(history(2), HOLDOUT).rows == 2 * NIGHT
 
 
-def test_a_night_is_enough_and_no_holdout_is_told() -> None:
+def test_a_night_is_enough_and_no_holdout_is_reported() -> None:
     short = build(history(1, start=date(2013, 2, 1)), history(0))
     assert (short.trained_from, short.trained_until, short.quality) == ("2013-02-01", "2013-02-02", None)
     assert all(column.noise.p95 == 0 for column in short.columns)
@@ -206,7 +206,7 @@ def test_a_column_that_it_does_not_have_is_named(profile: Profile) -> None:
 
 
 @pytest.mark.parametrize("change", ["torn", "no quality", "no counts", "a list", "edges"])
-def test_what_is_no_profile_is_refused(profile: Profile, change: str) -> None:
+def test_a_text_that_is_not_a_profile_is_refused(profile: Profile, change: str) -> None:
     content = json.loads(profile.to_json())
     if change == "no quality":
         del content["quality"]

@@ -97,7 +97,7 @@ def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
     steady = figures.performance(NIGHTS, [])
     small = figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"rows": 1}], [])
     assert steady == small  # equal nights: weights change nothing
-    assert "AUC of the last 7 nights: 0.700 in the mean" in steady
+    assert "Mean AUC of the last 7 nights: 0.700" in steady
     assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"auc": 0.6, "auc_low": 0.55, "auc_high": 0.65}], [])
 
 

@@ -175,7 +175,7 @@ def test_a_night_may_be_any_length(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("partition", ["../../etc", "2013-04-01' OR '1'='1", "2013-02-30", "", "2013-4-1"])
-def test_what_is_no_date_never_reaches_a_predicate(partition: str) -> None:
+def test_a_value_that_is_not_a_date_never_reaches_a_predicate(partition: str) -> None:
     with pytest.raises(ConfigError, match="partition is"):
         replace(LINEAGE, partition=partition)
     with pytest.raises(ConfigError, match="partition is"):
@@ -187,7 +187,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
         replace(LINEAGE, scored_at=datetime(2013, 4, 1, 2))  # noqa: DTZ001
 
 
-def test_nothing_published_yet_is_told(url: str) -> None:
+def test_nothing_published_yet_is_reported(url: str) -> None:
     with pytest.raises(ConfigError, match="there is no table at"):
         read_scores(night.PARTITION, url)
 

@@ -95,7 +95,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_showing_it(url: str) -> No
     assert "secret" not in str(error.value)
 
 
-def test_a_file_that_is_no_database_is_not_tried_again(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_not_tried_again(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"no database" * 1_000)
     with (
         pytest.raises(DataError, match=r"the test at .*state\.db is damaged: file is not a database"),

@@ -148,7 +148,7 @@ def test_a_decision_that_was_turned_over_is_another_row_and_so_is_turning_it_bac
     assert journal.decisions("forest", until="2013-05-31") == []
 
 
-def test_a_verdict_is_recorded_once_a_run(journal: Journal) -> None:
+def test_a_verdict_is_recorded_once_per_run(journal: Journal) -> None:
     first = journal.record_verdict(REFUSE)
     assert journal.record_verdict(replace(REFUSE, reason="asked again")) == first
     done = journal.record_verdict(replace(REFUSE, verdict="refused"))

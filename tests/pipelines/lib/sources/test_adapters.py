@@ -1,4 +1,4 @@
-"""Sources: every kind read alike, and whatever is torn, missing or retyped refused by name."""
+"""Sources: every kind is read alike, and torn, missing or retyped data is refused by name."""
 
 import datetime as dt
 import gzip
@@ -272,7 +272,7 @@ def test_a_secret_comes_from_the_environment_and_is_never_told(tmp_path: Path, m
         ({"query": "SELECT nonsense"}, ["order_id"], "cannot be read"),
     ],
 )
-def test_a_wrong_table_is_told_without_retry(tmp_path: Path, fields: dict[str, str], columns: list[str], message: str) -> None:
+def test_a_wrong_table_is_reported_without_retry(tmp_path: Path, fields: dict[str, str], columns: list[str], message: str) -> None:
     orders.write(orders.orders(days=2), tmp_path / "orders.db")
     with pytest.raises(DataError, match=message):
         read(
@@ -304,10 +304,10 @@ def test_a_lost_connection_is_tried_again_and_a_wrong_database_is_not(tmp_path: 
     with listening(sa.Engine, "handle_error", lose), pytest.raises(TransientError, match="does not answer"):
         read(found, columns, None)
 
-    def wait_in_vain(*_: object) -> None:
+    def wait_without_success(*_: object) -> None:
         raise sa.exc.TimeoutError("QueuePool limit reached")
 
-    with listening(sa.Pool, "checkout", wait_in_vain), pytest.raises(TransientError, match="QueuePool limit"):
+    with listening(sa.Pool, "checkout", wait_without_success), pytest.raises(TransientError, match="QueuePool limit"):
         read(found, columns, None)
 
 
@@ -359,7 +359,7 @@ def one_column(tmp_path: Path, values: pa.Array, kind: str, file: str = "t.parqu
     return read(source(kind="parquet", path=str(tmp_path / "*.parquet")), {"v": Column(type=kind)}, None)  # type: ignore[arg-type]
 
 
-def test_a_duration_is_no_number(tmp_path: Path) -> None:
+def test_a_duration_is_not_a_number(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'v' of .* is a duration"):
         one_column(tmp_path, pa.array([dt.timedelta(seconds=1)]), "integer")
 

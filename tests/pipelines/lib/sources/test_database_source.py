@@ -184,7 +184,7 @@ def test_postgresql_that_refuses_role_database_or_password_is_not_asked_again() 
         read(Source(kind="sql", url=f"postgresql+psycopg://postgres@/postgres?host={socket}", table="rows"), Column(type="string"))
 
 
-def test_a_number_with_a_point_is_no_text(tmp_path: Path) -> None:
+def test_a_number_with_a_point_is_not_a_text(tmp_path: Path) -> None:
     """An id became the text `7.0`."""
     with pytest.raises(DataError, match=r"holds '7\.0' \(float\), which is not of type string"):
         read(database(tmp_path, 7.0), Column(type="string"))

@@ -61,7 +61,7 @@ def test_a_column_whose_name_was_damaged_is_not_read_as_nulls(dataset: Dataset, 
         rows(dataset, tmp_path / "after")
 
 
-def test_a_name_that_is_no_text_any_more_names_the_file(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_name_that_is_no_longer_a_text_names_the_file(dataset: Dataset, tmp_path: Path) -> None:
     file = files(tmp_path)[1]
     content = bytearray(file.read_bytes())
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")

@@ -61,7 +61,7 @@ def test_a_pinned_run_reads_the_same_bytes_after_the_table_has_moved_on(dataset:
     assert pq.read_table(rows(dataset, tmp_path / "now")).num_rows == 0
 
 
-def test_a_version_that_was_vacuumed_is_told(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_version_that_was_vacuumed_is_reported(dataset: Dataset, tmp_path: Path) -> None:
     pinned = at_versions(dataset, current_versions(dataset))
     write_deltalake(tmp_path / "orders", ORDERS, mode="overwrite")
     DeltaTable(tmp_path / "orders").vacuum(0, dry_run=False, enforce_retention_duration=False)
@@ -79,7 +79,7 @@ def test_a_table_that_was_recreated_is_another_one(dataset: Dataset, tmp_path: P
         rows(pinned, tmp_path / "raw")
 
 
-def test_no_table_is_told(dataset: Dataset, tmp_path: Path) -> None:
+def test_no_table_is_reported(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "orders").rename(tmp_path / "old")
     with pytest.raises(DataError, match="no Delta table is at orders"):
         rows(dataset, tmp_path / "raw")

@@ -77,7 +77,7 @@ def test_a_column_that_is_also_in_the_file_must_agree(tmp_path: Path) -> None:
         read("parquet", tmp_path)
 
 
-def test_folders_of_undeclared_columns_are_no_columns(tmp_path: Path) -> None:
+def test_folders_of_undeclared_columns_are_ignored(tmp_path: Path) -> None:
     write(tmp_path, "run=5/a.csv")
     with connect() as (connection, scratch):
         scanned = adapters.scan(connection, Source(kind="csv", path=str(tmp_path)), {"id": Column(type="integer")}, None, scratch)

@@ -63,7 +63,7 @@ def test_the_outcomes_of_matured_dates_are_known_and_of_no_other(source: Path, t
             assert rows["items"].to_pylist() == expected["items"].to_pylist()
 
 
-def test_columns_of_the_source_come_beside_and_rows_that_were_not_scored_do_not(source: Path, table: pa.Table, tmp_path: Path) -> None:
+def test_columns_of_the_source_are_joined_and_rows_that_were_not_scored_are_not(source: Path, table: pa.Table, tmp_path: Path) -> None:
     scored = of_date(table, "2024-01-05").slice(10).select(["order_id"])
     pq.write_table(scored, tmp_path / "scored.parquet")
     with known_outcomes(dataset(source), partition=PARTITION, first=FIRST, extra_columns=("channel", "order_id")) as known:
@@ -117,7 +117,9 @@ def test_late_outcomes_are_none_and_then_some(source: Path, table: pa.Table) -> 
     assert {date for date in KNOWN if before[date] != after[date]} == {"2024-01-05"}
 
 
-def test_a_row_that_contradicts_itself_makes_its_date_unknown_and_is_told_with_its_key_and_values(source: Path, table: pa.Table) -> None:
+def test_a_row_that_contradicts_itself_makes_its_date_unknown_and_is_reported_with_its_key_and_values(
+    source: Path, table: pa.Table
+) -> None:
     before = digests(dataset(source))
     twice = of_date(table, "2024-01-05").slice(3, 1)
     refund = None if twice["refund"][0].as_py() else 9.5
@@ -164,7 +166,7 @@ def test_an_expression_that_looks_elsewhere_is_refused(source: Path) -> None:
         pass
 
 
-def test_a_slice_that_is_no_column_is_refused(source: Path) -> None:
+def test_a_slice_that_is_not_a_column_is_refused(source: Path) -> None:
     with (
         pytest.raises(ConfigError, match="slices names chanel, not among"),
         known_outcomes(dataset(source), partition=PARTITION, first=FIRST, extra_columns=("chanel",)),

@@ -61,7 +61,7 @@ def test_infinity_is_too_late(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plausible_days", [1, 10_958, 10_000_000])
-def test_the_plausible_lies_within_the_calendar(plausible_days: int) -> None:
+def test_the_plausible_range_is_within_the_calendar(plausible_days: int) -> None:
     first, last = Window("at", None, END, plausible_days).plausible
     assert dt.date.min <= first < END < last <= dt.date.max
 

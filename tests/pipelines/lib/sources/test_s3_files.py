@@ -158,7 +158,7 @@ def test_an_error_names_the_object_and_not_its_copy(store: tuple[Any, str], tmp_
         night(dataset("csv", f"s3://{bucket}/orders"), tmp_path / "other")
 
 
-def test_a_delta_table_is_read_from_s3_and_is_no_folder_of_files(store: tuple[Any, str], tmp_path: Path) -> None:
+def test_a_delta_table_is_read_from_s3_and_not_as_a_folder_of_files(store: tuple[Any, str], tmp_path: Path) -> None:
     _, bucket = store
     write_deltalake(f"s3://{bucket}/table", rows(NIGHT))
     assert night(dataset("delta", f"s3://{bucket}/table"), tmp_path / "raw").num_rows == 3

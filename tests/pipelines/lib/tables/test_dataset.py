@@ -41,7 +41,7 @@ def test_a_wrong_declaration_is_refused_by_name(changes: dict[str, Any], named: 
 
 @pytest.mark.costly
 @pytest.mark.parametrize("taken", ["rank", "distance", "outcome", "run_ref", "neighbour_order_id"])
-def test_a_key_may_not_be_called_as_what_is_published_beside_it(taken: str) -> None:
+def test_a_key_may_not_have_the_name_of_a_published_column(taken: str) -> None:
     columns = orders.params()["dataset"]["columns"] | {taken: {"type": "integer"}}
     assert declared(columns=columns).key == ("order_id",), "any other column may"
     with pytest.raises(ConfigError, match=f"{taken} in the key is a name that Nightshift publishes"):

@@ -32,7 +32,7 @@ def test_no_rows_are_a_file_with_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 3, 0.5, -1])
-def test_a_torn_file_is_told_by_name(tmp_path: Path, kept: float) -> None:
+def test_a_torn_file_is_reported_by_name(tmp_path: Path, kept: float) -> None:
     path = tmp_path / "torn.parquet"
     pq.write_table(TABLE, path)
     whole = path.read_bytes()
@@ -50,7 +50,7 @@ def test_a_column_whose_name_is_damaged_names_the_file(tmp_path: Path) -> None:
         open_parquet(path)
 
 
-def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.parquet does not exist"):
         open_parquet(tmp_path / "gone.parquet")
 

@@ -33,7 +33,7 @@ def test_a_failure_names_expression_row_value_and_remedy(tmp_path: Path, feature
 
 
 @pytest.mark.costly
-def test_a_failure_in_the_later_batch_is_told_too(tmp_path: Path) -> None:
+def test_a_failure_in_the_later_batch_is_reported_too(tmp_path: Path) -> None:
     rows = [{"k": str(number), "t": at(0)} for number in range(70_000)]
     rows[66_000]["k"] = "x"
     with pytest.raises(DataError, match="id '66000'"):

@@ -234,14 +234,14 @@ def test_rows_that_came_late_stand_behind_those_of_the_base(tmp_path: Path, kind
 
 
 def nights(count: int) -> Any:
-    """Rows of nights of 150 rows each."""
+    """Return rows of nights of 150 rows each."""
     partitions = [f"2013-01-{1 + row // 150:02}" for row in range(count)]
     return rows_of(count).set_column(2, "partition", [partitions])
 
 
 def shifted() -> np.ndarray:
-    """Vectors of which the last two nights are apart from all others, close together: among themselves they are found easily, from the
-    others not.
+    """Return vectors of which the last two nights are close together and far from all others: they are found easily from each other, and
+    not from the others.
     """
     vectors = vectors_of(ROWS)
     vectors[-300:] = vectors_of(1, seed=3) + 0.3 * vectors[-300:]
@@ -303,7 +303,7 @@ def test_a_rotation_is_learnt_where_it_is_asked_for(tmp_path: Path) -> None:
     assert recall(index) >= 0.94
 
 
-def test_lists_that_do_not_fit_the_disk_are_told_before_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_that_do_not_fit_the_disk_are_reported_before_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are written through a map: on a full disk the kernel would end the process."""
     monkeypatch.setattr(index_build.shutil, "disk_usage", lambda path: SimpleNamespace(free=ROWS * (2 + 8) - 1))
     with pytest.raises(TransientError, match=r"no room in .* for lists of 30,000 bytes, 29,999 are free; make room and try again"):

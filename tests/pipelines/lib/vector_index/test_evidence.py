@@ -81,7 +81,7 @@ def test_equal_scores_are_told_apart_by_their_keys(tmp_path: Path, opened: Open)
     assert found.select(KEY).equals(keys.slice(0, 3))
 
 
-def test_what_nobody_knew_that_night_is_no_evidence(files: Night, opened: Open) -> None:
+def test_outcomes_that_were_unknown_that_night_are_not_evidence(files: Night, opened: Open) -> None:
     """Nine of ten rows of the index are of that night or later, and resemble its rows more than the past does."""
     before, features = indexed_nights.past(30)
     later = [indexed_nights.past(ROWS, partition, seed=0) for partition in (KNOWN_BEFORE, *(f"2013-05-0{day}" for day in range(1, 9)))]
@@ -91,7 +91,7 @@ def test_what_nobody_knew_that_night_is_no_evidence(files: Night, opened: Open) 
     assert found.num_rows == 50, "where the search finds too few, the past is looked through whole"
 
 
-def test_a_row_is_no_evidence_for_itself(files: Night, opened: Open) -> None:
+def test_a_row_is_not_evidence_for_itself(files: Night, opened: Open) -> None:
     own = pq.read_table(files[1], columns=[*KEY]).append_column("partition", pa.array(["2013-03-01"] * ROWS))
     own = own.append_column("outcome", pa.array([1] * ROWS, pa.int8())).replace_schema_metadata()
     found = find(files, opened(own, night.values(ROWS)))
@@ -132,7 +132,7 @@ def test_scores_of_another_run_are_refused(files: Night, opened: Open) -> None:
         find(files, opened(*indexed_nights.past(50)), riskiest=ROWS)
 
 
-def test_an_index_of_other_features_is_told_of(files: Night, opened: Open) -> None:
+def test_an_index_of_other_features_is_reported(files: Night, opened: Open) -> None:
     index = opened(*indexed_nights.past(50))
     assert misfit(files[1], index) is None
     other = night.features_table(5, signature=Signature(night.NAMES, "6" * 64))
@@ -142,14 +142,14 @@ def test_an_index_of_other_features_is_told_of(files: Night, opened: Open) -> No
     assert "declaration 555555555555, the night has 5 of 666666666666" in message
 
 
-def test_what_was_found_is_told_in_a_line(files: Night, opened: Open) -> None:
+def test_the_result_is_one_line(files: Night, opened: Open) -> None:
     index = opened(*indexed_nights.past(50))
     found = find(files, index)
     assert tell(found, index) == f"evidence for 10 rows from generation {index.generation}"
     assert tell(found.slice(0, 0), index) == f"no evidence in generation {index.generation}"
 
 
-def test_an_encoder_that_knows_more_than_the_night_did_is_told_of(opened: Open) -> None:
+def test_an_encoder_that_has_learned_from_later_nights_is_reported(opened: Open) -> None:
     """It has learned from the nights before 1 March."""
     index = opened(*indexed_nights.past(50))
     assert hindsight(index, "2013-03-01") is None

@@ -70,7 +70,7 @@ def test_a_lock_on_a_generation_that_has_gone_holds_nothing(published: Published
 @pytest.mark.parametrize(
     "bad", ["", "..", "../2013-06-01-0123456789ab", "2013-06-01-0123456789AB", "2013-06-01-0123456789ab\n", "٢٠١٣-06-01-0123456789ab"]
 )
-def test_what_is_no_id_becomes_no_path(published: Published, bad: str) -> None:
+def test_a_value_that_is_not_an_id_becomes_no_path(published: Published, bad: str) -> None:
     published.publish(1)
     for call in (
         lambda: locate(INDEX, bad, published.root),
@@ -90,7 +90,9 @@ FILES = ("index.faiss", "rows.arrow", "built.json", "encoder.onnx", "manifest.js
 @pytest.mark.parametrize(
     ("file", "damage"), [("lock", Path.unlink), *((file, damage) for file in FILES for damage in (flip, truncate, Path.unlink))]
 )
-def test_a_damaged_file_is_told_and_the_generation_before_served(published: Published, file: str, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_file_is_reported_and_the_generation_before_served(
+    published: Published, file: str, damage: Callable[[Path], None]
+) -> None:
     first, second = published.publish(1), published.publish(2)
     damage(locate(INDEX, second.generation, published.root) / file)
     with pytest.raises(
@@ -123,7 +125,7 @@ def test_without_digests_a_truncated_file_is_found_all_the_same(published: Publi
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"sequence": 1', "null"])
-def test_a_torn_pointer_is_told_and_nothing_is_guessed(published: Published, content: str) -> None:
+def test_a_torn_pointer_is_reported_and_nothing_is_guessed(published: Published, content: str) -> None:
     published.publish(1)
     (published.place / "pointer.json").write_text(content)
     for call in (lambda: usable(INDEX, published.root), published.rollback, lambda: published.publish(2, expected=1)):

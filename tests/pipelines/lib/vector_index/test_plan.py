@@ -82,7 +82,7 @@ def test_rows_may_have_come_in_between(tmp_path: Path, base: Base) -> None:
     assert (np.diff(back[PUBLISHED:]) > 0).all()
 
 
-def test_corrected_outcomes_are_no_reason_to_build_anew(tmp_path: Path, base: Base) -> None:
+def test_corrected_outcomes_do_not_rebuild_the_index(tmp_path: Path, base: Base) -> None:
     corrected = rows_of(ROWS).set_column(3, "outcome", [np.ones(ROWS, dtype=np.int8)])
     assert planned(tmp_path, shards(corrected), base).mode == "incremental"
 
@@ -114,7 +114,7 @@ REASONS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize("case", REASONS)
-def test_why_an_index_is_built_anew(tmp_path: Path, base: Base, case: str) -> None:
+def test_why_an_index_is_rebuilt(tmp_path: Path, base: Base, case: str) -> None:
     given, reason = REASONS[case]
     options = {"given": shards(), **given()}
     made = planned(tmp_path, base=base, **options)
@@ -131,7 +131,7 @@ def test_an_incremental_rebuild_that_is_not_possible_is_refused(tmp_path: Path, 
         planned(tmp_path, base=base, rebuild="incremental", **options)
 
 
-def test_appended_rows_add_up_until_it_is_built_anew(tmp_path: Path, base: Base) -> None:
+def test_appended_rows_add_up_until_it_is_rebuilt(tmp_path: Path, base: Base) -> None:
     published, found = base.index.directory, []
     for count in (390, 400, 410, 430, 440):
         target = tmp_path / str(count)
@@ -150,7 +150,7 @@ def test_appended_rows_add_up_until_it_is_built_anew(tmp_path: Path, base: Base)
     ("rows", "numbers"),
     [(256, [4]), (1_000, [16]), (10_000, [64, 128, 256]), (336_000, [512, 1024, 2048]), (5_000_000, [2048, 4096, 8192])],
 )
-def test_numbers_of_lists_lie_about_the_root_and_leave_each_enough_rows(rows: int, numbers: list[int]) -> None:
+def test_numbers_of_lists_are_near_the_root_and_leave_each_enough_rows(rows: int, numbers: list[int]) -> None:
     assert candidates(rows) == numbers
 
 

@@ -174,7 +174,7 @@ def test_a_lost_pointer_costs_no_generation_before_the_new_one_stands(published:
     assert published.on_disk == [second.generation], "a generation that is in no pointer is removed then"
 
 
-def test_a_run_that_runs_again_mends_a_lock_that_was_lost(published: Published) -> None:
+def test_a_run_that_runs_again_repairs_a_lock_that_was_lost(published: Published) -> None:
     pointer = published.publish(1)
     (locate(INDEX, pointer.generation, published.root) / "lock").unlink()
     assert published.publish(1, expected=0) == pointer
@@ -191,7 +191,7 @@ def test_where_nothing_is_whole_a_rebuild_that_has_seen_nothing_is_let_through(p
         published.publish(4, expected=0)
 
 
-def test_a_run_that_runs_again_mends_what_was_damaged_of_it(published: Published) -> None:
+def test_a_run_that_runs_again_repairs_its_damaged_files(published: Published) -> None:
     pointer = published.publish(1)
     flip(locate(INDEX, pointer.generation, published.root) / "index.faiss")
     assert published.publish(1, expected=0) == pointer
@@ -242,7 +242,7 @@ def test_a_file_that_changes_while_it_is_copied_is_found(published: Published, t
     assert published.on_disk == []
 
 
-def test_a_disk_that_fails_is_told_and_tried_again(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_is_reported_and_tried_again(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     published.publish(1)
 
     def fails(*_: object) -> None:
@@ -255,7 +255,7 @@ def test_a_disk_that_fails_is_told_and_tried_again(published: Published, monkeyp
     assert published.publish(2).sequence == 2
 
 
-def test_a_disk_that_is_full_before_anything_was_published_is_told(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_before_anything_was_published_is_reported(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no directory yet, of which one could ask how much room is left."""
     build, make = published.build(1), Path.mkdir
 

@@ -260,7 +260,7 @@ def test_a_close_or_refresh_beneath_a_thread_ends_nobody(published: Published) -
     asked = [threading.Event() for _ in range(4)]
 
     def ask(once: threading.Event) -> int:
-        """Until the index is closed; how often it has answered."""
+        """Search until the index is closed; return the number of answers."""
         for answers in itertools.count():
             try:
                 assert index.search(vectors_of(8), 5)[1].shape == (8, 5)
