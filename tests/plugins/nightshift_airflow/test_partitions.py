@@ -12,7 +12,7 @@ from fastapi import HTTPException
 from nightshift_airflow import partitions
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
-from nightshift_airflow.use_cases import settings_of
+from nightshift_airflow.use_cases import kind_of, settings_of
 from sqlalchemy import update
 
 from tests.airflow_database import airflow_database, parse, publish, runs, schedule, trigger
@@ -48,16 +48,18 @@ def database(tmp_path, monkeypatch, parsed):
 
 
 def test_the_partitioned_dags_are_those_whose_form_asks_for_a_partition(dags):
-    assert {dag_id for dag_id, dag in dags.items() if "partition" in dag.params} == partitions.PARTITIONED
+    assert {kind_of(dag_id) for dag_id, dag in dags.items() if "partition" in dag.params} == partitions.PARTITIONED
     with_keys = (NightTimetable, PartitionedAssetTimetable, OnRequestTimetable)
-    partitioned = {dag_id for dag_id, dag in dags.items() if isinstance(dag.timetable, with_keys)}
-    assert partitioned == partitions.PARTITIONED
-    assert set(dags) == partitions.PARTITIONED | partitions.UNPARTITIONED
+    for dag_id, dag in dags.items():  # of every use case
+        assert isinstance(dag.timetable, with_keys) == ("partition" in dag.params) == (kind_of(dag_id) in partitions.PARTITIONED), dag_id
+    assert {kind_of(dag_id) for dag_id in dags} == partitions.PARTITIONED | partitions.UNPARTITIONED
 
 
 def test_dags_that_learn_from_a_published_night_are_those_that_open_with_it(dags):
     opening = {dag_id: dag.task_dict["open_run"] for dag_id, dag in dags.items() if "open_run" in dag.task_dict}
-    assert {dag_id for dag_id, task in opening.items() if task.scored} == partitions.AFTER_PUBLICATION
+    assert {dag_id for dag_id, task in opening.items() if task.scored} == {
+        dag_id for dag_id in dags if kind_of(dag_id) in partitions.AFTER_PUBLICATION
+    }
 
 
 def test_a_form_asks_first_for_the_partition_with_a_date_picker_and_demands_nothing_optional(dags):
@@ -70,7 +72,7 @@ def test_a_form_asks_first_for_the_partition_with_a_date_picker_and_demands_noth
             param: Param = dag.params.get_param(name)
             optional = "null" in param.schema["type"]
             # Airflow's form demands what may be no null, so it has to come with a value that is good.
-            assert optional or param.value or (dag_id, name) in needed, (dag_id, name)
+            assert optional or param.value or (kind_of(dag_id), name) in needed, (dag_id, name)
 
 
 @pytest.mark.parametrize("date", ["2013-04-01", "2024-02-29"])
