@@ -41,6 +41,7 @@ def reproduced(use_case: UseCase, capfd: pytest.CaptureFixture[str]) -> list[str
     return [line.split("'")[1] for line in capfd.readouterr().out.splitlines() if line.startswith("Running stage")]
 
 
+@pytest.mark.costly
 def test_use_cases_that_are_reproduced_in_turn_run_nothing_again(
     shop: UseCase, repository: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
