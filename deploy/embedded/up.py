@@ -19,7 +19,7 @@ from deploy.embedded.first_champion import TrainingError, train_first_champion
 from deploy.embedded.first_index import REBUILD, TRAINING, IndexingError, make_first_index, published_index
 from deploy.embedded.first_nights import MONITORING, first_partitions, follower, score_nights
 from deploy.embedded.installation import Installation, InstallationInUse
-from deploy.embedded.preparation import prepare
+from deploy.embedded.preparation import lacks_data, prepare
 from deploy.embedded.relocation import relocate
 from deploy.embedded.server import Server, stop_on_signals
 from deploy.embedded.services import ServerError
@@ -93,11 +93,17 @@ class Ready:
 def prepare_all(declared: Sequence[UseCase], progress: Callable[[str], None]) -> list[Ready]:
     """Bring each of the `declared` use cases to its champion, and return those that have one. Report the others, with their faults.
 
+    A worked example whose data nobody has made waits until somebody does: the first start shall not train three tables.
     Raises `ConfigError` if there is none.
     """
     ready = []
     for use_case in declared:
         try:
+            if lacks_data(use_case):
+                progress(
+                    f"{use_case.name} waits: it is an example without data. make demo use_case={use_case.name} makes it, and make up then runs it"
+                )
+                continue
             with choosing(use_case):
                 ready.append(_prepare(use_case, naming(use_case, progress)))
         except (TrainingError, NightshiftError, RunRefusedError) as error:

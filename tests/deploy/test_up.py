@@ -56,3 +56,17 @@ def test_each_is_prepared_as_itself_and_a_broken_one_is_named_and_left_out(decla
 def test_without_one_that_can_run_it_does_not_start(declared: list[UseCase]) -> None:
     with pytest.raises(ConfigError, match="bad, dull"):
         up.prepare_all(declared[1:3], lambda step: None)
+
+
+def test_an_example_waits_until_its_data_is_made(declared: list[UseCase]) -> None:
+    shop = declared[-1]
+    shop.declaration.with_name("generate.py").write_text("", encoding="utf-8")
+    source = "dataset: {event_time: at, source: {kind: parquet, path: var/examples/shop/*.parquet}}\nfeatures: {}\n"
+    shop.declaration.write_text(source, encoding="utf-8")
+    steps: list[str] = []
+    assert [one.use_case.name for one in up.prepare_all(declared, steps.append)] == ["flights"]
+    assert any(step.startswith("shop waits: ") and "make demo use_case=shop" in step for step in steps)
+    data = shop.root / "var" / "examples" / "shop" / "day.parquet"
+    data.parent.mkdir(parents=True)
+    data.touch()
+    assert [one.use_case.name for one in up.prepare_all(declared, steps.append)] == ["flights", "shop"]
