@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -328,6 +329,7 @@ def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], ins
     subprocess.run(["git", "init", "-q", str(workspace)], check=True)
     for name in ("params.yaml", "run.yaml", ".gitignore", ".dvcignore"):
         (workspace / name).write_bytes((REPOSITORY / name).read_bytes())
+    shutil.copytree(REPOSITORY / "pipelines" / "suites", workspace / "pipelines" / "suites")
     (workspace / ".dvc").mkdir()
     (workspace / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     ledger = Ledger(environment["NIGHTSHIFT_LEDGER_URL"])
