@@ -41,6 +41,11 @@ def train_first_champion(progress: Callable[[str], None]) -> Entry:
         progress(f"keeping version {champion.version}, which {champion.actor} made champion ({champion.reason})")
         return champion
     partition = load_run().partition
+    if champion and partition < champion.live_from:
+        raise TrainingError(
+            f"the first night is {partition}, but {champion.name} is champion from {champion.live_from} on, so no model would be live that night. "
+            f"Set first_run.partition (of the default use case: partition in run.yaml) to {champion.live_from} or later, or begin again with make clean"
+        )
     pinned = commit, snapshot = repository.pin_commit()
     if snapshot:
         progress(f"the working tree has uncommitted changes: using the snapshot {commit[:12]} of it")

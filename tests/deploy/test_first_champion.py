@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploy.embedded.first_champion import ACTOR, train_first_champion
+from deploy.embedded.first_champion import ACTOR, TrainingError, train_first_champion
 from pipelines.lib.champions.registry import load_registry
 from pipelines.lib.core import home
 from pipelines.lib.records.ledger import Entry, Ledger
@@ -42,6 +42,16 @@ def test_its_own_champion_and_none_give_way_to_the_trees_model(before: str, monk
     if before == ACTOR:
         _promoted(ACTOR, "first champion")
     with pytest.raises(TrainsError):
+        train_first_champion(lambda _: None)
+
+
+def test_a_first_night_before_the_champions_own_is_refused_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger knows no champion of such a night, so its monitoring would fail after all nights were published."""
+    monkeypatch.setattr("deploy.embedded.first_champion.workspaces.open_workspace", lambda *_: pytest.fail("it trains"))
+    Ledger(home.ledger_url()).append(
+        Entry(load_registry().name, 1, "promote", "7", "a" * 64, "/m.onnx", None, "2013-05-01", ACTOR, "first")
+    )
+    with pytest.raises(TrainingError, match="first night is 2013-04-01, but .* is champion from 2013-05-01 on"):
         train_first_champion(lambda _: None)
 
 
