@@ -51,7 +51,7 @@ def test_a_first_night_before_the_champions_own_is_refused_before_anything_is_tr
     Ledger(home.ledger_url()).append(
         Entry(load_registry().name, 1, "promote", "7", "a" * 64, "/m.onnx", None, "2013-05-01", ACTOR, "first")
     )
-    with pytest.raises(TrainingError, match="first night is 2013-04-01, but .* is champion from 2013-05-01 on"):
+    with pytest.raises(TrainingError, match=r"first night is 2013-04-01, but .* is champion from 2013-05-01 on"):
         train_first_champion(lambda _: None)
 
 
