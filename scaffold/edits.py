@@ -20,6 +20,14 @@ def add_section(text: str, name: str, after: str | None) -> str:
     return _checked(_insert(text, f"\n{name}: {{}}\n", after, indent=""), text, lambda content: content | {name: {}})
 
 
+def add_model(text: str, name: str, module: str, model: str) -> str:
+    """Return the table of the sections' models with `model` of `module` as the last one, for the section `name`."""
+    head, end, tail = text.partition("\n}\n")
+    if not end:
+        raise EditError("the table of the sections has no end")
+    return f'{head}\n    "{name}": ("{module}", "{model}"),{end}{tail}'
+
+
 def add_stage(text: str, name: str, after: str | None, entry: dict[str, Any], cmd: str) -> str:
     """Return `dvc.yaml` with the stage `name` after the stage `after`, or after the last one. `entry` is its content without `cmd`."""
     lines = [f"  {name}:", "    cmd: >-", *textwrap.wrap(cmd, WIDTH, **_indented(6))]

@@ -20,11 +20,13 @@ from typing import Any
 import jinja2
 import yaml
 
-from scaffold.edits import EditError, add_section, add_stage, add_task
+from scaffold.edits import EditError, add_model, add_section, add_stage, add_task
 from scaffold.imports import ROOT, imported_by, packages
 
 EXAMPLE = "make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores"
 OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
+DEFAULTS = Path("pipelines/defaults.yaml")
+SECTIONS = Path("pipelines/lib/declarations/sections.py")
 """A second, complete params.yaml: every stage needs its section there too."""
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -88,10 +90,11 @@ def new_files(request: Request) -> dict[Path, str]:
     _refuse(_faults_of_input(reads, outs, request))
     gate = request.after if request.after.startswith("validate_") else ""
 
+    section = "".join(word.capitalize() for word in request.name.split("_"))
     context = {
         "name": request.name,
         "package": request.package,
-        "section": "".join(word.capitalize() for word in request.name.split("_")),
+        "section": section,
         "reads": reads,
         "table": reads.endswith(".parquet"),
         "source": "source.parquet" if reads.endswith(".parquet") else "source",
@@ -109,12 +112,15 @@ def new_files(request: Request) -> dict[Path, str]:
         "outs": [context["report"]],
     }
     neighbour = next((task for task in reversed(before) if task in repository.stages), None)
-    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in (Path("dvc.yaml"), Path("params.yaml"), OTHER_TABLE)}
+    edits = (Path("dvc.yaml"), Path("params.yaml"), OTHER_TABLE, DEFAULTS, SECTIONS)
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in edits}
     try:
         edited = {
             Path("dvc.yaml"): add_stage(texts[Path("dvc.yaml")], request.name, neighbour, entry, cmd),
             Path("params.yaml"): add_section(texts[Path("params.yaml")], request.name, neighbour),
             OTHER_TABLE: add_section(texts[OTHER_TABLE], request.name, neighbour),
+            DEFAULTS: add_section(texts[DEFAULTS], request.name, neighbour),
+            SECTIONS: add_model(texts[SECTIONS], request.name, f"pipelines.{request.package}.{request.name}", section),
             Path("dags") / f"{request.dag}.py": add_task(dag, request.name, request.after),
         }
     except EditError as error:
