@@ -28,7 +28,7 @@ repro: .venv/ready ## dvc repro of a use case without Airflow: make repro use_ca
 # tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, with any markers.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-check: lint        ## lint, and the quick tests without servers: three minutes
+check: lint        ## lint, and the quick tests without servers: two minutes and a quarter
 	$(PYTEST) --ignore=tests/test_house.py --ignore=tests/test_forgotten.py -m "not slow and not faults and not campaign and not integration and not costly" $(args)
 
 test: .venv/tests  ## every test that a contributor must pass, with real servers: ten minutes
