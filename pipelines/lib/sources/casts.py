@@ -31,6 +31,11 @@ _WHOLE = r"\s*[+-]?[0-9]+([.]0*)?\s*"
 _SCIENTIFIC = r"\s*[+-]?[0-9]([.][0-9]{0,14})?[eE][+]?[0-9]{1,2}\s*"
 """A number as text, with so few digits that a float holds all of them."""
 
+_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+
+_USUAL = {"DATE": _DATE, "TIMESTAMP": f"{_DATE}[ T][0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,6}})?)?"}
+"""How nearly every date and time without an offset is written. Nothing in such a text can be lost."""
+
 REFUSED = "refused value: "
 """How the engine's error about a refused value begins."""
 
@@ -76,7 +81,11 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
     message = (
         f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after} || {_remedy(name(column), declared, found, notation, remedy)}"
     )
-    return f"CASE WHEN {name(column)} IS NULL THEN NULL WHEN {fits} THEN {tried} ELSE error({message}) END"
+    usual = ""
+    if found == "VARCHAR" and form is None and wanted in _USUAL:  # a third of the time of what proves the same of any text
+        plain = f"TRY_CAST({value} AS {wanted})"
+        usual = f"WHEN regexp_full_match({value}, {text(_USUAL[wanted])}) AND year({plain}) > 0 THEN {plain} "
+    return f"CASE WHEN {name(column)} IS NULL THEN NULL {usual}WHEN {fits} THEN {tried} ELSE error({message}) END"
 
 
 def _remedy(value: str, declared: Column, found: str, notation: Notation, otherwise: str) -> str:

@@ -97,6 +97,32 @@ def test_a_conversion_that_loses_nothing_is_made(kind: str, values: pa.Array, wa
     assert converted(values, kind) == wanted
 
 
+@pytest.mark.parametrize(("kind", "offset"), [("timestamp", "+00:00"), ("date", " 00:00:00+00:00")])
+def test_a_text_without_an_offset_is_the_same_value_as_one_in_utc(kind: str, offset: str) -> None:
+    """Texts as they are usually written take a shorter way; the longer way of a text with an offset gives the same."""
+    dates = ["2024-02-29", "0001-01-01", "9999-12-31", "1582-10-10", "1969-12-31", "2024-03-31"]
+    times = [" 00:00", "T02:30:00", " 23:59:59", " 24:00:00", " 02:30:00.1", "T12:00:00.123456", " 12:00:00.000000"]
+    written = [date + time for date in dates for time in times] if kind == "timestamp" else dates
+    assert converted(pa.array(written), kind) == converted(pa.array([text + offset for text in written]), kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("timestamp", "2024-02-30 00:00:00"),
+        ("timestamp", "0000-01-01 00:00:00"),
+        ("timestamp", "2024-01-01 23:59:60"),
+        ("timestamp", "2024-01-01 12:00:00.1234567"),
+        ("timestamp", "2024-13-01 00:00"),
+        ("date", "2023-02-29"),
+        ("date", "0000-01-01"),
+    ],
+)
+def test_an_impossible_time_in_the_usual_form_is_refused(kind: str, written: str) -> None:
+    with pytest.raises(DataError, match="column 'v' of a table holds"):
+        converted(pa.array([written]), kind)
+
+
 def test_a_column_of_floats_without_a_value_is_a_text_without_one() -> None:
     assert converted(pa.array([None, None], pa.float64()), "string") == [None, None]
 
