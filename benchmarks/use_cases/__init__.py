@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from benchmarks.use_cases import ingest, parsing, training
+from benchmarks.use_cases import declarations, ingest, parsing, training
 
-PARTS = (ingest, parsing, training)
+PARTS = (ingest, parsing, declarations, training)
 TARGETS = {key: target for part in PARTS for key, target in part.TARGETS.items()}
 
 

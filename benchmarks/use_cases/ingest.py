@@ -47,9 +47,9 @@ def main() -> dict[str, Any]:
         "files": FILES,
         "rows_per_file": ROWS,
         "files_needed": len(needed),
-        "ingest_s": ingest,
-        "bare_s": bare,
-        "ingest_night_ratio": ingest / bare,
+        "ingest_s": round(ingest, 3),
+        "bare_s": round(bare, 3),
+        "ingest_night_ratio": round(ingest / bare, 2),
     }
 
 

@@ -26,7 +26,7 @@ STAGES = {
     "quantize": ("pipelines.training.quantize", {"model": "fp32.onnx", "encoder": "encoder.onnx", "report": "reports/quantize"}),
 }
 
-PER_TREE = {"payments": (100_000, 350_000, 800_000, None), "flights": (80_000, 160_000, None)}
+PER_TREE = {"payments": (350_000, None), "flights": (80_000, None)}
 
 
 def main() -> dict[str, Any]:
