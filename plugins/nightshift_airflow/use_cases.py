@@ -15,6 +15,7 @@ from nightshift_airflow import places
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.pools import pool_slots
+from pipelines.lib.core.schedules import check_schedules
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ def _read() -> tuple[list[UseCase], dict[str, str]]:
     for one in declared.use_cases(places.REPOSITORY):
         try:
             params = declared.effective(one).params
+            check_schedules(params, str(one.declaration.relative_to(places.REPOSITORY)))
             sound.append(UseCase(one.name, one.suffix, params, pool_slots(params)))
         except ConfigError as error:
             faults[one.name] = str(error)

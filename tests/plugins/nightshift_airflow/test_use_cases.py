@@ -1,8 +1,9 @@
 """Several use cases in one installation: their DAGs, their workspaces, and what is kept apart."""
 
+import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,7 @@ SHORT = {"dataset": {"event_time": "paid_at"}, "features": {}, "first_run": {"pa
 
 
 @pytest.fixture
-def installation(repository: Path) -> Iterator[Path]:
+def installation(repository: Path) -> Path:
     """A repository with two use cases next to the default one, one of them broken."""
     (repository / "pipelines").mkdir(exist_ok=True)
     for name in ("params.yaml", "pipelines/defaults.yaml"):
@@ -34,7 +35,7 @@ def installation(repository: Path) -> Iterator[Path]:
     return repository
 
 
-def parsed(kind: str) -> dict:
+def parsed(kind: str) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(ROOT / "dags" / f"{kind}.py")
@@ -75,6 +76,30 @@ def test_a_broken_use_case_is_named_and_hides_no_other_one(installation: Path) -
     assert [one.name for one in use_cases.use_cases()] == ["flights", "fraud"]
     assert list(use_cases.broken()) == ["churn"]
     assert "use_cases/churn/params.yaml has the unknown section 'trian'; write train" in use_cases.broken()["churn"]
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(
+    ("kind", "wrong", "said"),
+    [
+        ("nightly_batch_scoring", {"cron": "every night"}, "cron is 'every night'; write minute, hour"),
+        ("nightly_batch_scoring", {"timezone": "Mars/Olympus"}, "timezone is 'Mars/Olympus', which is not in the IANA database"),
+        ("nightly_batch_scoring", {"max_active_runs": "many"}, "Input should be a valid integer .found 'many'"),
+        ("weekly_index_rebuild", {"replay_offset_days": 10**9}, "less than or equal to 36500"),
+        ("drift_triggered_retraining", {"approval_hours": None}, "drift_triggered_retraining.approval_hours"),
+        ("drift_triggered_retraining", {"retries": "few"}, "drift_triggered_retraining.retries"),
+        ("vector_index_rebuild", {"shards_at_once": 0}, "vector_index_rebuild.shards_at_once"),
+        ("champion_replay", {"cron": 7}, "champion_replay.cron"),
+    ],
+)
+def test_a_wrong_value_that_a_dag_file_reads_takes_down_no_other_use_case(
+    installation: Path, kind: str, wrong: dict[str, object], said: str
+) -> None:
+    declaration = installation / "use_cases" / "churn" / "params.yaml"
+    declaration.write_text(yaml.safe_dump({**SHORT, kind: wrong}), encoding="utf-8")
+    assert set(parsed(kind)) == {kind, f"{kind}__fraud"}
+    assert re.search(said, use_cases.broken()["churn"])
+    assert "use_cases/churn/params.yaml" in use_cases.broken()["churn"]
 
 
 @pytest.mark.parametrize(

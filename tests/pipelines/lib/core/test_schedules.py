@@ -1,11 +1,15 @@
 """The sections of the DAGs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from pipelines.lib.declarations.schedules import Clock, Nightly
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import read_yaml
+from pipelines.lib.core.schedules import SCHEDULES, Clock, Nightly, check_schedules
+from pipelines.lib.core.use_cases import DEFAULTS
 
 PATIENCE: dict[str, Any] = {"retries": 3, "retry_first_s": 10, "retry_longest_s": 600, "task_timeout_minutes": 60}
 
@@ -15,6 +19,9 @@ PATIENCE: dict[str, Any] = {"retries": 3, "retry_first_s": 10, "retry_longest_s"
     [
         ({"timezone": "Berlin"}, "timezone is 'Berlin', which is not in the IANA database"),
         ({"timezone": "../etc/passwd"}, "not in the IANA database"),
+        ({"timezone": "Europe/Berln"}, "did you mean Europe/Berlin"),
+        ({"replay_offset_days": 4_000_000}, "less than or equal to 36500"),
+        ({"task_timeout_minutes": 1e12}, "less than or equal to 10080"),
         ({"cron": "0 25 * * *"}, "cron is '0 25"),
         ({"cron": "@daily"}, "cron is '@daily'"),
         ({"cron": "0 * * * *"}, "give it one time of day"),
@@ -28,3 +35,14 @@ def test_a_wrong_schedule_is_refused_with_its_remedy(changed: dict[str, Any], sa
 
 def test_a_clock_may_strike_often() -> None:
     assert Clock.model_validate({**PATIENCE, "cron": "*/5 * * * *", "timezone": "Europe/Berlin"}).cron == "*/5 * * * *"
+
+
+def test_each_dag_has_a_model_and_the_defaults_fit_it() -> None:
+    root = Path(__file__).resolve().parents[4]
+    assert set(SCHEDULES) == {file.stem for file in (root / "dags").glob("*.py")}
+    check_schedules(read_yaml(root / DEFAULTS), DEFAULTS)
+
+
+def test_a_missing_section_is_refused_with_its_file() -> None:
+    with pytest.raises(ConfigError, match=r"use_cases/fraud/params\.yaml: nightly_batch_scoring"):
+        check_schedules({}, "use_cases/fraud/params.yaml")
