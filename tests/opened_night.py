@@ -51,11 +51,12 @@ class Night:
         conf: dict[str, Any] | None = None,
         states: dict[str, str] | None = None,
         run_id: object = "run",
+        dag_id: str = DAG_ID,
     ) -> TaskInstance:
         """Run the operator of `task_id`."""
         instance = TaskInstance(states)
         start = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
-        dag_run = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, partition_key=partition, conf=conf, start_date=start, run_after=start)
+        dag_run = SimpleNamespace(dag_id=dag_id, run_id=run_id, partition_key=partition, conf=conf, start_date=start, run_after=start)
         context: Any = {"dag_run": dag_run, "ti": instance}
         self.result = self.operators[task_id].execute(context)
         return instance

@@ -15,7 +15,8 @@ from nightshift_airflow.dvc_config import configure_dvc
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.repository import git, pin_commit
 from nightshift_airflow.workspaces import Workspace, add_worktree, write_text
-from pipelines.lib.core.use_cases import UseCase, write_into
+from pipelines.lib.core.own_names import require_own_names
+from pipelines.lib.core.use_cases import UseCase, find, write_into
 
 _LOCK_FILE = "dvc.lock"
 _COMMON = ("rev-parse", "--path-format=absolute", "--git-common-dir")
@@ -25,7 +26,7 @@ _COMMON = ("rev-parse", "--path-format=absolute", "--git-common-dir")
 def open_laptop(use_case: UseCase) -> Iterator[Workspace]:
     """Yield the directory of `use_case`, brought to the present tree. Data and ``dvc.lock`` in it stay.
 
-    Raises `RunRefusedError` while another process has it open, and `ConfigError` for a broken use case.
+    Raises `RunRefusedError` while another process has it open, and `ConfigError` for a broken use case, or one that shares a name with another one.
     """
     path = places.home() / "laptop" / use_case.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +37,7 @@ def open_laptop(use_case: UseCase) -> Iterator[Workspace]:
             raise RunRefusedError(f"another make repro of {use_case.name} works in {path}; wait until it has ended") from None
         commit, snapshot = pin_commit()
         _bring_to(path, commit)
+        require_own_names(find(use_case.name, path))
         write_into(path, use_case.name)
         configure_dvc(path)
         name = f"laptop{use_case.suffix}"

@@ -2,6 +2,7 @@
 
 The default use case has the plain ids, such as ``nightly_batch_scoring``, another one ids that end with its name, such as
 ``nightly_batch_scoring__fraud``. So are the assets apart. A use case whose file is broken has no DAGs, hides no other one, and is named by `broken`.
+So are two use cases that share a name which each must have to itself.
 """
 
 import logging
@@ -14,6 +15,7 @@ from airflow.sdk import Asset
 from nightshift_airflow import places
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.own_names import refusal, shared_names
 from pipelines.lib.core.pools import pool_slots
 from pipelines.lib.core.schedules import check_schedules
 
@@ -117,8 +119,11 @@ def settings_of(dag_id: str) -> dict[str, Any]:
 
 def _read() -> tuple[list[UseCase], dict[str, str]]:
     sound, faults = [], {}
-    for one in declared.use_cases(places.REPOSITORY):
+    shared = shared_names(declared.use_cases(places.REPOSITORY))
+    for one in shared:
         try:
+            if shared[one]:
+                raise ConfigError(refusal(one, shared[one]))
             params = declared.effective(one).params
             check_schedules(params, str(one.declaration.relative_to(places.REPOSITORY)))
             sound.append(UseCase(one.name, one.suffix, params, pool_slots(params)))

@@ -24,6 +24,7 @@ from nightshift_airflow.repository import commit_of, git, pin_commit
 from nightshift_airflow.use_cases import name_of
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.own_names import require_own_names
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def find_workspace(dag_id: str, run_id: str) -> Workspace | None:
 def open_workspace(dag_id: str, run_id: str, pinned: tuple[str, bool] | None = None) -> Workspace:
     """Return the workspace of a run, made if there is none; of the commit that is `pinned`, by default what `pin_commit` gives now.
 
-    Raises `RunRefusedError` for an unfit id, a use case that does not exist or is broken, and a dirty working tree under the production profile.
+    Raises `RunRefusedError` for an unfit id, a use case that does not exist, is broken or shares a name with another one, and a dirty working
+    tree under the production profile.
     """
     if existing := find_workspace(dag_id, run_id):
         log.info("workspace %s stands, at commit %s", existing.path, existing.commit)
@@ -102,8 +104,12 @@ def scratch(dag_id: str, run_id: str) -> Iterator[Workspace]:
 
 
 def _declare(path: Path, root: Path, dag_id: str) -> None:
-    """Have the workspace at `path` hold the whole parameters of the DAG's use case, as the files below `root` declare it."""
+    """Have the workspace at `path` hold the whole parameters of the DAG's use case, as the files below `root` declare it.
+
+    Refuse a use case that shares a name with another one: its run would write into the ledger of that one.
+    """
     try:
+        require_own_names(declared.find(name_of(dag_id), root))
         declared.write_into(path, name_of(dag_id), root)
     except ConfigError as error:
         raise RunRefusedError(str(error)) from None

@@ -113,7 +113,7 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
         meant = difflib.get_close_matches(section, _known_sections(root), n=1)
         remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
         raise ConfigError(f"{file.relative_to(root)} has the unknown section {section!r}; {remedy}")
-    layers = [("default", _read(root / DEFAULTS)), ("name", _named(use_case.name))]
+    layers = [("default", _read(root / DEFAULTS)), ("name", named(use_case.name))]
     if derived and use_case.derived.exists():
         layers.append(("derived", _read(use_case.derived)))
     layers.append(("declared", _read(use_case.declaration)))
@@ -131,6 +131,15 @@ def unknown_sections(use_case: UseCase) -> list[tuple[Path, str]]:
     found = [(use_case.declaration, str(section)) for section in _read(use_case.declaration) if section not in known]
     if use_case.derived.exists():
         found += [(use_case.derived, str(section)) for section in _read(use_case.derived) if section not in {*known, "derived_from"}]
+    return found
+
+
+def declared_section(use_case: UseCase, section: str) -> dict[str, Any]:
+    """Return what the files of `use_case` say in `section`, without names that follow and defaults. A file that does not name it is not parsed."""
+    found: dict[str, Any] = {}
+    for path in (use_case.derived, use_case.declaration):
+        if section in _text(path):
+            found |= _read(path).get(section) or {}
     return found
 
 
@@ -156,7 +165,7 @@ def _default_name(root: Path) -> str:
         return "default"
 
 
-def _named(name: str) -> dict[str, Any]:
+def named(name: str) -> dict[str, Any]:
     """Return the names that follow from that of the use case, each of them apart from those of every other use case."""
     return {"dataset": {"name": name}, "registry": {"experiment": name, "name": f"{name}_model", "encoder": f"{name}_encoder"}}
 
@@ -180,6 +189,13 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(each) for key, each in value.items()}
     return [_copy(each) for each in value] if isinstance(value, list) else value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.own_names import shared_names
 from pipelines.lib.core.params import Section, leaves
 from pipelines.lib.core.use_cases import DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
 from pipelines.lib.declarations.config_rules import rule_faults, suite_faults, yaml_faults
@@ -84,23 +85,12 @@ def check_params(params: Mapping[str, Any], *, whole: bool = True) -> list[Found
 
 
 def check_between(use_cases: Iterable[UseCase]) -> list[Fault]:
-    """Return the names that two of `use_cases` have in common: they would share models, an experiment or published tables."""
-    taken: dict[tuple[str, str], UseCase] = {}
-    faults = []
-    for use_case in use_cases:
-        try:
-            registry = effective(use_case, strict=False).params.get("registry") or {}
-        except ConfigError:  # `check_config` says so
-            registry = {}
-        names = [("name", "the use case", use_case.name)]
-        names += [("model", f"registry.{key}", str(registry[key])) for key in ("name", "encoder") if registry.get(key)]
-        names += [("experiment", "registry.experiment", str(registry["experiment"]))] if registry.get("experiment") else []
-        for kind, key, name in names:
-            other = taken.setdefault((kind, name.lower()), use_case)
-            if other != use_case:
-                remedy = "rename the folder" if kind == "name" else f"give it another name, or take {key} out: a name of its own follows"
-                faults.append(Fault(str(use_case.declaration), Found(key, f"is {name!r}, as in {other.declaration}", remedy)))
-    return faults
+    """Return the names that two of `use_cases` have in common, at each of them: they would share models, an experiment or published tables."""
+    return [
+        Fault(str(use_case.declaration), Found(one.key, one.fact, one.remedy))
+        for use_case, shared in shared_names(list(use_cases)).items()
+        for one in shared
+    ]
 
 
 def _origin(origin: Mapping[str, str], key: str) -> str:

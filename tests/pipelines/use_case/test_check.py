@@ -153,15 +153,15 @@ def test_a_broken_use_case_hides_no_other() -> None:
     )
 
 
-def test_two_use_cases_of_one_name_or_store_are_named() -> None:
+def test_two_use_cases_of_one_name_or_store_are_named_at_both() -> None:
     rides.declare(Path(), rides.DECLARED, "flights")
     rides.declare(Path(), {**rides.DECLARED, "registry": {"name": "rides_model"}}, "scooters")
     found = [str(fault) for fault in check(Path(), config_only=True)]
-    assert "use_cases/flights/params.yaml: the use case: is 'flights', as in params.yaml; rename the folder" in found
-    assert any(
-        fault.startswith("use_cases/scooters/params.yaml: registry.name: is 'rides_model', as in use_cases/rides/params.yaml")
-        for fault in found
-    )
+    assert any(fault.startswith("use_cases/flights/params.yaml: the use case: is 'flights', as in params.yaml; rename") for fault in found)
+    for one, other in (("scooters", "rides"), ("rides", "scooters")):
+        said = f"use_cases/{one}/params.yaml: registry.name: is 'rides_model', as in use_cases/{other}/params.yaml"
+        assert any(fault.startswith(said) for fault in found)
+        assert any(str(fault).startswith(said) for fault in check(Path(), [one], config_only=True)), "asked for alone"
 
 
 def test_a_stale_file_is_named() -> None:

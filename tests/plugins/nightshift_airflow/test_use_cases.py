@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from airflow.sdk.exceptions import AirflowFailException
 from nightshift_airflow import places, use_cases, workspaces
 from nightshift_airflow.partitions import PARTITIONED, UNPARTITIONED
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.repository import git
 from nightshift_airflow.run_record import record_run
+
+from tests.opened_night import Night
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS = sorted(PARTITIONED | UNPARTITIONED)
@@ -156,3 +159,33 @@ def test_a_stage_alone_has_the_parameters_of_its_use_case(installation: Path) ->
         assert yaml.safe_load((scratch.path / "params.yaml").read_text(encoding="utf-8"))["registry"]["name"] == "fraud_model"
     with workspaces.scratch("champion_rollback", "back") as scratch:
         assert (scratch.path / "params.yaml").read_bytes() == (places.REPOSITORY / "params.yaml").read_bytes()
+
+
+@pytest.fixture
+def one_ledger(installation: Path) -> Path:
+    """The installation, in which a third use case names the model of fraud."""
+    cards = installation / "use_cases" / "cards" / "params.yaml"
+    cards.parent.mkdir()
+    cards.write_text(yaml.safe_dump({**SHORT, "registry": {"name": "fraud_model"}}), encoding="utf-8")
+    git("add", "--all")
+    git("commit", "--quiet", "-m", "declare cards")
+    return installation
+
+
+def test_two_use_cases_of_one_ledger_have_no_dags_and_hide_no_other_one(one_ledger: Path) -> None:
+    assert [one.name for one in use_cases.use_cases()] == ["flights"]
+    assert set(use_cases.broken()) == {"cards", "churn", "fraud"}
+    assert "use_cases/cards/params.yaml: registry.name is 'fraud_model', as in " in use_cases.broken()["cards"]
+    assert "use_cases/fraud/params.yaml; the two would share" in use_cases.broken()["cards"]
+
+
+@pytest.mark.parametrize(("name", "other"), [("fraud", "cards"), ("cards", "fraud")])
+def test_no_run_of_two_use_cases_of_one_ledger_opens(one_ledger: Path, night: Night, name: str, other: str) -> None:
+    """Airflow does not try again, and the error names both files and the key."""
+    said = rf"use_cases/{name}/params\.yaml: registry\.name is 'fraud_model', as in \S*use_cases/{other}/params\.yaml"
+    with pytest.raises(AirflowFailException, match=said):
+        night("open_run", dag_id=f"nightly_batch_scoring__{name}")
+    assert workspaces.find_workspace(f"nightly_batch_scoring__{name}", "run") is None
+    with pytest.raises(RunRefusedError, match=said), workspaces.scratch(f"champion_rollback__{name}", "back"):
+        pass
+    assert night("open_run").pushed == {}, "the default use case has a ledger of its own"
