@@ -11,14 +11,13 @@ objects are removed, DVC waits in every workspace. Never use ``dvc gc`` instead 
 import os
 import sys
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
-from pipelines.lib.champions.registry import Registry, connect, load_registry
+from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import home, kept, use_cases
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.stage import log, stage, write_report
 from pipelines.lib.records.ledger import Ledger
 from pipelines.lib.storage import retention
@@ -52,7 +51,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
     }
     done = "freed" if free else "would be freed"
     lines = [f"{done}: {place['freed_bytes']:,} of {place['bytes']:,} bytes in DVC's {name}" for name, place in places.items()]
-    warnings = _unknown_versions(repository, versions)
+    warnings = _unknown_versions(versions)
     return {
         "days": days,
         "freed": free,
@@ -71,19 +70,10 @@ def _tables(repository: Path) -> list[str]:
     return tables_of(recorded | {one.name for one in use_cases.use_cases(repository) if not one.default} | {""})
 
 
-def _registries(repository: Path) -> list[Registry]:
-    """Return the registered names of all use cases whose declaration is sound."""
-    found = [load_registry()]
-    for one in use_cases.use_cases(repository):
-        with suppress(ConfigError):
-            found.append(parse_section(use_cases.effective(one).params["registry"], Registry, f"{one.declaration}: registry"))
-    return found
-
-
-def _unknown_versions(repository: Path, versions: Versions) -> list[str]:
+def _unknown_versions(versions: Versions) -> list[str]:
     """Return a warning for each version of the ledger whose run MLflow does not know: only their age protects its files."""
-    ledger, names = Ledger(home.ledger_url()), {name for one in _registries(repository) for name in (one.name, one.encoder)}
-    entries = {(entry.name, entry.version) for name in names for entry in ledger.history(name)}
+    ledger = Ledger(home.ledger_url())
+    entries = {(entry.name, entry.version) for name in ledger.names() for entry in ledger.history(name)}
     return [
         f"{name} version {version} is in the ledger, but MLflow does not say which run made it"
         for name, version in sorted(entries - versions.keys())

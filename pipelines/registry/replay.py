@@ -5,7 +5,8 @@ Reads   the version's tags and metrics in MLflow; from its run's ref the code, t
 Writes  data/reports/replay/: report.json and report.html
 Fails   if the model or a metric differs: the message names the input that differs from the record; if the ref or the raw data is gone
 
-It needs no workspace: it makes a clone of its own, and deletes it afterwards. ``python -m pipelines.registry.replay <version>``.
+It needs no workspace: it makes a clone of its own, and deletes it afterwards. ``python -m pipelines.registry.replay <version>``. With ``--name``, the use case
+need not exist any more.
 """
 
 import json
@@ -104,8 +105,14 @@ def read_version(client: "MlflowClient", name: str, version: str) -> tuple[str, 
 
 
 @stage.stage("replay")
-def main(*, version: Annotated[str, "'champion', or the number of a registered version"] = CHAMPION) -> None:
-    name = load_registry().name
+def main(
+    *,
+    version: Annotated[str, "'champion', or the number of a registered version"] = CHAMPION,
+    name: Annotated[
+        str | None, "the registered name; by default that of the use case here. It also names a use case that was removed"
+    ] = None,
+) -> None:
+    name = name or load_registry().name
     version, tags, metrics = read_version(connect(), name, version)
     with tempfile.TemporaryDirectory(prefix="nightshift-replay-") as scratch:
         result = replay(tags, metrics, Path(scratch))

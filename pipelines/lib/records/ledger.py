@@ -62,6 +62,11 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._database = Database(url, "ledger", [_LEDGER], append_only=[_LEDGER])
 
+    def names(self) -> list[str]:
+        """Return the names that have entries, those of use cases that were removed included."""
+        with self._database.connect() as connection:
+            return list(connection.execute(sa.select(_LEDGER.c.name).distinct().order_by(_LEDGER.c.name)).scalars())
+
     def history(self, name: str) -> list[Entry]:
         """Return all entries of `name`, oldest first."""
         query = sa.select(_LEDGER).where(_LEDGER.c.name == name).order_by(_LEDGER.c.sequence)

@@ -22,6 +22,7 @@ from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.published import nights
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.published.store import evidence_url, scores_url
+from pipelines.lib.records.ledger import Entry, Ledger
 from pipelines.lib.storage import object_store, retention
 from pipelines.lib.storage.object_store import Cache
 from pipelines.registry import free_space
@@ -323,6 +324,11 @@ def test_a_version_that_mlflow_has_lost_is_reported(runs: dict[str, set[str]], i
     report = free()
     assert report["warnings"] == [f"{NAME} version 1 is in the ledger, but MLflow does not say which run made it"]
     assert report["warnings"][0] in report["note"]
+
+
+def test_a_lost_version_of_a_use_case_that_was_removed_is_reported(runs: dict[str, set[str]]) -> None:
+    Ledger(home.ledger_url()).append(Entry("gone_model", 1, "promote", "7", "0" * 64, "/model.onnx", None, "2013-04-01", "test", "test"))
+    assert "gone_model version 7 is in the ledger, but MLflow does not say which run made it" in free()["warnings"]
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "0.5"])

@@ -270,6 +270,15 @@ def test_the_champion_or_a_named_version_is_reported_equal(registered: Trained, 
     assert registered.tags["sha256"] in page
 
 
+def test_a_version_of_a_use_case_that_was_removed_is_rebuilt_by_its_name(registered: Trained) -> None:
+    params = parse_yaml(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump({**params, "registry": {"experiment": "e", "name": "other_model", "encoder": "other"}}))
+    assert main(["--version", "1"]) == 1
+    assert main(["--version", "1", "--name", NAME]) == 0
+    report = json.loads(Path("data/reports/replay/report.json").read_text())
+    assert (report["name"], report["version"], report["equal"]) == (NAME, "1", True)
+
+
 def test_a_difference_turns_it_red_and_the_page_names_it(registered: Trained) -> None:
     connect().set_model_version_tag(NAME, "1", "sha256", "f" * 64)
     assert main([]) == 1

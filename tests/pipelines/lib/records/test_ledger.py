@@ -90,6 +90,7 @@ def test_names_do_not_mix(url: str) -> None:
     ledger.append(replace(FIRST, name="encoder", version="9"))
     champion = ledger.champion("forest")
     assert champion and champion.version == "1"
+    assert ledger.names() == ["encoder", "forest"]
 
 
 @pytest.mark.parametrize("sequence", [0, 2, 7])
