@@ -10,17 +10,22 @@ import duckdb
 import yaml
 
 from pipelines.lib.core.atomic import replacing
+from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section, read_yaml
+from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import rules
 from pipelines.lib.declarations.events import check_label, load_events, scan_events
-from pipelines.lib.declarations.facts import read_facts, worst_missing_share, worst_unseen_share
+from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.features.declaration import Features, category_values
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, name
 
 DERIVED_FROM = "derived_from"
+
+_BOUNDS = ("ingest_history.start", "first_run.partition")
+"""Declared dates that decide how many rows are before the first night, and which months its vector index holds."""
 
 HEADER = """\
 # Read from the history of the table by python -m pipelines.use_case derive {name}; docs/reference/use-cases.md says by which rules.
@@ -29,8 +34,9 @@ HEADER = """\
 
 
 def digest(declaration: Mapping[str, Any]) -> str:
-    """Return the digest of what parameters are derived from: the sections ``dataset`` and ``features`` of a declaration."""
+    """Return the digest of what parameters are derived from: the sections ``dataset`` and ``features`` of a declaration, and declared bounds."""
     of_table = {section: declaration.get(section) for section in ("dataset", "features")}
+    of_table |= {key: bound for key in _BOUNDS if (bound := rules.said(declaration, key)) is not None}
     return hashlib.sha256(json.dumps(of_table, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -43,7 +49,8 @@ def staleness(use_case: UseCase) -> str | None:
     if found == digest(read_yaml(use_case.declaration)):
         return None
     return (
-        f"{use_case.derived}: {DERIVED_FROM}.sha256 is {str(found)[:12]}, of another dataset or features than {use_case.declaration} declares now; "
+        f"{use_case.derived}: {DERIVED_FROM}.sha256 is {str(found)[:12]}, of another dataset, features, "
+        f"ingest_history.start or first_run.partition than {use_case.declaration} declares now; "
         f"run python -m pipelines.use_case derive {use_case.name} --again"
     )
 
@@ -61,6 +68,7 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
         load_events(connection, scanned, dataset)
         check_label(connection, dataset, f"{use_case.declaration}: dataset")
         facts = read_facts(connection, dataset, scanned.where)
+        _check_outcomes(facts, dataset, declared, str(use_case.declaration))
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)
         found = {"dataset": {"columns": columns}, **rules.derive(whole, features, facts, declared, today)}
@@ -74,6 +82,18 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     }
     in_order = {section: found[section] for section in without if section in found}
     return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
+
+
+def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any], where: str) -> None:
+    """Raise `ConfigError` unless the history that is learned from has rows and outcomes."""
+    start = rules.said(declared, "ingest_history.start")
+    first = facts.first if start is None else parse_partition(start)
+    if first > facts.last:
+        raise ConfigError(f"{where}: ingest_history.start is {first}, but the last row is of {facts.last}; declare an earlier date, or none")
+    if not facts.labelled(first, facts.last + dt.timedelta(days=1)):
+        raise ConfigError(
+            f"{where}: dataset.label.expression is {dataset.label.expression!r}, which is NULL for every row from {first} to {facts.last}; correct it"
+        )
 
 
 def write(use_case: UseCase, content: Mapping[str, Any]) -> None:

@@ -62,6 +62,11 @@ class Facts:
         return max(self.days)
 
     @property
+    def first_outcome(self) -> dt.date:
+        """The first date of which an outcome is known; the first one that has rows if there is no outcome at all."""
+        return min((date for date, day in self.days.items() if day.known), default=self.first)
+
+    @property
     def counts(self) -> dict[dt.date, int]:
         """The rows of each date, 0 for one without any between the first and the last."""
         span = (self.last - self.first).days

@@ -38,7 +38,7 @@ class FirstNights:
 
 
 def first_nights(counts: Mapping[dt.date, int], *, delay_days: int, today: dt.date, declared: dt.date | None) -> FirstNights:
-    """Return the first nights of a table with the rows `counts` by date, as of `today`.
+    """Return the first nights of a table with the rows `counts` by date, from the first date with outcomes on, as of `today`.
 
     A table of the present begins with its last four nights, and tonight's run scores the next one. One of the past is divided in half: the first
     half is learned from, the other is replayed by whole weeks, so that weekdays stay, and tonight's run scores the night after the first four.
@@ -53,8 +53,8 @@ def first_nights(counts: Mapping[dt.date, int], *, delay_days: int, today: dt.da
         return FirstNights(declared, 1 if live else _whole_weeks(tonight, declared))
     if not fit:
         raise DataError(
-            f"the table holds {first} to {last}; no {DEMO_NIGHTS} nights in a row with data have {shortest} dates before them. Deliver a longer "
-            "history, or declare first_run.partition"
+            f"outcomes begin on {first}, and rows end on {last}: no {DEMO_NIGHTS} nights in a row with data have {shortest} dates before them. "
+            "Deliver a longer history, or declare first_run.partition"
         )
     if live:
         return FirstNights(fit[-1], 1)

@@ -49,16 +49,15 @@ def derive_columns(dataset: Dataset, features: Features, facts: Facts, undeclare
 
 def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping[str, Any], today: dt.date) -> Parameters:
     """Return all sections but ``dataset`` that follow from `facts`, as of `today`. They follow from the values that are `declared` as well."""
-    partition = said(declared, "first_run.partition")
+    partition, start = said(declared, "first_run.partition"), said(declared, "ingest_history.start")
+    first = facts.first_outcome if start is None else parse_partition(start)
     nights = first_nights(
-        facts.counts,
+        {date: rows for date, rows in facts.counts.items() if date >= first},
         delay_days=dataset.label.delay_days,
         today=today,
         declared=None if partition is None else parse_partition(partition),
     )
     matured = nights.partition - dt.timedelta(days=dataset.label.delay_days)  # outcomes before it are known
-    start = said(declared, "ingest_history.start")
-    first = facts.first if start is None else parse_partition(start)
     days = (matured - first).days
     derived_holdout = holdout_days(days, facts.positive(first, matured) / max(1, days))
     holdout = dt.timedelta(days=int(said(declared, "train.holdout_days") or derived_holdout))
@@ -171,7 +170,7 @@ def _outcomes_known(dataset: Dataset, facts: Facts) -> float | None:
     if not facts.null_until_known:
         return None
     end = facts.last - dt.timedelta(days=dataset.label.delay_days)
-    shares = [day.known / day.rows for date, day in facts.days.items() if date < end]
+    shares = [day.known / day.rows for date, day in facts.days.items() if facts.first_outcome <= date < end]
     return floor_to(min(shares) / 2, 2) if shares and min(shares) >= 0.2 else None
 
 

@@ -12,6 +12,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.use_cases import UseCase, effective, find
 from pipelines.lib.declarations import derivation
 from pipelines.lib.tables.dataset import Dataset
+from pipelines.use_case.check import check
 from tests import rides
 
 
@@ -64,6 +65,30 @@ def test_the_first_run_has_history_before_it_and_four_nights(use_case: UseCase) 
     assert found["first_run"] == {"partition": "2024-03-01", "shards": ["2024-01", "2024-02"]}
     assert found["nightly_batch_scoring"] == found["weekly_index_rebuild"] == {"replay_offset_days": 182}
     assert found["ingest_history"] == {"start": "2024-01-01"}
+
+
+def test_a_history_begins_with_the_first_outcome(use_case: UseCase) -> None:
+    """The first half of the table was recorded without outcomes: its rows teach nothing."""
+    early = f"SELECT * REPLACE (CASE WHEN started_at >= '2024-03-01' THEN minutes_late END AS minutes_late) FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), early)
+    found = derivation.derive(use_case, rides.TODAY)
+    assert found["ingest_history"] == {"start": "2024-03-01"}
+    assert "2024-03-30" <= found["first_run"]["partition"] <= "2024-04-06"  # the second half of the dates with outcomes
+    assert found["first_run"]["shards"][0] == "2024-03"
+    assert found["train"]["minimum_rows"] > 200
+    assert found["validate_batch"]["minimum_outcomes_known"] == 0.5
+    derivation.write(use_case, found)
+    assert check(Path(), ["rides"]) == []
+
+
+def test_a_label_that_is_null_for_every_row_is_refused(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * REPLACE (NULL::INT AS minutes_late) FROM ({rides.rides()})")
+    with pytest.raises(ConfigError, match="'minutes_late >= 10', which is NULL for every row from 2024-01-01 to 2024-04-29; correct it"):
+        derivation.derive(use_case, rides.TODAY)
+    rides.write(Path("rides.parquet"), rides.rides())
+    rides.declare(Path(), changed(ingest_history={"start": "2024-05-01"}))
+    with pytest.raises(ConfigError, match=r"ingest_history\.start is 2024-05-01, but the last row is of 2024-04-29"):
+        derivation.derive(use_case, rides.TODAY)
 
 
 def test_slices_are_features_for_the_holdout_and_columns_for_published_nights(use_case: UseCase) -> None:
@@ -158,5 +183,8 @@ def test_a_changed_declaration_makes_what_was_derived_stale(use_case: UseCase) -
     assert derivation.staleness(use_case) is None
     rides.declare(Path(), changed(train={"max_depth": 4}))  # neither the table nor its features
     assert derivation.staleness(use_case) is None
+    for bound in ({"first_run": {"partition": "2024-04-10"}}, {"ingest_history": {"start": "2024-02-01"}}):
+        rides.declare(Path(), changed(**bound))  # other rows are before the first night, and other months in its index
+        assert "first_run.partition than use_cases/rides/params.yaml declares now" in str(derivation.staleness(use_case))
     rides.declare(Path(), changed(features={"calendar": ["weekday"]}))
     assert "derive rides --again" in str(derivation.staleness(use_case))

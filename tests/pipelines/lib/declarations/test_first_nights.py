@@ -43,7 +43,7 @@ def test_today_is_not_over_yet() -> None:
 
 def test_too_short_a_table_is_refused() -> None:
     short = {date: rows for date, rows in YEAR.items() if date < dt.date(2013, 1, 12)}
-    with pytest.raises(DataError, match="2013-01-01 to 2013-01-11; no 4 nights in a row"):
+    with pytest.raises(DataError, match="outcomes begin on 2013-01-01, and rows end on 2013-01-11: no 4 nights in a row"):
         first_nights(short, delay_days=1, today=dt.date(2026, 11, 23), declared=None)
 
 
