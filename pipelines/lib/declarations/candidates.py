@@ -5,7 +5,7 @@ from itertools import combinations
 
 import duckdb
 
-from pipelines.lib.declarations.facts import EVENTS
+from pipelines.lib.declarations.facts import EVENTS, Facts
 from pipelines.lib.tables.engine import name
 
 LARGEST_KEY = 3
@@ -51,6 +51,20 @@ def _unique(
                 break
         else:
             yield columns
+
+
+def row_numbers(connection: duckdb.DuckDBPyConnection, kinds: Mapping[str, str], facts: Facts) -> list[str]:
+    """Return the integer columns with another value in each row of `EVENTS`: such a number names a row and says nothing about it."""
+    rows = sum(day.rows for day in facts.days.values())
+    likely = [
+        column for column, kind in kinds.items()
+        if kind == "integer" and facts.columns[column].nulls == 0 and facts.columns[column].distinct > 0.9 * rows
+    ]  # fmt: skip
+    if not likely:
+        return []
+    exact = ", ".join(f"count(DISTINCT {name(column)}) = count(*)" for column in likely)
+    [unique] = connection.sql(f"SELECT {exact} FROM {EVENTS}").fetchall()
+    return [column for column, is_unique in zip(likely, unique, strict=True) if is_unique]
 
 
 def label_candidates(kinds: Mapping[str, str], values: Mapping[str, tuple[object, ...] | None]) -> list[str]:

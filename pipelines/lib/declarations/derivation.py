@@ -89,7 +89,9 @@ def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any],
     start = rules.said(declared, "ingest_history.start")
     first = facts.first if start is None else parse_partition(start)
     if first > facts.last:
-        raise ConfigError(f"{where}: ingest_history.start is {first}, but the last row is of {facts.last}; declare an earlier date, or none")
+        raise ConfigError(
+            f"{where}: ingest_history.start is {first}, but the last row is of {facts.last}; declare an earlier date, or none"
+        )
     if not facts.labelled(first, facts.last + dt.timedelta(days=1)):
         raise ConfigError(
             f"{where}: dataset.label.expression is {dataset.label.expression!r}, which is NULL for every row from {first} to {facts.last}; correct it"

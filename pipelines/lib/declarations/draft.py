@@ -10,7 +10,8 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
-from pipelines.lib.declarations.candidates import label_candidates, unique_keys
+from pipelines.lib.declarations.bands import significant
+from pipelines.lib.declarations.candidates import label_candidates, row_numbers, unique_keys
 from pipelines.lib.declarations.column_types import column_types, declarable
 from pipelines.lib.declarations.events import check_label, load_events
 from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
@@ -77,9 +78,12 @@ def draft(given: str, wishes: Wishes) -> Draft:
         signs = leakage.signs(connection, dataset, kinds)
         filled = [sign.column for sign in signs if sign.filled_later]
         delay, seen = _delay(facts, wishes)
-        offered = {column: kind for column, kind in kinds.items() if column not in {*key, time, *later, *(sign.column for sign in signs)}}
+        spared = {*key, time, *later, *(sign.column for sign in signs)}
+        numbers = [column for column in row_numbers(connection, kinds, facts) if column not in spared]
+        offered = {column: kind for column, kind in kinds.items() if column not in {*spared, *numbers}}
         features = _features(connection, offered, facts, kinds[time])
-        notes = [*_notes(scanned, facts, kinds), seen]
+        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen]
+        notes += [f"No feature: {column} has another value in each row, as a running number has." for column in numbers]
     warnings = [f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs]
     declared = {
         "source": described, "key": list(key), "event_time": time,
@@ -151,6 +155,10 @@ def _of_label(connection: duckdb.DuckDBPyConnection, label: str, kinds: Mapping[
     return [column for column in used if column is not None and column not in early]
 
 
+def _label_note(facts: Facts, wishes: Wishes) -> str:
+    return f"Label {wishes.label_name}: {facts.outcomes_in_words()}."
+
+
 def _delay(facts: Facts, wishes: Wishes) -> tuple[int, str]:
     """Return the delay of the label, and a note that says how it was found: the newest dates have no outcome yet."""
     if wishes.delay_days is not None:
@@ -189,6 +197,13 @@ def _missing(connection: duckdb.DuckDBPyConnection, numbers: Mapping[str, str], 
     return {column: value if facts[column].nulls else 0 for column, value in below.items()}
 
 
+def _count(fact: ColumnFacts, rows: int) -> str:
+    """Return how many values a column of `rows` has. The count of many values is an estimate."""
+    if fact.values is not None:
+        return f"{len(fact.values)}"
+    return f"about {significant(min(fact.distinct, rows)):,}"
+
+
 def _notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[str]:
     rows = sum(day.rows for day in facts.days.values())
     notes = [f"{scanned.where}: {rows:,} rows of {facts.first} to {facts.last}, {len(facts.days)} dates."]
@@ -197,7 +212,7 @@ def _notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[str]:
         fact = facts.columns[column]
         shown = "" if fact.values is None else f"  values {', '.join(map(str, fact.values[:8]))}{' …' if len(fact.values) > 8 else ''}"
         notes.append(
-            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {fact.distinct:>9,} values{shown and f':{shown[8:]}'}".rstrip()
+            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {_count(fact, rows):>13} values{shown and f':{shown[8:]}'}".rstrip()
         )
     if left_out := [column for column in scanned.columns if column not in kinds]:
         notes.append(f"Left out, of a type that cannot be declared: {', '.join(left_out)}.")

@@ -81,6 +81,16 @@ class Facts:
         """Count the rows of the dates [`first`, `end`) with a positive outcome."""
         return sum(day.positive for date, day in self.days.items() if first <= date < end)
 
+    def outcomes_in_words(self) -> str:
+        """Return how many rows have an outcome, and which share of them a positive one."""
+        rows = sum(day.rows for day in self.days.values())
+        end = self.last + dt.timedelta(days=1)
+        known, positive = self.labelled(self.first, end), self.positive(self.first, end)
+        if not known:
+            return f"none of {rows:,} rows has an outcome"
+        since = "" if self.first_outcome == self.first else f", the first of {self.first_outcome}"
+        return f"{known:,} of {rows:,} rows have an outcome{since}; it is true for {positive / known:.1%} of them"
+
 
 def read_facts(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: str) -> Facts:
     """Return the facts of the table `EVENTS` on `connection`, which has the columns of `dataset`. Raises `DataError` if it is too short."""

@@ -1,6 +1,7 @@
 """``init``: a declaration from a look at the source, which derives, checks, and asks for what it cannot see."""
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import duckdb
@@ -110,6 +111,27 @@ def test_columns_that_know_the_outcome_give_a_warning_and_no_feature() -> None:
     assert set(found["features"]["numeric"]) == {"distance", "electric"}  # type: ignore[call-overload]
     assert "WARNING: minutes_late predicts the label alone, with an AUC of 1.000" in said
     assert "WARNING: closed is missing exactly where the label is" in said
+
+
+def test_a_running_number_is_no_feature() -> None:
+    query = f"SELECT row_number() OVER () AS line, *, 7 * row_number() OVER () % 5000 AS metres FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), query)
+    init(Path(), "rides", "rides.parquet", Wishes(label="minutes_late >= 10", label_name="late", delay_days=2, key=("ride",)))
+    assert set(written()["features"]["numeric"]) == {"distance", "electric", "metres"}  # type: ignore[call-overload]
+    assert "# No feature: line has another value in each row" in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+
+
+def test_comments_say_how_often_the_label_is_true_and_count_no_more_values_than_rows() -> None:
+    query = f"SELECT * REPLACE (CASE WHEN started_at >= '2024-03-01' THEN minutes_late END AS minutes_late) FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), query)
+    init(Path(), "rides", "rides.parquet", LABEL)
+    [rows] = duckdb.sql(f"SELECT count(minutes_late), count(*), avg((minutes_late >= 10)::INT) FROM ({query})").fetchall()
+    text = Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+    said = f"Label late: {rows[0]:,} of {rows[1]:,} rows have an outcome, the first of 2024-03-01; it is true for {rows[2]:.1%} of them."
+    assert f"# {said}\n" in text
+    counts = [int(number.replace(",", "")) for number in re.findall(r"about +([\d,]+) values", text)]
+    assert counts, "ride has more values than can be listed"
+    assert max(counts) <= rows[1]
 
 
 def test_an_existing_file_is_never_overwritten() -> None:
