@@ -55,10 +55,9 @@ def _unique(
 
 def row_numbers(connection: duckdb.DuckDBPyConnection, kinds: Mapping[str, str], facts: Facts) -> list[str]:
     """Return the integer columns with another value in each row of `EVENTS`: such a number names a row and says nothing about it."""
-    rows = sum(day.rows for day in facts.days.values())
     likely = [
         column for column, kind in kinds.items()
-        if kind == "integer" and facts.columns[column].nulls == 0 and facts.columns[column].distinct > 0.9 * rows
+        if kind == "integer" and facts.columns[column].nulls == 0 and facts.columns[column].distinct > 0.9 * facts.rows
     ]  # fmt: skip
     if not likely:
         return []

@@ -76,7 +76,9 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     origin = {
         "sha256": digest(declared),
         "source": scanned.where,
-        "rows": sum(day.rows for day in facts.days.values()),
+        "rows": facts.rows,
+        "outcomes": facts.labelled(facts.first, facts.end),
+        "positive": facts.positive(facts.first, facts.end),
         "first": str(facts.first),
         "last": str(facts.last),
     }
@@ -92,7 +94,7 @@ def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any],
         raise ConfigError(
             f"{where}: ingest_history.start is {first}, but the last row is of {facts.last}; declare an earlier date, or none"
         )
-    if not facts.labelled(first, facts.last + dt.timedelta(days=1)):
+    if not facts.labelled(first, facts.end):
         raise ConfigError(
             f"{where}: dataset.label.expression is {dataset.label.expression!r}, which is NULL for every row from {first} to {facts.last}; correct it"
         )

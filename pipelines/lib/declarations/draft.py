@@ -205,14 +205,13 @@ def _count(fact: ColumnFacts, rows: int) -> str:
 
 
 def _notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[str]:
-    rows = sum(day.rows for day in facts.days.values())
-    notes = [f"{scanned.where}: {rows:,} rows of {facts.first} to {facts.last}, {len(facts.days)} dates."]
+    notes = [f"{scanned.where}: {facts.rows:,} rows of {facts.first} to {facts.last}, {len(facts.days)} dates."]
     width = max(map(len, kinds))
     for column, kind in kinds.items():
         fact = facts.columns[column]
         shown = "" if fact.values is None else f"  values {', '.join(map(str, fact.values[:8]))}{' …' if len(fact.values) > 8 else ''}"
         notes.append(
-            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {_count(fact, rows):>13} values{shown and f':{shown[8:]}'}".rstrip()
+            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {_count(fact, facts.rows):>13} values{shown and f':{shown[8:]}'}".rstrip()
         )
     if left_out := [column for column in scanned.columns if column not in kinds]:
         notes.append(f"Left out, of a type that cannot be declared: {', '.join(left_out)}.")

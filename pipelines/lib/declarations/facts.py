@@ -62,6 +62,16 @@ class Facts:
         return max(self.days)
 
     @property
+    def end(self) -> dt.date:
+        """The date after the last one that has rows."""
+        return self.last + dt.timedelta(days=1)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all dates."""
+        return sum(day.rows for day in self.days.values())
+
+    @property
     def first_outcome(self) -> dt.date:
         """The first date of which an outcome is known; the first one that has rows if there is no outcome at all."""
         return min((date for date, day in self.days.items() if day.known), default=self.first)
@@ -83,13 +93,11 @@ class Facts:
 
     def outcomes_in_words(self) -> str:
         """Return how many rows have an outcome, and which share of them a positive one."""
-        rows = sum(day.rows for day in self.days.values())
-        end = self.last + dt.timedelta(days=1)
-        known, positive = self.labelled(self.first, end), self.positive(self.first, end)
+        known, positive = self.labelled(self.first, self.end), self.positive(self.first, self.end)
         if not known:
-            return f"none of {rows:,} rows has an outcome"
+            return f"none of {self.rows:,} rows has an outcome"
         since = "" if self.first_outcome == self.first else f", the first of {self.first_outcome}"
-        return f"{known:,} of {rows:,} rows have an outcome{since}; it is true for {positive / known:.1%} of them"
+        return f"{known:,} of {self.rows:,} rows have an outcome{since}; it is true for {positive / known:.1%} of them"
 
 
 def read_facts(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: str) -> Facts:

@@ -113,7 +113,7 @@ def test_columns_that_know_the_outcome_give_a_warning_and_no_feature() -> None:
     assert "WARNING: closed is missing exactly where the label is" in said
 
 
-def test_a_running_number_is_no_feature() -> None:
+def test_a_running_number_does_not_become_a_feature() -> None:
     query = f"SELECT row_number() OVER () AS line, *, 7 * row_number() OVER () % 5000 AS metres FROM ({rides.rides()})"
     rides.write(Path("rides.parquet"), query)
     init(Path(), "rides", "rides.parquet", Wishes(label="minutes_late >= 10", label_name="late", delay_days=2, key=("ride",)))
@@ -125,7 +125,7 @@ def test_comments_say_how_often_the_label_is_true_and_count_no_more_values_than_
     query = f"SELECT * REPLACE (CASE WHEN started_at >= '2024-03-01' THEN minutes_late END AS minutes_late) FROM ({rides.rides()})"
     rides.write(Path("rides.parquet"), query)
     init(Path(), "rides", "rides.parquet", LABEL)
-    [rows] = duckdb.sql(f"SELECT count(minutes_late), count(*), avg((minutes_late >= 10)::INT) FROM ({query})").fetchall()
+    [rows] = duckdb.execute(f"SELECT count(minutes_late), count(*), avg((minutes_late >= 10)::INT) FROM ({query})").fetchall()
     text = Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
     said = f"Label late: {rows[0]:,} of {rows[1]:,} rows have an outcome, the first of 2024-03-01; it is true for {rows[2]:.1%} of them."
     assert f"# {said}\n" in text

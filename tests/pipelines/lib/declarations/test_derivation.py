@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 
@@ -107,6 +108,8 @@ def test_the_same_table_and_day_give_the_same_bytes(use_case: UseCase) -> None:
         "sha256": derivation.digest(yaml.safe_load(use_case.declaration.read_text(encoding="utf-8"))),
         "source": "rides.parquet",
         "rows": 9960,
+        "outcomes": 9960,
+        "positive": duckdb.execute(f"SELECT count(*) FROM ({rides.rides()}) WHERE minutes_late >= 10").fetchall()[0][0],
         "first": "2024-01-01",
         "last": "2024-04-29",
     }
