@@ -19,13 +19,12 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType
-from fastapi import HTTPException
 from pydantic import AfterValidator, BaseModel, StringConstraints
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from nightshift_airflow.publication import NotPublishedYetError, newest_published, published_since, require_published
-from nightshift_airflow.use_cases import default_name, suffix_of
+from nightshift_airflow.use_cases import default_name, names, suffix_of
 
 DAG = "drift_triggered_retraining"
 MOST_RUNS = 20  # new runs that one webhook may make: a rule with a wrong label must not fill the queue
@@ -40,6 +39,12 @@ def _calendar_date(text: str) -> str:
     return dt.date.fromisoformat(text).isoformat()
 
 
+def _declared(use_case: str) -> str:
+    if use_case and use_case not in (known := names()):
+        raise ValueError(f"there is no such use case; there are {', '.join(known)}")
+    return use_case
+
+
 class Drift(BaseModel):
     """The content of an alert: its partition, which version was champion, and the use case (empty: the default one). A version has one spelling, so
     that a run has one id.
@@ -48,7 +53,7 @@ class Drift(BaseModel):
     partition: Annotated[str, AfterValidator(_calendar_date)]
     champion_version: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
     reason: str
-    use_case: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9]*(_[a-z0-9]+)*)?$", max_length=40)] = ""
+    use_case: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9]*(_[a-z0-9]+)*)?$", max_length=40), AfterValidator(_declared)] = ""
 
     @property
     def dag_id(self) -> str:
@@ -92,11 +97,14 @@ def ensure_runs(dag_id: str, wanted: Mapping[str, Drift], caller: str) -> DriftR
     outcome, found = DriftRuns(), find_runs(dag_id, wanted)
     unpublished = find_unpublished(dag_id, wanted)
     missing = [run_id for run_id in wanted if run_id not in found and run_id not in unpublished]
+    without_dag: dict[str, str] = {}
     for run_id in missing[:MOST_RUNS]:
         try:
             with _creating:
                 if create_run(dag_id, run_id, wanted[run_id], caller):
                     outcome.created.append(run_id)
+        except DagNotFound:  # the alerts of other use cases go on
+            without_dag[run_id] = f"Airflow has no sound {dag_id}; look at its import errors and at the page Nightshift"
         except (ParamValidationError, ValueError) as error:
             outcome.refused.append({"run": run_id, "fault": f"{dag_id} refuses it: {printable(str(error), LONGEST_REASON)}"})
     outcome.refused += [{"run": run_id, "fault": f"one webhook makes {MOST_RUNS} runs at most"} for run_id in missing[MOST_RUNS:]]
@@ -113,7 +121,7 @@ def ensure_runs(dag_id: str, wanted: Mapping[str, Drift], caller: str) -> DriftR
                 (outcome.restarted if restart_early(dag_id, run_id) else outcome.existed).append(run_id)
     outcome.waiting = [
         {"run": run_id, "fault": fault}
-        for run_id, fault in unpublished.items()
+        for run_id, fault in {**unpublished, **without_dag}.items()
         if run_id not in found or found[run_id].state == DagRunState.FAILED
     ]
     return outcome
@@ -144,7 +152,10 @@ def find_runs(dag_id: str, wanted: Mapping[str, Drift]) -> dict[str, DagRun]:
 
 
 def create_run(dag_id: str, run_id: str, drift: Drift, caller: str) -> bool:
-    """Create the run as Airflow's own API would, its conf checked against the DAG's Params. False if it exists, perhaps since just now."""
+    """Create the run as Airflow's own API would, its conf checked against the DAG's Params. False if it exists, perhaps since just now.
+
+    Raises `DagNotFound` if Airflow does not have the DAG, or not as its file is now.
+    """
     try:
         with create_session(scoped=False) as session:
             model = session.scalar(select(DagModel).where(DagModel.dag_id == dag_id, ~DagModel.is_stale))
@@ -161,8 +172,6 @@ def create_run(dag_id: str, run_id: str, drift: Drift, caller: str) -> bool:
             )
     except (DagRunAlreadyExists, IntegrityError):
         return False
-    except DagNotFound:
-        raise HTTPException(503, f"Airflow has no sound {dag_id}; look at its import errors", {"Retry-After": "30"}) from None
     return True
 
 

@@ -98,6 +98,11 @@ def default_name() -> str:
     return declared.use_cases(places.REPOSITORY)[0].name
 
 
+def names() -> list[str]:
+    """Return the names of all declared use cases, the default one first, broken ones included."""
+    return [one.name for one in declared.use_cases(places.REPOSITORY)]
+
+
 def use_cases() -> list[UseCase]:
     """Return the use cases of this installation, the default one first, without those that are broken."""
     sound, faults = _read()

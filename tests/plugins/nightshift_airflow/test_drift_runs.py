@@ -2,11 +2,13 @@
 
 import datetime as dt
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
+from fastapi import HTTPException
 from nightshift_airflow import drift_runs
 from nightshift_airflow.alerts import Caller, receive_alerts
 
@@ -34,10 +36,12 @@ def database(tmp_path, monkeypatch, parsed):
         yield
 
 
-def alert(*nights):
-    """Return what the webhook answers to firing alerts about `nights`: status, body and how long to wait."""
+def alert(*nights, use_cases=(), caller=None):
+    """Return what the webhook answers to firing alerts about `nights`: status, body and how long to wait. The first ones are of `use_cases`."""
     alerts = [{"status": "firing", "labels": {"alertname": "Drift", "partition": night, "champion_version": "3"}} for night in nights]
-    answer = receive_alerts(Caller("a sender"), json.dumps({"version": "4", "alerts": alerts}).encode())
+    for one, use_case in zip(alerts, use_cases, strict=False):
+        one["labels"]["use_case"] = use_case
+    answer = receive_alerts(caller or Caller("a sender"), json.dumps({"version": "4", "alerts": alerts}).encode())
     return answer.status_code, json.loads(bytes(answer.body)), answer.headers.get("Retry-After")
 
 
@@ -120,3 +124,43 @@ def test_a_run_that_ended_after_its_night_was_published_stays_as_it_is(state):
     end(RUN_ID, state, now())
     assert alert("2013-04-02")[1]["existed"] == [RUN_ID]
     assert [run.state for run in runs(DAG_ID)] == [state]
+
+
+def test_a_use_case_that_is_not_declared_is_refused_and_the_others_of_the_group_have_their_runs():
+    publish("2013-04-02")
+    status, answer, _ = alert("2013-04-02", "2013-04-02", use_cases=["gone"])
+    assert (status, answer["created"]) == (422, [RUN_ID])
+    [refused] = answer["refused"]
+    assert (refused["alert"], refused["label"]) == ("Drift", "use_case")
+    assert refused["fault"].startswith("is 'gone'; there is no such use case; there are flights, ")
+
+
+def test_a_use_case_without_a_sound_dag_waits_and_the_others_of_the_group_have_their_runs():
+    publish("2013-04-02")  # Airflow has parsed the DAG of the default use case alone
+    status, answer, retry_after = alert("2013-04-02", "2013-04-02", use_cases=["fraud"])
+    assert (status, retry_after, answer["created"]) == (503, "60", [RUN_ID])
+    [waiting] = answer["waiting"]
+    assert waiting["run"] == f"{DAG_ID}__fraud/{RUN_ID}"
+    assert f"Airflow has no sound {DAG_ID}__fraud" in waiting["fault"]
+
+
+@dataclass(frozen=True)
+class Restricted(Caller):
+    """A user who may trigger the DAG `allowed` and no other one."""
+
+    allowed: str = ""
+
+    def require_trigger(self, dag_id: str) -> None:
+        """Raise what Airflow raises."""
+        if dag_id != self.allowed:
+            raise HTTPException(403, "Forbidden")
+
+
+def test_a_user_of_one_use_case_needs_no_right_to_the_default_one():
+    publish("2013-04-02")
+    status, answer, _ = alert("2013-04-02", "2013-04-02", use_cases=["fraud"], caller=Restricted("ann", allowed=DAG_ID))
+    assert (status, answer["created"]) == (422, [RUN_ID])
+    assert answer["refused"] == [{"run": RUN_ID, "fault": f"ann may not trigger {DAG_ID}__fraud"}]
+    with pytest.raises(HTTPException) as refused:
+        alert("2013-04-02", use_cases=["fraud"], caller=Restricted("ann", allowed="other"))
+    assert refused.value.status_code == 403
