@@ -15,6 +15,7 @@ _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 MOST_LINES = 25
 _WIDTH = 150
+_UNBROKEN = 2**31 - 1
 
 
 def init(root: Path, name: str, source: str, wishes: Wishes) -> str:
@@ -58,9 +59,21 @@ def _lines(name: str, found: Draft, features: Mapping[str, Any]) -> Iterator[str
 
 
 def _entry(key: str, value: Any) -> list[str]:
-    text = (
-        yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=_WIDTH)
-        .removesuffix("\n...\n")
-        .rstrip("\n")
-    )
-    return [f"  {line}" for line in f"{key}: {text}".splitlines()]
+    """Return the lines of a key. A line breaks between the items of a mapping, and never within one."""
+    if not isinstance(value, Mapping):
+        return [f"  {key}: {_flow(value)}"]
+    items = [_flow({name: content})[1:-1] for name, content in value.items()]
+    lines = [f"  {key}: {{"]
+    for number, item in enumerate(items):
+        end = "}" if number == len(items) - 1 else ","
+        if number and len(f"{lines[-1]} {item}{end}") > _WIDTH:
+            lines.append(f"    {item}{end}")
+        else:
+            lines[-1] += f"{' ' if number else ''}{item}{end}"
+    return lines
+
+
+def _flow(value: Any) -> str:
+    """Return `value` as YAML on one line."""
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=_UNBROKEN)
+    return str(text).removesuffix("\n").removesuffix("\n...")

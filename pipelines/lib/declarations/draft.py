@@ -162,12 +162,16 @@ def _label_note(facts: Facts, wishes: Wishes) -> str:
 def _delay(facts: Facts, wishes: Wishes) -> tuple[int, str]:
     """Return the delay of the label, and a note that says how it was found: the newest dates have no outcome yet."""
     if wishes.delay_days is not None:
-        return wishes.delay_days, f"Label delay: {wishes.delay_days} days, as given."
+        return wishes.delay_days, f"Label delay: {_days(wishes.delay_days)}, as given."
     known = [date for date, day in facts.days.items() if day.known >= day.rows / 2]
     if not known or not facts.null_until_known or max(known) == facts.last:
         return 1, "Label delay: CANNOT BE SEEN, since the newest rows have outcomes. 1 day is a guess: correct delay_days."
     days = (facts.last - max(known)).days
-    return days, f"Label delay: outcomes end {days} days before the rows do, on {max(known)}."
+    return days, f"Label delay: outcomes end {_days(days)} before the rows do, on {max(known)}."
+
+
+def _days(days: int) -> str:
+    return f"{days} day" if days == 1 else f"{days} days"
 
 
 def _features(connection: duckdb.DuckDBPyConnection, offered: Mapping[str, str], facts: Facts, kind_of_time: str) -> dict[str, Any]:

@@ -149,7 +149,11 @@ def test_wide_tables_and_odd_names_fit_on_25_lines() -> None:
     rides.write(Path("rides.parquet"), f'SELECT *, {columns}, city AS "the city\'s ""name"", ü." FROM ({rides.rides(days=60)})')
     init(Path(), "rides", "rides.parquet", LABEL)
     assert len(written()["features"]["numeric"]) > 40  # type: ignore[arg-type]
-    assert "for want of room" in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+    text = Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+    assert "for want of room" in text
+    continued = [line for line in text.splitlines() if line.startswith("    ")]
+    assert len(continued) > 10
+    assert all(line.count("}") - line.count("{") in (0, 1) for line in continued), "a line breaks between features, never within one"
     derive(find("rides", Path()), dt.date(2024, 9, 2))
 
 
