@@ -5,12 +5,15 @@ So the plugin checks them with `check_schedules` before it makes a DAG.
 """
 
 import difflib
+import functools
+import json
 import zoneinfo
 from typing import Any, Self
 
 from croniter import croniter
 from pydantic import Field, field_validator, model_validator
 
+from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import Section, parse_section
 
 _LONGEST_MINUTES = 7 * 24 * 60
@@ -124,5 +127,13 @@ def check_schedules(params: dict[str, Any], where: str) -> None:
 
     `where` is the file of the use case.
     """
-    for section, model in SCHEDULES.items():
-        parse_section(params.get(section), model, f"{where}: {section}")
+    for section in SCHEDULES:
+        try:
+            _parse(section, json.dumps(params.get(section), default=str))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+
+@functools.lru_cache(maxsize=1024)  # most sections of most use cases are the defaults, and every DAG file asks for all of them
+def _parse(section: str, content: str) -> Workflow:
+    return parse_section(json.loads(content), SCHEDULES[section], section)
