@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from benchmarks.use_cases import declarations, ingest, parsing, training
+from benchmarks.use_cases import declarations, ingest, parsing, scheduler, training
 
-PARTS = (ingest, parsing, declarations, training)
+PARTS = (ingest, parsing, scheduler, declarations, training)
 TARGETS = {key: target for part in PARTS for key, target in part.TARGETS.items()}
 
 

@@ -31,13 +31,13 @@ def main() -> dict[str, Any]:
     """Return the seconds for all files, the slowest file, and the number of DAGs."""
     with TemporaryDirectory() as directory:
         repository = Path(directory)
-        _declare(repository)
+        declare(repository)
         parsed = [_parse(file, {**os.environ, "NIGHTSHIFT_REPOSITORY": directory}) for file in sorted((REPOSITORY / "dags").glob("*.py"))]
     seconds = [each for each, _ in parsed]
     return {"dag_parse_s_50": round(sum(seconds), 2), "slowest_file_s": round(max(seconds), 2), "dags": sum(dags for _, dags in parsed)}
 
 
-def _declare(repository: Path) -> None:
+def declare(repository: Path) -> None:
     """Write the default use case and 49 others, each as long as the worked example *fraud*, the last of them with a misspelt section."""
     (repository / "pipelines").mkdir()
     for name in ("params.yaml", "pipelines/defaults.yaml"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.use_cases import TARGETS, declarations, ingest, parsing, training
+from benchmarks.use_cases import TARGETS, declarations, ingest, parsing, scheduler, training
 
 FIGURES_OF_TRAINING = {f"{stage}_s" for stage in training.STAGES}
 
@@ -13,6 +13,18 @@ def test_a_table_of_any_size_is_declared_from_parquet_and_from_csv(monkeypatch: 
     figures = declarations.main()
     assert figures.keys() >= declarations.TARGETS.keys() == {"init_s", "check_s", "init_csv_s", "check_csv_s"}
     assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_airflow_is_watched_with_any_number_of_use_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (parsing, scheduler):
+        monkeypatch.setattr(module, "COUNT", 3)
+    monkeypatch.setattr(scheduler, "WATCHED_S", 1.0)
+    figures = scheduler.main()
+    assert figures["dags"] == 2 * 9
+    assert figures.keys() >= {"scheduler_percent", "dag_processor_percent", "api_server_percent"}
+    assert min(figures["list_of_dags_s"], figures["new_use_case_s"]) > 0
 
 
 def test_each_target_is_one_of_a_part() -> None:
