@@ -1,7 +1,7 @@
 """Ingest the night: the rows of the partition, and the earlier days that its features look back on.
 
-*Reads* the source of section ``dataset``. *Writes* a raw directory (see `pipelines.lib.sources.raw`). *Fails when* the source is missing or torn,
-lacks a declared column, or holds a value of another type than declared.
+*Reads* the source of section ``dataset``. *Writes* a raw directory (see `pipelines.lib.sources.raw`). *Fails when* the source is missing or torn, or is not that
+with which the run was opened, lacks a declared column, or holds a value of another type than declared.
 """
 
 import sys
@@ -9,13 +9,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.tables.dataset import Dataset, load_dataset
-from pipelines.lib.sources.delta_source import at_versions
-from pipelines.lib.features.compute import load_features, lookback_days
 from pipelines.lib.core.params import Section, load_section
-from pipelines.lib.sources.raw import extract
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
+from pipelines.lib.features.compute import load_features, lookback_days
+from pipelines.lib.sources.delta_source import at_versions
+from pipelines.lib.sources.pinned_files import at_files
+from pipelines.lib.sources.raw import extract
+from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 
 class IngestBatch(Section):
@@ -35,7 +36,7 @@ def ingest_batch(dataset: Dataset, params: IngestBatch, *, partition: date, look
 def main(*, raw: Path) -> None:
     """Ingest as `run.yaml` and `params.yaml` say."""
     run = load_run()
-    dataset = at_versions(load_dataset(), run.delta)
+    dataset = at_files(at_versions(load_dataset(), run.delta), run.files)
     params = load_section("ingest_batch", IngestBatch)
     ingest_batch(dataset, params, partition=run.date, lookback=lookback_days(dataset, load_features()), raw=raw)
 

@@ -29,6 +29,7 @@ from pipelines.lib.declarations.config_check import require_sound
 from pipelines.lib.records.ledger import Ledger
 from pipelines.lib.sources.adapters import source_revision
 from pipelines.lib.sources.delta_source import at_versions, current_versions
+from pipelines.lib.sources.pinned_files import at_files, current_files
 from pipelines.lib.tables.dataset import load_dataset
 
 MODEL = Path("data/champion/model.onnx")
@@ -88,7 +89,7 @@ def main(
     with replacing(LOCK) as temporary:  # the commit's lock lists outputs of a laptop: the run's ref must list only those of this run
         temporary.write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     registry, dataset = load_registry(), load_dataset()
-    delta = current_versions(dataset)
+    delta, files = current_versions(dataset), current_files(dataset)
     if scored:
         from pipelines.lib.published.nights import require_no_future
 
@@ -103,8 +104,9 @@ def main(
         git_commit=git_commit,
         snapshot=snapshot,
         opened_at=opened_at,
-        source_revision=source_revision(at_versions(dataset, delta), opened_at),
+        source_revision=source_revision(at_files(at_versions(dataset, delta), files), opened_at),
         delta=delta,
+        files=files,
         encoder=present.encoder,
         shards=pins.months(params["ingest_history"].get("start"), matured) if rebuild else (),
         index=pins.pin_index(registry.encoder, digests=bool(rebuild)) if index else None,

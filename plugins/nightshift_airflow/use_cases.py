@@ -2,7 +2,7 @@
 
 The default use case has the plain ids, such as ``nightly_batch_scoring``, another one ids that end with its name, such as
 ``nightly_batch_scoring__fraud``. So are the assets apart. A use case whose file is broken has no DAGs, hides no other one, and is named by `broken`.
-So are two use cases that share a name which each must have to itself.
+The same holds for two use cases that share a name, such as that of a model.
 """
 
 import logging

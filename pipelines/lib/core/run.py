@@ -72,7 +72,8 @@ class RunFile(Section):
     `source_revision` fingerprints the source as it was when the run opened, so that a corrected source is read again
     and an unchanged one is not. `opened_at` (UTC, ISO 8601) is the only clock that a stage may read. `snapshot` is True
     when `git_commit` holds uncommitted changes of the embedded profile's working tree. `night_ref` is set where a run looks at a
-    published night: the git ref of the run that scored it. `delta` holds the version of each source that is a Delta table, by the name of the table.
+    published night: the git ref of the run that scored it. `delta` holds the version of each source that is a Delta table, by the name of the table,
+    and `files` digests of the files of each source that has some (`pipelines.lib.sources.pinned_files`).
 
     Of the vector index: `encoder` makes the vectors, `shards` are the months (``2013-01``) that hold all matured rows, `index` is what was published
     (None: nothing yet), `rebuild` whether an incremental rebuild of it will do.
@@ -88,6 +89,7 @@ class RunFile(Section):
     opened_at: str | None = None
     source_revision: str | None = None
     delta: dict[str, DeltaVersion] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict)
     night_ref: str | None = None
     encoder: PinnedModel = PinnedModel(path="data/encoder/encoder.onnx", name="encoder")
     shards: tuple[str, ...] = ()

@@ -102,7 +102,8 @@ def reading(where: str, dataset: "ds.Dataset | None" = None) -> Iterator[None]:
 def revision(source: Source) -> str | None:
     """Return a cheap fingerprint of `source` as it is now: None for a database, where only the time of asking tells.
 
-    Files are distinguished by path, size and modification time, not by content: a night must not read a year to start.
+    Files are distinguished by path, size and modification time, not by content: a night must not read a year to start. Those that a run has
+    pinned are not listed again.
     """
     if source.kind == "sql":
         return None
@@ -110,6 +111,8 @@ def revision(source: Source) -> str | None:
         return delta_source.revision(source)
     if source.kind == "flights":
         return flights.revision(source.table or "")
+    if source.files is not None:
+        return hashlib.sha256(source.files.encode()).hexdigest()
     return source_files.revision(source_files.files_of(source))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.lib.core.errors import DataError, TransientError
-from pipelines.lib.sources.source_files import files_of
+from pipelines.lib.sources.pinned_files import pinned_files
 from pipelines.lib.tables.dataset import Source
 
 
@@ -27,7 +27,7 @@ def unchanged(source: Source) -> Iterator[None]:
 
 def _changed(source: Source) -> TransientError:
     return TransientError(
-        f"{source.path} was replaced or written while it was read, or a file of it was removed, so its rows may be of two versions. It is read again at the next try; "
+        f"{source.path} was replaced or written while it was read, or a file of it was removed, so its rows may be of two versions. The next try reads it again, if these are the files that the run was opened with; "
         "if this comes back, write each file under another name that the path does not match, and rename it when it is whole"
     )
 
@@ -36,6 +36,6 @@ def _state(source: Source) -> object:
     if source.kind not in ("parquet", "csv"):
         return None
     try:
-        return [(file.name, *file.state) for file in files_of(source)]
+        return [(file.name, *file.state) for file in pinned_files(source)]
     except (DataError, OSError):  # a file may be missing for a moment between its two versions
         return "no file"

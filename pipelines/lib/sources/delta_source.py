@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, TransientError
 from pipelines.lib.core.run import DeltaVersion
 from pipelines.lib.sources import delta_files, page_checksums
-from pipelines.lib.tables.dataset import Dataset, Source
+from pipelines.lib.tables.dataset import EVENTS, Dataset, Source
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
     from deltalake import DeltaTable
-
-EVENTS = "events"
-"""The name of the main table in `run.yaml`; no side table may have this name."""
 
 
 def current_versions(dataset: Dataset) -> dict[str, DeltaVersion]:

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.sources import csv_source, extents, parquet_source, source_files
+from pipelines.lib.sources import csv_source, extents, parquet_source, pinned_files, source_files
 from pipelines.lib.sources.casts import REFUSED, cast
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.sources.scan import FILE, Notation
@@ -32,14 +32,16 @@ def scan(
 ) -> tuple[str, Reach]:
     """Make the files of `source` that hold rows of `window` readable on `connection`; returns the relation, and the reach of the other files.
 
-    Raises `DataError` for a file that cannot be read, and for one whose folders or whose date in the path contradict its rows.
+    Raises `DataError` for a file that cannot be read, for one that was replaced since the run was opened, and for one whose folders or whose date in
+    the path contradict its rows.
     """
-    files = source_files.files_of(source)
+    files = pinned_files.pinned_files(source)
     skipped = Reach()
     if window is not None:
         total = len(files)
         files, skipped = extents.split(files, _extents(files, source, window, notation), window)
         log.info("%d of %d files of %s are read for the dates up to %s", len(files), total, source.path, window.night)
+    pinned_files.require_unchanged(files)
     files = source_files.at_hand(files, source, scratch)
     named = [column for column in columns if any(column in file.values for file in files)]
     _require_folders(connection, files, {column: columns[column] for column in named}, notation)
@@ -73,7 +75,8 @@ def scan(
 def _extents(files: Sequence[SourceFile], source: Source, window: Window, notation: Notation) -> dict[str, extents.Extent | None]:
     iso = notation.date_format is None and notation.timestamp_format is None  # another format also reads the text of a folder
     found = {file.name: extents.of_name(file, window.column) if file.partition is not None or iso else None for file in files}
-    unnamed = [file for file in files if found[file.name] is None and window.column not in file.values]
+    # The footer of a file that was replaced does not say which rows were in it before.
+    unnamed = [file for file in files if found[file.name] is None and window.column not in file.values and not file.changed]
     if source.kind == "parquet":
         footers = source_files.footers(unnamed, source)
         found |= {name: extents.of_statistics(footer, window.column) for name, footer in footers.items()}

@@ -30,6 +30,7 @@ class SourceFile:
 
     `revision` changes with the content: size and modification time, or entity tag. `state` also tells a replaced file of one size and time. `partition` is the
     date of its rows, if the source's path says it; `values` are the columns that folders such as ``day=2024-01-05`` name (None: no value).
+    It is `changed` if it is another one than when the run was opened.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SourceFile:
     partition: dt.date | None = None
     values: Mapping[str, str | None] = field(default_factory=dict)
     stored: s3_files.S3Object | None = None
+    changed: bool = False
 
 
 def files_of(source: Source) -> list[SourceFile]:

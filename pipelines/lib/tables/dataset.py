@@ -27,6 +27,9 @@ RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_ge
 PLAUSIBLE_DAYS = 10_958
 """Thirty years: farther from its night, a time is more likely a slip, an epoch's zero or the year 9999 than an event."""
 
+EVENTS = "events"
+"""The name of the main table in `run.yaml`; no side table may have this name."""
+
 JOIN_DAYS = 7
 """How far a row looks back into a side table with a time, unless the table declares it."""
 
@@ -41,7 +44,7 @@ class Source(Section):
     `quote` (empty: none), `encoding`, the `decimal` sign, and `date_format` and `timestamp_format` of ``strptime`` (none: ISO 8601).
     ``sql`` takes `table` (or a `query`) and `url`, an SQLAlchemy URL in which ``${NAME}`` stands for an environment
     variable, so that no secret is written down. ``flights`` takes `table`. ``delta`` takes `path`, a directory or URL, and is read at `version`
-    of the table `table_id`, which a run pins (None: the newest).
+    of the table `table_id`, which a run pins (None: the newest). A run also pins the `files` of the other kinds (`pipelines.lib.sources.pinned_files`).
     """
 
     kind: Literal["flights", "parquet", "csv", "delta", "sql"]
@@ -58,6 +61,7 @@ class Source(Section):
     query: str | None = None
     version: int | None = Field(default=None, ge=0)
     table_id: str | None = None
+    files: str | None = Field(default=None, pattern=r"^([0-9a-f]{16})*$")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -75,6 +79,8 @@ class Source(Section):
             raise ValueError(f"{', '.join(given)} is of a csv source, this one is of kind {self.kind}; remove it")
         if self.kind != "delta" and (self.version is not None or self.table_id is not None):
             raise ValueError(f"version and table_id are of a delta source, this one is of kind {self.kind}; remove them")
+        if self.files is not None:
+            raise ValueError("files is written by Nightshift when a run pins its source; remove it")
         if self.delimiter in (self.quote, "\n", "\r"):
             raise ValueError(f"delimiter {self.delimiter!r} cannot be a line end or the quote; correct it")
         return self

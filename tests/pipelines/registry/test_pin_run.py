@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.data import ingest_batch
 from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.registry.pin_run import main
+from tests.datasets import orders
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = ["--partition", "2013-04-02", "--dag-id", "training", "--run-id", "run", "--run-ref", "refs/runs/training/run"]
@@ -68,3 +70,18 @@ def test_a_run_with_faulty_parameters_is_refused_with_all_faults(workspace: Path
     assert "params.yaml of the use case flights has 2 faults: train.max_depth: is 0." in failure["message"]
     assert "evaluate.slices: names 'orgin', which is not there; did you mean origin?" in failure["message"]
     assert (workspace / "run.yaml").read_bytes() == before
+
+
+def test_a_run_pins_the_files_of_its_source_and_its_ingest_reads_these(workspace: Path) -> None:
+    orders.prepare(workspace)
+    assert main(RUN) == 0
+    pinned = yaml.safe_load((workspace / "run.yaml").read_text())
+    assert {table: len(files) for table, files in pinned["files"].items()} == {"events": 16, "products": 16}
+    assert ingest_batch.main(["--raw", "raw"]) == 0
+    orders.write(orders.orders(days=40), workspace / "orders.parquet")
+    assert ingest_batch.main(["--raw", "raw"]) == 1
+    failure = json.loads((workspace / "failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("DataError", False)
+    assert "orders.parquet was replaced or written after the run was opened" in failure["message"]
+    assert main(RUN) == 0, "opened again, the run keeps its pins"
+    assert yaml.safe_load((workspace / "run.yaml").read_text()) == pinned

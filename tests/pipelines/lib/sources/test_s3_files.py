@@ -17,6 +17,7 @@ from deltalake import write_deltalake
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources import adapters, raw, s3_files
+from pipelines.lib.sources.pinned_files import at_files, current_files
 from pipelines.lib.tables.dataset import Dataset, Source
 from tests.servers import s3
 
@@ -146,6 +147,57 @@ def test_a_source_that_changes_while_it_is_read_is_read_again(
     monkeypatch.setattr(s3_files, "copied", change_then_copy)
     with pytest.raises(TransientError, match="while it was read"):
         night(dataset("parquet", f"s3://{bucket}/orders"), tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("added", None),
+        ("replaced", r"2024-03-10\.parquet was replaced or written after the run was opened"),
+        ("removed", "1 of the 5 files"),
+    ],
+)
+@pytest.mark.parametrize("moment", ["before it is read", "while it is read"])
+def test_a_run_reads_the_objects_with_which_it_was_opened(
+    store: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str | None, moment: str
+) -> None:
+    """An object that comes later stops nothing. One that vanishes or changes while it is read is tried again once, and then refused."""
+    files, bucket = store
+    fill(files, bucket, "parquet")
+    found = dataset("parquet", f"s3://{bucket}/orders")
+    run = at_files(found, current_files(found))
+    before = night(run, tmp_path / "before")
+
+    def happen() -> None:
+        if change == "replaced":
+            files.pipe(f"{bucket}/orders/2024-03-10.parquet", content(rows(NIGHT - dt.timedelta(days=1)), "parquet"))
+        elif change == "removed":
+            files.rm(f"{bucket}/orders/2024-03-10.parquet")
+        else:
+            files.pipe(f"{bucket}/orders/2024-03-10b.parquet", content(rows(NIGHT), "parquet"))
+
+    if moment == "while it is read":
+        copy = s3_files.copied
+
+        def happen_then_copy(*arguments: Any) -> Any:
+            happen()
+            return copy(*arguments)
+
+        monkeypatch.setattr(s3_files, "copied", happen_then_copy)
+        if said is None:
+            assert night(run, tmp_path / "raw").equals(before)
+        else:
+            with pytest.raises(TransientError, match="while it was read"):
+                night(run, tmp_path / "raw")
+        monkeypatch.setattr(s3_files, "copied", copy)
+    else:
+        happen()
+    if said is None:
+        assert night(run, tmp_path / "again").equals(before)
+        assert night(found, tmp_path / "laptop").num_rows == 9
+    else:
+        with pytest.raises(DataError, match=said):
+            night(run, tmp_path / "again")
 
 
 def test_an_error_names_the_object_and_not_its_copy(store: tuple[Any, str], tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""The files of a source as a run found them when it was opened: it reads these, whenever it is repeated, and no others.
+
+A file that is delivered later does not change a run. If a file that the run needs was replaced or removed, the run cannot be repeated with the
+same source, and says so instead of computing something else (docs/adr/0029).
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from pipelines.lib.core.errors import DataError
+from pipelines.lib.sources.source_files import SourceFile, files_of
+from pipelines.lib.tables.dataset import EVENTS, Dataset, Source
+
+log = logging.getLogger("nightshift")
+
+_DIGITS = 8
+"""Hexadecimal digits of a digest, of which a file has two: of its name, and of its revision. A folder of 365 files takes 6 kB of run.yaml."""
+
+REMEDY = "A run reads the source as it was then: trigger another run of this partition, which reads the source as it is now"
+
+
+def current_files(dataset: Dataset) -> dict[str, str]:
+    """Return the digests of the files that each source of `dataset` has now, by the name of its table; a source without files has no entry."""
+    return {table: digests(files_of(source)) for table, source in _sources(dataset).items() if source.kind in ("parquet", "csv")}
+
+
+def at_files(dataset: Dataset, pinned: Mapping[str, str]) -> Dataset:
+    """Return `dataset` whose sources have the `pinned` files. A source that is not among them is read as it is, as on a laptop."""
+
+    def at(table: str, source: Source) -> Source:
+        return source.model_copy(update={"files": pinned[table]}) if table in pinned else source
+
+    sides = {table: side.model_copy(update={"source": at(table, side.source)}) for table, side in dataset.tables.items()}
+    return dataset.model_copy(update={"source": at(EVENTS, dataset.source), "tables": sides})
+
+
+def pinned_files(source: Source) -> list[SourceFile]:
+    """Return the files that `source` has, without those that came after the run was opened; one that was replaced since then is `changed`.
+
+    Raises `DataError` if there are none, or if one that the run was opened with is gone.
+    """
+    found = files_of(source)
+    if source.files is None:
+        return found
+    whole = {source.files[at : at + 2 * _DIGITS] for at in range(0, len(source.files), 2 * _DIGITS)}
+    names = {digest[:_DIGITS] for digest in whole}
+    present = {digests([file]): file for file in found}
+    if gone := names - {digest[:_DIGITS] for digest in present}:
+        raise DataError(f"{len(gone)} of the {len(whole)} files that {source.path} had when the run was opened are gone. {REMEDY}")
+    kept = [replace(file, changed=digest not in whole) for digest, file in present.items() if digest[:_DIGITS] in names]
+    if len(kept) < len(found):
+        log.info("%d files of %s came after the run was opened: they are not read", len(found) - len(kept), source.path)
+    return kept
+
+
+def require_unchanged(files: Iterable[SourceFile]) -> None:
+    """Raise `DataError` if one of `files`, which a run is about to read, is another one than when the run was opened."""
+    if changed := [file.name for file in files if file.changed]:
+        others = f" and {len(changed) - 1} other files were" if len(changed) > 1 else " was"
+        raise DataError(f"{changed[0]}{others} replaced or written after the run was opened. {REMEDY}")
+
+
+def digests(files: Iterable[SourceFile]) -> str:
+    """Return the digests of the name and of the revision of each of `files`, one after another."""
+    root = f"{os.environ.get('NIGHTSHIFT_REPOSITORY', '.')}/"  # a worker may have the repository elsewhere
+    return "".join(f"{_digest(file.name.removeprefix(root))}{_digest(repr(file.revision))}" for file in files)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def _sources(dataset: Dataset) -> dict[str, Source]:
+    return {EVENTS: dataset.source, **{table: side.source for table, side in dataset.tables.items()}}
