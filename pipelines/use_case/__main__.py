@@ -61,7 +61,7 @@ def _check(given: argparse.Namespace) -> int:
     faults = check(Path(), given.names, config_only=given.config_only)
     names = given.names or [one.name for one in use_cases(Path())]
     if faults:
-        print(f"{len(faults)} faults in {', '.join(names)}:", *faults, sep="\n", file=sys.stderr)
+        print(f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {', '.join(names)}:", *faults, sep="\n", file=sys.stderr)
         return 1
     print(f"No fault in {', '.join(names)}.")
     return 0

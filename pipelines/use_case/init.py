@@ -43,7 +43,7 @@ def declaration(name: str, found: Draft) -> str:
     comments = [*found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
     if left_out:
         comments.append(f"No feature, for want of room: {', '.join(left_out)}.")
-    head = [f"# {name}: written by python -m pipelines.use_case init. docs/how-to/your-own-data.md explains each key.", "#"]
+    head = [f"# {name}: written by python -m pipelines.use_case init. docs/reference/tables.md explains each key.", "#"]
     return "\n".join([*head, *(f"# {comment}" for comment in comments), *lines]) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Candidates that a table offers for its key, its time and its label, for a person who has not named them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
@@ -64,6 +65,12 @@ def row_numbers(connection: duckdb.DuckDBPyConnection, kinds: Mapping[str, str],
     exact = ", ".join(f"count(DISTINCT {name(column)}) = count(*)" for column in likely)
     [unique] = connection.sql(f"SELECT {exact} FROM {EVENTS}").fetchall()
     return [column for column, is_unique in zip(likely, unique, strict=True) if is_unique]
+
+
+def named_as_key(column: str) -> bool:
+    """Return whether a word of the name says that the values name something: ``order_id``, ``shopId``, ``key``; not ``width``."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", column)
+    return any(word.lower() in ("id", "key", "uuid", "guid") for word in words)
 
 
 def label_candidates(kinds: Mapping[str, str], values: Mapping[str, tuple[object, ...] | None]) -> list[str]:

@@ -11,7 +11,7 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.bands import significant
-from pipelines.lib.declarations.candidates import label_candidates, row_numbers, unique_keys
+from pipelines.lib.declarations.candidates import label_candidates, named_as_key, row_numbers, unique_keys
 from pipelines.lib.declarations.column_types import column_types, declarable
 from pipelines.lib.declarations.events import check_label, load_events
 from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
@@ -146,7 +146,7 @@ def _shown(kinds: Mapping[str, str]) -> str:
 
 def _best_key(keys: Sequence[tuple[str, ...]], time: str) -> tuple[str, ...]:
     """Return the key whose name says so, or else the first one that is not the time alone."""
-    return min(keys, key=lambda key: (key == (time,), not any("id" in column.lower() or "key" in column.lower() for column in key)))
+    return min(keys, key=lambda key: (key == (time,), not any(map(named_as_key, key))))
 
 
 def _of_label(connection: duckdb.DuckDBPyConnection, label: str, kinds: Mapping[str, str], early: Sequence[str]) -> list[str]:
@@ -175,10 +175,17 @@ def _days(days: int) -> str:
 
 
 def _features(connection: duckdb.DuckDBPyConnection, offered: Mapping[str, str], facts: Facts, kind_of_time: str) -> dict[str, Any]:
-    numbers = {column: kind for column, kind in offered.items() if kind in ("integer", "float", "boolean") and column.isidentifier()}
+    numbers = {
+        column: kind for column, kind in offered.items()
+        if kind in ("integer", "float", "boolean") and column.isidentifier() and not (kind == "integer" and named_as_key(column))
+    }  # fmt: skip
     missing = _missing(connection, numbers, facts.columns)
     few = [column for column, kind in offered.items() if kind == "string" and facts.columns[column].values and column.isidentifier()]
-    texts = [column for column, kind in offered.items() if kind == "string" and column.isidentifier() and column not in few]
+    texts = [
+        column
+        for column in offered
+        if column.isidentifier() and column not in {*few, *numbers} and offered[column] in ("string", "integer")
+    ]
     grouped = few[:3] + [column for column in texts if 1 < facts.columns[column].distinct <= _MOST_GROUPS][:2]
     found: dict[str, Any] = {
         "numeric": {column: {"missing": missing[column]} for column in numbers},

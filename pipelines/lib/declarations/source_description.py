@@ -25,7 +25,7 @@ def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: 
     if "://" in given and not given.startswith("s3://"):
         raise ConfigError(
             f"--source is {given.partition('://')[0]}://…; init looks at files. Declare a database by hand: "
-            "source: {kind: sql, url: …, table: …}, see docs/how-to/your-own-data.md"
+            "source: {kind: sql, url: …, table: …}, see docs/reference/tables.md"
         )
     kind = _kind(given)
     described: dict[str, Any] = {"kind": kind, "path": given}

@@ -10,6 +10,7 @@ import yaml
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import find
+from pipelines.lib.declarations.candidates import named_as_key
 from pipelines.lib.declarations.draft import Wishes
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
@@ -119,6 +120,32 @@ def test_a_running_number_does_not_become_a_feature() -> None:
     init(Path(), "rides", "rides.parquet", Wishes(label="minutes_late >= 10", label_name="late", delay_days=2, key=("ride",)))
     assert set(written()["features"]["numeric"]) == {"distance", "electric", "metres"}  # type: ignore[call-overload]
     assert "# No feature: line has another value in each row" in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+
+
+def test_a_number_that_names_something_groups_outcomes_and_is_not_a_quantity() -> None:
+    query = f"SELECT *, ascii(city) * 100 + day(started_at) AS station_id, CAST(distance * 10 AS INT) AS width FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), query)
+    init(Path(), "rides", "rides.parquet", LABEL)
+    features = written()["features"]
+    assert set(features["numeric"]) == {"distance", "electric", "width"}  # type: ignore[call-overload]
+    assert set(features["lagged"]) == {"rate_by_city", "rate_by_station_id"}  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("order_id", True),
+        ("shopId", True),
+        ("ID", True),
+        ("key", True),
+        ("idNum", True),
+        ("width", False),
+        ("paid", False),
+        ("keyboard", False),
+    ],
+)
+def test_a_key_is_known_by_a_word_of_its_name(column: str, *, expected: bool) -> None:
+    assert named_as_key(column) is expected
 
 
 def test_comments_say_how_often_the_label_is_true_and_count_no_more_values_than_rows() -> None:
