@@ -1,10 +1,12 @@
 """The parameter files hold what every stage reads: the repository's own, the defaults, and that of the other table of the tests."""
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.lib.core.params import load_section, read_yaml
 from pipelines.lib.declarations.sections import SECTIONS, model_of
@@ -54,3 +56,18 @@ def test_the_model_of_a_section_is_the_one_that_its_stage_reads(module: str, sec
 def test_every_section_has_a_model() -> None:
     assert set(read_yaml(OWN)) <= set(SECTIONS)
     assert set(read_yaml(DEFAULTS)) <= set(SECTIONS)
+
+
+def test_the_reference_lists_every_section_with_its_default() -> None:
+    """docs/reference/use-cases.md has a row for each section; its last cell is the default as YAML, or says who writes the section."""
+    text = (ROOT / "docs/reference/use-cases.md").read_text(encoding="utf-8").partition("## Every section")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*?) \|$", text, re.MULTILINE))
+    defaults = read_yaml(DEFAULTS)
+    assert list(rows) == ["dataset", "features", "first_run", *defaults]
+    wrong = [
+        f"| `{section}` | … | `{yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6).strip()}` |"
+        for section, default in defaults.items()
+        if yaml.safe_load(rows[section].strip("`")) != default
+    ]
+    assert wrong == [], "write these rows into docs/reference/use-cases.md"
+    assert set(SECTIONS) == set(rows)
