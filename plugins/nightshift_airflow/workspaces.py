@@ -21,7 +21,7 @@ from nightshift_airflow.dvc_config import configure_dvc
 from nightshift_airflow.places import slug_of, workspace_path
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.repository import commit_of, git, pin_commit
-from nightshift_airflow.use_cases import name_of
+from nightshift_airflow.use_cases import name_of, settings_of
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import require_own_names
@@ -129,17 +129,29 @@ def _remove(path: Path) -> None:
 
 
 def collect_workspaces(retention_days: float) -> list[Path]:
-    """Remove workspaces that failed runs left behind and nobody has touched for `retention_days`; return their paths."""
-    oldest = time.time() - retention_days * 86_400
+    """Remove workspaces that failed runs left behind and nobody has touched for long; return their paths.
+
+    For how long, its own DAG says: each use case has its own policy. `retention_days` is for the workspace of a DAG without one, such as a removed one.
+    """
+    now = time.time()
     collected = []
     for path in sorted((places.home() / "workspaces").glob("*/*")):
+        days = _retention_days(path.parent.name, retention_days)
         with _worktree_lock():  # nobody makes or removes one between the look and the removal
-            if (touched := _last_touched(path)) is None or touched >= oldest:
+            if (touched := _last_touched(path)) is None or touched >= now - days * 86_400:
                 continue
-            log.info("collecting the workspace %s of a failed run, untouched for %s days", path, retention_days)
+            log.info("collecting the workspace %s of a failed run, untouched for %s days", path, days)
             _remove(path)
         collected.append(path)
     return collected
+
+
+def _retention_days(dag_id: str, otherwise: float) -> float:
+    """Return how long the workspaces of `dag_id` are kept; `otherwise` if its use case is gone or broken, or sets no number of days."""
+    try:
+        return float(settings_of(dag_id).get("retention_days", otherwise))
+    except (ConfigError, KeyError, AttributeError, TypeError, ValueError):
+        return otherwise
 
 
 def repair_workspaces() -> None:

@@ -41,7 +41,7 @@ class Workflow(Section):
 class WithWorkspace(Workflow):
     """A DAG whose failed runs keep their workspace for `retention_days`."""
 
-    retention_days: float = Field(ge=0, le=_LONGEST_DAYS)
+    retention_days: float = Field(ge=1, le=_LONGEST_DAYS)  # with less, open runs would lose theirs
 
 
 class Clock(Workflow):
@@ -86,7 +86,7 @@ class NightlyBatchScoring(Nightly):
     """Section ``nightly_batch_scoring``."""
 
     max_active_runs: int = Field(ge=1, le=1000)
-    retention_days: float = Field(ge=0, le=_LONGEST_DAYS)
+    retention_days: float = Field(ge=1, le=_LONGEST_DAYS)  # with less, open runs would lose theirs
 
 
 class DriftTriggeredRetraining(WithWorkspace):

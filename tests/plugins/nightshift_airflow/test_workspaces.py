@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
+import yaml
 from nightshift_airflow import places, workspaces
 
 from tests.stub_repository import commit_all, git
@@ -95,6 +97,40 @@ def test_only_what_nobody_touched_for_long_is_collected(repository):
     assert workspaces.collect_workspaces(7) == [old.path]
     assert new.path.exists()
     assert not old.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("fraud", "churn", "kept"),
+    [
+        ({"retention_days": 30}, {"retention_days": 2}, ["nightly_batch_scoring__fraud"]),
+        ({"retention_days": 2}, {"retention_days": 30}, ["nightly_batch_scoring__churn"]),
+        ({"retention_days": "long"}, {}, []),
+    ],
+)
+def test_a_workspace_is_kept_as_long_as_its_own_dag_says(repository, fraud, churn, kept):
+    ten_days_ago = time.time() - 10 * 86_400
+    for name, section in (("fraud", fraud), ("churn", churn)):
+        declaration = repository / "use_cases" / name / "params.yaml"
+        declaration.parent.mkdir(parents=True)
+        content = {
+            "dataset": {"event_time": "at"},
+            "features": {},
+            "first_run": {"partition": "2013-01-01"},
+            "nightly_batch_scoring": section,
+        }
+        declaration.write_text(yaml.safe_dump(content))
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", "declare use cases")
+    opened = [workspaces.open_workspace(f"{DAG}__{name}", "old").path for name in ("fraud", "churn")]
+    gone = repository / "var" / "workspaces" / f"{DAG}__gone" / "old"
+    gone.mkdir(parents=True)
+    for path in (*opened, gone):
+        for file in (path, path / ".dvc" / "tmp" / "workspace.json"):
+            if file.exists():
+                os.utime(file, (ten_days_ago, ten_days_ago))
+    collected = workspaces.collect_workspaces(7)
+    assert gone in collected
+    assert [path.parent.name for path in opened if path.exists()] == kept
 
 
 def test_the_marker_tells_which_run_it_is(repository):
