@@ -8,9 +8,9 @@ first date that it has not trained on, so that two encoders are only compared on
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -19,6 +19,9 @@ from pipelines.lib.features.signature import Signature, signature_of_features
 from pipelines.lib.measures import categories
 from pipelines.lib.measures.categories import Categories
 from pipelines.lib.models.inference import RUN_ROWS, check_columns, check_fit, feature_columns, open_features, open_session, read_batches
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 TRAINED_UNTIL = "nightshift.trained_until"
 """Key of the ONNX metadata: the first date that the encoder has not trained on."""
@@ -30,7 +33,7 @@ Vectors = NDArray[np.float32]
 class Encoder:
     """A verified encoder, ready to run in any number of threads at once (the session itself uses the caller's alone)."""
 
-    session: onnxruntime.InferenceSession
+    session: "onnxruntime.InferenceSession"
     signature: Signature
     sha256: str
     dimension: int

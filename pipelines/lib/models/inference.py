@@ -17,10 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -32,6 +31,9 @@ from pipelines.lib.measures.categories import Categories
 from pipelines.lib.models.onnx_file import parse_model, read_verified
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 BATCH_ROWS = 65_536
 """Rows read, scored and written at a time, and so the row-group size of the output: 6 MiB of 22 features."""
@@ -47,7 +49,7 @@ ONE = np.float32(1)
 class Model:
     """A verified model, ready to run in any number of threads at once (the session itself uses the caller's alone)."""
 
-    session: onnxruntime.InferenceSession
+    session: "onnxruntime.InferenceSession"
     signature: Signature
     sha256: str
     profile: Profile | None = None
@@ -81,12 +83,14 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), categories.from_json(metadata.get(categories.KEY)))
 
 
-def open_session(path: Path, sha256: str | None = None) -> tuple[onnxruntime.InferenceSession, Signature, str]:
+def open_session(path: Path, sha256: str | None = None) -> "tuple[onnxruntime.InferenceSession, Signature, str]":
     """Return a session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
 
     The digest must be `sha256` unless that is None (a laptop's own model, not registered). The bytes that are hashed are the bytes that are run: the file is read
     once. Raises `ModelError` when the file is missing, altered or torn, needs any other file, or does not take features.
     """
+    import onnxruntime  # takes as long as all sections of params.yaml, which a run checks when it opens
+
     content, found = read_verified(path, sha256)
     parse_model(content, path)
     options = onnxruntime.SessionOptions()

@@ -13,7 +13,6 @@ from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.core.kept import cache_path, md5_of
 from pipelines.lib.core.partition import parse_partition
-from pipelines.lib.published.delta_tables import LINEAGE
 from pipelines.lib.published.store import scores_url
 
 if TYPE_CHECKING:
@@ -152,6 +151,7 @@ def _night(url: str, partition: str, files: list[tuple[str, int]]) -> PublishedN
     from pyarrow.fs import PyFileSystem
 
     from pipelines.lib.published import night_files
+    from pipelines.lib.published.delta_tables import LINEAGE
 
     store = PyFileSystem(DeltaStorageHandler(url))
     columns = [name for name in LINEAGE.names if name not in ("partition", "scored_at", "git_commit")]
