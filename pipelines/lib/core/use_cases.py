@@ -16,6 +16,7 @@ import difflib
 import functools
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,18 +109,19 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
     """
     root = use_case.root
     check_name(use_case.name, str(use_case.declaration.relative_to(root)))
-    if strict and (unknown := unknown_sections(use_case)):
+    files = _files(use_case, derived=derived or strict)
+    known = _known_sections(root)
+    if strict and (unknown := _unknown(files, known)):
         file, section = unknown[0]
-        meant = difflib.get_close_matches(section, _known_sections(root), n=1)
+        meant = difflib.get_close_matches(section, known, n=1)
         remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
         raise ConfigError(f"{file.relative_to(root)} has the unknown section {section!r}; {remedy}")
-    layers = [("default", _read(root / DEFAULTS)), ("name", named(use_case.name))]
-    if derived and use_case.derived.exists():
-        layers.append(("derived", _read(use_case.derived)))
-    layers.append(("declared", _read(use_case.declaration)))
-    params: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    known = _known_sections(root)
+    layers = [("name", named(use_case.name))]
+    if derived and use_case.derived in files:
+        layers.append(("derived", files[use_case.derived]))
+    layers.append(("declared", files[use_case.declaration]))
+    defaults = _laid(root / DEFAULTS, (root / DEFAULTS).stat().st_mtime_ns)
+    params, origin = _copy(defaults.params), dict(defaults.origin)
     for source, layer in layers:
         _lay_upon(params, {key: value for key, value in layer.items() if key in known}, source, origin, "")
     return Effective({SECTION: {"name": use_case.name, "default": use_case.default}, **params}, origin)
@@ -127,11 +129,20 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
 
 def unknown_sections(use_case: UseCase) -> list[tuple[Path, str]]:
     """Return the sections that the files of `use_case` have and nobody reads, each with its file."""
-    known = _known_sections(use_case.root)
-    found = [(use_case.declaration, str(section)) for section in _read(use_case.declaration) if section not in known]
-    if use_case.derived.exists():
-        found += [(use_case.derived, str(section)) for section in _read(use_case.derived) if section not in {*known, "derived_from"}]
-    return found
+    return _unknown(_files(use_case), _known_sections(use_case.root))
+
+
+def _unknown(files: Mapping[Path, dict[str, Any]], known: frozenset[str]) -> list[tuple[Path, str]]:
+    own = {PARAMS: known, DERIVED: known | {"derived_from"}}
+    return [(path, str(section)) for path, content in files.items() for section in content if section not in own[path.name]]
+
+
+def _files(use_case: UseCase, *, derived: bool = True) -> dict[Path, dict[str, Any]]:
+    """Return the content of each file of `use_case`: its declaration and, if asked for and there, its `derived` file."""
+    files = {use_case.declaration: _read(use_case.declaration)}
+    if derived and use_case.derived.exists():
+        files[use_case.derived] = _read(use_case.derived)
+    return files
 
 
 def declared_section(use_case: UseCase, section: str) -> dict[str, Any]:
@@ -187,7 +198,7 @@ def _lay_upon(below: dict[str, Any], above: dict[str, Any], source: str, origin:
 def _copy(value: Any) -> Any:
     """Return `value` as objects of its own: `_read` gives the same ones again."""
     if isinstance(value, dict):
-        return {key: _copy(each) for key, each in value.items()}
+        return {key: _copy(each) if isinstance(each, dict | list) else each for key, each in value.items()}
     return [_copy(each) for each in value] if isinstance(value, list) else value
 
 
@@ -203,6 +214,15 @@ def _read(path: Path) -> dict[str, Any]:
         return _parse(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); a use case is declared there") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _laid(path: Path, written: int) -> Effective:
+    """Return the defaults with their origins, which are the same below every use case."""
+    params: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    _lay_upon(params, _parse(path, written), "default", origin, "")
+    return Effective(params, origin)
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,5 +1,6 @@
 """Use cases: names, the layers of their parameters, and the files that a workspace gets."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,24 @@ def test_a_declared_value_wins_over_a_derived_one_a_name_and_a_default(repositor
     assert found.params["dataset"]["name"] == "fraud"
     keys = ("evaluate.golden_rows", "evaluate.slices", "registry.name", "registry.encoder", "export_onnx.opset")
     assert [found.origin[key] for key in keys] == ["declared", "derived", "name", "declared", "default"]
+
+
+def test_every_use_case_has_parameters_and_origins_of_its_own(repository: Path) -> None:
+    declare(repository, "fraud", FRAUD)
+    before = use_cases.effective(use_cases.find("fraud", repository))
+    changed = use_cases.effective(use_cases.find("fraud", repository))
+    changed.params["export_onnx"]["opset"] = 1
+    changed.origin.clear()
+    assert use_cases.effective(use_cases.find("fraud", repository)) == before
+
+
+def test_changed_defaults_are_read_again(repository: Path) -> None:
+    declare(repository, "fraud", FRAUD)
+    assert use_cases.effective(use_cases.find("fraud", repository)).params["export_onnx"] == {"opset": 22}
+    defaults = repository / use_cases.DEFAULTS
+    defaults.write_text(defaults.read_text(encoding="utf-8").replace("opset: 22", "opset: 21"), encoding="utf-8")
+    os.utime(defaults, ns=(0, defaults.stat().st_mtime_ns + 1_000_000))
+    assert use_cases.effective(use_cases.find("fraud", repository)).params["export_onnx"] == {"opset": 21}
 
 
 def test_a_mapping_replaces_a_single_value_as_a_whole(repository: Path) -> None:
