@@ -2,11 +2,12 @@
 
 import argparse
 import datetime as dt
+import os
 import sys
 from pathlib import Path
 
 from pipelines.lib.core.errors import NightshiftError
-from pipelines.lib.core.use_cases import find, use_cases
+from pipelines.lib.core.use_cases import VARIABLE, find, use_cases
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +17,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("show", help="print the effective parameters, and where each comes from")
-    one.add_argument("name", nargs="?", default="", help="the use case; by default that of params.yaml")
+    one.add_argument(
+        "name",
+        nargs="?",
+        default=os.environ.get(VARIABLE, ""),
+        help=f"the use case; by default that of {VARIABLE}, else that of params.yaml",
+    )
     one.add_argument("--section", default="", help="only this section")
     one = commands.add_parser("derive", help="read the history once, and write derived.yaml")
     one.add_argument("name", help="the use case")

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.use_cases import effective, find
+from pipelines.lib.core.use_cases import VARIABLE, effective, find
+from pipelines.use_case.__main__ import main
 from pipelines.use_case.show import show
 from tests import rides
 
@@ -42,3 +43,12 @@ def test_one_section_is_shown_alone() -> None:
     assert shown == ("registry:\n  experiment: rides       # name\n  name: rides_model       # name\n  encoder: rides_encoder  # name\n")
     with pytest.raises(ConfigError, match="no section 'registri'"):
         show(find("rides", Path()), "registri")
+
+
+def test_without_a_name_the_use_case_of_the_variable_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(VARIABLE, "rides")
+    assert main(["show", "--section", "registry"]) == 0
+    assert "name: rides_model" in capsys.readouterr().out
+    monkeypatch.delenv(VARIABLE)
+    assert main(["show", "--section", "registry"]) == 0
+    assert "name: Core_RF_Classifier" in capsys.readouterr().out
