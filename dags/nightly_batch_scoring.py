@@ -6,18 +6,20 @@ read the night's batch, check it, make its features, check them, score, check th
 
 * A **gate** that fails stops the run without a retry, says what it found on its report page, and publishes nothing.
 * The scores never wait for the evidence: where it fails, they stay published; where no vector index is, the night goes on without, with a note.
+* A table may have nights without rows, if its declaration says so. Such a night ends after *validate_batch*: *publish_empty_night* records it, and
+  the tasks that score are skipped.
 * Every task can be cleared and run again at any time; what is unchanged costs a second, and the published rows stay the same.
 * To score a night yourself, trigger the DAG and pick the night under *Partition*.
 
 The schedule can replay a table of the past: with `replay_offset_days` in params.yaml, a run scores the night of that number of days ago.
 """
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TriggerRule
 from nightshift_airflow.partitions import run_params
 from nightshift_airflow.pushing import push_tasks
 from nightshift_airflow.retries import task_defaults
 from nightshift_airflow.run_operators import CloseRunOperator, OpenRunOperator
-from nightshift_airflow.stage_operators import DvcStageOperator, StageOperator
+from nightshift_airflow.stage_operators import BatchGateOperator, DvcStageOperator, StageOperator
 from nightshift_airflow.timetable import NightTimetable
 from nightshift_airflow.use_cases import use_cases
 
@@ -37,7 +39,10 @@ for use_case in use_cases():
     ):
         open_run = OpenRunOperator(task_id="open_run", index=True).as_setup()
         ingest_batch = DvcStageOperator(task_id="ingest_batch")
-        validate_batch = DvcStageOperator(task_id="validate_batch")
+        if use_case.has_empty_nights:
+            validate_batch = BatchGateOperator(task_id="validate_batch", without_rows="publish_empty_night")
+        else:
+            validate_batch = DvcStageOperator(task_id="validate_batch")
         featurize_batch = DvcStageOperator(task_id="featurize_batch")
         validate_features = DvcStageOperator(task_id="validate_features")
         score = DvcStageOperator(task_id="score")
@@ -70,5 +75,17 @@ for use_case in use_cases():
             >> publish_evidence
             >> close_run
         )
+        last_tasks = [publish_evidence]
+        if use_case.has_empty_nights:
+            publish_empty_night = StageOperator(
+                task_id="publish_empty_night",
+                package="scoring",
+                arguments={"gate": "data/reports/validate_batch"},
+                records=True,  # as the scores do, the record names the run's ref
+            )
+            validate_batch >> publish_empty_night >> close_run
+            last_tasks.append(publish_empty_night)
         for push_run in push_tasks():  # where the repository has a DVC remote
-            publish_evidence >> push_run >> close_run
+            if use_case.has_empty_nights:
+                push_run.trigger_rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # one of the last tasks is always skipped
+            last_tasks >> push_run >> close_run

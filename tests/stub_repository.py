@@ -28,6 +28,7 @@ SHARDED = {
 # A stage writes its partition. A file <home>/behave/<stage>-<partition> changes what it does:
 # "gate" fails for good, "once" fails once in a way that a retry fixes, "sleep" waits until the file is gone; what it says to decide is the verdict,
 # and "retrain" is a decision that the governor may be asked for.
+# "empty" is a night without rows, which is allowed.
 # "fill" has the plan ask for all shards to be filled. A stage of a shard is called as DVC calls it, such as embed@2013-01.
 # The stages of a retraining leave their arguments in <home>/called/<stage>-<partition>.
 _STUB = """
@@ -52,6 +53,12 @@ def main(name):
     note = {"note": "945 rows, Core version 1"} if name == "publish_scores" else {}
     (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"], **note}))
     (out / "report.html").write_text(f"<h1>{name} {run['partition']}</h1>")
+    if name == "validate_batch":
+        empty = {"empty": "night 1 in a row without rows, of at most 2"} if what == "empty" else {}
+        (out / "report.json").write_text(json.dumps({"stage": name, "partition": run["partition"], **empty}))
+        (out / "verdict.json").write_text(json.dumps({"gate": name, "partition": run["partition"], "passed": True, "rows": 0 if empty else 945}))
+    if name == "publish_empty_night":
+        (out / "report.json").write_text(json.dumps({"note": "night 1 in a row without rows, of at most 2"}))
     if name == "govern":
         told = {"retrain": what == "retrain", "reason": "the test asked for it", "findings": [], "champion_version": run["model"].get("version")}
         (out / "decision.json").write_text(json.dumps({**told, "name": run["model"]["name"], "partition": run["partition"]}))

@@ -7,6 +7,8 @@ from typing import Any
 from deploy.embedded.chosen import dag_id
 from deploy.embedded.client import FINISHED, Client
 from deploy.embedded.nights import Night, collect_night, pages_of, with_decision
+from pipelines.lib.core.params import read_params
+from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import load_run
 
 SCORING, MONITORING = "nightly_batch_scoring", "drift_monitoring"
@@ -15,8 +17,12 @@ _TIMEOUT_S = 1200
 
 
 def first_partitions() -> list[str]:
-    """Return the partitions that the first champion is trained for: that of its run and the days after it."""
+    """Return the partitions that the first champion is trained for: those that section ``first_run`` names, or that of its run and the days
+    after it.
+    """
     first = load_run().date
+    if named := (read_params().get("first_run") or {}).get("nights"):
+        return [str(parse_partition(night)) for night in named]
     return [(first + dt.timedelta(days=day)).isoformat() for day in range(COUNT)]
 
 

@@ -1,7 +1,7 @@
 """Compute the features of the night, by the same function as those of the history.
 
 *Reads* a raw directory and the report of its gate. *Writes* a features file (see `pipelines.lib.features.compute`) without a label.
-*Fails when* the declaration cannot be computed, would use what is known only later, or a side table's key repeats.
+*Fails when* the night has no rows, the declaration cannot be computed or would use what is known only later, or a side table's key repeats.
 """
 
 import logging
@@ -10,11 +10,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.tables.dataset import Dataset, load_dataset
-from pipelines.lib.features.compute import Features, featurize, load_features
+from pipelines.lib.core.errors import DataError
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
+from pipelines.lib.features.compute import Features, featurize, load_features
+from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 log = logging.getLogger("nightshift")
 
@@ -35,7 +36,12 @@ def main(*, raw: Path, gate: Path, features: Path) -> None:
     """Featurize as `run.yaml` and `params.yaml` say."""
     load_section("featurize_batch", FeaturizeBatch)
     declared = load_features()
-    rows = featurize_batch(load_dataset(), declared, raw=raw, partition=load_run().date, target=features)
+    partition = load_run().date
+    rows = featurize_batch(load_dataset(), declared, raw=raw, partition=partition, target=features)
+    if not rows:
+        raise DataError(
+            f"{partition} has no rows, so there is nothing to score; choose a night with rows, or run it again when they have come"
+        )
     log.info("%d rows of %d features", rows, len(declared.names))
 
 

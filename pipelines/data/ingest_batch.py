@@ -26,8 +26,8 @@ class IngestBatch(Section):
 
 
 def ingest_batch(dataset: Dataset, params: IngestBatch, *, partition: date, lookback: int, raw: Path) -> None:
-    """Write the rows of `partition` and of the days before it to the directory `raw`. A night without rows is written as it is."""
-    days = max(lookback, params.history_days)
+    """Write the rows of `partition` and of the days before it to the directory `raw`. A night without rows is written as it is: the gate judges it."""
+    days = max(lookback, params.history_days, dataset.calendar.days_back)
     with replacing(raw) as target:
         extract(dataset, partition=partition, start=partition, end=partition + timedelta(days=1), lookback_days=days, target=target)
 

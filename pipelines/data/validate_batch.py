@@ -3,7 +3,8 @@
 *Reads* a raw directory (see `pipelines.lib.sources.raw`). *Writes* ``report.json`` and ``report.html``. *Fails when* an expectation does not hold: those
 generated from the declared columns, the night's size against the recent nights, its date, its key, and the custom ones of its suite; the source
 ends before the night; the outcomes of earlier events have stopped to arrive; or a side table is late, too short, or unlike its declaration. A
-column that is distributed unlike on the nights before is a warning.
+column that is distributed unlike on the nights before is a warning. A night without rows passes only as `dataset.weekdays` and
+`dataset.nights_without_rows` allow it (docs/adr/0028), with 0 rows in the verdict.
 """
 
 import datetime as dt
@@ -12,17 +13,17 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib.gates import expectations
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import stage
+from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
+from pipelines.lib.gates.empty_nights import HOW_TO_ALLOW, is_empty_night, judge_empty_night, judge_other_weekdays
+from pipelines.lib.gates.recent_nights import compare_with_recent
+from pipelines.lib.gates.side_tables import judge_side_tables
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import connect, name, text
 from pipelines.lib.tables.expressions import enclosed
-from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, judge, not_judged
-from pipelines.lib.core.params import load_section
-from pipelines.lib.gates.recent_nights import compare_with_recent
 from pipelines.lib.tables.row_count import RowCount
-from pipelines.lib.core.run import load_run
-from pipelines.lib.gates.side_tables import judge_side_tables
-from pipelines.lib.core.stage import stage
 
 _NO_RECENT_NIGHT = "no recent night to compare with"
 
@@ -39,10 +40,21 @@ class ValidateBatch(Gate):
 
 
 def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.date, raw: Path) -> Report:
-    """Return the verdict on the rows of `partition`, and on rows dated later or not at all, in the raw directory `raw`."""
+    """Return the verdict on the rows of `partition`, and on rows dated later or not at all, in the raw directory `raw`.
+
+    A night without rows, in a table that may have such nights, is judged by what can be judged without rows.
+    """
     events, moment = f"read_parquet({text(raw / 'events.parquet')})", name(dataset.event_time)
     query = f"SELECT * FROM {events} WHERE {moment} >= {text(partition)}::DATE OR {moment} IS NULL"
-    band = params.row_count.band(expectations.rows_per_date(raw), partition)
+    plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
+    outcomes = _outcomes(dataset, params, partition, raw, events)
+    weekdays = judge_other_weekdays(dataset, raw, partition)
+    if is_empty_night(dataset, raw, partition):
+        findings = [*judge_empty_night(dataset, raw, partition), *weekdays, plausible, *outcomes]
+        return Report("validate_batch", str(partition), 0, findings, empty=str(findings[0].observed))
+    counts = expectations.rows_per_date(raw)
+    band = params.row_count.band(counts, partition)
+    size = band.reason if counts.get(str(partition)) else f"{band.reason}; {HOW_TO_ALLOW}"
     last = _last_event(dataset, params, partition, events)
     unjudged = [last] if isinstance(last, Finding) else []
     if band.reference is None:
@@ -50,7 +62,7 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     judged_elsewhere = {dataset.event_time, *dataset.known_later}
     wanted = [
         *expectations.of_schema(dataset.columns),
-        expect("table_row_count_to_be_between", min_value=band.low, max_value=band.high, notes=band.reason),
+        expect("table_row_count_to_be_between", min_value=band.low, max_value=band.high, notes=size),
         *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
         *([last] if isinstance(last, Expectation) else []),
         *expectations.of_key(dataset.key),
@@ -60,11 +72,9 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     ]
     rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
     fresh = expectations.of_freshness(raw, dataset.event_time, partition)
-    plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
-    outcomes = _outcomes(dataset, params, partition, events)
     side = judge_side_tables(dataset, raw, first=partition, night=partition)
     compared = compare_with_recent(dataset, raw, partition)
-    return Report("validate_batch", str(partition), rows, [fresh, plausible, *findings, *unjudged, *outcomes, *side, *compared])
+    return Report("validate_batch", str(partition), rows, [fresh, *weekdays, plausible, *findings, *unjudged, *outcomes, *side, *compared])
 
 
 def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> Expectation | Finding | None:
@@ -84,12 +94,16 @@ def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, eve
     return expect("column_max_to_be_between", column=dataset.event_time, min_value=least.isoformat(), notes=reason)
 
 
-def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, events: str) -> list[Finding]:
+def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, raw: Path, events: str) -> list[Finding]:
     """Expect that outcomes keep arriving: features and monitoring live on them, and a source that stops to deliver them has no other sign.
 
-    Judged on the newest date whose outcomes should be known at the start of `partition`; one that has no events tells nothing.
+    Judged on the newest date whose outcomes should be known at the start of `partition`; one that has no events tells nothing. In a table
+    that has nights without rows, it is the newest such date with rows.
     """
     date = partition - dt.timedelta(days=dataset.label.delay_days + 1)
+    if dataset.calendar.allows_empty:
+        counts = expectations.rows_per_date(raw)
+        date = dt.date.fromisoformat(max((one for one in counts if one <= str(date)), default=str(date)))
     if params.minimum_outcomes_known is None:
         notes = f"outcomes of {date}"
         return [not_judged("column_values_to_not_be_null", dataset.label.name, "minimum_outcomes_known is null", notes=notes)]

@@ -12,17 +12,16 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipelines.lib.gates import expectations
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import load_run
+from pipelines.lib.core.stage import stage
+from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
+from pipelines.lib.gates.side_tables import judge_side_tables
+from pipelines.lib.gates.suite import mostly
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expressions import enclosed
-from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
-from pipelines.lib.gates.suite import mostly
-from pipelines.lib.core.params import load_section
 from pipelines.lib.tables.row_count import RowCount
-from pipelines.lib.core.run import load_run
-from pipelines.lib.gates.side_tables import judge_side_tables
-from pipelines.lib.core.stage import stage
 
 
 class ValidateHistory(Gate):
@@ -65,7 +64,7 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     _, of_outcomes = judge(f"SELECT * FROM ({query}) WHERE {known}", later, identity=identity) if later else (0, [])
     plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     side = judge_side_tables(dataset, raw, first=None, night=partition - dt.timedelta(days=1))
-    return Report("validate_history", str(partition), rows, [plausible, *findings, *of_outcomes, *_dates(params, counts), *side])
+    return Report("validate_history", str(partition), rows, [plausible, *findings, *of_outcomes, *_dates(dataset, params, counts), *side])
 
 
 def _plausible(counts: Mapping[str, int], first: dt.date) -> dict[str, int]:
@@ -73,12 +72,13 @@ def _plausible(counts: Mapping[str, int], first: dt.date) -> dict[str, int]:
     return {date: rows for date, rows in counts.items() if len(date) == len(str(first)) and date >= str(first)}
 
 
-def _dates(params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
-    """Return the verdict on the dates from the first to the last: none missing, none of an odd size."""
+def _dates(dataset: Dataset, params: ValidateHistory, counts: Mapping[str, int]) -> list[Finding]:
+    """Return the verdict on the dates from the first to the last: none missing but of weekdays without rows, none of an odd size."""
     if not counts:
         return [not_judged("column_values_to_be_between", "rows", "no date has rows", notes="dates without rows")]
     first, last = (dt.date.fromisoformat(date) for date in (min(counts), max(counts)))
-    dates = [first + dt.timedelta(days=day) for day in range((last - first).days + 1)]
+    span = (first + dt.timedelta(days=day) for day in range((last - first).days + 1))
+    dates = [date for date in span if counts.get(str(date)) or dataset.calendar.expects_rows(date)]
     rows = []
     for date in dates:
         count, reference = counts.get(str(date), 0), params.row_count.band(counts, date).reference

@@ -31,6 +31,7 @@ from pipelines.lib.measures.histogram import Histogram, count_parquet, merge
 from pipelines.lib.models.profile import Profile
 from pipelines.lib.published import nights
 from pipelines.lib.records.journal import Journal, NightRecord
+from pipelines.lib.tables.dataset import load_dataset
 
 
 def detect_drift(profile: Profile, tonight: Histogram, earlier: Sequence[Histogram], policy: Policy) -> dict[str, Any]:
@@ -128,7 +129,8 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         publication=publication_of(run, published),
     )
     published = published | {run.partition: tonight.publication}
-    since, until = span(run.partition, profile.window_nights)
+    calendar = load_dataset().calendar
+    since, until = span(run.partition, profile.window_nights, calendar)
     around = [night for night in journal.nights(name, version, since=since, until=until) if night.partition != run.partition]
     replaced = [night for night in around if night.partition in published and night.publication != published[night.partition]]
     new = [tonight, *(night for record in replaced if (night := recounted(record, profile)))]
@@ -138,7 +140,7 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         return detect_drift(profile, own, others, policy)
 
     def complete(recorded: list[NightRecord]) -> list[NightRecord]:
-        return refreshed(recorded, [night.partition for night in new], published, profile.window_nights, measure)
+        return refreshed(recorded, [night.partition for night in new], published, profile.window_nights, measure, calendar)
 
     journal.record_nights(new, since=since, until=until, complete=complete)
     [kept] = journal.nights(name, version, since=run.partition, until=run.partition)

@@ -1,7 +1,8 @@
 """Publish a night's scores: one commit to the table that consumers read.
 
 Reads   data/scores/scores.parquet, the report of its gate, run.yaml for where they come from
-Writes  the night in the published table (see `pipelines.lib.published.delta_tables`); data/reports/publish_scores/report.json: what was done
+Writes  the night in the published table (see `pipelines.lib.published.delta_tables`); data/reports/publish_scores/report.json: what was done.
+        A record that the night had no rows is removed: they came late
 Fails   when the gate did not pass these rows, or the run is not pinned to a registered model; the table is then as it was
 
 No DVC stage, since DVC would skip or restore it: the DAG runs it. Running it again changes nothing.
@@ -29,8 +30,11 @@ class PublishScores(Section):
 def publish_scores(scores: Path, run: RunFile, rows: int, params: PublishScores) -> "Publication":
     """Publish the file `scores`, which must have the `rows` that its gate passed. Raises `DataError` if it has not."""
     from pipelines.lib.published.delta_tables import lineage_of, publish
+    from pipelines.lib.published.empty_nights import forget_empty_night
 
     publication = publish(scores, lineage_of(run), expected_rows=rows, attempts=params.attempts)
+    if forget_empty_night(lineage_of(run)):
+        log.info("%s was recorded as a night without rows; now it is published", run.partition)
     done = "published" if publication.changed else "were there already"
     log.info("%d rows of %s %s, version %d of the table", publication.rows, run.partition, done, publication.version)
     return publication
@@ -51,10 +55,12 @@ def main(
     scores: Path,
     gate: Path,
     report: Annotated[Path, "directory of the record of what was done"] = Path("data/reports/publish_scores"),
+    raw: Annotated[Path, "what was read for the night, also of nights that had no rows"] = Path("data/raw/batch"),
 ) -> None:
     """Publish as `run.yaml` and `params.yaml` say."""
     from pipelines.lib.core.atomic import replacing
     from pipelines.lib.core.reports import VERDICT, require_passed
+    from pipelines.lib.published.empty_nights import late_note
 
     run = load_run()
     rows = require_passed(gate / VERDICT, "validate_scores", run.partition)
@@ -63,6 +69,7 @@ def main(
     model = f"{run.model.name} version {run.model.version}"
     notes = [f"{publication.rows} rows", model, *([] if mean is None else [f"expected rate {mean:.3f}"])]
     notes += ["DEGRADED: not the champion"] if run.model.degraded else []
+    notes += [late] if (late := late_note(raw)) else []
     record = {
         "rows": publication.rows,
         "model": model,

@@ -20,8 +20,9 @@ def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
     derivation.write(use_case, content)
     origin = content[derivation.DERIVED_FROM]
     first_run = content.get("first_run", {}).get("partition", "the declared one")
+    nights = f"\nWARNING: {origin['nights']} Declare it in section dataset, and derive --again" if "nights" in origin else ""
     return (
         f"{use_case.derived} written from {origin['rows']:,} rows of {origin['first']} to {origin['last']}. {origin['outcomes']:,} rows have an "
         f"outcome; it is true for {origin['positive'] / origin['outcomes']:.1%} of them. The first partition is {first_run}. "
-        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}"
+        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}{nights}"
     )

@@ -41,6 +41,8 @@ OUTCOMES = (
     Outcome("replay", "REBUILT", "NOT REBUILT"),
 )
 _OTHER = Outcome("", "DONE", "FAILED")
+_EMPTY_NIGHT = Outcome("publish_empty_night", "NO ROWS (allowed)", "NO ROWS, NOT RECORDED")
+"""The purpose of a run whose night rightly has no rows, in place of publishing scores."""
 _TOLD_BY = {"refuse": "approve"}
 """Stages that a task of another name runs."""
 
@@ -77,7 +79,9 @@ class Run:
 
     @property
     def outcome(self) -> Outcome:
-        """The purpose of its DAG."""
+        """The purpose of its DAG, or of a night without rows."""
+        if self.states.get(_EMPTY_NIGHT.task) not in (None, "skipped", "removed", "upstream_failed"):
+            return _EMPTY_NIGHT
         return next((outcome for outcome in OUTCOMES if outcome.task in self.tasks), _OTHER)
 
     @property

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, SkipMixin
 from airflow.sdk.exceptions import AirflowFailException
 
 from nightshift_airflow import disk, places, process, run_note, run_record, workspaces
-from nightshift_airflow.json_files import write_json
+from nightshift_airflow.json_files import read_json, write_json
 from nightshift_airflow.links import GateReport, ModelCard
 from nightshift_airflow.retries import StageError
 from nightshift_airflow.stage_process import reproduce, run_stage
@@ -154,3 +154,23 @@ class DvcStageOperator(_StageTask):
         path, _, key = self.returns.partition(":")
         content = yaml.safe_load((workspace.path / path).read_text(encoding="utf-8"))
         return list(content[key])
+
+
+class BatchGateOperator(DvcStageOperator, SkipMixin):
+    """Run the gate of a night, and then either score the night or, if it rightly has no rows, run the task `without_rows` alone.
+
+    The tasks that are not run are skipped. The verdict of the gate decides, not the data: a night without rows that is not allowed fails here.
+    """
+
+    def __init__(self, *, without_rows: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.without_rows = without_rows
+
+    def execute(self, context: "Context") -> None:
+        """Run the stage as `DvcStageOperator` does, then skip what is not to be run."""
+        super().execute(context)
+        verdict = read_json(require_workspace(context).path / "data" / "reports" / self.task_id / "verdict.json")
+        if "rows" not in verdict:
+            raise StageError(f"{self.task_id} left no verdict with the number of rows; clear it")
+        after = [task for task in self.downstream_list if not task.is_teardown]
+        self.skip(context["ti"], [task for task in after if (task.task_id == self.without_rows) != (verdict["rows"] == 0)])

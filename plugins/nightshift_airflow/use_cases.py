@@ -21,6 +21,8 @@ from pipelines.lib.core.schedules import check_schedules
 
 log = logging.getLogger(__name__)
 
+_WEEK = range(7)
+
 
 @dataclass(frozen=True)
 class UseCase:
@@ -43,6 +45,12 @@ class UseCase:
         """Return the section of the parameters that is named like the kind of DAG, with the `pool` of its tasks if the use case has one."""
         settings: dict[str, Any] = self.params[dag]
         return settings if self.slots is None else {**settings, "pool": self.name}
+
+    @property
+    def has_empty_nights(self) -> bool:
+        """Whether its table may have nights without rows, as section ``dataset`` declares."""
+        dataset = self.params["dataset"]
+        return bool(dataset.get("nights_without_rows")) or len(dataset.get("weekdays") or _WEEK) < len(_WEEK)
 
     @cached_property
     def scores(self) -> Asset:

@@ -74,6 +74,28 @@ def test_params_have_a_schema(dag):
         dag.params.get_param("reason").resolve(5)
 
 
+def test_a_table_with_nights_without_rows_has_two_ways_after_its_gate(monkeypatch, dag):
+    from airflow.dag_processing.dagbag import DagBag
+    from nightshift_airflow import pushing, use_cases
+
+    [flights] = [one for one in use_cases.use_cases() if not one.suffix]
+    sparse = use_cases.UseCase("clinic", "__clinic", {**flights.params, "dataset": {**flights.params["dataset"], "nights_without_rows": 2}})
+    weekly = use_cases.UseCase("market", "__market", {**flights.params, "dataset": {**flights.params["dataset"], "weekdays": ["monday"]}})
+    monkeypatch.setattr(use_cases, "use_cases", lambda: [flights, sparse, weekly])
+    monkeypatch.setattr(pushing.dvc_config, "has_remote", lambda _: True)
+    bag = DagBag(ROOT / "dags" / "nightly_batch_scoring.py")
+    assert not bag.import_errors
+    for found in (bag.dags["nightly_batch_scoring__clinic"], bag.dags["nightly_batch_scoring__market"]):
+        assert found.get_task("validate_batch").downstream_task_ids == {"featurize_batch", "publish_empty_night"}
+        assert found.get_task("publish_empty_night").downstream_task_ids == {"close_run", "push_run"}
+        assert found.get_task("publish_empty_night").outlets == [], "nobody watches a night without rows"
+        assert found.get_task("push_run").trigger_rule == "none_failed_min_one_success"
+        order = [task.task_id for task in found.topological_sort()]
+        assert [task for task in order if task not in ("publish_empty_night", "push_run")] == ORDER
+    assert "publish_empty_night" not in bag.dags["nightly_batch_scoring"].task_ids
+    assert bag.dags["nightly_batch_scoring"].get_task("push_run").trigger_rule == "all_success"
+
+
 @pytest.mark.costly
 def test_parsing_imports_nothing_heavy():
     heavy = [

@@ -14,6 +14,13 @@ _CLEARLY = 0.9
 """A comparison with the same weekday must spread at most this share of that with the days before, to be worth a reference that is a month old."""
 
 
+_CHANCE = 4.0
+"""Standard deviations that a night of few independent rows may be from its reference: at ten rows per night, chance alone gives 3 or 20."""
+
+_FEW_ROWS = 50
+"""Rows of a night, below which a history of some weeks does not show how far chance goes."""
+
+
 @dataclass(frozen=True)
 class DerivedBand:
     """The parameters of a `RowCount`, and the share of dates outside it."""
@@ -28,15 +35,22 @@ class DerivedBand:
 def derive_band(counts: Mapping[dt.date, int], *, nights: int, every_days: int | None) -> DerivedBand:
     """Return the band in which nearly every date of `counts` (rows by date) is; `every_days` None takes the one that explains them better.
 
-    One date in a hundred at each end does not count: a holiday or a first date of some hours would make the band useless. Then there is headroom.
+    One date in a hundred at each end does not count: a holiday or a first date of some hours would make the band useless. Then there is headroom,
+    and the band is never narrower than chance makes the counts of a small table.
     """
     by_step = {step: ratios(counts, nights=nights, every_days=step) for step in ((1, WEEK) if every_days is None else (every_days,))}
     chosen = every_days or 1
-    if every_days is None and len(by_step[WEEK]) >= 2 * WEEK and _spread(by_step[WEEK]) < _CLEARLY * _spread(by_step[1]):
+    if every_days is None and (
+        len(by_step[1]) < len(by_step[WEEK])  # rows on a few weekdays only: the days before have none
+        or (len(by_step[WEEK]) >= 2 * WEEK and _spread(by_step[WEEK]) < _CLEARLY * _spread(by_step[1]))
+    ):
         chosen = WEEK
     found = by_step[chosen]
     low, high = (quantile(found, 0.01), quantile(found, 0.99)) if found else (1.0, 1.0)
-    minimum_ratio, maximum_ratio = min(floor_to(0.8 * low, 2), 0.9), max(ceil_to(1.25 * high, 2), 1.1)
+    typical = statistics.median(count for count in counts.values() if count)
+    chance = _CHANCE / math.sqrt(typical) if typical < _FEW_ROWS else 0.0
+    minimum_ratio = min(floor_to(0.8 * low, 2), 0.9, floor_to(max(0.0, 1 - chance), 2))
+    maximum_ratio = max(ceil_to(1.25 * high, 2), 1.1, ceil_to(1 + chance, 2))
     odd = sum(not minimum_ratio <= ratio <= maximum_ratio for ratio in found)
     fewest = quantile([count for count in counts.values() if count], 0.01)
     return DerivedBand(chosen, minimum_ratio, maximum_ratio, max(1, significant(fewest / 4)), odd / len(found) if found else 0.0)

@@ -9,10 +9,12 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.declarations.faults import Found, closest
+from pipelines.lib.declarations.weekday_cron import cron_of, never_scored
 from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.night_calendar import WEEK
 
 Params = Mapping[str, Any]
 
@@ -34,6 +36,7 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
         if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
             yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other")
     yield from _dates(params)
+    yield from _clock(params, dataset)
     yield from _names(params)
     code, layers = _at(params, "plan_index.ivfpq.code_bytes"), _at(params, "train_encoder.layers")
     if code and layers and layers[-1] % code:
@@ -149,6 +152,17 @@ def _dates(params: Params) -> Iterator[Found]:
     start, first = read.get("ingest_history.start"), read.get("first_run.partition")
     if start and first and first <= start:
         yield Found("first_run.partition", f"is {first}, not after ingest_history.start, which is {start}", "choose a later partition")
+
+
+def _clock(params: Params, dataset: Dataset) -> Iterator[Found]:
+    """Yield the weekdays with rows that the cron of the nights never scores. A table with rows every night may be scored less often on purpose."""
+    cron, offset = _at(params, "nightly_batch_scoring.cron"), _at(params, "nightly_batch_scoring.replay_offset_days")
+    if len(dataset.weekdays) == WEEK or cron is None or offset is None or not (missed := never_scored(dataset.calendar, cron, offset)):
+        return
+    yield Found(
+        "nightly_batch_scoring.cron", f"is {cron!r} with replay_offset_days {offset}, so the rows of {', '.join(missed)} are never scored",
+        f"write cron: \"{cron_of(dataset.calendar, offset)}\", or correct dataset.weekdays",
+    )  # fmt: skip
 
 
 def _names(params: Params) -> Iterator[Found]:

@@ -14,13 +14,14 @@ from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_fau
 from pipelines.lib.declarations.events import check_label, load_events, scan_events
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
 from pipelines.lib.declarations.faults import Found
-from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
+from pipelines.lib.declarations.first_nights import DEMO_NIGHTS, nights_from
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.sources import adapters, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.tables.engine import connect, name, text
+from pipelines.lib.tables.night_calendar import name_of
 
 Params = Mapping[str, Any]
 
@@ -51,6 +52,7 @@ def data_faults(params: Params, features: Features) -> list[Found]:
         found += _column_faults(connection, dataset)
         found += _label_faults(facts, dataset)
         found += _night_faults(facts, dataset, params)
+        found += _weekday_faults(facts, dataset)
         found += [
             Found(f"dataset.columns.{sign.column}", sign.reason, leakage.remedy(sign.column))
             for sign in leakage.signs(connection, dataset, _columns_of_features(connection, dataset, features))
@@ -174,7 +176,13 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
     if said is None:
         return
     first = dt.date.fromisoformat(said)
-    nights = [first + dt.timedelta(days=night) for night in range(DEMO_NIGHTS)]
+    nights = nights_from(facts.counts, first, dataset.calendar)
+    if dataset.calendar.allows_empty and (len(nights) < DEMO_NIGHTS or nights[0] != first):
+        yield Found(
+            "first_run.partition",
+            f"is {first}; it has no rows, or no {DEMO_NIGHTS - 1} nights with rows after it",
+            "choose an earlier date with rows",
+        )
     if empty := [str(night) for night in nights if not facts.counts.get(night)]:
         yield Found(
             "first_run.partition", f"is {first}; no row is dated {', '.join(empty)} of the first {DEMO_NIGHTS} nights",
@@ -196,6 +204,16 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
             )
         elif section == "train" and facts.positive(before, matured) in (0, facts.labelled(before, matured)):
             yield Found("train.holdout_days", f"is {holdout}; the holdout from {before} to {matured} has one outcome only", "raise it")
+
+
+def _weekday_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
+    """Yield the weekdays that have rows and are not declared."""
+    strays = [date for date in facts.days if not dataset.calendar.expects_rows(date)]
+    if strays:
+        yield Found(
+            "dataset.weekdays", f"is [{', '.join(dataset.weekdays)}], but {len(strays)} other dates have rows, such as {name_of(strays[-1])} {strays[-1]}",
+            "add the weekday, or correct the times",
+        )  # fmt: skip
 
 
 def _columns_of_features(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> list[str]:

@@ -18,6 +18,7 @@ from pipelines.lib.declarations import rules
 from pipelines.lib.declarations.events import check_label, load_events, scan_events
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.references import columns_in
+from pipelines.lib.declarations.rhythm import not_declared
 from pipelines.lib.features.declaration import Features, category_values
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, name
@@ -82,6 +83,8 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
         "first": str(facts.first),
         "last": str(facts.last),
     }
+    if noted := not_declared(facts.counts, dataset.calendar):
+        origin["nights"] = " ".join(noted)
     in_order = {section: found[section] for section in without if section in found}
     return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
 

@@ -16,6 +16,7 @@ from pipelines.lib.declarations.column_types import column_types, declarable
 from pipelines.lib.declarations.events import check_label, load_events
 from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
 from pipelines.lib.declarations.references import columns_in
+from pipelines.lib.declarations.rhythm import rhythm_of
 from pipelines.lib.declarations.source_description import describe_source
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
@@ -82,12 +83,14 @@ def draft(given: str, wishes: Wishes) -> Draft:
         numbers = [column for column in row_numbers(connection, kinds, facts) if column not in spared]
         offered = {column: kind for column, kind in kinds.items() if column not in {*spared, *numbers}}
         features = _features(connection, offered, facts, kinds[time])
-        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen]
+        rhythm = rhythm_of(facts.counts)
+        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen, *rhythm.words()]
         notes += [f"No feature: {column} has another value in each row, as a running number has." for column in numbers]
     warnings = [f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs]
     declared = {
         "source": described, "key": list(key), "event_time": time,
         "label": {"name": wishes.label_name, "expression": wishes.label, "delay_days": delay}, "known_later": [*later, *filled],
+        **rhythm.declared(),
     }  # fmt: skip
     return Draft(declared, features, notes, warnings)
 

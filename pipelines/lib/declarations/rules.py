@@ -11,13 +11,19 @@ from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.declarations.bands import WEEK, ceil_to, derive_band, floor_to, significant
 from pipelines.lib.declarations.facts import FEW_VALUES, ColumnFacts, Facts
 from pipelines.lib.declarations.first_nights import first_nights, holdout_days
+from pipelines.lib.declarations.weekday_cron import cron_of
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.night_calendar import NightCalendar
 
 Parameters = dict[str, Any]
 """Sections as in ``params.yaml``."""
 
 _MOST_SLICES = 3
+
+_LEAST_WINDOW = 5
+"""Nights of a window from which drift is judged by default (govern.minimum_nights)."""
+
 _CUT_OFF_MINUTES = 30
 """A last event that never came so much earlier than on the nights before tells a file that was cut."""
 
@@ -56,15 +62,19 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         delay_days=dataset.label.delay_days,
         today=today,
         declared=None if partition is None else parse_partition(partition),
+        calendar=dataset.calendar,
     )
     matured = nights.partition - dt.timedelta(days=dataset.label.delay_days)  # outcomes before it are known
     days = (matured - first).days
-    derived_holdout = holdout_days(days, facts.positive(first, matured) / max(1, days))
+    with_rows = sum(first <= date < matured for date in facts.days)
+    derived_holdout = holdout_days(days, facts.positive(first, matured) / max(1, days), with_rows / max(1, days))
     holdout = dt.timedelta(days=int(said(declared, "train.holdout_days") or derived_holdout))
     learned, held_out = facts.labelled(first, matured - holdout), facts.labelled(matured - holdout, matured)
     per_night = statistics.median(count for count in facts.counts.values() if count)
     clock = {"replay_offset_days": nights.replay_offset_days}
+    window = int(said(declared, "profile.window_nights") or window_nights(dataset.calendar))
     return {
+        **({"profile": {"window_nights": window}} if window != WEEK else {}),
         "ingest_history": {"start": str(first)},
         **_gates(dataset, facts, declared, first, nights.partition),
         "evaluate": {"slices": _feature_slices(dataset, features, facts), "slice_minimum_rows": between(20, held_out / 50, 200)},
@@ -72,13 +82,14 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         "train": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4))},
         "train_encoder": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4)), **_network(learned)},
         "quantize": {"minimum_rows": between(1, held_out / 2, 100)},
-        "govern": {"minimum_rows": max(1, min(1000, significant(per_night * WEEK / 2)))},
+        "govern": {"minimum_rows": max(1, min(1000, significant(per_night * window / 2)))},
         "validate_vectors": {"minimum_rows": max(1, significant((learned + held_out) / 4))},
         "first_run": {
             "partition": str(nights.partition),
             "shards": list(months(str(first), matured - dt.timedelta(days=1))),
+            **({"nights": [str(night) for night in nights.nights]} if nights.nights else {}),
         },
-        "nightly_batch_scoring": clock,
+        "nightly_batch_scoring": clock | _cron(dataset, declared, nights.replay_offset_days),
         "weekly_index_rebuild": dict(clock),
     }
 
@@ -86,6 +97,19 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
 def with_headroom(share: float) -> float:
     """Return the share up to which missing values are normal if `share` is the worst there was: half as much again, and two rows in 100."""
     return min(1.0, ceil_to(1.5 * share + 0.02, 2))
+
+
+def window_nights(calendar: NightCalendar) -> int:
+    """Return how many nights a window of drift adds up: whole weeks of the weekdays with rows, from `_LEAST_WINDOW` nights on."""
+    return -(-_LEAST_WINDOW // len(calendar.weekdays)) * len(calendar.weekdays)
+
+
+def _cron(dataset: Dataset, declared: Mapping[str, Any], offset: int) -> Parameters:
+    """Return the cron by which each night of the declared weekdays is scored, and no other; nothing if all weekdays have rows."""
+    if len(dataset.weekdays) == WEEK:
+        return {}
+    days_back = said(declared, "nightly_batch_scoring.replay_offset_days")
+    return {"cron": cron_of(dataset.calendar, offset if days_back is None else int(days_back))}
 
 
 def between(low: int, value: float, high: int) -> int:
@@ -115,7 +139,8 @@ def _gates(dataset: Dataset, facts: Facts, declared: Mapping[str, Any], first: d
     history: Parameters = {"minimum_rows": max(1, significant(before / 4)), **_label_rates(dataset, facts), "row_count": row_count}
     if band.odd_share > 0.03:
         history["maximum_odd_date_share"] = min(1.0, ceil_to(1.5 * band.odd_share + 0.01, 2))
-    if empty := sum(rows == 0 for rows in counts.values()) / len(counts):
+    expected = [rows for date, rows in counts.items() if rows or dataset.calendar.expects_rows(date)]
+    if empty := sum(rows == 0 for rows in expected) / len(expected):
         history["maximum_empty_date_share"] = min(1.0, ceil_to(1.5 * empty + 0.01, 2))
     batch: Parameters = {"row_count": dict(row_count)}
     if (minutes := _last_event_minutes(dataset, facts, nights, band.every_days)) is not None:

@@ -31,6 +31,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "score": ("pipelines.scoring.score", "Score"),
     "validate_scores": ("pipelines.scoring.validate_scores", "ValidateScores"),
     "publish_scores": ("pipelines.scoring.publish_scores", "PublishScores"),
+    "publish_empty_night": ("pipelines.scoring.publish_empty_night", "PublishEmptyNight"),
     "attach_evidence": ("pipelines.scoring.attach_evidence", "AttachEvidence"),
     "publish_evidence": ("pipelines.scoring.publish_evidence", "PublishEvidence"),
     "govern": ("pipelines.lib.loop.retraining_policy", "Policy"),

@@ -33,6 +33,11 @@ def rows_per_date(raw: Path) -> dict[str, int]:
     return dict(_source(raw, "rows_per_date", dict))
 
 
+def next_date(raw: Path) -> dt.date | None:
+    """Return the first date from the night on that has rows in the whole source of the raw directory `raw`; None if there is none."""
+    return _date(raw, "next")
+
+
 _ORDINARY_GAP_DAYS = 7
 """Dates without rows that are ordinary, next to the longest gap of the nights before: a week."""
 

@@ -73,12 +73,13 @@ def not_judged(what: str, column: str | None, reason: str, *, notes: str = "", *
 
 @dataclass(frozen=True)
 class Report:
-    """All findings of one gate on one partition of `rows` rows."""
+    """All findings of one gate on one partition of `rows` rows. `empty` says why the night may have none; it is empty for other nights."""
 
     gate: str
     partition: str
     rows: int
     findings: Sequence[Finding] = field(default_factory=tuple)
+    empty: str = ""
 
     @property
     def passed(self) -> bool:
@@ -117,6 +118,8 @@ class Report:
             parts.append(f"WARNING: {'; '.join(subjects)}{f'; and {more} more' if more > 0 else ''}")
         if self.unjudged:
             parts.append(f"{len(self.unjudged)} of {len(self.findings)} checks not judged")
+        if self.empty:
+            parts.insert(0, self.empty)
         return f"{self.gate}: {'; '.join(parts)}" if parts else ""
 
     def as_json(self) -> dict[str, Any]:
@@ -124,7 +127,8 @@ class Report:
         head = {"gate": self.gate, "partition": self.partition, "passed": self.passed, "rows": self.rows}
         counts = {"warnings": len(self.warnings), "not_judged": len(self.unjudged)}
         note = {"note": self.note} if self.note else {}
-        return {**head, **counts, **note, "expectations": [asdict(finding) for finding in self.findings]}
+        empty = {"empty": self.empty} if self.empty else {}
+        return {**head, **empty, **counts, **note, "expectations": [asdict(finding) for finding in self.findings]}
 
     def _of(self, verdict: Verdict) -> list[Finding]:
         return [finding for finding in self.findings if finding.verdict == verdict]

@@ -17,10 +17,15 @@ def evidence_url() -> str:
     return _url("evidence")
 
 
+def empty_nights_url() -> str:
+    """Return the path or URL of the table of the nights that had no rows."""
+    return _url("empty_nights")
+
+
 def tables_of(names: Iterable[str]) -> list[str]:
     """Return the addresses of all published tables of the use cases `names`; an empty name is that of the default one."""
     folders = sorted({f"{FOLDER}/{name}" if name else "" for name in names})
-    return [_below(folder, table) for folder in folders for table in ("scores", "evidence")]
+    return [_below(folder, table) for folder in folders for table in ("scores", "evidence", "empty_nights")]
 
 
 def _url(table: str) -> str:

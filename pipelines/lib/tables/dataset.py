@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.tables import source_paths
+from pipelines.lib.tables.night_calendar import WEEKDAYS, NightCalendar, Weekday
 from pipelines.lib.tables.row_count import SideRowCount
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
@@ -192,11 +193,22 @@ class Dataset(Section):
     plausible_days: int = Field(default=PLAUSIBLE_DAYS, ge=1)
     """How far from the night the time of a row may be. The gates stop a run whose source has more than `misdated_rows` beyond."""
     misdated_rows: int = Field(default=0, ge=0)
+    weekdays: tuple[Weekday, ...] = Field(default=WEEKDAYS, min_length=1)
+    """The weekdays on which rows exist."""
+    nights_without_rows: int = Field(default=0, ge=0, le=366)
+    """How many nights of these weekdays in a row may have no rows; 0: each of them has rows."""
+
+    @property
+    def calendar(self) -> NightCalendar:
+        """The nights on which the table has rows."""
+        return NightCalendar(self.weekdays, self.nights_without_rows)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _distinct(self.columns, "columns")
         _distinct(self.tables, "tables")
+        if len(set(self.weekdays)) < len(self.weekdays):
+            raise ValueError(f"weekdays names a day twice: {', '.join(self.weekdays)}; name each once")
         _key(self.columns, self.key)
         _declared(self.columns, "known_later", self.known_later)
         _temporal(self.columns, self.event_time)

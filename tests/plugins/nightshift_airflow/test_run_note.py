@@ -59,6 +59,32 @@ def test_a_published_night_says_so_first_and_shows_its_last_page(workspace: Path
     )
 
 
+SPARSE = [*NIGHTLY[:3], "publish_empty_night", *NIGHTLY[3:]]
+EMPTY = {**dict.fromkeys(SPARSE, "skipped"), **dict.fromkeys(SPARSE[:4], "success"), "push_run": "success"}
+
+
+def test_a_night_without_rows_is_neither_published_nor_failed(workspace: Path) -> None:
+    leave(workspace, "validate_batch", "validate_batch: night 1 in a row", page=True)
+    leave(workspace, "publish_scores", "985 rows of an earlier attempt")
+    leave(workspace, "publish_empty_night", "night 1 in a row without rows, of at most 2")
+    text = note(workspace, EMPTY, SPARSE)
+    assert text.startswith("NO ROWS (allowed) 2013-04-01: night 1 in a row without rows, of at most 2; ")
+    assert "985" not in text
+    assert text.endswith(f"Report: {page('validate_batch')}")
+
+
+def test_a_night_without_rows_that_was_not_recorded_says_why(workspace: Path) -> None:
+    leave(workspace, "publish_empty_night", failure="its scores are published; they were not changed")
+    text = note(workspace, EMPTY | {"publish_empty_night": "failed"}, SPARSE)
+    assert text.startswith("NO ROWS, NOT RECORDED 2013-04-01: publish_empty_night: its scores are published")
+
+
+def test_a_night_with_rows_of_such_a_table_is_published(workspace: Path) -> None:
+    leave(workspace, "publish_scores", "985 rows, Core_RF version 1")
+    text = note(workspace, {**dict.fromkeys(SPARSE, "success"), "publish_empty_night": "skipped"}, SPARSE)
+    assert text.startswith("PUBLISHED 2013-04-01: 985 rows")
+
+
 def test_a_gate_that_stops_the_night_says_what_was_not_done_and_why(workspace: Path) -> None:
     leave(workspace, "ingest_batch", page=True)
     leave(workspace, "validate_batch", page=True, failure="3 of 42 checks failed on partition 2013-04-01: 'carrier'")

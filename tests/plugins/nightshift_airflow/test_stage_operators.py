@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 from nightshift_airflow import places, workspaces
-from nightshift_airflow.stage_operators import StageOperator
+from nightshift_airflow.stage_operators import BatchGateOperator, DvcStageOperator, StageOperator
 from nightshift_airflow.stage_process import stage_environment
 
 from tests.opened_night import DAG_ID, TaskInstance, behave
@@ -38,6 +38,23 @@ def test_a_run_is_recorded_before_what_names_it_is_published(night):
     with pytest.raises(AirflowFailException):
         publish_scores.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="run"), "ti": TaskInstance()})
     assert git(night.repository, "show", "--no-patch", "--format=%s", workspace.ref) == f"{DAG_ID}: run (running)"
+
+
+@pytest.mark.parametrize(("behaviour", "skipped"), [("", ["publish_empty_night"]), ("empty", ["featurize_batch"])])
+def test_a_night_without_rows_is_recorded_and_one_with_rows_is_scored(night, behaviour, skipped):
+    if behaviour:
+        behave(night.repository, "validate_batch", behaviour)
+    with DAG("sparse"):
+        gate = BatchGateOperator(task_id="validate_batch", without_rows="publish_empty_night")
+        gate >> [DvcStageOperator(task_id="featurize_batch"), StageOperator(task_id="publish_empty_night", package="scoring")]
+    for task in ("open_run", "ingest_batch"):
+        night(task)
+    instance = TaskInstance()
+    instance.map_index = -1
+    with pytest.raises(DownstreamTasksSkipped) as raised:
+        gate.execute({"dag_run": SimpleNamespace(dag_id=DAG_ID, run_id="run"), "ti": instance})
+    assert list(raised.value.tasks) == skipped
+    assert instance.pushed == {"skipmixin_key": {"skipped": skipped}}, "so that a cleared task is skipped again"
 
 
 def test_a_connection_reaches_its_stage_alone_and_not_its_command_line(night, monkeypatch):

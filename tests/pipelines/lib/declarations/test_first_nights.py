@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.declarations.first_nights import FirstNights, first_nights, holdout_days
+from pipelines.lib.tables.night_calendar import NightCalendar
 
 FIRST = dt.date(2013, 1, 1)
 YEAR = {FIRST + dt.timedelta(days=day): 900 for day in range(365)}
@@ -45,6 +46,33 @@ def test_too_short_a_table_is_refused() -> None:
     short = {date: rows for date, rows in YEAR.items() if date < dt.date(2013, 1, 12)}
     with pytest.raises(DataError, match="outcomes begin on 2013-01-01, and rows end on 2013-01-11: no 4 nights in a row"):
         first_nights(short, delay_days=1, today=dt.date(2026, 11, 23), declared=None)
+
+
+WEEKLY = {date: rows if date.weekday() == 0 else 0 for date, rows in YEAR.items()}
+
+
+def test_a_weekly_table_begins_with_four_of_its_nights_and_the_clock_goes_on_with_the_fifth() -> None:
+    today = dt.date(2026, 11, 23)
+    found = first_nights(WEEKLY, delay_days=1, today=today, declared=None, calendar=NightCalendar(("monday",)))
+    assert found.partition == dt.date(2013, 7, 8)
+    assert found.nights == tuple(found.partition + dt.timedelta(weeks=week) for week in range(4))
+    following = found.nights[-1] + dt.timedelta(weeks=1)
+    ticks = [today + dt.timedelta(days=day) for day in range(1, 8)]
+    assert following in [tick - dt.timedelta(days=found.replay_offset_days) for tick in ticks]
+
+
+def test_nights_without_rows_are_passed_over_if_they_are_normal() -> None:
+    gap = {date: 0 if dt.date(2013, 4, 2) <= date <= dt.date(2013, 4, 4) else rows for date, rows in YEAR.items()}
+    declared = dt.date(2013, 4, 1)
+    sparse = first_nights(gap, delay_days=1, today=dt.date(2026, 11, 23), declared=declared, calendar=NightCalendar(most_empty=3))
+    assert [night.day for night in sparse.nights] == [1, 5, 6, 7]
+    assert first_nights(gap, delay_days=1, today=dt.date(2026, 11, 23), declared=declared).nights == ()
+
+
+def test_a_weekly_table_has_a_longer_holdout() -> None:
+    assert holdout_days(700, 50, 1 / 7) == 98
+    assert holdout_days(200, 50, 1 / 7) == 50
+    assert holdout_days(700, 50, 0.99) == 14
 
 
 @pytest.mark.parametrize(("days", "positive_per_day", "expected"), [(200, 50, 14), (20, 50, 5), (200, 0.5, 40), (60, 0.1, 20), (2, 1, 1)])

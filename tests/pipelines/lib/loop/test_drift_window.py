@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.lib.loop.drift_window import earlier, refreshed
 from pipelines.lib.records.journal import NightRecord
+from pipelines.lib.tables.night_calendar import NightCalendar
 
 
 def night(day: int, publication: str = "a") -> NightRecord:
@@ -26,6 +27,14 @@ def test_a_window_holds_the_last_nights_before_it() -> None:
     assert days(earlier(records, "2013-06-09", 1)) == []
     assert days(earlier(records, "2013-06-30", 7)) == [], "twice its length is how far it reaches back"
     assert days(earlier(records, "2013-06-21", 7)) == [7, 9, 11]
+
+
+def test_a_window_of_a_weekly_table_reaches_back_over_its_weeks() -> None:
+    mondays = [
+        NightRecord("m", "1", f"2013-{month:02d}-{day:02d}", "ref", 10, {}) for month, day in ((4, 29), (5, 6), (5, 13), (5, 20), (5, 27))
+    ]
+    assert earlier(mondays, "2013-06-03", 5) == [mondays[-1]], "with rows every night, older nights are of another season"
+    assert earlier(mondays, "2013-06-03", 5, NightCalendar(("monday",))) == mondays[1:]
 
 
 def test_only_windows_that_hold_what_has_changed_are_measured_again() -> None:
