@@ -39,10 +39,11 @@ for use_case in use_cases():
     ):
         open_run = OpenRunOperator(task_id="open_run", index=True).as_setup()
         ingest_batch = DvcStageOperator(task_id="ingest_batch")
-        if use_case.has_empty_nights:
-            validate_batch = BatchGateOperator(task_id="validate_batch", without_rows="publish_empty_night")
-        else:
-            validate_batch = DvcStageOperator(task_id="validate_batch")
+        validate_batch = (
+            BatchGateOperator(task_id="validate_batch", without_rows="publish_empty_night")
+            if use_case.has_empty_nights
+            else DvcStageOperator(task_id="validate_batch")
+        )
         featurize_batch = DvcStageOperator(task_id="featurize_batch")
         validate_features = DvcStageOperator(task_id="validate_features")
         score = DvcStageOperator(task_id="score")
