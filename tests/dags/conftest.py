@@ -1,6 +1,5 @@
 """Airflow must not make itself at home in the home directory of anyone who runs the tests."""
 
-import os
-import tempfile
+from tests.airflow_home import use_temporary_home
 
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-"))
+use_temporary_home()

@@ -1,15 +1,14 @@
 """Airflow must not make itself at home in the home directory of anyone who runs the tests."""
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.airflow_home import use_temporary_home
 from tests.stub_repository import make_stub_repository
 
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-"))
+use_temporary_home()
 
 
 @pytest.fixture(scope="session")

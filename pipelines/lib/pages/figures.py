@@ -41,7 +41,7 @@ def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: flo
     if threshold is not None:
         axes.axvline(threshold, color=MUTED, linestyle="--", linewidth=1, label=f"decision from {threshold:g}")
     axes.set(xlabel=label, ylabel="share of rows", xlim=(0, 1))
-    axes.legend()
+    _add_legend(axes)
     return to_svg(figure, alternatives.distribution(label, shares, edges, threshold))
 
 
@@ -57,7 +57,7 @@ def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         axes.scatter(x, y, s=[8 + 120 * point["share"] for point in points], color=colour)
     top = max((max(point["mean_score"], point["observed_rate"]) for points in curves.values() for point in points), default=1)
     axes.set(xlabel="mean score", ylabel="observed rate", xlim=(0, min(1, top * 1.1)), ylim=(0, min(1, top * 1.1)))
-    axes.legend()
+    _add_legend(axes)
     return to_svg(figure, alternatives.calibration(curves))
 
 
@@ -71,7 +71,7 @@ def roc(curves: Mapping[str, tuple[Sequence[Mapping[str, float]], float]]) -> st
         x, y = ([point[f"{side}_positive_rate"] for point in points] for side in ("false", "true"))
         axes.plot(x, y, color=colour, linestyle=stroke, linewidth=1.4, label=f"{name}: AUC {auc:.3f}")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(loc="lower right")
+    _add_legend(axes, loc="lower right")
     return to_svg(figure, alternatives.roc(curves))
 
 
@@ -221,7 +221,7 @@ def performance(
         place = (3, 2 + 11 * (index % 2))  # two close ones do not meet
         upper.annotate(word, (_day(date), 1), xycoords=("data", "axes fraction"), xytext=place, textcoords="offset points", color=colour)
     for axes, below in ((upper, -0.01), (lower, -0.17)):
-        axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0.3)
+        _add_legend(axes, ncols=4, loc="upper left", bbox_to_anchor=(0, below), borderaxespad=0.3)
     if len(nights) == 1:  # otherwise the axis spans years
         lower.set_xlim(_day(nights[0]["partition"]) - 2, _day(nights[0]["partition"]) + 4)
     lower.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))  # whole days: hours of one would have the same label
@@ -260,7 +260,7 @@ def closed_loop(panels: Mapping[str, Mapping[str, Any]], *, label: str) -> str:
         axes.set_title(panel["summary"], color=MUTED, loc="right")
         axes.xaxis.set_major_locator(AutoDateLocator(minticks=4, maxticks=10))
         axes.xaxis.set_major_formatter(DateFormatter("%Y-%m"))
-    axes.legend(ncols=4, loc="upper left", bbox_to_anchor=(0, -0.12), borderaxespad=0.3)
+    _add_legend(axes, ncols=4, loc="upper left", bbox_to_anchor=(0, -0.12), borderaxespad=0.3)
     return to_svg(figure, alternatives.closed_loop(panels, label))
 
 
@@ -299,7 +299,7 @@ def recall_curve(
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # the default one writes powers of ten
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    _add_legend(axes, loc="upper left", bbox_to_anchor=(1, 1))
     return to_svg(figure, alternatives.recall_curve(curves, exact, chosen or {}, limits or {}))
 
 
@@ -324,12 +324,18 @@ def projection(groups: Mapping[str, np.ndarray], *, label: str) -> str:
     axes.set_yticks([])
     axes.set(xlabel=label)
     axes.grid(visible=False)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=3)
+    _add_legend(axes, loc="upper left", bbox_to_anchor=(1, 1), markerscale=3)
     return to_svg(figure, alternatives.projection(groups, label))
 
 
 def _day(partition: str) -> float:
     return float(date2num(dt.date.fromisoformat(partition)))
+
+
+def _add_legend(axes: Any, **options: Any) -> None:
+    """Explain the series of `axes`, if it has any: a page of nothing to show has none."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**options)
 
 
 def _new(width: float = SMALL, height: float = 2.9) -> tuple[Figure, Any]:

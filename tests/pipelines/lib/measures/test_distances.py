@@ -69,7 +69,8 @@ def test_ks_of_published_samples(shift: float, case: dict[str, Any]) -> None:
 def test_ks_is_that_of_scipy(first: list[int], second: list[int]) -> None:
     from scipy.stats import ks_2samp
 
-    expected = ks_2samp(first, second, method="asymp").statistic
+    with np.errstate(divide="ignore"):  # scipy divides by zero for some p-values, which nobody asks for here
+        expected = ks_2samp(first, second, method="asymp").statistic
     assert distances.ks(np.bincount(first, minlength=31), np.bincount(second, minlength=31)) == pytest.approx(expected, abs=1e-12)
 
 

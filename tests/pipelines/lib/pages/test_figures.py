@@ -145,3 +145,17 @@ def test_text_of_the_data_is_shown_as_it_is(draw: Callable[[str], str]) -> None:
 def test_no_axis_shows_the_marks_of_mathematics() -> None:
     for draw in DRAWN:
         assert "mathdefault" not in draw()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.distribution({}, label="score"),
+        lambda: figures.calibration({}),
+        lambda: figures.roc({}),
+        lambda: figures.projection({}, label="a plane"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_chart_of_nothing_has_no_legend_and_no_warning(draw: Callable[[], str]) -> None:
+    assert 'id="legend' not in draw()
