@@ -1,7 +1,7 @@
 """The dialect of a CSV as its values show it: what to declare, and what to have delivered otherwise. Nothing of it is used unasked."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import duckdb
 
 from pipelines.lib.declarations.faults import Found
 from pipelines.lib.sources.scan import Scan
+from pipelines.lib.sources.source_files import SourceFile
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import name, text
 
@@ -34,10 +35,10 @@ def delimiter_of(file: Path, encoding: str = "utf-8") -> str | None:
     return best if fields[best] > 1 else None
 
 
-def delimiter_fault(files: Iterable[Path], source: Source, key: str) -> Found | None:
-    """Return the fault if the first of `files` has another delimiter than `source` declares."""
-    file = next(iter(files), None)
-    if file is None or file.suffix == ".gz" or not file.is_file():
+def delimiter_fault(of: SourceFile, source: Source, key: str) -> Found | None:
+    """Return the fault if the file `of` the source has another delimiter than `source` declares."""
+    file = of.path
+    if file.suffix == ".gz" or not file.is_file():
         return None
     found = delimiter_of(file, source.encoding)
     if found is None or found == source.delimiter:
@@ -48,7 +49,7 @@ def delimiter_fault(files: Iterable[Path], source: Source, key: str) -> Found | 
         return None
     shown = "\\t" if found == "\t" else found
     return Found(
-        f"{key}.delimiter", f"is {source.delimiter!r}, but {file} separates its fields by {shown!r}", f'write delimiter: "{shown}"'
+        f"{key}.delimiter", f"is {source.delimiter!r}, but {of.name} separates its fields by {shown!r}", f'write delimiter: "{shown}"'
     )
 
 

@@ -16,6 +16,7 @@ from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, re
 from pipelines.lib.declarations.faults import Found
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS, nights_from
 from pipelines.lib.declarations.references import columns_in
+from pipelines.lib.declarations.side_tables import SIDE, load_side_table
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.sources import adapters, source_files
 from pipelines.lib.sources.scan import Scan
@@ -30,7 +31,7 @@ def data_faults(params: Params, features: Features) -> list[Found]:
     """Return the faults of the data that section dataset of `params` declares. Raises `ConfigError` if that section cannot be read."""
     with connect() as (connection, scratch):
         source = parse_section((params.get("dataset") or {}).get("source"), Source, "dataset.source")
-        if (fault := source_fault(source, "dataset.source")) is not None:
+        if (fault := source_fault(source, "dataset.source", scratch)) is not None:
             return [fault]
         try:
             scanned, dataset, _ = scan_events(connection, params, scratch, "dataset")
@@ -60,15 +61,16 @@ def data_faults(params: Params, features: Features) -> list[Found]:
     return found
 
 
-def source_fault(source: Source, key: str) -> Found | None:
+def source_fault(source: Source, key: str, scratch: Path) -> Found | None:
     """Return the fault of a `source` whose path names no files, or whose CSV has another delimiter."""
     if source.kind not in ("parquet", "csv"):
         return None
     try:
         files = source_files.files_of(source)
+        first = source_files.at_hand(files[:1], source, scratch) if source.kind == "csv" else []
     except NightshiftError as error:
         return _of(error, f"{key}.path")
-    return delimiter_fault((file.path for file in files), source, key) if source.kind == "csv" else None
+    return delimiter_fault(first[0], source, key) if first else None
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: Dataset) -> list[Found]:
@@ -87,21 +89,23 @@ def _unreadable(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: D
 
 def _side_faults(connection: duckdb.DuckDBPyConnection, table: str, side: SideTable, scratch: Path) -> Iterator[Found]:
     key = f"dataset.tables.{table}"
-    if (fault := source_fault(side.source, f"{key}.source")) is not None:
+    if (fault := source_fault(side.source, f"{key}.source", scratch)) is not None:
         yield fault
         return
     try:
-        scanned = adapters.scan(connection, side.source, side.columns, None, scratch)
+        load_side_table(connection, side, scratch)
         columns = ", ".join(map(name, side.key))
-        with adapters.reading(scanned.where, scanned.dataset):
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE side_table AS {adapters.typed(scanned, side.columns)}")
-        [(repeated,)] = connection.sql(f"SELECT count(*) - count(DISTINCT ({columns})) FROM side_table").fetchall()
+        [(rows, repeated)] = connection.sql(f"SELECT count(*), count(*) - count(DISTINCT ({columns})) FROM {SIDE}").fetchall()
     except NightshiftError as error:
         yield _of(error, key)
         return
     if repeated and side.event_time is None:
         yield Found(
             f"{key}.key", f"is [{', '.join(side.key)}], which {repeated:,} rows of the table share with another", "name the whole key"
+        )
+    if side.event_time is None and rows < side.row_count.minimum_rows:
+        yield Found(
+            f"{key}.row_count.minimum_rows", f"is {side.row_count.minimum_rows}, but the table has {rows:,} rows", "lower it, or deliver all rows"
         )
 
 

@@ -19,6 +19,7 @@ from pipelines.lib.declarations.events import check_label, load_events, scan_eve
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import not_declared
+from pipelines.lib.declarations.side_tables import derive_side_tables
 from pipelines.lib.features.declaration import Features, category_values
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, name
@@ -31,6 +32,11 @@ _BOUNDS = ("ingest_history.start", "first_run.partition")
 HEADER = """\
 # Read from the history of the table by python -m pipelines.use_case derive {name}; docs/reference/use-cases.md says by which rules.
 # A value that you declare in {declaration} wins over the one here. Commit this file: runs are reproducible by it.
+"""
+
+LEFT_OUT = """\
+# The rows of {dates} are left out: models and the vector index learn from the latest months, and each month is a shard of the index.
+# To learn from all of them, declare ingest_history.start in {declaration} and derive again.
 """
 
 
@@ -72,7 +78,8 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
         _check_outcomes(facts, dataset, declared, str(use_case.declaration))
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)
-        found = {"dataset": {"columns": columns}, **rules.derive(whole, features, facts, declared, today)}
+        sides = derive_side_tables(connection, whole, scratch)
+        found = {"dataset": {"columns": columns, **({"tables": sides} if sides else {})}, **rules.derive(whole, features, facts, declared, today)}
         found["validate_features"] = _category_shares(connection, whole, features, without["validate_features"])
     origin = {
         "sha256": digest(declared),
@@ -85,6 +92,8 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     }
     if noted := not_declared(facts.counts, dataset.calendar):
         origin["nights"] = " ".join(noted)
+    if (start := dt.date.fromisoformat(found["ingest_history"]["start"])) > facts.first_outcome:
+        origin["left_out"] = f"{facts.first_outcome} to {start - dt.timedelta(days=1)}"
     in_order = {section: found[section] for section in without if section in found}
     return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
 
@@ -106,8 +115,11 @@ def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any],
 def write(use_case: UseCase, content: Mapping[str, Any]) -> None:
     """Write `content` to ``derived.yaml`` of `use_case`, whole or not at all."""
     text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140, default_flow_style=None)
+    header = HEADER.format(name=use_case.name, declaration=use_case.declaration)
+    if left_out := content[DERIVED_FROM].get("left_out"):
+        header += LEFT_OUT.format(dates=left_out, declaration=use_case.declaration)
     with replacing(use_case.derived) as temporary:
-        temporary.write_text(HEADER.format(name=use_case.name, declaration=use_case.declaration) + text, encoding="utf-8")
+        temporary.write_text(header + text, encoding="utf-8")
 
 
 class _Dumper(yaml.SafeDumper):

@@ -27,6 +27,9 @@ _LEAST_WINDOW = 5
 _CUT_OFF_MINUTES = 30
 """A last event that never came so much earlier than on the nights before tells a file that was cut."""
 
+_ENOUGH_MONTHS, _MOST_MONTHS = 24, 60
+"""Whole months before the first partition: every season twice, and the most tasks that a rebuild of the vector index should begin with."""
+
 _SMALL_TABLE = 50_000
 """Rows to learn from, below which the default network takes too few steps."""
 
@@ -64,6 +67,8 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         declared=None if partition is None else parse_partition(partition),
         calendar=dataset.calendar,
     )
+    if start is None:
+        first = max(first, latest_months(facts, nights.partition))
     matured = nights.partition - dt.timedelta(days=dataset.label.delay_days)  # outcomes before it are known
     days = (matured - first).days
     with_rows = sum(first <= date < matured for date in facts.days)
@@ -92,6 +97,19 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         "nightly_batch_scoring": clock | _cron(dataset, declared, nights.replay_offset_days),
         "weekly_index_rebuild": dict(clock),
     }
+
+
+def latest_months(facts: Facts, partition: dt.date) -> dt.date:
+    """Return the first date of the latest months before `partition` that are enough to learn from: two years, or more if rows are few.
+
+    Each month is a shard of the vector index, and a task of its rebuild.
+    """
+    month = partition.replace(day=1)
+    for number in range(1, _MOST_MONTHS + 1):
+        month = (month - dt.timedelta(days=1)).replace(day=1)
+        if number >= _ENOUGH_MONTHS and facts.labelled(month, partition) >= _SMALL_TABLE:
+            break
+    return month
 
 
 def with_headroom(share: float) -> float:

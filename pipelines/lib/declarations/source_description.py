@@ -1,5 +1,6 @@
 """The section ``source`` of a file, a folder or an address: its kind, and the dialect of a CSV."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations.csv_dialect import decimal_comma, delimiter_of, formats_of
-from pipelines.lib.sources import adapters, source_files
+from pipelines.lib.sources import adapters, s3_files, source_files
 from pipelines.lib.sources.scan import Scan
+from pipelines.lib.tables import source_paths
 from pipelines.lib.tables.dataset import Source
 from pipelines.lib.tables.engine import name, text
+from pipelines.lib.tables.source_paths import S3
 
 NULL_WORDS = ("NA", "N/A", "NULL", "null", "NaN", "nan", "None", "#N/A")
 """Words that people and tools write for a missing value."""
@@ -22,16 +25,23 @@ _FIRST_BYTES = 1 << 20
 
 def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: Path) -> dict[str, Any]:
     """Return the section ``source`` of what is at `given`. Raises `ConfigError` if it is nothing that can be read so."""
-    if "://" in given and not given.startswith("s3://"):
+    scheme, is_url, _ = given.partition("://")
+    if is_url and scheme.startswith("http"):
         raise ConfigError(
-            f"--source is {given.partition('://')[0]}://…; init looks at files. Declare a database by hand: "
-            "source: {kind: sql, url: …, table: …}, see docs/reference/tables.md"
+            f"--source is {scheme}://…, and the web is not read: a run could not name the version that it reads. Download the file, for example with "
+            "curl --output var/table.csv, and name it: --source var/table.csv"
+        )
+    if is_url and not given.startswith(S3):
+        raise ConfigError(
+            f"--source is {scheme}://…; init looks at files. Declare a database by hand: "
+            f'source: {{kind: sql, url: "{scheme}://USER:${{PASSWORD}}@HOST/DATABASE", table: SCHEMA.TABLE}}, see docs/reference/tables.md'
         )
     kind = _kind(given)
     described: dict[str, Any] = {"kind": kind, "path": given}
     if kind != "csv":
         return described
-    file = source_files.files_of(parse_section(described, Source, "--source"))[0].path
+    undialected = parse_section(described, Source, "--source")
+    file = source_files.at_hand(source_files.files_of(undialected)[:1], undialected, scratch)[0].path
     if file.suffix != ".gz" and not _is_utf8(file):
         described["encoding"] = "latin-1"
     if file.suffix != ".gz" and (delimiter := delimiter_of(file, described.get("encoding", "utf-8"))) not in (None, ","):
@@ -55,23 +65,29 @@ def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: 
 
 
 def _kind(given: str) -> str:
+    if given.startswith(S3):
+        keys = [one.key for one in s3_files.objects(source_paths.glob_of(given))]
+        if any("/_delta_log/" in key for key in keys):
+            return "delta"
+        return _kind_of_files(given, keys)
     folder = Path(given)
     if (folder / "_delta_log").is_dir():
         return "delta"
     if folder.is_dir():
-        names = [file.name for file in folder.rglob("*") if file.is_file()]
-        kinds = [kind for kind, suffixes in source_files.SUFFIXES.items() if any(one.endswith(suffixes) for one in names)]
-        if len(kinds) == 1:
-            return kinds[0]
-        raise ConfigError(
-            f"--source is {given!r}, a folder with {' and '.join(kinds) or 'no Parquet or CSV'} files; name files of one kind"
-        )
+        return _kind_of_files(given, [file.name for file in folder.rglob("*") if file.is_file()])
     for kind, suffixes in source_files.SUFFIXES.items():
         if given.endswith(suffixes):
             return kind
     if given.endswith((".txt", ".tsv")):
         return "csv"
     raise ConfigError(f"--source is {given!r}; name a .parquet or .csv file, a folder of them, or a Delta table")
+
+
+def _kind_of_files(given: str, names: Sequence[str]) -> str:
+    kinds = [kind for kind, suffixes in source_files.SUFFIXES.items() if any(one.endswith(suffixes) for one in names)]
+    if len(kinds) == 1:
+        return kinds[0]
+    raise ConfigError(f"--source is {given!r}, with {' and '.join(kinds) or 'no Parquet or CSV'} files; name files of one kind")
 
 
 def _is_utf8(file: Path) -> bool:

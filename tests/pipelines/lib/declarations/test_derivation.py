@@ -1,6 +1,7 @@
 """Parameters that follow from a table: each where the declaration is silent, and always the same ones."""
 
 import copy
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,32 @@ def test_a_changed_declaration_makes_what_was_derived_stale(use_case: UseCase) -
         assert "first_run.partition than use_cases/rides/params.yaml declares now" in str(derivation.staleness(use_case))
     rides.declare(Path(), changed(features={"calendar": ["weekday"]}))
     assert "derive rides --again" in str(derivation.staleness(use_case))
+
+
+@pytest.mark.parametrize(
+    ("per_day", "start", "months"),
+    [(100, dt.date(2017, 1, 1), 24), (56, dt.date(2016, 8, 1), 29), (3, dt.date(2014, 1, 1), 60)],
+)
+def test_a_history_of_ten_years_begins_with_the_latest_months_that_are_enough(
+    use_case: UseCase, per_day: int, start: dt.date, months: int
+) -> None:
+    """Each month is a shard of the vector index: ten years would be 60 of them at the partition in the middle, or 120 at the end."""
+    rides.write(Path("rides.parquet"), rides.rides(first=dt.date(2012, 1, 1), days=2650, per_day=per_day, weekend=1))
+    rides.declare(Path(), changed(first_run={"partition": "2019-01-15"}))
+    found = derivation.derive(use_case, rides.TODAY)
+    assert found["ingest_history"]["start"] == str(start)
+    assert len(found["first_run"]["shards"]) == months + 1
+    assert (found["first_run"]["shards"][0], found["first_run"]["shards"][-1]) == (f"{start:%Y-%m}", "2019-01")
+    derivation.write(use_case, found)
+    text = use_case.derived.read_text(encoding="utf-8")
+    assert f"# The rows of 2012-01-01 to {start - dt.timedelta(days=1)} are left out" in text
+    assert found["validate_vectors"]["minimum_rows"] <= per_day * 31 * months / 4, "of what the index has"
+
+
+def test_a_declared_start_is_kept_however_early(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), rides.rides(first=dt.date(2012, 1, 1), days=2600, per_day=3, weekend=1))
+    rides.declare(Path(), changed(first_run={"partition": "2019-01-15"}, ingest_history={"start": "2012-01-01"}))
+    found = derivation.derive(use_case, rides.TODAY)
+    assert len(found["first_run"]["shards"]) == 85
+    derivation.write(use_case, found)
+    assert "left out" not in use_case.derived.read_text(encoding="utf-8")
