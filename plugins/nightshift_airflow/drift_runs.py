@@ -5,7 +5,6 @@ there yet and asks again. A run of that id that came too early all the same, and
 """
 
 import datetime as dt
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,8 @@ from sqlalchemy.exc import IntegrityError
 
 from nightshift_airflow.publication import NotPublishedYetError, newest_published, published_since, require_published
 from nightshift_airflow.use_cases import default_name, names, suffix_of
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.partition import parse_partition
 
 DAG = "drift_triggered_retraining"
 MOST_RUNS = 20  # new runs that one webhook may make: a rule with a wrong label must not fill the queue
@@ -34,9 +35,10 @@ _creating = threading.Lock()  # anyone who makes runs in this process; another p
 
 
 def _calendar_date(text: str) -> str:
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-        raise ValueError("must be a date like 2013-06-01")
-    return dt.date.fromisoformat(text).isoformat()
+    try:
+        return parse_partition(text).isoformat()
+    except ConfigError:
+        raise ValueError("must be a date like 2013-06-01") from None
 
 
 def _declared(use_case: str) -> str:

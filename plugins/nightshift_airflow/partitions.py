@@ -5,7 +5,6 @@ the parameter says becomes the key while the run is made (docs/adr/0015).
 """
 
 import datetime as dt
-import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from sqlalchemy.orm import Mapper
 
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.use_cases import kind_of, settings_of, suffix_of
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.partition import parse_partition
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -42,8 +43,6 @@ _ASKED_FOR = frozenset({"manual", "operator_triggered", "asset_materialization"}
 its runs.
 """
 
-_PARTITION = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
 
 def run_params(longest_reason: int) -> dict[str, Param]:
     """Return the parameters that the trigger form of every partitioned DAG begins with."""
@@ -70,11 +69,9 @@ def check_partition(key: object) -> str:
     """Return `key` if it is a date of the calendar, written ``2013-06-01``; else `RunRefusedError`."""
     shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}… ({len(repr(key))} characters)"
     try:
-        if isinstance(key, str) and _PARTITION.fullmatch(key):
-            return dt.date.fromisoformat(key).isoformat()
-    except ValueError:
-        pass
-    raise RunRefusedError(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01")
+        return parse_partition(key).isoformat()
+    except ConfigError:
+        raise RunRefusedError(f"partition_key is {shown}; trigger the run with a date of the calendar, such as 2013-06-01") from None
 
 
 def choose_partition(key: str | None, conf: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from nightshift_airflow.refusals import RunRefusedError
+from pipelines.lib.core import home as state
 
 REPOSITORY = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", Path(__file__).resolve().parents[2])).resolve()
 
@@ -17,8 +18,8 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}", re.ASCII)
 
 
 def home() -> Path:
-    """Return the directory of this installation's state; the same rule as `pipelines.lib.core.home`, which is not imported here."""
-    return Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve()
+    """Return the directory of this installation's state. Raises `ConfigError` if its path is unsafe."""
+    return state.home(REPOSITORY)
 
 
 def cache() -> Path:

@@ -33,9 +33,13 @@ def check_path(name: str, path: Path) -> Path:
     return path
 
 
-def home() -> Path:
-    """Return the directory of this installation's state, absolute. Raises `ConfigError` if its path is unsafe."""
-    return check_path("NIGHTSHIFT_HOME", Path(os.environ.get("NIGHTSHIFT_HOME", REPOSITORY / "var")).resolve())
+def home(repository: Path | None = None) -> Path:
+    """Return the directory of this installation's state, absolute. Raises `ConfigError` if its path is unsafe.
+
+    By default it is ``var/`` of `repository`, which is by default that of `NIGHTSHIFT_REPOSITORY`, else the one of this code: the code of a run is a copy.
+    """
+    root = repository or Path(os.environ.get("NIGHTSHIFT_REPOSITORY", REPOSITORY))
+    return check_path("NIGHTSHIFT_HOME", Path(os.environ.get("NIGHTSHIFT_HOME", root / "var")).resolve())
 
 
 def ledger_url() -> str:

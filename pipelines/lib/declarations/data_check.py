@@ -105,7 +105,9 @@ def _side_faults(connection: duckdb.DuckDBPyConnection, table: str, side: SideTa
         )
     if side.event_time is None and rows < side.row_count.minimum_rows:
         yield Found(
-            f"{key}.row_count.minimum_rows", f"is {side.row_count.minimum_rows}, but the table has {rows:,} rows", "lower it, or deliver all rows"
+            f"{key}.row_count.minimum_rows",
+            f"is {side.row_count.minimum_rows}, but the table has {rows:,} rows",
+            "lower it, or deliver all rows",
         )
 
 

@@ -79,7 +79,10 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)
         sides = derive_side_tables(connection, whole, scratch)
-        found = {"dataset": {"columns": columns, **({"tables": sides} if sides else {})}, **rules.derive(whole, features, facts, declared, today)}
+        found = {
+            "dataset": {"columns": columns, **({"tables": sides} if sides else {})},
+            **rules.derive(whole, features, facts, declared, today),
+        }
         found["validate_features"] = _category_shares(connection, whole, features, without["validate_features"])
     origin = {
         "sha256": digest(declared),

@@ -39,7 +39,9 @@ def derive_side_tables(connection: duckdb.DuckDBPyConnection, dataset: Dataset, 
             band: dict[str, Any] = {"minimum_rows": max(1, significant(rows / 2))}
         else:
             date = f"{name(side.event_time)}::DATE"
-            band = band_of_dates(dict(connection.sql(f"SELECT {date}, count(*) FROM {SIDE} WHERE {date} IS NOT NULL GROUP BY 1").fetchall()))
+            band = band_of_dates(
+                dict(connection.sql(f"SELECT {date}, count(*) FROM {SIDE} WHERE {date} IS NOT NULL GROUP BY 1").fetchall())
+            )
         if band:
             found[table] = {"row_count": band}
     return found

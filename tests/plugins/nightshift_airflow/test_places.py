@@ -7,6 +7,8 @@ import pytest
 from nightshift_airflow import places, workspaces
 from nightshift_airflow.refusals import RunRefusedError
 
+from pipelines.lib.core import home
+from pipelines.lib.core.errors import ConfigError
 from tests.stub_repository import git
 
 DAG = "nightly_batch_scoring"
@@ -45,3 +47,16 @@ def test_slugs_of_different_runs_differ_and_plain_ids_stay():
 def test_home_follows_the_environment(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "elsewhere"))
     assert places.workspace_path(DAG, "run") == Path(tmp_path / "elsewhere" / "workspaces" / DAG / "run")
+
+
+def test_the_plugin_and_the_stages_have_one_home(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("NIGHTSHIFT_REPOSITORY", str(repository))
+    assert places.home() == home.home() == repository / "var"
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "elsewhere"))
+    assert places.home() == home.home() == tmp_path / "elsewhere"
+
+
+def test_a_home_whose_files_would_end_up_elsewhere_is_refused(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "50%"))
+    with pytest.raises(ConfigError, match=r"NIGHTSHIFT_HOME is .*Choose a directory"):
+        places.workspace_path(DAG, "run")

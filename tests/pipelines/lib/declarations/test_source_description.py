@@ -1,4 +1,4 @@
-"""What `init` makes of each kind of source: files here and on S3, Delta tables, and what it refuses with the line to write."""
+"""Sources as `init` sees them: files here and on S3, Delta tables, and those that it refuses with the line to write."""
 
 from collections.abc import Iterator
 from pathlib import Path
