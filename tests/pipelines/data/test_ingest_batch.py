@@ -52,6 +52,24 @@ def test_a_night_without_rows_is_written_for_the_gate_to_judge(night: str) -> No
     assert (facts()["rows"], facts()["last"]) == (0, "2024-04-29")
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("missing", [True, False], ids=["no file", "an empty file"])
+def test_a_file_without_rows_is_read_as_a_file_that_is_missing(suffix: str, missing: bool) -> None:
+    Path("nights").mkdir()
+    for day in range(8, 18):
+        of_day = orders.orders(days=1, first=dt.date(2024, 3, day)).slice(0, 0 if day == 15 else None)
+        if day != 15 or not missing:
+            orders.write(of_day, Path(f"nights/2024-03-{day:02d}.{suffix}"))
+    content = parse_yaml(Path("params.yaml").read_text())
+    content["dataset"]["source"] = {"kind": suffix, "path": f"nights/{{partition}}.{suffix}"}
+    content["dataset"]["nights_without_rows"] = 2
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    assert main(["--raw", "raw"]) == 0, FAILURE_FILE.read_text()
+    found = facts()
+    assert found["next"] == "2024-03-16"
+    assert list(found["rows_per_date"])[-1] == "2024-03-14"  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("night", [dt.date(2024, 3, 15), "2024-3-15", "../../etc", "'; DROP TABLE t; --", 20240315, None])
 def test_a_wrong_partition_is_refused(night: object) -> None:
     partition(night)

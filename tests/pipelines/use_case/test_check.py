@@ -135,6 +135,24 @@ def test_a_date_without_quotes_is_named() -> None:
     assert str(fault) == f'{FILE}: ingest_history.start: is 2024-01-05, which YAML reads as a date; write "2024-01-05"'
 
 
+def test_a_cron_that_never_scores_a_weekday_with_rows_is_a_fault() -> None:
+    def change(declared: dict[str, Any]) -> None:
+        declared["dataset"]["weekdays"] = ["monday", "thursday"]
+        declared["nightly_batch_scoring"] = {"cron": "0 3 * * 2", "replay_offset_days": 1}
+
+    [fault] = broken(change)
+    assert "nightly_batch_scoring.cron: is '0 3 * * 2' with replay_offset_days 1, so the rows of thursday are never scored" in fault
+    assert 'write cron: "0 2 * * 2,5"' in fault
+
+
+def test_rows_on_weekdays_that_are_not_declared_are_a_fault() -> None:
+    found = broken(setting("dataset.weekdays", ["monday", "tuesday", "wednesday", "thursday", "friday"]), config_only=False)
+    assert any(
+        "dataset.weekdays: is [monday, tuesday, wednesday, thursday, friday], but 34 other dates have rows, such as Sunday" in one
+        for one in found
+    )
+
+
 @pytest.mark.costly
 def test_a_broken_use_case_hides_no_other() -> None:
     for number in range(50):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.use_cases import UseCase, find
@@ -29,6 +30,17 @@ def test_an_existing_file_stays_until_it_is_asked_for_again(use_case: UseCase) -
     assert use_case.derived.read_bytes() == before
     derive(use_case, rides.TODAY, again=True)
     assert use_case.derived.read_bytes() != before
+
+
+def test_gaps_that_the_declaration_does_not_allow_are_reported_and_not_allowed(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides()}) WHERE started_at::DATE NOT BETWEEN '2024-02-10' AND '2024-02-13'")
+    said = derive(use_case, rides.TODAY)
+    assert "WARNING: 4 nights have no rows, at most 4 in a row. nights_without_rows: 4 allows that." in said
+    derived = yaml.safe_load(use_case.derived.read_text(encoding="utf-8"))
+    assert derived["derived_from"]["nights"].startswith("4 nights have no rows")
+    assert "nights_without_rows" not in derived["dataset"]
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "nights_without_rows": 4}})
+    assert "WARNING" not in derive(use_case, rides.TODAY, again=True)
 
 
 def test_a_file_of_another_declaration_is_an_error(use_case: UseCase) -> None:

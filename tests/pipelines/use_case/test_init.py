@@ -75,6 +75,26 @@ def test_a_csv_gets_its_dialect() -> None:
     assert check(Path(), ["rides"]) == []
 
 
+@pytest.mark.costly
+def test_a_table_with_rows_on_mondays_only_says_so_and_is_scored_once_per_week() -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides(days=420)}) WHERE isodow(started_at::DATE) = 1")
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert (written()["dataset"]["weekdays"], "nights_without_rows" in written()["dataset"]) == (["monday"], False)
+    assert "# Rows on Monday only: see weekdays." in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
+    derived = yaml.safe_load(Path("use_cases/rides/derived.yaml").read_text(encoding="utf-8"))
+    assert derived["nightly_batch_scoring"]["cron"] == "0 2 * * 2", "when Monday is over"
+    assert "maximum_empty_date_share" not in derived["validate_history"]
+
+
+def test_gaps_are_declared_with_a_comment_if_they_are_more_than_one_failure() -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides()}) WHERE started_at::DATE NOT BETWEEN '2024-02-10' AND '2024-02-13'")
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert written()["dataset"]["nights_without_rows"] == 4
+    assert "A broken feed looks the same" in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+
+
 def test_a_folder_is_read_as_its_files() -> None:
     Path("rides").mkdir()
     Path("rides.parquet").rename("rides/2024.parquet")

@@ -32,6 +32,17 @@ def test_thin_nights_have_a_wide_band() -> None:
     assert band.minimum_rows == 1
 
 
+def test_a_table_with_ten_rows_per_night_is_given_what_chance_does() -> None:
+    band = derive_band(counted(*[10, 9, 11] * 20), nights=4, every_days=1)
+    assert (band.minimum_ratio, band.maximum_ratio, band.minimum_rows) == (0.0, 2.27, 2)
+    assert derive_band(counted(*[100, 90, 110] * 20), nights=4, every_days=1).minimum_ratio > 0.7, "a history of many rows shows it"
+
+
+def test_a_weekly_table_is_compared_with_its_weeks() -> None:
+    assert derive_band(counted(*[100, 0, 0, 0, 0, 0, 0] * 10), nights=4, every_days=None).every_days == 7
+    assert derive_band(counted(*[100] * 6, 0, *([100] * 6 + [0]) * 9), nights=4, every_days=None).every_days == 1, "closed on one day"
+
+
 def test_numbers_are_rounded_away_from_what_was_seen() -> None:
     assert (floor_to(0.759, 2), ceil_to(1.231, 2), floor_to(0.3, 2), ceil_to(0.3, 2)) == (0.75, 1.24, 0.3, 0.3)
     assert [significant(value) for value in (0.4, 7, 99, 1249, 83_999)] == [0, 7, 99, 1200, 83_000]
