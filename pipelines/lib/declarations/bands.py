@@ -36,7 +36,7 @@ def derive_band(counts: Mapping[dt.date, int], *, nights: int, every_days: int |
     """Return the band in which nearly every date of `counts` (rows by date) is; `every_days` None takes the one that explains them better.
 
     One date in a hundred at each end does not count: a holiday or a first date of some hours would make the band useless. Then there is headroom,
-    and the band is never narrower than chance makes the counts of a small table.
+    and the band of a small table is never narrower than chance makes its counts, unless these vary less than chance would have them.
     """
     by_step = {step: ratios(counts, nights=nights, every_days=step) for step in ((1, WEEK) if every_days is None else (every_days,))}
     chosen = every_days or 1
@@ -48,7 +48,8 @@ def derive_band(counts: Mapping[dt.date, int], *, nights: int, every_days: int |
     found = by_step[chosen]
     low, high = (quantile(found, 0.01), quantile(found, 0.99)) if found else (1.0, 1.0)
     typical = statistics.median(count for count in counts.values() if count)
-    chance = _CHANCE / math.sqrt(typical) if typical < _FEW_ROWS else 0.0
+    deviation = 1 / math.sqrt(typical)
+    chance = _CHANCE * deviation if typical < _FEW_ROWS and _spread(found) > deviation / 2 else 0.0
     minimum_ratio = min(floor_to(0.8 * low, 2), 0.9, floor_to(max(0.0, 1 - chance), 2))
     maximum_ratio = max(ceil_to(1.25 * high, 2), 1.1, ceil_to(1 + chance, 2))
     odd = sum(not minimum_ratio <= ratio <= maximum_ratio for ratio in found)

@@ -54,6 +54,7 @@ _ORDERED = (
 _DATES = (
     "ingest_history.start",
     "first_run.partition",
+    "first_run.nights",
     "validate_batch.row_count.quiet_dates",
     "validate_history.row_count.quiet_dates",
     "validate_features.quiet_dates",

@@ -14,7 +14,7 @@ from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_fau
 from pipelines.lib.declarations.events import check_label, load_events, scan_events
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
 from pipelines.lib.declarations.faults import Found
-from pipelines.lib.declarations.first_nights import DEMO_NIGHTS, nights_from
+from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.side_tables import SIDE, load_side_table
 from pipelines.lib.features.declaration import Features
@@ -182,13 +182,11 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
     if said is None:
         return
     first = dt.date.fromisoformat(said)
-    nights = nights_from(facts.counts, first, dataset.calendar)
-    if dataset.calendar.allows_empty and (len(nights) < DEMO_NIGHTS or nights[0] != first):
-        yield Found(
-            "first_run.partition",
-            f"is {first}; it has no rows, or no {DEMO_NIGHTS - 1} nights with rows after it",
-            "choose an earlier date with rows",
-        )
+    named = (params.get("first_run") or {}).get("nights") or ()
+    nights = [dt.date.fromisoformat(night) for night in named] or [first + dt.timedelta(days=night) for night in range(DEMO_NIGHTS)]
+    if named and (empty := [str(night) for night in nights if not facts.counts.get(night)]):
+        yield Found("first_run.nights", f"names {', '.join(empty)}, without rows", "name nights with rows, or derive again")
+        return
     if empty := [str(night) for night in nights if not facts.counts.get(night)]:
         yield Found(
             "first_run.partition", f"is {first}; no row is dated {', '.join(empty)} of the first {DEMO_NIGHTS} nights",

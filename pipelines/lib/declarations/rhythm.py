@@ -41,9 +41,10 @@ class Rhythm:
         if len(self.calendar.weekdays) < WEEK:
             said.append(f"Rows on {', '.join(day.capitalize() for day in self.calendar.weekdays)} only: see weekdays.")
         if self.empty:
+            nights = "night" if self.empty == 1 else "nights"
             of_weekdays = "" if len(self.calendar.weekdays) == WEEK else " of these weekdays"
             said.append(
-                f"{self.empty} nights{of_weekdays} have no rows, at most {self.calendar.most_empty} in a row. nights_without_rows: "
+                f"{self.empty} {nights}{of_weekdays} without rows, at most {self.calendar.most_empty} in a row. nights_without_rows: "
                 f"{self.calendar.most_empty} allows that. A broken feed looks the same, so write no more than is normal."
             )
         return said

@@ -44,8 +44,11 @@ def record_empty_night(reason: str, lineage: Lineage, *, attempts: int) -> Publi
 
 def empty_nights() -> list[str]:
     """Return the nights that are recorded as having had no rows, and have no scores; oldest first."""
+    recorded = publications(empty_nights_url())
+    if not recorded:  # most tables: the scores need not be looked at
+        return []
     published = publications()
-    return sorted(night for night in publications(empty_nights_url()) if night not in published)
+    return sorted(night for night in recorded if night not in published)
 
 
 def forget_empty_night(lineage: Lineage) -> bool:

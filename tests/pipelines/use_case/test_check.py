@@ -131,7 +131,8 @@ def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_date_without_quotes_is_named() -> None:
     path = Path(FILE)
     path.write_text(path.read_text(encoding="utf-8") + "ingest_history: {start: 2024-01-05}\n", encoding="utf-8")
-    [fault] = check(Path(), ["rides"], config_only=True)
+    stale, fault = check(Path(), ["rides"], config_only=True)  # what was derived follows from the start
+    assert "derive rides --again" in str(stale)
     assert str(fault) == f'{FILE}: ingest_history.start: is 2024-01-05, which YAML reads as a date; write "2024-01-05"'
 
 
@@ -151,6 +152,15 @@ def test_rows_on_weekdays_that_are_not_declared_are_a_fault() -> None:
         "dataset.weekdays: is [monday, tuesday, wednesday, thursday, friday], but 34 other dates have rows, such as Sunday" in one
         for one in found
     )
+
+
+def test_first_nights_that_are_named_must_have_rows() -> None:
+    query = f"SELECT * FROM ({rides.rides()}) WHERE started_at::DATE <> DATE '2024-03-02'"
+    rides.write(Path("rides.parquet"), query)
+    nights = ["2024-03-01", "2024-03-03", "2024-03-04", "2024-03-05"]
+    assert not [fault for fault in broken(setting("first_run.nights", nights), config_only=False) if "first_run" in fault]
+    [fault] = [fault for fault in broken(setting("first_run.nights", ["2024-03-02"]), config_only=False) if "first_run" in fault]
+    assert "first_run.nights: names 2024-03-02, without rows" in fault
 
 
 @pytest.mark.costly

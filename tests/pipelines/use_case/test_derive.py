@@ -35,9 +35,9 @@ def test_an_existing_file_stays_until_it_is_asked_for_again(use_case: UseCase) -
 def test_gaps_that_the_declaration_does_not_allow_are_reported_and_not_allowed(use_case: UseCase) -> None:
     rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides()}) WHERE started_at::DATE NOT BETWEEN '2024-02-10' AND '2024-02-13'")
     said = derive(use_case, rides.TODAY)
-    assert "WARNING: 4 nights have no rows, at most 4 in a row. nights_without_rows: 4 allows that." in said
+    assert "WARNING: 4 nights without rows, at most 4 in a row. nights_without_rows: 4 allows that." in said
     derived = yaml.safe_load(use_case.derived.read_text(encoding="utf-8"))
-    assert derived["derived_from"]["nights"].startswith("4 nights have no rows")
+    assert derived["derived_from"]["nights"].startswith("4 nights without rows")
     assert "nights_without_rows" not in derived["dataset"]
     rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "nights_without_rows": 4}})
     assert "WARNING" not in derive(use_case, rides.TODAY, again=True)

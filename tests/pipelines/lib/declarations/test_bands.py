@@ -33,9 +33,10 @@ def test_thin_nights_have_a_wide_band() -> None:
 
 
 def test_a_table_with_ten_rows_per_night_is_given_what_chance_does() -> None:
-    band = derive_band(counted(*[10, 9, 11] * 20), nights=4, every_days=1)
+    band = derive_band(counted(*[10, 8, 12] * 20), nights=4, every_days=1)
     assert (band.minimum_ratio, band.maximum_ratio, band.minimum_rows) == (0.0, 2.27, 2)
-    assert derive_band(counted(*[100, 90, 110] * 20), nights=4, every_days=1).minimum_ratio > 0.7, "a history of many rows shows it"
+    assert derive_band(counted(*[100, 80, 120] * 20), nights=4, every_days=1).minimum_ratio > 0.6, "a history of many rows shows it"
+    assert derive_band(counted(*[24] * 60), nights=4, every_days=1).minimum_ratio == 0.8, "a row per hour is not by chance"
 
 
 def test_a_weekly_table_is_compared_with_its_weeks() -> None:

@@ -39,7 +39,7 @@ def test_a_gap_over_a_closed_weekday_counts_nights_of_the_other_weekdays() -> No
 def test_one_missing_night_is_mentioned_and_not_declared() -> None:
     found = rhythm_of(counts(60, empty=(30,)))
     assert found.declared() == {}
-    assert "1 nights have no rows, at most 1 in a row" in found.words()[0]
+    assert "1 night without rows, at most 1 in a row" in found.words()[0]
 
 
 def test_a_short_table_does_not_tell_its_weekdays() -> None:
