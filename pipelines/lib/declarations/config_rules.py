@@ -13,7 +13,7 @@ from pipelines.lib.declarations.weekday_cron import cron_of, never_scored
 from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
-from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.night_calendar import WEEK
 
 Params = Mapping[str, Any]
@@ -24,7 +24,9 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
     names = set(features.names)
     yield from _feature_faults(dataset, features)
     yield from _known(params, "evaluate.slices", names | {*dataset.key, dataset.event_time, "partition"}, "keys and features")
-    yield from _known(params, "measure_performance.slices", set(dataset.columns), "columns")
+    yield from _known(
+        params, "measure_performance.slices", {column for column in dataset.columns if column.lower() not in NOT_A_SLICE}, "columns"
+    )
     yield from _known(params, "validate_features.maximum_filler_excess_by_feature", names, "features")
     for number, direction in enumerate(_at(params, "evaluate.golden") or ()):
         for feature in direction["change"]:

@@ -13,7 +13,7 @@ from pipelines.lib.declarations.facts import FEW_VALUES, ColumnFacts, Facts
 from pipelines.lib.declarations.first_nights import first_nights, holdout_days
 from pipelines.lib.declarations.weekday_cron import cron_of
 from pipelines.lib.features.declaration import Features
-from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.night_calendar import NightCalendar
 
 Parameters = dict[str, Any]
@@ -230,7 +230,10 @@ def _feature_slices(dataset: Dataset, features: Features, facts: Facts) -> list[
 
 def _column_slices(dataset: Dataset, facts: Facts) -> list[str]:
     """Return columns of few values, by which to measure the quality of published nights. Those that are known later are left out."""
-    fit = [column for column in dataset.columns if column not in dataset.known_later and _makes_slices(facts.columns.get(column))]
+    fit = [
+        column for column in dataset.columns
+        if column not in dataset.known_later and column.lower() not in NOT_A_SLICE and _makes_slices(facts.columns.get(column))
+    ]  # fmt: skip
     return sorted(fit, key=lambda column: dataset.columns[column].type != "string")[:_MOST_SLICES]
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.sources.casts import SQL_TYPES
 from pipelines.lib.sources.raw import extract
-from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.engine import connect, name, text
 from pipelines.lib.tables.expression_failures import Written, naming_the_culprit
 from pipelines.lib.tables.expressions import Checker, enclosed
@@ -56,16 +56,20 @@ class Outcomes:
     def join_outcomes(self, partition: str, rows: "pa.Table | Path") -> pa.Table:
         """Return those of `rows` (published scores, a features file: anything with the key) that have an outcome on `partition`: none if contradicted.
 
-        Their columns, what was asked for next to the outcome (not a key), and `outcome` int8 {0, 1}; in the order of the key.
+        Their columns, those that were asked for besides (not a key, nor a column that `rows` has), and `outcome` int8 {0, 1}; in the order of the key.
         """
         source = f"read_parquet({text(rows)})" if isinstance(rows, Path) else "given"
         if not isinstance(rows, Path):
             self._connection.register("given", rows)
+        taken = {column.lower() for column in self._connection.sql(f"FROM {source}").columns} | {"partition"}
+        joined = ", ".join(
+            f"outcomes.{name(column)}" for column in self._connection.table("outcomes").columns if column.lower() not in taken
+        )
         key = [name(column) for column in self._dataset.key]
         same = " AND ".join(f"given.{column} = outcomes.{column}" for column in key)
         order = ", ".join(f"given.{column}" for column in key)
         return self._connection.sql(
-            f"SELECT given.*, outcomes.* EXCLUDE (partition, {', '.join(key)}) FROM {source} AS given JOIN outcomes ON {same} "
+            f"SELECT given.*, {joined} FROM {source} AS given JOIN outcomes ON {same} "
             f"WHERE outcomes.partition = {text(partition)} ORDER BY {order}"
         ).to_arrow_table()
 
@@ -78,6 +82,10 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, extra_colu
     """
     if unknown := [column for column in extra_columns if column not in dataset.columns]:
         raise ConfigError(f"slices names {', '.join(unknown)}, not among dataset.columns; there are {', '.join(dataset.columns)}")
+    if published := [column for column in extra_columns if column.lower() in NOT_A_SLICE]:
+        raise ConfigError(
+            f"measure_performance.slices names {published[0]!r}, as a column of the published rows is called; name another column"
+        )
     last = partition - timedelta(days=dataset.label.delay_days + 1)
     first = min(first, last + timedelta(days=1))
     events = dataset.model_copy(update={"tables": {}})  # no side table has a say in an outcome
@@ -97,22 +105,22 @@ def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Pa
     """Make table ``outcomes``: key, partition, `extra_columns`, outcome; one row a key. Returns what contradicts itself, by date."""
     key = ", ".join(map(name, dataset.key))
     connection.execute(
-        f"CREATE TEMP VIEW delivered AS SELECT *, {name(dataset.event_time)}::DATE::VARCHAR AS partition, "
-        f"{enclosed(dataset.label.expression)}::TINYINT AS outcome FROM read_parquet({text(events)})"
+        f"CREATE TEMP VIEW delivered AS SELECT *, {name(dataset.event_time)}::DATE::VARCHAR AS __partition, "
+        f"{enclosed(dataset.label.expression)}::TINYINT AS __outcome FROM read_parquet({text(events)})"
     )
     first_of_each = connection.sql(
-        f"SELECT * FROM (SELECT *, min(outcome) OVER same <> max(outcome) OVER same AS contradicted FROM delivered "
-        f"WINDOW same AS (PARTITION BY {key}, partition)) WHERE contradicted AND outcome IS NOT NULL "
-        f"QUALIFY dense_rank() OVER (PARTITION BY partition ORDER BY {key}) = 1 ORDER BY partition, outcome"
+        f"SELECT * FROM (SELECT *, min(__outcome) OVER same <> max(__outcome) OVER same AS __contradicted FROM delivered "
+        f"WINDOW same AS (PARTITION BY {key}, __partition)) WHERE __contradicted AND __outcome IS NOT NULL "
+        f"QUALIFY dense_rank() OVER (PARTITION BY __partition ORDER BY {key}) = 1 ORDER BY __partition, __outcome"
     )
     contradicted = _contradictions(first_of_each, dataset)
     kept = "".join(
         f"min({name(column)}) AS {name(column)}, " for column in extra_columns
     )  # of rows that agree on the outcome, any would do
     connection.execute(
-        f"CREATE TEMP TABLE outcomes AS SELECT {key}, partition, {kept}min(outcome) AS outcome FROM delivered "
-        f"WHERE outcome IS NOT NULL AND NOT list_contains([{', '.join(map(text, contradicted))}]::VARCHAR[], partition) "
-        f"GROUP BY {key}, partition"
+        f"CREATE TEMP TABLE outcomes AS SELECT {key}, __partition AS partition, {kept}min(__outcome) AS outcome FROM delivered "
+        f"WHERE __outcome IS NOT NULL AND NOT list_contains([{', '.join(map(text, contradicted))}]::VARCHAR[], __partition) "
+        f"GROUP BY {key}, __partition"
     )
     return contradicted
 
@@ -123,7 +131,7 @@ def _contradictions(first_of_each: duckdb.DuckDBPyRelation, dataset: Dataset) ->
     same: dict[str, list[dict[str, object]]] = {}
     for values in first_of_each.fetchall():
         row = dict(zip(names, values, strict=True))
-        same.setdefault(str(row["partition"]), []).append(row)
+        same.setdefault(str(row["__partition"]), []).append(row)
     return {partition: _contradiction(rows, dataset) for partition, rows in same.items()}
 
 

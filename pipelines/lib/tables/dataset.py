@@ -25,6 +25,9 @@ RESERVED = frozenset(
 RESERVED_IN_KEY = frozenset({"run_ref", "rank", "distance", "outcome", "index_generation", "encoder_version"})
 """More of them, in the published tables alone; so are all that begin with ``neighbour_``."""
 
+NOT_A_SLICE = RESERVED | {"outcome"}
+"""Columns of a table by which no slice of published rows is made: there, the names mean what Nightshift wrote."""
+
 PLAUSIBLE_DAYS = 10_958
 """Thirty years: farther from its night, a time is more likely a slip, an epoch's zero or the year 9999 than an event."""
 

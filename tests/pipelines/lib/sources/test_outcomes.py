@@ -43,6 +43,38 @@ def source(tmp_path: Path, table: pa.Table) -> Path:
     return tmp_path / "orders.parquet"
 
 
+def test_columns_that_the_rows_have_are_not_joined_again(source: Path, table: pa.Table, tmp_path: Path) -> None:
+    """A feature has the name and not the value of its column: a slice by the column must not make it appear twice."""
+    scored = of_date(table, "2024-01-05").select(["order_id"])
+    features = scored.append_column("items", pa.array([7.0] * scored.num_rows, pa.float32()))
+    pq.write_table(features, tmp_path / "features.parquet")
+    with known_outcomes(dataset(source), partition=PARTITION, first=FIRST, extra_columns=("items", "channel")) as known:
+        rows = known.join_outcomes("2024-01-05", tmp_path / "features.parquet")
+    assert rows.column_names == ["order_id", "items", "channel", "outcome"]
+    assert rows["items"].to_pylist() == [7.0] * scored.num_rows
+
+
+def test_a_table_may_have_columns_of_our_names(tmp_path: Path, table: pa.Table) -> None:
+    returned = pc.if_else(pc.is_valid(table["refund"]), "yes", "no")
+    named = table.append_column("outcome", returned).append_column("partition", table["channel"]).append_column("contradicted", returned)
+    pq.write_table(named, tmp_path / "orders.parquet")
+    content = orders.params(kind="parquet", path=str(tmp_path / "orders.parquet"))["dataset"]
+    content["columns"] |= {column: {"type": "string", "nulls": 1} for column in ("outcome", "partition", "contradicted")}
+    content["known_later"] = ["refund", "outcome"]
+    content["label"]["expression"] = "outcome = 'yes'"
+    with known_outcomes(parse_section(content, Dataset, "test"), partition=PARTITION, first=FIRST) as known:
+        rows = known.join_outcomes("2024-01-08", table.select(["order_id"]))
+        assert known.contradicted == {}
+    expected = of_date(table, "2024-01-08").sort_by("order_id")
+    assert rows["order_id"].to_pylist() == expected["order_id"].to_pylist()
+    assert rows["outcome"].to_pylist() == pc.cast(pc.is_valid(expected["refund"]), pa.int8()).to_pylist()
+    with (
+        pytest.raises(ConfigError, match=r"measure_performance\.slices names 'outcome', as a column of the published rows"),
+        known_outcomes(parse_section(content, Dataset, "test"), partition=PARTITION, first=FIRST, extra_columns=["outcome"]),
+    ):
+        pass
+
+
 def digests(declared: Dataset) -> dict[str, str]:
     with known_outcomes(declared, partition=PARTITION, first=FIRST) as known:
         return known.sha256()
