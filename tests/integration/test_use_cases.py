@@ -1,10 +1,15 @@
-"""Two use cases in one Airflow: their nights of one date run at the same time, each in its own workspace, table by table."""
+"""Several use cases in one Airflow: nights of one date run at the same time, each in its own workspace, and a broken use case stops no other one."""
 
+import shutil
 import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 
+from deploy.embedded.client import ApiError
 from deploy.embedded.server import Server
 from tests.stub_repository import git
 
@@ -41,3 +46,54 @@ def test_nights_of_two_use_cases_run_at_once_and_record_their_own_parameters(air
 
 def _is_running(tasks: list[dict[str, object]], name: str) -> bool:
     return any(task["task_id"] == name and task["state"] == "running" for task in tasks)
+
+
+@pytest.fixture
+def churn(airflow: Server) -> Iterator[Path]:
+    """The declaration of a third use case, which does not exist yet."""
+    declaration = airflow.repository / "use_cases" / "churn" / "params.yaml"
+    declaration.parent.mkdir()
+    yield declaration
+    shutil.rmtree(declaration.parent)
+
+
+def test_a_broken_use_case_is_named_and_returns_without_a_restart(airflow: Server, churn: Path) -> None:
+    sound = {"dataset": {"event_time": "at"}, "features": {}, "first_run": {"partition": "2013-01-01"}}
+    churn.write_text(yaml.safe_dump({**sound, "nightly_batch_scoring": {"retries": "few"}}))
+    assert "use_cases/churn/params.yaml: nightly_batch_scoring.retries" in _front_page(airflow)
+    _wait_for_parsing(airflow)
+    assert airflow.client().call("GET", "/importErrors")["total_entries"] == 0
+    assert [_knows(airflow, dag_id) for dag_id in (*DAGS, "nightly_batch_scoring__churn")] == [True, True, False]
+    churn.write_text(yaml.safe_dump(sound))
+    assert "churn" not in _front_page(airflow)
+    deadline = time.monotonic() + _PATIENCE_S
+    while not _knows(airflow, "nightly_batch_scoring__churn"):
+        airflow.check()
+        assert time.monotonic() < deadline, airflow.client().call("GET", "/importErrors")
+        time.sleep(0.5)
+
+
+def _front_page(airflow: Server) -> str:
+    request = urllib.request.Request(f"{airflow.url}/nightshift/", headers={"Authorization": f"Bearer {airflow.client().token()}"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def _wait_for_parsing(airflow: Server) -> None:
+    """Wait until the file of the scoring DAGs has been parsed again."""
+    client, deadline = airflow.client(), time.monotonic() + _PATIENCE_S
+    parsed = client.call("GET", f"/dags/{DAGS[0]}")["last_parsed_time"]
+    for _ in range(2):  # the first parsing may have begun before the use case was written
+        while (now := client.call("GET", f"/dags/{DAGS[0]}")["last_parsed_time"]) == parsed:
+            airflow.check()
+            assert time.monotonic() < deadline, parsed
+            time.sleep(0.5)
+        parsed = now
+
+
+def _knows(airflow: Server, dag_id: str) -> bool:
+    try:
+        return not airflow.client().call("GET", f"/dags/{dag_id}")["is_stale"]
+    except ApiError as error:
+        assert error.status == 404
+        return False
