@@ -127,12 +127,18 @@ def _prepare(use_case: UseCase, progress: Callable[[str], None]) -> Ready:
 
 
 def _begin(one: Ready, server: Server, progress: Callable[[str], None]) -> None:
-    """Make the first index and score the first nights, if there are none."""
-    with choosing(one.use_case):
-        if not one.indexed:
-            _make_index(server, progress)
-        if not one.scored:
-            _score_first_nights(server, progress)
+    """Make the first index and score the first nights, if there are none. Report a failure: the other use cases go on, and so does the schedule of all."""
+    try:
+        with choosing(one.use_case):
+            if not one.indexed:
+                _make_index(server, progress)
+            if not one.scored:
+                _score_first_nights(server, progress)
+    except (NightshiftError, ApiError, TimeoutError) as error:
+        server.check()  # without its services, nothing goes on
+        progress(
+            f"NO FIRST NIGHTS: {error}. The schedule scores the next night; make up scores the first ones again if none is published by then"
+        )
 
 
 def _print_addresses(server: Server) -> None:

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.embedded import up
+from deploy.embedded.client import ApiError, Client
 from deploy.embedded.first_champion import TrainingError
+from deploy.embedded.server import Server
+from deploy.embedded.services import ServerError
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import current_use_case
 from pipelines.lib.core.use_cases import UseCase, use_cases
@@ -70,3 +73,38 @@ def test_an_example_waits_until_its_data_is_made(declared: list[UseCase]) -> Non
     data.parent.mkdir(parents=True)
     data.touch()
     assert [one.use_case.name for one in up.prepare_all(declared, steps.append)] == ["flights", "shop"]
+
+
+class Alive(Server):
+    """A server that was never started. Whether its services have ended is said."""
+
+    def __init__(self, *, ended: bool = False) -> None:
+        self.ended = ended
+
+    def client(self) -> Client:
+        """Return a client that nobody uses."""
+        return Client("http://localhost", "", "")
+
+    def check(self) -> None:
+        """Raise as a server whose service has ended."""
+        if self.ended:
+            raise ServerError("the scheduler has ended")
+
+
+@pytest.mark.parametrize(
+    "failure", [TimeoutError("after 1200 s"), ApiError("POST", "/dags/x/dagRuns", 404, "not found"), ConfigError("no")]
+)
+def test_first_nights_that_fail_stop_no_other_use_case(
+    declared: list[UseCase], monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(up, "score_nights", fail)
+    monkeypatch.setattr(up, "first_partitions", lambda: ["2024-01-01"])
+    steps: list[str] = []
+    one = up.Ready(declared[-1], scored=False, indexed=True)
+    up._begin(one, Alive(), steps.append)
+    assert [step.partition(". The schedule")[0] for step in steps] == [f"NO FIRST NIGHTS: {failure}"]
+    with pytest.raises(ServerError, match="the scheduler has ended"):
+        up._begin(one, Alive(ended=True), steps.append)
