@@ -54,10 +54,12 @@ def _type_of(engine_type: str) -> str | None:
 
 
 def _types_of_text(connection: duckdb.DuckDBPyConnection, scanned: Scan, columns: list[str]) -> dict[str, str]:
-    """Return the types of text `columns`: only a text source such as a CSV holds numbers and dates as text."""
-    if not columns or any(kind != "VARCHAR" for kind in scanned.columns.values()):
+    """Return the types of text `columns`. A CSV holds everything as text; elsewhere, text is most often a date or a time that a tool did not convert."""
+    if not columns:
         return {}
     conditions = {column: _conditions(name(column), scanned.notation) for column in columns}
+    if any(kind != "VARCHAR" for kind in scanned.columns.values()):
+        conditions = {column: {kind: of[kind] for kind in ("date", "timestamp")} for column, of in conditions.items()}
     # Types that a few rows rule out are not tested on all rows, since matching patterns takes most of the time.
     few = _holding(connection, scanned, conditions, f"(SELECT * FROM {scanned.relation} LIMIT {_FEW_ROWS})")
     whole = _holding(connection, scanned, few, scanned.relation)

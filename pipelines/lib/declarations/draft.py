@@ -20,7 +20,7 @@ from pipelines.lib.declarations.rhythm import rhythm_of
 from pipelines.lib.declarations.source_description import describe_source
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
-from pipelines.lib.tables.dataset import Column, Dataset, Source
+from pipelines.lib.tables.dataset import RESERVED, Column, Dataset, Source
 from pipelines.lib.tables.engine import connect, name
 
 _MOST_GROUPS = 5_000
@@ -99,6 +99,9 @@ def _table(wishes: Wishes, source: Mapping[str, Any], kinds: Mapping[str, str]) 
     for flag, named in (("--key", wishes.key), ("--event-time", (wishes.event_time,)), ("--known-later", wishes.known_later)):
         if unknown := [column for column in named if column and column not in kinds]:
             raise ConfigError(f"{flag} names {unknown[0]!r}, which the source does not have as a column; there are {', '.join(kinds)}")
+    if wishes.label_name.lower() in {*RESERVED, *(column.lower() for column in kinds)}:
+        why = "Nightshift writes itself" if wishes.label_name.lower() in RESERVED else "a column has as well"
+        raise ConfigError(f"--label-name is {wishes.label_name!r}, a name that {why}; choose another one, such as --label-name is_true")
     label = {"name": wishes.label_name, "expression": wishes.label or _PLACEHOLDER, "delay_days": wishes.delay_days or 0}
     return {"name": "draft", "source": dict(source), "label": label}
 
@@ -191,12 +194,17 @@ def _features(connection: duckdb.DuckDBPyConnection, offered: Mapping[str, str],
     ]
     grouped = few[:3] + [column for column in texts if 1 < facts.columns[column].distinct <= _MOST_GROUPS][:2]
     found: dict[str, Any] = {
-        "numeric": {column: {"missing": missing[column]} for column in numbers},
-        "categorical": {column: {} for column in few},
+        "numeric": {feature: {**of, "missing": missing[column]} for column in numbers for feature, of in [_named(column)]},
+        "categorical": {feature: of for column in few for feature, of in [_named(column)]},
         "calendar": ["hour", "weekday"] if kind_of_time == "timestamp" else ["weekday"],
         "lagged": {f"rate_by_{column}": {"by": [column], "window_days": 28, "prior_weight": 20} for column in grouped},
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _named(column: str) -> tuple[str, dict[str, str]]:
+    """Return the name of the feature of a `column` and its expression. A feature is not called as a column that Nightshift writes itself."""
+    return (f"own_{column}", {"expression": column}) if column.lower() in RESERVED else (column, {})
 
 
 def _missing(connection: duckdb.DuckDBPyConnection, numbers: Mapping[str, str], facts: Mapping[str, ColumnFacts]) -> dict[str, int]:

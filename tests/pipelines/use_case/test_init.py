@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,9 +10,12 @@ import pytest
 import yaml
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.use_cases import find
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.use_cases import effective, find
 from pipelines.lib.declarations.candidates import named_as_key
 from pipelines.lib.declarations.draft import Wishes
+from pipelines.lib.sources.raw import extract
+from pipelines.lib.tables.dataset import Dataset
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
 from pipelines.use_case.init import init
@@ -216,3 +220,33 @@ def test_a_source_that_is_none_is_refused_without_its_password(source: str, said
     with pytest.raises(Exception, match=said) as refused:
         init(Path(), "rides", source, LABEL)
     assert "secret" not in str(refused.value)
+
+
+def test_times_that_a_parquet_file_holds_as_text_are_times() -> None:
+    """So pandas writes what it has read from a CSV without parse_dates."""
+    query = f"SELECT * REPLACE (strftime(started_at, '%Y-%m-%dT%H:%M:%S') AS started_at), ride[2:] AS digits FROM ({rides.rides()})"
+    rides.write(Path("rides.parquet"), query)
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert written()["dataset"]["event_time"] == "started_at"
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
+    columns = effective(find("rides", Path())).params["dataset"]["columns"]
+    assert columns["started_at"]["type"] == "timestamp"
+    night = dt.date(2024, 3, 4)
+    dataset = parse_section(effective(find("rides", Path())).params["dataset"], Dataset, "test")
+    extract(dataset, partition=night, start=night, end=night + dt.timedelta(days=1), lookback_days=0, target=Path("raw"))
+    [rows] = duckdb.execute("SELECT count(*), min(started_at)::VARCHAR, max(started_at)::VARCHAR FROM 'raw/events.parquet'").fetchall()
+    assert rows == (100, "2024-03-04 00:00:30", "2024-03-04 23:45:30")
+
+
+def test_columns_of_our_names_become_features_of_another_name() -> None:
+    rides.write(Path("rides.parquet"), f"SELECT *, distance AS score, city AS decision, minutes_late AS outcome FROM ({rides.rides()})")
+    wishes = Wishes(label="minutes_late >= 10", delay_days=2, known_later=("outcome",))
+    with pytest.raises(ConfigError, match="--label-name is 'outcome', a name that a column has as well; choose another one"):
+        init(Path(), "rides", "rides.parquet", wishes)
+    init(Path(), "rides", "rides.parquet", replace(wishes, label_name="late"))
+    features = written()["features"]
+    assert features["numeric"]["own_score"] == {"expression": "score", "missing": 0}  # type: ignore[index]
+    assert features["categorical"] == {"city": {}, "own_decision": {"expression": "decision"}}
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
