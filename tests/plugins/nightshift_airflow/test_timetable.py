@@ -18,6 +18,9 @@ from airflow.timetables.base import TimeRestriction
 from nightshift_airflow.plugin import NightshiftPlugin
 from nightshift_airflow.timetable import ClockTimetable, NightTimetable, OnRequestTimetable
 
+from pipelines.lib.declarations.weekday_cron import cron_of
+from pipelines.lib.tables.night_calendar import NightCalendar
+
 ROOT = Path(__file__).resolve().parents[3]
 FIRST, DAYS = dt.date(2026, 1, 1), 730
 
@@ -70,6 +73,15 @@ def test_the_offset_is_in_calendar_days_for_any_cron() -> None:
     dates = (FIRST + dt.timedelta(days=day) for day in range(28))
     wanted = [str(date - dt.timedelta(days=4977)) for date in dates if date.isoweekday() <= 5]
     assert partitions("0 2 * * 1-5", "America/New_York", 4977, FIRST, 20) == wanted
+
+
+@pytest.mark.parametrize("days_back", [0, 1, 364])
+def test_the_cron_of_a_weekly_table_gives_the_nights_of_its_weekday(days_back: int) -> None:
+    weekly = NightCalendar(("monday",))
+    found = partitions(cron_of(weekly, days_back), "Europe/Berlin", days_back, FIRST, 10)
+    dates = [dt.date.fromisoformat(partition) for partition in found]
+    assert all(weekly.expects_rows(date) for date in dates)
+    assert {later - earlier for earlier, later in itertools.pairwise(dates)} == {dt.timedelta(weeks=1)}
 
 
 def test_a_call_costs_less_than_a_millisecond_however_far_the_offset_reaches_back() -> None:
