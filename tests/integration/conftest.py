@@ -8,8 +8,13 @@ import pytest
 from deploy.embedded.server import Server
 from tests.stub_repository import make_stub_repository
 
-SHOP = {"dataset": {"event_time": "at"}, "features": {}, "first_run": {"partition": "2013-01-01"}, "pool": {"slots": 2}}
-"""A use case next to the default one."""
+SHOP = {
+    "dataset": {"event_time": "at", "nights_without_rows": 2},
+    "features": {},
+    "first_run": {"partition": "2013-01-01"},
+    "pool": {"slots": 2},
+}
+"""A use case next to the default one. Its table may have nights without rows."""
 
 
 @pytest.fixture(scope="session")

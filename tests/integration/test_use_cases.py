@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.embedded.client import ApiError
+from deploy.embedded.client import ApiError, Client
 from deploy.embedded.server import Server
 from tests.stub_repository import git
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DAGS = ("nightly_batch_scoring", "nightly_batch_scoring__shop")
-NIGHT = "2013-09-17"
+NIGHT, EMPTY_NIGHT, FULL_NIGHT = "2013-09-17", "2013-09-18", "2013-09-19"
 _PATIENCE_S = 240
 
 
@@ -42,6 +42,34 @@ def test_nights_of_two_use_cases_run_at_once_and_record_their_own_parameters(air
     recorded = [yaml.safe_load(git(airflow.repository, "show", f"refs/runs/{dag_id}/together:params.yaml")) for dag_id in DAGS]
     assert [params.get("use_case") for params in recorded] == [None, {"name": "shop", "default": False}]
     assert [params["dataset"]["name"] for params in recorded] == ["flights", "shop"]
+
+
+def test_a_night_without_rows_is_recorded_and_nothing_is_scored_or_watched(airflow: Server) -> None:
+    client, dag_id = airflow.client(), DAGS[1]
+    client.unpause(dag_id)
+    behave = airflow.home / "behave" / f"validate_batch-{EMPTY_NIGHT}"
+    behave.parent.mkdir(exist_ok=True)
+    behave.write_text("empty")
+    client.trigger(dag_id, EMPTY_NIGHT, run_id="empty")
+    assert client.follow(dag_id, ["empty"], timeout_s=_PATIENCE_S, check=airflow.check) == {"empty": "success"}
+    states = {task["task_id"]: task["state"] for task in client.tasks(dag_id, "empty")}
+    done = ("open_run", "ingest_batch", "validate_batch", "publish_empty_night", "close_run")
+    assert states == {task: "success" if task in done else "skipped" for task in states}
+    assert client.run(dag_id, "empty")["note"].startswith(f"NO ROWS (allowed) {EMPTY_NIGHT}: night 1 in a row without rows, of at most 2")
+    assert _events(client, EMPTY_NIGHT) == [], "nobody watches the night"
+
+    client.trigger(dag_id, FULL_NIGHT, run_id="full")
+    assert client.follow(dag_id, ["full"], timeout_s=_PATIENCE_S, check=airflow.check) == {"full": "success"}
+    states = {task["task_id"]: task["state"] for task in client.tasks(dag_id, "full")}
+    assert [task for task, state in states.items() if state != "success"] == ["publish_empty_night"]
+    assert client.run(dag_id, "full")["note"].startswith(f"PUBLISHED {FULL_NIGHT}: 945 rows")
+    assert len(_events(client, FULL_NIGHT)) == 1
+
+
+def _events(client: Client, partition: str) -> list[dict[str, object]]:
+    """Return the events of the asset that the shop's scores are, for the night `partition`."""
+    found = client.call("GET", f"/assets/events?source_dag_id={DAGS[1]}&limit=100")["asset_events"]
+    return [event for event in found if event["partition_key"] == partition]
 
 
 def _is_running(tasks: list[dict[str, object]], name: str) -> bool:
