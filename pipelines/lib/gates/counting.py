@@ -16,6 +16,11 @@ def finding_of(expectation: Expectation, verdict: Verdict, *, observed: Any, **c
     )  # fmt: skip
 
 
+def rows_considered(values: Mapping[str, Any]) -> int:
+    """Return how many rows Great Expectations has considered, by the counts `values` of its result."""
+    return int(values.get("element_count", 0) - values.get("missing_count", 0))
+
+
 def holds_enough(expectation: Expectation, considered: int, unexpected: int) -> bool:
     """Return whether enough values hold, by Great Expectations' own formula for `mostly`."""
     return not considered or bool((considered - unexpected) / considered >= expectation.kwargs.get("mostly", 1))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.gates.counting import counted, finding_of, holds_enough
+from pipelines.lib.gates.counting import counted, finding_of, holds_enough, rows_considered
 from pipelines.lib.gates.frames import to_pandas
 from pipelines.lib.gates.great_expectations_import import import_great_expectations
 from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED, SAMPLES, Finding, clip, line, plain
@@ -170,12 +170,13 @@ class _Judge:
                 yield number, finding_of(expectation, FAILED, observed=f"could not be evaluated: {fault}")
             elif result["success"] and _has_no_values(frame, expectation):
                 yield number, finding_of(expectation, NOT_JUDGED, observed=f"{NOT_JUDGED}: no values")
-            elif "unexpected_count" in values:
+            elif "element_count" in values:  # of sets, Great Expectations counts values that are missing or too many, not rows
                 samples = self._samples(frame, expectation, values)
-                considered = values.get("element_count", self._rows) - values.get("missing_count", 0)
-                yield number, counted(expectation, result["success"], considered, values["unexpected_count"], samples)
+                yield number, counted(expectation, result["success"], rows_considered(values), values["unexpected_count"], samples)
             else:
                 observed = plain(values.get("observed_value"))
+                if observed is None and _has_no_values(frame, expectation):
+                    observed = "no values"
                 yield number, finding_of(expectation, PASSED if result["success"] else FAILED, observed=observed)
 
     def _judge_rows(self, expectations: Mapping[int, Expectation]) -> Iterator[tuple[int, Finding]]:
@@ -241,7 +242,7 @@ class _Tally:
         self.slices += 1
         self.passed = self.passed and result["success"]
         self.fault = self.fault or _fault(result)
-        self.considered += values.get("element_count", 0) - values.get("missing_count", 0)
+        self.considered += rows_considered(values)
         self.unexpected += values.get("unexpected_count", 0)
         self.samples = (self.samples + samples)[:SAMPLES]
 

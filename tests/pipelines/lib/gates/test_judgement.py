@@ -18,6 +18,9 @@ from pipelines.lib.tables.dataset import Column
 
 ROWS = 1_000
 
+KEY_ABOVE_0 = {"type": "comparison", "column": {"name": "key"}, "operator": ">", "parameter": 0}
+KEY_NOT_5 = {"type": "comparison", "column": {"name": "key"}, "operator": "!=", "parameter": 5}
+
 
 @pytest.fixture
 def table(tmp_path: Path) -> str:
@@ -88,8 +91,8 @@ def test_unique_is_a_share_of_all_rows_and_may_be_asked_of_some(table: str, rows
         expect("column_values_to_be_unique", column="doubled", mostly=0.99),
         expect("column_values_to_be_unique", column="doubled", mostly=0.999),
         expect("compound_columns_to_be_unique", column_list=["doubled", "value"], ignore_row_if="any_value_is_missing"),
-        expect("column_values_to_be_unique", column="doubled", row_condition="key > 0", condition_parser="pandas"),
-        expect("column_values_to_be_unique", column="doubled", row_condition="key != 5", condition_parser="pandas"),
+        expect("column_values_to_be_unique", column="doubled", row_condition=KEY_ABOVE_0),
+        expect("column_values_to_be_unique", column="doubled", row_condition=KEY_NOT_5),
         expect("column_values_to_be_unique", column="half", mostly=0.01),
         expect("compound_columns_to_be_unique", column_list=["half", "word"]),
         expect("compound_columns_to_be_unique", column_list=["half", "word"], ignore_row_if="any_value_is_missing"),
@@ -131,6 +134,7 @@ def test_the_suites_of_the_repository_can_be_built(suite: Path) -> None:
     [
         (expect("column_distinct_values_to_contain_set", column="word", value_set=["a"]), PASSED),
         (expect("column_distinct_values_to_be_in_set", column="nothing", value_set=["a"]), NOT_JUDGED),
+        (expect("column_distinct_values_to_equal_set", column="nothing", value_set=[1.0]), FAILED),
         (expect("column_max_to_be_between", column="nothing", max_value=1), FAILED),
         (expect("column_to_exist", column="nothing"), PASSED),
     ],
