@@ -10,7 +10,10 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo up repro check test test-slow faults lint new-stage bench lock clean
+# Side by side, the longest first; all of them run, so that a change meets all that they find at once.
+LINTS := mypy forgotten english imports use-cases ruff format
+
+.PHONY: help demo up repro check test test-slow faults lint new-stage bench lock clean $(LINTS:%=lint-%)
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,13 +44,15 @@ faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
 	$(BIN)/python -m pytest -q -m campaign $(args)
 
 lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m tests.english
-	$(BIN)/python -m pipelines.use_case check --config-only
-	$(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(LINTS:%=lint-%)
+
+lint-mypy: ; $(BIN)/mypy
+lint-forgotten: ; $(BIN)/python -m pytest -q tests/test_house.py tests/test_forgotten.py
+lint-english: ; $(BIN)/python -m tests.english
+lint-imports: ; $(BIN)/lint-imports
+lint-use-cases: ; $(BIN)/python -m pipelines.use_case check --config-only
+lint-ruff: ; $(BIN)/ruff check .
+lint-format: ; $(BIN)/ruff format --check .
 
 new-stage: .venv/tests ## add a stage: make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores
 	$(BIN)/python -m scaffold.new_stage $(foreach key,name package dag after reads,--$(key) "$($(key))")

@@ -110,8 +110,15 @@ def follow(rule: Rule, files: Iterable[Source]) -> None:
 # ------------------------------------------------------------------------------------------------ reading a tree
 
 
-def imports(tree: ast.Module, *, only_at_start: bool = False) -> Iterator[tuple[ast.AST, str]]:
-    """Yield each imported module as (node, dotted name); `only_at_start` leaves out what is imported inside functions or for types
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Return `tree` and all that is below it. Most rules look at every node of every file, and walking takes longer than they do."""
+    return tuple(ast.walk(tree))
+
+
+@cache
+def imports(tree: ast.Module, *, only_at_start: bool = False) -> tuple[tuple[ast.AST, str], ...]:
+    """Return each imported module as (node, dotted name); `only_at_start` leaves out what is imported inside functions or for types
     alone.
     """
 
@@ -130,14 +137,19 @@ def imports(tree: ast.Module, *, only_at_start: bool = False) -> Iterator[tuple[
             else:
                 yield from walk(child)
 
-    yield from walk(tree)
+    return tuple(walk(tree))
 
 
-def calls(tree: ast.AST, name: str = "") -> Iterator[ast.Call]:
+@cache
+def calls(tree: ast.AST, name: str = "") -> tuple[ast.Call, ...]:
     """Return the calls of a function or class whose last name is `name`, or all calls."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and name in ("", ast.unparse(node.func).rpartition(".")[2]):
-            yield node
+    return tuple(node for node in nodes(tree) if isinstance(node, ast.Call) and name in ("", last_name(node.func)))
+
+
+def last_name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ast.unparse(function).rpartition(".")[2]
 
 
 def keyword(call: ast.Call, name: str) -> Any:
@@ -193,7 +205,7 @@ def test_every_task_is_a_stage() -> None:
 
 
 def tasks_are_stages(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in nodes(source.tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             task = next((keyword(call, "task_id") for call in calls(node.value) if keyword(call, "task_id")), None)
             if task and assigned(node) and task not in assigned(node):
@@ -394,10 +406,11 @@ def test_no_shell() -> None:
 
 
 def no_shell(source: Source) -> Iterator[str]:
+    shells = ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput")
+    suspects = {shell.rpartition(".")[2] for shell in shells}  # to write every call of the repository as text takes seconds
     for call in calls(source.tree):
-        name = ast.unparse(call.func)
-        if keyword(call, "shell") is True or name in ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"):
-            yield source.at(call, f"{name} uses a shell; pass a list of arguments to subprocess.run")
+        if keyword(call, "shell") is True or (last_name(call.func) in suspects and ast.unparse(call.func) in shells):
+            yield source.at(call, f"{ast.unparse(call.func)} uses a shell; pass a list of arguments to subprocess.run")
 
 
 def test_nothing_is_unpickled() -> None:
@@ -433,10 +446,10 @@ def our_words(source: Source) -> Iterator[str]:
     """Allow ``"logical_date": null``, which Airflow's REST API wants for a partitioned run: that literal is not a use of it."""
     tree = source.tree
     nulls = {
-        id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key, value in zip(node.keys, node.values, strict=True)
+        id(key) for node in nodes(tree) if isinstance(node, ast.Dict) for key, value in zip(node.keys, node.values, strict=True)
         if isinstance(value, ast.Constant) and value.value is None
     }  # fmt: skip
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         names = {getattr(node, field, None) for field in ("id", "attr", "arg", "name")}
         if isinstance(node, ast.Constant) and id(node) not in nulls and isinstance(node.value, str):
             names.add(node.value)

@@ -25,6 +25,11 @@ def selects(target: str, markers: set[str]) -> bool:
     return Expression.compile(asked[1]).evaluate(lambda name, **_: name in markers)
 
 
+def lint_commands(makefile: str) -> list[str]:
+    """Return the commands that ``make lint`` runs side by side."""
+    return re.findall(r"^lint-[a-z-]+: ; (.+)$", makefile, re.MULTILINE)
+
+
 @pytest.mark.parametrize("markers", COMBINATIONS, ids=lambda markers: "+".join(sorted(markers)) or "none")
 def test_every_test_belongs_to_exactly_one_target(markers: set[str]) -> None:
     chosen = [target for target in ("test", "test-slow", "faults") if selects(target, markers)]
@@ -44,8 +49,17 @@ def test_ci_runs_all_of_them() -> None:
 
 def test_check_leaves_out_only_files_that_lint_runs_before_it() -> None:
     assert re.search(r"^check: lint ", MAKEFILE, re.MULTILINE)
-    [check, lint] = (re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE) for target in ("check", "lint"))
-    assert check and lint
+    check = re.search(r"^check:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert check
     left_out = re.findall(r"--ignore=(\S+)", check[1])
     assert left_out and "--deselect" not in check[1]
-    assert f"pytest -q {' '.join(left_out)}\n" in lint[1]
+    assert f"$(BIN)/python -m pytest -q {' '.join(left_out)}" in lint_commands(MAKEFILE)
+
+
+def test_lint_runs_every_part_of_it() -> None:
+    named = re.search(r"^LINTS := (.*)$", MAKEFILE, re.MULTILINE)
+    recipe = re.search(r"^lint:.*\n\t@\$\(MAKE\) (.*)\n", MAKEFILE, re.MULTILINE)
+    assert named and recipe
+    assert named[1].split() == re.findall(r"^lint-([a-z-]+): ;", MAKEFILE, re.MULTILINE)
+    assert recipe[1].split() == ["--no-print-directory", "--keep-going", "--jobs=2", "$(LINTS:%=lint-%)"]
+    assert not any(command.startswith("-") or "|" in command for command in lint_commands(MAKEFILE))

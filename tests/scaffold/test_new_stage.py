@@ -11,6 +11,7 @@ import yaml
 
 from scaffold.new_stage import NewStageError, Request, new_files
 from tests.repository_copy import ROOT, copy_repository, run_in
+from tests.test_makefile import lint_commands
 
 NIGHT = "nightly_batch_scoring"
 ARGUMENTS = {"name": "summarize", "package": "scoring", "dag": NIGHT, "after": "score"}
@@ -177,10 +178,10 @@ def test_a_new_stage_passes_lint_and_runs(tmp_path: Path) -> None:
     copy = Copy(tmp_path / "copy")
     assert copy.new_stage(name="count_batch", package="data", after="ingest_batch").returncode == 0
     copy.write_docstrings("count_batch")
-    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert recipe
-    for line in recipe[1].splitlines():
-        copy.check(*line.strip().replace("$(BIN)", str(Path(sys.executable).parent)).split())
+    commands = lint_commands((ROOT / "Makefile").read_text())
+    assert len(commands) > 5
+    for command in commands:
+        copy.check(*command.replace("$(BIN)", str(Path(sys.executable).parent)).split())
     copy.check(sys.executable, "-m", "dvc", "repro", "count_batch")
     assert (copy.root / "data" / "reports" / "count_batch" / "report.json").is_file()
     copy.check(sys.executable, "-m", "pytest", "-q", "tests/test_dvc.py", "-k", "count_batch")
