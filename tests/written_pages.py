@@ -176,7 +176,10 @@ def _served(home: Path, pages: Path) -> None:
     bar = navigation.of_report(home / "reports" / NIGHTS / "run", "attach_evidence", {NIGHTS})
     served = {
         "list_of_runs": navigation.put_around(
-            frame.list_of_runs(runs, {"churn": "use_cases/churn/params.yaml has the unknown section 'trian'; write train"}), bar
+            frame.list_of_runs(
+                runs, {"churn": "use_cases/churn/params.yaml has the unknown section 'trian'; write train"}, ["flights", "fraud"], "fraud"
+            ),
+            bar,
         ),
         "report_with_bar": navigation.put_around((pages / "attach_evidence.html").read_text(encoding="utf-8"), bar),
     }

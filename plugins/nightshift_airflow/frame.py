@@ -19,8 +19,11 @@ def scrolling(table: str, name: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(name)}">{table}</div>'
 
 
-def list_of_runs(runs: Sequence[Opened], broken: Mapping[str, str]) -> str:
-    """Return the page that lists `runs`, each with links to itself in Airflow and to its reports; first the `broken` use cases, each with its fault."""
+def list_of_runs(runs: Sequence[Opened], broken: Mapping[str, str], use_cases: Sequence[str] = (), shown: str = "") -> str:
+    """Return the page that lists `runs`, each with links to itself in Airflow and to its reports; first the `broken` use cases, each with its fault.
+
+    If there are several `use_cases`, links choose the runs of one of them. `shown` is the chosen one; empty if all are.
+    """
     rows = []
     for run in runs:
         pages = " ".join(f'<a href="{html.escape(run.href(stage))}">{html.escape(stage)}</a>' for stage in run.pages())
@@ -36,7 +39,19 @@ def list_of_runs(runs: Sequence[Opened], broken: Mapping[str, str]) -> str:
         f'<p class="broken" role="alert">The use case <b>{html.escape(name)}</b> has no DAGs, so it is not scored: {html.escape(fault)}</p>'
         for name, fault in broken.items()
     )
-    return frame("Nightshift", f"<h1>Nightshift</h1>{faults}{scrolling(table, caption)}")
+    return frame("Nightshift", f"<h1>Nightshift</h1>{faults}{_choice(use_cases, shown)}{scrolling(table, caption)}")
+
+
+def _choice(use_cases: Sequence[str], shown: str) -> str:
+    """Return links to the runs of all use cases and of each of them; nothing if there is one."""
+    if len(use_cases) < 2:
+        return ""
+    links_to = [
+        f'<a href="{html.escape(links.page())}/{html.escape(f"?use_case={name}") if name else ""}"{" aria-current=true" if name == shown else ""}>'
+        f"{html.escape(name or 'all')}</a>"
+        for name in ("", *use_cases)
+    ]
+    return f'<nav class="choice" aria-label="Use case">Use case: {" ".join(links_to)}</nav>'
 
 
 _PALETTE = Path(__file__).resolve().parents[2] / "pipelines" / "lib" / "pages" / "templates" / "palette.css"
@@ -61,6 +76,8 @@ th, td { text-align: left; vertical-align: top; padding: .35rem 1.2rem .35rem 0;
 thead th { color: var(--quiet); font-size: .85rem; }
 tbody th { font-weight: 400; }
 .broken { color: var(--bad); background: var(--bad-soft); padding: .6rem .8rem; }
+.choice a { margin-left: .8rem; }
+.choice a[aria-current] { color: inherit; font-weight: 600; text-decoration: none; }
 .runs th, .runs td { white-space: nowrap; }
 .runs td:last-child { white-space: normal; min-width: 20rem; }
 .runs td a { display: inline-block; margin-right: .8rem; }

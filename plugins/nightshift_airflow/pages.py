@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user, requires_access_asset, requires_access_dag
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi import Path as PathPart
 from fastapi.responses import HTMLResponse, JSONResponse
 from sqlalchemy.exc import OperationalError
@@ -53,9 +53,17 @@ def make_app() -> FastAPI:
     return app
 
 
-def list_runs(user: GetUserDep) -> HTMLResponse:
-    """Return the latest runs of the DAGs that the user may read, each with links to itself in Airflow and to its reports."""
-    return _respond(navigation.put_around(frame.list_of_runs(_latest_runs(_readable(user)), use_cases.broken()), _runbook_links()))
+def list_runs(user: GetUserDep, use_case: Annotated[str, Query(max_length=100)] = "") -> HTMLResponse:
+    """Return the latest runs of the DAGs that the user may read, or of those of one use case, each with links to itself in Airflow and to its reports.
+
+    A use case that was removed is among them: its reports stay.
+    """
+    dags = _by_use_case(_readable(user))
+    if use_case and use_case not in dags:
+        raise HTTPException(404, "no use case of this name has left a report")
+    shown = dags[use_case] if use_case else set().union(*dags.values())
+    page = frame.list_of_runs(_latest_runs(shown), use_cases.broken(), list(dags), use_case)
+    return _respond(navigation.put_around(page, _runbook_links()))
 
 
 def show_report(dag_id: DagId, slug: Slug, stage: Stage, user: GetUserDep) -> HTMLResponse:
@@ -96,6 +104,16 @@ def _runbook_links() -> list[navigation.Link]:
 
 def _readable(user: Any) -> set[str]:
     return get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+
+
+def _by_use_case(dag_ids: set[str]) -> dict[str, set[str]]:
+    """Return those of `dag_ids` that have reports by the name of their use case, the default one first."""
+    default = use_cases.default_name()
+    found: dict[str, set[str]] = {}
+    for dag_id in dag_ids:
+        if (home() / "reports" / dag_id).is_dir():
+            found.setdefault(use_cases.name_of(dag_id) or default, set()).add(dag_id)
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != default, name))}
 
 
 def _latest_runs(dag_ids: set[str]) -> list[navigation.Opened]:

@@ -42,6 +42,9 @@ def test_nights_of_two_use_cases_run_at_once_and_record_their_own_parameters(air
     recorded = [yaml.safe_load(git(airflow.repository, "show", f"refs/runs/{dag_id}/together:params.yaml")) for dag_id in DAGS]
     assert [params.get("use_case") for params in recorded] == [None, {"name": "shop", "default": False}]
     assert [params["dataset"]["name"] for params in recorded] == ["flights", "shop"]
+    assert "nightly_batch_scoring__shop" in _front_page(airflow)
+    assert "<td>nightly_batch_scoring</td>" not in (page := _front_page(airflow, "?use_case=shop"))
+    assert "<td>nightly_batch_scoring__shop</td>" in page
 
 
 def test_a_night_without_rows_is_recorded_and_nothing_is_scored_or_watched(airflow: Server) -> None:
@@ -101,8 +104,8 @@ def test_a_broken_use_case_is_named_and_returns_without_a_restart(airflow: Serve
         time.sleep(0.5)
 
 
-def _front_page(airflow: Server) -> str:
-    request = urllib.request.Request(f"{airflow.url}/nightshift/", headers={"Authorization": f"Bearer {airflow.client().token()}"})
+def _front_page(airflow: Server, query: str = "") -> str:
+    request = urllib.request.Request(f"{airflow.url}/nightshift/{query}", headers={"Authorization": f"Bearer {airflow.client().token()}"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 

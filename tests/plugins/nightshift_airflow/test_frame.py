@@ -49,7 +49,16 @@ def test_a_runbook_keeps_the_rules_of_every_page(name: str) -> None:
     assert not broken_rules(frame.frame(title, f"<article>{content}</article>"))
 
 
-def test_the_page_names_a_broken_use_case_and_its_fault():
+def test_the_page_names_a_broken_use_case_and_its_fault() -> None:
     page = frame.list_of_runs([], {"churn": "params.yaml has <no> table"})
     assert "<b>churn</b>" in page
     assert "params.yaml has &lt;no&gt; table" in page
+
+
+def test_with_several_use_cases_links_choose_the_runs_of_one() -> None:
+    page = frame.list_of_runs([], {}, ["flights", "fraud"], "fraud")
+    assert '<a href="/nightshift/">all</a>' in page
+    assert '<a href="/nightshift/?use_case=flights">flights</a>' in page
+    assert '<a href="/nightshift/?use_case=fraud" aria-current=true>fraud</a>' in page
+    assert not broken_rules(page)
+    assert "use_case=" not in frame.list_of_runs([], {}, ["flights"])
