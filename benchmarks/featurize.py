@@ -15,7 +15,7 @@ from pipelines.lib.core.params import load_section
 from pipelines.lib.features.compute import Features, featurize, lookback_days
 from pipelines.lib.sources.raw import extract
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.lib.tables.engine import connect, text, write_parquet
+from pipelines.lib.tables.engine import UTC, connect, text, write_parquet
 
 FIRST, DAYS, TIMES = date(2013, 1, 1), 365, 10
 
@@ -49,7 +49,7 @@ def prepare(directory: str) -> None:
     ten.mkdir()
     moments = {"events": dataset.event_time, **{table: side.event_time for table, side in dataset.tables.items()}}
     for table, moment in moments.items():
-        with connect() as (connection, _):
+        with connect(UTC) as (connection, _):
             file = f"read_parquet({text(one / f'{table}.parquet')})"
             years = range(TIMES) if moment else range(1)
             readers = [

@@ -413,6 +413,20 @@ def no_shell(source: Source) -> Iterator[str]:
             yield source.at(call, f"{ast.unparse(call.func)} uses a shell; pass a list of arguments to subprocess.run")
 
 
+ENGINE = "pipelines/lib/tables/engine.py"
+
+
+def test_a_connection_has_a_time_zone() -> None:
+    """Without one, hours and dates of instants would be those of the machine."""
+    follow(connections_of_the_engine, [source for source in sources(*PRODUCTION, "benchmarks", "use_cases") if source.path != ENGINE])
+
+
+def connections_of_the_engine(source: Source) -> Iterator[str]:
+    for call in calls(source.tree):
+        if ast.unparse(call.func) in ("duckdb.connect", "duckdb.sql", "duckdb.execute", "duckdb.query"):
+            yield source.at(call, f"{ast.unparse(call.func)} opens a connection without a time zone; take one of {ENGINE}")
+
+
 def test_nothing_is_unpickled() -> None:
     follow(no_pickle, sources(*PRODUCTION))
 
@@ -601,6 +615,7 @@ SAMPLES: list[tuple[Rule, str, str]] = [
     (no_clock, "pipelines/data/x.py", "from uuid import uuid4"),
     (no_shell, "deploy/x.py", "subprocess.run('ls', shell=True)"),
     (no_shell, "deploy/x.py", "os.system('ls')"),
+    (connections_of_the_engine, "pipelines/data/x.py", "import duckdb\nduckdb.connect()"),
     (no_pickle, "pipelines/data/x.py", "def f():\n    import joblib"),
     (no_pickle, "pipelines/data/x.py", "np.load('x', allow_pickle=True)"),
     (our_words, "plugins/x.py", "context['logical_date']"),

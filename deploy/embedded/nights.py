@@ -152,8 +152,9 @@ def _published(partition: str, run_id: str) -> tuple[int, float, str, str, str, 
 
 def open_scores(*partitions: str) -> "duckdb.DuckDBPyConnection | None":
     """Open a DuckDB connection in which ``scores`` holds the published rows of `partitions`; None if nothing was ever published, or without a partition."""
-    import duckdb
     import pyarrow as pa
+
+    from pipelines.lib.tables.engine import UTC, bare_connection
 
     if not partitions:
         return None
@@ -161,7 +162,7 @@ def open_scores(*partitions: str) -> "duckdb.DuckDBPyConnection | None":
         rows = pa.concat_tables([read_scores(partition) for partition in partitions])
     except ConfigError:
         return None
-    connection = duckdb.connect()
+    connection = bare_connection(UTC)
     connection.register("scores", rows)
     return connection
 

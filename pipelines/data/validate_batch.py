@@ -45,7 +45,7 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     A night without rows, in a table that may have such nights, is judged by what can be judged without rows.
     """
     events, moment = f"read_parquet({text(raw / 'events.parquet')})", name(dataset.event_time)
-    query = f"SELECT * FROM {events} WHERE {moment} >= {text(partition)}::DATE OR {moment} IS NULL"
+    query = f"SELECT * FROM {events} WHERE {moment}::DATE >= {text(partition)}::DATE OR {moment} IS NULL"
     plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     outcomes = _outcomes(dataset, params, partition, raw, events)
     weekdays = judge_other_weekdays(dataset, raw, partition)
@@ -70,7 +70,7 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
         *(expect("column_values_to_be_null", column=column, notes="known only later") for column in dataset.known_later),
         *params.custom_expectations(),
     ]
-    rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time])
+    rows, findings = judge(query, wanted, identity=[*dataset.key, dataset.event_time], time_zone=dataset.zone)
     fresh = expectations.of_freshness(raw, dataset.event_time, partition)
     side = judge_side_tables(dataset, raw, first=partition, night=partition)
     compared = compare_with_recent(dataset, raw, partition)
@@ -82,7 +82,7 @@ def _last_event(dataset: Dataset, params: ValidateBatch, partition: dt.date, eve
         return None
     moment = f"{name(dataset.event_time)}::TIMESTAMP"
     compared = ", ".join(text(night) for night in params.row_count.reference_dates(partition))
-    with connect() as (connection, _):
+    with connect(dataset.zone) as (connection, _):
         earliest = connection.sql(
             f"SELECT min(reach), count(*) FROM (SELECT max({moment}) - max({moment})::DATE::TIMESTAMP AS reach FROM {events} "
             f"WHERE {moment}::DATE::VARCHAR IN ({compared}) GROUP BY {moment}::DATE)"
@@ -112,7 +112,7 @@ def _outcomes(dataset: Dataset, params: ValidateBatch, partition: dt.date, raw: 
     query = f"SELECT {', '.join(map(name, dict.fromkeys(identity)))}, {outcome} FROM {events} WHERE {moment}::DATE = {text(date)}::DATE"
     reason = f"outcomes of {date}, which should be known by now: fewer mean that they have stopped to arrive"
     wanted = expect("column_values_to_not_be_null", column=dataset.label.name, mostly=params.minimum_outcomes_known, notes=reason)
-    rows, findings = judge(query, [wanted], identity=identity)
+    rows, findings = judge(query, [wanted], identity=identity, time_zone=dataset.zone)
     return (
         findings if rows else [not_judged(wanted.type.removeprefix("expect_"), dataset.label.name, f"{date} has no events", notes=reason)]
     )

@@ -70,7 +70,7 @@ def validate_features(
         *(expectation for feature in features.names for expectation in _of_feature(feature, features, texts, params)),
         *params.custom_expectations(),
     ]
-    rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time])
+    rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time], time_zone=dataset.zone)
     compared = _against_training(features, list(texts), params, partition, path, model, findings)
     return Report("validate_features", str(partition), rows, [*findings, *compared])
 

@@ -19,7 +19,7 @@ from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectat
 from pipelines.lib.gates.side_tables import judge_side_tables
 from pipelines.lib.gates.suite import mostly
 from pipelines.lib.tables.dataset import Dataset, load_dataset
-from pipelines.lib.tables.engine import name, text
+from pipelines.lib.tables.engine import UTC, name, text
 from pipelines.lib.tables.expressions import enclosed
 from pipelines.lib.tables.row_count import RowCount
 
@@ -58,10 +58,10 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
         *params.custom_expectations(),
     ]  # fmt: skip
     identity = [*dataset.key, dataset.event_time]
-    rows, findings = judge(query, wanted, identity=identity)
+    rows, findings = judge(query, wanted, identity=identity, time_zone=dataset.zone)
     later = expectations.of_columns({column: dataset.columns[column] for column in dataset.known_later})
     # Of the rows whose outcome is known: what nobody can know yet is missing on all others, and no share has to allow for them.
-    _, of_outcomes = judge(f"SELECT * FROM ({query}) WHERE {known}", later, identity=identity) if later else (0, [])
+    _, of_outcomes = judge(f"SELECT * FROM ({query}) WHERE {known}", later, identity=identity, time_zone=dataset.zone) if later else (0, [])
     plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     side = judge_side_tables(dataset, raw, first=None, night=partition - dt.timedelta(days=1))
     return Report("validate_history", str(partition), rows, [plausible, *findings, *of_outcomes, *_dates(dataset, params, counts), *side])
@@ -93,7 +93,7 @@ def _dates(dataset: Dataset, params: ValidateHistory, counts: Mapping[str, int])
             notes="size of each date against the dates before it", **mostly(params.maximum_odd_date_share),
         ),
     ]  # fmt: skip
-    return judge(query, wanted, identity=["date"])[1]
+    return judge(query, wanted, identity=["date"], time_zone=UTC)[1]
 
 
 @stage("validate_history")

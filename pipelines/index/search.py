@@ -10,6 +10,7 @@ dataset.key), or ``--last-night --top 5`` for the riskiest rows of the newest pu
 """
 
 import csv
+import datetime as dt
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,18 +26,11 @@ from pipelines.lib.core import stage
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.encoders.encoder import encode_features
 from pipelines.lib.published import nights
+from pipelines.lib.sources.casts import ARROW_TYPES
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.vector_index.evidence import widely
 from pipelines.lib.vector_index.reader import VectorIndex, open_generation
 
-TYPES = {
-    "string": pa.string(),
-    "integer": pa.int64(),
-    "float": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us"),
-    "date": pa.date32(),
-}
 Key = tuple[Any, ...]
 
 
@@ -65,8 +59,13 @@ def parse_key(text: str, dataset: Dataset) -> Key:
     for name, value in zip(dataset.key, values, strict=True):
         kind = dataset.columns[name].type
         try:
-            parsed.append(pa.scalar(value.strip()).cast(TYPES[kind]).as_py())
-        except pa.ArrowInvalid as error:
+            moment = dt.datetime.fromisoformat(value.strip()) if dataset.columns[name].zone else None
+            if moment is not None and moment.tzinfo is None:
+                raise ConfigError(
+                    f"--key has {value!r} for {name}, a time without a zone; write its offset from UTC too, such as 2013-03-01T05:15:00+01:00"
+                )
+            parsed.append(pa.scalar(value.strip()).cast(ARROW_TYPES[kind]).as_py() if moment is None else moment.astimezone(dt.UTC))
+        except (pa.ArrowInvalid, ValueError) as error:
             raise ConfigError(
                 f"--key has {value!r} for {name}, which is of type {kind} ({error}); a time is written 2013-03-01T05:15:00"
             ) from None

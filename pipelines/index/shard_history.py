@@ -15,7 +15,7 @@ from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import log, stage
 from pipelines.lib.features.signature import signature_of_features
-from pipelines.lib.tables.engine import connect, open_parquet, text, write_parquet
+from pipelines.lib.tables.engine import UTC, connect, open_parquet, text, write_parquet
 
 
 class ShardHistory(Section):
@@ -34,7 +34,7 @@ def shard_history(features: Path, months: Sequence[str], target: Path) -> Mappin
         raise ConfigError(f"run.yaml: shards names a month twice: {', '.join(months)}; name each once")
     signature_of_features(features)  # refuses what is not a features file
     rows = {}
-    with connect() as (connection, _), replacing(target) as temporary:
+    with connect(UTC) as (connection, _), replacing(target) as temporary:
         connection.execute(
             f"CREATE TEMP VIEW history AS SELECT *, partition[:7] AS __month FROM read_parquet({text(features)}, file_row_number = true)"
         )

@@ -22,7 +22,7 @@ from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
 from pipelines.lib.encoders.vectors import OUTCOME, PARTITION, Shards
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
-from pipelines.lib.tables.engine import open_parquet, text, write_parquet
+from pipelines.lib.tables.engine import UTC, open_parquet, text, write_parquet
 
 
 class ValidateVectors(Gate):
@@ -56,7 +56,7 @@ def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str,
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
         table = Path(scratch) / "vectors.parquet"
         write_parquet(_judged(shards, moments), _schema(shards), table)
-        rows, findings = judge(f"SELECT * FROM read_parquet({text(table)})", wanted, identity=[*shards.key, PARTITION])
+        rows, findings = judge(f"SELECT * FROM read_parquet({text(table)})", wanted, identity=[*shards.key, PARTITION], time_zone=UTC)
     return Report("validate_vectors", partition, rows, [*findings, *_dimensions(moments, params)])
 
 
@@ -103,7 +103,7 @@ def _dimensions(moments: _Moments, params: ValidateVectors) -> list[Finding]:
     values = ", ".join(f"({number}, {float(deviation)!r}::DOUBLE)" for number, deviation in enumerate(moments.deviations()))
     notes = "standard deviation of each dimension over all vectors: none has collapsed"
     wanted = [expect("column_values_to_be_between", column="deviation", min_value=params.least_deviation, notes=notes)]
-    return judge(f"SELECT * FROM (VALUES {values}) AS dimensions(dimension, deviation)", wanted, identity=["dimension"])[1]
+    return judge(f"SELECT * FROM (VALUES {values}) AS dimensions(dimension, deviation)", wanted, identity=["dimension"], time_zone=UTC)[1]
 
 
 @stage("validate_vectors")

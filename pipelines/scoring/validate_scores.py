@@ -40,7 +40,7 @@ def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str,
         *([expect("column_unique_value_count_to_be_between", column="score", min_value=2, notes="not all alike")] if expected > 1 else []),
         *params.custom_expectations(),
     ]
-    rows, findings = judge(f"SELECT * FROM read_parquet({text(scores)})", wanted, identity=dataset.key)
+    rows, findings = judge(f"SELECT * FROM read_parquet({text(scores)})", wanted, identity=dataset.key, time_zone=dataset.zone)
     if expected <= 1:
         reason = f"{expected} rows cannot differ"
         findings.append(not_judged("column_unique_value_count_to_be_between", "score", reason, min_value=2, notes="not all alike"))
@@ -56,7 +56,7 @@ def _same_keys(dataset: Dataset, features: Path, scores: Path) -> list[Finding]:
     shown = ", ".join(f"f.{name(column)}" for column in dataset.key)
     query = f"SELECT {shown}, {same} AS same_key FROM read_parquet({text(features)}) f POSITIONAL JOIN read_parquet({text(scores)}) s"
     wanted = [expect("column_values_to_be_in_set", column="same_key", value_set=[True], notes="the row of features with this key")]
-    return judge(query, wanted, identity=dataset.key)[1]
+    return judge(query, wanted, identity=dataset.key, time_zone=dataset.zone)[1]
 
 
 @stage("validate_scores")

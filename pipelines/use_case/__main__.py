@@ -62,8 +62,10 @@ def _derive(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from pipelines.use_case.check import check
+    from pipelines.use_case.check import check, warnings
 
+    for warning in warnings(Path(), given.names):
+        print(f"WARNING: {warning}", file=sys.stderr)
     faults = check(Path(), given.names, config_only=given.config_only)
     names = given.names or [one.name for one in use_cases(Path())]
     if faults:

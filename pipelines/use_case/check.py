@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
+from pipelines.lib.declarations.clock_zones import zone_warnings
 from pipelines.lib.declarations.config_check import check_between, check_config, located
 from pipelines.lib.declarations.data_check import data_faults
 from pipelines.lib.declarations.faults import Fault, Found, read_section
@@ -26,6 +27,19 @@ def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -
         if not config_only:
             faults += _data_faults(use_case, found)
     return list(dict.fromkeys(faults))
+
+
+def warnings(root: Path, names: Sequence[str] = ()) -> list[Fault]:
+    """Return what is allowed but probably not meant in the use cases `names` below `root`, by default in all of them."""
+    asked = [find(name, root) for name in names] if names else use_cases(root)
+    found = []
+    for use_case in asked:
+        try:
+            params = effective(use_case, strict=False)
+        except ConfigError:  # `check` says so
+            continue
+        found += located(use_case, params, zone_warnings(params.params))
+    return found
 
 
 def _data_faults(use_case: UseCase, known: Sequence[Fault]) -> list[Fault]:

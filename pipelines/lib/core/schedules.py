@@ -4,10 +4,8 @@ A DAG file makes the DAGs of all use cases. One wrong value among these would ta
 So the plugin checks them with `check_schedules` before it makes a DAG.
 """
 
-import difflib
 import functools
 import json
-import zoneinfo
 from typing import Any, Self
 
 from croniter import croniter
@@ -15,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import Section, parse_section
+from pipelines.lib.core.time_zones import require_zone
 
 _LONGEST_MINUTES = 7 * 24 * 60
 _LONGEST_S = 7 * 24 * 60 * 60
@@ -60,13 +59,7 @@ class Clock(Workflow):
     @field_validator("timezone")
     @classmethod
     def _is_a_zone(cls, timezone: str) -> str:
-        try:
-            zoneinfo.ZoneInfo(timezone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            near = difflib.get_close_matches(timezone, sorted(zoneinfo.available_timezones()), n=1)
-            remedy = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin"
-            raise ValueError(f"timezone is {timezone!r}, which is not in the IANA database; {remedy}") from None
-        return timezone
+        return require_zone(timezone, "timezone")
 
 
 class Nightly(Clock):

@@ -68,7 +68,7 @@ class UseCase:
 
 @dataclass(frozen=True)
 class Effective:
-    """The effective `params`, and for each value by its dotted key the `origin`: ``declared``, ``derived``, ``name`` or ``default``."""
+    """The effective `params`, and for each value by its dotted key the `origin`: ``declared``, ``derived``, ``name``, ``time_zone`` or ``default``."""
 
     params: dict[str, Any]
     origin: dict[str, str]
@@ -116,7 +116,7 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
         meant = difflib.get_close_matches(section, known, n=1)
         remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
         raise ConfigError(f"{file.relative_to(root)} has the unknown section {section!r}; {remedy}")
-    layers = [("name", named(use_case.name))]
+    layers = [("name", named(use_case.name)), ("time_zone", _in_zone(files[use_case.declaration].get("dataset") or {}))]
     if derived and use_case.derived in files:
         layers.append(("derived", files[use_case.derived]))
     layers.append(("declared", files[use_case.declaration]))
@@ -179,6 +179,14 @@ def _default_name(root: Path) -> str:
 def named(name: str) -> dict[str, Any]:
     """Return the names that follow from that of the use case, each of them apart from those of every other use case."""
     return {"dataset": {"name": name}, "registry": {"experiment": name, "name": f"{name}_model", "encoder": f"{name}_encoder"}}
+
+
+CLOCKS = ("nightly_batch_scoring", "weekly_index_rebuild", "champion_replay")
+"""The sections of DAGs that a clock starts. It is that of the dataset's time zone, unless a section says otherwise."""
+
+
+def _in_zone(dataset: dict[str, Any]) -> dict[str, Any]:
+    return {section: {"timezone": zone} for section in CLOCKS} if isinstance(zone := dataset.get("time_zone"), str) else {}
 
 
 def _lay_upon(below: dict[str, Any], above: dict[str, Any], source: str, origin: dict[str, str], where: str) -> None:

@@ -4,13 +4,11 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import duckdb
-
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import shared_names
 from pipelines.lib.core.params import Section, leaves
 from pipelines.lib.core.use_cases import DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
-from pipelines.lib.declarations.config_rules import rule_faults, suite_faults, yaml_faults
+from pipelines.lib.declarations.config_rules import rule_faults, suite_faults, yaml_faults, zone_faults
 from pipelines.lib.declarations.derivation import staleness
 from pipelines.lib.declarations.faults import Fault, Found, closest, read_section
 from pipelines.lib.declarations.references import used_columns
@@ -18,6 +16,7 @@ from pipelines.lib.declarations.sections import SECTIONS, model_of
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.engine import UTC, bare_connection
 
 
 def check_config(use_case: UseCase) -> list[Fault]:
@@ -67,6 +66,8 @@ def check_params(params: Mapping[str, Any], *, whole: bool = True) -> list[Found
         if isinstance(value, dt.date)
     ]
     found += yaml_faults(params)
+    if not whole:  # otherwise the model of the section says so
+        found += zone_faults(params)
     explained = {fault.key for fault in found}
     models: dict[str, Section] = {}
     for section, content in params.items():
@@ -108,7 +109,7 @@ def _not_derived(use_case: UseCase, params: Mapping[str, Any]) -> Found | None:
         return None
     lacking = [] if use_case.default or (params.get("first_run") or {}).get("partition") else ["first_run.partition"]
     try:
-        used = used_columns(duckdb.connect(), params.get("dataset") or {}, params.get("features") or {})
+        used = used_columns(bare_connection(UTC), params.get("dataset") or {}, params.get("features") or {})
     except (ConfigError, TypeError, AttributeError):  # the sections' models say what is wrong
         used = []
     declared = (params.get("dataset") or {}).get("columns") or {}

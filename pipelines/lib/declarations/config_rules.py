@@ -8,12 +8,14 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.partition import parse_partition
+from pipelines.lib.core.time_zones import require_zone
 from pipelines.lib.declarations.faults import Found, closest
 from pipelines.lib.declarations.weekday_cron import cron_of, never_scored
 from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
+from pipelines.lib.tables.engine import bare_connection
 from pipelines.lib.tables.night_calendar import WEEK
 
 Params = Mapping[str, Any]
@@ -74,6 +76,15 @@ def suite_faults(gates: Mapping[str, Gate]) -> Iterator[Found]:
                 yield Found(f"{section}.suite", f"is {gate.suite!r}: {error}", "correct the path, or write suite: null")
 
 
+def zone_faults(params: Params) -> Iterator[Found]:
+    """Yield the fault of a time zone that does not exist."""
+    if (zone := _at(params, "dataset.time_zone")) is not None:
+        try:
+            require_zone(str(zone), "it")
+        except ValueError as error:
+            yield Found("dataset.time_zone", str(error).removeprefix("it "))
+
+
 def yaml_faults(params: Params) -> Iterator[Found]:
     """Yield the values that YAML has read as something else than a person meant: ``[no]``, ``[1, 2]`` and dates without quotes."""
     for key, content in (_at(params, "dataset.columns") or {}).items():
@@ -98,7 +109,7 @@ def _word(value: object) -> str:
 
 def _feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
     """Yield what cannot be computed or would leak. All at once is tried first, since each check alone takes some milliseconds."""
-    connection = duckdb.connect()
+    connection = bare_connection(dataset.zone)
     try:
         check_declaration(connection, dataset, features)
         return

@@ -11,7 +11,7 @@ from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, T
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_faults
-from pipelines.lib.declarations.events import check_label, load_events, scan_events
+from pipelines.lib.declarations.events import check_label, load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
 from pipelines.lib.declarations.faults import Found
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
@@ -29,7 +29,7 @@ Params = Mapping[str, Any]
 
 def data_faults(params: Params, features: Features) -> list[Found]:
     """Return the faults of the data that section dataset of `params` declares. Raises `ConfigError` if that section cannot be read."""
-    with connect() as (connection, scratch):
+    with connect(time_zone_of(params)) as (connection, scratch):
         source = parse_section((params.get("dataset") or {}).get("source"), Source, "dataset.source")
         if (fault := source_fault(source, "dataset.source", scratch)) is not None:
             return [fault]

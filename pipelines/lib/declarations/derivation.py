@@ -15,7 +15,7 @@ from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import rules
-from pipelines.lib.declarations.events import check_label, load_events, scan_events
+from pipelines.lib.declarations.events import check_label, load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import not_declared
@@ -70,7 +70,7 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     declared = read_yaml(use_case.declaration)
     without = effective(use_case, derived=False).params
     features = parse_section(without.get("features") or {}, Features, f"{use_case.declaration}: features")
-    with connect() as (connection, scratch):
+    with connect(time_zone_of(without)) as (connection, scratch):
         scanned, dataset, undeclared = scan_events(connection, without, scratch, f"{use_case.declaration}: dataset")
         load_events(connection, scanned, dataset)
         check_label(connection, dataset, f"{use_case.declaration}: dataset")

@@ -18,10 +18,11 @@ from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import rhythm_of
 from pipelines.lib.declarations.source_description import describe_source
+from pipelines.lib.declarations.zones_seen import zones_seen
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import RESERVED, Column, Dataset, Source
-from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.engine import UTC, connect, name
 
 _MOST_GROUPS = 5_000
 """Values of a text column up to which the mean of past outcomes by value is worth a feature."""
@@ -56,7 +57,7 @@ def draft(given: str, wishes: Wishes) -> Draft:
 
     Raises `ConfigError` with the candidates for all that is neither given nor to be seen.
     """
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         described = describe_source(connection, given, scratch)
         source = parse_section(described, Source, "--source")
         scanned = adapters.scan(connection, source, {}, None, scratch)
@@ -84,11 +85,12 @@ def draft(given: str, wishes: Wishes) -> Draft:
         offered = {column: kind for column, kind in kinds.items() if column not in {*spared, *numbers}}
         features = _features(connection, offered, facts, kinds[time])
         rhythm = rhythm_of(facts.counts)
-        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen, *rhythm.words()]
+        zone, seen_zones = zones_seen(connection, scanned, source, kinds, time)
+        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen, seen_zones, *rhythm.words()]
         notes += [f"No feature: {column} has another value in each row, as a running number has." for column in numbers]
     warnings = [f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs]
     declared = {
-        "source": described, "key": list(key), "event_time": time,
+        "source": described, "key": list(key), "event_time": time, **({"time_zone": zone} if zone else {}),
         "label": {"name": wishes.label_name, "expression": wishes.label, "delay_days": delay}, "known_later": [*later, *filled],
         **rhythm.declared(),
     }  # fmt: skip
@@ -237,8 +239,4 @@ def _notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[str]:
         )
     if left_out := [column for column in scanned.columns if column not in kinds]:
         notes.append(f"Left out, of a type that cannot be declared: {', '.join(left_out)}.")
-    if zoned := [column for column, kind in scanned.columns.items() if "WITH TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")]:
-        notes.append(f"Time zone: {', '.join(zoned)} has one; its times are converted to UTC.")
-    else:
-        notes.append("Time zone: times have none and are taken as they are.")
     return notes

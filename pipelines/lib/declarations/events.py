@@ -8,14 +8,27 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.time_zones import require_zone
 from pipelines.lib.declarations.column_types import column_types
 from pipelines.lib.declarations.facts import EVENTS
 from pipelines.lib.declarations.references import used_columns
 from pipelines.lib.sources import adapters
-from pipelines.lib.sources.casts import SQL_TYPES
+from pipelines.lib.sources.casts import sql_type
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, Source
+from pipelines.lib.tables.engine import UTC
 from pipelines.lib.tables.expressions import Checker
+
+
+def time_zone_of(params: Mapping[str, Any]) -> str:
+    """Return the time zone of the connection that reads the events of `params`, whose section dataset may be incomplete.
+
+    Raises `ConfigError` for one that does not exist.
+    """
+    try:
+        return require_zone(str((params.get("dataset") or {}).get("time_zone") or UTC), "dataset.time_zone")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def scan_events(
@@ -28,7 +41,11 @@ def scan_events(
     raw = dict(params["dataset"])
     used = used_columns(connection, raw, params.get("features") or {})
     source = parse_section(raw["source"], Source, f"{where}.source")
-    given = {column: parse_section(content, Column, f"{where}.columns.{column}") for column, content in (raw.get("columns") or {}).items()}
+    zone = raw.get("time_zone")
+    given = {
+        column: parse_section(content, Column, f"{where}.columns.{column}").in_zone(zone)
+        for column, content in (raw.get("columns") or {}).items()
+    }
     new = [column for column in used if column not in given]
     wanted = {**given, **{column: Column(type="string") for column in new}}
     scanned = adapters.scan(connection, source, wanted, None, scratch)
@@ -45,7 +62,7 @@ def load_events(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: D
 
 def check_label(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: str) -> None:
     """Raise `ConfigError` unless the label is an expression that is true, false or NULL."""
-    kinds = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
+    kinds = {column: sql_type(declared) for column, declared in dataset.columns.items()}
     expression = dataset.label.expression
     found = Checker(connection, kinds).check(expression, f"{where}.label.expression")
     if found != "BOOLEAN":

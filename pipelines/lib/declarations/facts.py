@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.sources.casts import SQL_TYPES
+from pipelines.lib.sources.casts import sql_type
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expressions import enclosed
@@ -115,7 +115,7 @@ def read_facts(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: s
             f"{where} has rows of {len(days)} dates; at least {SHORTEST_HISTORY} are needed to learn from some and score the others. "
             "Deliver more of them, or correct dataset.event_time"
         )
-    later = ", ".join(f"NULL::{SQL_TYPES[dataset.columns[column].type]} AS {name(column)}" for column in dataset.known_later)
+    later = ", ".join(f"NULL::{sql_type(dataset.columns[column])} AS {name(column)}" for column in dataset.known_later)
     early = f"SELECT * REPLACE ({later}) FROM {EVENTS}" if later else f"SELECT * FROM {EVENTS}"
     [(known_early,)] = connection.sql(f"SELECT count({label}) FROM ({early})").fetchall()
     return Facts(days, _columns(connection, dataset, date), null_until_known=known_early == 0)

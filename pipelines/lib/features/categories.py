@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.features.signature import CATEGORIES_KEY
-from pipelines.lib.tables.engine import connect, name, open_parquet, text
+from pipelines.lib.tables.engine import UTC, connect, name, open_parquet, text
 
 
 def kept_categories(path: Path) -> dict[str, int]:
@@ -26,7 +26,7 @@ def most_frequent(path: Path, *, since: dt.date | None = None, until: dt.date | 
     """
     window = " AND ".join([f"partition >= {text(since)}"] * bool(since) + [f"partition < {text(until)}"] * bool(until)) or "true"
     found: dict[str, tuple[str, ...]] = {}
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         for feature, most in kept_categories(path).items():
             column = name(feature)
             rows = connection.sql(

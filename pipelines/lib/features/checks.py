@@ -7,7 +7,7 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.features.declaration import Features
-from pipelines.lib.sources.casts import SQL_TYPES
+from pipelines.lib.sources.casts import sql_type
 from pipelines.lib.tables.dataset import RESERVED, Dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
 from pipelines.lib.tables.expressions import Checker, columns_of
@@ -30,7 +30,7 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
             raise ConfigError(
                 f"the feature {feature!r} shares its name with a key, the label or another feature (without regard to case); rename it"
             )
-    everything = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
+    everything = {column: sql_type(declared) for column, declared in dataset.columns.items()}
     known = {column: kind for column, kind in everything.items() if column not in dataset.known_later}
     columns = {column.lower() for column in everything}
     before_joins = Checker(connection, known, dataset.known_later)
@@ -58,7 +58,7 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
                 if (joined := f"{alias}_{column}").lower() in columns:
                     raise ConfigError(f"the joined column {joined!r} is already a column; rename the join")
                 columns.add(joined.lower())
-                offered[joined] = SQL_TYPES[declared.type]
+                offered[joined] = sql_type(declared)
     of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
     found = of_outcome.check(dataset.label.expression, "dataset.label.expression")
     _check_type(found, frozenset({"BOOLEAN"}), "dataset.label.expression", dataset.label.expression)

@@ -26,7 +26,7 @@ from pipelines.lib.features.declaration import (
 )
 from pipelines.lib.features.query import MISSING, UNSEEN, compile_features, written
 from pipelines.lib.features.signature import CATEGORIES_KEY, KEY
-from pipelines.lib.sources.casts import ARROW_TYPES
+from pipelines.lib.sources.casts import arrow_type
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, write_parquet
 from pipelines.lib.tables.expression_failures import naming_the_culprit
@@ -60,7 +60,7 @@ def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | 
     for a declaration that cannot be computed or would leak, `DataError` for a side table
     whose key repeats, and for a row whose deliveries contradict each other or on which an expression fails.
     """
-    with connect() as (connection, _), naming_the_culprit(connection, dataset.key, list(written(dataset, features))):
+    with connect(dataset.zone) as (connection, _), naming_the_culprit(connection, dataset.key, list(written(dataset, features))):
         query = compile_features(connection, dataset, features, raw=raw, first=first, end=end, labelled=labelled)
         batches = (batch for dates in query.chunks(connection) for batch in connection.sql(query.sql(*dates)).to_arrow_reader(32_768))
         texts = text_categories(dataset, features)
@@ -70,7 +70,7 @@ def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | 
 
 def schema(dataset: Dataset, features: Features, *, labelled: bool) -> pa.Schema:
     """Return the columns of a features file."""
-    event = {column: ARROW_TYPES[dataset.columns[column].type] for column in (*dataset.key, dataset.event_time)}
+    event = {column: arrow_type(dataset.columns[column]) for column in (*dataset.key, dataset.event_time)}
     label = {dataset.label.name: pa.int8()} if labelled else {}
     kinds = dict.fromkeys(features.names, pa.float32()) | dict.fromkeys(text_categories(dataset, features), pa.string())
     return pa.schema(list({**event, "partition": pa.string(), **label, **kinds}.items()))

@@ -139,6 +139,8 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
     }
     if days := {table: side.join_days for table, side in dataset.tables.items() if side.join_days != JOIN_DAYS}:
         shape["join_days"] = days
+    if dataset.time_zone is not None:
+        shape["time_zone"] = dataset.time_zone
     canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return {"names": features.names, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
 

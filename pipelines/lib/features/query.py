@@ -12,10 +12,11 @@ from pipelines.lib.features import lagged as lagged_sql
 from pipelines.lib.features.checks import check_declaration, check_side_keys, whole
 from pipelines.lib.features.declaration import LARGEST, Features, Holidays, category_values, text_categories
 from pipelines.lib.features.deliveries import count_once
-from pipelines.lib.tables.dataset import Dataset
+from pipelines.lib.tables.dataset import Column, Dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expression_failures import Written
 from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.local_time import dates_within, day_start
 
 UNSEEN, MISSING = -1, -2
 """Codes of a category that is not declared and of no category at all."""
@@ -75,7 +76,7 @@ def compile_features(
     values = {value: f"__value_{number}" for number, value in enumerate(dict.fromkeys(d.value for d in features.lagged.values()))}
     _create_views(connection, dataset, features, raw, groups=groups, values={values[value]: (value, kinds[value]) for value in values})
     rows = _counted_rows(connection, dataset, features, groups, values, kinds)
-    dates = _between("__date", first, end)
+    dates = dates_within("__date", first, end, None)
     joins = [_count(connection, by, groups[by], dates) for by in dict.fromkeys(d.by for d in features.same_day.values())]
     selected = {feature: _finite(numeric.expression or name(feature), numeric.missing) for feature, numeric in features.numeric.items()}
     for feature, categorical in features.categorical.items():
@@ -112,7 +113,7 @@ def compile_features(
     columns += [
         f"{enclosed(selected[feature])}::{'VARCHAR' if feature in texts else 'FLOAT'} AS {name(feature)}" for feature in features.names
     ]
-    return FeatureQuery(", ".join(columns), tuple(joins), dates, dataset.event_time)
+    return FeatureQuery(", ".join(columns), tuple(joins), dates, dataset.event_time, dataset.time_zone)
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class FeatureQuery:
     joins: tuple[str, ...]
     rows: str
     event_time: str
+    time_zone: str | None
 
     def chunks(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[date, date]]:
         """Return spans of dates [first, end), in order, of about `_CHUNK` rows or one date each: memory must hold one at a time."""
@@ -140,14 +142,10 @@ class FeatureQuery:
 
     def sql(self, first: date, end: date) -> str:
         """Return the SELECT for the rows of dates [`first`, `end`)."""
-        dates = _between("__date", first, end)
-        events = f"(SELECT * FROM keyed WHERE {_between(name(self.event_time), first, end)} AND {self.rows}) AS keyed"
+        dates = dates_within("__date", first, end, None)
+        events = f"(SELECT * FROM keyed WHERE {dates_within(name(self.event_time), first, end, self.time_zone)} AND {self.rows}) AS keyed"
         joins = " ".join(join.replace(_DATES, dates) for join in self.joins)
         return f"SELECT {self.columns} FROM {events} {joins} ORDER BY keyed.__row"
-
-
-def _between(column: str, first: date | None, end: date) -> str:
-    return f"{column} < {text(end)}::DATE" + (f" AND {column} >= {text(first)}::DATE" if first else "")
 
 
 def _counted_rows(
@@ -199,10 +197,10 @@ def _create_views(
             conditions.append(f"{_EVENT}.{on} = {name(alias)}.{name(column)}")
         if join.available_after_minutes is not None and side.event_time is not None:
             limit, at = name(f"__until_{alias}"), f"{name(alias)}.{name(side.event_time)}"
-            moment = name(dataset.event_time)
-            known = f"{moment}::DATE::TIMESTAMP - to_minutes({join.available_after_minutes})"
-            computed.append(f"least({moment}::TIMESTAMP, {known}) AS {limit}")
-            conditions.append(f"{_EVENT}.{limit} >= {at}::TIMESTAMP")
+            moment = _as_moment(dataset, name(dataset.event_time), dataset.columns[dataset.event_time])
+            known = f"{_day_start(dataset, name(dataset.event_time))} - to_minutes({join.available_after_minutes})"
+            computed.append(f"least({moment}, {known}) AS {limit}")
+            conditions.append(f"{_EVENT}.{limit} >= {_as_moment(dataset, at, side.columns[side.event_time])}")
             near = f"{at}::DATE >= {_EVENT}.__date - {side.join_days}"
             kept = [column for column in side.columns if column not in side.key]
             joined += [f"CASE WHEN {near} THEN {name(alias)}.{name(column)} END AS {name(f'{alias}_{column}')}" for column in kept]
@@ -223,6 +221,18 @@ def _create_views(
     connection.execute(f"CREATE TEMP VIEW {_EVENT} AS SELECT * {later}, {', '.join(computed)} FROM {_DELIVERED}")
     connection.execute(f"CREATE TEMP VIEW {_JOINED} AS SELECT {', '.join([f'{_EVENT}.*', *joined])} FROM {_EVENT} {' '.join(joins)}")
     connection.execute(f"CREATE TEMP VIEW keyed AS SELECT {', '.join(['*', *keys])} FROM {_JOINED}")
+
+
+def _as_moment(dataset: Dataset, value: str, declared: Column) -> str:
+    """Return the time or date `value` as it is compared with others: an instant if the dataset has a time zone."""
+    if dataset.time_zone is None:
+        return f"{value}::TIMESTAMP"
+    return value if declared.zone else _day_start(dataset, value)
+
+
+def _day_start(dataset: Dataset, value: str) -> str:
+    """Return when the date of `value` begins."""
+    return f"{value}::DATE::TIMESTAMP" if dataset.time_zone is None else f"({day_start(f'{value}::DATE', dataset.time_zone)})"
 
 
 def _finite(expression: str, missing: float) -> str:

@@ -22,7 +22,7 @@ ARROW_NAMES = {
     "timestamp": "timestamp[us][pyarrow]",
     "date": "date32[day][pyarrow]",
 }
-"""The names of the declared types in Great Expectations, where the schema has Arrow's types."""
+"""The names of the declared types in Great Expectations, where the schema has Arrow's types. An instant has the zone of the dataset in its own."""
 
 LARGEST_FLOAT64 = 1.7976931348623157e308
 """The largest finite float64: a bound that infinities alone exceed."""
@@ -112,8 +112,12 @@ def _source(raw: Path, fact: str, *kinds: type) -> Any:
 
 def of_schema(columns: Mapping[str, Column], more: Sequence[str] = ()) -> list[Expectation]:
     """Return all declared columns, then `more`, and no others, in this order, each declared one of its type."""
-    types = [expect("column_type_to_be", column=column, type_=ARROW_NAMES[kind.type]) for column, kind in columns.items()]
+    types = [expect("column_type_to_be", column=column, type_=_arrow_name(kind)) for column, kind in columns.items()]
     return [expect("table_columns_to_match_ordered_list", column_list=[*columns, *more]), *types]
+
+
+def _arrow_name(kind: Column) -> str:
+    return f"timestamp[us, tz={kind.zone}][pyarrow]" if kind.zone else ARROW_NAMES[kind.type]
 
 
 def of_columns(columns: Mapping[str, Column]) -> list[Expectation]:

@@ -59,7 +59,7 @@ class _Column:
 def compare_with_recent(dataset: Dataset, raw: Path, partition: dt.date) -> list[Finding]:
     """Return the findings on the columns of `partition` in the raw directory `raw`; never a failure."""
     columns = [column for column in dataset.columns if column not in {dataset.event_time, *dataset.known_later}]
-    with connect() as (connection, _):
+    with connect(dataset.zone) as (connection, _):
         moment, file = name(dataset.event_time), text(raw / "events.parquet")
         connection.execute(
             f"CREATE TEMP VIEW events AS SELECT *, {moment}::DATE AS __date FROM read_parquet({file}, file_row_number = true) "
@@ -98,7 +98,9 @@ def _finding(column: _Column, distance: float, alike: Sequence[str] | None, nigh
 def _measure(connection: duckdb.DuckDBPyConnection, dataset: Dataset, column: str, partition: dt.date) -> _Column | None:
     """Return what is normal for `column`; None if it cannot be compared."""
     kind = dataset.columns[column].type
-    binned = _bin(connection, name(column), kind, name(dataset.event_time), partition)
+    binned = _bin(
+        connection, name(column), kind, name(dataset.event_time), partition, "TIMESTAMP" if dataset.time_zone is None else "TIMESTAMPTZ"
+    )
     counted = connection.sql(
         f"SELECT __date, {binned.replace(_VALUE, name(column))} AS bin, count(*) FROM compared WHERE __date < {text(partition)}::DATE GROUP BY ALL ORDER BY 1, 2"
     ).fetchall()
@@ -116,7 +118,7 @@ def _measure(connection: duckdb.DuckDBPyConnection, dataset: Dataset, column: st
     return _Column(column, kind, binned, dict(zip(bins, (total / total.sum()).tolist(), strict=True)), noise + max(noise, _MARGIN))
 
 
-def _bin(connection: duckdb.DuckDBPyConnection, quoted: str, kind: str, moment: str, partition: dt.date) -> str:
+def _bin(connection: duckdb.DuckDBPyConnection, quoted: str, kind: str, moment: str, partition: dt.date, time: str) -> str:
     """Return the SQL of the bin of a value: a word, the shape of a word, or the place of a number between quantiles, of which heavy ones
     have their own.
     """
@@ -127,7 +129,7 @@ def _bin(connection: duckdb.DuckDBPyConnection, quoted: str, kind: str, moment: 
         [(words,)] = connection.sql(f"SELECT count(DISTINCT {quoted}) {recent}").fetchall()
         shape = f"regexp_replace(regexp_replace(lower({_VALUE}), '[0-9]', '9', 'g'), '[[:alpha:]]', 'a', 'g')"
         return _VALUE if words <= _WORDS else f"left({shape}, 60)"
-    number = f"{_VALUE}::DOUBLE" if kind in ("integer", "float") else f"epoch({_VALUE}::TIMESTAMP - {moment}::TIMESTAMP)::DOUBLE"
+    number = f"{_VALUE}::DOUBLE" if kind in ("integer", "float") else f"epoch({_VALUE}::{time} - {moment}::{time})::DOUBLE"
     shares = [step / _BINS for step in range(_BINS + 1)]
     [(found,)] = connection.sql(f"SELECT quantile_disc({number.replace(_VALUE, quoted)}, {shares}) {recent}").fetchall()
     edges = ", ".join(f"{edge!r}::DOUBLE" for edge in sorted({edge for edge in found or () if np.isfinite(edge)}))

@@ -27,14 +27,14 @@ def judge_side_tables(dataset: Dataset, raw: Path, *, first: dt.date | None, nig
     for table, side in dataset.tables.items():
         query = f"SELECT * FROM read_parquet({text(raw / f'{table}.parquet')})"
         if side.event_time is not None:
-            counts = _rows_per_date(query, side.event_time, night)
+            counts = _rows_per_date(query, side.event_time, night, dataset.zone)
             findings += judge_dates(table, side, counts, night)
             column, days = f"{table}.{side.event_time}", side.plausible_days
             findings.append(expectations.of_plausible_times(raw, column, days=days, tolerated=side.misdated_rows, table=table))
             start = night - dt.timedelta(days=side.join_days) if first is None or not counts.get(str(first)) else first
-            query += f" WHERE {name(side.event_time)} >= {text(start)}::DATE" if first is not None else ""
+            query += f" WHERE {name(side.event_time)}::DATE >= {text(start)}::DATE" if first is not None else ""
         wanted = [*expectations.of_schema(side.columns), *expectations.of_key(side.key), *expectations.of_columns(side.columns)]
-        rows, judged = judge(query, wanted, identity=side.key)
+        rows, judged = judge(query, wanted, identity=side.key, time_zone=dataset.zone)
         if side.event_time is None:
             findings.append(_enough(table, rows, side.row_count.minimum_rows, None, f"at least {side.row_count.minimum_rows} rows"))
         findings += [replace(one, column=f"{table}.{one.column}" if one.column else table) for one in judged]
@@ -79,8 +79,8 @@ def _enough(table: str, rows: int, low: int, high: int | None, notes: str) -> Fi
     return Finding("expect_table_row_count_to_be_between", table, limits, verdict, rows, notes=notes)
 
 
-def _rows_per_date(query: str, event_time: str, night: dt.date) -> dict[str, int]:
+def _rows_per_date(query: str, event_time: str, night: dt.date, time_zone: str) -> dict[str, int]:
     date = f"{name(event_time)}::DATE"
     recent = f"{date} BETWEEN {text(night)}::DATE - {_RHYTHM_DAYS} AND {text(night)}::DATE"
-    with connect() as (connection, _):
+    with connect(time_zone) as (connection, _):
         return dict(connection.sql(f"SELECT {date}::VARCHAR, count(*) FROM ({query}) WHERE {recent} GROUP BY 1 ORDER BY 1").fetchall())

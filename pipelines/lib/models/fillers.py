@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.lib.gates import FAILED, PASSED, WARNING, Finding, not_judged
 from pipelines.lib.models.profile import Profile
-from pipelines.lib.tables.engine import connect, name, text
+from pipelines.lib.tables.engine import UTC, connect, name, text
 
 _TYPE = "column_values_to_not_be_in_set"
 
@@ -42,7 +42,7 @@ def judge_fillers(path: Path, training: Mapping[str, Filler], allowed: Mapping[s
     """
     training = {feature: filler for feature, filler in training.items() if allowed[feature] < 1}
     counts = ", ".join(f"count_if({name(feature)} = {float(np.float32(filler.value))!r}::FLOAT)" for feature, filler in training.items())
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         [(rows, *filled)] = connection.sql(
             f"SELECT {', '.join(['count(*)', counts] if counts else ['count(*)'])} FROM read_parquet({text(path)})"
         ).fetchall()

@@ -35,7 +35,10 @@ def scan(
     no more than is needed; the exact cut is the caller's (`typed`). `scratch` is a directory for what must be spooled.
     """
     if source.kind == "sql":
-        return database_source.scan(source, columns, window, scratch)
+        sent = database_source.scan(source, columns, window, scratch)
+        if window is None or sent.reach is not None:
+            return sent
+        return replace(sent, reach=_reach(connection, sent, window, columns[window.column]))
     dataset, skipped = None, Reach()
     if source.kind == "delta":
         relation, where = f"delta_{hashlib.sha256(repr(source).encode()).hexdigest()[:16]}", f"the Delta table {source.path}"

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from pipelines.lib.sources import instants
 from pipelines.lib.sources.scan import Notation
-from pipelines.lib.tables.dataset import Column
+from pipelines.lib.tables.column import Column
 from pipelines.lib.tables.engine import name, text
+from pipelines.lib.tables.local_time import INSTANT
 
 ARROW_TYPES = {
     "string": pa.string(),
@@ -18,10 +20,23 @@ ARROW_TYPES = {
     "timestamp": pa.timestamp("us"),
     "date": pa.date32(),
 }
-"""The declared types as they are in Parquet."""
+"""The declared types as they are in Parquet, in a dataset without a time zone."""
 
-SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
-"""The declared types as DuckDB calls them."""
+_SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
+
+
+def arrow_type(declared: Column) -> pa.DataType:
+    """Return the type that a column has in our Parquet files. Instants are in UTC there: a value then stands for one instant in every library.
+
+    In Python, two times of one zone in the hour that its clocks show twice are equal, and a dictionary would hold one of them.
+    """
+    return pa.timestamp("us", tz="UTC") if declared.zone else ARROW_TYPES[declared.type]
+
+
+def sql_type(declared: Column) -> str:
+    """Return the type that a column has in DuckDB."""
+    return INSTANT if declared.zone else _SQL_TYPES[declared.type]
+
 
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 
@@ -42,9 +57,9 @@ REFUSED = "refused value: "
 
 def cast(column: str, declared: Column, found: str, where: str, notation: Notation) -> str:
     """Return `column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
-    value, wanted = name(column), SQL_TYPES[declared.type]
+    value, wanted = name(column), _SQL_TYPES[declared.type]
     form = {"date": notation.date_format, "timestamp": notation.timestamp_format}.get(declared.type)
-    if found == wanted:
+    if found == (INSTANT if declared.zone else wanted):
         return value
     if wanted == "VARCHAR" and found in ("DOUBLE", "FLOAT"):
         message = (
@@ -58,20 +73,28 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
         return f"CASE WHEN {value} IS NULL THEN NULL ELSE error({message}) END"
     if wanted == "VARCHAR" and found != "BLOB":
         return f"CAST({value} AS VARCHAR)"
+    of_nanoseconds = declared.zone is not None and found == "TIMESTAMPTZ_NS"
+    if of_nanoseconds:
+        value, found = f"make_timestamp_ns(epoch_ns({value}))", "TIMESTAMP_NS"
     if found == "TIMESTAMPTZ_NS" and wanted in ("TIMESTAMP", "DATE"):  # how pandas wrote times with a zone; it has no cast of its own
         value, found = f"CAST({value} AS TIMESTAMP_NS)", "TIMESTAMP_NS"
     moment = f"try_strptime({value}, {text(form)})" if form is not None and found == "VARCHAR" else None
-    if moment is not None:
+    zoned_form = form is not None and "%z" in form.lower()
+    if moment is not None and declared.zone and zoned_form:
+        tried = f"timezone('UTC', {moment})"
+    elif moment is not None:
         tried = f"CAST({moment} AS {wanted})"
     elif wanted in ("BIGINT", "DOUBLE") and found == "VARCHAR" and notation.decimal == ",":
         # A point next to a decimal comma groups thousands; 1.234 would be another number.
         value = f"CASE WHEN contains({value}, '.') THEN '' ELSE replace({value}, ',', '.') END"
         tried = f"TRY_CAST({value} AS {wanted})"
+    elif declared.zone and found == "VARCHAR":
+        tried = f"CASE WHEN {instants.has_offset(value)} THEN timezone('UTC', TRY_CAST({value} AS TIMESTAMPTZ)) ELSE TRY_CAST({value} AS TIMESTAMP) END"
     elif wanted == "TIMESTAMP" and found == "VARCHAR":
         tried = f"CAST(TRY_CAST({value} AS TIMESTAMPTZ) AS TIMESTAMP)"  # an offset is converted to UTC rather than dropped
     else:
         tried = f"TRY_CAST({value} AS {wanted})"
-    kept = _lossless(value, tried, wanted, found) if moment is None else _formatted(moment, tried, wanted, form or "")
+    kept = _lossless(value, tried, wanted, found, declared) if moment is None else _formatted(moment, tried, wanted, form or "")
     fits = " AND ".join([f"{tried} IS NOT NULL", *kept])
     before = text(f"{REFUSED}column {column!r} of {where} holds '")
     remedy = "deliver it as declared, or correct the type in params.yaml"
@@ -82,10 +105,21 @@ def cast(column: str, declared: Column, found: str, where: str, notation: Notati
         f"{before} || left(CAST({name(column)} AS VARCHAR), 60) || {after} || {_remedy(name(column), declared, found, notation, remedy)}"
     )
     usual = ""
-    if found == "VARCHAR" and form is None and wanted in _USUAL:  # a third of the time of what proves the same of any text
+    if (
+        found == "VARCHAR" and form is None and wanted in _USUAL and not declared.zone
+    ):  # a third of the time of what proves the same of any text
         plain = f"TRY_CAST({value} AS {wanted})"
         usual = f"WHEN regexp_full_match({value}, {text(_USUAL[wanted])}) AND year({plain}) > 0 THEN {plain} "
-    return f"CASE WHEN {name(column)} IS NULL THEN NULL {usual}WHEN {fits} THEN {tried} ELSE error({message}) END"
+    result = tried
+    if declared.zone:
+        refusals = instants.Refusals(column, where, f"CAST({name(column)} AS VARCHAR)", f"{REFUSED}column {column!r} of {where} holds ")
+        if of_nanoseconds or (moment is not None and zoned_form):
+            result = instants.of_utc(tried)
+        elif found == "VARCHAR" and moment is None:
+            result = instants.of_text(value, tried, declared, refusals)
+        else:
+            result = instants.of_wall(tried, declared, refusals)
+    return f"CASE WHEN {name(column)} IS NULL THEN NULL {usual}WHEN {fits} THEN {result} ELSE error({message}) END"
 
 
 def _remedy(value: str, declared: Column, found: str, notation: Notation, otherwise: str) -> str:
@@ -117,7 +151,7 @@ def _formatted(moment: str, tried: str, wanted: str, form: str) -> Iterator[str]
         yield f"CAST({tried} AS TIMESTAMP_NS) = {moment}"
 
 
-def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
+def _lossless(value: str, tried: str, wanted: str, found: str, declared: Column) -> Iterator[str]:
     """Yield the conditions under which `value`, of the type `found`, says the same as `tried`, which is of the type `wanted`."""
     number = found in (*_WHOLE_NUMBERS, "DOUBLE", "FLOAT") or found.startswith("DECIMAL")
     if wanted == "BIGINT" and found == "VARCHAR":
@@ -148,7 +182,9 @@ def _lossless(value: str, tried: str, wanted: str, found: str) -> Iterator[str]:
     if wanted == "DATE" and found == "TIMESTAMP_NS":
         yield f"CAST({tried} AS TIMESTAMP_NS) = {value}"
     elif wanted == "DATE" and found == "VARCHAR":
-        moment = f"TRY_CAST({value} AS TIMESTAMPTZ)"  # of a time with an offset, the date in UTC counts
+        moment = f"TRY_CAST({value} AS TIMESTAMPTZ)"  # of a time with an offset, the date in the zone of the connection counts
+        if declared.in_time_zone:  # where a midnight may be missing
+            moment = f"CASE WHEN {instants.has_offset(value)} THEN CAST({moment} AS TIMESTAMP) ELSE TRY_CAST({value} AS TIMESTAMP) END"
         yield f"CAST({moment} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
     elif wanted == "DATE" and found.startswith("TIMESTAMP"):
         yield f"TRY_CAST({value} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off

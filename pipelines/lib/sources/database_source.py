@@ -7,19 +7,20 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, time, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.core.refused_login import is_refused
-from pipelines.lib.sources.reach import Window, measured_by_database, reach_of
+from pipelines.lib.sources.reach import Reach, Window, measured_by_database, reach_of, sent_by_database
 from pipelines.lib.sources.scan import Scan, require_columns
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import text
@@ -58,10 +59,11 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
             if window is not None:
                 _require_dates_that_sort(database, table, window.column, where)
                 figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
-                reach = reach_of(figures, where, window.column, columns[window.column].type)
+                dated = [_dated(figure, columns[window.column].written_in, window.time_zone) for figure in figures]
+                reach = reach_of(dated, where, window.column, columns[window.column].type)
             statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
             if window is not None:
-                statement = statement.where(*_sql_window(window))
+                statement = statement.where(sent_by_database(_sql_column(window.column), window))
             streamed = database.execution_options(stream_results=True, yield_per=_BATCH).execute(statement)
             schema_of_text = pa.schema([(column, pa.string()) for column in columns])
             with pq.ParquetWriter(spool, schema_of_text) as writer:
@@ -84,7 +86,27 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
         raise DataError(f"{where} cannot be read: {fact}; correct `source` in params.yaml") from None
     finally:
         engine.dispose()
-    return Scan(f"read_parquet({text(spool)})", dict.fromkeys(columns, "VARCHAR"), where, reach)
+    unmeasured = window is not None and window.time_zone is not None  # of the rows that were sent, the reach is still to be measured
+    return Scan(
+        f"read_parquet({text(spool)})",
+        dict.fromkeys(columns, "VARCHAR"),
+        where,
+        None if unmeasured else reach,
+        skipped=(unmeasured and reach) or Reach(),
+    )
+
+
+def _dated(moment: Any, written_in: str | None, time_zone: str | None) -> Any:
+    """Return the date that `moment`, a time of a row that was not sent, has in `time_zone`; itself without one, or if it is a count."""
+    if time_zone is None or moment is None or isinstance(moment, int):
+        return moment
+    try:
+        found = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=ZoneInfo(written_in or "UTC"))
+        return found.astimezone(ZoneInfo(time_zone)).date()
+    except (ValueError, OverflowError):
+        return moment
 
 
 def _begin_at_one_moment(database: "sa.Connection") -> None:
@@ -176,13 +198,3 @@ def _sql_column(column: str) -> "sa.ColumnClause[Any]":
     import sqlalchemy as sa
 
     return sa.column(sa.quoted_name(column, quote=True))  # always quoted: a column may be called "order"
-
-
-def _sql_window(window: Window) -> "Iterator[sa.ColumnElement[bool]]":
-    import sqlalchemy as sa
-
-    # A day more on either side, for time stamps with a zone; `typed`'s caller cuts exactly, on the converted time.
-    moment = _sql_column(window.column)
-    yield moment < sa.bindparam("window_end", window.end + timedelta(days=1), sa.Date)
-    if window.first is not None:
-        yield moment >= sa.bindparam("window_first", window.first - timedelta(days=1), sa.Date)

@@ -39,7 +39,7 @@ def scan(
     skipped = Reach()
     if window is not None:
         total = len(files)
-        files, skipped = extents.split(files, _extents(files, source, window, notation), window)
+        files, skipped = extents.split(files, _extents(files, source, window, columns[window.column].written_in, notation), window)
         log.info("%d of %d files of %s are read for the dates up to %s", len(files), total, source.path, window.night)
     pinned_files.require_unchanged(files)
     files = source_files.at_hand(files, source, scratch)
@@ -67,19 +67,24 @@ def scan(
     if dated and window is not None:
         kind, owner = ("VARCHAR", "files") if window.column in named else (present[window.column.lower()], "rows")
         moment = cast(window.column, columns[window.column], kind, source.path or "", notation)
-        _require_partition(connection, joined, window.column, moment, owner, source.path or "")
+        _require_partition(connection, joined, window, moment, owner, source.path or "")
     values = "".join(f", files.{name(column)}" for column in named)
     return f"(SELECT rows.* EXCLUDE ({', '.join(map(name, [FILE, *both]))}){values} FROM {joined})", skipped
 
 
-def _extents(files: Sequence[SourceFile], source: Source, window: Window, notation: Notation) -> dict[str, extents.Extent | None]:
+def _extents(
+    files: Sequence[SourceFile], source: Source, window: Window, written_in: str | None, notation: Notation
+) -> dict[str, extents.Extent | None]:
     iso = notation.date_format is None and notation.timestamp_format is None  # another format also reads the text of a folder
     found = {file.name: extents.of_name(file, window.column) if file.partition is not None or iso else None for file in files}
     # The footer of a file that was replaced does not say which rows were in it before.
     unnamed = [file for file in files if found[file.name] is None and window.column not in file.values and not file.changed]
     if source.kind == "parquet":
         footers = source_files.footers(unnamed, source)
-        found |= {name: extents.of_statistics(footer, window.column) for name, footer in footers.items()}
+        found |= {
+            name: extents.of_statistics(footer, window.column, time_zone=window.time_zone, written_in=written_in)
+            for name, footer in footers.items()
+        }
     return found
 
 
@@ -122,15 +127,17 @@ def _require_agreement(
         )
 
 
-def _require_partition(connection: duckdb.DuckDBPyConnection, joined: str, column: str, moment: str, owner: str, path: str) -> None:
+def _require_partition(connection: duckdb.DuckDBPyConnection, joined: str, window: Window, moment: str, owner: str, path: str) -> None:
     """Raise `DataError` if a file of `joined` has a row of another date than the source's `path` declares for it.
 
-    `moment` is the SQL of the time `column`, which is in the file (`owner` is rows) or in its folders (files).
+    `moment` is the SQL of the time, the column of `window`, which is in the file (`owner` is rows) or in its folders (files). In a dataset with a time zone the
+    path may be named after the date in UTC, which is a day from the local one at most.
     """
+    column, other = window.column, f"({moment})::DATE <> __declared"
+    if window.time_zone is not None:
+        other += f" AND abs(({moment})::DATE - __declared) > 1"
     dated = f"SELECT files.{name(FILE)} AS __file, files.{name(_PARTITION)} AS __declared, {owner}.{name(column)} FROM {joined}"
-    found = connection.sql(
-        f"SELECT __file, __declared, {name(column)}::VARCHAR FROM ({dated}) WHERE ({moment})::DATE <> __declared LIMIT 1"
-    ).fetchall()
+    found = connection.sql(f"SELECT __file, __declared, {name(column)}::VARCHAR FROM ({dated}) WHERE {other} LIMIT 1").fetchall()
     for file, partition, value in found:
         raise DataError(
             f"{file} holds a row whose {column!r} is {value}, but `path: {path}` declares that all of its rows are of {partition}; deliver the row in the "

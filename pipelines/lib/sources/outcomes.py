@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.sources.casts import SQL_TYPES
+from pipelines.lib.sources.casts import sql_type
 from pipelines.lib.sources.raw import extract
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.engine import connect, name, text
@@ -68,10 +68,17 @@ class Outcomes:
         key = [name(column) for column in self._dataset.key]
         same = " AND ".join(f"given.{column} = outcomes.{column}" for column in key)
         order = ", ".join(f"given.{column}" for column in key)
-        return self._connection.sql(
+        found = self._connection.sql(
             f"SELECT given.*, {joined} FROM {source} AS given JOIN outcomes ON {same} "
             f"WHERE outcomes.partition = {text(partition)} ORDER BY {order}"
         ).to_arrow_table()
+        return found.cast(pa.schema([_in_utc(column) for column in found.schema]))
+
+
+def _in_utc(column: pa.Field) -> pa.Field:
+    """Return `column` with its instants in UTC, as the files have them: the connection gives them in the zone of the dataset."""
+    instant = pa.types.is_timestamp(column.type) and column.type.tz is not None
+    return column.with_type(pa.timestamp(column.type.unit, "UTC")) if instant else column
 
 
 @contextmanager
@@ -89,10 +96,10 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, extra_colu
     last = partition - timedelta(days=dataset.label.delay_days + 1)
     first = min(first, last + timedelta(days=1))
     events = dataset.model_copy(update={"tables": {}})  # no side table has a say in an outcome
-    with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch, connect() as (connection, _):
+    with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch, connect(dataset.zone) as (connection, _):
         raw = Path(scratch) / "raw"
         extract(events, partition=partition, start=first, end=last + timedelta(days=1), lookback_days=0, target=raw)
-        columns = {column: SQL_TYPES[declared.type] for column, declared in dataset.columns.items()}
+        columns = {column: sql_type(declared) for column, declared in dataset.columns.items()}
         Checker(connection, columns).check(dataset.label.expression, "dataset.label.expression")
         extra = [column for column in dict.fromkeys(extra_columns) if column not in dataset.key]
         label = Written("dataset.label.expression", dataset.label.expression, f"read_parquet({text(raw / 'events.parquet')})")

@@ -91,13 +91,14 @@ def _groups_of(file: Path, kind: pa.DataType, window: Window, groups: list[int])
     from pyarrow.fs import LocalFileSystem
 
     column = ds.field(window.column)
+    margin = dt.timedelta(days=2 if window.time_zone is not None else 0)  # the file has times in UTC, or in a zone of its own
     try:
-        inside = column < _moment(window.end, kind)
+        inside = column < _moment(window.end + margin, kind)
         if window.first is not None:
-            inside &= column >= _moment(window.first, kind)
+            inside &= column >= _moment(window.first - margin, kind)
         fragment = ds.ParquetFileFormat().make_fragment(str(file), filesystem=LocalFileSystem())
         return [group.id for group in fragment.subset(inside).row_groups]
-    except pa.ArrowInvalid:  # nanoseconds do not reach that far
+    except (pa.ArrowInvalid, OverflowError):  # nanoseconds do not reach that far
         return groups
 
 

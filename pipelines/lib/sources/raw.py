@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.lib.sources import adapters
-from pipelines.lib.sources.casts import ARROW_TYPES
+from pipelines.lib.sources.casts import arrow_type
 from pipelines.lib.sources.changes import unchanged
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.sources.scan import Scan
@@ -38,8 +38,8 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
     """
     target.mkdir(parents=True)
     read_from = None if start is None else start - timedelta(days=lookback_days)
-    with connect() as (connection, scratch):
-        window = Window(dataset.event_time, read_from, end, dataset.plausible_days)
+    with connect(dataset.zone) as (connection, scratch):
+        window = Window(dataset.event_time, read_from, end, dataset.plausible_days, dataset.time_zone)
         moment = name(dataset.event_time)
         known = f"{moment}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
         later = [f"CASE WHEN {known} THEN {name(column)} END AS {name(column)}" for column in dataset.known_later]
@@ -55,7 +55,7 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
         tables, reaches = {}, {}
         for table, side in dataset.tables.items():
             with unchanged(side.source):
-                of_side, query = _side_table(connection, side, read_from, end, scratch)
+                of_side, query = _side_table(connection, side, read_from, end, dataset.time_zone, scratch)
                 tables[table] = _write(connection, of_side, query, side.columns, target / f"{table}.parquet")
             if of_side.reach is not None:
                 reaches[table] = of_side.reach.as_json()
@@ -77,11 +77,11 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
 
 
 def _side_table(
-    connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, scratch: Path
+    connection: duckdb.DuckDBPyConnection, side: SideTable, read_from: date | None, end: date, time_zone: str | None, scratch: Path
 ) -> tuple[Scan, str]:
     """Return the scan of a side table and the SELECT of its rows, sorted by key."""
     first = None if read_from is None else read_from - timedelta(days=side.join_days)
-    window = None if side.event_time is None else Window(side.event_time, first, end, side.plausible_days)
+    window = None if side.event_time is None else Window(side.event_time, first, end, side.plausible_days, time_zone)
     scanned, _ = _scan(connection, side.source, side.columns, window, scratch)
     return scanned, f"SELECT * FROM {_windowed(scanned, side.columns, window)} {_order(side.key, side.columns)}"
 
@@ -107,6 +107,6 @@ def _order(first: Iterable[str], columns: Mapping[str, Column]) -> str:
 
 
 def _write(connection: duckdb.DuckDBPyConnection, scanned: Scan, query: str, columns: Mapping[str, Column], path: Path) -> int:
-    schema = pa.schema([(column, ARROW_TYPES[declared.type]) for column, declared in columns.items()])
+    schema = pa.schema([(column, arrow_type(declared)) for column, declared in columns.items()])
     with adapters.reading(scanned.where, scanned.dataset):
         return write_parquet(connection.sql(query).to_arrow_reader(32_768), schema, path)

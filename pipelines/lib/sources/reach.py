@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.tables.dataset import PLAUSIBLE_DAYS
 from pipelines.lib.tables.engine import name, text
+from pipelines.lib.tables.local_time import dates_within
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """The dates [first, end) of `column`; `first` None means from the beginning. Times may be `plausible_days` away from `end`."""
+    """The dates [first, end) of `column`; `first` None means from the beginning. Times may be `plausible_days` away from `end`.
+
+    The dates are those of `time_zone`, if the dataset has one: an instant then has its local date.
+    """
 
     column: str
     first: date | None
     end: date
     plausible_days: int = PLAUSIBLE_DAYS
+    time_zone: str | None = None
 
     @property
     def night(self) -> date:
@@ -39,8 +44,7 @@ class Window:
 
     def sql(self, column: str) -> str:
         """Return the window as a condition on `column`, an SQL expression."""
-        condition = f"{column} < {text(self.end)}::DATE"
-        return condition if self.first is None else f"{condition} AND {column} >= {text(self.first)}::DATE"
+        return dates_within(column, self.first, self.end, self.time_zone)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def measured(moment: str, window: Window) -> str:
     """Return the five figures of `Reach`, and the number of rows without a time, as a SELECT list over `moment`, which is a column of
     DuckDB.
     """
-    column = name(moment)
+    column = name(moment) if window.time_zone is None else f"{name(moment)}::DATE"
     first, last = (f"{text(day)}::DATE" for day in window.plausible)
     inside = f"{column} >= {first} AND {column}::TIMESTAMP < ({last} + 1)::TIMESTAMP"
     night = f"{inside} AND {column} >= {text(window.night)}::DATE"
@@ -75,8 +79,26 @@ def measured(moment: str, window: Window) -> str:
     )
 
 
+def sent_by_database(moment: "sa.ColumnClause[Any]", window: Window) -> "sa.ColumnElement[bool]":
+    """Return the condition by which a database sends the rows of `window`, and some more: the cut that is exact is made on the converted time.
+
+    A database compares its own type. A time with a zone may be of the date before or after; in a dataset with a time zone, that date may again be of the one
+    before or after.
+    """
+    import sqlalchemy as sa
+
+    margin = timedelta(days=1 if window.time_zone is None else 2)
+    sent = moment < sa.bindparam("window_end", window.end + margin, sa.Date)
+    if window.first is not None:
+        sent &= moment >= sa.bindparam("window_first", window.first - margin, sa.Date)
+    return sent
+
+
 def measured_by_database(moment: "sa.ColumnClause[Any]", window: Window) -> "list[sa.ColumnElement[Any]]":
-    """Return the same as `measured`, for SQLAlchemy. A database compares its own type, so with zoned time stamps the night may be a day off."""
+    """Return the same as `measured`, for SQLAlchemy. A database compares its own type, so with zoned time stamps the night may be a day off.
+
+    In a dataset with a time zone, only of the rows that `sent_by_database` leaves out: the others are measured when they have come.
+    """
     import sqlalchemy as sa
 
     def day(label: str, value: date) -> "sa.BindParameter[date]":
@@ -87,14 +109,15 @@ def measured_by_database(moment: "sa.ColumnClause[Any]", window: Window) -> "lis
         moment < day("plausible_first", first),
         moment >= day("plausible_end", min(last, date.max - timedelta(days=1)) + timedelta(days=1)),
     )
-    inside = sa.case((~early & ~late, moment))
-    at_night = sa.case((~early & ~late & (moment >= day("night", window.night)), moment))
+    left_out = sa.true() if window.time_zone is None else ~sent_by_database(moment, window)
+    inside = sa.case((~early & ~late & left_out, moment))
+    at_night = sa.case((~early & ~late & left_out & (moment >= day("night", window.night)), moment))
     return [
         sa.func.min(inside),
         sa.func.max(inside),
         sa.func.min(at_night),
-        sa.func.count(sa.case((early, 1))),
-        sa.func.count(sa.case((late, 1))),
+        sa.func.count(sa.case((early & left_out, 1))),
+        sa.func.count(sa.case((late & left_out, 1))),
         sa.func.count() - sa.func.count(moment),
     ]
 

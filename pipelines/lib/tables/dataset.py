@@ -1,21 +1,19 @@
 """The table that is scored: section ``dataset`` of ``params.yaml``.
 
-Nothing here knows flights; another table is another section. Column types are DuckDB's names, kept to those that mean
-the same in Parquet, CSV and SQL.
+Nothing here knows flights; another table is another section.
 """
 
-import re
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.time_zones import require_zone
 from pipelines.lib.tables import source_paths
+from pipelines.lib.tables.column import Column as Column  # noqa: PLC0414 - most modules need both
 from pipelines.lib.tables.night_calendar import WEEKDAYS, NightCalendar, Weekday
 from pipelines.lib.tables.row_count import SideRowCount
-
-ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
 
 RESERVED = frozenset(
     {"partition", "score", "decision", "model_name", "model_version", "model_sha256", "run_id", "git_commit", "degraded", "scored_at"}
@@ -90,54 +88,6 @@ class Source(Section):
         return self
 
 
-class Column(Section):
-    """The declaration of a column; the gates' expectations are generated from it.
-
-    `nulls` is the largest share of missing values that is still normal. `minimum` and `maximum` are inclusive, and of an integer column exact.
-    `values` is the closed set of known values of a string, integer or boolean column, kept as the engine writes them as text (``7``, ``true``);
-    `unseen` is the largest share outside it that is still normal.
-    """
-
-    type: ColumnType
-    nulls: float = Field(default=0.0, ge=0, le=1)
-    minimum: int | float | None = None
-    maximum: int | float | None = None
-    values: tuple[str, ...] | None = None
-    unseen: float = Field(default=0.0, ge=0, le=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _values_as_text(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or not isinstance(content.get("values"), list | tuple):
-            return content
-        kind, values = content.get("type"), content["values"]
-        return content | {"values": tuple(_value_as_text(value, kind) if kind in ("integer", "boolean") else value for value in values)}
-
-    @model_validator(mode="after")
-    def _judgeable(self) -> Self:
-        if self.values is not None and self.type not in ("string", "integer", "boolean"):
-            raise ValueError(f"values of a {self.type} column cannot be listed; give minimum and maximum, or declare the column as string")
-        if self.type not in ("integer", "float") and (self.minimum is not None or self.maximum is not None):
-            raise ValueError(
-                f"minimum and maximum are of a number, the column is a {self.type}; write an expectation in the gate's section"
-            )
-        return self
-
-    def typed_values(self) -> list[str | int | bool]:
-        """List `values` in the type of the column. Empty if there are none."""
-        convert: dict[str, Any] = {"integer": int, "boolean": lambda value: value == "true"}
-        return [convert.get(self.type, str)(value) for value in self.values or ()]
-
-
-def _value_as_text(value: object, kind: str) -> str:
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
-    if kind == "boolean" and shown not in ("true", "false"):
-        raise ValueError(f"values has {value!r}, which is not a boolean; write true or false")
-    if kind == "integer" and (isinstance(value, bool) or not re.fullmatch(r"0|-?[1-9][0-9]*", shown, re.ASCII)):
-        raise ValueError(f"values has {value!r}, which is not an integer; write it as a whole number")
-    return shown
-
-
 class Label(Section):
     """The outcome that is predicted: a boolean SQL `expression` over the source's columns, NULL where there is no outcome.
 
@@ -206,6 +156,33 @@ class Dataset(Section):
         """The nights on which the table has rows."""
         return NightCalendar(self.weekdays, self.nights_without_rows)
 
+    time_zone: str | None = None
+    """The zone of the IANA database whose dates are the partitions. Timestamps are then instants. None: they are wall-clock times as they are written."""
+
+    @property
+    def zone(self) -> str:
+        """The time zone of the connections that read the dataset."""
+        return self.time_zone or "UTC"
+
+    @model_validator(mode="after")
+    def _in_zone(self) -> Self:
+        """Let each column know the zone: every cast, schema and type follows from it."""
+        if self.time_zone is not None:
+            require_zone(self.time_zone, "time_zone")
+        of_tables = [(f"tables.{table}.columns", side.columns) for table, side in self.tables.items()]
+        for where, columns in [("columns", self.columns), *of_tables]:
+            for column, declared in columns.items():
+                if declared.written_in is not None and self.time_zone is None:
+                    raise ValueError(
+                        f"{where}.{column}.written_in is {declared.written_in!r}, but the dataset has no time_zone; write the zone of its dates, such as "
+                        f"`time_zone: {declared.written_in}`, or take written_in out"
+                    )
+        self.__dict__["columns"] = _in_zone(self.columns, self.time_zone)  # the model is frozen for everybody else
+        self.__dict__["tables"] = {
+            table: side.model_copy(update={"columns": _in_zone(side.columns, self.time_zone)}) for table, side in self.tables.items()
+        }
+        return self
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _distinct(self.columns, "columns")
@@ -234,6 +211,10 @@ class Dataset(Section):
 def load_dataset() -> Dataset:
     """Load section ``dataset`` of this workspace's ``params.yaml``."""
     return load_section("dataset", Dataset)
+
+
+def _in_zone(columns: dict[str, Column], time_zone: str | None) -> dict[str, Column]:
+    return {column: declared.in_zone(time_zone) for column, declared in columns.items()}
 
 
 def _declared(columns: dict[str, Column], field: str, names: Iterable[str]) -> None:

@@ -15,18 +15,22 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.errors import ConfigError, DataError
 
 ROW_GROUP = 65_536
 """Rows in a row group: small enough to be scored in a breath, large enough that the footer stays small."""
 
 
+UTC = "UTC"
+"""The zone of a connection that reads files of ours in which no date depends on a zone: partitions are text there."""
+
+
 @contextmanager
-def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """Yield a private in-memory DuckDB and its scratch directory.
+def connect(time_zone: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """Yield a private in-memory DuckDB whose clocks show `time_zone` (that of the dataset, `Dataset.zone`), and its scratch directory.
 
     It holds at most ``NIGHTSHIFT_MEMORY`` (default ``1GiB``) before it spills; it is a property of the machine, not of the
-    computation, so it is not a parameter. Extensions are never fetched. Time stamps with a zone are read as UTC.
+    computation, so it is not a parameter. Extensions are never fetched. Raises `ConfigError` for a time zone that DuckDB does not know.
     """
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
         settings: dict[str, Any] = {
@@ -38,10 +42,25 @@ def connect() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
         }
         connection = duckdb.connect(config=settings)
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            set_time_zone(connection, time_zone)
             yield connection, Path(scratch)
         finally:
             connection.close()
+
+
+def bare_connection(time_zone: str) -> duckdb.DuckDBPyConnection:
+    """Return a DuckDB without a memory limit and a scratch directory: to parse expressions and tell their types, or to look at tables in memory."""
+    connection = duckdb.connect()
+    set_time_zone(connection, time_zone)
+    return connection
+
+
+def set_time_zone(connection: duckdb.DuckDBPyConnection, time_zone: str) -> None:
+    """Let the dates and hours of instants on `connection` be those of `time_zone`. Raises `ConfigError` for one that DuckDB does not know."""
+    try:
+        connection.execute(f"SET TimeZone = {text(time_zone)}")
+    except duckdb.Error:
+        raise ConfigError(f"dataset.time_zone is {time_zone!r}, which DuckDB does not know; write a name such as Europe/Berlin") from None
 
 
 def name(identifier: str) -> str:

@@ -12,8 +12,17 @@ from typing import Any
 import duckdb
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.tables.engine import name
-from pipelines.lib.tables.pure_functions import PURE_FUNCTIONS, PURE_NODES, PURE_OPERATORS, PURE_TYPES, UNBOUNDED, ZONE_FUNCTION
+from pipelines.lib.tables.engine import UTC, bare_connection, name
+from pipelines.lib.tables.local_time import INSTANT, says_its_zone
+from pipelines.lib.tables.pure_functions import (
+    PURE_FUNCTIONS,
+    PURE_NODES,
+    PURE_OPERATORS,
+    PURE_TYPES,
+    UNBOUNDED,
+    ZONE_FUNCTION,
+    ZONED_FUNCTIONS,
+)
 from pipelines.lib.tables.text_growth import MOST_GROWTH, UnboundedReplacement, growth
 
 _LIST = "docs/reference/features.md lists what an expression may use"
@@ -37,7 +46,8 @@ class Checker:
         self._connection = connection
         self._columns = {column.lower() for column in columns}
         self._known_later = {column.lower() for column in known_later}
-        self._offered = "(SELECT " + ", ".join(f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()) + ")"
+        self._has_instants = INSTANT in columns.values()
+        self._row = "(SELECT " + ", ".join(f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()) + ")"
         self._aggregates, self._types = _aggregates(), _pure_types()
 
     def check(self, expression: str, where: str) -> str:
@@ -48,7 +58,7 @@ class Checker:
             self._check_node(node, shown)
         _check_growth(root, shown)
         try:
-            return str(self._connection.sql(f"SELECT {enclosed(expression)} FROM {self._offered}").types[0])
+            return str(self._connection.sql(f"SELECT {enclosed(expression)} FROM {self._row}").types[0])
         except duckdb.Error as error:
             raise ConfigError(f"{shown}, which cannot be computed: {str(error).splitlines()[0]}") from None
 
@@ -77,6 +87,8 @@ class Checker:
         kind = node["class"]
         if kind not in PURE_NODES or (kind == "OPERATOR" and node["type"] not in PURE_OPERATORS):
             raise ConfigError(f"{shown}, which holds a {node['type'].lower()}; an expression sees one row and nothing else. {_LIST}")
+        if self._has_instants and kind in ("COMPARISON", "BETWEEN", "OPERATOR", "CASE", "FUNCTION"):
+            self._check_mixture(node, shown)
         if kind == "COLUMN_REF":
             self._check_column(".".join(node["column_names"]), shown)
         elif kind == "FUNCTION":
@@ -94,8 +106,12 @@ class Checker:
 
     def _check_function(self, node: dict[str, Any], shown: str) -> None:
         function = node["function_name"]
-        if function == ZONE_FUNCTION and node.get("pure_zone"):
+        if function == ZONE_FUNCTION and self._names_its_zones(node):
             return
+        if function in ZONED_FUNCTIONS and any(self._of_instant(node, place) for place in range(len(node["arguments"]))):
+            raise ConfigError(
+                f"{shown}, but {function}() of an instant is wrong in the hour that the clocks show twice; {ZONED_FUNCTIONS[function]}"
+            )
         if function == ZONE_FUNCTION:
             raise ConfigError(
                 f"{shown}, but one AT TIME ZONE gives a time that the session's time zone changes; "
@@ -112,6 +128,59 @@ class Checker:
             raise ConfigError(
                 f"{shown}, but {function}() is not known to depend on its arguments alone (it may read the clock, chance or a file). {_LIST}"
             )
+
+    def _names_its_zones(self, node: dict[str, Any]) -> bool:
+        """Return whether the zone function `node` gives the wall-clock time of an instant, or of a wall-clock time in another zone."""
+        if self._of_instant(node, 1):
+            return True
+        inner = _zoned(node) or {}
+        back_to_an_instant = inner.get("function_name") == ZONE_FUNCTION and self._of_instant(inner, 1)
+        return bool(node.get("pure_zone")) and not back_to_an_instant
+
+    def _of_instant(self, node: dict[str, Any], place: int) -> bool:
+        """Return whether the argument of the function `node` at `place` is an instant."""
+        operands = list(_operands(node["arguments"]))
+        return place < len(operands) and self._type_of(operands[place]) == INSTANT
+
+    def _type_of(self, node: dict[str, Any]) -> str:
+        """Return the DuckDB type of the part `node` of an expression; none if it cannot be computed, which the whole expression says."""
+        if not self._has_instants:  # nothing depends on the type then
+            return ""
+        tree = _tree(self._connection, "SELECT NULL")
+        tree["statements"][0]["node"]["select_list"] = [node]
+        try:
+            [(alone,)] = self._connection.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchall()
+            return str(self._connection.sql(f"{alone} FROM {self._row}").types[0])
+        except duckdb.Error:
+            return ""
+
+    def _check_mixture(self, node: dict[str, Any], shown: str) -> None:
+        """Raise `ConfigError` if `node` takes an instant and a time without a zone together: DuckDB would guess which instant is meant."""
+        operands = list(_operands([value for value in node.values() if isinstance(value, dict | list)]))
+        types = [self._type_of(operand) for operand in operands]
+        if INSTANT not in types:
+            return
+        compared = node["class"] in ("COMPARISON", "BETWEEN") or node["type"] in ("COMPARE_IN", "COMPARE_NOT_IN")
+        for operand, kind in zip(operands, types, strict=True):
+            literal = operand.get("literal", {}) if compared else {}
+            if (
+                kind == "DATE"
+                or kind.removesuffix("_NS") == "TIMESTAMP"
+                or (literal.get("kind") == "STRING" and not says_its_zone(literal["text"]))
+            ):
+                raise ConfigError(
+                    f"{shown}, but it takes an instant and a time without a zone together, and an hour may come twice; write t::DATE or t::TIMESTAMP for "
+                    "the instant, or an offset in the text, as in '2025-10-26 02:30:00+02:00'"
+                )
+
+
+def _operands(part: object) -> Iterator[dict[str, Any]]:
+    """Yield the expressions in `part` of a node, and nothing within them."""
+    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        if isinstance(value, dict) and isinstance(value.get("class"), str):
+            yield value
+        else:
+            yield from _operands(value)
 
 
 def _check_growth(root: dict[str, Any], shown: str) -> None:
@@ -132,12 +201,12 @@ def _check_growth(root: dict[str, Any], shown: str) -> None:
 @functools.cache  # of the engine, not of a connection; to list them takes 20 ms
 def _aggregates() -> frozenset[str]:
     query = "SELECT function_name FROM duckdb_functions() WHERE function_type IN ('aggregate', 'window')"
-    return frozenset(function for (function,) in duckdb.connect().sql(query).fetchall())
+    return frozenset(function for (function,) in bare_connection(UTC).sql(query).fetchall())
 
 
 @functools.cache
 def _pure_types() -> frozenset[str]:
-    types = duckdb.connect().sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
+    types = bare_connection(UTC).sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
     return frozenset(alias.lower() for alias, logical in types if logical in PURE_TYPES)
 
 

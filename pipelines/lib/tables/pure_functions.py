@@ -4,7 +4,7 @@ The lists name what is allowed. A function that a later DuckDB adds is refused u
 ``tests/pipelines/lib/tables/test_pure_functions.py`` calls every one of them under two clocks, time zones and locales.
 
 Left out on purpose: `age` (with one argument it reads the clock; use `date_diff`), `strptime` and `to_timestamp` (they may give a
-time with a zone, which the session's time zone would change), `hash` (DuckDB may change it), `UNBOUNDED`, and everything on JSON, files and catalogs.
+time with a zone that nobody has declared), `hash` (DuckDB may change it), `UNBOUNDED`, and everything on JSON, files and catalogs.
 """
 
 GROUPS = {
@@ -42,7 +42,20 @@ UNBOUNDED = frozenset({"format", "lpad", "printf", "range", "generate_series", "
 """Refused, since a number or a format decides how long the result is: gigabytes for one row of any data."""
 
 ZONE_FUNCTION = "timezone"
-"""``t AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'``: only twice in a row, since once gives a time with a zone."""
+"""``t AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'``: only twice in a row, since once makes an instant of a wall-clock time and guesses. Of an instant,
+once is enough: it gives the wall-clock time."""
+
+ZONED_FUNCTIONS = {
+    **dict.fromkeys(
+        ("date_trunc", "datetrunc"),
+        "write t::DATE for the day, date_trunc('hour', t::TIMESTAMP) for the hour that the clocks show, or time_bucket(INTERVAL 1 HOUR, t) for an instant",
+    ),
+    **dict.fromkeys(
+        ("date_diff", "datediff"),
+        "write date_sub('hour', a, b) for the time that has passed, or date_diff('day', a::DATE, b::DATE) for dates",
+    ),
+}
+"""Functions that give wrong answers for an instant in an hour that is shown twice, each with what to write: DuckDB takes the second hour for the first."""
 
 PURE_NODES = frozenset({"BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "OPERATOR", "TYPE"})
 """Kinds of nodes of DuckDB's syntax tree."""

@@ -24,7 +24,7 @@ from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.measures import neighbours
 from pipelines.lib.pages.html import render
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.lib.tables.engine import connect, name, open_parquet, text
+from pipelines.lib.tables.engine import UTC, connect, name, open_parquet, text
 
 if TYPE_CHECKING:
     from pipelines.lib.vector_index.reader import VectorIndex
@@ -120,7 +120,7 @@ def _riskiest(scores: Path, features: Path, names: tuple[str, ...], key: tuple[s
     """Return key, score and features of the `count` highest scores, highest first, ties by key. The features are streamed, never all in memory."""
     keys = ", ".join(map(name, key))
     values = ", ".join(f"f.{name(feature)}" for feature in names)
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         found = connection.sql(
             f"WITH top AS (SELECT {keys}, score FROM read_parquet({text(scores)}) ORDER BY score DESC, {keys} LIMIT {count}) "
             f"SELECT {keys}, score, {values} FROM top JOIN read_parquet({text(features)}) f USING ({keys}) ORDER BY score DESC, {keys}"

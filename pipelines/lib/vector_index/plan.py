@@ -16,7 +16,7 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import Section
 from pipelines.lib.encoders.vectors import BLOCK, PARTITION, Shards
 from pipelines.lib.measures.neighbours import Ids, Vectors, threads
-from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.engine import UTC, connect, name
 from pipelines.lib.vector_index import questions as index_questions
 from pipelines.lib.vector_index.params import BITS, IvfPq, PlanIndex, check_ivfpq
 from pipelines.lib.vector_index.search import Searcher
@@ -173,7 +173,7 @@ def _positions(shards: Shards, base: Base) -> Ids:
 
     same = " AND ".join(f"base.{name(column)} IS NOT DISTINCT FROM now.{name(column)}" for column in shards.key)
     now = pa.Table.from_batches(shards.batches(), shards.schema).select(shards.key)
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         for table, rows in (("base", base.index.rows().select(shards.key)), ("now", now)):
             connection.register(table, rows.append_column("__position", pa.array(np.arange(rows.num_rows))))
         found = connection.sql(

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.features.lagged import aggregate, summable
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from tests.pipelines.lib.features.test_compute import DAY, FIRST, World, at, bits
 
 
@@ -70,7 +70,7 @@ def test_the_order_of_rows_changes_no_bit() -> None:
     values = [generator.choice([1, -1]) * generator.random() * 10.0 ** generator.randint(-40, 37) for _ in range(400)]
     expected = float(sum(map(Fraction, values)))
     sums = set()
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         for _ in range(5):
             generator.shuffle(values)
             rows = ", ".join(f"(DATE '2024-01-0{1 + number % 5}', {value!r}::DOUBLE)" for number, value in enumerate(values))

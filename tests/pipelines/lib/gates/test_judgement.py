@@ -64,16 +64,16 @@ VERDICTS = [True, False, True, True, False, True, True, True, False, True, True,
 @pytest.mark.costly
 @pytest.mark.parametrize("rows", [ROWS, 64])
 def test_slices_do_not_change_a_verdict_or_a_count(table: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = judge(table, EXPECTATIONS, identity=["key"])
+    whole = judge(table, EXPECTATIONS, identity=["key"], time_zone="UTC")
     monkeypatch.setattr(judgement, "SLICE", rows)
-    counted, findings = judge(table, EXPECTATIONS, identity=["key"])
+    counted, findings = judge(table, EXPECTATIONS, identity=["key"], time_zone="UTC")
     assert counted == ROWS
     assert [finding.passed for finding in findings] == VERDICTS
     assert findings == whole[1]
 
 
 def test_counts_and_sample_rows_are_those_of_the_data(table: str) -> None:
-    _, (nulls, large, doubled) = judge(table, [EXPECTATIONS[1], EXPECTATIONS[4], EXPECTATIONS[8]], identity=["key"])
+    _, (nulls, large, doubled) = judge(table, [EXPECTATIONS[1], EXPECTATIONS[4], EXPECTATIONS[8]], identity=["key"], time_zone="UTC")
     assert (nulls.unexpected_count, nulls.unexpected_share) == (50, 0.05)
     assert nulls.sample_rows[0] == {"key": 0, "value": None}
     assert (large.unexpected_count, large.unexpected_share) == (20, round(20 / 950, 6))
@@ -98,7 +98,7 @@ def test_unique_is_a_share_of_all_rows_and_may_be_asked_of_some(table: str, rows
         expect("compound_columns_to_be_unique", column_list=["half", "word"], ignore_row_if="any_value_is_missing"),
         expect("compound_columns_to_be_unique", column_list=["half", "word"], ignore_row_if="never", mostly=0.1),
     ]
-    counts = [(one.passed, one.unexpected_count, one.unexpected_share) for one in judge(many, wanted, identity=["key"])[1]]
+    counts = [(one.passed, one.unexpected_count, one.unexpected_share) for one in judge(many, wanted, identity=["key"], time_zone="UTC")[1]]
     assert counts == [
         (True, 2, 0.002), (False, 2, 0.002), (True, 0, 0.0), (True, 0, 0.0), (False, 2, round(2 / 999, 6)), (False, 900, 1.0),
         (False, 820, 0.82), (False, 720, 0.8), (True, 820, 0.82),
@@ -108,7 +108,7 @@ def test_unique_is_a_share_of_all_rows_and_may_be_asked_of_some(table: str, rows
 def test_what_cannot_be_evaluated_does_not_hold(table: str) -> None:
     _, (missing, mixed) = judge(
         table, [expect("column_values_to_be_between", column="nowhere", max_value=1), expect("column_values_to_be_between", column="word", max_value=1)],
-        identity=["key"],
+        identity=["key"], time_zone="UTC",
     )  # fmt: skip
     assert not missing.passed
     assert missing.observed.startswith("there is no column 'nowhere'; there are key, doubled")
@@ -119,7 +119,7 @@ def test_what_cannot_be_evaluated_does_not_hold(table: str) -> None:
 @pytest.mark.parametrize("wrong", [Expectation(type="expect_the_best"), expect("column_values_to_be_between", colum="value", max_value=1)])
 def test_an_expectation_that_cannot_be_built_is_a_config_error(table: str, wrong: Expectation) -> None:
     with pytest.raises(ConfigError, match=wrong.type):
-        judge(table, [wrong], identity=["key"])
+        judge(table, [wrong], identity=["key"], time_zone="UTC")
 
 
 @pytest.mark.parametrize("suite", sorted(Path("pipelines/suites").glob("*.yaml")), ids=lambda path: path.stem)
@@ -141,7 +141,7 @@ def test_the_suites_of_the_repository_can_be_built(suite: Path) -> None:
 )
 def test_an_expectation_that_holds_is_not_judged_only_where_there_is_no_value(table: str, expectation: Expectation, verdict: str) -> None:
     """Great Expectations does not report what it observed for every type: a missing observation says nothing about the values."""
-    _, [finding] = judge(f"SELECT *, NULL::DOUBLE AS nothing FROM ({table})", [expectation], identity=["key"])
+    _, [finding] = judge(f"SELECT *, NULL::DOUBLE AS nothing FROM ({table})", [expectation], identity=["key"], time_zone="UTC")
     assert finding.verdict == verdict
 
 
@@ -150,5 +150,7 @@ def test_the_values_of_an_integer_or_boolean_column_can_pass(kind: str, values: 
     column = parse_section({"type": kind, "nulls": 0.5, "values": values}, Column, "columns.kind")
     numbers = pa.table({"key": list(range(len(values) + 1)), "kind": pa.array([*values, None], ARROW_TYPES[kind])})
     pq.write_table(numbers, tmp_path / "numbers.parquet")
-    _, findings = judge(f"SELECT * FROM read_parquet('{tmp_path / 'numbers.parquet'}')", of_columns({"kind": column}), identity=["key"])
+    _, findings = judge(
+        f"SELECT * FROM read_parquet('{tmp_path / 'numbers.parquet'}')", of_columns({"kind": column}), identity=["key"], time_zone="UTC"
+    )
     assert [finding.verdict for finding in findings] == [PASSED, PASSED]

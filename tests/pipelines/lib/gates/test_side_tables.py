@@ -20,7 +20,7 @@ from pipelines.lib.gates.side_tables import judge_dates, judge_side_tables
 from pipelines.lib.sources import flights
 from pipelines.lib.sources.casts import ARROW_TYPES
 from pipelines.lib.tables.dataset import Dataset, SideTable, load_dataset
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from tests.gate_data import NIGHT, ORDERS, write_night
 
 RATES: dict[str, Any] = {
@@ -174,7 +174,7 @@ def test_freshness_needs_a_time() -> None:
 @pytest.fixture(scope="module")
 def weather() -> dict[str, int]:
     """Return how many observations each date of 2013 had."""
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         per_date = f"SELECT hour_start::DATE::VARCHAR, count(*) FROM {flights.scan(connection, 'weather')} GROUP BY 1"
         return dict(connection.sql(per_date).fetchall())
 

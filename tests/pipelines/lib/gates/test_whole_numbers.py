@@ -22,7 +22,7 @@ def test_integers_that_a_float_cannot_hold_are_compared_exactly(other: int | Non
         expect("column_values_to_be_in_set", column="number", value_set=[limit + 1, 7]),
         expect("column_max_to_be_between", column="number", max_value=limit),
     ]
-    _, findings = judge(f"SELECT * FROM read_parquet('{tmp_path / 'numbers.parquet'}')", wanted, identity=["key"])
+    _, findings = judge(f"SELECT * FROM read_parquet('{tmp_path / 'numbers.parquet'}')", wanted, identity=["key"], time_zone="UTC")
     assert [finding.verdict for finding in findings] == [FAILED, PASSED, FAILED, FAILED]
     assert findings[0].sample_rows == [{"key": "b", "number": limit + 1}]
     assert findings[2].sample_rows == [{"key": "a", "number": limit}]

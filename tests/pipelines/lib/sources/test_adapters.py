@@ -19,7 +19,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.tables.dataset import Column, Source
-from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.engine import UTC, connect, name
 from tests.datasets import orders
 from tests.servers import postgres
 
@@ -42,7 +42,7 @@ def source(**fields: Any) -> Source:
 
 def read(found: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
     """Return what ingest does: scan, cast, cut to the window, sort."""
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, found, columns, window, scratch)
         with adapters.reading(scanned.where):
             cut = "" if window is None else f"WHERE {window.sql(name(window.column))}"
@@ -242,7 +242,7 @@ def test_the_bounds_are_those_of_the_whole_source(tmp_path: Path) -> None:
     for suffix in ("parquet", "db"):
         orders.write(orders.orders(days=5), tmp_path / f"orders.{suffix}")
     window = Window("placed_at", dt.date(2024, 1, 2), dt.date(2024, 1, 4))
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         for found in (
             source(kind="parquet", path=str(tmp_path / "orders.parquet")),
             source(kind="sql", url=f"sqlite:///{tmp_path / 'orders.db'}", table="orders"),

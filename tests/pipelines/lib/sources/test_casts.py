@@ -11,7 +11,7 @@ from pipelines.lib.sources.adapters import reading
 from pipelines.lib.sources.casts import cast
 from pipelines.lib.sources.scan import Notation
 from pipelines.lib.tables.dataset import Column
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 
 BIG = 2**53 + 1
 
@@ -22,7 +22,7 @@ def moment(text: str) -> dt.datetime:
 
 def converted(values: pa.Array, kind: Any) -> list[Any]:
     """Return `values` as a column of type `kind`."""
-    with connect() as (connection, _), reading("a table"):
+    with connect(UTC) as (connection, _), reading("a table"):
         connection.register("rows", pa.table({"v": values}))
         [(found,)] = connection.sql("SELECT DISTINCT typeof(v) FROM rows").fetchall()
         query = f"SELECT {cast('v', Column(type=kind), found, 'a table', Notation())} FROM rows"

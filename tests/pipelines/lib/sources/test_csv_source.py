@@ -14,7 +14,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import require_one_each
 from pipelines.lib.tables.dataset import Column, Source
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 
 COLUMNS = {
     "shop": Column(type="string"),
@@ -30,7 +30,7 @@ def source(path: Path, **dialect: Any) -> Source:
 
 
 def read(found: Source, columns: dict[str, Column] = COLUMNS) -> list[Any]:
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, found, columns, None, scratch)
         with adapters.reading(scanned.where):
             return connection.sql(adapters.typed(scanned, columns)).fetchall()

@@ -17,7 +17,7 @@ from pipelines.lib.sources.database_source import _texts
 from pipelines.lib.sources.reach import Window
 from pipelines.lib.sources.scan import Notation
 from pipelines.lib.tables.dataset import Column, Source
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from tests.servers import postgres
 
 
@@ -30,7 +30,7 @@ def database(directory: Path, *values: Any) -> Source:
 
 
 def read(source: Source, declared: Column) -> list[Any]:
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, source, {"value": declared}, None, scratch)
         with adapters.reading(scanned.where):
             return [value for (value,) in connection.sql(adapters.typed(scanned, {"value": declared})).fetchall()]
@@ -74,7 +74,7 @@ def given_by_a_driver(value: object, kind: Any) -> object:
     """Return `value`, which SQLite has no type for, as a column of `kind` reads it from the text that it becomes."""
     declared = Column(type=kind)
     [message] = _texts([value], "value", declared, "a query")
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         connection.execute("CREATE TABLE spool (value VARCHAR)")
         connection.execute("INSERT INTO spool VALUES (?)", [message])
         with adapters.reading("a query"):
@@ -127,7 +127,7 @@ def test_what_its_text_would_not_give_back_is_refused(value: object, kind: Any) 
 @pytest.mark.parametrize("url", ["nodialect://shop", "no url", "sqlite+nodriver:///shop.db"])
 def test_a_url_that_no_driver_takes_is_refused_without_a_retry(url: str, tmp_path: Path) -> None:
     found = Source(kind="sql", url=url, table="rows")
-    with connect() as (connection, _), pytest.raises(ConfigError, match=r"source\.url in params\.yaml cannot be used"):
+    with connect(UTC) as (connection, _), pytest.raises(ConfigError, match=r"source\.url in params\.yaml cannot be used"):
         adapters.scan(connection, found, {"value": Column(type="string")}, None, tmp_path)
 
 
@@ -149,7 +149,7 @@ def test_reach_and_rows_are_of_one_moment(tmp_path: Path) -> None:
 
     sa.event.listen(sa.Engine, "after_cursor_execute", deliver)
     try:
-        with connect() as (connection, scratch):
+        with connect(UTC) as (connection, scratch):
             scanned = adapters.scan(connection, source, declared, window, scratch)
             [(rows,)] = connection.sql(f"SELECT count(*) FROM ({adapters.typed(scanned, declared)})").fetchall()
     finally:
@@ -195,7 +195,7 @@ def test_a_number_with_a_point_is_not_a_text(tmp_path: Path) -> None:
 def of_the_night(source: Source) -> list[Any]:
     """Return the times of 2024-01-20 in `source`."""
     declared, window = Column(type="timestamp"), Window("value", dt.date(2024, 1, 20), dt.date(2024, 1, 21))
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, source, {"value": declared}, window, scratch)
         with adapters.reading(scanned.where):
             found = connection.sql(f"SELECT value FROM ({adapters.typed(scanned, {'value': declared})}) WHERE {window.sql('value')}")

@@ -13,7 +13,7 @@ from pipelines.lib.core.errors import DataError
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.tables.dataset import Column, Source
-from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.engine import UTC, connect, name
 
 COLUMNS = {"day": Column(type="date"), "shop": Column(type="integer", nulls=1), "id": Column(type="integer")}
 
@@ -29,7 +29,7 @@ def read(
     kind: str, path: Path | str, columns: dict[str, Column] = COLUMNS, window: Window | None = None
 ) -> tuple[list[tuple[Any, ...]], Reach | None]:
     source = Source.model_validate({"kind": kind, "path": str(path)})
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, source, columns, window, scratch)
         with adapters.reading(scanned.where):
             cut = "" if window is None else f"WHERE {window.sql(name(window.column))}"
@@ -79,6 +79,6 @@ def test_a_column_that_is_also_in_the_file_must_agree(tmp_path: Path) -> None:
 
 def test_folders_of_undeclared_columns_are_ignored(tmp_path: Path) -> None:
     write(tmp_path, "run=5/a.csv")
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, Source(kind="csv", path=str(tmp_path)), {"id": Column(type="integer")}, None, scratch)
     assert list(scanned.columns) == ["id"]

@@ -7,12 +7,12 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.sources import flights
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    with connect() as (opened, _):
+    with connect(UTC) as (opened, _):
         yield opened
 
 

@@ -17,7 +17,7 @@ from pipelines.lib.core.params import load_section, parse_section
 from pipelines.lib.sources.adapters import scan, typed
 from pipelines.lib.sources.outcomes import known_outcomes
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from tests.datasets import orders
 
 PARTITION = dt.date(2024, 1, 12)
@@ -211,7 +211,7 @@ def test_of_the_flights_those_that_never_arrived_have_no_outcome() -> None:
     flights = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
     with known_outcomes(flights, partition=dt.date(2013, 2, 11), first=dt.date(2013, 2, 8), extra_columns=("arr_delay", "origin")) as known:
         assert known.partitions == ["2013-02-08", "2013-02-09"]
-        with connect() as (connection, scratch):
+        with connect(UTC) as (connection, scratch):
             scanned = scan(connection, flights.source, flights.columns, None, scratch)
             departed = connection.sql(
                 f"SELECT {', '.join(flights.key)} FROM ({typed(scanned, flights.columns)}) WHERE scheduled_departure::DATE = '2013-02-09'"

@@ -19,7 +19,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources import adapters, page_checksums
 from pipelines.lib.sources.reach import Window
 from pipelines.lib.tables.dataset import Column, Source
-from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.engine import UTC, connect, name
 from tests.datasets import orders
 
 ORDERS = orders.orders(days=30)
@@ -38,7 +38,7 @@ COLUMNS = {
 def read(kind: str, path: Path, window: Window = WINDOW) -> list[tuple[Any, ...]]:
     """Return what ingest does: scan, cast, cut to the window, sort."""
     source = parse_section({"kind": kind, "path": str(path)}, Source, "source")
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         scanned = adapters.scan(connection, source, COLUMNS, window, scratch)
         with adapters.reading(scanned.where, scanned.dataset):
             return connection.sql(

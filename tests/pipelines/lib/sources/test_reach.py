@@ -11,7 +11,7 @@ from pipelines.lib.core.errors import DataError
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.tables.dataset import Column, Source
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from tests.datasets import orders
 
 END = dt.date(2024, 5, 30)
@@ -27,7 +27,7 @@ def reach(directory: Path, times: list[dt.datetime], suffix: str, window: Window
         if suffix == "db"
         else Source.model_validate({"kind": suffix, "path": path})
     )
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         return adapters.scan(connection, source, COLUMNS, window, scratch).reach
 
 
@@ -54,7 +54,7 @@ def test_the_plausible_ends_with_its_last_day(suffix: str, tmp_path: Path) -> No
 
 def test_infinity_is_too_late(tmp_path: Path) -> None:
     pq.write_table(pa.table({"at": pa.array([2**63 - 1, -(2**63) + 1, 1716969600000000], pa.timestamp("us"))}), tmp_path / "events.parquet")
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         source = Source(kind="parquet", path=str(tmp_path / "events.parquet"))
         found = adapters.scan(connection, source, COLUMNS, Window("at", None, END), scratch).reach
     assert found == Reach(dt.date(2024, 5, 29), dt.date(2024, 5, 29), dt.date(2024, 5, 29), too_early=1, too_late=1)
@@ -70,7 +70,7 @@ def test_the_plausible_range_is_within_the_calendar(plausible_days: int) -> None
 @pytest.mark.parametrize("offset", ["+99:00", "-15:00", "+02:75", "+9900", "+99:0"])
 def test_an_offset_of_no_zone_is_refused(offset: str, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(f"at\n2024-05-29 08:00:00{offset}\n")
-    with connect() as (connection, scratch), pytest.raises(DataError, match=r"2024-05-29 08:00:00[+-].* which is not of type timestamp"):
+    with connect(UTC) as (connection, scratch), pytest.raises(DataError, match=r"2024-05-29 08:00:00[+-].* which is not of type timestamp"):
         adapters.scan(connection, Source(kind="csv", path=str(tmp_path / "events.csv")), COLUMNS, Window("at", None, END), scratch)
 
 
@@ -78,7 +78,7 @@ def test_an_offset_of_no_zone_is_refused(offset: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("offset", ["+14:00", "-12:00", "+05:45", "+02", "Z", ""])
 def test_an_offset_of_a_zone_is_read(offset: str, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(f"at\n2024-05-29 12:00:00{offset}\n")
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         found = adapters.scan(
             connection, Source(kind="csv", path=str(tmp_path / "events.csv")), COLUMNS, Window("at", None, END), scratch
         ).reach

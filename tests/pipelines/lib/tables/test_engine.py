@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.tables.engine import ROW_GROUP, connect, name, open_parquet, text, write_parquet
+from pipelines.lib.tables.engine import ROW_GROUP, UTC, connect, name, open_parquet, text, write_parquet
 
 TABLE = pa.table({"n": pa.array(range(2 * ROW_GROUP + 5), pa.int64())})
 
@@ -56,7 +56,7 @@ def test_a_missing_file_is_reported_by_name(tmp_path: Path) -> None:
 
 
 def test_what_is_quoted_stays_what_it_was() -> None:
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         quoted = name('a "b"')
         relation = connection.sql("SELECT " + text("it's; DROP") + f" AS {quoted}")
         assert relation.columns == ['a "b"']
@@ -64,6 +64,6 @@ def test_what_is_quoted_stays_what_it_was() -> None:
 
 
 def test_scratch_space_goes_away() -> None:
-    with connect() as (_, scratch):
+    with connect(UTC) as (_, scratch):
         assert scratch.is_dir()
     assert not scratch.exists()

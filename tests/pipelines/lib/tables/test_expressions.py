@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from pipelines.lib.tables.expressions import Checker, enclosed
 
 
 @pytest.fixture
 def checker() -> Iterator[Checker]:
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         connection.execute("CREATE TABLE secret (arr_delay BIGINT)")
         yield Checker(connection, {"a": "BIGINT", "t": "TIMESTAMP", "Word": "VARCHAR"}, ("arr_delay",))
 
@@ -103,7 +103,7 @@ def test_what_looks_beyond_the_row_is_refused(checker: Checker, expression: str,
 
 def test_an_enclosed_expression_is_one_operand() -> None:
     """A comment ends with its line, so what follows in the query still counts."""
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         assert connection.sql(f"SELECT {enclosed('1 + 1 -- two')} * 3").fetchall() == [(6,)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipelines.data.validate_batch import ValidateBatch
 from pipelines.lib.core.params import load_section
 from pipelines.lib.sources import flights
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from pipelines.lib.tables.row_count import RowCount
 
 NIGHT = dt.date(2024, 5, 29)
@@ -18,7 +18,7 @@ NIGHT = dt.date(2024, 5, 29)
 @pytest.fixture(scope="module")
 def counts() -> dict[str, int]:
     """Return how many flights each date of 2013 had."""
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         per_date = f"SELECT scheduled_departure::DATE::VARCHAR, count(*) FROM {flights.scan(connection, 'flights')} GROUP BY 1"
         return dict(connection.sql(per_date).fetchall())
 

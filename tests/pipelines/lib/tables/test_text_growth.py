@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from pipelines.lib.tables.expressions import Checker
 
 
@@ -28,7 +28,7 @@ def nested(function: str, times: int, inner: str = "word") -> str:
     ],
 )
 def test_a_text_that_may_grow_without_a_limit_is_refused(expression: str, said: str) -> None:
-    with connect() as (connection, _), pytest.raises(ConfigError, match=rf"features\.numeric\.x is .*{said}"):
+    with connect(UTC) as (connection, _), pytest.raises(ConfigError, match=rf"features\.numeric\.x is .*{said}"):
         Checker(connection, {"a": "INTEGER", "word": "VARCHAR", "other": "VARCHAR"}).check(expression, "features.numeric.x")
 
 
@@ -49,7 +49,7 @@ def test_what_people_write_is_allowed_and_no_longer_than_the_bound(expression: s
     from pipelines.lib.tables.expressions import _tree
     from pipelines.lib.tables.text_growth import growth
 
-    with connect() as (connection, _):
+    with connect(UTC) as (connection, _):
         Checker(connection, {"word": "VARCHAR"}).check(expression, "features.categorical.x")
         times = growth(_tree(connection, f"SELECT {expression}")["statements"][0]["node"]["select_list"][0])
         for word in ("ä" * 50, "a%\\." * 20, "7" * 64, " " * 30):
