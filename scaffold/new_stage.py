@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from scaffold.edits import EditError, add_model, add_section, add_stage, add_task
+from scaffold.edits import EditError, add_model, add_row, add_section, add_stage, add_task
 from scaffold.imports import ROOT, imported_by, packages
 
 EXAMPLE = "make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores"
@@ -28,6 +28,8 @@ OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
 DEFAULTS = Path("pipelines/defaults.yaml")
 SECTIONS = Path("pipelines/lib/declarations/sections.py")
 """A second, complete params.yaml: every stage needs its section there too."""
+PAGE = Path("docs/reference/use-cases.md")
+"""It lists every section with its default."""
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     undefined=jinja2.StrictUndefined,
@@ -112,7 +114,7 @@ def new_files(request: Request) -> dict[Path, str]:
         "outs": [context["report"]],
     }
     neighbour = next((task for task in reversed(before) if task in repository.stages), None)
-    edits = (Path("dvc.yaml"), Path("params.yaml"), OTHER_TABLE, DEFAULTS, SECTIONS)
+    edits = (Path("dvc.yaml"), Path("params.yaml"), OTHER_TABLE, DEFAULTS, PAGE, SECTIONS)
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in edits}
     try:
         edited = {
@@ -120,6 +122,7 @@ def new_files(request: Request) -> dict[Path, str]:
             Path("params.yaml"): add_section(texts[Path("params.yaml")], request.name, neighbour),
             OTHER_TABLE: add_section(texts[OTHER_TABLE], request.name, neighbour),
             DEFAULTS: add_section(texts[DEFAULTS], request.name, neighbour),
+            PAGE: add_row(texts[PAGE], request.name, neighbour),
             SECTIONS: add_model(texts[SECTIONS], request.name, f"pipelines.{request.package}.{request.name}", section),
             Path("dags") / f"{request.dag}.py": add_task(dag, request.name, request.after),
         }

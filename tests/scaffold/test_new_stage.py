@@ -149,6 +149,8 @@ def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(ex
     extended.write_docstrings(*map(name_of, STAGES))
     # dvc.lock is what `dvc repro` writes; the test of a whole new stage below runs it.
     extended.check(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, *tests, "-k", "not dvc_lock")
+    listed = "tests/test_sections.py::test_the_reference_lists_every_section_with_its_default"
+    extended.check(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", listed)
     extended.check(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
     extended.check(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".")
 
