@@ -76,7 +76,6 @@ for use_case in use_cases():
             >> publish_evidence
             >> close_run
         )
-        last_tasks = [publish_evidence]
         if use_case.has_empty_nights:
             publish_empty_night = StageOperator(
                 task_id="publish_empty_night",
@@ -85,8 +84,8 @@ for use_case in use_cases():
                 records=True,  # as the scores do, the record names the run's ref
             )
             validate_batch >> publish_empty_night >> close_run
-            last_tasks.append(publish_empty_night)
         for push_run in push_tasks():  # where the repository has a DVC remote
+            publish_evidence >> push_run >> close_run
             if use_case.has_empty_nights:
-                push_run.trigger_rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # one of the last tasks is always skipped
-            last_tasks >> push_run >> close_run
+                push_run.trigger_rule = TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS  # one of the two before it is always skipped
+                publish_empty_night >> push_run
