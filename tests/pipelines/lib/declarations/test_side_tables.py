@@ -10,7 +10,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations.side_tables import band_of_dates, derive_side_tables
 from pipelines.lib.gates.side_tables import judge_dates
 from pipelines.lib.tables.dataset import Dataset, SideTable
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from tests import rides
 
 DAY = dt.date(2024, 1, 1)
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def derived(found: Dataset) -> dict[str, Any]:
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         return derive_side_tables(connection, found, scratch)
 
 

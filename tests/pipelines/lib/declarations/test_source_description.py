@@ -15,7 +15,7 @@ from pipelines.lib.core.use_cases import find
 from pipelines.lib.declarations.draft import Wishes
 from pipelines.lib.declarations.source_description import describe_source
 from pipelines.lib.sources import s3_files
-from pipelines.lib.tables.engine import connect
+from pipelines.lib.tables.engine import UTC, connect
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
 from pipelines.use_case.init import init
@@ -60,7 +60,7 @@ def initialised(source: str) -> dict[str, Any]:
 
 
 def described(given: str) -> dict[str, Any]:
-    with connect() as (connection, scratch):
+    with connect(UTC) as (connection, scratch):
         return describe_source(connection, given, scratch)
 
 

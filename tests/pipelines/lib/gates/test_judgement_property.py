@@ -20,6 +20,7 @@ from pipelines.lib.gates.expectations import LARGEST_FLOAT64
 from pipelines.lib.gates.great_expectations_import import import_great_expectations
 from pipelines.lib.gates.report import FAILED, NOT_JUDGED, PASSED
 from pipelines.lib.gates.suite import columns_of
+from pipelines.lib.tables.engine import UTC
 
 SLICE = 5
 SCHEMA = pa.schema(
@@ -151,7 +152,7 @@ def test_the_verdict_and_the_counts_are_those_of_one_frame(
     frame = table.to_pandas()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judgement, "SLICE", SLICE)
-        counted, findings = judge(f"SELECT * FROM read_parquet('{path}')", EXPECTATIONS, identity=["key"])
+        counted, findings = judge(f"SELECT * FROM read_parquet('{path}')", EXPECTATIONS, identity=["key"], time_zone=UTC)
     assert counted == len(content)
     for expectation, finding, whole in zip(EXPECTATIONS, findings, validator()(frame), strict=True):
         said = (expectation.type, expectation.kwargs, finding, whole.result, whole.exception_info)
