@@ -19,8 +19,9 @@ from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectat
 from pipelines.lib.gates.side_tables import judge_side_tables
 from pipelines.lib.gates.suite import mostly
 from pipelines.lib.tables.dataset import Dataset, load_dataset
-from pipelines.lib.tables.engine import UTC, name, text
+from pipelines.lib.tables.engine import UTC, connect, name, text
 from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.labels import check_label
 from pipelines.lib.tables.row_count import RowCount
 
 
@@ -38,7 +39,9 @@ class ValidateHistory(Gate):
 
 
 def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt.date, raw: Path) -> Report:
-    """Return the verdict on all rows before `partition` in the raw directory `raw`."""
+    """Return the verdict on all rows before `partition` in the raw directory `raw`. Raises `ConfigError` for a label that is not true or false."""
+    with connect(dataset.zone) as (connection, _):
+        check_label(connection, dataset)
     counts = _plausible(expectations.rows_per_date(raw), partition - dt.timedelta(days=dataset.plausible_days))
     known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
     label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::BIGINT END AS {name(dataset.label.name)}"

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import home, kept, use_cases
@@ -30,7 +30,27 @@ Versions = dict[tuple[str, str], str]
 """The run that made each (name, version)."""
 
 
-def free_space(repository: Path, stores: dict[str, Store], versions: Versions, days: float, *, free: bool) -> dict[str, Any]:
+class Place(TypedDict):
+    """The objects of one store, and those of them that nothing needs."""
+
+    objects: int
+    bytes: int
+    freed_objects: int
+    freed_bytes: int
+
+
+class Freed(TypedDict):
+    """The report: what was `freed` (or would be) in each of the `places`, and how many runs are named as needed."""
+
+    days: float
+    freed: bool
+    named_runs: int
+    places: dict[str, Place]
+    warnings: list[str]
+    note: str
+
+
+def free_space(repository: Path, stores: dict[str, Store], versions: Versions, days: float, *, free: bool) -> Freed:
     """Survey `stores`, and with `free` remove the objects that nothing refers to and that are older than `days`. Return the report as JSON."""
     oldest = time.time() - days * 86_400
     runs: set[str] = set()
@@ -45,7 +65,7 @@ def free_space(repository: Path, stores: dict[str, Store], versions: Versions, d
     spaces = {name: retention.survey(store.objects(), keep, oldest) for name, store in stores.items()}  # all, before anything is removed
     for name, space in spaces.items() if free else ():
         stores[name].remove(space.free)
-    places = {
+    places: dict[str, Place] = {
         name: {"objects": space.objects, "bytes": space.size, "freed_objects": len(space.free), "freed_bytes": space.free_size}
         for name, space in spaces.items()
     }

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.champions.registry import connect, load_registry
 from pipelines.lib.core import home, stage
@@ -32,7 +32,7 @@ LINEAGE = ("run_ref", "git_commit", "data_revision", "dvc_lock_sha256", "require
 MODEL, METRICS = "data/models/model.onnx", "data/reports/evaluate/metrics.json"
 
 
-def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path) -> dict[str, Any]:
+def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path) -> rebuild.Comparison:
     """Rebuild, in `scratch`, the version that has `tags` and was logged with `metrics`; return the comparison as JSON.
 
     ``equal`` says whether the model is the same byte for byte and every metric is the same; ``inputs`` are the inputs of both builds.
@@ -53,7 +53,7 @@ def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path)
     }
 
 
-def compare_metrics(recorded: Mapping[str, float], path: Path) -> list[dict[str, Any]]:
+def compare_metrics(recorded: Mapping[str, float], path: Path) -> list[rebuild.Metric]:
     """Compare each number of the rebuilt model's evaluation at `path` with the `recorded` one. Recorded numbers of other reports are left out."""
     try:
         rebuilt = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ def compare_metrics(recorded: Mapping[str, float], path: Path) -> list[dict[str,
     ]
 
 
-def conclude(name: str, version: str, result: Mapping[str, Any]) -> str:
+def conclude(name: str, version: str, result: rebuild.Comparison) -> str:
     """Return the result in one sentence."""
     what = f"{name} version {version}"
     if result["equal"]:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -27,14 +26,13 @@ from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import quantization
 from pipelines.lib.encoders.encoder import Encoder, load_encoder
 from pipelines.lib.encoders.kept_neighbours import ComparedRows, Near, kept
+from pipelines.lib.encoders.quantization import FP32, Losses, note
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.measures import metrics
 from pipelines.lib.models.inference import check_fit
 from pipelines.lib.pages import html as pages
 from pipelines.lib.tables.dataset import load_dataset
-
-FP32 = "fp32"
 
 
 class Quantize(Section):
@@ -58,41 +56,47 @@ def quantize(
     held_out: np.ndarray,
     compared: ComparedRows,
     params: Quantize,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Losses]:
     """Measure the loss of each of `encoders` (one is FP32; `sizes` in bytes) on the rows of `history` [n] that `held_out` [n] marks.
 
-    `overlap_10` is the share of the ten nearest held-out rows under FP32 that are still among the ten nearest. `overlap_10_all` is the same
-    among all rows of history. Both look among the rows that are `compared`. `faults` says why a form does not pass.
+    Neighbours are looked for among the rows that are `compared`.
     """
     rows = np.flatnonzero(held_out)
     labels, features = history.labels[rows], history.features[rows]
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Losses] = {}
     before: Near | None = None
     for name, encoder in sorted(encoders.items(), key=lambda item: item[0] != FP32):  # FP32 first: the others are compared with it
         near = compared.near(encoder, history.features)
         before = before or near
-        figures: dict[str, Any] = {
-            "rows": len(rows),
-            "auc": metrics.summary(labels, encoder.probability(features)).auc if len(rows) else None,
-        }
-        figures["overlap_10"], figures["overlap_10_all"] = kept(near, before)
-        reference = found[FP32]["auc"] if name != FP32 else figures["auc"]
-        figures["auc_fall"] = None if figures["auc"] is None else round(reference - figures["auc"], 6)
-        figures |= {"bytes": sizes[name], "size_ratio": round(sizes[name] / sizes[FP32], 4)}
-        figures["alone_difference"] = round(quantization.alone_difference(encoder, features), 9)
-        found[name] = figures | {"sha256": encoder.sha256, "faults": [] if name == FP32 else faults(figures, params)}
+        auc = metrics.summary(labels, encoder.probability(features)).auc if len(rows) else None
+        overlap, overlap_of_all = kept(near, before)
+        reference = found[FP32]["auc"] if name != FP32 else auc
+        losses = Losses(
+            rows=len(rows),
+            auc=auc,
+            overlap_10=overlap,
+            overlap_10_all=overlap_of_all,
+            auc_fall=None if auc is None or reference is None else round(reference - auc, 6),
+            bytes=sizes[name],
+            size_ratio=round(sizes[name] / sizes[FP32], 4),
+            alone_difference=round(quantization.alone_difference(encoder, features), 9),
+            sha256=encoder.sha256,
+            faults=[],
+        )
+        found[name] = losses if name == FP32 else {**losses, "faults": faults(losses, params)}
     return found
 
 
-def faults(figures: Mapping[str, Any], params: Quantize) -> list[str]:
+def faults(figures: Losses, params: Quantize) -> list[str]:
     """Return why a quantised encoder with these figures does not pass; empty if it passes."""
-    if figures["rows"] < params.minimum_rows or figures["auc_fall"] is None:
+    overlap, fall = figures["overlap_10"], figures["auc_fall"]
+    if figures["rows"] < params.minimum_rows or fall is None:
         return [f"not measured: there are {figures['rows']} held-out rows, and {params.minimum_rows} of both classes are needed"]
     found = []
-    if figures["overlap_10"] < params.minimum_overlap:
-        found.append(f"it keeps {figures['overlap_10']:.3f} of the neighbours, less than {params.minimum_overlap}")
-    if figures["auc_fall"] > params.maximum_auc_loss:
-        found.append(f"the AUC falls by {figures['auc_fall']:.4f}, more than {params.maximum_auc_loss}")
+    if overlap < params.minimum_overlap:
+        found.append(f"it keeps {overlap:.3f} of the neighbours, less than {params.minimum_overlap}")
+    if fall > params.maximum_auc_loss:
+        found.append(f"the AUC falls by {fall:.4f}, more than {params.maximum_auc_loss}")
     if figures["alone_difference"] > quantization.ALONE:
         found.append(f"a row alone has another vector than in a batch (difference up to {figures['alone_difference']:.2g})")
     if figures["size_ratio"] >= 1:
@@ -102,18 +106,10 @@ def faults(figures: Mapping[str, Any], params: Quantize) -> list[str]:
     return found
 
 
-def choose(found: Mapping[str, Mapping[str, Any]]) -> str:
+def choose(found: Mapping[str, Losses]) -> str:
     """Return the form that passes and keeps most neighbours, otherwise FP32."""
     passed = [name for name, figures in found.items() if name != FP32 and not figures["faults"]]
     return max(passed, key=lambda name: found[name]["overlap_10"], default=FP32)
-
-
-def note(chosen: str, found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the result in one line."""
-    if chosen == FP32:
-        return f"FP32 is kept: {'; '.join(f'{name}: {fault}' for name, row in found.items() for fault in row['faults'][:1])}"
-    row = found[chosen]
-    return f"{chosen}: {row['overlap_10']:.3f} of neighbours kept, AUC {-row['auc_fall']:+.4f}, {row['size_ratio']:.2f} of the size"
 
 
 @stage.stage("quantize")

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines.lib.models import costs
 from pipelines.lib.models.inference import Model
+from tests.checked_rides import checked_rides, sound  # noqa: F401 - fixtures
 from tests.registered_models import Installation, copy_template, make_template
 
 

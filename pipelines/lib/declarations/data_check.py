@@ -11,7 +11,7 @@ from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, T
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_faults
-from pipelines.lib.declarations.events import check_label, load_events, scan_events, time_zone_of
+from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
 from pipelines.lib.declarations.faults import Found
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
@@ -22,6 +22,7 @@ from pipelines.lib.sources import adapters, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, SideTable, Source
 from pipelines.lib.tables.engine import connect, name, text
+from pipelines.lib.tables.labels import check_label
 from pipelines.lib.tables.night_calendar import name_of
 
 Params = Mapping[str, Any]

@@ -15,7 +15,7 @@ from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import rules
-from pipelines.lib.declarations.events import check_label, load_events, scan_events, time_zone_of
+from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import not_declared
@@ -23,6 +23,7 @@ from pipelines.lib.declarations.side_tables import derive_side_tables
 from pipelines.lib.features.declaration import Features, category_values
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, name
+from pipelines.lib.tables.labels import check_label
 
 DERIVED_FROM = "derived_from"
 

@@ -13,7 +13,7 @@ from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.bands import significant
 from pipelines.lib.declarations.candidates import label_candidates, named_as_key, row_numbers, unique_keys
 from pipelines.lib.declarations.column_types import column_types, declarable
-from pipelines.lib.declarations.events import check_label, load_events
+from pipelines.lib.declarations.events import load_events
 from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import rhythm_of
@@ -23,6 +23,7 @@ from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import RESERVED, Column, Dataset, Source
 from pipelines.lib.tables.engine import UTC, connect, name
+from pipelines.lib.tables.labels import check_label
 
 _MOST_GROUPS = 5_000
 """Values of a text column up to which the mean of past outcomes by value is worth a feature."""

@@ -13,11 +13,9 @@ from pipelines.lib.declarations.column_types import column_types
 from pipelines.lib.declarations.facts import EVENTS
 from pipelines.lib.declarations.references import used_columns
 from pipelines.lib.sources import adapters
-from pipelines.lib.sources.casts import sql_type
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, Source
 from pipelines.lib.tables.engine import UTC
-from pipelines.lib.tables.expressions import Checker
 
 
 def time_zone_of(params: Mapping[str, Any]) -> str:
@@ -58,15 +56,3 @@ def load_events(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: D
     """Load the columns of `dataset` into the table `EVENTS`. Raises `DataError` for a value that is not of its type."""
     with adapters.reading(scanned.where, scanned.dataset):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {EVENTS} AS {adapters.typed(scanned, dataset.columns)}")
-
-
-def check_label(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: str) -> None:
-    """Raise `ConfigError` unless the label is an expression that is true, false or NULL."""
-    kinds = {column: sql_type(declared) for column, declared in dataset.columns.items()}
-    expression = dataset.label.expression
-    found = Checker(connection, kinds).check(expression, f"{where}.label.expression")
-    if found != "BOOLEAN":
-        compared = f"{expression} = 'yes'" if found == "VARCHAR" else f"{expression} > 0"
-        raise ConfigError(
-            f"{where}.label.expression is {expression!r}, which is a {found}; compare it, so that it is true or false, as in {compared}"
-        )

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.sources.casts import sql_type
+from pipelines.lib.tables.column import sql_type
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expressions import enclosed

@@ -7,7 +7,7 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.features.declaration import Features
-from pipelines.lib.sources.casts import sql_type
+from pipelines.lib.tables.column import sql_type
 from pipelines.lib.tables.dataset import RESERVED, Dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
 from pipelines.lib.tables.expressions import Checker, columns_of

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.lib.sources import instants
 from pipelines.lib.sources.scan import Notation
-from pipelines.lib.tables.column import Column
+from pipelines.lib.tables.column import SQL_TYPES, Column
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.local_time import INSTANT
 
@@ -22,8 +22,6 @@ ARROW_TYPES = {
 }
 """The declared types as they are in Parquet, in a dataset without a time zone."""
 
-_SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
-
 
 def arrow_type(declared: Column) -> pa.DataType:
     """Return the type that a column has in our Parquet files. Instants are in UTC there: a value then stands for one instant in every library.
@@ -31,11 +29,6 @@ def arrow_type(declared: Column) -> pa.DataType:
     In Python, two times of one zone in the hour that its clocks show twice are equal, and a dictionary would hold one of them.
     """
     return pa.timestamp("us", tz="UTC") if declared.zone else ARROW_TYPES[declared.type]
-
-
-def sql_type(declared: Column) -> str:
-    """Return the type that a column has in DuckDB."""
-    return INSTANT if declared.zone else _SQL_TYPES[declared.type]
 
 
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
@@ -57,7 +50,7 @@ REFUSED = "refused value: "
 
 def cast(column: str, declared: Column, found: str, where: str, notation: Notation) -> str:
     """Return `column` as its declared type, NULL kept; a value that would be lost or changed is an error of the query."""
-    value, wanted = name(column), _SQL_TYPES[declared.type]
+    value, wanted = name(column), SQL_TYPES[declared.type]
     form = {"date": notation.date_format, "timestamp": notation.timestamp_format}.get(declared.type)
     if found == (INSTANT if declared.zone else wanted):
         return value

@@ -16,12 +16,12 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.sources.casts import sql_type
 from pipelines.lib.sources.raw import extract
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.engine import connect, name, text
 from pipelines.lib.tables.expression_failures import Written, naming_the_culprit
-from pipelines.lib.tables.expressions import Checker, enclosed
+from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.labels import check_label
 
 
 class Outcomes:
@@ -99,8 +99,7 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, extra_colu
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch, connect(dataset.zone) as (connection, _):
         raw = Path(scratch) / "raw"
         extract(events, partition=partition, start=first, end=last + timedelta(days=1), lookback_days=0, target=raw)
-        columns = {column: sql_type(declared) for column, declared in dataset.columns.items()}
-        Checker(connection, columns).check(dataset.label.expression, "dataset.label.expression")
+        check_label(connection, dataset)
         extra = [column for column in dict.fromkeys(extra_columns) if column not in dataset.key]
         label = Written("dataset.label.expression", dataset.label.expression, f"read_parquet({text(raw / 'events.parquet')})")
         with naming_the_culprit(connection, dataset.key, [label]):

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pipelines.lib.core import home, kept
 from pipelines.lib.core.digest import sha256_of
@@ -44,6 +44,41 @@ class Input:
     def equal(self) -> bool:
         """Whether it is the same."""
         return self.recorded == self.found
+
+
+class Metric(TypedDict):
+    """A metric as it was recorded and as it was rebuilt; None if there is no such number."""
+
+    name: str
+    recorded: float | None
+    rebuilt: float | None
+    equal: bool
+
+
+class ComparedInput(TypedDict):
+    """An input of the build as it was recorded and as it is now."""
+
+    name: str
+    recorded: str
+    found: str
+    equal: bool
+
+
+class Digests(TypedDict):
+    """The digest of the recorded model, and that of the rebuilt one if there is one."""
+
+    recorded: str
+    rebuilt: str | None
+
+
+class Comparison(TypedDict):
+    """The comparison of a rebuilt version with the recorded one: ``equal`` decides whether the replay succeeds."""
+
+    equal: bool
+    sha256: Digests
+    metrics: list[Metric]
+    inputs: list[ComparedInput]
+    stopped: str | None
 
 
 def clone(ref: str, target: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from pipelines.lib.core.params import Section
 from pipelines.lib.core.time_zones import require_zone
+from pipelines.lib.tables.local_time import INSTANT
 
 ColumnType = Literal["string", "integer", "float", "boolean", "timestamp", "date"]
 
@@ -90,3 +91,11 @@ def _value_as_text(value: object, kind: str) -> str:
     if kind == "integer" and (isinstance(value, bool) or not re.fullmatch(r"0|-?[1-9][0-9]*", shown, re.ASCII)):
         raise ValueError(f"values has {value!r}, which is not an integer; write it as a whole number")
     return shown
+
+
+SQL_TYPES = {"string": "VARCHAR", "integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "timestamp": "TIMESTAMP", "date": "DATE"}
+
+
+def sql_type(declared: Column) -> str:
+    """Return the type that a column has in DuckDB."""
+    return INSTANT if declared.zone else SQL_TYPES[declared.type]

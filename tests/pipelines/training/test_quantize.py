@@ -12,10 +12,10 @@ from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.encoders.encoder import load_encoder
 from pipelines.lib.encoders.kept_neighbours import ComparedRows
-from pipelines.lib.encoders.quantization import WAYS
+from pipelines.lib.encoders.quantization import WAYS, Losses, note
 from pipelines.lib.features.history import History
 from pipelines.lib.measures import neighbours
-from pipelines.training.quantize import Quantize, choose, faults, main, note
+from pipelines.training.quantize import Quantize, choose, faults, main
 from tests.page_rules import broken_rules
 from tests.trained_encoder import PARTITION, START, encoder_bytes, history, write_history
 
@@ -172,14 +172,19 @@ def test_without_enough_held_out_rows_nothing_is_measured_or_quantised(files: Fi
     ],
 )
 def test_each_limit_can_refuse_a_form(change: dict[str, Any], message: str | None) -> None:
-    found = faults({**GOOD, **change}, Quantize.model_validate_json(json.dumps(LIMITS)))
+    found = faults(losses(**change), Quantize.model_validate_json(json.dumps(LIMITS)))
     assert len(found) == (message is not None)
     assert message is None or message in found[0]
 
 
+def losses(**change: Any) -> Losses:
+    good = {"auc": 0.7, "overlap_10_all": 0.9, "bytes": 100, "sha256": "a" * 64, "faults": [], **GOOD}
+    return Losses(**{**good, **change})  # type: ignore[typeddict-item]
+
+
 def test_the_passing_form_with_most_neighbours_is_chosen() -> None:
-    rows = {"fp32": {"overlap_10": 1.0, "faults": []}, "a": {"overlap_10": 0.99, "faults": ["no"]}, "b": {"overlap_10": 0.96, "faults": []}}
-    assert choose(rows | {"c": {"overlap_10": 0.97, "faults": []}}) == "c"
+    rows = {"fp32": losses(overlap_10=1.0), "a": losses(overlap_10=0.99, faults=["no"]), "b": losses(overlap_10=0.96)}
+    assert choose(rows | {"c": losses(overlap_10=0.97)}) == "c"
     assert choose(rows) == "b"
     assert choose({name: rows[name] for name in ("fp32", "a")}) == "fp32"
     assert note("fp32", {name: rows[name] for name in ("fp32", "a")}) == "FP32 is kept: a: no"

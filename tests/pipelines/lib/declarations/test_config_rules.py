@@ -1,0 +1,53 @@
+"""The rules that sections follow together: each fault has its key, its value and its remedy."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.checked_rides import FILE, broken, setting
+
+pytestmark = pytest.mark.usefixtures("checked_rides")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("evaluate.slices", ["cty"], r"evaluate\.slices: names 'cty', which is not there; did you mean city\?"),
+        ("measure_performance.slices", ["hour"], r"measure_performance\.slices: names 'hour', which is not there; the columns are city, distance"),
+        ("score.order_by", "distanc", r"score\.order_by: is 'distanc', which is not a feature; did you mean distance\?"),
+        ("evaluate.golden", [{"change": {"distanze": 1.0}, "expect": "higher"}], r"evaluate\.golden\.0\.change: names 'distanze', .* did you mean distance\?"),
+        ("validate_features.maximum_filler_excess_by_feature", {"x": 1}, r"names 'x', which is not there; the features are city, distance"),
+        ("validate_scores.minimum_mean_score", 0.9999, None),
+        ("validate_history.minimum_label_rate", 0.99, r"minimum_label_rate: is 0\.99, more than validate_history\.maximum_label_rate, which is 0\."),
+        ("validate_history.suite", "suites/none.yaml", r"validate_history\.suite: is 'suites/none\.yaml': .*does not exist"),
+        ("ingest_history.start", "2024-02-30", r"ingest_history\.start: is '2024-02-30', which is not in the calendar"),
+        ("first_run.partition", "2023-12-01", r"first_run\.partition: is 2023-12-01, not after ingest_history\.start"),
+        ("registry.encoder", "rides_model", r"registry\.encoder: is 'rides_model', as registry\.name is; give the encoder a name of its own"),
+        ("train_encoder.layers", [64, 12], r"code_bytes: is 8, which does not divide the dimension of the vectors, 12"),
+        ("dataset.columns", {"city": {"type": "string", "values": [False]}}, r'dataset\.columns\.city\.values: holds False \(bool\), .* write values: \["no"\]'),
+        ("dataset.columns", {"city": {"type": "string", "values": [1, 2]}}, r'values: holds 1 \(int\), 2 \(int\), .* write values: \["1", "2"\], or declare type: integer'),
+        ("features.categorical", {"city": {"values": [1, 2]}}, r'features\.categorical\.city\.values: holds 1 \(int\).* write values: \["1", "2"\]'),
+        ("features.numeric.speed", {"missing": 0}, r"features\.numeric\.speed: is '\"speed\"', but there is no column 'speed'"),
+        ("features.numeric.late", {"expression": "minutes_late", "missing": 0}, r"shares its name with a key, the label"),
+        ("features.numeric.delay", {"expression": "minutes_late", "missing": 0}, r"'minutes_late' is known only after the event \(dataset\.known_later\)"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_files_is_named_with_its_remedy(key: str, value: object, expected: str | None) -> None:
+    found = broken(setting(key, value))
+    if expected is None:
+        assert found == []
+        return
+    assert len(found) == 1, found
+    assert found[0].startswith(f"{FILE}: ") or "code_bytes" in found[0]
+    assert re.search(expected, found[0]), found[0]
+
+
+def test_a_cron_that_never_scores_a_weekday_with_rows_is_a_fault() -> None:
+    def change(declared: dict[str, Any]) -> None:
+        declared["dataset"]["weekdays"] = ["monday", "thursday"]
+        declared["nightly_batch_scoring"] = {"cron": "0 3 * * 2", "replay_offset_days": 1}
+
+    [fault] = broken(change)
+    assert "nightly_batch_scoring.cron: is '0 3 * * 2' with replay_offset_days 1, so the rows of thursday are never scored" in fault
+    assert 'write cron: "0 2 * * 2,5"' in fault

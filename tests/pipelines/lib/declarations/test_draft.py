@@ -1,0 +1,52 @@
+"""The draft of a declaration: columns, delay and features that a source shows. tests/pipelines/use_case/test_init.py has the whole command."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.declarations.draft import Draft, Wishes, draft
+from tests import rides
+
+LABEL = Wishes(label="minutes_late >= 10", label_name="late")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def drafted(query: str, wishes: Wishes = LABEL) -> Draft:
+    rides.write(Path("rides.parquet"), query)
+    return draft("rides.parquet", wishes)
+
+
+def test_the_delay_is_the_number_of_newest_dates_without_outcomes() -> None:
+    query = f"SELECT * REPLACE (CASE WHEN started_at < '2024-01-17' THEN minutes_late END AS minutes_late) FROM ({rides.rides(days=20)})"
+    assert drafted(query).dataset["label"]["delay_days"] == 4
+
+
+def test_a_delay_that_cannot_be_seen_is_marked_as_a_guess() -> None:
+    found = drafted(rides.rides(days=20))
+    assert found.dataset["label"]["delay_days"] == 1
+    assert any("CANNOT BE SEEN" in note for note in found.notes)
+
+
+def test_a_placeholder_is_none_of_the_values() -> None:
+    query = f"SELECT * REPLACE (CASE WHEN distance > 0 THEN distance - 3.5 END AS distance) FROM ({rides.rides(days=20)})"
+    assert drafted(query).features["numeric"]["distance"] == {"missing": -5}
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ConfigError, match="--key names 'id', which the source does not have as a column; there are ride, started_at"):
+        drafted(rides.rides(days=20), Wishes(label="minutes_late >= 10", key=("id",)))
+
+
+def test_a_label_that_is_a_number_is_refused_with_what_to_write() -> None:
+    with pytest.raises(ConfigError, match="as in minutes_late > 0"):
+        drafted(rides.rides(days=20), Wishes(label="minutes_late"))
+
+
+def test_a_column_of_a_type_that_cannot_be_declared_is_left_out_and_noted() -> None:
+    found = drafted(f"SELECT *, [1, 2] AS list FROM ({rides.rides(days=20)})")
+    assert "Left out, of a type that cannot be declared: list." in found.notes
