@@ -50,9 +50,8 @@ _ACROSS_ROWS = ("z_scores", "outliers", "increasing", "decreasing")
 def judge(query: str, expectations: Sequence[Expectation], *, identity: Sequence[str], time_zone: str) -> tuple[int, list[Finding]]:
     """Return the number of rows of the SQL `query` over Parquet files, and one finding for each of `expectations`, in their order.
 
-    Expectations see an instant as the clocks of `time_zone` show it, without a zone, so that their bounds are local times.
-    The columns `identity` name a sample row to a person. An expectation that cannot be evaluated does not hold. Raises `ConfigError` for an
-    expectation that does not exist or whose kwargs are wrong.
+    Expectations see an instant as the clocks of `time_zone` show it, so that bounds are local times. The columns `identity` name a sample row to a person. An
+    expectation that cannot be evaluated does not hold. Raises `ConfigError` for an expectation that does not exist or whose kwargs are wrong.
     """
     with connect(time_zone) as (connection, _):
         connection.execute("SET preserve_insertion_order = true")  # the first unexpected rows are the samples: always the same
