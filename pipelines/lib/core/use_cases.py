@@ -33,7 +33,7 @@ VARIABLE = "NIGHTSHIFT_USE_CASE"
 FOLDER, PARAMS, DERIVED, DEFAULTS = "use_cases", "params.yaml", "derived.yaml", "pipelines/defaults.yaml"
 SECTION = "use_case"
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
+_NAME = re.compile(r"(?!default_pool\Z)[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)  # the pool of a use case has its name
 _LONGEST_NAME = 40
 
 
@@ -79,7 +79,7 @@ def check_name(name: str, where: str) -> str:
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
         raise ConfigError(
             f"{where}: a use case cannot be named {name[:60]!r}; write up to {_LONGEST_NAME} lower-case letters, digits and single underscores, "
-            "beginning with a letter, such as card_fraud"
+            "beginning with a letter, such as card_fraud (but not default_pool, which is a pool of Airflow)"
         )
     return name
 

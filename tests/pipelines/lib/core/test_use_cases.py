@@ -103,7 +103,7 @@ def test_effective_parameters_are_objects_of_their_own(repository: Path) -> None
     assert 0 not in use_cases.effective(use_cases.find("fraud", repository)).params["build_index"]["hnsw"]["ef"]
 
 
-@pytest.mark.parametrize("name", ["Fraud", "card-fraud", "a__b", "1st", "_x", "x_", "f" * 41, "fr aud"])
+@pytest.mark.parametrize("name", ["Fraud", "card-fraud", "a__b", "1st", "_x", "x_", "f" * 41, "fr aud", "default_pool"])
 def test_a_name_that_is_not_an_identifier_is_refused(repository: Path, name: str) -> None:
     declare(repository, name, FRAUD)
     with pytest.raises(ConfigError, match="cannot be named") as refused:
