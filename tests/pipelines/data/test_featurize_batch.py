@@ -34,12 +34,12 @@ def test_it_writes_the_rows_of_the_night_without_a_label() -> None:
     assert table["order_id"].to_pylist() == [row["order_id"] for row in night]
 
 
-def test_a_night_without_rows_gives_a_file_without_rows() -> None:
+def test_a_night_without_rows_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     content = parse_yaml(Path("run.yaml").read_text())
     Path("run.yaml").write_text(yaml.safe_dump({**content, "partition": "2029-01-01"}))
     assert ingest(["--raw", "raw"]) == 0
-    assert main(ARGUMENTS) == 0
-    assert pq.read_table("features.parquet").num_rows == 0
+    assert main(ARGUMENTS) == 1
+    assert "2029-01-01 has no rows, so there is nothing to score" in capsys.readouterr().err
 
 
 def test_an_unknown_category_is_scored_as_unseen() -> None:

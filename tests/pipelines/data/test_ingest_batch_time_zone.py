@@ -41,7 +41,7 @@ def test_the_history_ends_where_the_night_begins(tmp_path: Path, kind: str) -> N
     rows = pq.read_table(tmp_path / "raw" / "events.parquet").to_pylist()
     assert sorted(row["read_at"] for row in rows) == sorted(wanted["read_at"].dt.to_pydatetime())
     assert len(rows) == 24 + 23
-    known = {moment: date for moment, date in zip(wanted["read_at"].dt.to_pydatetime(), wanted["date"], strict=True)}
+    known = dict(zip(wanted["read_at"].dt.to_pydatetime(), wanted["date"], strict=True))
     assert all((row["outcome"] is None) == (known[row["read_at"]] >= hourly.moved(day, 0)) for row in rows)  # known a local day later
 
 
