@@ -188,7 +188,7 @@ def _features(connection: duckdb.DuckDBPyConnection, offered: Mapping[str, str],
         column: kind for column, kind in offered.items()
         if kind in ("integer", "float", "boolean") and column.isidentifier() and not (kind == "integer" and named_as_key(column))
     }  # fmt: skip
-    missing = _missing(connection, numbers, facts.columns)
+    missing = _missing(connection, numbers)
     few = [column for column, kind in offered.items() if kind == "string" and facts.columns[column].values and column.isidentifier()]
     texts = [
         column
@@ -210,16 +210,15 @@ def _named(column: str) -> tuple[str, dict[str, str]]:
     return (f"own_{column}", {"expression": column}) if column.lower() in RESERVED else (column, {})
 
 
-def _missing(connection: duckdb.DuckDBPyConnection, numbers: Mapping[str, str], facts: Mapping[str, ColumnFacts]) -> dict[str, int]:
-    """Return for each column a number that none of its values is: -1, or one below the least."""
+def _missing(connection: duckdb.DuckDBPyConnection, numbers: Mapping[str, str]) -> dict[str, int]:
+    """Return for each column a number that none of its values is, so that a gate can count it: -1, or one below the least."""
     from pipelines.lib.declarations.facts import EVENTS
 
     if not numbers:
         return {}
     least = ", ".join(f"min({name(column)}::DOUBLE) FILTER (isfinite({name(column)}::DOUBLE))" for column in numbers)
     [row] = connection.sql(f"SELECT {least} FROM {EVENTS}").fetchall()
-    below = {column: -1 if low is None or low >= 0 else math.floor(low) - 1 for column, low in zip(numbers, row, strict=True)}
-    return {column: value if facts[column].nulls else 0 for column, value in below.items()}
+    return {column: -1 if low is None or low >= 0 else math.floor(low) - 1 for column, low in zip(numbers, row, strict=True)}
 
 
 def _count(fact: ColumnFacts, rows: int) -> str:

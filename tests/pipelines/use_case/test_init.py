@@ -51,7 +51,7 @@ def test_a_parquet_file_becomes_a_use_case_without_a_fault() -> None:
             "known_later": ["minutes_late"],
         },
         "features": {
-            "numeric": {"distance": {"missing": 0}, "electric": {"missing": 0}},
+            "numeric": {"distance": {"missing": -1}, "electric": {"missing": -1}},
             "categorical": {"city": {}},
             "calendar": ["hour", "weekday"],
             "lagged": {"rate_by_city": {"by": ["city"], "window_days": 28, "prior_weight": 20}},
@@ -246,7 +246,7 @@ def test_columns_of_our_names_become_features_of_another_name() -> None:
         init(Path(), "rides", "rides.parquet", wishes)
     init(Path(), "rides", "rides.parquet", replace(wishes, label_name="late"))
     features = written()["features"]
-    assert features["numeric"]["own_score"] == {"expression": "score", "missing": 0}  # type: ignore[index]
+    assert features["numeric"]["own_score"] == {"expression": "score", "missing": -1}  # type: ignore[index]
     assert features["categorical"] == {"city": {}, "own_decision": {"expression": "decision"}}
     derive(find("rides", Path()), rides.TODAY)
     assert check(Path(), ["rides"]) == []
