@@ -45,12 +45,12 @@ class UseCase:
     default: bool
     root: Path
 
-    @property
+    @functools.cached_property
     def declaration(self) -> Path:
         """The file that a person writes."""
         return self.root / PARAMS if self.default else self.root / FOLDER / self.name / PARAMS
 
-    @property
+    @functools.cached_property
     def derived(self) -> Path:
         """The file of what was read from the history. It need not exist."""
         return self.root / FOLDER / self.name / DERIVED
