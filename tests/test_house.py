@@ -6,6 +6,7 @@ faults; the samples at the end prove that each of them bites.
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -220,6 +221,15 @@ def tasks_are_stages(source: Source) -> Iterator[str]:
             yield source.at(call, f"task {task} must be a module pipelines/{keyword(call, 'package')}/{task}.py and no DVC stage")
         if operator not in ("DvcStageOperator", "StageOperator") and task not in {*STAGES, *PACKAGES}:
             yield source.at(call, f"task {task} is named like no stage; name it after the module under pipelines/ that it runs")
+
+
+def test_ruff_judges_every_module() -> None:
+    """It passed over every folder that is called data: an exclusion without a slash is a name at any depth."""
+    judged = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--show-files", "."], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    seen = {Path(line) for line in judged.stdout.splitlines()}
+    refuse(f"{source.path}:1: ruff does not judge this file" for source in sources("pipelines", "tests") if ROOT / source.path not in seen)
 
 
 def test_tests_mirror_the_source() -> None:

@@ -11,13 +11,13 @@ from datetime import date
 from pathlib import Path
 
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.features.compute import Features, featurize, load_features
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
+from pipelines.lib.features.compute import Features, featurize, load_features
+from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 log = logging.getLogger("nightshift")
 

@@ -13,18 +13,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.lib.gates import expectations
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import load_section
+from pipelines.lib.core.run import PinnedModel, load_run
+from pipelines.lib.core.stage import stage
+from pipelines.lib.features.compute import MISSING, UNSEEN, Features, load_features, text_categories
+from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deliver, expect, expectations, judge
+from pipelines.lib.gates.suite import mostly
 from pipelines.lib.models import fillers, other_categories
 from pipelines.lib.models.reference_profile import profile_of_model
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import text
-from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.features.compute import MISSING, UNSEEN, Features, load_features, text_categories
-from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deliver, expect, judge
-from pipelines.lib.gates.suite import mostly
-from pipelines.lib.core.params import load_section
-from pipelines.lib.core.run import PinnedModel, load_run
-from pipelines.lib.core.stage import stage
 
 _LARGEST_FLOAT32 = 3.4028234663852886e38
 """The largest finite float32."""
@@ -70,7 +69,8 @@ def validate_features(
         *(expectation for feature in features.names for expectation in _of_feature(feature, features, texts, params)),
         *params.custom_expectations(),
     ]
-    rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=[*dataset.key, dataset.event_time], time_zone=dataset.zone)
+    identity = [*dataset.key, dataset.event_time]
+    rows, findings = judge(f"SELECT * FROM read_parquet({text(path)})", wanted, identity=identity, time_zone=dataset.zone)
     compared = _against_training(features, list(texts), params, partition, path, model, findings)
     return Report("validate_features", str(partition), rows, [*findings, *compared])
 
@@ -85,7 +85,9 @@ def _against_training(
     findings: Sequence[Finding],
 ) -> list[Finding]:
     if undeclared := [feature for feature in params.maximum_filler_excess_by_feature if feature not in features.names]:
-        raise ConfigError(f"validate_features.maximum_filler_excess_by_feature names {', '.join(undeclared)}, not among the features; correct it in params.yaml")
+        raise ConfigError(
+            f"validate_features.maximum_filler_excess_by_feature names {', '.join(undeclared)}, not among the features; correct it in params.yaml"
+        )
     if model is None or (model.sha256 is None and not Path(model.path).exists()):
         reason = "there is no model yet"
         return [*fillers.unknown(reason), *other_categories.unknown(texts, reason)]
@@ -105,9 +107,10 @@ def _against_training(
 
 def _of_feature(feature: str, features: Features, texts: Collection[str], params: ValidateFeatures) -> list[Expectation]:
     if feature in texts:
+        notes = "share of rows whose category is missing"
         return [
             expect("column_type_to_be", column=feature, type_=expectations.ARROW_NAMES["string"]),
-            expect("column_values_to_not_be_null", column=feature, notes="share of rows whose category is missing", **mostly(params.maximum_missing_share)),
+            expect("column_values_to_not_be_null", column=feature, notes=notes, **mostly(params.maximum_missing_share)),
         ]
     low, high = _range(feature, features)
     wanted = [
@@ -116,7 +119,10 @@ def _of_feature(feature: str, features: Features, texts: Collection[str], params
         expect("column_values_to_be_between", column=feature, min_value=low, max_value=high, notes="finite, and what it can be"),
     ]
     if feature in features.categorical:
-        for code, share, what in ((UNSEEN, params.maximum_unseen_share, "not declared"), (MISSING, params.maximum_missing_share, "missing")):
+        for code, share, what in (
+            (UNSEEN, params.maximum_unseen_share, "not declared"),
+            (MISSING, params.maximum_missing_share, "missing"),
+        ):
             notes = f"share of rows whose category is {what}"
             wanted.append(expect("column_values_to_not_be_in_set", column=feature, value_set=[code], notes=notes, **mostly(share)))
     return wanted

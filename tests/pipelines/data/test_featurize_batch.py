@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from pipelines.lib.core.yaml_text import parse_yaml
 
 from pipelines.data.featurize_batch import main
 from pipelines.data.ingest_batch import main as ingest
 from pipelines.lib.core.stage import FAILURE_FILE
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.datasets import orders
 
 ARGUMENTS = ["--raw", "raw", "--gate", "gate", "--features", "features.parquet"]

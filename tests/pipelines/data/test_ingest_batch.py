@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from pipelines.lib.core.yaml_text import parse_yaml
 
 from pipelines.data.ingest_batch import main
 from pipelines.lib.core.stage import FAILURE_FILE
+from pipelines.lib.core.yaml_text import parse_yaml
 from tests.datasets import orders
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from pipelines.data.ingest_batch import IngestBatch, ingest_batch
 from pipelines.data.validate_batch import ValidateBatch, main, validate_batch
-from pipelines.lib.tables.dataset import Source
 from pipelines.lib.core.errors import DataError, GateFailed
-from pipelines.lib.gates import Report, deliver, expect
 from pipelines.lib.core.params import parse_section
+from pipelines.lib.gates import Report, deliver, expect
 from pipelines.lib.sources.casts import ARROW_TYPES
+from pipelines.lib.tables.dataset import Source
 from tests.gate_data import NIGHT, ORDERS, ROWS, Change, orders, write_night, write_raw
 
 PARAMS = ValidateBatch(row_count={"minimum_ratio": 0.85, "maximum_ratio": 1.3}, last_event_minutes=60)  # type: ignore[arg-type]
@@ -221,7 +221,9 @@ def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None
 
 
 def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:
-    quiet = parse_section({"row_count": {"minimum_ratio": 0.85, "quiet_dates": [str(NIGHT)], "quiet_minimum_ratio": 0.6}}, ValidateBatch, "validate_batch")
+    quiet = parse_section(
+        {"row_count": {"minimum_ratio": 0.85, "quiet_dates": [str(NIGHT)], "quiet_minimum_ratio": 0.6}}, ValidateBatch, "validate_batch"
+    )
     assert judged(tmp_path / "thin", lambda night: night.head(60), quiet).passed
     assert not judged(tmp_path / "thinner", lambda night: night.head(59), quiet).passed
 

@@ -14,13 +14,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipelines.data.validate_features import ValidateFeatures, validate_features
-from pipelines.lib.measures.binning import Binning
 from pipelines.lib.core.errors import ConfigError, ModelError
+from pipelines.lib.core.params import parse_section
+from pipelines.lib.core.run import PinnedModel
 from pipelines.lib.features.compute import Features
 from pipelines.lib.gates import FAILED, NOT_JUDGED, PASSED, WARNING, Finding, Report
-from pipelines.lib.core.params import parse_section
+from pipelines.lib.measures.binning import Binning
 from pipelines.lib.models.profile import KEY, Noise, Profile, Reference
-from pipelines.lib.core.run import PinnedModel
 from tests.gate_data import COUNTRIES, NIGHT, ORDERS, orders
 
 FEATURES = parse_section(
@@ -133,9 +133,15 @@ def test_a_night_may_not_have_far_more_fillers_than_training(rows: int, params: 
 
 def test_what_training_cannot_tell_is_not_judged(tmp_path: Path) -> None:
     often = of_amount(fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60)))
-    assert (often.verdict, often.observed) == (NOT_JUDGED, "not judged: 60.0% of the training rows have -1, so no share stands out; set maximum_filler_excess_by_feature.amount to 1 if that is right")
+    assert (often.verdict, often.observed) == (
+        NOT_JUDGED,
+        "not judged: 60.0% of the training rows have -1, so no share stands out; set maximum_filler_excess_by_feature.amount to 1 if that is right",
+    )
     declared = fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60), maximum_filler_excess_by_feature={"amount": 1})
-    assert [finding.column for finding in declared.findings if finding.type == "expect_column_values_to_not_be_in_set"] == ["country", "country"]
+    assert [finding.column for finding in declared.findings if finding.type == "expect_column_values_to_not_be_in_set"] == [
+        "country",
+        "country",
+    ]
     assert not declared.note
     for model, reason in (
         (pinned(tmp_path, profile=False), "carries no reference profile; train and export it again"),

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from pipelines.data.validate_history import ValidateHistory, validate_history
-from pipelines.lib.tables.dataset import Column
-from pipelines.lib.gates import Report
 from pipelines.lib.core.params import parse_section
+from pipelines.lib.gates import Report
+from pipelines.lib.tables.dataset import Column
 from tests.gate_data import ORDERS, orders, write_raw
 
 PARTITION = dt.date(2024, 3, 1)
