@@ -21,7 +21,7 @@ from pipelines.lib.core.schedules import check_schedules
 
 log = logging.getLogger(__name__)
 
-_WEEK = range(7)
+_DAYS_OF_A_WEEK = 7
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,10 @@ class UseCase:
 
     @property
     def has_empty_nights(self) -> bool:
-        """Whether its table may have nights without rows, as section ``dataset`` declares."""
+        """Whether its table may have nights without rows, as section ``dataset`` declares. A run refuses a wrong value when it opens, not the DAG file."""
         dataset = self.params["dataset"]
-        return bool(dataset.get("nights_without_rows")) or len(dataset.get("weekdays") or _WEEK) < len(_WEEK)
+        weekdays = dataset.get("weekdays")
+        return bool(dataset.get("nights_without_rows")) or (isinstance(weekdays, list) and len(weekdays) < _DAYS_OF_A_WEEK)
 
     @cached_property
     def scores(self) -> Asset:

@@ -149,9 +149,10 @@ def collect_workspaces(retention_days: float) -> list[Path]:
 def _retention_days(dag_id: str, otherwise: float) -> float:
     """Return how long the workspaces of `dag_id` are kept; `otherwise` if its use case is gone or broken, or sets no number of days."""
     try:
-        return float(settings_of(dag_id).get("retention_days", otherwise))
+        days = float(settings_of(dag_id).get("retention_days", otherwise))
     except (ConfigError, KeyError, AttributeError, TypeError, ValueError):
         return otherwise
+    return days if days >= 1 else otherwise  # with less, a run that is still open would lose its own
 
 
 def repair_workspaces() -> None:

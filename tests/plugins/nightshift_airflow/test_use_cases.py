@@ -106,6 +106,28 @@ def test_a_wrong_value_that_a_dag_file_reads_takes_down_no_other_use_case(
 
 
 @pytest.mark.parametrize(
+    ("declared", "has_empty_nights"),
+    [
+        ({}, False),
+        ({"weekdays": ["monday", "friday"]}, True),
+        ({"nights_without_rows": 2}, True),
+        ({"weekdays": 5}, False),  # wrong: a run of it is refused when it opens
+        ({"weekdays": "monday"}, False),
+    ],
+)
+def test_a_dag_file_asks_for_nights_without_rows_and_survives_a_wrong_answer(
+    installation: Path, declared: dict[str, object], has_empty_nights: bool
+) -> None:
+    declaration = installation / "use_cases" / "churn" / "params.yaml"
+    declaration.write_text(yaml.safe_dump({**SHORT, "dataset": {**SHORT["dataset"], **declared}}), encoding="utf-8")
+    assert [(one.name, one.has_empty_nights) for one in use_cases.use_cases()] == [
+        ("flights", False),
+        ("churn", has_empty_nights),
+        ("fraud", False),
+    ]
+
+
+@pytest.mark.parametrize(
     ("dag_id", "kind", "name"),
     [
         ("drift_monitoring", "drift_monitoring", ""),

@@ -133,6 +133,20 @@ def test_a_workspace_is_kept_as_long_as_its_own_dag_says(repository, fraud, chur
     assert [path.parent.name for path in opened if path.exists()] == kept
 
 
+@pytest.mark.parametrize("days", [0, -1, float("nan")])
+def test_a_number_of_days_that_is_refused_costs_no_run_its_workspace(repository, days):
+    declaration = repository / "use_cases" / "fraud" / "params.yaml"
+    declaration.parent.mkdir(parents=True)
+    content = {"dataset": {"event_time": "at"}, "features": {}, "first_run": {"partition": "2013-01-01"}}
+    declaration.write_text(yaml.safe_dump(content))
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", "declare a use case")
+    running = workspaces.open_workspace(f"{DAG}__fraud", "running").path
+    declaration.write_text(yaml.safe_dump({**content, DAG: {"retention_days": days}}))
+    assert workspaces.collect_workspaces(7) == []
+    assert running.exists()
+
+
 def test_the_marker_tells_which_run_it_is(repository):
     workspace = workspaces.open_workspace(DAG, "Run:1")
     content = json.loads((workspace.path / ".dvc" / "tmp" / "workspace.json").read_text())
