@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,19 @@ def _found(fault: Any, model: type[Section], key: str) -> Found:
         return Found(where, "is not a key that is known here", closest(str(fault["loc"][-1]), known) if known else "take it out")
     said = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "value_error":  # names its value and its remedy
-        return Found(where, said)
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return Found(where, f"is {shown if len(shown) <= 80 else shown[:79] + '…'}. {said}", "correct it")
+        return _at_its_key(said, model, where) if not fault["loc"] else Found(where, said)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    shown = text if len(text) <= 80 else f"{text[:79]}…"
+    if fault["type"] == "literal_error" and (known := re.findall("'([^']+)'", str(fault["ctx"]["expected"]))):
+        return Found(where, f"is {shown}", closest(str(value), known, "write one of"))
+    return Found(where, f"is {shown}. {said}", "correct it")
+
+
+def _at_its_key(said: str, model: type[Section], key: str) -> Found:
+    """Return the fault of a whole section at the key with which its message begins, if it does."""
+    begins = re.fullmatch(r"(?P<field>[a-z_]+)(?P<below>(\.\w+)*)(?P<colon>:?) (?P<rest>.*)", said, re.DOTALL)
+    if begins is None or begins["field"] not in model.model_fields:
+        return Found(key, said)
+    if begins["field"] in ("columns", "tables") and not (begins["colon"] or begins["rest"].startswith("is ")):
+        return Found(key, said)  # the name of a column may hold spaces
+    return Found(f"{key}.{begins['field']}{begins['below']}", begins["rest"])
