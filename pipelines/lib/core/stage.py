@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -24,6 +25,7 @@ from pipelines.lib.core import kept
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.disk import full_disk
 from pipelines.lib.core.errors import NightshiftError
+from pipelines.lib.core.params import current_use_case
 
 FAILURE_FILE = Path("failure.json")
 REPORTS = Path("data/reports")
@@ -62,11 +64,12 @@ def stage(name: str) -> Callable[[Callable[..., None]], Main]:
                 log.info("took %.2f s", time.perf_counter() - started)
             except Exception as error:
                 known = full_disk(error) or error
+                message = _naming_the_declaration(str(known))
                 if isinstance(known, NightshiftError):
-                    print(f"{name} failed: {known}", file=sys.stderr)
+                    print(f"{name} failed: {message}", file=sys.stderr)
                 else:  # not foreseen: tell all of it, and let a retry decide whether it lasts
                     traceback.print_exc()
-                _record_failure(name, known, retryable=getattr(known, "retryable", True))
+                _record_failure(name, known, message, retryable=getattr(known, "retryable", True))
                 return 1
             return 0
 
@@ -107,8 +110,17 @@ def _failure_file() -> Path:
     return Path(os.environ.get("NIGHTSHIFT_FAILURE_FILE", FAILURE_FILE))
 
 
-def _record_failure(name: str, error: Exception, *, retryable: bool) -> None:
-    record = {"stage": name, "error": type(error).__name__, "message": str(error), "retryable": retryable}
+def _naming_the_declaration(message: str) -> str:
+    """Return `message` with the file that a person can change: the ``params.yaml`` of a workspace is written from that of the use case."""
+    try:
+        use_case = current_use_case()
+    except NightshiftError:  # the parameters are what is wrong
+        return message
+    return message if use_case.default else re.sub(r"(?<![\w/.])params\.yaml", use_case.declaration.as_posix(), message)
+
+
+def _record_failure(name: str, error: Exception, message: str, *, retryable: bool) -> None:
+    record = {"stage": name, "error": type(error).__name__, "message": message, "retryable": retryable}
     try:
         with replacing(_failure_file()) as temporary:
             temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")

@@ -37,6 +37,19 @@ def test_what_may_pass(error: Exception, tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(Path("failure.json").read_text())["retryable"] is True
 
 
+def test_a_failure_names_the_file_of_its_use_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It named ``params.yaml``, which in the workspace of another use case than the default one no person writes."""
+    monkeypatch.chdir(tmp_path)
+    wrong = ConfigError("params.yaml: train.max_depth is 0; write 1 or more. See docs/params.yaml")
+    for default, named in (True, "params.yaml"), (False, "use_cases/fraud/params.yaml"):
+        Path("params.yaml").write_text(json.dumps({"use_case": {"name": "fraud", "default": default}}))
+        _failing(wrong)
+        assert (
+            json.loads(Path("failure.json").read_text())["message"]
+            == f"{named}: train.max_depth is 0; write 1 or more. See docs/params.yaml"
+        )
+
+
 def test_success_removes_an_old_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _failing(DataError("bad"))
