@@ -25,9 +25,9 @@ from scaffold.imports import ROOT, imported_by, packages
 
 EXAMPLE = "make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores"
 OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
+"""A second, complete params.yaml: every stage needs its section there too."""
 DEFAULTS = Path("pipelines/defaults.yaml")
 SECTIONS = Path("pipelines/lib/declarations/sections.py")
-"""A second, complete params.yaml: every stage needs its section there too."""
 PAGE = Path("docs/reference/use-cases.md")
 """It lists every section with its default."""
 _TEMPLATES = jinja2.Environment(

@@ -17,7 +17,7 @@ IMAGE = Path("/opt/nightshift")
 
 def make_buckets(names: list[str]) -> None:
     """Make the S3 buckets that do not exist yet."""
-    import s3fs  # type: ignore[import-untyped]
+    import s3fs  # type: ignore[import-untyped]  # it has no types
 
     store = s3fs.S3FileSystem()
     for name in names:

@@ -26,7 +26,7 @@ from pipelines.lib.champions.logged import history_of, signature_of
 from pipelines.lib.champions.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, ModelError
 from pipelines.lib.core.params import read_params
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import evaluation as encoders
@@ -127,6 +127,10 @@ def show_card(client: "MlflowClient", version: Registered, report: Path, *, enco
         require_sound(evaluation, report, version.sha256)
         tags = {name: value for name, value in found.tags.items() if name != "sha256"}
         card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
+    if found.run_id is None:
+        raise ModelError(
+            f"{version.name} version {version.version} has no run in MLflow that could hold its card; register the model again"
+        )
     client.log_text(found.run_id, card, "model_card.html")
     with replacing(target) as temporary:
         temporary.write_text(card, encoding="utf-8")

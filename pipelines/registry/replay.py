@@ -101,6 +101,8 @@ def read_version(client: "MlflowClient", name: str, version: str) -> tuple[str, 
         raise
     if missing := [tag for tag in LINEAGE if tag not in found.tags]:
         raise ConfigError(f"{name} version {version} lacks the tags {', '.join(missing)}; it was not registered by `register`")
+    if found.run_id is None:
+        raise ConfigError(f"{name} version {version} has no run in MLflow; it was not registered by `register`")
     return version, dict(found.tags), dict(client.get_run(found.run_id).data.metrics)
 
 

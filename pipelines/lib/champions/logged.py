@@ -39,4 +39,4 @@ def history_of(tags: Mapping[str, str]) -> "Dataset":
     from mlflow.data.meta_dataset import MetaDataset
 
     source = CodeDatasetSource({name: tags[name] for name in ("run_ref", "git_commit", "partition")})
-    return MetaDataset(source, name="history", digest=tags["data_revision"])
+    return MetaDataset(source, name="history", digest=tags["data_revision"])  # type: ignore[abstract]  # MLflow makes it so itself

@@ -30,7 +30,7 @@ def parse_model(content: bytes, path: Path) -> "ModelProto":
     from onnx.onnx_pb import ModelProto  # 0.2 s
 
     try:
-        model = ModelProto.FromString(content)
+        model: ModelProto = ModelProto.FromString(content)
     except DecodeError as error:
         raise _torn(path, content, error) from None
     if not model.HasField("graph"):  # no bytes at all are a valid message too

@@ -43,7 +43,7 @@ class S3Object:
 @contextmanager
 def answering(url: str) -> Iterator[None]:
     """Raise errors of the store as ours: `TransientError` if it does not answer, `ConfigError` if it refuses access, `DataError` if nothing is there."""
-    from botocore import exceptions  # type: ignore[import-untyped]
+    from botocore import exceptions  # type: ignore[import-untyped]  # it has no types
 
     refused = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound, exceptions.NoRegionError)
     try:
@@ -115,7 +115,7 @@ def named(message: str) -> str:
 
 
 def _store() -> Any:
-    import s3fs  # type: ignore[import-untyped]
+    import s3fs  # type: ignore[import-untyped]  # it has no types
 
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     # s3fs keeps a store with its connections as long as it is asked for with the same arguments.
