@@ -93,10 +93,7 @@ def _registered(client: "MlflowClient", name: str, version: str | int, digest: s
 
 
 def latency(report: Path, digest: str) -> dict[str, float]:
-    """Return the measurements that `evaluate` wrote next to its report, if they are of this model.
-
-    There are none if DVC restored the report: nothing was measured then.
-    """
+    """Return the measurements that `evaluate` wrote next to its report, if they are of this model: none if DVC restored the report."""
     found = costs.read(report.with_name("latency.json"), "challenger", digest)
     if found is None:
         return {}
