@@ -177,7 +177,9 @@ def _lossless(value: str, tried: str, wanted: str, found: str, declared: Column)
     elif wanted == "DATE" and found == "VARCHAR":
         moment = f"TRY_CAST({value} AS TIMESTAMPTZ)"  # of a time with an offset, the date in the zone of the connection counts
         if declared.in_time_zone:  # where a midnight may be missing
-            moment = f"CASE WHEN {instants.has_offset(value)} THEN CAST({moment} AS TIMESTAMP) ELSE TRY_CAST({value} AS TIMESTAMP) END"
+            moment = (
+                f"CASE WHEN {instants.names_other_zone(value)} THEN CAST({moment} AS TIMESTAMP) ELSE TRY_CAST({value} AS TIMESTAMP) END"
+            )
         yield f"CAST({moment} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off
     elif wanted == "DATE" and found.startswith("TIMESTAMP"):
         yield f"TRY_CAST({value} AS TIMESTAMP) = CAST({tried} AS TIMESTAMP)"  # a time of day is not cut off

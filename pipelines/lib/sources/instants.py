@@ -6,7 +6,7 @@ No zone is guessed. A time without one needs `written_in`, and a time that the c
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.tables.column import Column
 from pipelines.lib.tables.engine import text
-from pipelines.lib.tables.local_time import OFFSET, instant
+from pipelines.lib.tables.local_time import OFFSET, OTHER_ZONE, instant
 
 
 def of_utc(wall: str) -> str:
@@ -15,9 +15,15 @@ def of_utc(wall: str) -> str:
 
 
 def of_text(value: str, wall: str, declared: Column, refusals: "Refusals") -> str:
-    """Return the instant of the text `value`: its own offset counts, otherwise it is `wall`, a time in the zone of the column."""
+    """Return the instant of the text `value`: its own offset counts, otherwise it is `wall`, a time in the zone of the column.
+
+    A text that names its zone is refused: CET has two offsets in one hour, and CST is four zones.
+    """
     local = refusals.error(_undeclared(declared)) if declared.written_in is None else of_wall(wall, declared, refusals)
-    return f"CASE WHEN {has_offset(value)} THEN TRY_CAST({value} AS TIMESTAMPTZ) ELSE {local} END"
+    named = refusals.error(", which says its zone other than by an offset in hours and minutes; deliver it as in 2025-10-26 02:30:00+01:00")
+    return (
+        f"CASE WHEN {has_offset(value)} THEN TRY_CAST({value} AS TIMESTAMPTZ) WHEN {names_other_zone(value)} THEN {named} ELSE {local} END"
+    )
 
 
 def of_wall(wall: str, declared: Column, refusals: "Refusals") -> str:
@@ -36,8 +42,13 @@ def of_wall(wall: str, declared: Column, refusals: "Refusals") -> str:
 
 
 def has_offset(value: str) -> str:
-    """Return the condition that the text `value` says its zone."""
+    """Return the condition that the text `value` says its zone by an offset."""
     return f"regexp_matches({value}, {text(OFFSET)})"
+
+
+def names_other_zone(value: str) -> str:
+    """Return the condition that the text `value` says its zone, also if not by an offset: ask `has_offset` first."""
+    return f"regexp_matches({value}, {text(OTHER_ZONE)})"
 
 
 class Refusals:

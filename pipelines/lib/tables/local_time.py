@@ -15,6 +15,9 @@ INSTANT = "TIMESTAMP WITH TIME ZONE"
 OFFSET = r":[0-9]{2}([.][0-9]+)?\s*([zZ]|UTC|[+-][0-9]{2}(:?[0-9]{2})?)\s*$"
 """The end of a time as text that says its zone."""
 
+OTHER_ZONE = r"[0-9]:[0-9]{2}([.][0-9]+)?\s*[^0-9:.\s]"
+"""Anything after a time as text: if it is not an `OFFSET`, it is the name of a zone, or an offset with seconds. DuckDB would drop it without an error."""
+
 _APART = "INTERVAL 26 HOUR"
 """From a time to the offsets around it: more than any zone is from UTC, and less than two changes of a zone are apart."""
 

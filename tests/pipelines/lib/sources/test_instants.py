@@ -81,6 +81,14 @@ def test_a_text_that_is_not_a_time_is_refused_by_name(text: str) -> None:
         read(f"'{text}'", "VARCHAR", written_in="UTC")
 
 
+@pytest.mark.parametrize("zone", [" GMT", " CET", " Europe/Berlin", " America/New_York", "+02:00:30", " utc"])
+def test_the_name_of_a_zone_is_never_dropped(zone: str) -> None:
+    for written_in in ("UTC", "Europe/Berlin", None):
+        with pytest.raises(DataError, match=r"column 't' of a file holds '2025-07-01 12:00:00") as refused:
+            read(f"'2025-07-01 12:00:00{zone}'", "VARCHAR", written_in=written_in)
+        assert "which has no zone" not in str(refused.value)
+
+
 def test_nanoseconds_are_not_cut_off(tmp_path: Path) -> None:
     column = Column(type="timestamp").in_zone("Europe/Berlin")
     for nanoseconds, fits in ((1_761_438_600_000_001_000, True), (1_761_438_600_000_000_001, False)):
@@ -99,6 +107,15 @@ def test_a_date_needs_no_midnight(tmp_path: Path) -> None:
     with connect("America/Santiago") as (connection, _), reading("a file"):
         found = cast("t", column, "VARCHAR", "a file", Notation())
         assert connection.sql(f"SELECT {found} FROM (SELECT '2025-09-07' AS t)").fetchall() == [(dt.date(2025, 9, 7),)]
+
+
+@pytest.mark.parametrize("zone", ["+00", " GMT", " CET"])
+def test_a_date_of_another_zone_is_not_taken_for_a_local_one(zone: str) -> None:
+    column = Column(type="date").in_zone("America/Santiago")
+    with connect("America/Santiago") as (connection, _), pytest.raises(duckdb.Error, match="holds '2025-07-01 00:00:00"):
+        connection.sql(
+            f"SELECT {cast('t', column, 'VARCHAR', 'a file', Notation())} FROM (SELECT '2025-07-01 00:00:00{zone}' AS t)"
+        ).fetchall()
 
 
 @pytest.mark.parametrize(
