@@ -59,8 +59,8 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
             if window is not None:
                 _require_dates_that_sort(database, table, window.column, where)
                 figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
-                dated = [_dated(figure, columns[window.column].written_in, window.time_zone) for figure in figures]
-                reach = reach_of(dated, where, window.column, columns[window.column].type)
+                declared = columns[window.column]
+                reach = reach_of([_dated(figure, declared) for figure in figures], where, window.column, declared.type)
             statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
             if window is not None:
                 statement = statement.where(sent_by_database(_sql_column(window.column), window))
@@ -96,15 +96,15 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
     )
 
 
-def _dated(moment: Any, written_in: str | None, time_zone: str | None) -> Any:
-    """Return the date that `moment`, a time of a row that was not sent, has in `time_zone`; itself without one, or if it is a count."""
-    if time_zone is None or moment is None or isinstance(moment, int):
+def _dated(moment: Any, declared: Column) -> Any:
+    """Return the date that `moment`, an instant of a row that was not sent, has in the zone of its column; itself if it is none, or a count."""
+    if declared.zone is None or moment is None or isinstance(moment, int):
         return moment
     try:
         found = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
         if found.tzinfo is None:
-            found = found.replace(tzinfo=ZoneInfo(written_in or "UTC"))
-        return found.astimezone(ZoneInfo(time_zone)).date()
+            found = found.replace(tzinfo=ZoneInfo(declared.written_in or "UTC"))
+        return found.astimezone(ZoneInfo(declared.zone)).date()
     except (ValueError, OverflowError):
         return moment
 

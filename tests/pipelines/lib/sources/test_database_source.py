@@ -215,3 +215,19 @@ def test_times_as_text_are_found_by_night(tmp_path: Path) -> None:
     assert of_the_night(database(tmp_path, *written)) == [
         "2024-01-20 00:00:00", "2024-01-20 08:00:00", "2024-01-20 09:00:00",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("declared", "written", "last"),
+    [
+        (Column(type="date"), "2024-03-09", dt.date(2024, 3, 9)),  # has no zone, and is no midnight in UTC
+        (Column(type="timestamp", written_in="UTC"), "2024-03-09 02:00:00", dt.date(2024, 3, 8)),
+    ],
+)
+def test_rows_that_are_not_sent_reach_to_their_local_date(declared: Column, written: str, last: dt.date, tmp_path: Path) -> None:
+    zone = "America/New_York"
+    columns, window = {"value": declared.in_zone(zone)}, Window("value", dt.date(2024, 1, 20), dt.date(2024, 1, 21), time_zone=zone)
+    with connect(zone) as (connection, scratch):
+        scanned = adapters.scan(connection, database(tmp_path, "2024-01-20", written), columns, window, scratch)
+    assert scanned.reach is not None
+    assert scanned.reach.last == last
