@@ -8,7 +8,7 @@ import functools
 import json
 from typing import Any, Self
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import Field, field_validator, model_validator
 
 from pipelines.lib.core.errors import ConfigError
@@ -54,6 +54,10 @@ class Clock(Workflow):
     def _is_a_cron(cls, cron: str) -> str:
         if not croniter.is_valid(cron) or len(cron.split()) != 5:
             raise ValueError(f"cron is {cron!r}; write minute, hour, day, month and weekday, such as 0 2 * * *")
+        try:
+            croniter(cron).get_next()
+        except CroniterBadDateError:
+            raise ValueError(f"cron is {cron!r}, a date that no year has; correct day and month") from None
         return cron
 
     @field_validator("timezone")

@@ -24,6 +24,7 @@ PATIENCE: dict[str, Any] = {"retries": 3, "retry_first_s": 10, "retry_longest_s"
         ({"task_timeout_minutes": 1e12}, "less than or equal to 10080"),
         ({"cron": "0 25 * * *"}, "cron is '0 25"),
         ({"cron": "@daily"}, "cron is '@daily'"),
+        ({"cron": "0 2 31 2 *"}, "a date that no year has; correct day and month"),
         ({"cron": "0 * * * *"}, "give it one time of day"),
         ({"retry_first_s": 700}, "more than retry_longest_s, 600; lower it"),
     ],
