@@ -81,4 +81,4 @@ def late_rows(recorded: Collection[str], rows_per_date: Mapping[str, int]) -> st
     """Return the words for those nights `recorded` as empty that have rows by now, and so were never scored; empty if there are none."""
     late = [night for night in sorted(recorded) if rows_per_date.get(night)]
     listed = ", ".join(f"{night} ({rows_per_date[night]} rows)" for night in late)
-    return f"LATE ROWS, not scored: {listed}; run these nights again" if late else ""
+    return f"LATE ROWS, not scored: {listed}; trigger these nights again" if late else ""

@@ -78,7 +78,7 @@ def test_the_note_of_a_later_night_names_rows_that_came_late() -> None:
     record_empty_night(REASON, lineage_of(RUN.model_copy(update={"partition": "2013-03-30"})), attempts=3)
     raw(**{"2013-03-30": 12, "2013-03-31": 40})
     assert main(["--gate", "gate"]) == 0
-    assert note("publish_empty_night") == f"{REASON}; LATE ROWS, not scored: 2013-03-30 (12 rows); run these nights again"
+    assert note("publish_empty_night") == f"{REASON}; LATE ROWS, not scored: 2013-03-30 (12 rows); trigger these nights again"
 
 
 def test_scores_of_a_night_that_was_empty_replace_its_record() -> None:

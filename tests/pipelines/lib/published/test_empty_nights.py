@@ -70,5 +70,7 @@ def test_nothing_is_recorded_where_nothing_was() -> None:
 
 def test_nights_whose_rows_came_after_they_were_recorded_are_named() -> None:
     recorded = ["2013-03-31", "2013-04-01", "2013-04-02"]
-    assert late_rows(recorded, {"2013-03-30": 4, "2013-04-01": 7}) == "LATE ROWS, not scored: 2013-04-01 (7 rows); run these nights again"
+    assert (
+        late_rows(recorded, {"2013-03-30": 4, "2013-04-01": 7}) == "LATE ROWS, not scored: 2013-04-01 (7 rows); trigger these nights again"
+    )
     assert late_rows(recorded, {"2013-03-30": 4}) == ""

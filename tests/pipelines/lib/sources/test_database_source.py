@@ -220,7 +220,7 @@ def test_times_as_text_are_found_by_night(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("declared", "written", "last"),
     [
-        (Column(type="date"), "2024-03-09", dt.date(2024, 3, 9)),  # has no zone, and is no midnight in UTC
+        (Column(type="date"), "2024-03-09", dt.date(2024, 3, 9)),  # has no zone, and is not a midnight in UTC
         (Column(type="timestamp", written_in="UTC"), "2024-03-09 02:00:00", dt.date(2024, 3, 8)),
     ],
 )
