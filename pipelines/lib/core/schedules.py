@@ -122,8 +122,13 @@ SCHEDULES: dict[str, type[Workflow]] = {
 def check_schedules(params: dict[str, Any], where: str) -> None:
     """Raise `ConfigError` with the first fault that `params`, the effective parameters, have in a section that a DAG file reads.
 
-    `where` is the file of the use case.
+    `where` is the file of the use case. The time zone of its dataset comes first, since the clocks take theirs from it.
     """
+    if isinstance(zone := (params.get("dataset") or {}).get("time_zone"), str):
+        try:
+            require_zone(zone, "dataset.time_zone")
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None
     for section in SCHEDULES:
         try:
             _parse(section, json.dumps(params.get(section), default=str))

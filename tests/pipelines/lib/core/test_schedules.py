@@ -47,3 +47,11 @@ def test_each_dag_has_a_model_and_the_defaults_fit_it() -> None:
 def test_a_missing_section_is_refused_with_its_file() -> None:
     with pytest.raises(ConfigError, match=r"use_cases/fraud/params\.yaml: nightly_batch_scoring"):
         check_schedules({}, "use_cases/fraud/params.yaml")
+
+
+def test_a_wrong_time_zone_is_named_where_it_is_written() -> None:
+    params = read_yaml(Path(__file__).resolve().parents[4] / DEFAULTS)
+    wrong = {**params, "dataset": {"time_zone": "Europe/Berln"}}
+    wrong["nightly_batch_scoring"] = {**params["nightly_batch_scoring"], "timezone": "Europe/Berln"}
+    with pytest.raises(ConfigError, match=r"^here: dataset\.time_zone is 'Europe/Berln'.*did you mean Europe/Berlin"):
+        check_schedules(wrong, "here")
