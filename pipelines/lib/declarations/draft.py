@@ -102,6 +102,11 @@ def _table(wishes: Wishes, source: Mapping[str, Any], kinds: Mapping[str, str]) 
     for flag, named in (("--key", wishes.key), ("--event-time", (wishes.event_time,)), ("--known-later", wishes.known_later)):
         if unknown := [column for column in named if column and column not in kinds]:
             raise ConfigError(f"{flag} names {unknown[0]!r}, which the source does not have as a column; there are {', '.join(kinds)}")
+    if wishes.event_time and kinds[wishes.event_time] not in ("timestamp", "date"):
+        raise ConfigError(
+            f"--event-time is {wishes.event_time!r}, of type {kinds[wishes.event_time]}; name a column of dates or times, or deliver it as such: "
+            "2024-01-31 10:00:00, with a zone as an offset, such as +01:00"
+        )
     if wishes.label_name.lower() in {*RESERVED, *(column.lower() for column in kinds)}:
         why = "Nightshift writes itself" if wishes.label_name.lower() in RESERVED else "a column has as well"
         raise ConfigError(f"--label-name is {wishes.label_name!r}, a name that {why}; choose another one, such as --label-name is_true")
