@@ -6,6 +6,7 @@ row, no clock and no chance. A feature is not offered what is known only after t
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,9 @@ from pipelines.lib.tables.pure_functions import (
 from pipelines.lib.tables.text_growth import MOST_GROWTH, UnboundedReplacement, growth
 
 _LIST = "docs/reference/features.md lists what an expression may use"
+
+_DATE = re.compile(r"\s*[0-9]{4}-[0-9]")
+"""The beginning of a date as text."""
 
 
 def enclosed(expression: str) -> str:
@@ -162,11 +166,14 @@ class Checker:
             return
         compared = node["class"] in ("COMPARISON", "BETWEEN") or node["type"] in ("COMPARE_IN", "COMPARE_NOT_IN")
         for operand, kind in zip(operands, types, strict=True):
-            literal = operand.get("literal", {}) if compared else {}
+            literal = operand.get("literal", {})
+            is_text = literal.get("kind") == "STRING"
+            names_a_time = is_text and (compared or _DATE.match(literal["text"]) is not None)  # and not a unit, a format or a zone
             if (
                 kind == "DATE"
                 or kind.removesuffix("_NS") == "TIMESTAMP"
-                or (literal.get("kind") == "STRING" and not says_its_zone(literal["text"]))
+                or (names_a_time and not says_its_zone(literal["text"]))
+                or (compared and not is_text and kind == "VARCHAR")
             ):
                 raise ConfigError(
                     f"{shown}, but it takes an instant and a time without a zone together, and an hour may come twice; write t::DATE or t::TIMESTAMP for "

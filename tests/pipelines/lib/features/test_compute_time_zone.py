@@ -140,6 +140,10 @@ def test_an_as_of_join_goes_by_the_instant(tmp_path: Path, minutes: int, known_a
         ("read_at > DATE '2025-10-26'", "takes an instant and a time without a zone together.*write t::DATE"),
         ("read_at BETWEEN '2025-10-26 02:30:00' AND read_at", "takes an instant and a time without a zone together"),
         ("coalesce(read_at, make_timestamp(2025, 1, 1, 0, 0, 0)) IS NULL", "takes an instant and a time without a zone together"),
+        ("coalesce(read_at, '2025-10-26 02:30:00') IS NULL", "takes an instant and a time without a zone together"),
+        ("hour(CASE WHEN true THEN read_at ELSE '2025-10-26 02:30:00' END)", "takes an instant and a time without a zone together"),
+        ("date_sub('hour', read_at, '2025-10-26 02:30:00')", "takes an instant and a time without a zone together"),
+        ("read_at = right('on 2025-10-26 02:30:00', 19)", "takes an instant and a time without a zone together"),
         ("hour('2025-10-26 02:30'::TIMESTAMPTZ)", "a cast to TIMESTAMP"),
     ],
 )
