@@ -11,6 +11,7 @@ from pipelines.lib.tables.column import sql_type
 from pipelines.lib.tables.dataset import RESERVED, Dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
 from pipelines.lib.tables.expressions import Checker, columns_of
+from pipelines.lib.tables.local_time import INSTANT
 
 _NUMBERS = frozenset(
     {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
@@ -52,7 +53,13 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
                 f"features.joins.{alias} joins on {', '.join(join.key)}; join on the whole key of the table: {', '.join(wanted)}"
             )
         for column, expression in join.key.items():
-            before_joins.check(expression, f"features.joins.{alias}.key.{column}")
+            where = f"features.joins.{alias}.key.{column}"
+            given, key_type = before_joins.check(expression, where), sql_type(side.columns[column])
+            if INSTANT in (given, key_type) and given != key_type:
+                raise ConfigError(
+                    f"{where} is {expression!r}, a {given}, but the column {column!r} of {table} is a {key_type}; compare instants with instants, and dates "
+                    "with dates, as in t::DATE: a time without a zone would be a guess"
+                )
         for column, declared in side.columns.items():
             if column not in side.key:
                 if (joined := f"{alias}_{column}").lower() in columns:
