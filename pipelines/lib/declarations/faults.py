@@ -56,8 +56,8 @@ def _found(fault: Any, model: type[Section], key: str) -> Found:
     if fault["type"] == "missing":
         return Found(where, "is missing", "add it")
     if fault["type"] == "extra_forbidden":
-        known = model.model_fields if len(fault["loc"]) == 1 else ()
-        return Found(where, "is not a key that is known here", closest(str(fault["loc"][-1]), known) if known else "take it out")
+        fields = model.model_fields if len(fault["loc"]) == 1 else ()
+        return Found(where, "is not a key that is known here", closest(str(fault["loc"][-1]), fields) if fields else "take it out")
     said = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "value_error":  # names its value and its remedy
         return _at_its_key(said, model, where) if not fault["loc"] else Found(where, said)
