@@ -6,9 +6,9 @@ from pathlib import Path
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
 from pipelines.lib.declarations.clock_zones import zone_warnings
-from pipelines.lib.declarations.config_check import check_between, check_config, located
+from pipelines.lib.declarations.config_check import check_between, check_config, located, read_sections
 from pipelines.lib.declarations.data_check import data_faults
-from pipelines.lib.declarations.faults import Fault, Found, read_section
+from pipelines.lib.declarations.faults import Fault, Found
 from pipelines.lib.features.declaration import Features
 
 
@@ -22,10 +22,14 @@ def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -
     declarations = {str(use_case.declaration) for use_case in asked}
     faults = [fault for fault in check_between(every) if fault.file in declarations]
     for use_case in asked:
-        found = check_config(use_case)
-        faults += found
-        if not config_only:
-            faults += _data_faults(use_case, found)
+        try:
+            found = check_config(use_case)
+            faults += found
+            if not config_only:
+                faults += _data_faults(use_case, found)
+        except Exception as error:  # a rule that fails must not hide the faults of other use cases
+            fact = f"stopped with {type(error).__name__}: {str(error).strip() or 'no message'}"
+            faults.append(Fault(str(use_case.declaration), Found("the check", fact, "correct the other faults of this file first")))
     return list(dict.fromkeys(faults))
 
 
@@ -46,8 +50,13 @@ def _data_faults(use_case: UseCase, known: Sequence[Fault]) -> list[Fault]:
     """Return the faults of the data of `use_case`; as many as can be found if its files have the `known` ones."""
     try:
         found = effective(use_case, strict=False)
-        features, _ = read_section(found.params.get("features") or {}, Features, "features")
-        faults = data_faults(found.params, features or Features())
+        models, faulty = read_sections(found.params, whole=False)
+        if any(fault.key.partition(".")[0] == "dataset" for fault in faulty):
+            return []  # the check of the files has named them
+        broken = {fault.found.key.partition(".")[0] for fault in known} - {"dataset", "features"}
+        params = {section: content for section, content in found.params.items() if section in {"dataset", *models} - broken}
+        features = models.get("features")
+        faults = data_faults(params, features if isinstance(features, Features) else Features())
     except ConfigError as error:
         return [] if known else [Fault(str(use_case.declaration), Found("dataset", str(error)))]
     return located(use_case, found, faults)

@@ -3,19 +3,23 @@
 import datetime as dt
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.use_cases import UseCase
+from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import derivation
+from pipelines.lib.declarations.config_check import check_params, located
 
 
 def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
     """Write ``derived.yaml`` of `use_case` as of `today`, and return a sentence that says so. An existing file stays, unless `again`.
 
-    Raises `ConfigError` for a declaration that cannot be used, or an existing file that is not of this declaration; `DataError` for the table.
+    Raises `ConfigError` with all faults of a declaration that cannot be used, or an existing file that is not of this declaration; `DataError` for the table.
     """
     if use_case.derived.exists() and not again:
         if stale := derivation.staleness(use_case):
             raise ConfigError(stale)
         return f"{use_case.derived} exists and belongs to {use_case.declaration}: kept. Pass --again to read the history again."
+    declared = effective(use_case, derived=False)
+    if faults := located(use_case, declared, check_params(declared.params, whole=False)):
+        raise ConfigError("\n".join([f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {use_case.name}:", *map(str, faults)]))
     content = derivation.derive(use_case, today)
     derivation.write(use_case, content)
     origin = content[derivation.DERIVED_FROM]

@@ -239,9 +239,10 @@ def _parse(path: Path, written: int) -> dict[str, Any]:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict) or any(not isinstance(section, dict) for section in content.values()):
-        raise ConfigError(f"{path} must hold a mapping of sections, each of them a mapping; it holds {str(content)[:60]!r}")
-    return content
+    sections: dict[str, Any] = content if isinstance(content, dict) else {"it": content}
+    if odd := [f"{key} is {str(value)[:60]!r}" for key, value in sections.items() if not isinstance(value, dict)]:
+        raise ConfigError(f"{path} must hold a mapping of sections, each of them a mapping; {odd[0]}")
+    return sections
 
 
 def chosen(root: Path) -> UseCase | None:
@@ -254,7 +255,6 @@ def write_into(directory: Path, name: str, root: Path | None = None) -> bool:
     """Write ``params.yaml`` and ``run.yaml`` of use case `name` into `directory`; return whether they changed.
 
     It is as the files below `root` declare it, by default those in `directory` itself.
-
     The default use case has both files already, and keeps them byte for byte if its declaration is whole.
     """
     use_case = find(name, root or directory)

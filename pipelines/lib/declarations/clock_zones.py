@@ -11,7 +11,8 @@ def zone_warnings(params: Mapping[str, Any]) -> Iterator[Found]:
     """Yield the clocks of `params` that are of another time zone than the dates of the dataset: a night may start before its date has ended."""
     zone = (params.get("dataset") or {}).get("time_zone")
     for section in CLOCKS if isinstance(zone, str) else ():
-        if (clock := (params.get(section) or {}).get("timezone", zone)) != zone:
+        clock = (params.get(section) or {}).get("timezone", zone)
+        if isinstance(clock, str) and clock != zone:
             yield Found(
                 f"{section}.timezone",
                 f"is {clock}, but the dates of the dataset end at midnight in {zone} (dataset.time_zone)",

@@ -1,16 +1,17 @@
 """Check the files of a use case against each other, without a look at its data: every fault, not only the first."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import shared_names
 from pipelines.lib.core.params import Section, leaves
-from pipelines.lib.core.use_cases import DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
-from pipelines.lib.declarations.config_rules import rule_faults, suite_faults, yaml_faults, zone_faults
+from pipelines.lib.core.use_cases import CLOCKS, DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
+from pipelines.lib.declarations.config_rules import declared_faults, rule_faults, suite_faults, yaml_faults, zone_faults
 from pipelines.lib.declarations.derivation import staleness
-from pipelines.lib.declarations.faults import Fault, Found, closest, read_section
+from pipelines.lib.declarations.faults import MISSING, Fault, Found, closest, read_section
 from pipelines.lib.declarations.references import used_columns
 from pipelines.lib.declarations.sections import SECTIONS, model_of
 from pipelines.lib.features.declaration import Features
@@ -28,12 +29,16 @@ def check_config(use_case: UseCase) -> list[Fault]:
         return [Fault(str(use_case.declaration), Found("the file", str(error)))]
     known = set(SECTIONS)
     faults = [Fault(str(file), Found(section, "is an unknown section", closest(section, known))) for file, section in unknown]
-    missing = _not_derived(use_case, found.params)
+    table = {section: content for section, content in found.params.items() if section in ("dataset", "features")}
+    _, of_table = read_sections(table, whole=False)
+    missing = _not_derived(use_case, found.params, {} if of_table else table)
     if missing is not None:
         faults.append(Fault(str(use_case.derived), missing))
     elif stale := staleness(use_case):
         faults.append(Fault(str(use_case.derived), Found("derived_from.sha256", stale.partition("derived_from.sha256 ")[2] or stale)))
-    return faults + located(use_case, found, check_params(found.params, whole=missing is None))
+    return faults + located(
+        use_case, found, check_params(found.params, whole=missing is None and (use_case.derived.exists() or not of_table))
+    )
 
 
 def located(use_case: UseCase, effective_params: Effective, found: Iterable[Found]) -> list[Fault]:
@@ -58,31 +63,67 @@ def require_sound(params: dict[str, Any]) -> None:
 def check_params(params: Mapping[str, Any], *, whole: bool = True) -> list[Found]:
     """Return all faults of `params`, the effective parameters of one use case.
 
-    A section that is not there is not judged. Unless `params` are `whole`, neither is what depends on the columns of the table.
+    A section that is not there is not judged. Unless `params` are `whole`, neither is what `derive` finds, nor what depends on it.
+    """
+    models, found = read_sections(params, whole=whole)
+    explained = {fault.key for fault in found}
+    found += suite_faults({section: model for section, model in models.items() if isinstance(model, Gate)})
+    valid = {section: content for section, content in params.items() if section in models}
+    dataset, features = models.get("dataset"), models.get("features")
+    rules = declared_faults(valid)
+    if isinstance(dataset, Dataset) and isinstance(features, Features):
+        rules = itertools.chain(rule_faults(valid, dataset, features), rules)
+    return found + [fault for fault in rules if fault.key not in explained]
+
+
+def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dict[str, Section], list[Found]]:
+    """Return the sections of `params` that are valid, each as its model, and the faults of the others.
+
+    Unless `params` are `whole`, section dataset has no model, and what `derive` finds may be missing.
     """
     found = [
         Found(key, f"is {value}, which YAML reads as a date", f'write "{value}"')
         for key, value in leaves({section: content for section, content in params.items() if section in SECTIONS})
         if isinstance(value, dt.date)
     ]
+    found += [
+        Found(f"{above}{key}", "is a key that YAML reads as a date", f'write "{key}":')
+        for section, content in params.items()
+        if section in SECTIONS
+        for above, key in _date_keys(content, f"{section}.")
+    ]
     found += yaml_faults(params)
-    if not whole:  # otherwise the model of the section says so
-        found += zone_faults(params)
+    found += zone_faults(params)
     explained = {fault.key for fault in found}
+    if "dataset.time_zone" in explained:  # the clocks have it from there
+        zone = params["dataset"]["time_zone"]
+        explained |= {f"{clock}.timezone" for clock in CLOCKS if (params.get(clock) or {}).get("timezone") == zone}
     models: dict[str, Section] = {}
     for section, content in params.items():
-        if section not in SECTIONS or (section == "dataset" and not whole):
+        if section not in SECTIONS:
             continue
-        model, faults = read_section(content, model_of(section), section)
+        model, faults = read_section(content, model_of(section), section, as_a_whole=whole or section != "dataset")
+        if not whole:
+            faults = [fault for fault in faults if not _left_to_derive(fault)]
+            model = None if section == "dataset" else model
         found += [fault for fault in faults if not any(fault.key.startswith(key) for key in explained)]
-        if model is not None:
+        if model is not None and not any(key.startswith(f"{section}.") for key in explained):
             models[section] = model
-    found += suite_faults({section: model for section, model in models.items() if isinstance(model, Gate)})
-    dataset, features = models.get("dataset"), models.get("features")
-    if isinstance(dataset, Dataset) and isinstance(features, Features):
-        valid = {section: content for section, content in params.items() if section in models}
-        found += [fault for fault in rule_faults(valid, dataset, features) if fault.key not in explained]
-    return found
+    return models, found
+
+
+def _date_keys(content: object, above: str) -> Iterator[tuple[str, dt.date]]:
+    """Yield each key within `content` that is a date, with the dotted keys above it."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(key, dt.date):
+            yield above, key
+        yield from _date_keys(value, f"{above}{key}.")
+
+
+def _left_to_derive(fault: Found) -> bool:
+    """Return whether `fault` is that something is missing which `derive` finds."""
+    section = fault.key.partition(".")[0]
+    return fault.fact == MISSING and (fault.key == "dataset.columns" or section not in ("dataset", "features"))
 
 
 def check_between(use_cases: Iterable[UseCase]) -> list[Fault]:
@@ -103,16 +144,16 @@ def _origin(origin: Mapping[str, str], key: str) -> str:
     return _origin(origin, around) if around else "declared"
 
 
-def _not_derived(use_case: UseCase, params: Mapping[str, Any]) -> Found | None:
-    """Return the fault if ``derived.yaml`` does not exist and is needed."""
+def _not_derived(use_case: UseCase, params: Mapping[str, Any], table: Mapping[str, Any]) -> Found | None:
+    """Return the fault if ``derived.yaml`` does not exist and is needed. `table` are its sections, none if they are not valid."""
     if use_case.derived.exists():
         return None
     lacking = [] if use_case.default or (params.get("first_run") or {}).get("partition") else ["first_run.partition"]
     try:
-        used = used_columns(bare_connection(UTC), params.get("dataset") or {}, params.get("features") or {})
-    except (ConfigError, TypeError, AttributeError):  # the sections' models say what is wrong
+        used = used_columns(bare_connection(UTC), table.get("dataset") or {}, table.get("features") or {})
+    except ConfigError:  # the sections' models say what is wrong
         used = []
-    declared = (params.get("dataset") or {}).get("columns") or {}
+    declared = (table.get("dataset") or {}).get("columns") or {}
     lacking += [f"dataset.columns.{column}" for column in used if column not in declared]
     if not lacking:
         return None

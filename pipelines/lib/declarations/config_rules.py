@@ -1,6 +1,7 @@
 """The rules that the sections of a use case follow together. Each rule yields every fault that it finds."""
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -39,9 +40,7 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
     for low, high in _ORDERED:
         if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
             yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other")
-    yield from _dates(params)
     yield from _clock(params, dataset)
-    yield from _names(params)
     code, layers = _at(params, "plan_index.ivfpq.code_bytes"), _at(params, "train_encoder.layers")
     if code and layers and layers[-1] % code:
         yield Found(
@@ -50,10 +49,20 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
         )  # fmt: skip
 
 
+def declared_faults(params: Params) -> Iterator[Found]:
+    """Yield the faults of `params`, whose sections are each valid, that depend neither on the table nor on what `derive` finds."""
+    yield from _dates(params)
+    if wrong := [month for month in _at(params, "first_run.shards") or () if not _MONTH.fullmatch(month)]:
+        yield Found("first_run.shards", f"names {wrong[0]!r}, which is not a month", "write months such as 2024-01")
+    yield from _names(params)
+
+
 _ORDERED = (
     ("validate_history.minimum_label_rate", "validate_history.maximum_label_rate"),
     ("validate_scores.minimum_mean_score", "validate_scores.maximum_mean_score"),
 )
+
+_MONTH = re.compile("[0-9]{4}-(0[1-9]|1[0-2])")
 
 _DATES = (
     "ingest_history.start",
@@ -78,21 +87,26 @@ def suite_faults(gates: Mapping[str, Gate]) -> Iterator[Found]:
 
 def zone_faults(params: Params) -> Iterator[Found]:
     """Yield the fault of a time zone that does not exist."""
-    if (zone := _at(params, "dataset.time_zone")) is not None:
+    if isinstance(zone := _at(params, "dataset.time_zone"), str):
         try:
-            require_zone(str(zone), "it")
+            require_zone(zone, "it")
         except ValueError as error:
             yield Found("dataset.time_zone", str(error).removeprefix("it "))
 
 
 def yaml_faults(params: Params) -> Iterator[Found]:
     """Yield the values that YAML has read as something else than a person meant: ``[no]``, ``[1, 2]`` and dates without quotes."""
-    for key, content in (_at(params, "dataset.columns") or {}).items():
+    for key, content in _items(_at(params, "dataset.columns")):
         if isinstance(content, dict) and content.get("type") == "string":
             yield from _texts(f"dataset.columns.{key}.values", content.get("values"), ", or declare type: integer or boolean")
-    for key, content in (_at(params, "features.categorical") or {}).items():
+    for key, content in _items(_at(params, "features.categorical")):
         if isinstance(content, dict):
             yield from _texts(f"features.categorical.{key}.values", content.get("values"), "")
+
+
+def _items(value: object) -> Iterable[tuple[Any, Any]]:
+    """Return the items of a mapping; none of anything else, which the model of its section refuses."""
+    return value.items() if isinstance(value, dict) else ()
 
 
 def _texts(key: str, values: object, otherwise: str) -> Iterator[Found]:

@@ -17,6 +17,7 @@ from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import rules
 from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
+from pipelines.lib.declarations.faults import with_text_keys
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import not_declared
 from pipelines.lib.declarations.side_tables import derive_side_tables
@@ -45,7 +46,7 @@ def digest(declaration: Mapping[str, Any]) -> str:
     """Return the digest of what parameters are derived from: the sections ``dataset`` and ``features`` of a declaration, and declared bounds."""
     of_table = {section: declaration.get(section) for section in ("dataset", "features")}
     of_table |= {key: bound for key in _BOUNDS if (bound := rules.said(declaration, key)) is not None}
-    return hashlib.sha256(json.dumps(of_table, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(with_text_keys(of_table), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def staleness(use_case: UseCase) -> str | None:

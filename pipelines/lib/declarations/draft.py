@@ -13,6 +13,7 @@ from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.bands import significant
 from pipelines.lib.declarations.candidates import label_candidates, named_as_key, row_numbers, unique_keys
 from pipelines.lib.declarations.column_types import column_types, declarable
+from pipelines.lib.declarations.csv_dialect import formats_of
 from pipelines.lib.declarations.events import load_events
 from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
 from pipelines.lib.declarations.references import columns_in
@@ -27,6 +28,8 @@ from pipelines.lib.tables.labels import check_label
 
 _MOST_GROUPS = 5_000
 """Values of a text column up to which the mean of past outcomes by value is worth a feature."""
+
+_BEST_TIME = "best as 2024-01-31 10:00:00, with a zone as an offset, such as +01:00"
 
 _PLACEHOLDER = "NULL::BOOLEAN"
 
@@ -65,6 +68,7 @@ def draft(given: str, wishes: Wishes) -> Draft:
         usable = [column for column in scanned.columns if declarable(scanned.columns[column])]
         kinds = column_types(connection, scanned, usable)
         table = _table(wishes, described, kinds)
+        _require_time(connection, scanned, wishes.event_time, kinds)
         load_events(connection, scanned, _loaded(table, kinds, next(iter(kinds))))
         times = [column for column, kind in kinds.items() if kind in ("timestamp", "date")]
         time = wishes.event_time or (times[0] if len(times) == 1 else "")
@@ -102,16 +106,28 @@ def _table(wishes: Wishes, source: Mapping[str, Any], kinds: Mapping[str, str]) 
     for flag, named in (("--key", wishes.key), ("--event-time", (wishes.event_time,)), ("--known-later", wishes.known_later)):
         if unknown := [column for column in named if column and column not in kinds]:
             raise ConfigError(f"{flag} names {unknown[0]!r}, which the source does not have as a column; there are {', '.join(kinds)}")
-    if wishes.event_time and kinds[wishes.event_time] not in ("timestamp", "date"):
-        raise ConfigError(
-            f"--event-time is {wishes.event_time!r}, of type {kinds[wishes.event_time]}; name a column of dates or times, or deliver it as such: "
-            "2024-01-31 10:00:00, with a zone as an offset, such as +01:00"
-        )
     if wishes.label_name.lower() in {*RESERVED, *(column.lower() for column in kinds)}:
         why = "Nightshift writes itself" if wishes.label_name.lower() in RESERVED else "a column has as well"
         raise ConfigError(f"--label-name is {wishes.label_name!r}, a name that {why}; choose another one, such as --label-name is_true")
     label = {"name": wishes.label_name, "expression": wishes.label or _PLACEHOLDER, "delay_days": wishes.delay_days or 0}
     return {"name": "draft", "source": dict(source), "label": label}
+
+
+def _require_time(connection: duckdb.DuckDBPyConnection, scanned: Scan, column: str, kinds: Mapping[str, str]) -> None:
+    """Raise `ConfigError` if the `column` that is given as the time of the event holds neither dates nor times."""
+    if not column or kinds[column] in ("timestamp", "date"):
+        return
+    kind = kinds[column]
+    as_text = f"(SELECT {name(column)}::VARCHAR AS {name(column)} FROM {scanned.relation})"
+    forms = [formats_of(connection, as_text, column, of) for of in ("date", "timestamp")] if kind == "string" else [{}]
+    if found := max(forms, key=lambda counts: sum(counts.values())):
+        seen = " and ".join(f"{count:,} values like {form}" for form, count in list(found.items())[:3])
+        remedy = f"deliver all of them in one format, {_BEST_TIME}" if len(found) > 1 else f"deliver it as a time, {_BEST_TIME}"
+    else:
+        [(example,)] = connection.sql(f"SELECT min({name(column)}) FROM {as_text}").fetchall()
+        seen = f"values such as {example!r}"
+        remedy = f"name a column of dates or times, or deliver it as such, {_BEST_TIME}"
+    raise ConfigError(f"--event-time is {column!r}, of type {kind}, which holds {seen}; {remedy}")
 
 
 def _loaded(table: Mapping[str, Any], kinds: Mapping[str, str], time: str) -> Dataset:

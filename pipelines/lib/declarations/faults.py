@@ -35,6 +35,10 @@ class Fault:
         return f"{self.file}: {self.found}"
 
 
+MISSING = "is missing"
+"""The fact of a key that must be there and is not."""
+
+
 def closest(name: str, known: Iterable[str], otherwise: str = "there are") -> str:
     """Return which of the `known` names is meant by `name`, or all of them."""
     offered = sorted(known)
@@ -42,19 +46,36 @@ def closest(name: str, known: Iterable[str], otherwise: str = "there are") -> st
     return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(offered) or 'none'}"
 
 
-def read_section(content: object, model: type[S], key: str) -> tuple[S | None, list[Found]]:
-    """Return a section's `content` as a `model`, or all its faults; `key` is the section's own."""
+def read_section(content: object, model: type[S], key: str, *, as_a_whole: bool = True) -> tuple[S | None, list[Found]]:
+    """Return a section's `content` as a `model`, or all its faults; `key` is the section's own.
+
+    Unless it is to be judged `as_a_whole`, faults between its keys are left out.
+    """
     try:
         # As `parse_section` does, but for an unquoted date, which is a fault of its own.
-        return model.model_validate_json(json.dumps(content, default=str)), []
+        return model.model_validate_json(json.dumps(with_text_keys(content), default=str)), []
     except ValidationError as error:
-        return None, [_found(fault, model, key) for fault in error.errors(include_url=False)]
+        faults = error.errors(include_url=False)
+        within = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
+        return None, [
+            _found(fault, model, key)
+            for fault in faults
+            if not (fault["type"] == "too_short" and fault["loc"] in within)  # its items are refused one by one
+            and (as_a_whole or fault["loc"])
+        ]
+
+
+def with_text_keys(content: object) -> object:
+    """Return `content` with its keys as text: YAML makes dates of some, which JSON does not know as keys."""
+    if isinstance(content, dict):
+        return {key if isinstance(key, str) else str(key): with_text_keys(value) for key, value in content.items()}
+    return [with_text_keys(value) for value in content] if isinstance(content, list) else content
 
 
 def _found(fault: Any, model: type[Section], key: str) -> Found:
     where, value = ".".join([key, *map(str, fault["loc"])]), fault["input"]
     if fault["type"] == "missing":
-        return Found(where, "is missing", "add it")
+        return Found(where, MISSING, "add it")
     if fault["type"] == "extra_forbidden":
         fields = model.model_fields if len(fault["loc"]) == 1 else ()
         return Found(where, "is not a key that is known here", closest(str(fault["loc"][-1]), fields) if fields else "take it out")
@@ -65,7 +86,7 @@ def _found(fault: Any, model: type[Section], key: str) -> Found:
     shown = text if len(text) <= 80 else f"{text[:79]}…"
     if fault["type"] == "literal_error" and (known := re.findall("'([^']+)'", str(fault["ctx"]["expected"]))):
         return Found(where, f"is {shown}", closest(str(value), known, "write one of"))
-    return Found(where, f"is {shown}. {said}", "correct it")
+    return Found(where, f"is {shown}. {said}", _remedy(fault))
 
 
 def _at_its_key(said: str, model: type[Section], key: str) -> Found:
@@ -76,3 +97,13 @@ def _at_its_key(said: str, model: type[Section], key: str) -> Found:
     if begins["field"] in ("columns", "tables") and not (begins["colon"] or begins["rest"].startswith("is ")):
         return Found(key, said)  # the name of a column may hold spaces
     return Found(f"{key}.{begins['field']}{begins['below']}", begins["rest"])
+
+
+def _remedy(fault: Any) -> str:
+    """Return what to write in place of a value of another kind, if it can be seen."""
+    key, value = fault["loc"][-1] if fault["loc"] else "it", fault["input"]
+    if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str):
+        return f"write {key}: [{value}]"
+    if fault["type"] in ("dict_type", "model_type") and isinstance(value, list):
+        return f"write a mapping, such as {key}: {{{value[0] if value and isinstance(value[0], str) else 'name'}: …}}"
+    return "correct it"

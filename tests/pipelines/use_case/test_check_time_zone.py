@@ -91,7 +91,7 @@ def test_a_zone_that_does_not_exist_is_named_with_the_closest() -> None:
     faults = [str(fault) for fault in check(Path(), ["rides"])]
     said = "is 'Europe/Berln', which is not in the IANA database; did you mean Europe/Berlin?"
     assert f"use_cases/rides/params.yaml: dataset.time_zone: {said}" in faults
-    with pytest.raises(ConfigError, match=r"dataset\.time_zone is 'Europe/Berln'.*did you mean Europe/Berlin\?"):
+    with pytest.raises(ConfigError, match=r"1 fault in rides:\n.*dataset\.time_zone: is 'Europe/Berln'.*did you mean Europe/Berlin\?"):
         derive(find("rides", Path()), rides.TODAY)
 
 

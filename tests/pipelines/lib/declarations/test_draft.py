@@ -45,7 +45,10 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
 @pytest.mark.parametrize("written", ["'2024-01-31 10:00:00 GMT'", "'noon'", "7"])
 def test_an_event_time_that_is_not_a_time_is_refused_with_what_to_deliver(written: str) -> None:
     for column, query in (("started_at", f"* REPLACE ({written} AS started_at)"), ("other", f"*, {written} AS other")):
-        with pytest.raises(ConfigError, match=rf"--event-time is '{column}', of type (string|integer); name a column of dates or times"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"--event-time is '{column}', of type (string|integer), which holds values such as .*; name a column of dates or times",
+        ):
             drafted(f"SELECT {query} FROM ({rides.rides(days=20)})", Wishes(label="minutes_late >= 10", event_time=column))
 
 
@@ -57,3 +60,19 @@ def test_a_label_that_is_a_number_is_refused_with_what_to_write() -> None:
 def test_a_column_of_a_type_that_cannot_be_declared_is_left_out_and_noted() -> None:
     found = drafted(f"SELECT *, [1, 2] AS list FROM ({rides.rides(days=20)})")
     assert "Left out, of a type that cannot be declared: list." in found.notes
+
+
+@pytest.mark.parametrize(
+    ("started_at", "said"),
+    [
+        ("city", "--event-time is 'started_at', of type string, which holds values such as 'Bonn'; name a column of dates or times"),
+        (
+            "CASE WHEN distance < 3 THEN strftime(started_at, '%d.%m.%Y') ELSE strftime(started_at, '%Y-%m-%d') END",
+            r"holds [\d,]+ values like %Y-%m-%d and [\d,]+ values like %d.%m.%Y; deliver all of them in one format, best as 2024-01-31",
+        ),
+    ],
+)
+def test_an_event_time_that_is_none_is_refused_with_what_it_holds(started_at: str, said: str) -> None:
+    query = f"SELECT * REPLACE ({started_at} AS started_at) FROM ({rides.rides(days=20)})"
+    with pytest.raises(ConfigError, match=said):
+        drafted(query, Wishes(label="minutes_late >= 10", event_time="started_at"))
