@@ -240,7 +240,7 @@ def _parse(path: Path, written: int) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     sections: dict[str, Any] = content if isinstance(content, dict) else {"it": content}
-    if odd := [f"{key} is {str(value)[:60]!r}" for key, value in sections.items() if not isinstance(value, dict)]:
+    if odd := [f"{key} is {value!r}"[:80] for key, value in sections.items() if not isinstance(value, dict)]:
         raise ConfigError(f"{path} must hold a mapping of sections, each of them a mapping; {odd[0]}")
     return sections
 

@@ -57,7 +57,9 @@ def require_sound(params: dict[str, Any]) -> None:
     """Raise `ConfigError` with all faults of `params`, the effective parameters of a run."""
     if faults := check_params(params):
         name = whose(params).name
-        raise ConfigError(f"params.yaml of the use case {name} has {len(faults)} faults: {' | '.join(map(str, faults))}")
+        raise ConfigError(
+            f"params.yaml of the use case {name} has {len(faults)} {'fault' if len(faults) == 1 else 'faults'}: {' | '.join(map(str, faults))}"
+        )
 
 
 def check_params(params: Mapping[str, Any], *, whole: bool = True) -> list[Found]:

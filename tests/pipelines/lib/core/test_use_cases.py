@@ -116,7 +116,8 @@ def test_a_name_that_is_not_an_identifier_is_refused(repository: Path, name: str
     [
         ("train: [1, 2", "is not valid YAML"),
         ("- train", "must hold a mapping of sections"),
-        ("train: 7", "must hold a mapping of sections"),
+        ("train: 7", "must hold a mapping of sections, each of them a mapping; train is 7"),
+        ("train:", "must hold a mapping of sections, each of them a mapping; train is None"),
         ("tran: {max_depth: 3}", "unknown section 'tran'"),
         ("use_case: {name: x, default: false}", "unknown section 'use_case'"),
     ],

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import effective, find
+from pipelines.lib.declarations.config_check import require_sound
 from pipelines.use_case.check import check
 from tests import rides
 from tests.checked_rides import FILE, broken, setting
@@ -49,3 +52,11 @@ def test_a_stale_file_is_named() -> None:
     rides.declare(Path(), {**rides.DECLARED, "features": {"calendar": ["hour"]}})
     found = [str(fault) for fault in check(Path(), ["rides"], config_only=True)]
     assert any("use_cases/rides/derived.yaml: derived_from.sha256: is " in fault and "derive rides --again" in fault for fault in found)
+
+
+def test_a_run_with_a_section_of_another_kind_is_refused_and_not_retried() -> None:
+    broken(setting("features.categorical", ["channel"]))
+    with pytest.raises(
+        ConfigError, match=r'rides has 1 fault: features\.categorical: is \["channel"\]\. .*such as categorical: \{channel: …\}'
+    ):
+        require_sound(effective(find("rides", Path())).params)
