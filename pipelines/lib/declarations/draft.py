@@ -125,7 +125,7 @@ def _require_time(connection: duckdb.DuckDBPyConnection, scanned: Scan, column: 
         remedy = f"deliver all of them in one format, {_BEST_TIME}" if len(found) > 1 else f"deliver it as a time, {_BEST_TIME}"
     else:
         [(example,)] = connection.sql(f"SELECT min({name(column)}) FROM {as_text}").fetchall()
-        seen = f"values such as {example!r}"
+        seen = "no value" if example is None else f"values such as {example!r}"
         remedy = f"name a column of dates or times, or deliver it as such, {_BEST_TIME}"
     raise ConfigError(f"--event-time is {column!r}, of type {kind}, which holds {seen}; {remedy}")
 

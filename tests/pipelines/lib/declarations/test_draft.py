@@ -65,6 +65,7 @@ def test_a_column_of_a_type_that_cannot_be_declared_is_left_out_and_noted() -> N
 @pytest.mark.parametrize(
     ("started_at", "said"),
     [
+        ("NULL::VARCHAR", "--event-time is 'started_at', of type string, which holds no value; name a column of dates or times"),
         ("city", "--event-time is 'started_at', of type string, which holds values such as 'Bonn'; name a column of dates or times"),
         (
             "CASE WHEN distance < 3 THEN strftime(started_at, '%d.%m.%Y') ELSE strftime(started_at, '%Y-%m-%d') END",
