@@ -6,8 +6,8 @@ from pathlib import Path
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
 from pipelines.lib.declarations.clock_zones import zone_warnings
-from pipelines.lib.declarations.config_check import check_between, check_config, located, read_sections
-from pipelines.lib.declarations.data_check import data_faults
+from pipelines.lib.declarations.config_check import check_between, check_config, check_params, located, not_derived, read_sections
+from pipelines.lib.declarations.data_check import data_faults, declared_data_faults, first_look
 from pipelines.lib.declarations.faults import Fault, Found
 from pipelines.lib.features.declaration import Features
 
@@ -23,10 +23,11 @@ def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -
     faults = [fault for fault in check_between(every) if fault.file in declarations]
     for use_case in asked:
         try:
-            found = check_config(use_case)
+            found, missing = check_config(use_case), _not_derived(use_case)
             faults += found
             if not config_only:
-                faults += _data_faults(use_case, found)
+                faults += _data_faults(use_case, found, derived=not missing)
+            faults += missing  # last: `derive` needs all the others corrected
         except Exception as error:  # a rule that fails must not hide the faults of other use cases
             fact = f"stopped with {type(error).__name__}: {str(error).strip() or 'no message'}"
             faults.append(Fault(str(use_case.declaration), Found("the check", fact, "correct the other faults of this file first")))
@@ -46,17 +47,33 @@ def warnings(root: Path, names: Sequence[str] = ()) -> list[Fault]:
     return found
 
 
-def _data_faults(use_case: UseCase, known: Sequence[Fault]) -> list[Fault]:
-    """Return the faults of the data of `use_case`; as many as can be found if its files have the `known` ones."""
+def faults_before_derive(use_case: UseCase) -> list[Fault]:
+    """Return the faults for which nothing can be derived for `use_case`: those of its declaration, and of its source as far as it can be read."""
+    found = effective(use_case, derived=False)
+    return list(dict.fromkeys(located(use_case, found, [*check_params(found.params, whole=False), *first_look(found.params)])))
+
+
+def _not_derived(use_case: UseCase) -> list[Fault]:
+    try:
+        fault = not_derived(use_case, effective(use_case, strict=False).params)
+    except ConfigError:  # its files cannot be read, which is a fault of its own
+        return []
+    return [] if fault is None else [fault]
+
+
+def _data_faults(use_case: UseCase, known: Sequence[Fault], *, derived: bool) -> list[Fault]:
+    """Return the faults of the data of `use_case`; as many as can be found if its files have the `known` ones, or are not `derived` yet."""
     try:
         found = effective(use_case, strict=False)
+        if not derived and (faults := first_look(found.params)):
+            return located(use_case, found, faults)
         models, faulty = read_sections(found.params, whole=False)
         if any(fault.key.partition(".")[0] == "dataset" for fault in faulty):
             return []  # the check of the files has named them
         broken = {fault.found.key.partition(".")[0] for fault in known} - {"dataset", "features"}
         params = {section: content for section, content in found.params.items() if section in {"dataset", *models} - broken}
         features = models.get("features")
-        faults = data_faults(params, features if isinstance(features, Features) else Features())
+        faults = (data_faults if derived else declared_data_faults)(params, features if isinstance(features, Features) else Features())
     except ConfigError as error:
         return [] if known else [Fault(str(use_case.declaration), Found("dataset", str(error)))]
     return located(use_case, found, faults)

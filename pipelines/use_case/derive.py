@@ -3,22 +3,22 @@
 import datetime as dt
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.core.use_cases import UseCase, effective
+from pipelines.lib.core.use_cases import UseCase
 from pipelines.lib.declarations import derivation
-from pipelines.lib.declarations.config_check import check_params, located
+from pipelines.use_case.check import faults_before_derive
 
 
 def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
     """Write ``derived.yaml`` of `use_case` as of `today`, and return a sentence that says so. An existing file stays, unless `again`.
 
-    Raises `ConfigError` with all faults of a declaration that cannot be used, or an existing file that is not of this declaration; `DataError` for the table.
+    Raises `ConfigError` with all faults of the declaration and of how its source is read, or for an existing file of another declaration; `DataError`
+    for the rows of the table.
     """
     if use_case.derived.exists() and not again:
         if stale := derivation.staleness(use_case):
             raise ConfigError(stale)
         return f"{use_case.derived} exists and belongs to {use_case.declaration}: kept. Pass --again to read the history again."
-    declared = effective(use_case, derived=False)
-    if faults := located(use_case, declared, check_params(declared.params, whole=False)):
+    if faults := faults_before_derive(use_case):
         raise ConfigError("\n".join([f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {use_case.name}:", *map(str, faults)]))
     content = derivation.derive(use_case, today)
     derivation.write(use_case, content)

@@ -75,9 +75,11 @@ def _hint(fault: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return `value` as in an error message, cut if a whole section is the value."""
+    """Return `value` as in an error message, cut if it is long. A mapping is not shown: the message says which of its keys is wrong."""
+    if isinstance(value, dict):
+        return ""
     shown = repr(value)
-    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+    return f" (found {shown if len(shown) <= 200 else f'{shown[:200]}…'})"
 
 
 def parse_section(content: Any, model: type[S], where: str) -> S:
@@ -92,7 +94,7 @@ def parse_section(content: Any, model: type[S], where: str) -> S:
         return model.model_validate_json(json.dumps(content, default=refuse))
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join([where, *map(str, fault['loc'])])}: {fault['msg']}{_hint(fault)} (found {_shown(fault['input'])})"
+            f"{'.'.join([where, *map(str, fault['loc'])])}: {fault['msg']}{_hint(fault)}{_shown(fault['input'])}"
             for fault in error.errors()
         )
         raise ConfigError(f"{faults}. Correct it there; the fields are documented at {model.__module__}.{model.__name__}") from None

@@ -9,19 +9,18 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import shared_names
 from pipelines.lib.core.params import Section, leaves
 from pipelines.lib.core.use_cases import CLOCKS, DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
+from pipelines.lib.declarations.bare_dataset import bare_dataset_faults, known_columns
 from pipelines.lib.declarations.config_rules import declared_faults, rule_faults, suite_faults, yaml_faults, zone_faults
 from pipelines.lib.declarations.derivation import staleness
 from pipelines.lib.declarations.faults import MISSING, Fault, Found, closest, read_section
-from pipelines.lib.declarations.references import used_columns
 from pipelines.lib.declarations.sections import SECTIONS, model_of
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.lib.tables.engine import UTC, bare_connection
 
 
 def check_config(use_case: UseCase) -> list[Fault]:
-    """Return all faults of the files of `use_case`; nothing of its source is read."""
+    """Return all faults of the files of `use_case`, but for a missing ``derived.yaml``; nothing of its source is read."""
     try:
         unknown = unknown_sections(use_case)
         found = effective(use_case, strict=False)
@@ -31,14 +30,10 @@ def check_config(use_case: UseCase) -> list[Fault]:
     faults = [Fault(str(file), Found(section, "is an unknown section", closest(section, known))) for file, section in unknown]
     table = {section: content for section, content in found.params.items() if section in ("dataset", "features")}
     _, of_table = read_sections(table, whole=False)
-    missing = _not_derived(use_case, found.params, {} if of_table else table)
-    if missing is not None:
-        faults.append(Fault(str(use_case.derived), missing))
-    elif stale := staleness(use_case):
+    if stale := staleness(use_case):
         faults.append(Fault(str(use_case.derived), Found("derived_from.sha256", stale.partition("derived_from.sha256 ")[2] or stale)))
-    return faults + located(
-        use_case, found, check_params(found.params, whole=missing is None and (use_case.derived.exists() or not of_table))
-    )
+    whole = use_case.derived.exists() or (not of_table and not_derived(use_case, found.params) is None)
+    return faults + located(use_case, found, check_params(found.params, whole=whole))
 
 
 def located(use_case: UseCase, effective_params: Effective, found: Iterable[Found]) -> list[Fault]:
@@ -104,10 +99,13 @@ def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dic
     for section, content in params.items():
         if section not in SECTIONS:
             continue
-        model, faults = read_section(content, model_of(section), section, as_a_whole=whole or section != "dataset")
+        model: Section | None
+        if section == "dataset" and not whole:
+            model, faults = None, bare_dataset_faults(content, params.get("features"))
+        else:
+            model, faults = read_section(content, model_of(section), section)
         if not whole:
             faults = [fault for fault in faults if not _left_to_derive(fault)]
-            model = None if section == "dataset" else model
         found += [fault for fault in faults if not any(fault.key.startswith(key) for key in explained)]
         if model is not None and not any(key.startswith(f"{section}.") for key in explained):
             models[section] = model
@@ -146,18 +144,17 @@ def _origin(origin: Mapping[str, str], key: str) -> str:
     return _origin(origin, around) if around else "declared"
 
 
-def _not_derived(use_case: UseCase, params: Mapping[str, Any], table: Mapping[str, Any]) -> Found | None:
-    """Return the fault if ``derived.yaml`` does not exist and is needed. `table` are its sections, none if they are not valid."""
+def not_derived(use_case: UseCase, params: Mapping[str, Any]) -> Fault | None:
+    """Return the fault if ``derived.yaml`` does not exist and is needed."""
     if use_case.derived.exists():
         return None
     lacking = [] if use_case.default or (params.get("first_run") or {}).get("partition") else ["first_run.partition"]
-    try:
-        used = used_columns(bare_connection(UTC), table.get("dataset") or {}, table.get("features") or {})
-    except ConfigError:  # the sections' models say what is wrong
-        used = []
-    declared = (table.get("dataset") or {}).get("columns") or {}
-    lacking += [f"dataset.columns.{column}" for column in used if column not in declared]
+    dataset = params.get("dataset")
+    if isinstance(dataset, dict):
+        declared = dataset.get("columns")
+        columns = declared if isinstance(declared, dict) else {}
+        lacking += [f"dataset.columns.{column}" for column in known_columns(dataset, params.get("features")) if column not in columns]
     if not lacking:
         return None
     remedy = f"run python -m pipelines.use_case derive {use_case.name} and commit the file"
-    return Found("the file", f"does not exist, and {lacking[0]} is not declared", remedy)
+    return Fault(str(use_case.derived), Found("the file", f"does not exist, and {lacking[0]} is not declared", remedy))

@@ -53,8 +53,10 @@ def delimiter_fault(of: SourceFile, source: Source, key: str) -> Found | None:
     )
 
 
-def notation_faults(connection: duckdb.DuckDBPyConnection, scanned: Scan, columns: Mapping[str, Column], source: Source) -> Iterator[Found]:
-    """Yield the columns whose text is written otherwise than `source` declares: with a decimal comma, or in other formats of dates."""
+def notation_faults(
+    connection: duckdb.DuckDBPyConnection, scanned: Scan, columns: Mapping[str, Column], source: Source, where: str
+) -> Iterator[Found]:
+    """Yield the columns whose text is written otherwise than the `source` at the key `where` declares: with a decimal comma, or in other formats of dates."""
     sample = f"(SELECT * FROM {scanned.relation} LIMIT {_SAMPLE_ROWS})"
     for column, declared in columns.items():
         value = name(column)
@@ -63,11 +65,27 @@ def notation_faults(connection: duckdb.DuckDBPyConnection, scanned: Scan, column
                 f"SELECT count(*), min({value}) FROM {sample} WHERE regexp_full_match({value}, {text(_COMMA)})"
             ).fetchall()
             if commas:
-                yield Found("dataset.source.decimal", f"is '.', but column {column!r} holds {example!r}", 'write decimal: ","')
+                yield decimal_fault(column, example, where)
         if declared.type in ("date", "timestamp"):
-            key = f"{declared.type}_format"
-            if fault := _format_fault(formats_of(connection, sample, column, declared.type), column, key, getattr(source, key)):
+            form = getattr(source, f"{declared.type}_format")
+            if form is not None and not unread(connection, sample, column, form):
+                continue
+            found = formats_of(connection, sample, column, declared.type)
+            if fault := format_fault(found, column, declared.type, source, where):
                 yield fault
+
+
+def unread(connection: duckdb.DuckDBPyConnection, relation: str, column: str, form: str | None) -> str | None:
+    """Return a value of a text `column` that the format `form` does not read, or any value if `form` is None; None if there is none."""
+    value = name(column)
+    condition = f"{value} IS NOT NULL" + (f" AND try_strptime({value}, {text(form)}) IS NULL" if form is not None else "")
+    rows = connection.sql(f"SELECT {value} FROM {relation} WHERE {condition} LIMIT 1").fetchall()
+    return str(rows[0][0]) if rows else None
+
+
+def decimal_fault(column: str, example: str, where: str) -> Found:
+    """Return the fault of a source at the key `where` that does not declare the decimal comma of `example` in `column`."""
+    return Found(f"{where}.decimal", f"is '.', but column {column!r} holds {example!r}", 'write decimal: ","')
 
 
 def decimal_comma(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> bool:
@@ -91,14 +109,19 @@ def formats_of(connection: duckdb.DuckDBPyConnection, relation: str, column: str
     return {whole: rows} if whole else found
 
 
-def _format_fault(found: Mapping[str, int], column: str, key: str, declared: str | None) -> Found | None:
-    where = f"dataset.source.{key}"
-    iso = all(form.startswith(("%Y-%m-%d", "%Y/%m/%d")) for form in found)
+def format_fault(found: Mapping[str, int], column: str, kind: str, source: Source, where: str, *, iso_is_read: bool = True) -> Found | None:
+    """Return the fault if `source` at the key `where` declares none of the formats `found` in a `column` of a `kind`, or there are several.
+
+    Without `iso_is_read`, not even a format that begins with the year is read unless it is declared.
+    """
+    declared = getattr(source, f"{kind}_format")
+    key = f"{where}.{kind}_format"
+    iso = iso_is_read and all(form.startswith(("%Y-%m-%d", "%Y/%m/%d")) for form in found)
     if not found or declared in found or (declared is None and iso):
         return None
     if len(found) > 1:
         seen = " and ".join(f"{count} values like {form}" for form, count in list(found.items())[:3])
-        return Found(where, f"cannot be one format: column {column!r} holds {seen}", "deliver all dates in one format, best as 2024-01-31")
+        return Found(key, f"cannot be one format: column {column!r} holds {seen}", "deliver all dates in one format, best as 2024-01-31")
     [form] = found
     said = "is not declared" if declared is None else f"is {declared!r}"
-    return Found(where, f"{said}, but column {column!r} is written like {form}", f'write {key}: "{form}"')
+    return Found(key, f"{said}, but column {column!r} is written like {form}", f'write {kind}_format: "{form}"')

@@ -13,19 +13,55 @@ from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_faults
 from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
-from pipelines.lib.declarations.faults import Found
+from pipelines.lib.declarations.faults import Found, read_section
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.side_tables import SIDE, load_side_table
+from pipelines.lib.declarations.source_look import source_look_faults
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.sources import adapters, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, SideTable, Source
-from pipelines.lib.tables.engine import connect, name, text
+from pipelines.lib.tables.engine import UTC, connect, name, text
 from pipelines.lib.tables.labels import check_label
 from pipelines.lib.tables.night_calendar import name_of
 
 Params = Mapping[str, Any]
+
+
+def first_look(params: Params) -> list[Found]:
+    """Return the faults that the source of `params` shows before its columns are derived; none if section ``source`` itself has faults."""
+    dataset = params.get("dataset")
+    if not isinstance(dataset, dict):
+        return []
+    source, _ = read_section(dataset.get("source"), Source, "dataset.source")
+    if source is None:
+        return []
+    with connect(UTC) as (connection, scratch):
+        fault = source_fault(source, "dataset.source", scratch)
+        if fault is not None and fault.key != "dataset.source.delimiter":
+            return [fault]
+        return source_look_faults(connection, source, dataset, params.get("features"), scratch)
+
+
+def declared_data_faults(params: Params, features: Features) -> list[Found]:
+    """Return those faults of the data that do not follow from values which are still to be derived. Raises as `data_faults` does."""
+    return [
+        fault
+        for fault in data_faults(params, features)
+        if not fault.key.endswith(_DERIVED) or (_at(params, fault.key) is not None and fault.key.startswith("dataset."))
+    ]
+
+
+_DERIVED = (".nulls", ".values", ".minimum_rows", ".holdout_days")
+"""The ends of the keys that are derived unless they are declared."""
+
+
+def _at(params: Params, key: str) -> Any:
+    found: Any = params
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def data_faults(params: Params, features: Features) -> list[Found]:
@@ -76,7 +112,9 @@ def source_fault(source: Source, key: str, scratch: Path) -> Found | None:
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: Dataset) -> list[Found]:
     """Return a fault for each column whose values are not of its type; of a CSV first how it is written."""
-    if dataset.source.kind == "csv" and (notation := list(notation_faults(connection, scanned, dataset.columns, dataset.source))):
+    if dataset.source.kind == "csv" and (
+        notation := list(notation_faults(connection, scanned, dataset.columns, dataset.source, "dataset.source"))
+    ):
         return notation
     found = []
     for column, declared in dataset.columns.items():

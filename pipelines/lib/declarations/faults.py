@@ -46,11 +46,8 @@ def closest(name: str, known: Iterable[str], otherwise: str = "there are") -> st
     return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(offered) or 'none'}"
 
 
-def read_section(content: object, model: type[S], key: str, *, as_a_whole: bool = True) -> tuple[S | None, list[Found]]:
-    """Return a section's `content` as a `model`, or all its faults; `key` is the section's own.
-
-    Unless it is to be judged `as_a_whole`, faults between its keys are left out.
-    """
+def read_section(content: object, model: type[S], key: str) -> tuple[S | None, list[Found]]:
+    """Return a section's `content` as a `model`, or all its faults; `key` is the section's own."""
     try:
         # As `parse_section` does, but for an unquoted date, which is a fault of its own.
         return model.model_validate_json(json.dumps(with_text_keys(content), default=str)), []
@@ -61,7 +58,6 @@ def read_section(content: object, model: type[S], key: str, *, as_a_whole: bool 
             _found(fault, model, key)
             for fault in faults
             if not (fault["type"] == "too_short" and fault["loc"] in within)  # its items are refused one by one
-            and (as_a_whole or fault["loc"])
         ]
 
 

@@ -193,7 +193,7 @@ class Dataset(Section):
         _declared(self.columns, "known_later", self.known_later)
         _temporal(self.columns, self.event_time)
         if early := {*self.key, self.event_time} & set(self.known_later):
-            raise ValueError(f"{', '.join(sorted(early))} cannot be both part of the key or time and known later")
+            raise ValueError(f"known_later names {', '.join(sorted(early))}, which cannot be both part of the key or time and known later")
         if taken := {column for column in (*self.key, self.event_time, self.label.name) if column.lower() in RESERVED}:
             raise ValueError(f"{', '.join(sorted(taken))} is a name that Nightshift writes itself; rename it in a query of the source")
         if published := {column for column in self.key if column.lower() in RESERVED_IN_KEY or column.lower().startswith("neighbour_")}:

@@ -194,7 +194,7 @@ def test_a_rule_that_fails_hides_no_other_use_case(monkeypatch: pytest.MonkeyPat
         ("train.holdout_days", "soon", 'is "soon"'),
     ],
 )
-def test_derive_refuses_what_check_refuses_before_it_reads_the_source(
+def test_derive_refuses_what_check_refuses_together_with_the_path_of_the_source(
     key: str, value: Any, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     declared = copy.deepcopy(DECLARED)
@@ -203,9 +203,10 @@ def test_derive_refuses_what_check_refuses_before_it_reads_the_source(
     rides.declare(Path(), declared)
     assert main(["derive", "rides", "--again"]) == 1
     refused = capsys.readouterr().err.splitlines()
-    assert refused[0] == "1 fault in rides:"
+    assert refused[0] == "2 faults in rides:"
     assert refused[1].startswith(f"{FILE}: {key}: ")
     assert said in refused[1]
+    assert refused[2].startswith(f"{FILE}: dataset.source.path: ")
 
 
 def test_a_column_that_yaml_reads_as_a_date_is_named() -> None:

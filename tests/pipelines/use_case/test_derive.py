@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import UseCase, find
 from pipelines.use_case.derive import derive
 from tests import rides
@@ -54,7 +54,7 @@ def test_a_table_that_cannot_be_read_leaves_the_file_as_it_was(use_case: UseCase
     derive(use_case, rides.TODAY)
     before = use_case.derived.read_bytes()
     Path("rides.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="not a whole Parquet file"):
+    with pytest.raises(ConfigError, match="not a whole Parquet file"):
         derive(use_case, rides.TODAY, again=True)
     assert use_case.derived.read_bytes() == before
     assert sorted(path.name for path in use_case.derived.parent.iterdir()) == ["derived.yaml", "params.yaml"]

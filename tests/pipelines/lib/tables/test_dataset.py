@@ -24,7 +24,7 @@ def test_the_second_dataset_is_well_declared() -> None:
         ({"key": ["nobody"]}, "nobody"),
         ({"event_time": "amount"}, "'amount' is a float"),
         ({"known_later": ["refunded"]}, "refunded"),
-        ({"known_later": ["placed_at"]}, "placed_at cannot be both"),
+        ({"known_later": ["placed_at"]}, "known_later names placed_at, which cannot be both"),
         ({"label": {"name": "score", "expression": "true", "delay_days": 1}}, "score is a name that Nightshift writes"),
         ({"label": {"name": "amount", "expression": "true", "delay_days": 1}}, "also a column"),
         ({"source": {"kind": "csv"}}, "needs `path`"),

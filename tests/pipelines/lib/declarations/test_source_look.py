@@ -1,0 +1,140 @@
+"""A source as the check sees it before anything is derived: what to write, all at once; and `derive`, which refuses with the same list."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.use_cases import find
+from pipelines.use_case.check import check
+from pipelines.use_case.derive import derive
+from tests import rides
+from tests.checked_rides import FILE, setting
+
+NOT_DERIVED = (
+    "use_cases/rides/derived.yaml: the file: does not exist, and first_run.partition is not declared; "
+    "run python -m pipelines.use_case derive rides and commit the file"
+)
+
+GERMAN = "strftime(started_at, '%d.%m.%Y %H:%M')"
+MIXED = f"CASE WHEN ride < 'r0020' THEN {GERMAN} ELSE strftime(started_at, '%Y-%m-%d %H:%M:%S') END"
+COMMA = "replace(distance::VARCHAR, '.', ',') AS distance"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository in which nothing is derived."""
+    rides.repository(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def faults(*changes: tuple[str, object]) -> list[str]:
+    """Return the faults of the bare declaration but the last, that nothing is derived. `derive` must refuse with the same ones."""
+    declared: dict[str, Any] = copy.deepcopy(rides.DECLARED)
+    for key, value in changes:
+        setting(key, value)(declared)
+    rides.declare(Path(), declared)
+    *found, last = [str(fault) for fault in check(Path(), ["rides"])]
+    assert last == NOT_DERIVED
+    if found:
+        with pytest.raises(ConfigError, match=r"faults? in rides:\n") as refused:
+            derive(find("rides", Path()), rides.TODAY)
+        assert str(refused.value).splitlines()[1:] == found
+    assert not Path("use_cases/rides/derived.yaml").exists()
+    return found
+
+
+def csv(replaced: str = "", delimiter: str = ",") -> None:
+    columns = f"* REPLACE ({replaced})" if replaced else "*"
+    duckdb.sql(f"COPY (SELECT {columns} FROM ({rides.rides(days=40)})) TO 'rides.csv' (FORMAT csv, HEADER, DELIMITER '{delimiter}')")
+
+
+@pytest.mark.parametrize(
+    ("replaced", "delimiter", "source", "expected"),
+    [
+        ("", ";", {}, [r"dataset\.source\.delimiter: is ',', but rides\.csv separates its fields by ';'; write delimiter: \";\""]),
+        (COMMA, ";", {"delimiter": ";"}, [r"dataset\.source\.decimal: is '\.', but column 'distance' holds '0,0'; write decimal: \",\""]),
+        (f"{GERMAN} AS started_at", ",", {}, [r"dataset\.source\.timestamp_format: is not declared, but column 'started_at' is written like %d\.%m\.%Y %H:%M; write timestamp_format: \"%d\.%m\.%Y %H:%M\""]),
+        ("strftime(started_at, '%d.%m.%Y') AS started_at", ",", {}, [r"dataset\.source\.date_format: is not declared, .* write date_format: \"%d\.%m\.%Y\""]),
+        (f"{GERMAN} AS started_at", ",", {"timestamp_format": "%m/%d/%Y %H:%M"}, [r"timestamp_format: is '%m/%d/%Y %H:%M', but .* write timestamp_format: \"%d\.%m\.%Y %H:%M\""]),
+        (f"{MIXED} AS started_at", ",", {}, [r"dataset\.source\.timestamp_format: cannot be one format: column 'started_at' holds \d+ values like .* and \d+ values like .*; deliver all dates in one format"]),
+        ("'soon' AS started_at", ",", {}, [r"dataset\.event_time: is 'started_at', a column of type string with values such as 'soon'; name a column"]),
+        (f"{COMMA}, {GERMAN} AS started_at", ";", {}, [r"dataset\.source\.delimiter: .* write delimiter: \";\"", r"dataset\.source\.decimal: .* write decimal: \",\"", r"timestamp_format: .* write timestamp_format: "]),
+    ],
+)  # fmt: skip
+def test_how_a_csv_is_written_is_answered_with_what_to_declare(
+    replaced: str, delimiter: str, source: dict[str, str], expected: list[str]
+) -> None:
+    csv(replaced, delimiter)
+    found = faults(("dataset.source", {"kind": "csv", "path": "rides.csv", **source}))
+    assert len(found) == len(expected), found
+    for fault, pattern in zip(found, expected, strict=True):
+        assert fault.startswith(f"{FILE}: dataset.")
+        assert re.search(pattern, fault), fault
+
+
+def test_a_declared_timestamp_is_looked_at_as_well() -> None:
+    csv(f"{GERMAN} AS started_at")
+    [fault] = faults(("dataset.source", {"kind": "csv", "path": "rides.csv"}), ("dataset.columns", {"started_at": {"type": "timestamp"}}))
+    assert 'write timestamp_format: "%d.%m.%Y %H:%M"' in fault
+
+
+def test_what_is_written_as_declared_has_no_fault_and_can_be_derived() -> None:
+    # Every date could also be one of month/day/year.
+    replaced = f"{COMMA}, strftime(make_date(2024, 1 + day(started_at) % 3, 1 + day(started_at) % 9) + started_at::TIME, '%d/%m/%Y %H:%M') AS started_at"
+    csv(replaced, ";")
+    source = {"kind": "csv", "path": "rides.csv", "delimiter": ";", "decimal": ",", "timestamp_format": "%d/%m/%Y %H:%M"}
+    columns = {"started_at": {"type": "timestamp"}, "distance": {"type": "float"}}
+    assert not [fault for fault in faults_of_source(source, columns) if "dataset.source" in fault]
+    assert not [fault for fault in faults_of_source(source, {}) if "dataset.source" in fault]
+
+
+def faults_of_source(source: dict[str, str], columns: dict[str, Any]) -> list[str]:
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "source": source, "columns": columns}})
+    return [str(fault) for fault in check(Path(), ["rides"])]
+
+
+def test_faults_of_the_declaration_and_of_the_source_come_at_once() -> None:
+    csv(f"{COMMA}, {GERMAN} AS started_at", ";")
+    found = faults(
+        ("dataset.source", {"kind": "csv", "path": "rides.csv"}),
+        ("dataset.weekdays", ["tusday"]),
+        ("dataset.label.name", "CITY"),
+        ("dataset.nights_without_rows", "many"),
+        ("train.max_depth", 0),
+    )
+    for key in (
+        "dataset.weekdays.0", "dataset.label.name", "dataset.nights_without_rows", "train.max_depth",
+        "dataset.source.delimiter", "dataset.source.decimal", "dataset.source.timestamp_format",
+    ):  # fmt: skip
+        assert sum(f": {key}: " in fault for fault in found) == 1, (key, found)
+    assert len(found) == 7
+    assert all(len(fault) < 250 for fault in found), "no section is shown whole"
+
+
+def test_names_are_compared_with_the_columns_of_the_source() -> None:
+    rides.write(Path("rides.parquet"), f"SELECT *, 1 AS Unused FROM ({rides.rides(days=40)})")
+    found = faults(
+        ("dataset.label.name", "unused"), ("dataset.event_time", "Started_At"), ("dataset.key", ["rid"]), ("dataset.known_later", [])
+    )
+    assert found == [
+        f"{FILE}: dataset.event_time: names 'Started_At', which the source does not have as a column; did you mean started_at?",
+        f"{FILE}: dataset.key: names 'rid', which the source does not have as a column; did you mean ride?",
+        f"{FILE}: dataset.label.name: 'unused' differs from the column 'Unused' only by case; give the label a name of its own",
+    ]
+
+
+def test_a_path_without_files_is_named() -> None:
+    [fault] = faults(("dataset.source.path", "nowhere.parquet"))
+    assert fault.startswith(f"{FILE}: dataset.source.path: ")
+
+
+def test_a_sound_declaration_lacks_its_derived_file_only() -> None:
+    rides.write(Path("rides.parquet"), rides.rides())
+    assert faults() == []
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
