@@ -97,6 +97,16 @@ TOPICS = (
         (
             Figure("dag_parse_s_50", "processor time to parse the DAG files of 50 use cases", "s", "the target: at most 2 s"),
             Figure("dag_parse_ratio", "processor time to parse the DAG files of 50 use cases", "×", "bare Airflow making the same DAGs"),
+            Figure("scheduler_percent", "processor time of the scheduler, fifty use cases, no run due", "% of a core", "no target"),
+            Figure(
+                "dag_processor_percent",
+                "processor time of the dag processor, which parses all files every 30 s",
+                "% of a core",
+                "no target",
+            ),
+            Figure("api_server_percent", "processor time of the API server", "% of a core", "no target"),
+            Figure("list_of_dags_s", "time of `GET /api/v2/dags` with 50 DAGs", "s", "no target"),
+            Figure("new_use_case_s", "time until a new use case has its DAG", "s", "no target"),
             Figure(
                 "ingest_night_ratio", "time of a night's ingest from 365 files", "×", "a bare read of the 31 files that the night needs"
             ),

@@ -62,11 +62,12 @@ def _derive(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
-    from pipelines.use_case.check import check, warnings
+    from pipelines.use_case.check import look
 
-    for warning in warnings(Path(), given.names):
+    found = look(Path(), given.names, config_only=given.config_only)
+    for warning in (fault for fault in found if fault.found.warning):
         print(f"WARNING: {warning}", file=sys.stderr)
-    faults = check(Path(), given.names, config_only=given.config_only)
+    faults = [fault for fault in found if not fault.found.warning]
     names = given.names or [one.name for one in use_cases(Path())]
     if faults:
         print(f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {', '.join(names)}:", *faults, sep="\n", file=sys.stderr)

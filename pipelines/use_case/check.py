@@ -17,6 +17,11 @@ def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -
 
     With `config_only` no source is read. Raises `ConfigError` for a name that there is not.
     """
+    return [fault for fault in look(root, names, config_only=config_only) if not fault.found.warning]
+
+
+def look(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -> list[Fault]:
+    """Return what `check` does, and the warnings: what is allowed but probably not meant."""
     every = use_cases(root)
     asked = [find(name, root) for name in names] if names else every
     declarations = {str(use_case.declaration) for use_case in asked}
@@ -28,29 +33,25 @@ def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -
             if not config_only:
                 faults += _data_faults(use_case, found, derived=not missing)
             faults += missing  # last: `derive` needs all the others corrected
+            faults += _clock_warnings(use_case)
         except Exception as error:  # a rule that fails must not hide the faults of other use cases
             fact = f"stopped with {type(error).__name__}: {str(error).strip() or 'no message'}"
             faults.append(Fault(str(use_case.declaration), Found("the check", fact, "correct the other faults of this file first")))
     return list(dict.fromkeys(faults))
 
 
-def warnings(root: Path, names: Sequence[str] = ()) -> list[Fault]:
-    """Return what is allowed but probably not meant in the use cases `names` below `root`, by default in all of them."""
-    asked = [find(name, root) for name in names] if names else use_cases(root)
-    found = []
-    for use_case in asked:
-        try:
-            params = effective(use_case, strict=False)
-        except ConfigError:  # `check` says so
-            continue
-        found += located(use_case, params, zone_warnings(params.params))
-    return found
-
-
 def faults_before_derive(use_case: UseCase) -> list[Fault]:
     """Return the faults for which nothing can be derived for `use_case`: those of its declaration, and of its source as far as it can be read."""
     found = effective(use_case, derived=False)
     return list(dict.fromkeys(located(use_case, found, [*check_params(found.params, whole=False), *first_look(found.params)])))
+
+
+def _clock_warnings(use_case: UseCase) -> list[Fault]:
+    try:
+        found = effective(use_case, strict=False)
+    except ConfigError:  # its files cannot be read, which is a fault of its own
+        return []
+    return located(use_case, found, zone_warnings(found.params))
 
 
 def _not_derived(use_case: UseCase) -> list[Fault]:

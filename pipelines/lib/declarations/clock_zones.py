@@ -17,4 +17,5 @@ def zone_warnings(params: Mapping[str, Any]) -> Iterator[Found]:
                 f"{section}.timezone",
                 f"is {clock}, but the dates of the dataset end at midnight in {zone} (dataset.time_zone)",
                 f"write timezone: {zone} or take it out, unless {(params.get(section) or {}).get('cron')!r} in {clock} is after that midnight all year",
+                warning=True,
             )

@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipelines.lib.core.errors import ConfigError
@@ -44,7 +45,7 @@ def located(use_case: UseCase, effective_params: Effective, found: Iterable[Foun
     for one in found:
         file = files.get(_origin(effective_params.origin, one.key), use_case.declaration)
         remedy = one.remedy if file != use_case.derived else f"{one.remedy}: {again}" if one.remedy else again
-        faults.append(Fault(str(file), Found(one.key, one.fact, remedy)))
+        faults.append(Fault(str(file), replace(one, remedy=remedy)))
     return faults
 
 

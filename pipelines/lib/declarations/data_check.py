@@ -15,6 +15,7 @@ from pipelines.lib.declarations.events import load_events, scan_events, time_zon
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
 from pipelines.lib.declarations.faults import Found, read_section
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
+from pipelines.lib.declarations.joins_found import join_findings
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.side_tables import SIDE, load_side_table
 from pipelines.lib.declarations.source_look import source_look_faults
@@ -91,6 +92,7 @@ def data_faults(params: Params, features: Features) -> list[Found]:
         found += _label_faults(facts, dataset)
         found += _night_faults(facts, dataset, params)
         found += _weekday_faults(facts, dataset)
+        found += join_findings(connection, dataset, features, scratch)
         found += [
             Found(f"dataset.columns.{sign.column}", sign.reason, leakage.remedy(sign.column))
             for sign in leakage.signs(connection, dataset, _columns_of_features(connection, dataset, features))

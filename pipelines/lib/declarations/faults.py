@@ -14,11 +14,12 @@ from pipelines.lib.core.params import S, Section
 
 @dataclass(frozen=True)
 class Found:
-    """A fault at the dotted `key` of the parameters. `fact` holds the value."""
+    """A fault at the dotted `key` of the parameters. `fact` holds the value. A `warning` is allowed, but probably not meant."""
 
     key: str
     fact: str
     remedy: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         return f"{self.key}: {self.fact}{'; ' if self.remedy else ''}{self.remedy}"

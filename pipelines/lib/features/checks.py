@@ -18,6 +18,9 @@ _NUMBERS = frozenset(
     | {"FLOAT", "DOUBLE", "DECIMAL"}
 )
 
+_CLOCKLESS = frozenset({"DATE", "TIMESTAMP"})
+"""Types that DuckDB compares in silence: a date counts as its midnight."""
+
 
 def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> dict[str | None, str]:
     """Raise `ConfigError` for what cannot be computed, and for what is known only later. Return the type of each lagged value."""
@@ -55,10 +58,9 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
         for column, expression in join.key.items():
             where = f"features.joins.{alias}.key.{column}"
             given, key_type = before_joins.check(expression, where), sql_type(side.columns[column])
-            if INSTANT in (given, key_type) and given != key_type:
+            if given != key_type and (INSTANT in (given, key_type) or {given, key_type} <= _CLOCKLESS):
                 raise ConfigError(
-                    f"{where} is {expression!r}, a {given}, but the column {column!r} of {table} is a {key_type}; compare instants with instants, and dates "
-                    "with dates, as in t::DATE: a time without a zone would be a guess"
+                    f"{where} is {expression!r}, a {given}, but the column {column!r} of {table} is a {key_type}; {_as_one(given, key_type, expression)}"
                 )
         for column, declared in side.columns.items():
             if column not in side.key:
@@ -89,6 +91,15 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
                 _check_known_at_once(columns_of(connection, lagged.value), of_label, dataset, where)
             _check_type(values[lagged.value], _NUMBERS, where, lagged.value)
     return values
+
+
+def _as_one(given: str, key_type: str, expression: str) -> str:
+    """Return why a join does not compare a time of type `given` with one of type `key_type`, and what to write instead."""
+    if INSTANT in (given, key_type):
+        return "compare instants with instants, and dates with dates, as in t::DATE: a time without a zone would be a guess"
+    if key_type == "DATE":
+        return f"only events of midnight would find a row: write ({expression})::DATE"
+    return "only rows of midnight would be found: give a time, or declare the column with type: date"
 
 
 def _check_known_at_once(columns: list[str], of_label: list[str], dataset: Dataset, where: str) -> None:

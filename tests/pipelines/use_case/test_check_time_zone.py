@@ -16,7 +16,7 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import effective, find
 from pipelines.lib.declarations.draft import Wishes
 from pipelines.use_case.__main__ import main
-from pipelines.use_case.check import check, warnings
+from pipelines.use_case.check import check, look
 from pipelines.use_case.derive import derive
 from pipelines.use_case.init import init
 from pipelines.use_case.show import show
@@ -54,7 +54,7 @@ def test_a_use_case_in_a_zone_derives_and_checks_without_a_fault() -> None:
     declare()
     derive(find("rides", Path()), rides.TODAY)
     assert check(Path(), ["rides"]) == []
-    assert warnings(Path(), ["rides"]) == []
+    assert look(Path(), ["rides"]) == []
     duckdb.sql(f"SET TimeZone = '{ZONE}'")
     [rows] = duckdb.sql("SELECT min(started_at::DATE), max(started_at::DATE) FROM 'rides.parquet'").fetchall()
     derived = yaml.safe_load(Path("use_cases/rides/derived.yaml").read_text())
