@@ -1,4 +1,4 @@
-"""Rollbacks through real Airflow: from the form to the ledger of models and to what a reader of the index opens next, and how long that takes."""
+"""Rollbacks through real Airflow: from the form to the ledger of models and to what a reader of the index opens next."""
 
 import time
 from collections.abc import Iterator
@@ -19,8 +19,6 @@ pytestmark = pytest.mark.integration
 
 DAG, INDEX_DAG = "champion_rollback", "index_rollback"
 INDEX = "flight_encoder"
-EFFECTIVE_S = 30
-"""From the trigger to the ledger, which the next night follows."""
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +71,12 @@ def champion(installation: Installation) -> Entry:
     return entry
 
 
-def test_the_form_rolls_back_within_half_a_minute_and_says_who_and_why(rolling: Server, installation: Installation) -> None:
-    started = time.monotonic()
-    run_id = trigger(rolling, "back", reason="it missed the storm")
-    while champion(installation).version == "2":
-        assert time.monotonic() - started < EFFECTIVE_S
-        time.sleep(0.05)
-    print(f"\nfrom the trigger to the ledger: {time.monotonic() - started:.1f} s")
-    assert finished(rolling, run_id) == "success"
-    print(f"and to the aliases and the end of the run: {time.monotonic() - started:.1f} s")
+def test_the_form_rolls_back_and_says_who_and_why(rolling: Server, installation: Installation) -> None:
+    assert finished(rolling, trigger(rolling, "back", reason="it missed the storm")) == "success"
     entry = champion(installation)
     assert (entry.version, entry.action, entry.actor, entry.reason) == ("1", "rollback", "nightshift", "it missed the storm")
     assert installation.aliases() == {"champion": "1", "previous": "2"}
-    assert rolling.client().run(DAG, run_id)["note"].startswith(f"ROLLED BACK: {NAME} version 1 is champion from ")
+    assert rolling.client().run(DAG, "back")["note"].startswith(f"ROLLED BACK: {NAME} version 1 is champion from ")
     events = rolling.client().call("GET", f"/assets/events?source_dag_id={DAG}")["asset_events"]
     assert [event["source_task_id"] for event in events] == ["rollback"]
 

@@ -1,14 +1,18 @@
-"""One installation with registered versions, made once and copied for each test."""
+"""One installation with registered versions, made once and copied for each test; and the settings of property tests."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pipelines.lib.models import costs
 from pipelines.lib.models.inference import Model
 from tests.checked_rides import checked_rides, sound  # noqa: F401 - fixtures
 from tests.registered_models import Installation, copy_template, make_template
+
+settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no deadline")  # Hypothesis fails an example of more than 200 ms, which a slow machine may need
 
 
 @pytest.fixture(scope="session")

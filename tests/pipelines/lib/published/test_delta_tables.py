@@ -304,7 +304,7 @@ DONE = math.inf
 def _kill_and_recover(tmp_path: Path, moments: Sequence[float]) -> Counter[str]:
     """Kill a writer at each of `moments`, shares of the time that it takes undisturbed; how often it left the night old or new.
 
-    It is always one of the two, and the re-run completes.
+    It is always one of the two, and the re-run completes. The time only places the kills; a slow machine fails nothing.
     """
     rows = 200_000  # long enough that a kill finds it running
     old, new = night.write_scores(tmp_path / "old.parquet", 1_000), night.write_scores(tmp_path / "new.parquet", rows)
@@ -347,7 +347,7 @@ def test_a_killed_publisher_leaves_old_or_new_and_the_rerun_completes(tmp_path: 
 
 @pytest.mark.faults
 def test_a_publisher_is_killed_at_many_moments(tmp_path: Path) -> None:
-    found = _kill_and_recover(tmp_path, [step / 25 for step in range(40)])
+    found = _kill_and_recover(tmp_path, [*(step / 25 for step in range(39)), DONE])
     assert found["old"] > 0
     assert found["new"] > 0
 
