@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.governor import section
+from benchmarks.flights_of_2013 import section
 from benchmarks.measure import in_process
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.encoders.vectors import Shards

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.governor import features_of_2013, section
+from benchmarks.flights_of_2013 import features_of_2013, section
 from benchmarks.index.builds import KINDS, QUERIES, ROUNDS, curve, described, line, measured, ratio_to_exact, recall_10, timed
 from pipelines.lib.core.home import REPOSITORY
 from pipelines.lib.core.run import PinnedIndex, PinnedModel, RunFile, save_run

@@ -61,7 +61,7 @@ def make_payments(directory: str) -> dict[str, int]:
 
 def make_flights(directory: str) -> None:
     """Write the workspace ``flights``: all flights of 2013 whose outcome is known."""
-    from benchmarks.governor import features_of_2013, section
+    from benchmarks.flights_of_2013 import features_of_2013, section
     from pipelines.lib.features.compute import Features
     from pipelines.lib.tables.dataset import Dataset
 
