@@ -29,19 +29,20 @@ repro: .venv/ready ## dvc repro of a use case without Airflow: make repro use_ca
 
 # A file is one process's: what its tests share is started once. In the order of the tree, since the slow ones come first there.
 # tests/test_makefile.py proves that every test is in exactly one of test, test-slow and faults, with any markers.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+# The durations of all tests are in var/tests/<target>.xml.
+PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10 --junitxml=var/tests/$@.xml
 
-check: lint        ## lint, and the quick tests without servers: two minutes and a quarter
+check: lint        ## lint, and the quick tests without servers
 	$(PYTEST) --ignore=tests/test_house.py --ignore=tests/test_forgotten.py -m "not slow and not faults and not campaign and not integration and not costly" $(args)
 
-test: .venv/tests  ## every test that a contributor must pass, with real servers: ten minutes
+test: .venv/tests  ## every test that a contributor must pass, with real servers
 	$(PYTEST) -m "not slow and not faults and not campaign" $(args)
 
 test-slow: .venv/tests ## the tests that CI runs as well: whole loops, rebuilds, replays, kills
 	$(PYTEST) -m "(slow or faults) and not campaign" $(args)
 
-faults: .venv/tests ## the whole fault campaign, writes var/faults/report.json
-	$(BIN)/python -m pytest -q -m campaign $(args)
+faults: .venv/tests ## the whole fault campaign, before a merge that touches publishing, promotion or locks; writes var/faults/report.json
+	$(BIN)/python -m pytest -q --junitxml=var/tests/$@.xml -m campaign $(args)
 
 lint: .venv/tests  ## ruff, mypy, layers, names, and what was forgotten
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 $(LINTS:%=lint-%)

@@ -42,6 +42,14 @@ def test_check_runs_a_quick_part_of_test_that_needs_no_server(markers: set[str])
     assert selects("check", markers) == expected
 
 
+@pytest.mark.parametrize("target", ["check", "test", "test-slow", "faults"])
+def test_a_target_keeps_the_durations_of_its_tests(target: str) -> None:
+    recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    pytest_command = re.search(r"^PYTEST = (.*)$", MAKEFILE, re.MULTILINE)
+    assert recipe and pytest_command, "PYTEST is expanded where it is used, so that $@ is the target"
+    assert recipe[1].replace("$(PYTEST)", pytest_command[1]).count(" --junitxml=var/tests/$@.xml ") == 1
+
+
 def test_ci_runs_all_of_them() -> None:
     run = re.findall(r"^make ([a-z-]+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
     assert run == ["lint", "test", "test-slow", "demo"]
