@@ -24,9 +24,8 @@ from scaffold.edits import EditError, add_model, add_row, add_section, add_stage
 from scaffold.imports import ROOT, imported_by, packages
 
 EXAMPLE = "make new-stage name=summarize package=scoring dag=nightly_batch_scoring after=publish_scores"
-OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
-"""A second, complete params.yaml: every stage needs its section there too."""
 DEFAULTS = Path("pipelines/defaults.yaml")
+"""Every use case but the default one has the sections that are here, so every stage needs its section here too."""
 SECTIONS = Path("pipelines/lib/declarations/sections.py")
 PAGE = Path("docs/reference/use-cases.md")
 """It lists every section with its default."""
@@ -114,13 +113,12 @@ def new_files(request: Request) -> dict[Path, str]:
         "outs": [context["report"]],
     }
     neighbour = next((task for task in reversed(before) if task in repository.stages), None)
-    edits = (Path("dvc.yaml"), Path("params.yaml"), OTHER_TABLE, DEFAULTS, PAGE, SECTIONS)
+    edits = (Path("dvc.yaml"), Path("params.yaml"), DEFAULTS, PAGE, SECTIONS)
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in edits}
     try:
         edited = {
             Path("dvc.yaml"): add_stage(texts[Path("dvc.yaml")], request.name, neighbour, entry, cmd),
             Path("params.yaml"): add_section(texts[Path("params.yaml")], request.name, neighbour),
-            OTHER_TABLE: add_section(texts[OTHER_TABLE], request.name, neighbour),
             DEFAULTS: add_section(texts[DEFAULTS], request.name, neighbour),
             PAGE: add_row(texts[PAGE], request.name, neighbour),
             SECTIONS: add_model(texts[SECTIONS], request.name, f"pipelines.{request.package}.{request.name}", section),

@@ -20,7 +20,7 @@ MODULES = sorted(
     if path.parent.name not in ("lib", "use_case") and path.stem != "__init__"  # the latter is a command of people
 )
 TASK_OF = {task: operator for dag_id in DAG_IDS for task, operator in operators(dag_id).items()}
-OTHER_TABLE = Path("tests/datasets/orders_params.yaml")
+DEFAULTS = Path("pipelines/defaults.yaml")
 COMMANDS = {"search"}  # run by a person, by no DAG
 
 
@@ -38,8 +38,10 @@ def without_task(stage: str, tasks: dict[str, str]) -> str | None:
 
 
 def without_section(stage: str, sections: set[str]) -> str | None:
-    """Return what is missing if the params.yaml of the other table has no section for a stage of ``dvc.yaml``."""
-    return None if stage in sections else f"{OTHER_TABLE}: no section {stage}, so no run of the orders can read it; add it ({stage}: {{}})"
+    """Return what is missing if the defaults have no section for a stage of ``dvc.yaml``."""
+    return (
+        None if stage in sections else f"{DEFAULTS}: no section {stage}, so no use case but the default one has it; add it ({stage}: {{}})"
+    )
 
 
 def placeholder(path: Path, text: str) -> str | None:
@@ -66,8 +68,8 @@ def test_a_stage_of_dvc_is_a_task(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_other_table_has_a_section_for_each_stage(stage: str) -> None:
-    sections = set(yaml.safe_load((ROOT / OTHER_TABLE).read_text(encoding="utf-8")))
+def test_the_defaults_have_a_section_for_each_stage(stage: str) -> None:
+    sections = set(yaml.safe_load((ROOT / DEFAULTS).read_text(encoding="utf-8")))
     assert (missing := without_section(stage, sections)) is None, missing
 
 

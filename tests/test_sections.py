@@ -1,4 +1,4 @@
-"""The parameter files hold what every stage reads: the repository's own, the defaults, and that of the other table of the tests."""
+"""The parameter files hold what every stage reads: the repository's own, and the defaults. tests/use_cases/test_examples.py checks the examples."""
 
 import ast
 import re
@@ -12,8 +12,7 @@ from pipelines.lib.core.params import load_section, read_yaml
 from pipelines.lib.declarations.sections import SECTIONS, model_of
 
 ROOT = Path(__file__).resolve().parents[1]
-OWN, ORDERS = ROOT / "params.yaml", ROOT / "tests" / "datasets" / "orders_params.yaml"
-DEFAULTS = ROOT / "pipelines" / "defaults.yaml"
+OWN, DEFAULTS = ROOT / "params.yaml", ROOT / "pipelines" / "defaults.yaml"
 
 
 def read_sections() -> list[tuple[str, str, str]]:
@@ -35,12 +34,6 @@ def test_a_section_is_what_its_stage_reads(section: str) -> None:
 @pytest.mark.parametrize("section", sorted(set(SECTIONS) & set(read_yaml(DEFAULTS)) - {"registry"}))
 def test_a_default_section_is_what_its_stage_reads(section: str) -> None:
     load_section(section, model_of(section), DEFAULTS)
-
-
-@pytest.mark.parametrize("section", sorted(set(SECTIONS) & set(read_yaml(ORDERS))))
-def test_a_section_of_the_other_table_is_what_its_stage_reads(section: str) -> None:
-    """The other table is scored, trained on and indexed, not monitored; tests/test_forgotten.py checks that no stage of DVC lacks its section."""
-    load_section(section, model_of(section), ORDERS)
 
 
 @pytest.mark.parametrize(("module", "section", "model"), read_sections())

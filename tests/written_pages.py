@@ -27,7 +27,7 @@ from tests.pipelines.training.test_decide import Retraining
 from tests.registered_models import copy_template, make_template
 
 TRAINED, RETRAINED = "2024-03-15", "2024-04-15"
-NIGHTS, NAME, INDEX = "nightly_batch_scoring", "Orders_Returns", "order_encoder"
+NIGHTS, NAME, INDEX = "nightly_batch_scoring", "orders_model", "orders_encoder"
 TRAINING = ("ingest_history", "validate_history", "featurize_history", "train", "export_onnx", "evaluate")
 ENCODER = ("train_encoder", "quantize", "evaluate_encoder")
 NIGHT = ("ingest_batch", "validate_batch", "featurize_batch", "validate_features", "score", "validate_scores")

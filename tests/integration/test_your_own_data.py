@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINED_AS_OF = "2024-03-15"
 NIGHT = "2024-04-20"
+NAME = "orders_model"
 ENCODER_REGISTERED = "data/encoder/registered.json"
 EVIDENCE = (
     "pipelines.scoring.publish_evidence",
@@ -121,7 +122,7 @@ def test_every_order_of_the_night_is_published_once(shop: Shop) -> None:
     assert [(partition, rows) for partition, rows, _, _ in found] == [
         (partition, rows) for partition, rows in sorted(expected) if partition in (TRAINED_AS_OF, NIGHT)
     ]
-    assert all(rows == distinct and name == "Orders_Returns" for _, rows, distinct, name in found)
+    assert all(rows == distinct and name == NAME for _, rows, distinct, name in found)
 
 
 def test_the_scores_tell_what_comes_back(shop: Shop) -> None:
@@ -149,9 +150,9 @@ def test_the_riskiest_orders_have_evidence_from_the_first_index_on(shop: Shop) -
     [(rows, riskiest, lowest)] = shop.published(
         "SELECT count(*), count(DISTINCT order_id), min(score) FROM evidence JOIN scores USING (run_ref, partition, order_id, score)"
     )
-    assert (rows, riskiest) == (200, 20)
+    assert (rows, riskiest) == (500, 50)
     [(higher,)] = shop.published(f"SELECT count(*) FROM scores WHERE partition = '{NIGHT}' AND score >= {lowest}")
-    assert higher == 20, "they are the highest scores"
+    assert higher == 50, "they are the highest scores"
 
 
 def test_the_evidence_tells_how_past_orders_ended(shop: Shop) -> None:
@@ -160,7 +161,7 @@ def test_the_evidence_tells_how_past_orders_ended(shop: Shop) -> None:
         "SELECT count(*), count(*) FILTER (evidence.outcome != (past.refund IS NOT NULL)), count(*) FILTER (neighbour_partition < "
         f"'{known}' AND neighbour_partition = past.placed_at::DATE::VARCHAR) FROM evidence JOIN orders past ON neighbour_order_id = past.order_id"
     )
-    assert (rows, wrong, early) == (200, 0, 200)
+    assert (rows, wrong, early) == (500, 0, 500)
     [(differing,)] = shop.published(
         "SELECT count(*) FROM (SELECT avg(outcome::INT) AS rate, any_value(neighbour_rate) AS told FROM evidence GROUP BY order_id) WHERE abs(rate - told) > 1e-6"
     )
@@ -170,7 +171,7 @@ def test_the_evidence_tells_how_past_orders_ended(shop: Shop) -> None:
 def test_a_version_carries_what_rebuilds_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(shop.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert set(connect().get_model_version("Orders_Returns", "1").tags) == {"sha256", *TAGS}
+    assert set(connect().get_model_version(NAME, "1").tags) == {"sha256", *TAGS}
 
 
 def torn(file: Path) -> None:

@@ -34,7 +34,7 @@ def facts() -> dict[str, object]:
 def test_it_writes_the_night_and_what_its_features_look_back_on() -> None:
     assert main(["--raw", "raw"]) == 0
     dates = {moment.date() for moment in pq.read_table("raw/events.parquet")["placed_at"].to_pylist()}
-    assert (min(dates), max(dates)) == (dt.date(2024, 1, 16), dt.date(2024, 3, 15))
+    assert (min(dates), max(dates)) == (dt.date(2024, 2, 13), dt.date(2024, 3, 15))
 
 
 def test_the_gate_gets_its_days_even_without_lagged_features() -> None:
@@ -42,7 +42,7 @@ def test_the_gate_gets_its_days_even_without_lagged_features() -> None:
     content["features"]["lagged"] = {}
     Path("params.yaml").write_text(yaml.safe_dump(content))
     assert main(["--raw", "raw"]) == 0
-    assert facts()["read_from"] == "2024-03-01"
+    assert facts()["read_from"] == "2024-02-16"
 
 
 @pytest.mark.parametrize("night", ["2029-01-01", "1999-01-01"])

@@ -39,7 +39,7 @@ def test_it_reads_earlier_rows_to_warm_the_aggregates_up() -> None:
     change("ingest_history", start="2024-03-10")
     assert main(["--raw", "raw"]) == 0
     facts = json.loads(Path("raw/source.json").read_text())
-    assert (facts["start"], facts["read_from"]) == ("2024-03-10", "2024-01-11")  # 3 days of delay and a window of 56
+    assert (facts["start"], facts["read_from"]) == ("2024-03-10", "2024-02-08")  # 3 days of delay and a window of 28
 
 
 def test_no_start_takes_all_there_is() -> None:

@@ -11,7 +11,7 @@ from pipelines.lib.core.yaml_text import parse_yaml
 ROOT = Path(__file__).resolve().parents[4]
 
 
-@pytest.mark.parametrize("file", ["params.yaml", "run.yaml", "dvc.yaml", "tests/datasets/orders_params.yaml"])
+@pytest.mark.parametrize("file", ["params.yaml", "run.yaml", "dvc.yaml", "use_cases/orders/params.yaml"])
 def test_both_parsers_give_the_same(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     assert parse_yaml(text) == yaml.load(text, Loader=yaml.SafeLoader)
