@@ -110,6 +110,8 @@ TOPICS = (
             Figure(
                 "ingest_night_ratio", "time of a night's ingest from 365 files", "×", "a bare read of the 31 files that the night needs"
             ),
+            Figure("ingest_files_read", "files that a night's ingest reads, of 365", "", "the target: at most 31, those of the lookback"),
+            Figure("ingest_files_opened_by_date", "files that it opens, with `{partition}` in the path", "", "the target: at most 31"),
             Figure("init_s", "time of `use_case init`, Parquet", "s", "the target: at most 10 s"),
             Figure("check_s", "time of `use_case check`, Parquet", "s", "the target: at most 10 s"),
             Figure("init_csv_s", "time of `use_case init`, CSV", "s", "the target: at most 10 s"),

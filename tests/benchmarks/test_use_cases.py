@@ -1,10 +1,33 @@
 """The benchmark of use cases gives every figure that it has a target for."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.use_cases import TARGETS, declarations, ingest, parsing, scheduler, training
+from benchmarks.use_cases.opened_files import opened_files
 
 FIGURES_OF_TRAINING = {f"{stage}_s" for stage in training.STAGES}
+
+
+def test_a_night_reads_no_more_files_of_a_year_than_its_lookback_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted by the operating system, in a folder of 365 small files."""
+    monkeypatch.setattr(ingest, "ROWS", 3)
+    monkeypatch.setattr(ingest, "ROUNDS", 1)
+    figures = ingest.main()
+    assert figures["files"] == 365
+    assert figures["ingest_files_read"] == figures["ingest_files_opened_by_date"] == figures["files_needed"] == 31
+    assert figures.keys() >= ingest.TARGETS.keys()
+
+
+def test_each_opening_of_a_file_is_counted(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    with opened_files(tmp_path) as opened:
+        for name in ("a", "b", "b"):
+            (tmp_path / name).read_text()
+        list(tmp_path.iterdir())
+    assert opened == {"a": 1, "b": 2}
 
 
 @pytest.mark.slow
