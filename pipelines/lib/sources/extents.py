@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow.parquet as pq
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.sources.reach import Reach, Window
 from pipelines.lib.sources.source_files import SourceFile
@@ -96,7 +96,10 @@ def _local_date(seconds: int, written_in: str, time_zone: str) -> dt.date | None
 
 
 def split(files: Sequence[SourceFile], extents: Mapping[str, Extent | None], window: Window) -> tuple[list[SourceFile], Reach]:
-    """Return the `files` to read for `window`, at least one, and the reach of the others. `extents` are by the name of the file."""
+    """Return the `files` to read for `window`, at least one, and the reach of the others. `extents` are by the name of the file.
+
+    Raises `DataError` if the window needs none, and none is as it was when the run was opened.
+    """
     first, last = window.plausible
     margin = _DAY if window.time_zone is not None else dt.timedelta()
     read, reach = [], Reach()
@@ -109,7 +112,18 @@ def split(files: Sequence[SourceFile], extents: Mapping[str, Extent | None], win
             read.append(file)
         else:
             reach = joined(reach, Reach(extent.first, extent.last, extent.first if after else None))
-    return read or [files[-1]], reach  # one tells the columns
+    return read or [_any_of(files)], reach
+
+
+def _any_of(files: Sequence[SourceFile]) -> SourceFile:
+    """Return the last of `files` that can be read: it tells the columns of a window without rows, and none of its own rows is in the window."""
+    for file in reversed(files):
+        if not (file.changed or file.gone):
+            return file
+    raise DataError(
+        f"{files[-1].name if files else 'the source'} and all other files of the source were replaced or removed after the run was opened, so no file "
+        "tells its columns. Trigger another run of this partition, which reads the source as it is now"
+    )
 
 
 def _moved(day: dt.date, by: dt.timedelta) -> dt.date:

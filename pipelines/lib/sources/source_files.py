@@ -30,7 +30,7 @@ class SourceFile:
 
     `revision` changes with the content: size and modification time, or entity tag. `state` also tells a replaced file of one size and time. `partition` is the
     date of its rows, if the source's path says it; `values` are the columns that folders such as ``day=2024-01-05`` name (None: no value).
-    It is `changed` if it is another one than when the run was opened.
+    It is `changed` if it is another one than when the run was opened, and `gone` if it is not there any more.
     """
 
     name: str
@@ -41,6 +41,7 @@ class SourceFile:
     values: Mapping[str, str | None] = field(default_factory=dict)
     stored: s3_files.S3Object | None = None
     changed: bool = False
+    gone: bool = False
 
 
 def files_of(source: Source) -> list[SourceFile]:
@@ -53,6 +54,16 @@ def files_of(source: Source) -> list[SourceFile]:
         return [_on_s3(one, pattern) for one in _objects(source.kind, pattern)]
     root = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", "."))
     return [_local(root / path, path, pattern) for path in _matches(source.kind, pattern, root)]
+
+
+def named_by_date(source: Source, day: dt.date) -> SourceFile | None:
+    """Return the file that `source` has for `day`, which need not exist; None if its path does not say the whole name of that file."""
+    path = source_paths.path_of(source.path or "", day)
+    if path is None:
+        return None
+    local = Path(os.environ.get("NIGHTSHIFT_REPOSITORY", ".")) / path
+    name = path if path.startswith(source_paths.S3) else str(local)
+    return SourceFile(name, local, (), (), partition=day, values=values_of(path))
 
 
 def at_hand(files: Sequence[SourceFile], source: Source, scratch: Path) -> list[SourceFile]:

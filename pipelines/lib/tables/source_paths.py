@@ -68,6 +68,13 @@ def partition_of(path: str, file: str) -> dt.date | None:
         return None
 
 
+def path_of(path: str, day: dt.date) -> str | None:
+    """Return the one file that `path` names for `day`; None if it has no ``{partition}``, or a wildcard as well."""
+    if not names_partition(path) or has_wildcard(path):
+        return None
+    return _PLACE.sub(lambda place: day.strftime(place[1] or "%Y-%m-%d"), path)
+
+
 def has_wildcard(path: str) -> bool:
     """Return whether `path` is a glob."""
     return bool(_WILDCARDS & set(path))

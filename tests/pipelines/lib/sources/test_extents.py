@@ -166,6 +166,21 @@ def test_a_date_of_statistics_before_the_epoch_is_rounded_down() -> None:
     assert extents.of_statistics(metadata, "x") is None
 
 
+def test_without_rows_in_the_window_a_file_that_is_still_the_same_tells_the_columns() -> None:
+    day = dt.timedelta(days=1)
+    files = [
+        SourceFile("a", Path("a"), (), ()),
+        SourceFile("b", Path("b"), (), (), changed=True),
+        SourceFile("c", Path("c"), (), (), gone=True),
+    ]
+    before = {file.name: Extent(NIGHT - 3 * day, NIGHT - 3 * day) for file in files}
+    kept, reach = extents.split(files, before, Window("at", NIGHT, NIGHT + day))
+    assert [file.name for file in kept] == ["a"]
+    assert (reach.first, reach.last) == (NIGHT - 3 * day, NIGHT - 3 * day)
+    with pytest.raises(DataError, match=r"^c and all other files of the source were replaced or removed.*Trigger another run"):
+        extents.split(files[1:], before, Window("at", NIGHT, NIGHT + day))
+
+
 def test_a_file_that_is_not_plausible_is_read() -> None:
     files = [SourceFile(name, Path(name), (), ()) for name in ("a", "b", "c")]
     far = Extent(dt.date(9999, 12, 31), dt.date(9999, 12, 31))

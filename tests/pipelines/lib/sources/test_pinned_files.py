@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.lib.core.errors import ConfigError, DataError
@@ -14,7 +15,7 @@ from pipelines.lib.sources.pinned_files import at_files, current_files, digests,
 from pipelines.lib.tables.dataset import Dataset, Source
 from tests.datasets import orders
 
-NIGHT = dt.date(2024, 1, 20)
+NIGHT, FAR = dt.date(2024, 1, 20), dt.date(2024, 3, 20)
 
 
 @pytest.fixture
@@ -114,6 +115,41 @@ def test_a_removed_file_is_refused(here: Path) -> None:
     Path("orders/2024-01-15.parquet").unlink()
     with pytest.raises(DataError, match=r"1 of the 9 files that orders had when the run was opened are gone\..*trigger another run"):
         night(run, "raw")
+
+
+@pytest.mark.parametrize("path", ["orders/{partition}.parquet", "./orders/{partition:%Y-%m-%d}.parquet"])
+@pytest.mark.parametrize("days", [(15,), (15, 16, 17, 23), (22, 23)])
+def test_a_removed_file_of_another_date_changes_no_run_where_the_path_says_its_date(here: Path, path: str, days: tuple[int, ...]) -> None:
+    """Not even how far the source reached when the run was opened."""
+    run = pinned(path)
+    before = night(run, "before")
+    for day in days:
+        Path(f"orders/2024-01-{day}.parquet").unlink()
+    assert night(run, "after") == before
+
+
+def test_a_removed_file_that_the_night_needs_is_named(here: Path) -> None:
+    run = pinned("orders/{partition}.parquet")
+    for day in (15, 18, 19):
+        Path(f"orders/2024-01-{day}.parquet").unlink()
+    with pytest.raises(
+        DataError, match=r"orders/2024-01-18\.parquet and 1 other files are gone since the run was opened\..*trigger another run"
+    ):
+        night(run, "raw")
+
+
+def test_a_removed_file_is_refused_where_the_path_does_not_say_its_whole_name(here: Path) -> None:
+    run = pinned("*/{partition}.parquet")
+    Path("orders/2024-01-15.parquet").unlink()
+    with pytest.raises(DataError, match=r"1 of the 9 files that .* had when the run was opened are gone"):
+        night(run, "raw")
+
+
+def test_a_night_without_rows_needs_no_file_that_was_replaced(here: Path) -> None:
+    run = pinned("orders/{partition}.parquet")
+    deliver(dt.date(2024, 1, 23), rows=31)
+    raw.extract(run, partition=FAR, start=FAR, end=FAR + dt.timedelta(days=1), lookback_days=2, target=Path("far"))
+    assert pq.read_metadata("far/events.parquet").num_rows == 0
 
 
 def test_a_replaced_side_table_is_refused(here: Path) -> None:
