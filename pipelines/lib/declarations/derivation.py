@@ -15,6 +15,7 @@ from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import rules
+from pipelines.lib.declarations.clock_zones import whole_dates
 from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.faults import with_text_keys
@@ -76,7 +77,7 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
         scanned, dataset, undeclared = scan_events(connection, without, scratch, f"{use_case.declaration}: dataset")
         load_events(connection, scanned, dataset)
         check_label(connection, dataset, f"{use_case.declaration}: dataset")
-        facts = read_facts(connection, dataset, scanned.where)
+        facts = whole_dates(connection, read_facts(connection, dataset, scanned.where), dataset)
         _check_outcomes(facts, dataset, declared, str(use_case.declaration))
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)

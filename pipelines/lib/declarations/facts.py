@@ -45,11 +45,15 @@ class ColumnFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """A table: its dates in order, and its columns. `null_until_known`: the label of a row without its later values is NULL."""
+    """A table: its dates in order, and its columns. `null_until_known`: the label of a row without its later values is NULL.
+
+    The last rows of a date come with the file of the date `days_late` days after it.
+    """
 
     days: Mapping[dt.date, Day]
     columns: Mapping[str, ColumnFacts] = field(default_factory=dict)
     null_until_known: bool = False
+    days_late: int = 0
 
     @property
     def first(self) -> dt.date:

@@ -55,10 +55,11 @@ def first_nights(
     today: dt.date,
     declared: dt.date | None,
     calendar: NightCalendar = EVERY_NIGHT,
+    days_late: int = 0,
 ) -> FirstNights:
     """Return the first nights of a table with the rows `counts` by date, from the first date with outcomes on, as of `today`.
 
-    The `calendar` says which nights may have no rows.
+    The `calendar` says which nights may have no rows. A night of the present is whole `days_late` days after the next one has begun.
 
     A table of the present begins with its last four nights, and tonight's run scores the next one. One of the past is divided in half: the first
     half is learned from, the other is replayed by whole weeks, so that weekdays stay, and tonight's run scores the night after the first four.
@@ -70,14 +71,14 @@ def first_nights(
     end = min(last, today - dt.timedelta(days=1)) if live else last
     fit = [date for date in sorted(counts) if _fits(counts, date, end, calendar) and (date - first).days >= shortest]
     if declared is not None:
-        return _begin(counts, declared, calendar, None if live else tonight)
+        return _begin(counts, declared, calendar, None if live else tonight, days_late)
     if not fit:
         raise DataError(
             f"outcomes begin on {first}, and rows end on {last}: no {DEMO_NIGHTS} nights in a row with data have {shortest} dates before them. "
             "Deliver a longer history, or declare first_run.partition"
         )
     if live:
-        return _begin(counts, fit[-1], calendar, None)
+        return _begin(counts, fit[-1], calendar, None, days_late)
     middle = first + (last - first) / 2
     later = [date for date in fit if date >= middle] or fit[-1:]
     same_weekday = [date for date in later if (tonight - date).days % 7 == DEMO_NIGHTS % 7] or later
@@ -107,12 +108,14 @@ def _fits(counts: Mapping[dt.date, int], date: dt.date, end: dt.date, calendar: 
     return len(nights) == DEMO_NIGHTS and nights[0] == date and nights[-1] <= end and all(counts.get(night) for night in nights)
 
 
-def _begin(counts: Mapping[dt.date, int], partition: dt.date, calendar: NightCalendar, tonight: dt.date | None) -> FirstNights:
+def _begin(
+    counts: Mapping[dt.date, int], partition: dt.date, calendar: NightCalendar, tonight: dt.date | None, days_late: int = 0
+) -> FirstNights:
     """Return the first nights from `partition` on. `tonight` None is a table of the present."""
     nights = nights_from(counts, partition, calendar)
     consecutive = nights == nights_from(counts, partition, EVERY_NIGHT)
     last = nights[-1] if nights else partition
-    offset = 1 if tonight is None else _whole_weeks(tonight, last + dt.timedelta(days=1))
+    offset = 1 + days_late if tonight is None else _whole_weeks(tonight, last + dt.timedelta(days=1))
     return FirstNights(partition, offset, () if consecutive else tuple(nights))
 
 

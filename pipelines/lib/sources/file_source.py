@@ -36,6 +36,7 @@ def scan(
     the path contradict its rows.
     """
     files = pinned_files.pinned_files(source)
+    newest = max((file.partition for file in files if file.partition is not None), default=None)
     skipped = Reach()
     if window is not None:
         total = len(files)
@@ -68,6 +69,9 @@ def scan(
         kind, owner = ("VARCHAR", "files") if window.column in named else (present[window.column.lower()], "rows")
         moment = cast(window.column, columns[window.column], kind, source.path or "", notation)
         _require_partition(connection, joined, window, moment, owner, source.path or "")
+        in_zone = window.time_zone is not None and columns[window.column].type == "timestamp"
+        if window.whole and in_zone and newest is not None and newest <= window.night:
+            _require_next_file(connection, joined, window, moment, owner, source.path or "")
     values = "".join(f", files.{name(column)}" for column in named)
     return f"(SELECT rows.* EXCLUDE ({', '.join(map(name, [FILE, *both]))}){values} FROM {joined})", skipped
 
@@ -142,4 +146,23 @@ def _require_partition(connection: duckdb.DuckDBPyConnection, joined: str, windo
         raise DataError(
             f"{file} holds a row whose {column!r} is {value}, but `path: {path}` declares that all of its rows are of {partition}; deliver the row in the "
             "file of its date, or write * instead of {partition}: then Nightshift does not rely on the name"
+        )
+
+
+def _require_next_file(connection: duckdb.DuckDBPyConnection, joined: str, window: Window, moment: str, owner: str, path: str) -> None:
+    """Raise `DataError` if the path of a source without later files has the date in UTC, west of Greenwich: the night of `window` ends in the next file.
+
+    A file shows that if the date of all its rows in UTC is that in its path, and the local date of some is the one before.
+    """
+    dated = f"SELECT files.{name(FILE)} AS __file, files.{name(_PARTITION)} AS __declared, {owner}.{name(window.column)} FROM {joined}"
+    dates = f"SELECT __file, __declared, ({moment})::DATE AS __local, (({moment}) AT TIME ZONE 'UTC')::DATE AS __utc FROM ({dated})"
+    found = connection.sql(
+        f"SELECT __file, min(__local) FROM ({dates}) GROUP BY __file, __declared "
+        "HAVING bool_and(__utc = __declared) AND min(__local) < __declared ORDER BY ALL LIMIT 1"
+    ).fetchall()
+    for file, day in found:
+        raise DataError(
+            f"the last rows of {window.night} are not delivered yet: {file} begins with rows of {day} in {window.time_zone}, so `path: {path}` has the "
+            f"date in UTC, and no file is there after that of {window.night}. Run the night when the file of the next date is there: in params.yaml, write a "
+            "later nightly_batch_scoring.cron, or add 1 to nightly_batch_scoring.replay_offset_days"
         )

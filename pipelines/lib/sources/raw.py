@@ -39,7 +39,10 @@ def extract(dataset: Dataset, *, partition: date, start: date | None, end: date,
     target.mkdir(parents=True)
     read_from = None if start is None else start - timedelta(days=lookback_days)
     with connect(dataset.zone) as (connection, scratch):
-        window = Window(dataset.event_time, read_from, end, dataset.plausible_days, dataset.time_zone)
+        # Where nights without rows are normal, a file that is missing does not tell that rows are still to come.
+        window = Window(
+            dataset.event_time, read_from, end, dataset.plausible_days, dataset.time_zone, whole=not dataset.calendar.allows_empty
+        )
         moment = name(dataset.event_time)
         known = f"{moment}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
         later = [f"CASE WHEN {known} THEN {name(column)} END AS {name(column)}" for column in dataset.known_later]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Window:
     """The dates [first, end) of `column`; `first` None means from the beginning. Times may be `plausible_days` away from `end`.
 
-    The dates are those of `time_zone`, if the dataset has one: an instant then has its local date.
+    The dates are those of `time_zone`, if the dataset has one: an instant then has its local date. With `whole`, a source that cannot have all rows
+    of the last date yet is refused.
     """
 
     column: str
@@ -30,6 +31,7 @@ class Window:
     end: date
     plausible_days: int = PLAUSIBLE_DAYS
     time_zone: str | None = None
+    whole: bool = False
 
     @property
     def night(self) -> date:

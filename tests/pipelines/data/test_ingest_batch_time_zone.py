@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.data.ingest_batch import IngestBatch, ingest_batch
 from pipelines.data.ingest_history import IngestHistory, ingest_history
+from pipelines.lib.core.errors import DataError
 from tests import hourly
 
 
@@ -28,6 +29,43 @@ def test_a_night_has_the_hours_of_its_local_date(tmp_path: Path, zone: str, day:
         assert facts["next"] == str(night)
         if kind != "parquet a UTC day":  # whose reach is that of the dates in the paths
             assert (facts["first"], facts["last"]) == (str(frame["date"].min()), str(frame["date"].max()))
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "America/Santiago", "Pacific/Honolulu"])
+def test_a_night_whose_last_hours_are_in_a_file_that_is_not_there_yet_is_refused(tmp_path: Path, zone: str) -> None:
+    """West of Greenwich, if the path has the date in UTC. Later files show that nothing more comes."""
+    day = "2025-05-20"
+    frame = hourly.readings(zone, day, days=4)
+    dataset, night, after = (
+        hourly.dataset("parquet a UTC day", frame, zone, tmp_path / "source"),
+        dt.date.fromisoformat(day),
+        hourly.moved(day, 1),
+    )
+    for file in (tmp_path / "source").iterdir():
+        if dt.date.fromisoformat(file.stem) > after:
+            file.unlink()
+    ingest_batch(dataset, IngestBatch(history_days=2), partition=night, lookback=0, raw=tmp_path / "whole")
+    assert json.loads((tmp_path / "whole" / "source.json").read_text())["rows_per_date"][day] == 24
+    (tmp_path / "source" / f"{after}.parquet").unlink()
+    with pytest.raises(
+        DataError, match=rf"the last rows of {day} are not delivered yet: .*add 1 to nightly_batch_scoring\.replay_offset_days"
+    ):
+        ingest_batch(dataset, IngestBatch(history_days=2), partition=night, lookback=0, raw=tmp_path / "early")
+    may_be_empty = dataset.model_copy(update={"nights_without_rows": 1})  # then a file may be missing for good
+    ingest_batch(may_be_empty, IngestBatch(history_days=2), partition=night, lookback=0, raw=tmp_path / "sparse")
+
+
+@pytest.mark.parametrize(
+    ("zone", "kind"), [("Europe/Berlin", "parquet a UTC day"), ("Asia/Tokyo", "parquet a UTC day"), ("America/New_York", "parquet a day")]
+)
+def test_a_night_that_ends_in_its_own_file_needs_no_later_one(tmp_path: Path, zone: str, kind: str) -> None:
+    day = "2025-05-20"
+    dataset = hourly.dataset(kind, hourly.readings(zone, day, days=4), zone, tmp_path / "source")
+    for file in (tmp_path / "source").iterdir():
+        if file.stem > day:
+            file.unlink()
+    ingest_batch(dataset, IngestBatch(history_days=2), partition=dt.date.fromisoformat(day), lookback=0, raw=tmp_path / "raw")
+    assert json.loads((tmp_path / "raw" / "source.json").read_text())["rows_per_date"][day] == 24
 
 
 @pytest.mark.parametrize("kind", hourly.KINDS)

@@ -37,6 +37,13 @@ def test_a_table_that_ends_this_week_is_live() -> None:
     assert found == FirstNights(dt.date(2013, 12, 28), 1)
 
 
+def test_a_night_that_is_whole_a_day_later_is_scored_a_day_later() -> None:
+    found = first_nights(YEAR, delay_days=1, today=dt.date(2014, 1, 5), declared=None, days_late=1)
+    assert found == FirstNights(dt.date(2013, 12, 28), 2)
+    past = first_nights(YEAR, delay_days=1, today=dt.date(2026, 11, 23), declared=None, days_late=1)
+    assert past.replay_offset_days % 7 == 0
+
+
 def test_today_is_not_over_yet() -> None:
     found = first_nights(YEAR, delay_days=1, today=dt.date(2013, 12, 31), declared=None)
     assert found == FirstNights(dt.date(2013, 12, 27), 1)
