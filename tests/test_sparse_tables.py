@@ -33,7 +33,7 @@ def watched(workspace: Workspace) -> list[str]:
 def test_a_clinic_over_its_holiday(home: Path) -> None:
     nights = clinic()
     workspace = Workspace(home, "clinic", nights, weekdays=SIX_DAYS, nights_without_rows=4)
-    assert workspace.derived["profile"] == {"window_nights": 6}
+    assert (workspace.derived["profile"], workspace.derived["report_drift"]) == ({"window_nights": 6}, {"nights": 70})
     assert "nights" not in workspace.derived["derived_from"], "the declaration allows what the history shows"
     workspace.train()
     first = HOLIDAY[0] - dt.timedelta(days=6)
@@ -80,7 +80,7 @@ def test_a_weekly_table_is_judged_over_its_weeks(home: Path) -> None:
     nights = market()
     workspace = Workspace(home, "market", nights, weekdays=["monday"])
     derived = workspace.derived
-    assert derived["profile"] == {"window_nights": 5}
+    assert (derived["profile"], derived["report_drift"]) == ({"window_nights": 5}, {"nights": 420})
     assert derived["validate_batch"]["row_count"]["every_days"] == 7
     assert derived["nightly_batch_scoring"]["cron"] == "0 2 * * 1", "replayed by whole weeks"
     assert derived["first_run"]["nights"] == [str(workspace.first + dt.timedelta(weeks=week)) for week in range(4)]

@@ -9,6 +9,7 @@ column that is distributed unlike on the nights before is a warning. A night wit
 
 import datetime as dt
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -51,7 +52,8 @@ def validate_batch(dataset: Dataset, params: ValidateBatch, *, partition: dt.dat
     weekdays = judge_other_weekdays(dataset, raw, partition)
     if is_empty_night(dataset, raw, partition):
         findings = [*judge_empty_night(dataset, raw, partition), *weekdays, plausible, *outcomes]
-        return Report("validate_batch", str(partition), 0, findings, empty=str(findings[0].observed))
+        report = Report("validate_batch", str(partition), 0, findings)
+        return replace(report, empty=str(findings[0].observed)) if report.passed else report
     counts = expectations.rows_per_date(raw)
     band = params.row_count.band(counts, partition)
     size = band.reason if counts.get(str(partition)) else f"{band.reason}; {HOW_TO_ALLOW}"

@@ -24,6 +24,9 @@ _MOST_SLICES = 3
 _LEAST_WINDOW = 5
 """Nights of a window from which drift is judged by default (govern.minimum_nights)."""
 
+_REPORTED_NIGHTS = 60
+"""Nights with rows that a report on drift looks back on; without a declaration that is as many days, the default of report_drift.nights."""
+
 _CUT_OFF_MINUTES = 30
 """A last event that never came so much earlier than on the nights before tells a file that was cut."""
 
@@ -66,6 +69,7 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         today=today,
         declared=None if partition is None else parse_partition(partition),
         calendar=dataset.calendar,
+        days_late=facts.days_late,
     )
     if start is None:
         first = max(first, latest_months(facts, nights.partition))
@@ -80,6 +84,7 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
     window = int(said(declared, "profile.window_nights") or window_nights(dataset.calendar))
     return {
         **({"profile": {"window_nights": window}} if window != WEEK else {}),
+        **({"report_drift": {"nights": reported}} if (reported := reported_days(dataset.calendar)) != _REPORTED_NIGHTS else {}),
         "ingest_history": {"start": str(first)},
         **_gates(dataset, facts, declared, first, nights.partition),
         "evaluate": {"slices": _feature_slices(dataset, features, facts), "slice_minimum_rows": between(20, held_out / 50, 200)},
@@ -120,6 +125,11 @@ def with_headroom(share: float) -> float:
 def window_nights(calendar: NightCalendar) -> int:
     """Return how many nights a window of drift adds up: whole weeks of the weekdays with rows, from `_LEAST_WINDOW` nights on."""
     return -(-_LEAST_WINDOW // len(calendar.weekdays)) * len(calendar.weekdays)
+
+
+def reported_days(calendar: NightCalendar) -> int:
+    """Return the days in which a table has `_REPORTED_NIGHTS` nights on the weekdays of its `calendar`."""
+    return -(-_REPORTED_NIGHTS * WEEK // len(calendar.weekdays))
 
 
 def _cron(dataset: Dataset, declared: Mapping[str, Any], offset: int) -> Parameters:

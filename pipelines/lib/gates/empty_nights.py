@@ -32,7 +32,11 @@ def judge_empty_night(dataset: Dataset, raw: Path, partition: dt.date) -> list[F
         observed = f"night {found} in a row without rows, of at most {calendar.most_empty}; {since}"
         in_a_row = Finding(_IN_A_ROW, dataset.event_time, limits, PASSED, observed, notes="dataset.nights_without_rows")
     else:
-        observed = f"more than {calendar.most_empty} nights in a row without rows: {since}"
+        most = calendar.most_empty
+        too_many = (
+            f"more than {most} night{'' if most == 1 else 's'} in a row without rows" if most else f"no rows on a {name_of(partition)}"
+        )
+        observed = f"{too_many}: {since}"
         remedy = "deliver the rows; if that many empty nights are normal, raise dataset.nights_without_rows in params.yaml"
         in_a_row = Finding(_IN_A_ROW, dataset.event_time, limits, FAILED, observed, notes=remedy)
     return [in_a_row, *_lateness(dataset, raw, partition)]

@@ -73,7 +73,7 @@ def not_judged(what: str, column: str | None, reason: str, *, notes: str = "", *
 
 @dataclass(frozen=True)
 class Report:
-    """All findings of one gate on one partition of `rows` rows. `empty` says why the night may have none; it is empty for other nights."""
+    """All findings of one gate on one partition of `rows` rows. `empty` says why the night may have none; it is empty for other nights, and for one that fails."""
 
     gate: str
     partition: str

@@ -53,6 +53,24 @@ def test_one_night_more_fails_and_says_what_to_do(tmp_path: Path) -> None:
     assert "raise dataset.nights_without_rows in params.yaml" in failure.notes
 
 
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"nights_without_rows": 1}, "more than 1 night in a row without rows: the last rows before it are of 2024-05-26"),
+        ({"weekdays": ["wednesday", "sunday"]}, "no rows on a Wednesday: the last rows before it are of 2024-05-26"),
+    ],
+)
+def test_the_number_of_nights_is_said_as_a_person_would(tmp_path: Path, declared: dict[str, object], said: str) -> None:
+    [failure] = judged(tmp_path, table(**declared), [3, 7], later=True).failures
+    assert failure.observed == said
+
+
+def test_a_night_that_fails_is_not_one_that_may_be_empty(tmp_path: Path) -> None:
+    report = judged(tmp_path, table(nights_without_rows=1), [3, 4, 5], later=True)
+    assert (report.passed, report.empty) == (False, "")
+    assert "empty" not in report.as_json()
+
+
 def test_a_source_without_recent_rows_fails(tmp_path: Path) -> None:
     assert verdicts(judged(tmp_path, table(nights_without_rows=2), [40]))[IN_A_ROW] == "failed"
 
