@@ -2,6 +2,7 @@
 
 import datetime as dt
 import io
+import json
 import re
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.sources import adapters, raw, s3_files
 from pipelines.lib.sources.pinned_files import at_files, current_files
 from pipelines.lib.tables.dataset import Dataset, Source
+from tests import hourly
 from tests.servers import s3
 
 pytestmark = pytest.mark.integration
@@ -106,6 +108,27 @@ def test_a_night_is_read_from_s3(store: tuple[Any, str], tmp_path: Path, kind: s
     assert found.equals(pa.concat_tables([rows(NIGHT - dt.timedelta(days=1)), rows(NIGHT)]))
     if kind == "parquet" or "{partition}" in path:
         assert copied == [f"2024-03-09.{kind}", f"2024-03-10.{kind}"]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "parquet a UTC day", "csv", "hive folders"])
+@pytest.mark.parametrize(("zone", "day", "hours"), [hourly.CHANGES[1], hourly.CHANGES[3]])
+def test_a_night_in_a_time_zone_is_the_same_from_s3(
+    store: tuple[Any, str], tmp_path: Path, kind: str, zone: str, day: str, hours: int
+) -> None:
+    files, bucket = store
+    folder = tmp_path / "source"
+    local = hourly.dataset(kind, hourly.readings(zone, day, days=4), zone, folder)
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        files.pipe(f"{bucket}/readings/{file.relative_to(folder)}", file.read_bytes())
+    path = str(local.source.path).replace(str(folder), f"s3://{bucket}/readings")
+    remote = local.model_copy(update={"source": local.source.model_copy(update={"path": path})})
+    night = dt.date.fromisoformat(day)
+    for name, dataset in (("local", local), ("s3", remote)):
+        raw.extract(dataset, partition=night, start=night, end=night + dt.timedelta(days=1), lookback_days=1, target=tmp_path / name)
+    assert (tmp_path / "s3" / "events.parquet").read_bytes() == (tmp_path / "local" / "events.parquet").read_bytes()
+    facts = json.loads((tmp_path / "s3" / "source.json").read_text())
+    assert facts == json.loads((tmp_path / "local" / "source.json").read_text())
+    assert facts["rows_per_date"] == {str(night - dt.timedelta(days=1)): 24, day: hours}
 
 
 def test_a_footer_that_is_longer_than_the_first_range_is_read_whole(store: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
