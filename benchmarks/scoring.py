@@ -121,7 +121,12 @@ def ours(name: str, rows: int) -> float:
     started = time.perf_counter()
     model = load_model(directory / "model.onnx")
     score_parquet(
-        model, _input(directory, rows), directory / "scores.parquet", key=KEY, threshold=params.threshold, order_by=params.order_by
+        model,
+        _input(directory, rows),
+        directory / "scores.parquet",
+        key=KEY,
+        threshold=params.threshold.fixed or 0.0,
+        order_by=params.order_by,
     )
     return time.perf_counter() - started
 

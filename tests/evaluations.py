@@ -9,9 +9,11 @@ import numpy as np
 from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.agreement import Agreement, Shadow, ShadowedNight
 from pipelines.lib.challengers.comparison import Comparison, Difference, Opponent, SliceComparison
+from pipelines.lib.challengers.decisions import decide_nights
 from pipelines.lib.challengers.evaluation import Evaluation, Metrics, SliceSummary
 from pipelines.lib.encoders.evaluation import EncoderMetrics
 from pipelines.lib.measures import metrics
+from pipelines.lib.models.decision_rule import DecisionRule
 from pipelines.lib.models.forest_sample import ForestSample
 
 SINCE = "2013-03-17"
@@ -43,6 +45,7 @@ def evaluated(
         calibration=tuple(metrics.calibration(labels, scores)),
         roc=tuple(metrics.roc(labels, scores)),
         scores=tuple(np.histogram(scores, np.linspace(0, 1, 41))[0].tolist()),
+        decisions=decide_nights(labels, scores, nights, DecisionRule(at=0.5)),
         importances={"a": 0.7, "b": 0.3},
         golden=(),
         faults=(),

@@ -24,6 +24,7 @@ from pipelines.lib.loop.governor import govern
 from pipelines.lib.loop.retraining_policy import Policy
 from pipelines.lib.measures.histogram import Histogram, count
 from pipelines.lib.models import golden
+from pipelines.lib.models.decision_rule import Decided
 from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.inference import Model, load_model
 from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
@@ -159,7 +160,10 @@ class Loop:
         )
         if not isinstance(found, Comparison):
             raise RuntimeError(f"the models of {partition} cannot be compared: {found.fault}")
-        figures, findings = evaluate(holdout, scores, self.parity, params), golden.directions(challenger.model, holdout.features, known)
+        figures, findings = (
+            evaluate(holdout, scores, self.parity, params, section("score", Decided).threshold),
+            golden.directions(challenger.model, holdout.features, known),
+        )
         evaluation = Evaluation(
             name="m",
             partition=partition,

@@ -12,15 +12,16 @@ from pydantic import Field
 
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.stage import log, stage
+from pipelines.lib.models.decision_rule import DecisionRule, decide_within_budget
 
 
 class Score(Section):
-    """`threshold`: the score from which `decision` is true. `threads`: workers; null takes every core that this process may use.
+    """`threshold`: when `decision` is true; a number is the score from which it is. `threads`: workers; null takes every core that this process may use.
 
     `order_by`: a feature in whose order batches are computed, which changes how long it takes and nothing else; null for none.
     """
 
-    threshold: float = Field(ge=0, le=1)
+    threshold: DecisionRule
     threads: int | None = Field(default=None, ge=1)
     order_by: str | None = None
 
@@ -31,10 +32,14 @@ def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key:
     from pipelines.lib.models.inference import load_model, score_parquet
 
     verified = load_model(model, sha256)
+    rule = params.threshold
     with replacing(scores) as temporary:
-        return score_parquet(
-            verified, features, temporary, key=key, threshold=params.threshold, threads=params.threads, order_by=params.order_by
+        rows = score_parquet(
+            verified, features, temporary, key=key, threshold=rule.fixed or 0.0, threads=params.threads, order_by=params.order_by
         )
+        if rule.fixed is None:
+            decide_within_budget(temporary, rule)
+        return rows
 
 
 @stage("score")

@@ -20,6 +20,7 @@ from pydantic import Field
 from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.comparison import Comparison, Opponent
 from pipelines.lib.challengers.decision import record_refusal
+from pipelines.lib.challengers.decisions import decide_nights
 from pipelines.lib.challengers.evaluation import Evaluation, Figures, Metrics, SliceSummary, Unscored
 from pipelines.lib.challengers.report import write
 from pipelines.lib.core import stage
@@ -33,6 +34,7 @@ from pipelines.lib.measures import metrics
 from pipelines.lib.measures.slices import slices_of
 from pipelines.lib.models import costs
 from pipelines.lib.models import golden as known
+from pipelines.lib.models.decision_rule import Decided, DecisionRule
 from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.inference import Model, check_fit, load_model
 from pipelines.lib.tables.dataset import load_dataset
@@ -53,8 +55,8 @@ class Evaluate(Section):
     golden: tuple[known.Direction, ...] = ()
 
 
-def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate) -> Figures:
-    """Measure `scores` [n] on the holdout `history` [n]; the same rows and scores give the same figures."""
+def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate, rule: DecisionRule) -> Figures:
+    """Measure `scores` [n] and what `rule` decides on the holdout `history` [n]; the same rows and scores give the same figures."""
     overall = metrics.summary(history.labels, scores)
     both = overall.auc is not None
     return Figures(
@@ -69,6 +71,7 @@ def evaluate(history: History, scores: np.ndarray, parity: float, params: Evalua
         calibration=tuple(metrics.calibration(history.labels, scores)),
         roc=tuple(metrics.roc(history.labels, scores)) if both else (),
         scores=tuple(np.histogram(scores, np.linspace(0, 1, 41))[0].tolist()),
+        decisions=decide_nights(history.labels, scores, history.nights, rule),
     )
 
 
@@ -105,7 +108,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             )
         scores = comparison.finite_scores(challenger, history.features)
         parity = float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max())
-        figures = evaluate(history, scores, parity, params)
+        figures = evaluate(history, scores, parity, params, load_section("score", Decided).threshold)
         findings = known.directions(challenger, history.features, params.golden)
         golden = known.choose(history.names, history.features, scores, challenger.sha256, params.golden_rows)
         mine, theirs, compared = costs.measure(challenger, onnx, history.features), None, None

@@ -28,6 +28,7 @@ from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.core.params import Section, load_section, parse_section, read_yaml
 from pipelines.lib.core.run import load_run
 from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.models.decision_rule import Decided, DecisionRule
 from pipelines.lib.models.inference import Model, check_fit, load_model, score_parquet
 from pipelines.lib.published import nights
 
@@ -38,14 +39,8 @@ class ShadowParams(Section):
     nights: int = Field(ge=1)
 
 
-class Threshold(Section, extra="ignore"):
-    """The key of section ``score`` that shadow needs: from this score on, the decision is true."""
-
-    threshold: float
-
-
 def shadowed(
-    published: Iterable[nights.PublishedNight], champion: Model, challenger: Model, threshold: float, scratch: Path
+    published: Iterable[nights.PublishedNight], champion: Model, challenger: Model, rule: DecisionRule, scratch: Path
 ) -> tuple[list[ShadowedNight | SkippedNight], np.ndarray]:
     """Compare the two models night by night. The second result has both models' scores of all shadowed nights in bins [2, b].
 
@@ -65,7 +60,7 @@ def shadowed(
             continue
         mine = _score(challenger, scratch)
         counts += [agreement.count(theirs), agreement.count(mine)]
-        found.append(ShadowedNight(**vars(which), **vars(agreement.measure(theirs, mine, threshold))))
+        found.append(ShadowedNight(**vars(which), **vars(agreement.measure(theirs, mine, rule))))
     return found, counts
 
 
@@ -96,7 +91,7 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     from pipelines.lib.pages import figures
     from pipelines.lib.pages import html as pages
 
-    params, run, threshold = load_section("shadow", ShadowParams), load_run(), load_section("score", Threshold).threshold
+    params, run, rule = load_section("shadow", ShadowParams), load_run(), load_section("score", Decided).threshold
     version = parse_section(read_yaml(registered), Registered, registered.name)
     champion = load_model(Path(run.model.path), run.model.sha256)
     fault: str | None = None
@@ -107,14 +102,14 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
             fetch(version, Path(scratch) / "model.onnx")
             challenger = load_model(Path(scratch) / "model.onnx", version.sha256)
             published = nights.published_nights(run.model.name, until=run.partition, count=params.nights)
-            found, counts = shadowed(published, champion, challenger, threshold, Path(scratch))
+            found, counts = shadowed(published, champion, challenger, rule, Path(scratch))
         except ModelError as error:
             fault = str(error)
     overall = agreement.merge([night for night in found if isinstance(night, ShadowedNight)], counts)
     message = note(fault, found, overall)
     report = Shadow(run.partition, run.model.version, version.version, fault, tuple(found), overall, message)
     drawn = {f"champion {run.model.version}": counts[0], f"challenger {version.version}": counts[1]}
-    plot = figures.distribution(drawn, label="score", threshold=threshold, counted=True) if overall else ""
+    plot = figures.distribution(drawn, label="score", threshold=rule.fixed, counted=True) if overall else ""
     stage.write_report("shadow", asdict(report), pages.render("shadow.html", report=report, plot=plot, name=run.model.name))
     stage.log.info("%s", report.note)
 

@@ -12,6 +12,7 @@ from pipelines.lib.core.contract import STRICT
 from pipelines.lib.measures.binning import TAIL, numeric_binning
 from pipelines.lib.measures.distances import psi
 from pipelines.lib.measures.histogram import count as count_in
+from pipelines.lib.models.decision_rule import DecisionRule
 
 FLOOR = 0.0001
 """Least share of a bin in the stability index of scores."""
@@ -24,7 +25,7 @@ BINS = 2_000
 class Agreement:
     """The differences between two models' scores of the same `rows`.
 
-    `disagreement` is the share of rows on which the decision (score >= threshold) differs. `correlation` is Spearman's, None if one model's
+    `disagreement` is the share of rows on which the decision differs. `correlation` is Spearman's, None if one model's
     scores are constant. `psi` and `ks` compare the challenger's distribution of scores with the champion's.
     """
 
@@ -77,8 +78,8 @@ class Shadow:
     note: str
 
 
-def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> Agreement:
-    """Measure the differences between two models' scores [n] of the same rows."""
+def measure(champion: np.ndarray, challenger: np.ndarray, rule: DecisionRule) -> Agreement:
+    """Measure the differences between two models' scores [n] of the same rows, a night, on which `rule` decides."""
     from scipy.stats import ks_2samp, spearmanr
 
     bins = numeric_binning("score", champion, bins=10, decimals=6)
@@ -87,7 +88,7 @@ def measure(champion: np.ndarray, challenger: np.ndarray, threshold: float) -> A
     figures = {
         "champion_mean": champion.mean(dtype=np.float64),
         "challenger_mean": challenger.mean(dtype=np.float64),
-        "disagreement": ((champion >= threshold) != (challenger >= threshold)).mean(),
+        "disagreement": (rule.decisions(champion) != rule.decisions(challenger)).mean(),
         "psi": psi(theirs, mine, floor=FLOOR),
         "ks": ks_2samp(champion, challenger, method="asymp").statistic,
     }

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from pipelines.lib.challengers.comparison import Comparison, Incomparable, SliceName
+from pipelines.lib.challengers.decisions import Decisions
 from pipelines.lib.core import contract
 from pipelines.lib.core.contract import STRICT
 from pipelines.lib.measures.metrics import Summary
@@ -38,6 +39,7 @@ class Figures:
     calibration: tuple[Mapping[str, float], ...]
     roc: tuple[Mapping[str, float], ...]
     scores: tuple[int, ...]
+    decisions: Decisions
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Evaluation:
     calibration: tuple[Mapping[str, float], ...]
     roc: tuple[Mapping[str, float], ...]
     scores: tuple[int, ...]
+    decisions: Decisions
     importances: Mapping[str, float]
     golden: tuple[Finding, ...]
     faults: tuple[str, ...]

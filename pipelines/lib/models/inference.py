@@ -31,6 +31,7 @@ from pipelines.lib.measures.categories import Categories
 from pipelines.lib.models.onnx_file import parse_model, read_verified
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
+from pipelines.lib.models.scores_file import scores_writer
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -183,12 +184,7 @@ def score_parquet(
 
         rows = 0
         pending: deque[Future[pa.RecordBatch]] = deque()
-        # Dictionaries pay for strings only: for floats they double the time to write and the size.
-        strings = [field.name for field in schema if pa.types.is_string(field.type)]
-        with (
-            ThreadPoolExecutor(threads) as pool,
-            pq.ParquetWriter(scores, schema, compression="zstd", use_dictionary=strings, write_page_checksum=True) as writer,
-        ):
+        with ThreadPoolExecutor(threads) as pool, scores_writer(scores, schema) as writer:
             for batch in read_batches(file, columns, features):
                 rows += batch.num_rows
                 pending.append(pool.submit(score, batch))

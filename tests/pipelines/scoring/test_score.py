@@ -114,3 +114,19 @@ def test_a_torn_night_leaves_the_scores_as_they_were(workspace: Path) -> None:
     assert _failure()[0] == "DataError"
     assert Path("scores/scores.parquet").read_bytes() == before
     assert [path.name for path in Path("scores").iterdir()] == ["scores.parquet"]
+
+
+def test_a_budget_of_alerts_takes_the_highest_scores_and_changes_no_score(workspace: Path) -> None:
+    assert main(ARGUMENTS) == 0
+    plain = pq.read_table("scores/scores.parquet")
+    params = parse_yaml(Path("params.yaml").read_text())
+    params["score"] = {"threshold": {"alerts_per_night": 7}}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    assert main(ARGUMENTS) == 0
+    found = pq.read_table("scores/scores.parquet")
+    assert found.schema == plain.schema
+    assert found.drop_columns("decision") == plain.drop_columns("decision")
+    ranked = sorted(plain["score"].to_pylist(), reverse=True)
+    alerts = [score for score, decision in zip(found["score"].to_pylist(), found["decision"].to_pylist(), strict=True) if decision]
+    assert sorted(alerts, reverse=True) == [score for score in ranked if score > ranked[7]]
+    assert 0 < len(alerts) <= 7

@@ -28,6 +28,7 @@ from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.measures.binning import numeric_binning
 from pipelines.lib.measures.histogram import count
 from pipelines.lib.models import skops_file
+from pipelines.lib.models.decision_rule import DecisionRule
 from pipelines.lib.models.golden import Golden, check
 from pipelines.lib.models.inference import load_model
 from pipelines.lib.models.profile import SCORE, Noise, Profile, Reference
@@ -50,6 +51,7 @@ EVALUATE = {
     "golden": [{"change": {"a": 3.0}, "expect": "higher"}],
 }
 LIMITS = Evaluate.model_validate_json(json.dumps(EVALUATE))
+HALF = DecisionRule(at=0.5)
 
 
 @cache
@@ -190,7 +192,7 @@ def test_slices_of_dates_and_of_nulls_reach_every_report(files: Files, compared:
 
 def test_evaluation_judges_slices_separately() -> None:
     given = history()
-    result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS)
+    result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS, HALF)
     assert result.auc_interval is not None
     low, high = result.auc_interval
     assert 0.7 < low < result.metrics.auc < high
@@ -201,7 +203,7 @@ def test_evaluation_judges_slices_separately() -> None:
 
 def test_an_unknown_slice_is_named() -> None:
     with pytest.raises(ConfigError, match="no column 'nowhere'"):
-        evaluate(history(), np.full(6_000, 0.5, dtype=np.float32), 0, LIMITS.model_copy(update={"slices": ("nowhere",)}))
+        evaluate(history(), np.full(6_000, 0.5, dtype=np.float32), 0, LIMITS.model_copy(update={"slices": ("nowhere",)}), HALF)
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,22 @@ import numpy as np
 import pytest
 
 from pipelines.lib.challengers.agreement import BINS, count, measure, merge
+from pipelines.lib.models.decision_rule import DecisionRule
+
+HALF = DecisionRule(at=0.5)
 
 
 def test_two_models_are_compared() -> None:
     champion = np.linspace(0, 1, 1_000, dtype=np.float32)
-    same = measure(champion, champion, 0.5)
+    same = measure(champion, champion, HALF)
     assert (same.rows, same.disagreement, same.correlation, same.psi, same.ks) == (1_000, 0, 1, 0, 0)
-    turned = measure(champion, 1 - champion, 0.5)
+    turned = measure(champion, 1 - champion, HALF)
     assert (turned.disagreement, turned.correlation) == (1, -1)
     assert turned.psi < 0.01
-    higher = measure(champion, champion / 2 + 0.5, 0.5)
+    higher = measure(champion, champion / 2 + 0.5, HALF)
     assert higher.ks == pytest.approx(0.5, abs=0.01)
     assert higher.challenger_mean == pytest.approx(0.75, abs=0.001)
-    assert measure(champion, np.full(1_000, 0.3, dtype=np.float32), 0.5).correlation is None
+    assert measure(champion, np.full(1_000, 0.3, dtype=np.float32), HALF).correlation is None
 
 
 def test_merged_nights_give_the_figures_of_all_their_rows_at_once() -> None:
@@ -26,8 +29,8 @@ def test_merged_nights_give_the_figures_of_all_their_rows_at_once() -> None:
         champion = generator.beta(2, 6, rows).astype(np.float32)
         nights.append((champion, np.clip(champion * 1.1 + generator.normal(0, 0.03, rows), 0, 1).astype(np.float32)))
     counts = np.sum([[count(scores) for scores in night] for night in nights], axis=0)
-    found = merge([measure(*night, 0.5) for night in nights], counts)
-    whole = measure(np.concatenate([night[0] for night in nights]), np.concatenate([night[1] for night in nights]), 0.5)
+    found = merge([measure(*night, HALF) for night in nights], counts)
+    whole = measure(np.concatenate([night[0] for night in nights]), np.concatenate([night[1] for night in nights]), HALF)
     assert found is not None
     assert found.rows == whole.rows == 11_500
     for name in ("champion_mean", "challenger_mean", "disagreement"):
@@ -39,7 +42,7 @@ def test_merged_nights_give_the_figures_of_all_their_rows_at_once() -> None:
 
 def test_scores_of_one_value_merge_too() -> None:
     champion, challenger = np.full(100, 0.3, dtype=np.float32), np.linspace(0, 1, 100, dtype=np.float32)
-    found = merge([measure(champion, challenger, 0.5)], np.stack([count(champion), count(challenger)]))
+    found = merge([measure(champion, challenger, HALF)], np.stack([count(champion), count(challenger)]))
     assert found is not None
     assert found.correlation is None
     assert np.isfinite([found.psi, found.ks]).all()
