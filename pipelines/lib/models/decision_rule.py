@@ -22,7 +22,7 @@ class DecisionRule(Section):
     """`at`: the score from which the decision is true; a plain number says the same.
 
     `alerts_per_night`: it is true for the rows of a night with the highest scores, at most this many. Rows with the same score are treated alike.
-    `false_alarm_cost` and `miss_cost`, in any unit: it is true where an alert is expected to cost less than none.
+    `false_alarm_cost` and `miss_cost`, in any unit: it is true if an alert is expected to cost less than none.
     """
 
     at: float | None = Field(default=None, ge=0, le=1)

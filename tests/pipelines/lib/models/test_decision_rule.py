@@ -57,7 +57,7 @@ def test_a_rule_decides_on_the_rows_of_a_night(declared: Any, expected: list[boo
         ({"false_alarm_cost": 0, "miss_cost": 3}, r"threshold\.false_alarm_cost"),
     ],
 )
-def test_what_is_no_rule_is_refused(declared: Any, expected: str) -> None:
+def test_anything_else_is_refused(declared: Any, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         rule(declared)
 
