@@ -43,6 +43,7 @@ def test_a_test_that_proves_a_guarantee_exists() -> None:
     assert [name for name, path in proofs if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")] == []
 
 
+@pytest.mark.costly
 def test_the_body_of_the_rest_call_is_one_that_airflow_takes() -> None:
     from airflow.api_fastapi.core_api.datamodels.dag_run import TriggerDAGRunPostBody
 

@@ -22,6 +22,8 @@ from pipelines.use_case.init import init
 from pipelines.use_case.show import show
 from tests import rides
 
+pytestmark = pytest.mark.costly
+
 ZONE = "Europe/Berlin"
 LABEL = Wishes(label="minutes_late >= 10", label_name="late", delay_days=2)
 

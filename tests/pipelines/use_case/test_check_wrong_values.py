@@ -158,6 +158,7 @@ def test_no_wrong_value_ends_the_check_of_the_data() -> None:
             assert any(names(fault, key) for fault in found) or value in RIGHT.get(key, ()), (key, value, found)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("config_only", [True, False])
 @pytest.mark.parametrize(
     ("key", "value"), [("features.categorical", ["channel"]), ("first_run.partition", dt.date(2024, 3, 1)), ("train.holdout_days", "soon")]

@@ -222,6 +222,7 @@ def test_a_source_that_is_none_is_refused_without_its_password(source: str, said
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.costly
 def test_times_that_a_parquet_file_holds_as_text_are_times() -> None:
     """So pandas writes what it has read from a CSV without parse_dates."""
     query = f"SELECT * REPLACE (strftime(started_at, '%Y-%m-%dT%H:%M:%S') AS started_at), ride[2:] AS digits FROM ({rides.rides()})"
@@ -239,6 +240,7 @@ def test_times_that_a_parquet_file_holds_as_text_are_times() -> None:
     assert rows == (100, "2024-03-04 00:00:30", "2024-03-04 23:45:30")
 
 
+@pytest.mark.costly
 def test_columns_of_our_names_become_features_of_another_name() -> None:
     rides.write(Path("rides.parquet"), f"SELECT *, distance AS score, city AS decision, minutes_late AS outcome FROM ({rides.rides()})")
     wishes = Wishes(label="minutes_late >= 10", delay_days=2, known_later=("outcome",))

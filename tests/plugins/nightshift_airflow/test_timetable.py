@@ -62,6 +62,7 @@ def partitions(cron: str, zone: str, days_back: int, first: dt.date, runs: int) 
     return found
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("cron", ["0 2 * * *", "30 2 * * *", "30 0 * * *", "0 0 * * *", "30 1 * * *", "59 23 * * *"])
 def test_each_night_is_scored_once_in_every_time_zone(cron: str) -> None:
     """Over two years. Days on which no clock changes are all alike, so each change is walked through, from days before it to days after."""

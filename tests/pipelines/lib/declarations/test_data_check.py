@@ -9,7 +9,7 @@ from pipelines.use_case.check import check
 from tests import rides
 from tests.checked_rides import broken, setting
 
-pytestmark = pytest.mark.usefixtures("checked_rides")
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("checked_rides")]
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def test_a_changed_declaration_makes_what_was_derived_stale(use_case: UseCase) -
     assert "derive rides --again" in str(derivation.staleness(use_case))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("per_day", "start", "months"),
     [(100, dt.date(2017, 1, 1), 24), (56, dt.date(2016, 8, 1), 29), (3, dt.date(2014, 1, 1), 60)],
@@ -220,6 +221,7 @@ def test_a_history_of_ten_years_begins_with_the_latest_months_that_are_enough(
     assert found["validate_vectors"]["minimum_rows"] <= per_day * 31 * months / 4, "of what the index has"
 
 
+@pytest.mark.costly
 def test_a_declared_start_is_kept_however_early(use_case: UseCase) -> None:
     rides.write(Path("rides.parquet"), rides.rides(first=dt.date(2012, 1, 1), days=2600, per_day=3, weekend=1))
     rides.declare(Path(), changed(first_run={"partition": "2019-01-15"}, ingest_history={"start": "2012-01-01"}))

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from pipelines.lib.core.params import Section
 from pipelines.lib.declarations.sections import SECTIONS, model_of
 
@@ -19,6 +21,7 @@ def test_each_section_has_a_model() -> None:
     assert all(issubclass(model_of(section), Section) for section in SECTIONS)
 
 
+@pytest.mark.costly
 def test_no_model_of_a_section_loads_what_only_the_work_of_its_stage_needs() -> None:
     """ONNX Runtime and Delta take as long to import as all of these modules together."""
     loaded = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True).stdout.split()

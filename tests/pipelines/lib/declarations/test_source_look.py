@@ -15,6 +15,8 @@ from pipelines.use_case.derive import derive
 from tests import rides
 from tests.checked_rides import FILE, setting
 
+pytestmark = pytest.mark.costly
+
 NOT_DERIVED = (
     "use_cases/rides/derived.yaml: the file: does not exist, and first_run.partition is not declared; "
     "run python -m pipelines.use_case derive rides and commit the file"

@@ -57,6 +57,7 @@ MINUTES = st.integers(0, NIGHTS * 1440 - 1)
 KEYS = st.sampled_from(["a", "b", None])
 
 
+@pytest.mark.costly
 @settings(max_examples=12, deadline=None)
 @given(
     events=st.lists(st.tuples(MINUTES, KEYS), min_size=1, max_size=12),

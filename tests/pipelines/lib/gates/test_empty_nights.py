@@ -37,6 +37,7 @@ def verdicts(report: Report) -> dict[str, str]:
     return {finding.type.removeprefix("expect_"): finding.verdict for finding in report.findings}
 
 
+@pytest.mark.costly
 def test_a_night_without_rows_is_allowed_up_to_the_declared_number_in_a_row(tmp_path: Path) -> None:
     report = judged(tmp_path, table(nights_without_rows=2), [2, 3, 4], later=True)
     assert (report.passed, report.rows) == (True, 0)
@@ -89,6 +90,7 @@ def test_a_weekday_without_rows_is_allowed_and_does_not_count(tmp_path: Path) ->
     assert report.empty == "none are expected on a Wednesday"
 
 
+@pytest.mark.costly
 def test_rows_on_such_a_weekday_fail_that_night_and_the_next_one(tmp_path: Path) -> None:
     without_wednesday = table(weekdays=[day for day in WEEKDAYS if day != "wednesday"])
     report = judged(tmp_path / "itself", without_wednesday, [1, 3, 7], tonight=100)

@@ -21,6 +21,8 @@ from pipelines.lib.vector_index.params import BuildIndex, HnswSweep, IvfPq, IvfP
 from pipelines.lib.vector_index.search import Searcher
 from tests.small_index import ENCODER_SHA256, build_from_arrays, rows_of, vectors_of
 
+pytestmark = pytest.mark.costly
+
 HNSW = PlanIndex(kind="hnsw", queries=200)
 IVFPQ = PlanIndex(kind="ivfpq", queries=200, ivfpq=IvfPq(code_bytes=2))
 KINDS = {"hnsw": HNSW, "ivfpq": IVFPQ}
@@ -47,7 +49,6 @@ def recall(index: Searcher, k: int = 10) -> float:
     return neighbours.recall(found[1], found[0], ids, distances, k)
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_finds_what_is_near(tmp_path: Path, kind: str) -> None:
     index = built(tmp_path / "build", params=KINDS[kind], parts=4)
@@ -60,7 +61,6 @@ def test_it_finds_what_is_near(tmp_path: Path, kind: str) -> None:
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_vectors_outlive_it_and_cannot_be_altered(tmp_path: Path, kind: str) -> None:
     vectors = built(tmp_path / "build", params=KINDS[kind]).vectors
@@ -70,7 +70,6 @@ def test_its_vectors_outlive_it_and_cannot_be_altered(tmp_path: Path, kind: str)
         vectors[0, 0] = 1
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_bytes_are_the_same_each_time(tmp_path: Path, kind: str) -> None:
     for name in ("one", "two"):
@@ -144,7 +143,6 @@ def test_questions_that_make_no_sense_are_refused(tmp_path: Path, kind: str) -> 
     assert [array.shape for array in index.search(np.empty((0, 8), dtype=np.float32), 3)] == [(0, 3), (0, 3)]
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize(
     ("params", "name"), [(HNSW, "index.faiss"), (IVFPQ, "index.faiss"), (IVFPQ, "lists.ivfdata"), (IVFPQ, "vectors.npy")]
 )
@@ -293,7 +291,6 @@ def test_a_table_too_small_is_asked_for_its_own_rows(tmp_path: Path) -> None:
     assert built(tmp_path / "build", 400).built["held_out"] is None
 
 
-@pytest.mark.costly
 def test_a_rotation_is_learnt_where_it_is_asked_for(tmp_path: Path) -> None:
     params = IVFPQ.model_copy(update={"ivfpq": IvfPq(rotate=True, code_bytes=4)})
     base = built(tmp_path / "base", ROWS - 50, params=params, parts=2)

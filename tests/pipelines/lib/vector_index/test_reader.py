@@ -36,6 +36,7 @@ def published(tmp_path: Path) -> Published:
     return Published(tmp_path)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", ["hnsw", "ivfpq"])
 def test_neighbours_come_with_cosine_distances_and_their_rows(published: Published, tmp_path: Path, kind: str) -> None:
     vectors = vectors_of(2000)
@@ -240,6 +241,7 @@ def test_files_that_do_not_belong_together_are_refused(published: Published, tmp
         published.open(build)
 
 
+@pytest.mark.costly
 def test_threads_that_ask_at_once_get_what_one_gets(published: Published, tmp_path: Path) -> None:
     vectors = vectors_of(3000)
     build_from_arrays(vectors, rows_of(3000), tmp_path / "build", encoder_sha256=ENCODER_SHA256)
