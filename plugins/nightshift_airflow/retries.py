@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
+from pipelines.lib.core.errors import mistake_in_code
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -54,7 +56,9 @@ class BackOff(RetryPolicy):
         return plain * (1 + random.random() * self.jitter)  # noqa: S311  nobody gains by guessing it
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: "Context | None" = None) -> RetryDecision:
-        """Retry after `delay`; how often is the task's `retries`. `AirflowFailException` never comes here."""
+        """Retry after `delay`, as often as the task's `retries` say, unless the code is wrong. `AirflowFailException` never comes here."""
+        if mistake := mistake_in_code(exception):
+            return RetryDecision.fail(str(mistake))
         wait = self.delay(try_number)
         return RetryDecision.retry(
             wait, f"attempt {try_number} failed ({type(exception).__name__}); the next waits {wait.total_seconds():.0f} s"

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, Protocol, get_args, get_origin
 from pipelines.lib.core import kept
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.disk import full_disk
-from pipelines.lib.core.errors import NightshiftError
+from pipelines.lib.core.errors import CodeError, NightshiftError, mistake_in_code
 from pipelines.lib.core.params import current_use_case
 
 FAILURE_FILE = Path("failure.json")
@@ -63,12 +63,12 @@ def stage(name: str) -> Callable[[Callable[..., None]], Main]:
                 body(**arguments)
                 log.info("took %.2f s", time.perf_counter() - started)
             except Exception as error:
-                known = full_disk(error) or error
+                known = full_disk(error) or mistake_in_code(error) or error
                 message = _naming_the_declaration(str(known))
+                if isinstance(known, CodeError) or not isinstance(known, NightshiftError):
+                    traceback.print_exc()  # not foreseen: tell all of it. Unless our code is wrong, a retry shows whether it lasts
                 if isinstance(known, NightshiftError):
                     print(f"{name} failed: {message}", file=sys.stderr)
-                else:  # not foreseen: tell all of it, and let a retry decide whether it lasts
-                    traceback.print_exc()
                 _record_failure(name, known, message, retryable=getattr(known, "retryable", True))
                 return 1
             return 0

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 from nightshift_airflow.retries import BackOff, StageError, task_defaults
 
@@ -23,6 +24,14 @@ def test_a_stage_error_is_tried_again_and_the_reason_says_when():
     assert decision.action is RetryAction.RETRY
     assert decision.retry_delay is not None
     assert "attempt 2 failed (StageError)" in (decision.reason or "")
+
+
+def test_a_mistake_in_the_code_of_an_operator_is_not_tried_again():
+    with pytest.raises(TypeError) as caught:
+        task_defaults(None)
+    decision = POLICY.evaluate(caught.value, try_number=1, max_tries=3)
+    assert decision.action is RetryAction.FAIL
+    assert "plugins/nightshift_airflow/retries.py, line " in (decision.reason or "")
 
 
 def test_airflow_can_serialize_it():

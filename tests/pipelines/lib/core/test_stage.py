@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+import yaml
 
 from pipelines.lib.core import stage
 from pipelines.lib.core.errors import ConfigError, DataError, GateFailed, LedgerConflict, ModelError, TransientError
@@ -30,10 +31,49 @@ def test_errors_that_a_retry_cannot_fix(error: Exception, tmp_path: Path, monkey
     assert message == {"stage": "example", "error": type(error).__name__, "message": "bad", "retryable": False}
 
 
-@pytest.mark.parametrize("error", [TransientError("away"), OSError("disk"), KeyError("bug"), MemoryError()])
+@pytest.mark.parametrize("error", [TransientError("away"), OSError("disk"), RuntimeError("can't start new thread"), MemoryError()])
 def test_what_may_pass(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _failing(error) == 1
+    assert json.loads(Path("failure.json").read_text())["retryable"] is True
+
+
+@pytest.mark.parametrize("error", [KeyError("bug"), TypeError("bug"), AttributeError("bug"), ZeroDivisionError("bug"), ValueError("bug")])
+def test_a_mistake_in_the_code_is_not_tried_again_and_names_its_place(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _failing(error) == 1
+    failure = json.loads(Path("failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("CodeError", False)
+    assert failure["message"].startswith(f"{type(error).__name__}: {error} (tests/pipelines/lib/core/test_stage.py, line ")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_from_inside_another_package_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client raises a KeyError or a TypeError at an answer that is not whole."""
+    monkeypatch.chdir(tmp_path)
+
+    @stage.stage("example")
+    def main() -> None:
+        yaml.safe_load(5)
+
+    assert main([]) == 1
+    failure = json.loads(Path("failure.json").read_text())
+    assert (failure["error"], failure["retryable"]) == ("AttributeError", True)
+
+
+def test_an_error_while_a_lost_connection_is_handled_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    @stage.stage("example")
+    def main() -> None:
+        try:
+            raise ConnectionResetError("gone")
+        finally:
+            raise TypeError("bug")
+
+    assert main([]) == 1
     assert json.loads(Path("failure.json").read_text())["retryable"] is True
 
 
