@@ -12,6 +12,7 @@ Metrics are those of the ONNX model, since production runs it; scikit-learn's mo
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,8 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
         check_fit(challenger, signature_of_features(features))
         since = comparison.trained_until(challenger, start)
         history = read_history(features, dataset, categories=challenger.categories, since=parse_partition(since))
+        if profile := challenger.profile:
+            history = replace(history, declared={of.name: of.values for of in profile.binnings if of.values is not None})
         if not len(history.labels):
             raise DataError(
                 f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"

@@ -156,7 +156,7 @@ def compare(
     challenger: Values,
     nights: Values,
     *,
-    slices: "Mapping[str, Values | pa.ChunkedArray]",
+    slices: "Mapping[str, Values | pa.Array | pa.ChunkedArray]",
     minimum_rows: int,
 ) -> Figures:
     """Compare the scores of two models on the same n rows.

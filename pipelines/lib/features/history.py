@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pipelines.lib.core.errors import ConfigError, ModelError
 from pipelines.lib.core.params import Section
 from pipelines.lib.features.signature import signature_of_features
-from pipelines.lib.measures.categories import Categories, codes
+from pipelines.lib.measures.categories import Categories, codes, texts
 from pipelines.lib.tables.dataset import Dataset
 
 
@@ -21,7 +21,8 @@ from pipelines.lib.tables.dataset import Dataset
 class History:
     """`features` [n, f] float32, `labels` [n] int8, `rows` the other columns (key, event time, partition), `names` of the f features.
 
-    A feature that is text in the file is in `rows` as well, and its code in `features` is that of the list in `categories`.
+    A feature that is text in the file is in `rows` as well, and its code in `features` is that of the list in `categories`. A feature whose code
+    is in the file has its values in `declared`, if they are known.
     """
 
     features: np.ndarray
@@ -29,14 +30,20 @@ class History:
     rows: pa.Table
     names: tuple[str, ...]
     categories: Categories = field(default_factory=dict)
+    declared: Categories = field(default_factory=dict)
 
     def column(self, name: str) -> np.ndarray:
         """Return the values [n] of a feature, as the model sees it, or of another column. Raises `ConfigError` if no column has this name."""
         found = self.features[:, self.names.index(name)] if name in self.names else self.exact(name)
         return found if isinstance(found, np.ndarray) else found.to_numpy()
 
-    def exact(self, name: str) -> "np.ndarray | pa.ChunkedArray":
-        """Return the same as `column`, but in Arrow's form if it is not a feature or if it is text: NumPy turns integers with a null into floats."""
+    def exact(self, name: str) -> "np.ndarray | pa.Array | pa.ChunkedArray":
+        """Return what a person knows: the same as `column`, but the text of a category, and Arrow's form of a column that is not a feature.
+
+        NumPy turns integers with a null into floats.
+        """
+        if name in self.declared and name not in self.categories:
+            return texts(self.features[:, self.names.index(name)], self.declared[name])
         if name in self.names and name not in self.categories:
             return self.features[:, self.names.index(name)]
         if name not in self.rows.column_names:

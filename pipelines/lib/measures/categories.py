@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KEY = "nightshift.categories"
 """Of the entry in an ONNX file's metadata: the list of each feature."""
 
+UNSEEN = "(unseen)"
+"""The text of a code that stands for every category which is not in the list."""
+
 Categories = Mapping[str, tuple[str, ...]]
 """The categories of each feature that is text in a features file, in the order of their codes."""
 
@@ -33,6 +36,15 @@ def codes(column: "pa.Array | pa.ChunkedArray", values: Sequence[str]) -> NDArra
     places = pc.fill_null(pc.index_in(array, value_set=pa.array(values, array.type)), UNSEEN_CODE)
     found = pc.if_else(pc.is_null(array), MISSING_CODE, places).cast(pa.float32())
     return np.from_dlpack(found).astype(np.float32, copy=False)  # to_numpy() would import pandas
+
+
+def texts(coded: NDArray[np.float32], values: Sequence[str]) -> "pa.Array":
+    """Return the inverse of `codes`: the text of each code of `coded` [n], `UNSEEN` for a text that is not in `values`, null for no text."""
+    import pyarrow as pa
+
+    places = coded.astype(np.int64)
+    places = np.where(places == UNSEEN_CODE, len(values), places)
+    return pa.array([*values, UNSEEN], pa.string()).take(pa.array(places, mask=places == MISSING_CODE))
 
 
 def to_json(categories: Categories) -> str:

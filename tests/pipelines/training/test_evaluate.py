@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pipelines.lib.core.home import REPOSITORY
 from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import KEY, Signature
-from pipelines.lib.measures.binning import numeric_binning
+from pipelines.lib.measures.binning import categorical_binning, numeric_binning
 from pipelines.lib.measures.histogram import count
 from pipelines.lib.models import skops_file
 from pipelines.lib.models.decision_rule import DecisionRule
@@ -188,6 +189,26 @@ def test_slices_of_dates_and_of_nulls_reach_every_report(files: Files, compared:
         assert [(part["column"], part["value"]) for part in parts] == [
             ("shipped", "2013-03-01"), ("shipped", None), ("items", 2**53 + 1), ("items", None), ("side", "left"), ("side", "right"), ("side", None),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_a_slice_of_a_declared_category_has_its_value_not_its_code(files: Files, compared: bool) -> None:
+    """The pages named it ``d = 1.0``. The history has the codes, and the profile of the challenger has the values."""
+    table = pq.read_table("history.parquet")
+    codes = pa.array(np.arange(table.num_rows) % 2, pa.float32())
+    pq.write_table(table.set_column(table.column_names.index("d"), "d", codes), "history.parquet")
+    profile, declared = trained_until("2013-03-01"), categorical_binning("d", ["web", "app"])
+    columns = [replace(of, binning=declared, counts=(1, 1, 0, 0)) if of.binning.name == "d" else of for of in profile.features]
+    files.put(forest(), exported(forest(), replace(profile, features=tuple(columns))))
+    params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
+    params["evaluate"]["slices"] = ["d"]
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    if compared:
+        files.crown(forest(5))
+    assert files.evaluate() == 0
+    found = files.read("evaluation")
+    for parts in [found["slices"], *([found["comparison"]["slices"]] if compared else [])]:
+        assert [part["value"] for part in parts] == ["app", "web"]
 
 
 def test_evaluation_judges_slices_separately() -> None:

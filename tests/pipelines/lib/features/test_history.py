@@ -33,3 +33,18 @@ def test_rows_labels_and_keys_stay_together_in_their_order_the_same_each_time() 
 def test_a_rare_class_keeps_its_rate() -> None:
     history = _history(200_000)
     assert drawn(history, 100_000).labels.mean() == pytest.approx(history.labels.mean(), rel=0.05)
+
+
+def test_a_declared_category_is_known_by_its_text_and_the_model_sees_its_code() -> None:
+    """Pages named a slice ``category = 2.0``."""
+    features = np.array([[0], [1], [-1], [-2]], np.float32)
+    history = History(features, np.zeros(4, np.int8), pa.table({"key": range(4)}), ("channel",), declared={"channel": ("web", "app")})
+    assert history.exact("channel").to_pylist() == ["web", "app", "(unseen)", None]
+    assert history.column("channel").tolist() == [0, 1, -1, -2]
+
+
+def test_a_category_that_is_text_in_the_file_keeps_the_text_of_every_row() -> None:
+    rows = pa.table({"key": range(2), "channel": ["web", "rare"]})
+    lists = {"channel": ("web",)}
+    history = History(np.array([[0], [-1]], np.float32), np.zeros(2, np.int8), rows, ("channel",), lists, declared=lists)
+    assert history.exact("channel").to_pylist() == ["web", "rare"]
