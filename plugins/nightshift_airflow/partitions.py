@@ -107,6 +107,7 @@ def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: 
     kind = kind_of(run.dag_id)
     if kind not in PARTITIONED | UNPARTITIONED:
         return
+    settings = _settings_of(run.dag_id)
     conf = run.conf or {}
     partition = choose_partition(run.partition_key, conf) if kind in PARTITIONED else None
     if names := _param_names(run):
@@ -118,7 +119,7 @@ def settle_partition(mapper: "Mapper[Any] | None", connection: Connection, run: 
 
         require_published(partition, newest_published(connection, suffix_of(run.dag_id)), dt.datetime.now(dt.UTC).date())
     if run.partition_key is None:
-        run.partition_key, run.partition_date = partition, _partition_date(run.dag_id, partition)
+        run.partition_key, run.partition_date = partition, _partition_date(settings, partition)
 
 
 def watch_new_runs() -> None:
@@ -139,11 +140,20 @@ def _param_names(run: "DagRun") -> set[str]:
     return set(found.dag.params) if found else set()
 
 
-def _partition_date(dag_id: str, partition: str) -> dt.datetime | None:
+def _settings_of(dag_id: str) -> dict[str, Any]:
+    """Return the settings of a DAG. Raises `RunRefusedError` if its use case is broken: Airflow keeps its DAG for some time, but no run of it can open."""
+    try:
+        return settings_of(dag_id)
+    except ConfigError as error:
+        raise RunRefusedError(
+            f"the use case of {dag_id} is broken: {error}. Correct that first; the page Nightshift shows when it is sound"
+        ) from None
+
+
+def _partition_date(settings: Mapping[str, Any], partition: str) -> dt.datetime | None:
     """Return the moment that Airflow would keep next to the key: midnight for a DAG with a clock, none for the others."""
     from nightshift_airflow.timetable import NightTimetable
 
-    settings = settings_of(dag_id)
     if "cron" not in settings:
         return None
     return NightTimetable(settings["cron"], timezone=settings["timezone"]).resolve_partition_date(partition)

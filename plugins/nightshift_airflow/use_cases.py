@@ -126,9 +126,16 @@ def broken() -> dict[str, str]:
 
 
 def settings_of(dag_id: str) -> dict[str, Any]:
-    """Return the settings of a DAG. Raises `ConfigError` if its use case does not exist or is broken."""
-    settings: dict[str, Any] = declared.effective(declared.find(name_of(dag_id), places.REPOSITORY)).params[kind_of(dag_id)]
+    """Return the settings of a DAG. Raises `ConfigError` if its use case does not exist, or if its file alone is broken."""
+    settings: dict[str, Any] = _params_of(declared.find(name_of(dag_id), places.REPOSITORY))[kind_of(dag_id)]
     return settings
+
+
+def _params_of(one: declared.UseCase) -> dict[str, Any]:
+    """Return the effective parameters of a use case, from which its DAGs can be made. Raises `ConfigError` if they cannot."""
+    params = declared.effective(one).params
+    check_schedules(params, str(one.declaration.relative_to(places.REPOSITORY)))
+    return params
 
 
 def _read() -> tuple[list[UseCase], dict[str, str]]:
@@ -138,8 +145,7 @@ def _read() -> tuple[list[UseCase], dict[str, str]]:
         try:
             if shared[one]:
                 raise ConfigError(refusal(one, shared[one]))
-            params = declared.effective(one).params
-            check_schedules(params, str(one.declaration.relative_to(places.REPOSITORY)))
+            params = _params_of(one)
             sound.append(UseCase(one.name, one.suffix, params, pool_slots(params)))
         except ConfigError as error:
             faults[one.name] = str(error)

@@ -1,6 +1,7 @@
 """The partition of a run: one date, however it was given, or no run."""
 
 import datetime as dt
+import shutil
 import zoneinfo
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from airflow.models import DagModel
 from airflow.sdk import CronPartitionTimetable, Param, PartitionedAssetTimetable
 from airflow.utils.session import create_session
 from fastapi import HTTPException
-from nightshift_airflow import partitions
+from nightshift_airflow import partitions, places
 from nightshift_airflow.refusals import RunRefusedError
 from nightshift_airflow.timetable import NightTimetable, OnRequestTimetable
 from nightshift_airflow.use_cases import kind_of, settings_of
@@ -145,6 +146,31 @@ def test_what_is_no_one_date_is_answered_with_400_and_makes_no_run(dag_id, key, 
     with pytest.raises(HTTPException) as caught:
         trigger(dag_id, key, conf)
     assert caught.value.status_code == 400
+    assert message in caught.value.detail
+    assert runs(dag_id) == []
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("dag_id", [NIGHTLY, RETRAINING, "weekly_index_rebuild", "champion_rollback"])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("dataset: {name: flights", "params.yaml"),
+        ("trian: {}", "unknown section 'trian'"),
+        ('nightly_batch_scoring: {cron: "0 25 * * *"}', "cron"),
+    ],
+)
+def test_a_run_of_a_use_case_that_is_broken_by_now_is_refused_with_its_fault(dag_id, broken, message, tmp_path, monkeypatch):
+    """Airflow keeps the DAGs of such a use case for some time. It was answered with 500."""
+    repository = tmp_path / "repository"
+    (repository / "pipelines").mkdir(parents=True)
+    shutil.copy(ROOT / "pipelines" / "defaults.yaml", repository / "pipelines")
+    (repository / "params.yaml").write_text(f"{broken}\n")
+    monkeypatch.setattr(places, "REPOSITORY", repository)
+    with pytest.raises(HTTPException) as caught:
+        trigger(dag_id, *((None, {"reason": "so"}) if dag_id == "champion_rollback" else ("2013-04-01", {})))
+    assert caught.value.status_code == 400
+    assert caught.value.detail.startswith(f"the use case of {dag_id} is broken: ")
     assert message in caught.value.detail
     assert runs(dag_id) == []
 
