@@ -11,6 +11,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from nightshift_airflow import notes, partitions
 from nightshift_airflow.links import GateReport, ModelCard, page
+from nightshift_airflow.plain_refusals import PlainRefusals
 from nightshift_airflow.timetable import ClockTimetable, NightTimetable, OnRequestTimetable
 
 Message = MutableMapping[str, Any]
@@ -36,6 +37,7 @@ class NightshiftPlugin(AirflowPlugin):
 
     name = "nightshift"
     fastapi_apps = [{"app": LazyPages(), "url_prefix": "/nightshift", "name": "nightshift"}]
+    fastapi_root_middlewares = [{"middleware": PlainRefusals, "name": "nightshift"}]
     external_views = [
         {"name": "Nightshift", "href": f"{page()}/", "destination": "nav", "category": "browse", "url_route": "nightshift"},
     ]
