@@ -130,7 +130,7 @@ def _body(decision: Mapping[str, Any], pages: Mapping[str, str], deadline: dt.da
 
 
 def _pages(workspace: workspaces.Workspace) -> dict[str, str]:
-    """Return the pages that help to decide, of those that exist: label and address."""
+    """Return the pages that help to decide, of those that exist: label and path."""
     stages = {"Comparison": "evaluate", "Shadow": "shadow", "Decision": "decide"}
     reports = places.reports_path(workspace.dag_id, workspace.run_id)
     paths = {
@@ -144,4 +144,4 @@ def _pages(workspace: workspaces.Workspace) -> dict[str, str]:
         paths["Card of the challenger"] = links.page("models", name, version)
     if runbooks.path_of("approval-waiting").exists():
         paths["Runbook"] = links.page("runbooks", "approval-waiting")
-    return {label: links.absolute(path) for label, path in paths.items()}
+    return paths

@@ -28,14 +28,6 @@ def airflow(*parts: str) -> str:
     return "/".join([urlsplit(_base_url()).path.rstrip("/"), *(quote(part, safe="") for part in parts)])
 
 
-def absolute(path: str) -> str:
-    """Return `path`, as the functions above give it, as an address that also works outside the UI; still a path where ``[api] base_url``
-    is not set.
-    """
-    base = urlsplit(_base_url())
-    return f"{base.scheme}://{base.netloc}{path}" if base.netloc else path
-
-
 def mlflow_version(name: str, version: str) -> str:
     """Return the page of a model's version in MLflow, where ``NIGHTSHIFT_MLFLOW_UI_URL`` says where people reach it; else empty."""
     server = os.environ.get("NIGHTSHIFT_MLFLOW_UI_URL", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nightshift_airflow import links, places
 from nightshift_airflow.json_files import read_json
-from nightshift_airflow.markdown import plain
+from nightshift_airflow.markdown import link, plain
 
 FAILURES = Path(".dvc/tmp/failures")
 """Where a stage that fails leaves its failure in the workspace."""
@@ -142,11 +142,11 @@ def _page(run: Run, stages: Sequence[str]) -> str:
     """Return where the first of `stages` that has a page is to be read."""
     reports = places.reports_path(run.dag_id, run.run_id)
     stage = next((stage for stage in stages if (reports / stage / "report.html").exists()), None)
-    return f"Report: {links.absolute(links.report(run.dag_id, run.run_id, stage))}" if stage else ""
+    return f"Report: {link(stage, links.report(run.dag_id, run.run_id, stage))}" if stage else ""
 
 
 def _log(run: Run, task: str) -> str:
-    return f"Log: {links.absolute(links.airflow('dags', run.dag_id, 'runs', run.run_id, 'tasks', task))}"
+    return f"Log: {link(task, links.airflow('dags', run.dag_id, 'runs', run.run_id, 'tasks', task))}"
 
 
 def _compose(said: str, where: str) -> str:

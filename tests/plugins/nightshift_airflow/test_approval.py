@@ -110,7 +110,7 @@ def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(waiting_roo
 
 
 def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_room, monkeypatch):
-    monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080")
+    monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080/airflow")
     for stage in ("evaluate", "shadow"):  # decide has left no page
         page = places.reports_path(DAG_ID, "run") / stage / "report.html"
         page.parent.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_
     deadline = dt.datetime.strptime(limit[1], "%Y-%m-%d %H:%M").replace(tzinfo=dt.UTC)
     assert dt.timedelta(0) <= deadline - before - dt.timedelta(hours=72) <= dt.timedelta(minutes=1)
     shown = dict(re.findall(r"\[([\w ]+)\]\(<([^>]+)>\)", question["body"]))
-    pages = "http://night.example:8080/nightshift"
+    pages = "/airflow/nightshift"
     assert shown == {
         "Comparison": f"{pages}/reports/{DAG_ID}/run/evaluate",
         "Shadow": f"{pages}/reports/{DAG_ID}/run/shadow",

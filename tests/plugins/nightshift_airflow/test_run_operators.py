@@ -28,7 +28,7 @@ def test_a_night_from_open_to_close(night):
     assert (night.repository / "var" / "published" / "2013-04-01").read_text() == "run"
     instance = night("close_run", states={"open_run": "success", "publish_scores": "success", "close_run": "running"})
     assert instance.pushed["note"].startswith("PUBLISHED 2013-04-01: 945 rows, Core version 1. Report: ")
-    assert instance.pushed["note"].endswith(f"/nightshift/reports/{DAG_ID}/run/validate_batch")
+    assert instance.pushed["note"].endswith(f"[validate_batch](</nightshift/reports/{DAG_ID}/run/validate_batch>)")
     assert not workspace.path.exists()
     lock = parse_yaml(git(night.repository, "show", f"refs/runs/{DAG_ID}/run:dvc.lock"))
     assert sorted(lock["stages"]) == ["ingest_batch", "validate_batch"]

@@ -27,7 +27,7 @@ def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
     assert (night.repository / "var" / "reports" / DAG_ID / "run" / "ingest_batch" / "report.html").exists()
     instance = night("close_run", states={"ingest_batch": "failed", "publish_scores": "upstream_failed"})
     assert instance.pushed["note"].startswith("NOT PUBLISHED 2013-04-01: ingest_batch: column carrier: 3 nulls. Report: ")
-    assert instance.pushed["note"].endswith(f"/nightshift/reports/{DAG_ID}/run/ingest_batch")
+    assert instance.pushed["note"].endswith(f"[ingest_batch](</nightshift/reports/{DAG_ID}/run/ingest_batch>)")
     assert workspaces.find_workspace(DAG_ID, "run"), "kept for inspection"
     assert "(failed)" in git(night.repository, "show", "--no-patch", "--format=%s", f"refs/runs/{DAG_ID}/run")
 
