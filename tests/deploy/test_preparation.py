@@ -56,6 +56,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
     return find("shop", tmp_path)
 
 
+@pytest.mark.costly
 def test_an_example_gets_its_data_and_its_derived_parameters_once(shop: UseCase) -> None:
     steps: list[str] = []
     assert lacks_data(shop)
@@ -74,6 +75,7 @@ def test_a_declaration_that_leaves_nothing_open_is_not_derived(shop: UseCase) ->
     assert not needs_derivation(find("", shop.root))
 
 
+@pytest.mark.costly
 def test_all_faults_are_listed_before_anything_starts(shop: UseCase) -> None:
     prepare(shop, lambda step: None)
     shop.declaration.write_text(DECLARATION + "score: {threshold: 7}\ntrain: {max_deth: 4}\n", encoding="utf-8")

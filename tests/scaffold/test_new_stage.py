@@ -103,6 +103,7 @@ def test_every_fault_is_named_at_once_and_no_file_changes(unchanged: Copy) -> No
     assert unchanged.digest() == before
 
 
+@pytest.mark.costly
 def test_a_file_that_cannot_be_written_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     copy = Copy(tmp_path / "copy")
     (copy.root / "dags" / f".{NIGHT}.py.tmp").mkdir()  # the last one that is written

@@ -1,6 +1,7 @@
 """The data of the use case fraud: the same bytes each time, rare positives, and a pattern that sets in."""
 
 import datetime as dt
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,13 @@ BEFORE = [generate.NEW_PATTERN - dt.timedelta(days=days) for days in range(20, 0
 AFTER = [generate.NEW_PATTERN + dt.timedelta(days=days) for days in range(20)]
 
 
+@functools.cache
+def night(day: dt.date) -> pd.DataFrame:
+    return generate.transactions(day).to_pandas().assign(day=day)
+
+
 def payments(days: list[dt.date]) -> pd.DataFrame:
-    return pd.concat([generate.transactions(day).to_pandas().assign(day=day) for day in days], ignore_index=True)
+    return pd.concat([night(day) for day in days], ignore_index=True)
 
 
 def series_of_small_payments(rows: pd.DataFrame) -> pd.Series:
@@ -43,14 +49,14 @@ def test_the_same_seed_makes_the_same_bytes(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_file_that_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate.main(["--nights", "1", "--to", str(tmp_path)])
-    night = tmp_path / "transactions" / "2025-01-01.parquet"
-    made = night.read_bytes()
-    night.write_bytes(b"of somebody else")
+    file = tmp_path / "transactions" / "2025-01-01.parquet"
+    made = file.read_bytes()
+    file.write_bytes(b"of somebody else")
     generate.main(["--nights", "2", "--to", str(tmp_path)])
-    assert night.read_bytes() == b"of somebody else"
+    assert file.read_bytes() == b"of somebody else"
     assert "1 files" in capsys.readouterr().out
     generate.main(["--nights", "1", "--to", str(tmp_path), "--again"])
-    assert night.read_bytes() == made
+    assert file.read_bytes() == made
 
 
 def test_a_night_is_the_same_regardless_of_the_other_nights() -> None:

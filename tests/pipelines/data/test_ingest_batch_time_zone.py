@@ -12,6 +12,8 @@ from pipelines.data.ingest_history import IngestHistory, ingest_history
 from pipelines.lib.core.errors import DataError
 from tests import hourly
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.mark.parametrize("kind", hourly.KINDS)
 @pytest.mark.parametrize(("zone", "day", "hours"), hourly.CHANGES)

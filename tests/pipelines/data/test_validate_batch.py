@@ -90,6 +90,7 @@ def test_a_bad_night_is_stopped_for_what_is_wrong_with_it_and_nothing_else(case:
     assert failed(judged(tmp_path, change)) == expected
 
 
+@pytest.mark.costly
 def test_an_empty_night_is_stopped(tmp_path: Path) -> None:
     report = judged(tmp_path, lambda night: night.head(0))
     assert report.rows == 0
@@ -156,6 +157,7 @@ def test_years_are_compared_as_dates(tmp_path: Path) -> None:
         validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=raw)
 
 
+@pytest.mark.costly
 def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None:
     raw = write_night(tmp_path)
     tell_source(raw, too_early=20, too_late=25)
@@ -220,6 +222,7 @@ def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None
     assert outcomes.observed == "not judged: 2024-05-26 has no events"
 
 
+@pytest.mark.costly
 def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:
     quiet = parse_section(
         {"row_count": {"minimum_ratio": 0.85, "quiet_dates": [str(NIGHT)], "quiet_minimum_ratio": 0.6}}, ValidateBatch, "validate_batch"
@@ -247,6 +250,7 @@ def test_the_message_names_expectation_column_counts_and_rows_and_stays_short(tm
     assert not content["passed"]
 
 
+@pytest.mark.costly
 def test_the_report_is_the_same_each_time(tmp_path: Path) -> None:
     for run in ("one", "two"):
         with pytest.raises(GateFailed):

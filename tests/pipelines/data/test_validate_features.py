@@ -131,6 +131,7 @@ def test_a_night_may_not_have_far_more_fillers_than_training(rows: int, params: 
     assert ("WARNING" in report.note) == (verdict == WARNING)
 
 
+@pytest.mark.costly
 def test_what_training_cannot_tell_is_not_judged(tmp_path: Path) -> None:
     often = of_amount(fillers_of_night(tmp_path, 100, pinned(tmp_path, missing=60)))
     assert (often.verdict, often.observed) == (

@@ -120,6 +120,7 @@ def eager(monitor: Monitor) -> Monitor:
     return monitor
 
 
+@pytest.mark.costly
 def test_nights_of_the_same_world_do_not_drift(monitor: Monitor) -> None:
     for day in range(1, 10):
         report = monitor.night(day)

@@ -105,6 +105,7 @@ def only_heat() -> None:
         Journal(ledger_url()).record_night(night)
 
 
+@pytest.mark.costly
 def test_a_hot_stretch_calls_for_a_retraining(workspace: Path) -> None:
     only_heat()
     calm = decide("2013-05-11")

@@ -179,6 +179,7 @@ def test_an_encoder_that_has_learned_from_later_nights_is_reported(workspace: Pa
     assert '<header class="plain">' in page
 
 
+@pytest.mark.costly
 def test_a_night_is_not_kept_waiting_for_pandas(workspace: Path) -> None:
     """It takes the better part of a second to import, and nothing here needs it."""
     pinned_to(indexed_nights.publish(workspace / "built", *indexed_nights.past(300)))

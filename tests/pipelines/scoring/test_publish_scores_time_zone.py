@@ -55,6 +55,7 @@ def model(dataset: Dataset, features: Features, partition: dt.date, folder: Path
     return folder / "model.onnx"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("zone", "day", "hours"), [hourly.CHANGES[0], hourly.CHANGES[1], hourly.CHANGES[4]])
 def test_nights_of_23_to_25_hours_are_published_whole(tmp_path: Path, zone: str, day: str, hours: int) -> None:
     frame = hourly.readings(zone, day)

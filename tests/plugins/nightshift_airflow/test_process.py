@@ -26,7 +26,7 @@ time.sleep(float(sys.argv[2]))
 """
 
 
-def wait_until(condition, timeout_s: float = 20) -> None:
+def wait_until(condition, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "waited without effect"
@@ -93,8 +93,9 @@ def test_no_grandchild_survives_the_runner(tmp_path, number):
     file = tmp_path / "pids"
     runner = textwrap.dedent(
         f"""
-        import logging, os, pathlib, sys
+        import logging, os, pathlib, signal, sys
         from nightshift_airflow import process
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for a command in the background
         process.run([sys.executable, "-c", {FAMILY!r}, {str(file)!r}, "600"], cwd=pathlib.Path("."), env=os.environ, log=logging.getLogger())
         """
     )

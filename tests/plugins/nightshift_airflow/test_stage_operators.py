@@ -40,6 +40,7 @@ def test_a_run_is_recorded_before_what_names_it_is_published(night):
     assert git(night.repository, "show", "--no-patch", "--format=%s", workspace.ref) == f"{DAG_ID}: run (running)"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("behaviour", "skipped"), [("", ["publish_empty_night"]), ("empty", ["featurize_batch"])])
 def test_a_night_without_rows_is_recorded_and_one_with_rows_is_scored(night, behaviour, skipped):
     if behaviour:

@@ -19,6 +19,7 @@ from tests.opened_night import DAG_ID, behave, commands
 from tests.stub_repository import git
 
 
+@pytest.mark.costly
 def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
     behave(night.repository, "ingest_batch", "gate")
     night("open_run")
@@ -128,6 +129,7 @@ def test_a_stage_sees_no_secret_of_airflow(repository, monkeypatch):
     assert env["PATH"].split(os.pathsep)[1:] == os.environ["PATH"].split(os.pathsep)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("path", ["var/shop/*.csv", "{root}/var/shop/orders.csv"])
 def test_a_source_in_the_repository_is_found_from_a_workspace(repository, path):
     """The table is next to the code and is ignored by git, so no workspace has it."""

@@ -172,6 +172,7 @@ def test_a_window_too_short_to_be_judged_draws_no_empty_frame() -> None:
     assert "Not judged: no window of these nights holds enough; this one has 3 of 5 nights and 900 of 1000 rows." in page
 
 
+@pytest.mark.costly
 def test_bins_outside_the_reference_are_drawn_once_something_is_in_them() -> None:
     values = np.arange(20_000, dtype=np.float32)
     spread = numeric_binning("spread", values, bins=4)

@@ -49,6 +49,7 @@ def test_a_corrected_figure_is_the_latest(client: "MlflowClient") -> None:
     assert client.get_run(run).data.metrics["auc"] == 0.6
 
 
+@pytest.mark.costly
 def test_an_mlflow_that_does_not_answer_is_worth_a_retry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

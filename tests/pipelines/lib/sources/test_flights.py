@@ -16,6 +16,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         yield opened
 
 
+@pytest.mark.costly
 def test_every_flight_is_there_once(connection: duckdb.DuckDBPyConnection) -> None:
     relation = flights.scan(connection, "flights")
     [row] = connection.sql(
@@ -31,6 +32,7 @@ def test_weather_has_one_row_an_hour_also_when_summer_time_ends(connection: duck
     assert rows == keys > 26_000
 
 
+@pytest.mark.costly
 def test_the_hour_of_a_flight_is_the_hour_of_its_weather(connection: duckdb.DuckDBPyConnection) -> None:
     """Both files also carry the moment in UTC: the local hours must agree with it, in summer and in winter."""
     joined = f"{flights.scan(connection, 'flights')} f JOIN {flights.scan(connection, 'weather')} w"

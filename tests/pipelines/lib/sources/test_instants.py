@@ -17,6 +17,8 @@ from pipelines.lib.sources.scan import Notation
 from pipelines.lib.tables.column import Column
 from pipelines.lib.tables.engine import connect
 
+pytestmark = pytest.mark.costly
+
 SUMMER, WINTER = dt.datetime(2025, 10, 26, 0, 30, tzinfo=dt.UTC), dt.datetime(2025, 10, 26, 1, 30, tzinfo=dt.UTC)
 """Both are 02:30 in Berlin."""
 

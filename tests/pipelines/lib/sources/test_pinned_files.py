@@ -15,6 +15,8 @@ from pipelines.lib.sources.pinned_files import at_files, current_files, digests,
 from pipelines.lib.tables.dataset import Dataset, Source
 from tests.datasets import orders
 
+pytestmark = pytest.mark.costly
+
 NIGHT, FAR = dt.date(2024, 1, 20), dt.date(2024, 3, 20)
 
 
