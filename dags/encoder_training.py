@@ -6,7 +6,7 @@ where hardly a neighbour changes, *evaluate_encoder* is the gate: AUC, sound vec
 * *promote* is fenced: where another version has become champion since the run opened, it fails and changes nothing.
 * A new champion makes the asset `encoder`, which starts a rebuild of the index: vectors of two encoders cannot be compared. Until that is
   published, the index goes on with the encoder that it was built with.
-* Back to an earlier encoder: `python -m pipelines.registry.rollback --encoder`, then a rebuild.
+* Back to an earlier encoder: `python -m pipelines.registry.rollback --encoder --actor <you> --reason <why>`, then a rebuild.
 """
 
 from airflow.sdk import DAG
