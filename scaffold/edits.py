@@ -32,7 +32,7 @@ def add_row(text: str, name: str, after: str | None) -> str:
     """Return the page of all sections with a row for the empty section `name` after the row of `after`, or as the last one."""
     lines = text.rstrip("\n").split("\n")
     place = next((number for number, line in enumerate(lines) if line.startswith(f"| `{after}` | ")), len(lines) - 1)
-    return "\n".join([*lines[: place + 1], f"| `{name}` | nothing yet | `{{}}` |", *lines[place + 1 :]]) + "\n"
+    return "\n".join([*lines[: place + 1], f"| `{name}` | Replace this cell: what the stage is for | `{{}}` |", *lines[place + 1 :]]) + "\n"
 
 
 def add_stage(text: str, name: str, after: str | None, entry: dict[str, Any], cmd: str) -> str:

@@ -176,10 +176,11 @@ def _faults_of_names(request: Request, repository: Repository) -> Iterator[str]:
         yield f"name={name}: params.yaml has a section of this name; take another name"
     if name in repository.dags:
         yield f"name={name}: dags/{name}.py is a DAG; take another name"
-    if request.package and request.package not in repository.packages:
-        yield f"package={request.package}: not a package of stages; take one of {', '.join(repository.packages)}"
+    of_stages = [package for package, modules in repository.packages.items() if "__main__" not in modules]  # else it is a command of people
+    if request.package and request.package not in of_stages:
+        yield f"package={request.package}: not a package of stages; take one of {', '.join(of_stages)}"
     if request.dag and request.dag not in repository.dags:
-        yield f"dag={request.dag}: dags/{request.dag}.py does not exist; take one of {', '.join(sorted(repository.dags))}"
+        yield f"dag={request.dag}: no DAG has this name; take one of {', '.join(sorted(repository.dags))}"
     test = f"tests/pipelines/{request.package}/test_{name}.py"
     if (ROOT / test).exists():
         yield f"name={name}: {test} exists; take another name, or remove the test"
@@ -277,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print("\n".join(f"wrote {path}" for path in files))
     print(f"Now write what {request.name} computes, and its test. Then run `dvc repro {request.name}`, and commit dvc.lock with the rest.")
+    print("CONTRIBUTING.md, Add a stage, has the steps. `git restore . && git clean -f pipelines tests` undoes all of it.")
     return 0
 
 

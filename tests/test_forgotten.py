@@ -4,11 +4,16 @@ Only text is read here, as in tests/test_house.py.
 """
 
 import ast
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from scaffold import edits
+from scaffold.new_stage import PAGE
 from tests.dag_tasks import DAGS, operators, task_ids
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +55,35 @@ def placeholder(path: Path, text: str) -> str | None:
     if found := next((line for line in lines if "Replace this line" in line), None):
         return f"{path}: the docstring still says {found!r}; write what the stage does in its place"
     return None
+
+
+def placeholder_cells(text: str) -> list[str]:
+    """Return what is missing for each section whose row in the reference is still the one that ``make new-stage`` wrote."""
+    rows = re.findall(r"^\| `(\w+)` \| Replace this cell", text, re.MULTILINE)
+    return [f"{PAGE}: the row of {section} still says 'Replace this cell'; write what the stage is for in its place" for section in rows]
+
+
+def unwatched(stage: str, entry: Mapping[str, Any]) -> list[str]:
+    """Return what is missing if an argument of a stage is a file that is neither in its `deps` nor in its `outs`.
+
+    A file inside of an argument counts, such as the verdict of a gate, and so does a folder around it.
+    """
+    named = [*entry["deps"], *entry["outs"]]
+    read = [word for word in entry["cmd"].split() if word.startswith(("data/", "$"))]
+    return [
+        f"dvc.yaml, stages.{stage}: {path} is in cmd alone, so DVC does not see that it changes; add it to deps, or to outs if the stage writes it"
+        for path in read
+        if not any(f"{one}/".startswith(f"{path}/") or f"{path}/".startswith(f"{one}/") for one in named)
+    ]
+
+
+def test_no_row_of_the_reference_is_of_the_template() -> None:
+    assert (missing := placeholder_cells((ROOT / PAGE).read_text(encoding="utf-8"))) == [], missing
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_files_of_its_command(stage: str) -> None:
+    assert (missing := unwatched(stage, STAGES[stage])) == [], missing
 
 
 @pytest.mark.parametrize("path", [*MODULES, *(Path("dags") / f"{dag_id}.py" for dag_id in DAG_IDS)], ids=str)
@@ -118,6 +152,19 @@ def test_a_forgotten_task_is_named() -> None:
 def test_a_forgotten_section_is_named() -> None:
     assert "no section nowhere" in str(without_section("nowhere", {"score"}))
     assert without_section("score", {"score"}) is None
+
+
+def test_a_forgotten_row_of_the_reference_is_named() -> None:
+    (missing,) = placeholder_cells(edits.add_row("| `score` | the threshold | `{}` |\n", "weigh", "score"))
+    assert "the row of weigh still says" in missing
+
+
+def test_a_forgotten_file_is_named() -> None:
+    entry = {"cmd": "python -m x --gate data/gate --a data/a.parquet --b data/b/c --out data/out", "outs": ["data/out"]}
+    whole = {**entry, "deps": ["data/gate/verdict.json", "data/a.parquet", "data/b"]}
+    assert unwatched("weigh", whole) == []
+    (missing,) = unwatched("weigh", {**whole, "deps": [*whole["deps"][:1], "data/a", "data/b"]})
+    assert "stages.weigh: data/a.parquet is in cmd alone" in missing
 
 
 def test_a_forgotten_docstring_is_named() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaffold.new_stage import NewStageError, Request, new_files
+from scaffold.new_stage import PAGE, NewStageError, Request, new_files
 from tests.repository_copy import ROOT, copy_repository, run_in
 from tests.test_makefile import lint_commands
 
@@ -40,13 +40,15 @@ class Copy:
         return self.run(sys.executable, *recipe[1].split(), *[f"--{key}={value}" for key, value in given.items()])
 
     def write_docstrings(self, *names: str) -> None:
-        """Do the first thing that a developer does after the command: replace the lines of the template in every docstring."""
+        """Do the first thing that a developer does after the command: replace the lines of the template in every docstring and on the page."""
         for path in [next((self.root / "pipelines").glob(f"*/{name}.py")) for name in names] + sorted((self.root / "dags").glob("*.py")):
             text = path.read_text(encoding="utf-8")
             text = re.sub(r" Replace this line: say what the stage is for\.", "", text)
             path.write_text(
                 re.sub(r"^(\* `\w+`): Replace this line\..*$", r"\1 counts its input.", text, flags=re.MULTILINE), encoding="utf-8"
             )
+        page = self.root / PAGE
+        page.write_text(page.read_text(encoding="utf-8").replace("Replace this cell: what the stage is for", "a count"), encoding="utf-8")
 
     def digest(self) -> str:
         """Return a digest of every file of the copy, except compiled ones."""
@@ -78,7 +80,12 @@ def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         ({"name": "report"}, "the code of every stage uses this name"),
         ({"package": "lib"}, "package=lib: not a package of stages; take one of data, index, monitoring, registry, scoring, training"),
         ({"package": "nowhere"}, "package=nowhere: not a package of stages"),
-        ({"dag": "nowhere"}, "dags/nowhere.py does not exist; take one of champion_replay,"),
+        (
+            {"package": "use_case"},
+            "package=use_case: not a package of stages; take one of data, index, monitoring, registry, scoring, training",
+        ),
+        ({"dag": "nowhere"}, "dag=nowhere: no DAG has this name; take one of champion_replay,"),
+        ({"dag": f"dags/{NIGHT}.py"}, f"dag=dags/{NIGHT}.py: no DAG has this name; take one of champion_replay,"),
         ({"dag": "champion_replay", "after": "replay"}, "opens no workspace"),
         ({"dag": "drift_monitoring", "after": "govern"}, "no task of it is a stage of DVC"),
         ({"after": "nowhere"}, "after=nowhere: not a task that another one can follow; nightly_batch_scoring has open_run, ingest_batch,"),
