@@ -99,6 +99,12 @@ class SliceName:
     column: str
     value: JsonValue
 
+    @property
+    def label(self) -> str:
+        """The slice in words, such as ``items = 2``; a feature that is a whole number is a float to the model."""
+        value = int(self.value) if isinstance(self.value, float) and self.value.is_integer() else self.value
+        return f"{self.column} = {'no value' if value is None else value}"
+
 
 @dataclass(frozen=True)
 class SliceComparison(Sides, SliceName):

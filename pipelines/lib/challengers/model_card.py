@@ -78,7 +78,7 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
             f"Its scores are too {'high' if gap > 0 else 'low'}: their mean is {metrics.mean_score:.3f}, and the observed rate is "
             f"{metrics.positive_rate:.3f}. Use them to rank rows, not as probabilities."
         )
-    areas = sorted((part.auc, f"{part.column} = {part.value}") for part in evaluation.slices if part.auc is not None)
+    areas = sorted((part.auc, part.label) for part in evaluation.slices if part.auc is not None)
     if metrics.auc and (weak := [f"{name} ({auc:.3f})" for auc, name in areas if auc < metrics.auc - 0.05]):
         yield f"It is weak, more than 0.05 below its AUC of {metrics.auc:.3f}, on {', '.join(weak)}."
     if unknown := sorted({s.column for s in evaluation.slices}):

@@ -91,9 +91,7 @@ def _worse(found: Comparison, policy: Policy) -> list[str]:
     for part in found.slices:  # with many slices, one is bad by chance: so the more there are, the clearer each must be (Bonferroni)
         fall = part.auc_difference
         if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(found.slices) <= policy.maximum_p_value:
-            reasons.append(
-                f"on {part.column} = {part.value} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}"
-            )
+            reasons.append(f"on {part.label} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}")
     return reasons
 
 
@@ -119,7 +117,7 @@ def _unclear(found: Comparison, policy: Policy) -> list[str]:
     if not (_clear(auc, policy) or _clear(loss, policy)):
         reasons.append(f"neither gain is clear from {found.nights} nights: AUC {with_interval(auc)}, log loss {with_interval(loss)}")
     reasons += [
-        f"on {part.column} = {part.value} its AUC falls: {with_interval(part.auc_difference)}"
+        f"on {part.label} its AUC falls: {with_interval(part.auc_difference)}"
         for part in found.slices
         if part.auc_difference.value < -policy.maximum_slice_auc_loss and _clear(part.auc_difference, policy)
     ]
@@ -148,7 +146,7 @@ def _gains(found: Comparison) -> list[str]:
 
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
     """Name the missing evidence: the reader of a promotion must not believe that everything was judged."""
-    unsure = [f"{part.column} = {part.value}" for part in found.slices if part.auc_difference.p is None]
+    unsure = [part.label for part in found.slices if part.auc_difference.p is None]
     reasons = [] if found.slices else ["not judged: its slices, none of which has enough rows of both outcomes"]
     if unsure:
         reasons.append(f"not judged: {len(unsure)} of {len(found.slices)} slices, with too few rows or nights: {', '.join(unsure[:5])}")
@@ -176,7 +174,7 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
     ):
         rows.append((name, _cell(theirs), _cell(mine), f"{mine - theirs:+.4f}"))
     for part in sorted(found.slices, key=lambda part: part.auc_difference.value)[:3]:
-        what = f"AUC of {part.column} = {part.value}, among its worst slices"
+        what = f"AUC of {part.label}, among its worst slices"
         rows.append((what, _cell(part.champion.auc), _cell(part.challenger.auc), with_interval(part.auc_difference)))
     if challenger and champion:
         for name, theirs, mine in (

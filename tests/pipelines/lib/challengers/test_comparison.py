@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pipelines.lib.challengers.comparison import Difference, auc_difference, auc_interval, compare, log_loss_difference
+from pipelines.lib.challengers.comparison import Difference, SliceName, auc_difference, auc_interval, compare, log_loss_difference
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.measures.delong import delong
 
@@ -128,3 +128,12 @@ def test_two_models_are_compared_by_slice() -> None:
     ]
     assert found.nights_won == sum(theirs > mine for theirs, mine in losses)
     assert set(found.roc) == set(found.calibration) == {"champion", "challenger"}
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [("web", "of = web"), (2.0, "of = 2"), (0.5, "of = 0.5"), (None, "of = no value"), (True, "of = True"), (7, "of = 7")],
+)
+def test_a_slice_is_named_in_words(value: str | float | bool | None, label: str) -> None:
+    """Pages showed ``of = None``, and ``of = 2.0`` for a number of items."""
+    assert SliceName("of", value).label == label
