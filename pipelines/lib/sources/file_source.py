@@ -32,6 +32,8 @@ def scan(
 ) -> tuple[str, Reach]:
     """Make the files of `source` that hold rows of `window` readable on `connection`; returns the relation, and the reach of the other files.
 
+    Without `columns`, the relation has all that there are.
+
     Raises `DataError` for a file that cannot be read, for one that was replaced since the run was opened, and for one whose folders or whose date in
     the path contradict its rows.
     """
@@ -52,6 +54,9 @@ def scan(
         relation = parquet_source.relation(paths, inside, window if window and window.column in inside else None)
     else:
         relation = csv_source.relation(paths, inside, source)
+    if not columns:  # a look at all columns, before any is declared
+        columns = _text_of_folders(connection, files, relation)
+        named = list(columns)
     dated = window is not None and any(file.partition for file in files)
     if not named and not dated:
         return f"(SELECT * EXCLUDE ({name(FILE)}) FROM {relation})", skipped
@@ -74,6 +79,15 @@ def scan(
             _require_next_file(connection, joined, window, moment, owner, source.path or "")
     values = "".join(f", files.{name(column)}" for column in named)
     return f"(SELECT rows.* EXCLUDE ({', '.join(map(name, [FILE, *both]))}){values} FROM {joined})", skipped
+
+
+def _text_of_folders(connection: duckdb.DuckDBPyConnection, files: Sequence[SourceFile], relation: str) -> dict[str, Column]:
+    """Return the columns, as text, that the folders of all `files` name and the files themselves lack."""
+    common = [column for column in files[0].values if all(column in file.values for file in files)]
+    if not common:
+        return {}
+    present = {row[0].lower() for row in connection.sql(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    return {column: Column(type="string") for column in common if column.lower() not in present}
 
 
 def _extents(

@@ -140,3 +140,15 @@ def test_a_sound_declaration_lacks_its_derived_file_only() -> None:
     assert faults() == []
     derive(find("rides", Path()), rides.TODAY)
     assert check(Path(), ["rides"]) == []
+
+
+def test_columns_that_folders_name_are_columns_of_the_source() -> None:
+    query = f"SELECT * EXCLUDE started_at, started_at::DATE AS day FROM ({rides.rides(days=30)}) WHERE city IS NOT NULL"
+    duckdb.sql(f"COPY ({query}) TO 'rides' (FORMAT parquet, PARTITION_BY (day, city))")
+    source = [("dataset.source", {"kind": "parquet", "path": "rides"}), ("features.calendar", ["weekday"])]
+    assert faults(*source, ("dataset.event_time", "days")) == [
+        "use_cases/rides/params.yaml: dataset.event_time: names 'days', which the source does not have as a column; did you mean day?"
+    ]
+    assert faults(*source, ("dataset.event_time", "day")) == []
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
