@@ -7,7 +7,8 @@ from itertools import combinations
 import duckdb
 
 from pipelines.lib.declarations.facts import EVENTS, Facts
-from pipelines.lib.tables.engine import name
+from pipelines.lib.declarations.references import as_sql
+from pipelines.lib.tables.engine import name, text
 
 LARGEST_KEY = 3
 """Columns of the longest key that is looked for."""
@@ -73,14 +74,16 @@ def named_as_key(column: str) -> bool:
     return any(word.lower() in ("id", "key", "uuid", "guid") for word in words)
 
 
-def label_candidates(kinds: Mapping[str, str], values: Mapping[str, tuple[object, ...] | None]) -> list[str]:
+def label_candidates(
+    connection: duckdb.DuckDBPyConnection, kinds: Mapping[str, str], values: Mapping[str, tuple[object, ...] | None]
+) -> list[str]:
     """Return expressions that could be the label: columns with exactly two values, compared so that they are true or false."""
     found = []
     for column, kind in kinds.items():
-        known = values.get(column)
+        known, written = values.get(column), as_sql(connection, column)
         if kind == "boolean":
-            found.append(name(column) if not column.isidentifier() else column)
+            found.append(written)
         elif known is not None and len(known) == 2:
             shown = sorted(map(str, known))[-1]
-            found.append(f"{column} = {shown}" if kind == "integer" else f"{column} = '{shown}'")
+            found.append(f"{written} = {shown if kind == 'integer' else text(shown)}")
     return found

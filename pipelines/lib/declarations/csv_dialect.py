@@ -1,6 +1,7 @@
 """The dialect of a CSV as its values show it: what to declare, and what to have delivered otherwise. Nothing of it is used unasked."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -13,12 +14,19 @@ from pipelines.lib.sources.source_files import SourceFile
 from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import name, text
 
-DATE_FORMATS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%Y%m%d", "%Y-%m-%d", "%Y/%m/%d")
-TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f")
+_OF_FOUR_DIGITS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y")
+DATE_FORMATS = (*_OF_FOUR_DIGITS, "%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", *(form.replace("%Y", "%y") for form in _OF_FOUR_DIGITS))
+TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 
 DELIMITERS = (",", ";", "\t", "|")
 
+_LIKE_A_DATE = "^([0-9]{1,4}[./-][0-9]{1,2}[./-]|[0-9]{8})"
+
 _COMMA = r"[+-]?[0-9]{1,3}([.]?[0-9]{3})*,[0-9]+"
+
+_GROUPED = "[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+"
+"""A number whose commas may group its thousands: 1,234 is one thousand and more, or one and a quarter."""
+
 _SAMPLE_ROWS = 20_000
 _LINES = 20
 
@@ -85,7 +93,10 @@ def unread(connection: duckdb.DuckDBPyConnection, relation: str, column: str, fo
 
 def decimal_fault(column: str, example: str, where: str) -> Found:
     """Return the fault of a source at the key `where` that does not declare the decimal comma of `example` in `column`."""
-    return Found(f"{where}.decimal", f"is '.', but column {column!r} holds {example!r}", 'write decimal: ","')
+    remedy = 'write decimal: ","'
+    if re.fullmatch(_GROUPED, example):
+        remedy += "; or if that comma groups thousands, deliver the number without it"
+    return Found(f"{where}.decimal", f"is '.', but column {column!r} holds {example!r}", remedy)
 
 
 def decimal_comma(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> bool:
@@ -98,15 +109,55 @@ def decimal_comma(connection: duckdb.DuckDBPyConnection, relation: str, column: 
     return bool(commas) and not others
 
 
-def formats_of(connection: duckdb.DuckDBPyConnection, relation: str, column: str, kind: str) -> dict[str, int]:
-    """Return how many values of a text `column` each known format of a `kind` (date, timestamp) reads, as few formats as read them all."""
+def grouped_thousands(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> str | None:
+    """Return a value of a text `column` of numbers whose commas may all group thousands; None if it has none, or if a value shows that they do not."""
     value = name(column)
+    grouped = f"regexp_full_match({value}, {text(_GROUPED)})"
+    [(example, others)] = connection.sql(
+        f"SELECT min({value}) FILTER ({grouped}), count(*) FILTER (NOT {grouped} AND NOT regexp_full_match({value}, '[+-]?[0-9]{{1,3}}')) FROM {relation}"
+    ).fetchall()
+    return None if others or example is None else str(example)
+
+
+def formats_of(connection: duckdb.DuckDBPyConnection, relation: str, column: str, kind: str) -> dict[str, int]:
+    """Return how many values of a text `column` each known format of a `kind` (date, timestamp) reads, as few formats as read them all.
+
+    If several read them all, it is the one whose dates are closest together: a table of ten days, read month first, would be one of ten months.
+    """
+    value = name(column)
+    if not connection.sql(f"SELECT 1 FROM {relation} WHERE regexp_matches({value}, {text(_LIKE_A_DATE)}) LIMIT 1").fetchall():
+        return {}  # most columns: a hundred formats are not tried on each
     forms = DATE_FORMATS if kind == "date" else [f"{date}{gap}{time}" for date in DATE_FORMATS for gap in (" ", "T") for time in TIMES]
-    tests = ", ".join(f"count(*) FILTER (try_strptime({value}, {text(form)}) IS NOT NULL)" for form in forms)
+    # %Y takes 24 for the year 24.
+    tests = ", ".join(f"count(*) FILTER (year(try_strptime({value}, {text(form)})) >= 1000)" for form in forms)
     [(rows, *counts)] = connection.sql(f"SELECT count({value}), {tests} FROM {relation}").fetchall()
     found = {form: count for form, count in sorted(zip(forms, counts, strict=True), key=lambda one: -one[1]) if count}
-    whole = next((form for form, count in found.items() if count == rows), None)
-    return {whole: rows} if whole else found
+    whole = [form for form, count in found.items() if count == rows]
+    return {_narrowest(connection, relation, column, whole): rows} if whole else found
+
+
+def other_reading(connection: duckdb.DuckDBPyConnection, relation: str, column: str, form: str) -> str | None:
+    """Return `form` with day and month in each other's place, if that also reads every value of a text `column`, and some as other dates.
+
+    With dots, the day always comes first.
+    """
+    other = form.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
+    if "." in form.partition("%d")[2][:1] or not form.startswith(("%d", "%m")):
+        return None
+    mine, swapped = (f"try_strptime({name(column)}, {text(one)})" for one in (form, other))
+    [(unread, differing)] = connection.sql(
+        f"SELECT count({name(column)}) - count({swapped}), count(*) FILTER ({swapped} <> {mine}) FROM {relation}"
+    ).fetchall()
+    return other if differing and not unread else None
+
+
+def _narrowest(connection: duckdb.DuckDBPyConnection, relation: str, column: str, forms: list[str]) -> str:
+    if len(forms) == 1:
+        return forms[0]
+    moments = [f"try_strptime({name(column)}, {text(form)})" for form in forms]
+    spans = ", ".join(f"epoch(max({moment})) - epoch(min({moment}))" for moment in moments)
+    [found] = connection.sql(f"SELECT {spans} FROM {relation}").fetchall()
+    return min(zip(found, forms, strict=True), key=lambda one: one[0])[1]
 
 
 def format_fault(found: Mapping[str, int], column: str, kind: str, source: Source, where: str, *, iso_is_read: bool = True) -> Found | None:

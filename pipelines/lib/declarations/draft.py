@@ -1,6 +1,5 @@
 """A first declaration of a table that nobody has described yet: what its source shows, and what it cannot show."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,8 @@ from pipelines.lib.declarations.bands import significant
 from pipelines.lib.declarations.candidates import label_candidates, named_as_key, row_numbers, unique_keys
 from pipelines.lib.declarations.column_types import column_types, declarable
 from pipelines.lib.declarations.csv_dialect import formats_of
+from pipelines.lib.declarations.csv_doubts import csv_doubts, words_for_missing
+from pipelines.lib.declarations.draft_features import draft_features
 from pipelines.lib.declarations.events import load_events
 from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
 from pipelines.lib.declarations.references import columns_in
@@ -25,9 +26,6 @@ from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import RESERVED, Column, Dataset, Source
 from pipelines.lib.tables.engine import UTC, connect, name
 from pipelines.lib.tables.labels import check_label
-
-_MOST_GROUPS = 5_000
-"""Values of a text column up to which the mean of past outcomes by value is worth a feature."""
 
 _BEST_TIME = "best as 2024-01-31 10:00:00, with a zone as an offset, such as +01:00"
 
@@ -76,7 +74,8 @@ def draft(given: str, wishes: Wishes) -> Draft:
         facts = read_facts(connection, looked, scanned.where) if times else Facts({})
         values = {column: fact.values for column, fact in facts.columns.items()}
         keys = [wishes.key] if wishes.key else unique_keys(connection, kinds)
-        _ask(wishes, kinds, values, times, keys, scanned)
+        if questions := _questions(wishes, kinds, label_candidates(connection, kinds, values), times, keys, scanned):
+            raise ConfigError("\n".join(["The source does not tell everything. Add:", *(f"  {question}" for question in questions)]))
         key = _best_key(keys, time)
         later = [*dict.fromkeys([*wishes.known_later, *_of_label(connection, wishes.label, kinds, (*key, time))])]
         dataset = _loaded({**table, "key": list(key), "known_later": later}, kinds, time)
@@ -88,12 +87,15 @@ def draft(given: str, wishes: Wishes) -> Draft:
         spared = {*key, time, *later, *(sign.column for sign in signs)}
         numbers = [column for column in row_numbers(connection, kinds, facts) if column not in spared]
         offered = {column: kind for column, kind in kinds.items() if column not in {*spared, *numbers}}
-        features = _features(connection, offered, facts, kinds[time])
+        features = draft_features(connection, offered, facts, kinds[time], {*key, time, wishes.label_name})
         rhythm = rhythm_of(facts.counts)
         zone, seen_zones = zones_seen(connection, scanned, source, kinds, time)
-        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen, seen_zones, *rhythm.words()]
+        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen, seen_zones, *rhythm.words(), *words_for_missing(source)]
         notes += [f"No feature: {column} has another value in each row, as a running number has." for column in numbers]
-    warnings = [f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs]
+        doubts = list(csv_doubts(connection, scanned, source, kinds)) if source.kind == "csv" else []
+    warnings = doubts + [
+        f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs
+    ]
     declared = {
         "source": described, "key": list(key), "event_time": time, **({"time_zone": zone} if zone else {}),
         "label": {"name": wishes.label_name, "expression": wishes.label, "delay_days": delay}, "known_later": [*later, *filled],
@@ -141,18 +143,17 @@ def _loaded(table: Mapping[str, Any], kinds: Mapping[str, str], time: str) -> Da
     return parse_section(whole, Dataset, "the draft")
 
 
-def _ask(
+def _questions(
     wishes: Wishes,
     kinds: Mapping[str, str],
-    values: Mapping[str, Any],
+    offered: Sequence[str],
     times: Sequence[str],
     keys: Sequence[tuple[str, ...]],
     scanned: Scan,
-) -> None:
-    """Raise one `ConfigError` that asks for all that is missing."""
+) -> list[str]:
+    """Return a question for each thing that is missing. The labels that are `offered` are expressions."""
     questions = []
     if not wishes.label:
-        offered = label_candidates(kinds, values)
         seen = f" Columns of two values: {', '.join(offered)}." if offered else f" The columns are {', '.join(kinds)}."
         questions.append(f'--label "…": SQL over the columns that is true or false, such as --label "amount > 100".{seen}')
     if not wishes.event_time and len(times) != 1:
@@ -166,8 +167,7 @@ def _ask(
         questions.append(
             f"--key COLUMN …: the columns that name a row. No combination of up to three columns does. The columns are {_shown(kinds)}."
         )
-    if questions:
-        raise ConfigError("\n".join(["The source does not tell everything. Add:", *(f"  {question}" for question in questions)]))
+    return questions
 
 
 def _shown(kinds: Mapping[str, str]) -> str:
@@ -202,44 +202,6 @@ def _delay(facts: Facts, wishes: Wishes) -> tuple[int, str]:
 
 def _days(days: int) -> str:
     return f"{days} day" if days == 1 else f"{days} days"
-
-
-def _features(connection: duckdb.DuckDBPyConnection, offered: Mapping[str, str], facts: Facts, kind_of_time: str) -> dict[str, Any]:
-    numbers = {
-        column: kind for column, kind in offered.items()
-        if kind in ("integer", "float", "boolean") and column.isidentifier() and not (kind == "integer" and named_as_key(column))
-    }  # fmt: skip
-    missing = _missing(connection, numbers)
-    few = [column for column, kind in offered.items() if kind == "string" and facts.columns[column].values and column.isidentifier()]
-    texts = [
-        column
-        for column in offered
-        if column.isidentifier() and column not in {*few, *numbers} and offered[column] in ("string", "integer")
-    ]
-    grouped = few[:3] + [column for column in texts if 1 < facts.columns[column].distinct <= _MOST_GROUPS][:2]
-    found: dict[str, Any] = {
-        "numeric": {feature: {**of, "missing": missing[column]} for column in numbers for feature, of in [_named(column)]},
-        "categorical": {feature: of for column in few for feature, of in [_named(column)]},
-        "calendar": ["hour", "weekday"] if kind_of_time == "timestamp" else ["weekday"],
-        "lagged": {f"rate_by_{column}": {"by": [column], "window_days": 28, "prior_weight": 20} for column in grouped},
-    }
-    return {key: value for key, value in found.items() if value}
-
-
-def _named(column: str) -> tuple[str, dict[str, str]]:
-    """Return the name of the feature of a `column` and its expression. A feature is not called as a column that Nightshift writes itself."""
-    return (f"own_{column}", {"expression": column}) if column.lower() in RESERVED else (column, {})
-
-
-def _missing(connection: duckdb.DuckDBPyConnection, numbers: Mapping[str, str]) -> dict[str, int]:
-    """Return for each column a number that none of its values is, so that a gate can count it: -1, or one below the least."""
-    from pipelines.lib.declarations.facts import EVENTS
-
-    if not numbers:
-        return {}
-    least = ", ".join(f"min({name(column)}::DOUBLE) FILTER (isfinite({name(column)}::DOUBLE))" for column in numbers)
-    [row] = connection.sql(f"SELECT {least} FROM {EVENTS}").fetchall()
-    return {column: -1 if low is None or low >= 0 else math.floor(low) - 1 for column, low in zip(numbers, row, strict=True)}
 
 
 def _count(fact: ColumnFacts, rows: int) -> str:

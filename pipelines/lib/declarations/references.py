@@ -49,6 +49,11 @@ def columns_in(connection: duckdb.DuckDBPyConnection, expression: str) -> list[s
     return list(dict.fromkeys(_column_names(json.loads(tree))))
 
 
+def as_sql(connection: duckdb.DuckDBPyConnection, column: str) -> str:
+    """Return how `column` is written in an expression: in quotes if it is a word of SQL or has other signs than letters, digits and underscores."""
+    return column if column.isidentifier() and columns_in(connection, column) == [column] else name(column)
+
+
 def _column_names(tree: object) -> Iterator[str]:
     if isinstance(tree, dict):
         if tree.get("class") == "COLUMN_REF":

@@ -8,7 +8,7 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
-from pipelines.lib.declarations.csv_dialect import decimal_comma, delimiter_of, formats_of
+from pipelines.lib.declarations.csv_dialect import decimal_comma, delimiter_of, formats_of, grouped_thousands
 from pipelines.lib.sources import adapters, s3_files, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables import source_paths
@@ -52,13 +52,18 @@ def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: 
         scanned = adapters.scan(connection, parse_section(described, Source, "--source"), {}, None, scratch)
     sample = "first_rows"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {sample} AS SELECT * FROM {scanned.relation} LIMIT {_SAMPLE_ROWS}")
-    if any(decimal_comma(connection, sample, column) for column in scanned.columns):
+    # A comma that may group thousands is none that the source shows: `csv_doubts` asks.
+    if any(
+        decimal_comma(connection, sample, column) and not grouped_thousands(connection, scanned.relation, column)
+        for column in scanned.columns
+    ):
         described["decimal"] = ","
     for kind_of_time in ("date", "timestamp"):
         for column in scanned.columns:
-            found = formats_of(connection, sample, column, kind_of_time)
+            if not (found := formats_of(connection, sample, column, kind_of_time)):
+                continue
             [(known,)] = connection.sql(f"SELECT count({name(column)}) FROM {sample}").fetchall()
-            if len(found) == 1 and known and next(iter(found.values())) == known and not next(iter(found)).startswith("%Y"):
+            if next(iter(found.values())) == known and not next(iter(found)).startswith("%Y"):
                 described[f"{kind_of_time}_format"] = next(iter(found))
                 break
     return described

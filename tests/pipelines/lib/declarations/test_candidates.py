@@ -44,6 +44,15 @@ def test_a_word_of_the_name_tells_a_key(column: str, is_key: bool) -> None:
 
 
 def test_columns_of_two_values_can_be_labels() -> None:
-    kinds = {"won": "boolean", "is won": "boolean", "state": "string", "code": "integer", "many": "string"}
-    values = {"state": ("new", "done"), "code": (1, 2), "many": ("a", "b", "c")}
-    assert label_candidates(kinds, values) == ["won", '"is won"', "state = 'new'", "code = 2"]
+    kinds = {
+        "won": "boolean",
+        "is won": "boolean",
+        "state": "string",
+        "code": "integer",
+        "many": "string",
+        "order": "string",
+        "end": "boolean",
+    }
+    values = {"state": ("new", "done"), "code": (1, 2), "many": ("a", "b", "c"), "order": ("it's", "a")}
+    offered = ["won", '"is won"', "state = 'new'", "code = 2", "\"order\" = 'it''s'", '"end"']
+    assert label_candidates(duckdb.connect(), kinds, values) == offered

@@ -35,6 +35,10 @@ def test_the_delimiter_gives_every_line_as_many_fields(tmp_path: Path, text: str
         (["31.01.2024 10:00", None], "timestamp", {"%d.%m.%Y %H:%M": 1}),
         (["31.01.2024", "2024-02-01", "2024-02-02"], "date", {"%Y-%m-%d": 2, "%d.%m.%Y": 1}),
         (["soon"], "date", {}),
+        (["31.01.24", "01.02.24"], "date", {"%d.%m.%y": 2}),
+        (["01/31/2024 12:30 AM", "02/01/2024 01:00 PM"], "timestamp", {"%m/%d/%Y %I:%M %p": 2}),
+        (["01/05/2024", "02/05/2024", "12/05/2024"], "date", {"%d/%m/%Y": 3}),
+        (["05/01/2024", "05/02/2024", "05/12/2024"], "date", {"%m/%d/%Y": 3}),
     ],
 )
 def test_the_formats_of_dates_are_found(values: list[str | None], kind: str, expected: dict[str, int]) -> None:
