@@ -12,7 +12,7 @@ from pipelines.lib.declarations.bands import WEEK, ceil_to, derive_band, floor_t
 from pipelines.lib.declarations.facts import FEW_VALUES, ColumnFacts, Facts
 from pipelines.lib.declarations.first_nights import first_nights, holdout_days
 from pipelines.lib.declarations.weekday_cron import cron_of
-from pipelines.lib.features.declaration import Features
+from pipelines.lib.features.declaration import Categorical, Features, category_values
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.night_calendar import NightCalendar
 
@@ -235,7 +235,16 @@ def _feature_slices(dataset: Dataset, features: Features, facts: Facts) -> list[
         if numeric.expression is None and feature in dataset.columns and dataset.columns[feature].type in ("boolean", "integer")
         and _makes_slices(facts.columns.get(feature))
     ]  # fmt: skip
-    return [*keys, *features.categorical, *numbers][:_MOST_SLICES]
+    categories = [feature for feature, declared in features.categorical.items() if _has_few_values(feature, declared, dataset, facts)]
+    return [*keys, *categories, *numbers][:_MOST_SLICES]
+
+
+def _has_few_values(feature: str, declared: Categorical, dataset: Dataset, facts: Facts) -> bool:
+    """Return whether the categorical `feature` makes slices. One of an expression without declared values is taken to have few."""
+    if (values := category_values(dataset, feature, declared)) is not None:
+        return len(values) <= FEW_VALUES
+    column = facts.columns.get(declared.expression or feature)
+    return column is None or _makes_slices(column)
 
 
 def _column_slices(dataset: Dataset, facts: Facts) -> list[str]:

@@ -99,6 +99,12 @@ def test_slices_are_features_for_the_holdout_and_columns_for_published_nights(us
     assert found["measure_performance"]["slices"] == ["city", "electric"]
 
 
+def test_a_category_of_many_values_makes_no_slices(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), f"SELECT *, 'street ' || (distance * 10)::INT AS street FROM ({rides.rides()})")
+    rides.declare(Path(), changed(features={"categorical": {"street": {}, "city": {}}}))
+    assert derivation.derive(use_case, rides.TODAY)["evaluate"]["slices"] == ["city", "electric"]
+
+
 def test_no_slice_is_made_by_a_column_that_published_rows_have_as_well(use_case: UseCase) -> None:
     rides.write(Path("rides.parquet"), f"SELECT *, city AS decision FROM ({rides.rides()})")
     rides.declare(Path(), changed(features={"categorical": {"decision": {}}}))
