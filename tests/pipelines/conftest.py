@@ -10,6 +10,7 @@ from pipelines.lib.models import costs
 from pipelines.lib.models.inference import Model
 from tests.checked_rides import checked_rides, sound  # noqa: F401 - fixtures
 from tests.registered_models import Installation, copy_template, make_template
+from tests.s3_store import s3_server, s3_store  # noqa: F401 - fixtures
 
 settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no deadline")  # Hypothesis fails an example of more than 200 ms, which a slow machine may need

@@ -1,6 +1,5 @@
 """Sources as `init` sees them: files here and on S3, Delta tables, and those that it refuses with the line to write."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,13 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import find
 from pipelines.lib.declarations.draft import Wishes
 from pipelines.lib.declarations.source_description import describe_source
-from pipelines.lib.sources import s3_files
 from pipelines.lib.tables.engine import UTC, connect
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
 from pipelines.use_case.init import init
 from tests import rides
-from tests.servers import s3
 
 LABEL = Wishes(label="minutes_late >= 10", label_name="late", delay_days=2)
-ACCESS = {"AWS_ACCESS_KEY_ID": "night", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
 
 
 @pytest.fixture(autouse=True)
@@ -31,23 +27,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A repository in which nobody has declared the rides."""
     rides.repository(tmp_path, name="others")
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3(tmp_path_factory.mktemp("s3") / "log") as url:
-        yield url
-
-
-@pytest.fixture
-def store(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[Any, str]:
-    """Return the store, and the name of an empty bucket."""
-    for key, value in {**ACCESS, "AWS_ENDPOINT_URL": server}.items():
-        monkeypatch.setenv(key, value)
-    bucket = f"b{abs(hash(request.node.name))}"
-    files = s3_files._store()
-    files.call_s3("create_bucket", Bucket=bucket)
-    return files, bucket
 
 
 def initialised(source: str) -> dict[str, Any]:
@@ -66,15 +45,15 @@ def described(given: str) -> dict[str, Any]:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("path", ["rides/2024.parquet", "rides", "rides/*.parquet"])
-def test_parquet_on_s3_becomes_a_use_case_without_a_fault(store: tuple[Any, str], path: str) -> None:
-    files, bucket = store
+def test_parquet_on_s3_becomes_a_use_case_without_a_fault(s3_store: tuple[Any, str], path: str) -> None:
+    files, bucket = s3_store
     files.put(str(rides.write(Path("rides.parquet"), rides.rides())), f"{bucket}/rides/2024.parquet")
     assert initialised(f"s3://{bucket}/{path}") == {"kind": "parquet", "path": f"s3://{bucket}/{path}"}
 
 
 @pytest.mark.integration
-def test_a_csv_on_s3_gets_its_dialect_and_check_compares_it(store: tuple[Any, str]) -> None:
-    files, bucket = store
+def test_a_csv_on_s3_gets_its_dialect_and_check_compares_it(s3_store: tuple[Any, str]) -> None:
+    files, bucket = s3_store
     query = f"SELECT * REPLACE (strftime(started_at, '%d.%m.%Y %H:%M') AS started_at) FROM ({rides.rides()})"
     duckdb.sql(f"COPY ({query}) TO 'rides.csv' (FORMAT csv, HEADER, DELIMITER ';')")
     files.put("rides.csv", f"{bucket}/rides/2024.csv")
@@ -87,15 +66,15 @@ def test_a_csv_on_s3_gets_its_dialect_and_check_compares_it(store: tuple[Any, st
 
 
 @pytest.mark.integration
-def test_a_delta_table_on_s3_is_seen_as_one(store: tuple[Any, str]) -> None:
-    _, bucket = store
+def test_a_delta_table_on_s3_is_seen_as_one(s3_store: tuple[Any, str]) -> None:
+    _, bucket = s3_store
     write_deltalake(f"s3://{bucket}/rides", pq.read_table(rides.write(Path("rides.parquet"), rides.rides())))
     assert initialised(f"s3://{bucket}/rides") == {"kind": "delta", "path": f"s3://{bucket}/rides"}
 
 
 @pytest.mark.integration
-def test_a_folder_on_s3_with_files_of_two_kinds_is_refused(store: tuple[Any, str]) -> None:
-    files, bucket = store
+def test_a_folder_on_s3_with_files_of_two_kinds_is_refused(s3_store: tuple[Any, str]) -> None:
+    files, bucket = s3_store
     files.pipe(f"{bucket}/rides/a.csv", b"a\n1\n")
     files.pipe(f"{bucket}/rides/b.parquet", b"PAR1")
     with pytest.raises(ConfigError, match="with parquet and csv files; name files of one kind"):

@@ -21,29 +21,10 @@ from pipelines.lib.sources import adapters, raw, s3_files
 from pipelines.lib.sources.pinned_files import at_files, current_files
 from pipelines.lib.tables.dataset import Dataset, Source
 from tests import hourly
-from tests.servers import s3
 
 pytestmark = pytest.mark.integration
 
 NIGHT = dt.date(2024, 3, 10)
-ACCESS = {"AWS_ACCESS_KEY_ID": "night", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3(tmp_path_factory.mktemp("s3") / "log") as url:
-        yield url
-
-
-@pytest.fixture
-def store(server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> tuple[Any, str]:
-    """Return the store, and the name of an empty bucket."""
-    for key, value in {**ACCESS, "AWS_ENDPOINT_URL": server}.items():
-        monkeypatch.setenv(key, value)
-    bucket = f"b{abs(hash(request.node.name))}"
-    files = s3_files._store()
-    files.call_s3("create_bucket", Bucket=bucket)
-    return files, bucket
 
 
 def rows(day: dt.date) -> pa.Table:
@@ -93,8 +74,8 @@ def night(found: Dataset, target: Path) -> pa.Table:
         ("csv", "orders/"),
     ],
 )
-def test_a_night_is_read_from_s3(store: tuple[Any, str], tmp_path: Path, kind: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, bucket = store
+def test_a_night_is_read_from_s3(s3_store: tuple[Any, str], tmp_path: Path, kind: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, bucket = s3_store
     fill(files, bucket, kind)
     copied: list[str] = []
     copy = s3_files.copied
@@ -113,9 +94,9 @@ def test_a_night_is_read_from_s3(store: tuple[Any, str], tmp_path: Path, kind: s
 @pytest.mark.parametrize("kind", ["parquet", "parquet a UTC day", "csv", "hive folders"])
 @pytest.mark.parametrize(("zone", "day", "hours"), [hourly.CHANGES[1], hourly.CHANGES[3]])
 def test_a_night_in_a_time_zone_is_the_same_from_s3(
-    store: tuple[Any, str], tmp_path: Path, kind: str, zone: str, day: str, hours: int
+    s3_store: tuple[Any, str], tmp_path: Path, kind: str, zone: str, day: str, hours: int
 ) -> None:
-    files, bucket = store
+    files, bucket = s3_store
     folder = tmp_path / "source"
     local = hourly.dataset(kind, hourly.readings(zone, day, days=4), zone, folder)
     for file in (path for path in folder.rglob("*") if path.is_file()):
@@ -131,8 +112,8 @@ def test_a_night_in_a_time_zone_is_the_same_from_s3(
     assert facts["rows_per_date"] == {str(night - dt.timedelta(days=1)): 24, day: hours}
 
 
-def test_a_footer_that_is_longer_than_the_first_range_is_read_whole(store: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    files, bucket = store
+def test_a_footer_that_is_longer_than_the_first_range_is_read_whole(s3_store: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    files, bucket = s3_store
     files.pipe(f"{bucket}/a.parquet", content(rows(NIGHT), "parquet"))
     files.pipe(f"{bucket}/b.parquet", b"no footer")
     monkeypatch.setattr(s3_files, "_TAIL", 100)
@@ -140,8 +121,8 @@ def test_a_footer_that_is_longer_than_the_first_range_is_read_whole(store: tuple
     assert [None if footer is None else footer.num_rows for footer in found] == [3, None]
 
 
-def test_the_revision_follows_the_content(store: tuple[Any, str]) -> None:
-    files, bucket = store
+def test_the_revision_follows_the_content(s3_store: tuple[Any, str]) -> None:
+    files, bucket = s3_store
     source = Source(kind="csv", path=f"s3://{bucket}/orders")
     fill(files, bucket, "csv", days=2)
     before = adapters.revision(source)
@@ -152,9 +133,9 @@ def test_the_revision_follows_the_content(store: tuple[Any, str]) -> None:
 
 @pytest.mark.parametrize("change", ["replaced", "removed", "added"])
 def test_a_source_that_changes_while_it_is_read_is_read_again(
-    store: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+    s3_store: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    files, bucket = store
+    files, bucket = s3_store
     fill(files, bucket, "parquet")
     copy = s3_files.copied
 
@@ -182,10 +163,10 @@ def test_a_source_that_changes_while_it_is_read_is_read_again(
 )
 @pytest.mark.parametrize("moment", ["before it is read", "while it is read"])
 def test_a_run_reads_the_objects_with_which_it_was_opened(
-    store: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str | None, moment: str
+    s3_store: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str | None, moment: str
 ) -> None:
     """An object that comes later stops nothing. One that vanishes or changes while it is read is tried again once, and then refused."""
-    files, bucket = store
+    files, bucket = s3_store
     fill(files, bucket, "parquet")
     found = dataset("parquet", f"s3://{bucket}/orders")
     run = at_files(found, current_files(found))
@@ -223,8 +204,8 @@ def test_a_run_reads_the_objects_with_which_it_was_opened(
             night(run, tmp_path / "again")
 
 
-def test_an_error_names_the_object_and_not_its_copy(store: tuple[Any, str], tmp_path: Path) -> None:
-    files, bucket = store
+def test_an_error_names_the_object_and_not_its_copy(s3_store: tuple[Any, str], tmp_path: Path) -> None:
+    files, bucket = s3_store
     files.pipe(f"{bucket}/orders/2024-03-10.csv", content(rows(NIGHT), "csv").replace(b"0.5", b"soon"))
     with pytest.raises(DataError, match=rf"column 'x' of s3://{bucket}/orders holds 'soon'"):
         night(dataset("csv", f"s3://{bucket}/orders"), tmp_path / "raw")
@@ -233,8 +214,8 @@ def test_an_error_names_the_object_and_not_its_copy(store: tuple[Any, str], tmp_
         night(dataset("csv", f"s3://{bucket}/orders"), tmp_path / "other")
 
 
-def test_a_delta_table_is_read_from_s3_and_not_as_a_folder_of_files(store: tuple[Any, str], tmp_path: Path) -> None:
-    _, bucket = store
+def test_a_delta_table_is_read_from_s3_and_not_as_a_folder_of_files(s3_store: tuple[Any, str], tmp_path: Path) -> None:
+    _, bucket = s3_store
     write_deltalake(f"s3://{bucket}/table", rows(NIGHT))
     assert night(dataset("delta", f"s3://{bucket}/table"), tmp_path / "raw").num_rows == 3
     for number, path in enumerate(("table", "table/*.parquet")):
@@ -243,32 +224,32 @@ def test_a_delta_table_is_read_from_s3_and_not_as_a_folder_of_files(store: tuple
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
-def test_nothing_there_is_not_tried_again(store: tuple[Any, str], kind: str, tmp_path: Path) -> None:
-    for number, path in enumerate((f"s3://{store[1]}/absent", "s3://no-such-bucket/absent")):
+def test_nothing_there_is_not_tried_again(s3_store: tuple[Any, str], kind: str, tmp_path: Path) -> None:
+    for number, path in enumerate((f"s3://{s3_store[1]}/absent", "s3://no-such-bucket/absent")):
         with pytest.raises(DataError, match=re.escape(path)):
             night(dataset(kind, path), tmp_path / str(number))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
 def test_a_store_that_does_not_answer_is_tried_again(
-    store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(TransientError, match="does not answer"):
-        night(dataset(kind, f"s3://{store[1]}/orders"), tmp_path / "raw")
+        night(dataset(kind, f"s3://{s3_store[1]}/orders"), tmp_path / "raw")
 
 
 @pytest.fixture
-def locked(store: tuple[Any, str], server: str) -> Iterator[str]:
+def locked(s3_store: tuple[Any, str], s3_server: str) -> Iterator[str]:
     """Let the server check every key from now on; yields the bucket, whose keys it does not know."""
 
     def open_for(requests: bytes) -> None:
         text = {"Content-Type": "text/plain"}
-        urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset-auth", requests, text, method="POST"))
+        urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset-auth", requests, text, method="POST"))
 
     open_for(b"0")
     try:
-        yield store[1]
+        yield s3_store[1]
     finally:
         open_for(b"inf")
 
@@ -280,9 +261,9 @@ def test_refused_keys_are_not_tried_again(locked: str, kind: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
-def test_missing_keys_are_not_tried_again(store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_keys_are_not_tried_again(s3_store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(key)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(ConfigError, match=r"S3 gives no access to .*AWS_ACCESS_KEY_ID"):
-        night(dataset(kind, f"s3://{store[1]}/orders"), tmp_path / "raw")
+        night(dataset(kind, f"s3://{s3_store[1]}/orders"), tmp_path / "raw")
