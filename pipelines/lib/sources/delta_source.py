@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, TransientError
 from pipelines.lib.core.run import DeltaVersion
 from pipelines.lib.sources import delta_files, page_checksums
-from pipelines.lib.tables.dataset import EVENTS, Dataset, Source
+from pipelines.lib.tables.dataset import Dataset, Source
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def current_versions(dataset: Dataset) -> dict[str, DeltaVersion]:
     """Return the version that each Delta table of `dataset` has now, by the name of the table."""
     found = {}
-    for table, source in _sources(dataset).items():
+    for table, source in dataset.sources.items():
         if source.kind == "delta":
             opened = open_table(source)
             found[table] = DeltaVersion(table_id=str(opened.metadata().id), version=opened.version())
@@ -30,12 +30,7 @@ def current_versions(dataset: Dataset) -> dict[str, DeltaVersion]:
 
 def at_versions(dataset: Dataset, versions: Mapping[str, DeltaVersion]) -> Dataset:
     """Return `dataset` whose Delta tables stay at `versions`. One that is not among them is read as it is, as on a laptop."""
-
-    def pinned(table: str, source: Source) -> Source:
-        return source.model_copy(update=versions[table].model_dump()) if table in versions else source
-
-    sides = {table: side.model_copy(update={"source": pinned(table, side.source)}) for table, side in dataset.tables.items()}
-    return dataset.model_copy(update={"source": pinned(EVENTS, dataset.source), "tables": sides})
+    return dataset.with_sources({table: version.model_dump() for table, version in versions.items()})
 
 
 def open_table(source: Source) -> "DeltaTable":
@@ -132,7 +127,3 @@ def _remedy(source: Source) -> str:
     return (
         "start another run, which reads the newest version, or restore the table and keep its versions for as long as nights are repeated"
     )
-
-
-def _sources(dataset: Dataset) -> dict[str, Source]:
-    return {EVENTS: dataset.source, **{table: side.source for table, side in dataset.tables.items()}}

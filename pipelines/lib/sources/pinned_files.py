@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.sources.source_files import SourceFile, files_of, named_by_date
-from pipelines.lib.tables.dataset import EVENTS, Dataset, Source
+from pipelines.lib.tables.dataset import Dataset, Source
 
 log = logging.getLogger("nightshift")
 
@@ -29,17 +29,12 @@ REMEDY = "A run reads the source as it was then: trigger another run of this par
 
 def current_files(dataset: Dataset) -> dict[str, str]:
     """Return the digests of the files that each source of `dataset` has now, by the name of its table; a source without files has no entry."""
-    return {table: digests(files_of(source)) for table, source in _sources(dataset).items() if source.kind in ("parquet", "csv")}
+    return {table: digests(files_of(source)) for table, source in dataset.sources.items() if source.kind in ("parquet", "csv")}
 
 
 def at_files(dataset: Dataset, pinned: Mapping[str, str]) -> Dataset:
     """Return `dataset` whose sources have the `pinned` files. A source that is not among them is read as it is, as on a laptop."""
-
-    def at(table: str, source: Source) -> Source:
-        return source.model_copy(update={"files": pinned[table]}) if table in pinned else source
-
-    sides = {table: side.model_copy(update={"source": at(table, side.source)}) for table, side in dataset.tables.items()}
-    return dataset.model_copy(update={"source": at(EVENTS, dataset.source), "tables": sides})
+    return dataset.with_sources({table: {"files": files} for table, files in pinned.items()})
 
 
 def pinned_files(source: Source) -> list[SourceFile]:
@@ -97,7 +92,3 @@ def digests(files: Iterable[SourceFile]) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-def _sources(dataset: Dataset) -> dict[str, Source]:
-    return {EVENTS: dataset.source, **{table: side.source for table, side in dataset.tables.items()}}

@@ -3,8 +3,8 @@
 Nothing here knows flights; another table is another section.
 """
 
-from collections.abc import Iterable
-from typing import Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -155,6 +155,17 @@ class Dataset(Section):
     def calendar(self) -> NightCalendar:
         """The nights on which the table has rows."""
         return NightCalendar(self.weekdays, self.nights_without_rows)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The source of each table by its name, which is `EVENTS` for the main one."""
+        return {EVENTS: self.source, **{table: side.source for table, side in self.tables.items()}}
+
+    def with_sources(self, fields: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the dataset with other `fields` of its sources, by the name of the table. A table that is not among them keeps its source."""
+        found = {table: source.model_copy(update=fields.get(table, {})) for table, source in self.sources.items()}
+        sides = {table: side.model_copy(update={"source": found[table]}) for table, side in self.tables.items()}
+        return self.model_copy(update={"source": found[EVENTS], "tables": sides})
 
     time_zone: str | None = None
     """The zone of the IANA database whose dates are the partitions. Timestamps are then instants. None: they are wall-clock times as they are written."""
