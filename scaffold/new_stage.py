@@ -125,7 +125,7 @@ def new_files(request: Request) -> dict[Path, str]:
             Path("dags") / f"{request.dag}.py": add_task(dag, request.name, request.after),
         }
     except EditError as error:
-        raise NewStageError(f"{error}. Add the stage by hand: CONTRIBUTING.md, Add a stage") from None
+        raise NewStageError(f"{error}. Add the stage yourself: CONTRIBUTING.md, Add a stage") from None
     written = {module: code, test: _TEMPLATES.get_template("test.py.jinja").render(context), **edited}
     return {path: _formatted(path, text) if path.suffix == ".py" else text for path, text in written.items()}
 

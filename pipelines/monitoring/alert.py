@@ -65,7 +65,7 @@ def alert(decision: Decision, api: Api, dag_id: str = DAG) -> str:
         return "created"
     if 300 <= status < 500 and status not in (409, *LATER):
         raise ConfigError(
-            f"{api.url} refuses to start {run_id}: {answer_text}; fix what it names, and trigger {dag_id} by hand if it is urgent"
+            f"{api.url} refuses to start {run_id}: {answer_text}; fix what it names, and trigger {dag_id} yourself if it is urgent"
         )
     status, run = api.call("GET", f"{runs}/{run_id}")
     if status != 200:

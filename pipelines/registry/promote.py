@@ -93,7 +93,7 @@ def main(
     live_from: Annotated[
         str | None, "first partition that it scores; by default the one after the run's and after the newest published one"
     ] = None,
-    decision: Annotated[Path | None, "decision.json of decide; without it, this is a promotion by hand"] = None,
+    decision: Annotated[Path | None, "decision.json of decide; without it, a person promotes"] = None,
     comparison: Annotated[Path | None, "comparison.json of evaluate"] = None,
     evaluation: Annotated[Path | None, "evaluation.json of evaluate_encoder, which decides about an encoder"] = None,
     approver: Annotated[str, "the person who approved, if the decision was to ask"] = "",

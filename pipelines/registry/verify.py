@@ -109,7 +109,7 @@ def go_back(ledger: Ledger, entry: Entry, run: RunFile, reason: str) -> tuple[En
     try:
         back = roll_back(ledger, line[-2], entry, actor=ACTOR, reason=reason, evidence={"run_id": run.run_id})
     except ModelError as error:
-        return None, f"NOT rolled back: the champion before is broken too ({error}); restore its file, or name another version by hand"
+        return None, f"NOT rolled back: the champion before is broken too ({error}); restore its file, or roll back to another version"
     except LedgerConflict:
         return None, f"NOT rolled back: somebody has just changed the champion of {entry.name}; look at the ledger"
     except TransientError as error:

@@ -114,7 +114,7 @@ def ensure_runs(dag_id: str, wanted: Mapping[str, Drift], caller: str) -> DriftR
     for run_id, run in found.items():
         if not wanted[run_id].is_for(run):
             shown = printable(f"partition {run.partition_key}, conf {run.conf}", LONGEST_REASON)
-            fault = f"a run of this id exists for something else: {shown}; delete it or trigger by hand"
+            fault = f"a run of this id exists for something else: {shown}; delete it, or trigger the DAG yourself"
             outcome.refused.append({"run": run_id, "fault": fault})
         elif run.state != DagRunState.FAILED:
             outcome.existed.append(run_id)

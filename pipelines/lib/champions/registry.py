@@ -234,7 +234,7 @@ def require_not_refused(client: "MlflowClient", journal: Journal, version: Regis
         marks.append(f"{verdicts[-1].verdict} in {verdicts[-1].run_id}: {verdicts[-1].reason}")
     if marks:
         raise GateFailed(
-            f"{version.name} version {version.version} was turned down and is not promoted by hand ({'; '.join(marks)}). Trigger a retraining, which "
+            f"{version.name} version {version.version} was turned down, and nobody can promote it now ({'; '.join(marks)}). Trigger a retraining, which "
             "decides again; what was champion before comes back by rollback --to. See docs/runbooks/refused-challenger.md"
         )
 

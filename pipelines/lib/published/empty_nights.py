@@ -34,7 +34,7 @@ def record_empty_night(reason: str, lineage: Lineage, *, attempts: int) -> Publi
     if lineage.partition in publications():
         raise DataError(
             f"{lineage.partition} has no rows in the source any more, but its scores are published; they were not changed. Deliver the rows again. "
-            "If they were withdrawn on purpose, delete the night by hand (docs/reference/published-store.md), then trigger a new run"
+            "If they were withdrawn on purpose, delete the published night yourself (docs/reference/published-store.md), then trigger a new run"
         )
     with tempfile.TemporaryDirectory(prefix="nightshift-") as scratch:
         source = Path(scratch) / "empty.parquet"

@@ -113,9 +113,9 @@ def require_no_change_by_hand(held: Held, partition: str, opened_at: dt.datetime
     change = held.change
     if change and change.is_manual and change.at >= opened_at:
         raise DataError(
-            f"{partition} was changed by hand ({change.operation} at {change.at:%Y-%m-%d %H:%M:%S} UTC, version {change.version} of {url}) after "
+            f"{partition} was changed outside Nightshift ({change.operation} at {change.at:%Y-%m-%d %H:%M:%S} UTC, version {change.version} of {url}) after "
             f"this run opened; nothing was published. To keep the change, leave this task failed. To replace the night, trigger a new run for "
-            f"{partition}. See docs/reference/published-store.md, Rows that were changed by hand"
+            f"{partition}. See docs/reference/published-store.md, Rows that were changed outside Nightshift"
         )
 
 

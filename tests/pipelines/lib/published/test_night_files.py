@@ -68,7 +68,7 @@ def test_what_was_changed_on_purpose_is_not_undone_by_a_cleared_task(url: str, f
     publish(files["A"], replace(A, partition="2013-04-03"), expected_rows=40, url=url)  # a later commit, of another night
     before = read_scores(night.PARTITION, url)
     for lineage in (A, B):
-        with pytest.raises(DataError, match=r"2013-04-01 was changed by hand \(.*version 3 .*trigger a new run for 2013-04-01"):
+        with pytest.raises(DataError, match=r"2013-04-01 was changed outside Nightshift \(.*version 3 .*trigger a new run for 2013-04-01"):
             publish(files["A"], lineage, expected_rows=40, url=url)
     assert read_scores(night.PARTITION, url).equals(before)
     assert not publish(files["A"], replace(A, partition="2013-04-02"), expected_rows=40, url=url).changed, "another night is not concerned"
@@ -83,7 +83,7 @@ def test_a_table_that_was_optimised_holds_the_same_rows(url: str, files: dict[st
     assert not publish(files["A"], A, expected_rows=40, url=url).changed
     DeltaTable(url).delete("flight = 7")
     DeltaTable(url).optimize.z_order(["flight"])
-    with pytest.raises(DataError, match="changed by hand"):
+    with pytest.raises(DataError, match="changed outside Nightshift"):
         publish(files["A"], A, expected_rows=40, url=url)
 
 
