@@ -1,14 +1,16 @@
-"""Which dates of a table are whole, if its files have the date in UTC in their path."""
+"""Clocks in another time zone than the dates, and which dates are whole if files have the date in UTC in their path."""
 
 import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines.lib.declarations.clock_zones import whole_dates
+from pipelines.lib.core.use_cases import CLOCKS
+from pipelines.lib.declarations.clock_zones import whole_dates, zone_warnings
 from pipelines.lib.declarations.facts import EVENTS, Day, Facts
 from pipelines.lib.tables.engine import connect
 from tests import hourly
@@ -46,3 +48,33 @@ def test_the_last_date_is_left_out_if_its_last_rows_come_with_the_next_file(tmp_
     assert found.days_late == late
     assert found.last == facts.last - dt.timedelta(days=late)
     assert found.days[found.last].rows == 24 or zone == "Europe/Berlin"  # there the last file begins the next date
+
+
+def params(zone: object, **clocks: Any) -> dict[str, Any]:
+    return {"dataset": {"time_zone": zone}, **clocks}
+
+
+@pytest.mark.parametrize("section", CLOCKS)
+def test_a_clock_of_another_zone_is_a_warning(section: str) -> None:
+    [warning] = zone_warnings(params("Europe/Berlin", **{section: {"timezone": "UTC", "cron": "0 2 * * *"}}))
+    assert (warning.key, warning.fact) == (
+        f"{section}.timezone", "is UTC, but the dates of the dataset end at midnight in Europe/Berlin (dataset.time_zone)",
+    )  # fmt: skip
+    assert warning.remedy == "write timezone: Europe/Berlin or take it out, unless '0 2 * * *' in UTC is after that midnight all year"
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        params("Europe/Berlin"),
+        params("Europe/Berlin", nightly_batch_scoring={"timezone": "Europe/Berlin"}),
+        params("Europe/Berlin", drift_monitoring={"timezone": "UTC"}),
+        params("Europe/Berlin", nightly_batch_scoring={"timezone": 7}),
+        params(None, nightly_batch_scoring={"timezone": "UTC"}),
+        params(7, nightly_batch_scoring={"timezone": "UTC"}),
+        {},
+    ],
+    ids=["no clock", "same zone", "no clock's section", "no text", "no zone", "no text as zone", "nothing"],
+)
+def test_nothing_is_said_otherwise(silent: dict[str, Any]) -> None:
+    assert list(zone_warnings(silent)) == []
