@@ -228,3 +228,31 @@ def test_a_file_of_another_kind_is_named_with_the_line_to_write(tmp_path: Path) 
     assert "begins with the text 'id,at,day,x'. If it is a CSV, write `kind: csv`" in refusal(tmp_path / "t.csv", kind="parquet")
     (tmp_path / "t.parquet").write_bytes(b"PAR1\x15\x04\n")
     assert "t.parquet is a Parquet file; write `kind: parquet`" in refusal(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("first", "value"),
+    [("7,2024-03-08 10:00:00,2024-03-08,0.5", "7"), ("a,b,8.3.24,c", "8.3.24"), ("a,true,b,c", "true"), ("1,0,0,1", "1")],
+)
+def test_a_file_that_begins_with_a_row_is_refused_as_one_without_a_header(first: str, value: str, tmp_path: Path) -> None:
+    """The error named a column that is not there, or a name that is there twice: the first row was taken for the names."""
+    (tmp_path / "t.csv").write_text(f"{first}\n{first}\n")
+    for columns in (PLAIN, {}):
+        with pytest.raises(
+            DataError, match=r"t\.csv has no header: its first line is .* Write a line above it .*all 4 columns, separated by ','"
+        ) as refused:
+            read(source(tmp_path / "t.csv"), columns)
+        assert f"{first!r}, and {value!r} is a value" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["id,2023,2024", ",0,1", "0,1,2", "id,2024-01-31,2024-02-29", "id,x1,x2", "id,1.5,ratio"],
+    ids=["years", "index", "places", "dates", "names", "declared"],
+)
+def test_numbers_may_be_names(header: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\n7,2.5,3.5\n")
+    with connect(UTC) as (connection, scratch):
+        declared = {"id": PLAIN["id"]} if "ratio" in header else {}
+        found = adapters.scan(connection, source(tmp_path / "t.csv"), declared, None, scratch)
+    assert [column for column in found.columns if column != "unnamed"] == [name for name in header.split(",") if name]
