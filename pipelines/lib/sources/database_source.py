@@ -7,7 +7,8 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Context, Decimal
 from pathlib import Path
@@ -32,11 +33,52 @@ _BATCH = 10_000
 """Rows that are fetched at a time."""
 
 
+def columns_of(source: Source) -> list[str]:
+    """Return the names of the columns of `source`; no row is read. Raises as `scan` does."""
+    with _opened(source) as (database, table, _):
+        return _names(database, table)
+
+
 def scan(source: Source, columns: Mapping[str, Column], window: Window | None, scratch: Path) -> Scan:
     """Spool the needed columns and dates of `source`, as text, into a Parquet file under `scratch`.
 
     Raises `DataError` for a wrong table or a value whose text would not say all, `TransientError` for a database that does not answer.
     """
+    import sqlalchemy as sa
+
+    spool = scratch / f"{hashlib.sha256(repr(source).encode()).hexdigest()}.parquet"
+    with _opened(source) as (database, table, where):
+        _begin_at_one_moment(database)
+        require_columns(columns, _names(database, table), where)
+        reach = None
+        if window is not None:
+            _require_dates_that_sort(database, table, window.column, where)
+            figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
+            declared = columns[window.column]
+            reach = reach_of([_dated(figure, declared) for figure in figures], where, window.column, declared.type)
+        statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
+        if window is not None:
+            statement = statement.where(sent_by_database(_sql_column(window.column), window))
+        streamed = database.execution_options(stream_results=True, yield_per=_BATCH).execute(statement)
+        schema_of_text = pa.schema([(column, pa.string()) for column in columns])
+        with pq.ParquetWriter(spool, schema_of_text) as writer:
+            for rows in streamed.partitions():
+                cells = zip(columns.items(), zip(*rows, strict=True), strict=True)
+                texts = [pa.array(_texts(values, column, declared, where), pa.string()) for (column, declared), values in cells]
+                writer.write_batch(pa.RecordBatch.from_arrays(texts, schema=schema_of_text))
+    unmeasured = window is not None and window.time_zone is not None  # of the rows that were sent, the reach is still to be measured
+    return Scan(
+        f"read_parquet({text(spool)})",
+        dict.fromkeys(columns, "VARCHAR"),
+        where,
+        None if unmeasured else reach,
+        skipped=(unmeasured and reach) or Reach(),
+    )
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple["sa.Connection", "sa.FromClause", str]]:
+    """Connect to the database of `source`; gives the connection, the table or query, and its name for people. Errors of the database become ours."""
     import sqlalchemy as sa
 
     try:
@@ -50,27 +92,9 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
     else:
         schema, _, plain = (source.table or "").rpartition(".")
         table = sa.table(sa.quoted_name(plain, quote=True), schema=sa.quoted_name(schema, quote=True) if schema else None)
-    spool = scratch / f"{hashlib.sha256(repr(source).encode()).hexdigest()}.parquet"
     try:
         with engine.connect() as database:
-            _begin_at_one_moment(database)
-            require_columns(columns, database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys(), where)
-            reach = None
-            if window is not None:
-                _require_dates_that_sort(database, table, window.column, where)
-                figures = database.execute(sa.select(*measured_by_database(_sql_column(window.column), window)).select_from(table)).one()
-                declared = columns[window.column]
-                reach = reach_of([_dated(figure, declared) for figure in figures], where, window.column, declared.type)
-            statement: Any = sa.select(*map(_sql_column, columns)).select_from(table)
-            if window is not None:
-                statement = statement.where(sent_by_database(_sql_column(window.column), window))
-            streamed = database.execution_options(stream_results=True, yield_per=_BATCH).execute(statement)
-            schema_of_text = pa.schema([(column, pa.string()) for column in columns])
-            with pq.ParquetWriter(spool, schema_of_text) as writer:
-                for rows in streamed.partitions():
-                    cells = zip(columns.items(), zip(*rows, strict=True), strict=True)
-                    texts = [pa.array(_texts(values, column, declared, where), pa.string()) for (column, declared), values in cells]
-                    writer.write_batch(pa.RecordBatch.from_arrays(texts, schema=schema_of_text))
+            yield database, table, where
     except sa.exc.OperationalError as error:
         # SQLite's names for a wrong statement, where other databases raise ProgrammingError.
         if getattr(error.orig, "sqlite_errorname", None) in ("SQLITE_ERROR", "SQLITE_SCHEMA"):
@@ -86,14 +110,12 @@ def scan(source: Source, columns: Mapping[str, Column], window: Window | None, s
         raise DataError(f"{where} cannot be read: {fact}; correct `source` in params.yaml") from None
     finally:
         engine.dispose()
-    unmeasured = window is not None and window.time_zone is not None  # of the rows that were sent, the reach is still to be measured
-    return Scan(
-        f"read_parquet({text(spool)})",
-        dict.fromkeys(columns, "VARCHAR"),
-        where,
-        None if unmeasured else reach,
-        skipped=(unmeasured and reach) or Reach(),
-    )
+
+
+def _names(database: "sa.Connection", table: "sa.FromClause") -> list[str]:
+    import sqlalchemy as sa
+
+    return list(database.execute(sa.select(sa.text("*")).select_from(table).limit(0)).keys())
 
 
 def _dated(moment: Any, declared: Column) -> Any:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.casts import cast
-from pipelines.lib.sources.database_source import _texts
+from pipelines.lib.sources.database_source import _texts, columns_of
 from pipelines.lib.sources.reach import Window
 from pipelines.lib.sources.scan import Notation
 from pipelines.lib.tables.dataset import Column, Source
@@ -231,3 +231,12 @@ def test_rows_that_are_not_sent_reach_to_their_local_date(declared: Column, writ
         scanned = adapters.scan(connection, database(tmp_path, "2024-01-20", written), columns, window, scratch)
     assert scanned.reach is not None
     assert scanned.reach.last == last
+
+
+def test_the_columns_of_a_table_and_of_a_query_are_known_before_any_row_is_read(tmp_path: Path) -> None:
+    table = database(tmp_path, b"x")
+    assert columns_of(table) == ["value"]
+    query = table.model_copy(update={"table": None, "query": "SELECT value, 1 AS more FROM rows"})
+    assert columns_of(query) == ["value", "more"]
+    with pytest.raises(DataError, match=r"none at sqlite.* cannot be read"):
+        columns_of(table.model_copy(update={"table": "none"}))
