@@ -16,6 +16,7 @@ def dag():
     return bag.dags["champion_replay"]
 
 
+@pytest.mark.costly
 def test_one_task_each_month_needs_no_workspace(dag):
     [task] = dag.tasks
     assert task.task_id == "replay"

@@ -32,6 +32,7 @@ def test_nothing_is_published_yet() -> None:
     assert published_index() is None
 
 
+@pytest.mark.costly
 def test_an_index_of_the_declared_features_is_kept(tmp_path: Path) -> None:
     pinned = publish(tmp_path, identity(load_dataset(), load_features())["sha256"])
     found = published_index()

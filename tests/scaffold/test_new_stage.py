@@ -101,6 +101,7 @@ def test_a_fault_is_named(arguments: dict[str, str], message: str) -> None:
         new_files(Request(**{**ARGUMENTS, **arguments}))
 
 
+@pytest.mark.costly
 def test_every_fault_is_named_at_once_and_no_file_changes(unchanged: Copy) -> None:
     before = unchanged.digest()
     done = unchanged.new_stage(name="No", package="nowhere", dag="neither")

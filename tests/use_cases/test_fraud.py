@@ -73,11 +73,13 @@ def test_the_side_tables_hold_every_customer_and_terminal() -> None:
     assert rows.groupby("day")["paid_at"].is_monotonic_increasing.all()
 
 
+@pytest.mark.costly
 def test_fraud_is_rare_before_and_after() -> None:
     assert 0.005 < payments(BEFORE)["is_fraud"].mean() < 0.01
     assert 0.007 < payments(AFTER)["is_fraud"].mean() < 0.013
 
 
+@pytest.mark.costly
 def test_a_new_pattern_sets_in_on_its_date() -> None:
     before, after = payments(BEFORE), payments(AFTER)
     assert (before["amount"] < 10).mean() < 0.3 < 0.4 < (after["amount"] < 10).mean(), "everybody pays small amounts more often"

@@ -23,6 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.costly
 def test_it_writes_the_rows_of_the_night_without_a_label() -> None:
     assert ingest(["--raw", "raw"]) == 0
     assert main(ARGUMENTS) == 0
@@ -42,6 +43,7 @@ def test_a_night_without_rows_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     assert "2029-01-01 has no rows, so there is nothing to score" in capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_an_unknown_category_is_scored_as_unseen() -> None:
     import pyarrow as pa
 

@@ -29,6 +29,7 @@ def change(section: str, **fields: object) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
 
+@pytest.mark.costly
 def test_it_writes_labelled_features_from_the_start_on() -> None:
     change("ingest_history", start="2024-02-15")
     assert ingest(["--raw", "raw"]) == 0
@@ -48,6 +49,7 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     assert Path("features.parquet").read_bytes() == before
 
 
+@pytest.mark.costly
 def test_a_history_without_outcomes_is_refused() -> None:
     change("dataset", label={"name": "returned", "expression": "refund > 1e9 OR NULL", "delay_days": 3})
     assert ingest(["--raw", "raw"]) == 0

@@ -105,6 +105,7 @@ def test_one_row_where_nothing_can_be_compared_is_stopped_unless_allowed(tmp_pat
     assert validate_batch(ORDERS, allowed, partition=NIGHT, raw=raw).passed
 
 
+@pytest.mark.costly
 def test_a_night_without_recent_ones_is_not_judged_by_its_size_and_says_so(tmp_path: Path) -> None:
     report = validate_batch(ORDERS, PARAMS, partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
     assert report.passed
@@ -113,6 +114,7 @@ def test_a_night_without_recent_ones_is_not_judged_by_its_size_and_says_so(tmp_p
     assert unjudged["column_max_to_be_between"] == "not judged: no recent night to compare with"
 
 
+@pytest.mark.costly
 def test_a_few_unknown_values_pass_and_are_reported(tmp_path: Path) -> None:
     report = judged(tmp_path, put("country", "XX", slice(0, 5)))
     assert report.passed
@@ -231,6 +233,7 @@ def test_a_quiet_date_may_be_thin(tmp_path: Path) -> None:
     assert not judged(tmp_path / "thinner", lambda night: night.head(59), quiet).passed
 
 
+@pytest.mark.costly
 def test_the_message_names_expectation_column_counts_and_rows_and_stays_short(tmp_path: Path) -> None:
     def change(night: pd.DataFrame) -> pd.DataFrame:
         return night.assign(shop="Ω" * 5_000, country="國" * 100_000, amount=-1.0, weight=math.inf, placed_at=pd.Timestamp(NIGHT))
@@ -259,6 +262,7 @@ def test_the_report_is_the_same_each_time(tmp_path: Path) -> None:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+@pytest.mark.costly
 def test_what_is_written_by_hand_counts_too(tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"expectations": (expect("column_mean_to_be_between", column="amount", max_value=20.0),)})
     assert failed(judged(tmp_path, params=params)) == {"column_mean_to_be_between": "amount"}

@@ -154,6 +154,7 @@ def test_what_training_cannot_tell_is_not_judged(tmp_path: Path) -> None:
         assert "not judged" in report.note
 
 
+@pytest.mark.costly
 def test_a_model_that_is_not_the_pinned_one_is_not_a_reference(tmp_path: Path) -> None:
     for path in ("model.onnx", "nowhere.onnx"):
         altered = pinned(tmp_path).model_copy(update={"path": str(tmp_path / path), "sha256": "0" * 64})

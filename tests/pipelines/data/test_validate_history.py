@@ -39,6 +39,7 @@ def failed(report: Report) -> set[tuple[str, str | None]]:
     return {(finding.type.removeprefix("expect_"), finding.column) for finding in report.failures}
 
 
+@pytest.mark.costly
 def test_an_ordinary_history_passes(tmp_path: Path) -> None:
     report = judged(tmp_path)
     assert report.passed, failed(report)

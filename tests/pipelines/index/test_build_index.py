@@ -90,6 +90,7 @@ def test_a_published_generation_is_appended_to(workspace: Path, kind: str) -> No
     np.testing.assert_array_equal(index.search(vectors_of(ROWS)[::50], 1)[1][:, 0], np.arange(ROWS)[::50])
 
 
+@pytest.mark.costly
 def test_a_generation_that_has_gone_is_not_appended_to(workspace: Path) -> None:
     staged(RUN.model_copy(update={"shards": ("2013-01", "2013-02")}))
     run = RUN.model_copy(update={"index": publish(workspace)})

@@ -184,6 +184,7 @@ def test_only_the_time_of_this_build_is_reported(workspace: Path) -> None:
         assert ('<td class="number">12.35</td>' in page.read_text()) == message
 
 
+@pytest.mark.costly
 def test_an_index_without_neighbours_leaves_no_timing_of_another(workspace: Path) -> None:
     index_timing.FILE.parent.mkdir(parents=True)
     index_timing.FILE.write_text("{}")
@@ -192,6 +193,7 @@ def test_an_index_without_neighbours_leaves_no_timing_of_another(workspace: Path
     assert not index_timing.FILE.exists()
 
 
+@pytest.mark.costly
 def test_a_torn_build_is_refused(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     (BUILD / "index.faiss").write_bytes((BUILD / "index.faiss").read_bytes()[:1_000])

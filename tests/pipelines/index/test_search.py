@@ -26,6 +26,8 @@ from tests.registered_models import NIGHT, Installation
 from tests.scored_night import NAMES, ORDER, SIGNATURE, features_table, values
 from tests.small_index import build_from_arrays
 
+pytestmark = pytest.mark.costly
+
 NAME = "flight_encoder"
 ROWS = 300
 TRAINING = {"layers": (16, 8), "activation": "tanh", "epochs": 3, "batch_size": 100, "learning_rate": 0.01, "alpha": 0.001}
@@ -68,7 +70,6 @@ def refused(*arguments: str) -> str:
     return str(failure["message"])
 
 
-@pytest.mark.costly
 def test_a_row_of_the_index_is_shown_with_its_neighbours_and_not_with_itself(
     published: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +86,6 @@ def test_a_row_of_the_index_is_shown_with_its_neighbours_and_not_with_itself(
     assert lines[heading + 7].strip() == f"late: {late} of 5 ({late / 5:.0%})"
 
 
-@pytest.mark.costly
 def test_a_row_of_a_published_night_is_encoded_by_the_generation_s_own_encoder(
     published: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +129,6 @@ def test_the_riskiest_of_the_last_night_are_shown_riskiest_first(published: Inst
     assert scores == sorted((round(score, 3) for score in read_scores(NIGHT)["score"].to_pylist()), reverse=True)[:3]
 
 
-@pytest.mark.costly
 def test_what_cannot_be_shown_is_reported_with_its_remedy(published: Installation) -> None:
     assert "no row MQ, 9999, JFK, 2013-04-01 05:00:07 is in the index or published" in refused("--key", "MQ,9999,JFK,2013-04-01T05:00:07")
     assert "300 similar rows were asked for, the index has 299" in refused("--key", "MQ,7,JFK,2013-04-01T05:00:07", "--top", "300")
@@ -148,7 +147,6 @@ def test_without_an_index_or_a_night_it_says_so(installation_of_three: Installat
     assert "is in the index or published" in refused("--key", "MQ,9999,JFK,2013-04-01T05:00:07")
 
 
-@pytest.mark.costly
 def test_an_encoder_of_other_features_is_refused(installation_of_three: Installation, tmp_path: Path) -> None:
     installation_of_three.publish()
     put(tmp_path, encoder(tmp_path / "encoder.onnx", Signature(NAMES, "9" * 64)))

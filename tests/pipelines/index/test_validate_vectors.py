@@ -63,6 +63,7 @@ def test_bad_vectors_are_reported_with_their_key(case: str) -> None:
     assert (failure.unexpected_count, set(failure.sample_rows[0])) == (1, {"carrier", "flight", "partition", failure.column})
 
 
+@pytest.mark.costly
 def test_a_collapsed_dimension_is_reported_by_its_number() -> None:
     vectors = vectors_of(ROWS)
     vectors[:, 5] = 0.2

@@ -134,6 +134,7 @@ def test_nights_of_the_same_world_do_not_drift(monitor: Monitor) -> None:
     assert sum(night.histogram["counts"]["score"]) == ROWS
 
 
+@pytest.mark.costly
 def test_a_world_that_moves_is_reported(monitor: Monitor) -> None:
     for day in range(1, 5):
         monitor.night(day)
@@ -184,6 +185,7 @@ def test_of_four_nights_nothing_is_said_however_many_rows_they_hold(monitor: Mon
     assert monitor.night(5, rows=2_000, heat=np.full(2_000, 99.0))["drifted"][0] == "heat"
 
 
+@pytest.mark.costly
 def test_three_rows_next_to_whole_nights_change_little(monitor: Monitor) -> None:
     for day in range(1, 5):
         monitor.night(day)

@@ -121,6 +121,7 @@ def test_a_hot_stretch_calls_for_a_retraining(workspace: Path) -> None:
     assert [(row.partition, row.retrain) for row in recorded] == [("2013-05-11", False), ("2013-05-14", True)]
 
 
+@pytest.mark.costly
 def test_the_same_night_again_decides_and_records_the_same(workspace: Path) -> None:
     only_heat()
     first = decide("2013-05-14")
@@ -142,6 +143,7 @@ def asked(partition: str, run_id: str | None = None, verdict: Literal["asked", "
     Journal(ledger_url()).record_verdict(Verdict(NAME, run_id, partition, "3", "" if verdict == "asked" else "4", verdict, "", "test"))
 
 
+@pytest.mark.costly
 def test_after_a_yes_that_got_through_it_cools_down(workspace: Path) -> None:
     only_heat()
     use(alarm_nights=1, cool_down_nights=28)
@@ -150,6 +152,7 @@ def test_after_a_yes_that_got_through_it_cools_down(workspace: Path) -> None:
     assert decide("2013-05-14")["reason"].startswith("no: cool-down until 2013-06-10")
 
 
+@pytest.mark.costly
 def test_a_decision_that_started_no_run_is_repeated_the_next_night(workspace: Path) -> None:
     only_heat()
     use(alarm_nights=1)
@@ -243,6 +246,7 @@ def publish_scores(directory: Path, partition: str, run_id: str) -> str:
     return publications()[partition]
 
 
+@pytest.mark.costly
 def test_what_was_measured_of_scores_that_were_replaced_since_decides_nothing(workspace: Path) -> None:
     """Two nights, measured as they were first published, went as badly as can be; since then they have been scored again."""
     only_heat()

@@ -28,6 +28,8 @@ from tests.datasets import orders
 from tests.registered_models import ROWS, Installation
 from tests.stub_repository import git
 
+pytestmark = pytest.mark.costly
+
 NAME = "Orders"
 PARAMS = MeasurePerformance(nights=5, slices=("channel",), slice_minimum_rows=30)
 TABLE = orders.orders(days=16, per_day=150)
@@ -116,7 +118,6 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert slices[0]["auc"] == pytest.approx(roc_auc_score(labels[app], scores[app]), abs=1e-6)
 
 
-@pytest.mark.costly
 def test_a_night_is_measured_once_its_outcomes_are_known(shop: Shop) -> None:
     for day in range(1, 5):
         shop.publish(f"2024-01-{day:02d}")
@@ -131,7 +132,6 @@ def test_a_night_is_measured_once_its_outcomes_are_known(shop: Shop) -> None:
     assert shop.measure("2024-01-07")["recorded"] == ["2024-01-03"]
 
 
-@pytest.mark.costly
 def test_corrected_outcomes_are_another_revision_of_their_own_night_alone(shop: Shop) -> None:
     for day in range(1, 4):
         shop.publish(f"2024-01-{day:02d}")
@@ -148,7 +148,6 @@ def test_corrected_outcomes_are_another_revision_of_their_own_night_alone(shop: 
     assert (after["2024-01-01"], after["2024-01-03"]) == (before["2024-01-01"], before["2024-01-03"])
 
 
-@pytest.mark.costly
 def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
     params = parse_yaml(Path("params.yaml").read_text())
     params["dataset"]["label"]["expression"] = "refund > 20"  # NULL: nothing has come
@@ -163,7 +162,6 @@ def test_outcomes_that_come_late_fill_the_night_in(shop: Shop) -> None:
     assert (seen.revision, seen.rows) == (2, pc.count(of_date(TABLE, "2024-01-02")["refund"]).as_py())
 
 
-@pytest.mark.costly
 def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_and_told(shop: Shop) -> None:
     for day in (2, 4):
         shop.publish(f"2024-01-{day:02d}")
@@ -185,7 +183,6 @@ def test_rows_that_come_twice_count_once_and_a_contradicted_night_is_left_out_an
     assert shop.measure("2024-01-08")["contradicted"] == {}
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize(("column", "kind", "first"), [("placed_at", "timestamp", "2024-01-02 "), ("placed_on", "date", "2024-01-02")])
 def test_a_slice_of_dates_is_recorded(shop: Shop, column: str, kind: str, first: str) -> None:
     params = parse_yaml(Path("params.yaml").read_text())
@@ -223,7 +220,6 @@ def test_a_night_that_another_version_published_again_is_measured_again(shop: Sh
     assert (shop.performance()["2024-01-02"].version, shop.performance()["2024-01-02"].revision) == ("2", 2)
 
 
-@pytest.mark.costly
 def test_a_night_that_the_same_version_published_again_is_measured_again(shop: Shop) -> None:
     """From a corrected source: the same version and outcomes, other scores."""
     night = of_date(TABLE, "2024-01-02")
@@ -247,7 +243,6 @@ def test_a_night_that_the_same_version_published_again_is_measured_again(shop: S
     assert shop.measure("2024-01-06")["recorded"] == [], "the same rows are the same publication"
 
 
-@pytest.mark.costly
 def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:
     shop.publish("2024-01-02")
     shop.measure("2024-01-06")
@@ -257,7 +252,6 @@ def test_rows_that_were_changed_by_hand_are_measured_again(shop: Shop) -> None:
     assert shop.performance()["2024-01-02"].rows == DATES.count("2024-01-02") - 1
 
 
-@pytest.mark.costly
 def test_figures_of_replaced_scores_are_not_reported(shop: Shop) -> None:
     """The night cannot be measured again, since its outcomes contradict each other, and what is recorded is about scores that are gone."""
     for day in (2, 3):
@@ -272,7 +266,6 @@ def test_figures_of_replaced_scores_are_not_reported(shop: Shop) -> None:
     assert [night["partition"] for night in report["nights"]] == ["2024-01-03"]
 
 
-@pytest.mark.costly
 def test_a_night_that_an_earlier_nightshift_measured_is_measured_again(shop: Shop) -> None:
     """It did not know what it measured, so nobody knows whether it was this."""
     shop.publish("2024-01-02")
@@ -283,7 +276,6 @@ def test_a_night_that_an_earlier_nightshift_measured_is_measured_again(shop: Sho
     assert shop.performance()["2024-01-02"].figures == seen.figures
 
 
-@pytest.mark.costly
 def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(installation_of_three: Installation) -> None:
     night = scored_night.features_table(ROWS)
     delay = pa.array(np.where(night["a"].to_numpy() > 0, 60, 0))  # `a` tells the outcome, and the model looks at `a`
@@ -308,7 +300,6 @@ def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(instal
     ]
 
 
-@pytest.mark.costly
 def test_importances_that_did_not_come_this_time_are_tried_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A night is measured once: what is left out now would stay out."""
     shop.publish("2024-01-02")

@@ -65,6 +65,7 @@ def test_the_report_is_written_and_the_series_hold_what_was_ever_recorded(worksp
     assert {name: (REPORT / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.costly
 def test_a_night_that_was_not_measured_is_an_error(workspace: Path) -> None:
     assert run(partition="2013-05-01") == 1
     failure = json.loads(Path("failure.json").read_text())

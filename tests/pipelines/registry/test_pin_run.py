@@ -30,6 +30,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.costly
 def test_a_run_begins_with_an_empty_lock_and_keeps_its_own_outputs(workspace: Path) -> None:
     lock = workspace / "dvc.lock"
     assert parse_yaml(lock.read_text())["stages"], "that of a laptop's night"

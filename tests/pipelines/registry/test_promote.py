@@ -19,6 +19,8 @@ from pipelines.registry.rollback import main as roll_back
 from pipelines.registry.verify import main as verify
 from tests.registered_models import NAME, Installation
 
+pytestmark = pytest.mark.costly
+
 REGISTERED = ["--registered", "data/models/registered.json"]
 DECIDED = [*REGISTERED, "--decision", "data/reports/decide/decision.json", "--comparison", "data/reports/evaluate/comparison.json"]
 
@@ -150,7 +152,6 @@ def test_without_a_decision_actor_and_reason_must_be_named(retraining: Installat
     assert retraining.journal.verdicts(NAME) == [], "no retraining"
 
 
-@pytest.mark.costly
 def test_a_bad_first_night_is_refused(retraining: Installation) -> None:
     assert main([*DECIDED, "--live-from", "2013-02-30"]) == 1
     assert failure()[0] == "ConfigError"
@@ -167,7 +168,6 @@ def test_a_repetition_appends_nothing_and_repairs_the_aliases(retraining: Instal
     assert len(retraining.journal.verdicts(NAME)) == 1
 
 
-@pytest.mark.costly
 def test_a_repetition_does_not_promote_again_after_a_person_rolled_back(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     assert roll_back(["--to", "previous", "--actor", "ada", "--reason", "it missed the storm"]) == 0
@@ -180,7 +180,6 @@ def test_a_repetition_does_not_promote_again_after_a_person_rolled_back(retraini
     assert retraining.aliases() == {"champion": "1", "previous": "2"}
 
 
-@pytest.mark.costly
 def test_a_repetition_does_not_promote_again_after_verify_rolled_back(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     golden = Path("data/reports/evaluate/golden.json")
@@ -202,7 +201,6 @@ def test_a_champion_that_was_replaced_and_came_back_is_another_entry(retraining:
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "3", "1"]
 
 
-@pytest.mark.costly
 def test_a_repetition_after_a_roll_forward_changes_nothing(retraining: Installation) -> None:
     assert main(DECIDED) == 0
     for to in ("1", "2"):
@@ -211,7 +209,6 @@ def test_a_repetition_after_a_roll_forward_changes_nothing(retraining: Installat
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
 
 
-@pytest.mark.costly
 def test_by_hand_only_the_expected_version_counts(retraining: Installation) -> None:
     arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand", "--expect", "1"]
     assert main(arguments) == 0
@@ -220,7 +217,6 @@ def test_by_hand_only_the_expected_version_counts(retraining: Installation) -> N
     assert [entry.version for entry in retraining.ledger.history(NAME)] == ["1", "2", "1", "2"]
 
 
-@pytest.mark.costly
 @pytest.mark.parametrize("published", ["2013-03-31", "2013-04-01", "2013-04-09"])
 def test_it_is_live_after_all_published_nights(retraining: Installation, published: str) -> None:
     retraining.publish(partition=published)
@@ -231,7 +227,6 @@ def test_it_is_live_after_all_published_nights(retraining: Installation, publish
     assert as_was and as_was.version == "1"
 
 
-@pytest.mark.costly
 def test_it_is_not_live_before_the_champion_that_it_follows(retraining: Installation) -> None:
     arguments = [*REGISTERED, "--actor", "ada", "--reason", "by hand"]
     assert main([*arguments, "--live-from", "2013-05-01"]) == 0

@@ -10,6 +10,8 @@ from pipelines.registry.refuse import main
 from tests.pipelines.registry.test_promote import decide, failure
 from tests.registered_models import NAME, Installation
 
+pytestmark = pytest.mark.costly
+
 REGISTERED = ["--registered", "data/models/registered.json"]
 
 

@@ -177,6 +177,7 @@ def test_a_rollback_of_the_model_leaves_the_encoder_alone(installation: Installa
     assert installation.champion().sequence == 1
 
 
+@pytest.mark.costly
 def test_an_encoder_that_did_not_pass_is_neither_registered_nor_promoted(installation: Installation) -> None:
     assert registered() == 0
     evaluation = json.loads((REPORT / "evaluation.json").read_text())
@@ -189,6 +190,7 @@ def test_an_encoder_that_did_not_pass_is_neither_registered_nor_promoted(install
     assert installation.ledger.history(NAME) == []
 
 
+@pytest.mark.costly
 def test_the_evaluation_of_another_encoder_promotes_nothing(installation: Installation) -> None:
     assert registered() == 0
     installation.trained(seed=1)
@@ -213,6 +215,7 @@ def test_a_champion_that_was_promoted_in_between_stays(installation: Installatio
     assert installation.aliases() == {"champion": "1"}, "and version 2 challenges nobody any more"
 
 
+@pytest.mark.costly
 def test_a_refused_encoder_is_not_promoted_by_hand_but_its_gate_may_decide_again(installation: Installation) -> None:
     assert registered() == 0
     Journal(home.ledger_url()).record_verdict(Verdict(NAME, "before", PARTITION, None, "1", "refused", "came too late", "evaluate_encoder"))

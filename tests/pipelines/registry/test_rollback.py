@@ -10,6 +10,8 @@ from pipelines.lib.core.errors import ConfigError, LedgerConflict, ModelError
 from pipelines.registry.rollback import main, rollback
 from tests.registered_models import NAME, Installation
 
+pytestmark = pytest.mark.costly
+
 BY = ["--actor", "ada", "--reason", "it missed the storm"]
 
 

@@ -25,6 +25,8 @@ from tests import scored_night
 from tests.pipelines.registry.test_promote import failure
 from tests.registered_models import NAME, REF, ROWS, Installation, change_score
 
+pytestmark = pytest.mark.costly
+
 ARGUMENTS = ["--registered", "data/models/registered.json", "--golden", "data/reports/evaluate/golden.json"]
 GOLDEN = Path("data/reports/evaluate/golden.json")
 

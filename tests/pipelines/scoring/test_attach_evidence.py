@@ -50,6 +50,7 @@ def empty() -> bool:
     return pq.read_table(EVIDENCE).equals(schema_of(pq.read_schema("scores.parquet"), night.ORDER).empty_table())
 
 
+@pytest.mark.costly
 def test_the_riskiest_are_given_their_neighbours(workspace: Path) -> None:
     pinned = indexed_nights.publish(workspace / "built", *indexed_nights.past(300))
     pinned_to(pinned)

@@ -112,6 +112,7 @@ def test_a_key_in_the_doubled_hour_finds_its_own_row(tmp_path: Path) -> None:
         parse_key("m0,2025-10-26T02:00:00", dataset)
 
 
+@pytest.mark.costly
 def test_a_month_of_the_index_is_one_of_local_dates(tmp_path: Path) -> None:
     zone, day = "America/New_York", "2025-11-01"
     frame = hourly.readings(zone, day, days=6)

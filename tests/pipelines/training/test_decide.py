@@ -22,6 +22,8 @@ from tests.page_rules import broken_rules
 from tests.registered_models import NAME, NIGHT, Installation, change_score
 from tests.scored_night import values
 
+pytestmark = pytest.mark.costly
+
 DECISION = Path("data/reports/decide/decision.json")
 
 
@@ -146,7 +148,6 @@ def test_a_model_that_gives_other_scores_than_before_is_refused(retraining: Retr
     assert any(str(file) in reason for reason in reasons)
 
 
-@pytest.mark.costly
 def test_a_slow_challenger_is_refused(retraining: Retraining) -> None:
     """The same scores, after useless work: products of matrices that depend on the row, so that the runtime cannot skip them."""
     model = onnx.load("data/models/model.onnx")

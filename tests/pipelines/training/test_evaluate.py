@@ -250,6 +250,7 @@ def test_a_misspelt_holdout_is_named_and_not_tried_again(files: Files) -> None:
     assert "train.holdout_days: Field required" in files.failure()["message"]
 
 
+@pytest.mark.costly
 def test_a_good_model_without_a_champion_passes(files: Files) -> None:
     assert files.evaluate() == 0
     evaluation = files.read("evaluation")
@@ -264,6 +265,7 @@ def test_a_good_model_without_a_champion_passes(files: Files) -> None:
     assert evaluation["trained_on"] == {"rows": 6_000, "rows_per_tree": 6_000}
 
 
+@pytest.mark.costly
 def test_how_many_rows_the_trees_have_learned_from_is_logged_and_shown(files: Files) -> None:
     other = history(seed=1)
     files.put(RandomForestClassifier(20, max_depth=4, max_samples=1_500, random_state=42).fit(other.features, other.labels))
@@ -284,6 +286,7 @@ def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     assert digests[0] == digests[1]
 
 
+@pytest.mark.costly
 def test_the_challenger_is_compared_with_the_champion_on_the_same_rows(files: Files) -> None:
     digest = files.crown(forest(flipped=True), degraded=True, instead_of="2")
     assert files.evaluate() == 0
@@ -310,6 +313,7 @@ def test_rows_that_a_newer_champion_has_learned_from_are_left_out(files: Files) 
     assert files.read("evaluation")["metrics"]["rows"] == 14 * 200, "the challenger itself is judged on all that it has not seen"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("until", "fault"), [("2013-04-01", "the 0 labelled rows from 2013-04-01 on"), (None, "carries no profile")])
 def test_without_rows_that_neither_has_learned_from_there_is_no_comparison(files: Files, until: str | None, fault: str) -> None:
     files.crown(forest(5), until=until)
@@ -325,6 +329,7 @@ def test_an_altered_champion_stops_the_run(files: Files) -> None:
     assert "pinned was ffff" in files.failure()["message"]
 
 
+@pytest.mark.costly
 def test_a_champion_of_other_features_cannot_be_compared_with(files: Files) -> None:
     files.crown(forest())
     path = files.root / "champion" / "model.onnx"
@@ -377,6 +382,7 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
         node.output[:] = [new if name == old else name for name in node.output]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("poison", "reason"),
     [

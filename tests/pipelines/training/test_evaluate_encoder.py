@@ -137,6 +137,7 @@ def lengthen(model: onnx.ModelProto) -> None:
     p.i = 1
 
 
+@pytest.mark.costly
 def test_a_good_encoder_without_a_champion_passes(files: Files) -> None:
     assert files.evaluate() == 0
     evaluation = files.read()

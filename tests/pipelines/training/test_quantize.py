@@ -64,6 +64,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     return Files(tmp_path)
 
 
+@pytest.mark.costly
 def test_the_form_that_keeps_most_is_chosen_and_every_form_is_reported(files: Files) -> None:
     report = files.quantize()
     assert list(report["candidates"]) == ["fp32", *WAYS]
@@ -84,6 +85,7 @@ def test_the_form_that_keeps_most_is_chosen_and_every_form_is_reported(files: Fi
     assert set(timing["rows_per_second"]) == {"fp32", *WAYS}
 
 
+@pytest.mark.costly
 def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     digests = []
     for _ in range(2):
@@ -99,6 +101,7 @@ def test_a_network_that_is_too_small_to_shrink_is_kept_in_fp32(files: Files) -> 
     assert "of the size" in report["candidates"]["static_16"]["faults"][0]
 
 
+@pytest.mark.costly
 def test_if_no_form_passes_the_encoder_is_kept_in_fp32_and_the_report_says_so(files: Files) -> None:
     files.limit(minimum_overlap=1.0)
     report = files.quantize()
@@ -109,6 +112,7 @@ def test_if_no_form_passes_the_encoder_is_kept_in_fp32_and_the_report_says_so(fi
     assert "The encoder is kept as fp32" in (files.root / "reports" / "quantize" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.costly
 def test_the_ranges_come_from_rows_of_training_alone(files: Files) -> None:
     before = files.quantize()["candidates"]
     given = history()
@@ -120,6 +124,7 @@ def test_the_ranges_come_from_rows_of_training_alone(files: Files) -> None:
     }
 
 
+@pytest.mark.costly
 def test_neighbours_of_a_long_history_are_looked_for_among_as_many_rows_as_are_declared(files: Files) -> None:
     files.limit(neighbour_rows=1_500, queries=200)
     report = files.quantize()

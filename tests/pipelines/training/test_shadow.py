@@ -18,6 +18,8 @@ from tests.page_rules import broken_rules
 from tests.registered_models import NIGHT, REF, ROWS, Installation, change_score
 from tests.scored_night import NAMES
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture
 def challenged(installation_of_three: Installation) -> Installation:

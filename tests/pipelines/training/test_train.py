@@ -95,6 +95,7 @@ def test_the_trees_of_a_long_history_draw_as_many_rows_as_are_declared_the_same_
     assert (tmp_path / "0.skops").read_bytes() == (tmp_path / "1.skops").read_bytes()
 
 
+@pytest.mark.costly
 def test_trees_of_few_rows_give_probabilities_that_hold_where_positives_are_rare() -> None:
     rng = np.random.default_rng(5)
     features = rng.normal(size=(40_000, len(NAMES))).astype(np.float32)
@@ -173,6 +174,7 @@ def test_the_holdout_ends_with_the_last_known_outcome() -> None:
     assert holdout_start(parse_partition("2013-04-01"), 1, 14) == parse_partition("2013-03-17")
 
 
+@pytest.mark.costly
 def test_only_the_last_days_are_learned_from_if_a_window_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     rows = _nights(9_000)

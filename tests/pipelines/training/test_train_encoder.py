@@ -33,6 +33,7 @@ def train() -> int:
     return main(["--features", "history.parquet", "--fitted", "encoder/fitted.skops", "--onnx", "encoder/fp32.onnx"])
 
 
+@pytest.mark.costly
 def test_the_same_history_gives_the_same_files(workspace: Path) -> None:
     digests = []
     for _ in range(2):
@@ -43,6 +44,7 @@ def test_the_same_history_gives_the_same_files(workspace: Path) -> None:
     assert (encoder.signature, encoder.dimension, encoder.trained_until) == (SIGNATURE, 8, START)
 
 
+@pytest.mark.costly
 def test_the_holdout_changes_nothing(workspace: Path) -> None:
     assert train() == 0
     before = sha256_of(workspace / "encoder" / "fp32.onnx")
@@ -53,6 +55,7 @@ def test_the_holdout_changes_nothing(workspace: Path) -> None:
     assert sha256_of(workspace / "encoder" / "fp32.onnx") == before
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_threads_change_no_weight(threads: str) -> None:
     import threadpoolctl

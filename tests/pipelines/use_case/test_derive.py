@@ -20,6 +20,7 @@ def use_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseCase:
     return find("rides", Path())
 
 
+@pytest.mark.costly
 def test_an_existing_file_stays_until_it_is_asked_for_again(use_case: UseCase) -> None:
     said = derive(use_case, rides.TODAY)
     assert "9,960 rows of 2024-01-01 to 2024-04-29. 9,960 rows have an outcome; it is true for 23.1% of them." in said
@@ -32,6 +33,7 @@ def test_an_existing_file_stays_until_it_is_asked_for_again(use_case: UseCase) -
     assert use_case.derived.read_bytes() != before
 
 
+@pytest.mark.costly
 def test_gaps_that_the_declaration_does_not_allow_are_reported_and_not_allowed(use_case: UseCase) -> None:
     rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides()}) WHERE started_at::DATE NOT BETWEEN '2024-02-10' AND '2024-02-13'")
     said = derive(use_case, rides.TODAY)

@@ -58,6 +58,7 @@ def skipped(room):
     return room.pushed[XCOM_SKIPMIXIN_KEY]["skipped"]
 
 
+@pytest.mark.costly
 def test_what_is_clearly_better_passes_at_once_and_nobody_is_asked(waiting_room):
     waiting_room.decide("promote", "AUC 0.03 better")
     assert waiting_room.approve() == {"approver": "", "reason": ""}
@@ -65,6 +66,7 @@ def test_what_is_clearly_better_passes_at_once_and_nobody_is_asked(waiting_room)
     assert not (waiting_room.home / "called").exists()
 
 
+@pytest.mark.costly
 def test_what_is_worse_is_refused_on_record_and_the_rest_is_skipped_but_the_teardown(waiting_room):
     waiting_room.decide("refuse", "the AUC is lower")
     with pytest.raises(DownstreamTasksSkipped) as caught:
@@ -168,6 +170,7 @@ def test_a_no_and_silence_are_refusals_on_record(waiting_room, option, user, com
     assert sorted(skipped(waiting_room)) == ["promote", "verify"]
 
 
+@pytest.mark.costly
 def test_where_recording_fails_nobody_is_asked_twice(waiting_room):
     waiting_room.decide("ask", "close")
     behave = waiting_room.home / "behave" / f"refuse-{PARTITION}"

@@ -61,6 +61,7 @@ def now():
     return dt.datetime.now(dt.UTC)
 
 
+@pytest.mark.costly
 def test_an_alert_before_its_night_makes_no_run_and_is_asked_for_again_until_it_does():
     publish("2013-04-01")
     for _ in range(2):

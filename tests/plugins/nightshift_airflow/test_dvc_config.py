@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import pytest
 from nightshift_airflow import dvc_config, workspaces
 
 DAG = "nightly_batch_scoring"
 
 
+@pytest.mark.costly
 def test_the_local_dvc_settings_come_along(repository):
     local = "[core]\n    remote = store\n    hardlink_lock = true\n['remote \"store\"']\n    url = s3://bucket/%2Fx\n    secret_access_key = s%cret\n"
     (repository / ".dvc" / "config.local").write_text(local)

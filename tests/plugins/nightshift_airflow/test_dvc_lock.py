@@ -237,6 +237,7 @@ def tail_of(workspace: workspaces.Workspace) -> str:
     return "at work" if claims.exists() and "embed" in claims.read_text() else ""
 
 
+@pytest.mark.costly
 def test_claims_of_dead_processes_are_removed_only_while_dvc_is_not_running(workspace):
     """A number of a process is given again, in a container soon."""
     claims = workspace.path / ".dvc" / "tmp" / "rwlock"

@@ -234,6 +234,7 @@ def test_the_clock_needs_nobody_to_fill_in_a_form():
     assert (run.run_type, run.partition_key, run.conf) == ("scheduled", "2013-04-05", {})
 
 
+@pytest.mark.costly
 @pytest.mark.usefixtures("database")
 def test_the_dags_of_others_are_left_alone():
     from airflow.sdk import DAG

@@ -28,6 +28,7 @@ def test_a_stage_that_measures_runs_again_where_nothing_has_changed(night, caplo
     assert "computes" in caplog.text
 
 
+@pytest.mark.costly
 def test_a_run_is_recorded_before_what_names_it_is_published(night):
     night("open_run")
     workspace = workspaces.find_workspace(DAG_ID, "run")

@@ -53,6 +53,7 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
     assert "earlier stage" not in str(caught.value)
 
 
+@pytest.mark.costly
 def test_the_failure_of_a_stage_next_to_it_is_not_taken_for_its_own(night):
     """Else an alert would fail for good because a report could not be drawn."""
     night("open_run")

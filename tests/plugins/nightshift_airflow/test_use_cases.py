@@ -201,6 +201,7 @@ def test_two_use_cases_of_one_ledger_have_no_dags_and_hide_no_other_one(one_ledg
     assert "use_cases/fraud/params.yaml; the two would share" in use_cases.broken()["cards"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("name", "other"), [("fraud", "cards"), ("cards", "fraud")])
 def test_no_run_of_two_use_cases_of_one_ledger_opens(one_ledger: Path, night: Night, name: str, other: str) -> None:
     """Airflow does not try again, and the error names both files and the key."""

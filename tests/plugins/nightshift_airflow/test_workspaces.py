@@ -16,6 +16,7 @@ from tests.stub_repository import commit_all, git
 DAG = "nightly_batch_scoring"
 
 
+@pytest.mark.costly
 def test_a_workspace_is_a_worktree_of_the_commit_with_the_shared_cache(repository):
     workspace = workspaces.open_workspace(DAG, "run")
     assert workspace.path == repository / "var" / "workspaces" / DAG / "run"
@@ -99,6 +100,7 @@ def test_only_what_nobody_touched_for_long_is_collected(repository):
     assert not old.path.exists()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("fraud", "churn", "kept"),
     [

@@ -53,6 +53,7 @@ def test_it_names_the_share_of_rows_that_a_tree_has_learned_from(evaluation: Eva
     assert "drawn from" not in " ".join(limits(replace(evaluation, trained_on=whole)))
 
 
+@pytest.mark.costly
 def test_a_model_that_gave_no_scores_has_a_page_that_says_why() -> None:
     page = render(Unscored("Core", "2013-04-01", {}, None, ("2800 of 2800 scores are <not> finite",)))
     assert "does not pass" in page

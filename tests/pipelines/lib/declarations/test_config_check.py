@@ -16,6 +16,7 @@ from tests.checked_rides import FILE, broken, setting
 pytestmark = pytest.mark.usefixtures("checked_rides")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [

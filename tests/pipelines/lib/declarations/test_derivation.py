@@ -69,6 +69,7 @@ def test_the_first_run_has_history_before_it_and_four_nights(use_case: UseCase) 
     assert found["ingest_history"] == {"start": "2024-01-01"}
 
 
+@pytest.mark.costly
 def test_a_history_begins_with_the_first_outcome(use_case: UseCase) -> None:
     """The first half of the table was recorded without outcomes: its rows teach nothing."""
     early = f"SELECT * REPLACE (CASE WHEN started_at >= '2024-03-01' THEN minutes_late END AS minutes_late) FROM ({rides.rides()})"

@@ -83,6 +83,7 @@ def test_a_folder_on_s3_with_files_of_two_kinds_is_refused(s3_store: tuple[Any, 
         described(f"s3://{bucket}/nothing")
 
 
+@pytest.mark.costly
 def test_a_delta_table_becomes_a_use_case_without_a_fault() -> None:
     write_deltalake("rides", pq.read_table(rides.write(Path("rides.parquet"), rides.rides())))
     assert initialised("rides") == {"kind": "delta", "path": "rides"}

@@ -195,6 +195,7 @@ def test_lagged_means_are_what_the_formula_says(tmp_path: Path) -> None:
     assert missing == pytest.approx(never)
 
 
+@pytest.mark.costly
 def test_a_value_that_is_known_at_once_does_not_wait_for_the_label(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"t": at(0), "k": "a", "x": 100.0},

@@ -19,6 +19,7 @@ def _by_every_pair(labels: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray
     return above.mean(axis=1), spread
 
 
+@pytest.mark.costly
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(4, 80), levels=st.integers(1, 30), columns=st.integers(1, 3))
 def test_midranks_give_what_every_pair_gives_ties_included(seed: int, rows: int, levels: int, columns: int) -> None:

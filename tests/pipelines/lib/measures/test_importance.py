@@ -23,6 +23,7 @@ def measured(model: Model, features: np.ndarray, labels: np.ndarray, nights: np.
     return permutation_importance(model.score, features, labels, nights, model.signature.names)
 
 
+@pytest.mark.costly
 def test_the_feature_that_decides_is_the_one_that_matters(model: Model) -> None:
     features = scored_night.values(3_000)
     labels = (features[:, 0] > 0).astype(np.int8)

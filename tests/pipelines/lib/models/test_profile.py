@@ -89,6 +89,7 @@ def profile() -> Profile:
     return build(TRAINING, HOLDOUT)
 
 
+@pytest.mark.costly
 def test_it_is_what_it_was_built_from(profile: Profile) -> None:
     assert (profile.trained_from, profile.trained_until) == ("2013-01-01", "2013-03-02")
     assert [column.binning.name for column in profile.columns] == [*FEATURES.names, SCORE]

@@ -101,6 +101,7 @@ def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
     assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"auc": 0.6, "auc_low": 0.55, "auc_high": 0.65}], [])
 
 
+@pytest.mark.costly
 def test_the_closed_loop_shows_which_line_is_ahead_and_what_was_promoted() -> None:
     dates = ["2013-04-01", "2013-04-02", "2013-04-03"]
     marks = [("2013-04-02", True), ("2013-04-03", False)]

@@ -382,6 +382,7 @@ def test_a_documented_one_liner_reads_a_night(code: str, scores: Path, tmp_path:
     assert columns[:6] == [*night.ORDER, "score", "decision"]
 
 
+@pytest.mark.costly
 def test_a_flipped_bit_is_never_read_as_another_score(url: str, tmp_path: Path) -> None:
     publish(night.write_scores(tmp_path / "many.parquet", 3_000), LINEAGE, expected_rows=3_000, url=url)
     [published] = Path(url).glob("partition=*/*.parquet")

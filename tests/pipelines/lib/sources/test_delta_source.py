@@ -85,6 +85,7 @@ def test_no_table_is_reported(dataset: Dataset, tmp_path: Path) -> None:
         rows(dataset, tmp_path / "raw")
 
 
+@pytest.mark.costly
 def test_a_run_pins_the_version_and_ingests_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     orders.prepare(tmp_path)
     monkeypatch.chdir(tmp_path)

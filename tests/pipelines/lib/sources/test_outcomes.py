@@ -112,6 +112,7 @@ def test_nothing_is_known_before_the_first_outcome_has_matured(source: Path) -> 
         assert known.join_outcomes("2024-01-02", pa.table({"order_id": ["A-0000001"]})).num_rows == 0
 
 
+@pytest.mark.costly
 def test_the_same_rows_in_another_order_or_twice_are_the_same_outcomes(source: Path, table: pa.Table) -> None:
     before = digests(dataset(source))
     shuffled = table.take(np.random.default_rng(0).permutation(table.num_rows))

@@ -71,6 +71,7 @@ def test_an_object_of_unknown_age_counts_as_new(listed: dict[str, object], momen
     assert _moment(listed) == moment
 
 
+@pytest.mark.costly
 def test_a_repository_without_a_remote_is_reported(tmp_path: Path) -> None:
     from dvc.repo import Repo
 

@@ -23,6 +23,7 @@ def counts() -> dict[str, int]:
         return dict(connection.sql(per_date).fetchall())
 
 
+@pytest.mark.costly
 def test_no_night_of_2013_is_stopped_for_its_size(counts: dict[str, int]) -> None:
     band = load_section("validate_batch", ValidateBatch).row_count.band
     judged = {night: (band(counts, dt.date.fromisoformat(night)), rows) for night, rows in counts.items()}

@@ -55,6 +55,7 @@ def test_neighbours_come_with_cosine_distances_and_their_rows(published: Publish
         assert "encoder" not in index.rows([0]).column_names
 
 
+@pytest.mark.costly
 def test_a_narrower_search_can_be_asked_for(published: Published, tmp_path: Path) -> None:
     vectors = vectors_of(3000)
     build_from_arrays(vectors, rows_of(3000), tmp_path / "build", encoder_sha256=ENCODER_SHA256)
