@@ -1,6 +1,7 @@
 """The use case of the rides, sound and then broken on purpose: what the tests of the check and of its modules start from."""
 
 import copy
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,3 +61,13 @@ def setting(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         declared[last] = value
 
     return change
+
+
+def assert_the_only_fault(found: list[str], expected: str | None) -> None:
+    """Assert that `found` is one fault, of the declaration or the defaults, that matches `expected`; or none if that is None."""
+    if expected is None:
+        assert found == []
+        return
+    assert len(found) == 1, found
+    assert found[0].startswith(f"{FILE}: ") or "code_bytes" in found[0]
+    assert re.search(expected, found[0]), found[0]

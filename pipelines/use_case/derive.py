@@ -2,9 +2,11 @@
 
 import datetime as dt
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.use_cases import UseCase
 from pipelines.lib.declarations import derivation
+from pipelines.lib.declarations.faults import with_file
+from pipelines.lib.declarations.leakage import remedy
 from pipelines.use_case.check import faults_before_derive
 
 
@@ -20,13 +22,19 @@ def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
         return f"{use_case.derived} exists and belongs to {use_case.declaration}: kept. Pass --again to read the history again."
     if faults := faults_before_derive(use_case):
         raise ConfigError("\n".join([f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {use_case.name}:", *map(str, faults)]))
-    content = derivation.derive(use_case, today)
+    try:
+        content, leaking = derivation.derive_with_signs(use_case, today)
+    except NightshiftError as error:
+        raise type(error)(with_file(str(error), use_case.declaration)) from None
     derivation.write(use_case, content)
     origin = content[derivation.DERIVED_FROM]
     first_run = content.get("first_run", {}).get("partition", "the declared one")
-    nights = f"\nWARNING: {origin['nights']} Declare it in section dataset, and derive --again" if "nights" in origin else ""
+    warnings = [f"{sign.column} {sign.reason}; {remedy(sign.column)}" for sign in leaking]
+    if "nights" in origin:
+        warnings.append(f"{origin['nights']} Declare it in section dataset, and derive --again")
     return (
         f"{use_case.derived} written from {origin['rows']:,} rows of {origin['first']} to {origin['last']}. {origin['outcomes']:,} rows have an "
         f"outcome; it is true for {origin['positive'] / origin['outcomes']:.1%} of them. The first partition is {first_run}. "
-        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}{nights}"
+        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}"
+        + "".join(f"\nWARNING: {warning}" for warning in warnings)
     )

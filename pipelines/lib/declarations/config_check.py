@@ -4,20 +4,24 @@ import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import shared_names
 from pipelines.lib.core.params import Section, leaves
-from pipelines.lib.core.use_cases import CLOCKS, DEFAULTS, Effective, UseCase, effective, unknown_sections, whose
+from pipelines.lib.core.use_cases import CLOCKS, DEFAULTS, FOLDER, Effective, UseCase, effective, unknown_sections, whose
 from pipelines.lib.declarations.bare_dataset import bare_dataset_faults, known_columns
 from pipelines.lib.declarations.config_rules import declared_faults, rule_faults, suite_faults, yaml_faults, zone_faults
 from pipelines.lib.declarations.derivation import staleness
-from pipelines.lib.declarations.faults import MISSING, Fault, Found, closest, read_section
+from pipelines.lib.declarations.faults import MISSING, Fault, Found, as_written, closest, read_section, with_file
 from pipelines.lib.declarations.sections import SECTIONS, model_of
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.tables.dataset import Dataset
+
+_GENERATOR = "generate.py"
+"""The file of a shipped use case, next to its declaration, that makes its data."""
 
 
 def check_config(use_case: UseCase) -> list[Fault]:
@@ -40,12 +44,21 @@ def check_config(use_case: UseCase) -> list[Fault]:
 def located(use_case: UseCase, effective_params: Effective, found: Iterable[Found]) -> list[Fault]:
     """Return the `found` faults, each with the file of `use_case` that sets its key."""
     files = {"derived": use_case.derived, "default": use_case.root / DEFAULTS}
-    again = f"declare it in {use_case.declaration}, or run python -m pipelines.use_case derive {use_case.name} --again"
+    declare = f"declare it in {use_case.declaration}"
+    again = f"{declare}, or run python -m pipelines.use_case derive {use_case.name} --again"
     faults = []
     for one in found:
         file = files.get(_origin(effective_params.origin, one.key), use_case.declaration)
-        remedy = one.remedy if file != use_case.derived else f"{one.remedy}: {again}" if one.remedy else again
-        faults.append(Fault(str(file), replace(one, remedy=remedy)))
+        remedy = one.remedy
+        if file == use_case.derived and one.derivable:
+            remedy = f"{one.remedy}: {again}" if one.remedy else again
+        elif file == use_case.derived and one.remedy:
+            remedy = f"{one.remedy}: {declare}"
+        elif one.key.endswith(".source.path") and (use_case.declaration.parent / _GENERATOR).exists():
+            remedy = f"or make its data: python -m {FOLDER}.{use_case.name}.{Path(_GENERATOR).stem}"
+        faults.append(
+            Fault(str(file), replace(one, fact=with_file(one.fact, use_case.declaration), remedy=with_file(remedy, use_case.declaration)))
+        )
     return faults
 
 
@@ -85,10 +98,10 @@ def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dic
         if isinstance(value, dt.date)
     ]
     found += [
-        Found(f"{above}{key}", "is a key that YAML reads as a date", f'write "{key}":')
+        Found(f"{above}{key}", f"is a key that YAML reads as {_kind_of(key)}", f'write "{as_written(key)}":')
         for section, content in params.items()
         if section in SECTIONS
-        for above, key in _date_keys(content, f"{section}.")
+        for above, key in _odd_keys(content, f"{section}.")
     ]
     found += yaml_faults(params)
     found += zone_faults(params)
@@ -113,12 +126,22 @@ def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dic
     return models, found
 
 
-def _date_keys(content: object, above: str) -> Iterator[tuple[str, dt.date]]:
-    """Yield each key within `content` that is a date, with the dotted keys above it."""
+def _odd_keys(content: object, above: str) -> Iterator[tuple[str, object]]:
+    """Yield each key within `content` that is not a text, with the dotted keys above it: ``no:``, ``7:``, ``2024-03-01:``."""
+    if isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _odd_keys(value, f"{above}{number}.")
     for key, value in content.items() if isinstance(content, dict) else ():
-        if isinstance(key, dt.date):
+        if not isinstance(key, str):
             yield above, key
-        yield from _date_keys(value, f"{above}{key}.")
+        yield from _odd_keys(value, f"{above}{key}.")
+
+
+def _kind_of(key: object) -> str:
+    """Return as what YAML has read the `key`."""
+    if key is None:
+        return "nothing"
+    return "a date" if isinstance(key, dt.date) else "a boolean" if isinstance(key, bool) else "a number"
 
 
 def _left_to_derive(fault: Found) -> bool:

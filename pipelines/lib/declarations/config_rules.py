@@ -10,7 +10,7 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.time_zones import require_zone
-from pipelines.lib.declarations.faults import Found, closest
+from pipelines.lib.declarations.faults import Found, as_written, closest, of_error
 from pipelines.lib.declarations.weekday_cron import cron_of, never_scored
 from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
@@ -39,7 +39,7 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
         yield Found("score.order_by", f"is {order!r}, which is not a feature", f"{closest(order, names)}; or write order_by: null")
     for low, high in _ORDERED:
         if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
-            yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other")
+            yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other", derivable=False)
     yield from _clock(params, dataset)
     code, layers = _at(params, "plan_index.ivfpq.code_bytes"), _at(params, "train_encoder.layers")
     if code and layers and layers[-1] % code:
@@ -111,14 +111,9 @@ def _items(value: object) -> Iterable[tuple[Any, Any]]:
 
 def _texts(key: str, values: object, otherwise: str) -> Iterator[Found]:
     if isinstance(values, list) and (wrong := [value for value in values if not isinstance(value, str)]):
-        meant = ", ".join(f'"{_word(value)}"' if not isinstance(value, str) else f'"{value}"' for value in values)
+        meant = ", ".join(f'"{as_written(value)}"' if not isinstance(value, str) else f'"{value}"' for value in values)
         seen = ", ".join(f"{value!r} ({type(value).__name__})" for value in wrong[:3])
         yield Found(key, f"holds {seen}, which YAML does not read as text", f"write values: [{meant}]{otherwise}")
-
-
-def _word(value: object) -> str:
-    """Return how a person most likely wrote `value`: YAML makes a boolean of no and yes."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
@@ -133,7 +128,7 @@ def _feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
     found = list(_declaration_faults(connection, dataset, {"features": alone}))
     if not found:  # with a wrong label or join, each feature would be refused for it
         found = list(_declaration_faults(connection, dataset, dict(_each(features, alone))))
-    yield from found or [_of(whole, "features")]
+    yield from found or [of_error(whole, "features")]
 
 
 def _declaration_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset, parts: Mapping[str, Features]) -> Iterator[Found]:
@@ -141,22 +136,13 @@ def _declaration_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset,
         try:
             check_declaration(connection, dataset, part)
         except ConfigError as error:
-            yield _of(error, key)
+            yield of_error(error, key)
 
 
 def _each(features: Features, alone: Features) -> Iterator[tuple[str, Features]]:
     for group in ("numeric", "categorical", "same_day", "lagged"):
         for name, declared in getattr(features, group).items():
             yield f"features.{group}.{name}", alone.model_copy(update={group: {name: declared}})
-
-
-def _of(error: ConfigError, key: str) -> Found:
-    """Return `error` as a fault. Many messages begin with their key."""
-    said = str(error)
-    head, is_, rest = said.partition(" is ")
-    if is_ and head.startswith(("features.", "dataset.")) and " " not in head:
-        return Found(head, f"is {rest}")
-    return Found(key, said)
 
 
 def _known(params: Params, key: str, known: Iterable[str], kind: str) -> Iterator[Found]:

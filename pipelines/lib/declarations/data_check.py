@@ -2,27 +2,24 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from pipelines.lib.core.errors import ConfigError, DataError, NightshiftError, TransientError
+from pipelines.lib.core.errors import DataError, NightshiftError, TransientError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
-from pipelines.lib.declarations.csv_dialect import delimiter_fault, notation_faults
-from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
+from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
-from pipelines.lib.declarations.faults import Found, read_section
+from pipelines.lib.declarations.faults import Found, of_error
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
 from pipelines.lib.declarations.joins_found import join_findings
-from pipelines.lib.declarations.references import columns_in
-from pipelines.lib.declarations.side_tables import SIDE, load_side_table
-from pipelines.lib.declarations.source_look import source_look_faults
+from pipelines.lib.declarations.side_check import side_faults
+from pipelines.lib.declarations.source_look import label_name_faults, source_fault, source_look_faults
+from pipelines.lib.declarations.unreadable import unreadable_faults
 from pipelines.lib.features.declaration import Features
-from pipelines.lib.sources import adapters, source_files
-from pipelines.lib.sources.scan import Scan
-from pipelines.lib.tables.dataset import Column, Dataset, SideTable, Source
+from pipelines.lib.sources import database_source
+from pipelines.lib.tables.dataset import Column, Dataset, Source
 from pipelines.lib.tables.engine import UTC, connect, name, text
 from pipelines.lib.tables.labels import check_label
 from pipelines.lib.tables.night_calendar import name_of
@@ -31,18 +28,21 @@ Params = Mapping[str, Any]
 
 
 def first_look(params: Params) -> list[Found]:
-    """Return the faults that the source of `params` shows before its columns are derived; none if section ``source`` itself has faults."""
+    """Return the faults that the sources of `params` show before columns are derived; none of one whose section ``source`` has faults itself."""
     dataset = params.get("dataset")
     if not isinstance(dataset, dict):
         return []
-    source, _ = read_section(dataset.get("source"), Source, "dataset.source")
-    if source is None:
-        return []
+    tables = dataset.get("tables")
+    sides = (
+        {table: content for table, content in tables.items() if isinstance(table, str) and isinstance(content, dict)}
+        if isinstance(tables, dict)
+        else {}
+    )
     with connect(UTC) as (connection, scratch):
-        fault = source_fault(source, "dataset.source", scratch)
-        if fault is not None and fault.key != "dataset.source.delimiter":
-            return [fault]
-        return source_look_faults(connection, source, dataset, params.get("features"), scratch)
+        found = source_look_faults(connection, "dataset", dataset, params.get("features"), scratch)
+        for table, content in sides.items():
+            found += source_look_faults(connection, f"dataset.tables.{table}", content, None, scratch)
+        return found
 
 
 def declared_data_faults(params: Params, features: Features) -> list[Found]:
@@ -73,18 +73,20 @@ def data_faults(params: Params, features: Features) -> list[Found]:
             return [fault]
         try:
             scanned, dataset, _ = scan_events(connection, params, scratch, "dataset")
+            names = database_source.columns_of(source) if source.kind == "sql" else scanned.columns
         except (DataError, TransientError) as error:
-            return [_of(error, "dataset.source")]
-        found = [fault for table, side in dataset.tables.items() for fault in _side_faults(connection, table, side, scratch)]
+            return [of_error(error, "dataset.source")]
+        found = list(label_name_faults(dataset.label.name, names))
+        found += [fault for table, side in dataset.tables.items() for fault in side_faults(connection, table, side, scratch)]
         try:
             load_events(connection, scanned, dataset)
         except NightshiftError:
-            return [*found, *_unreadable(connection, scanned, dataset)]
+            return [*found, *unreadable_faults(connection, scanned, dataset.columns, dataset.source, "dataset")]
         try:
-            check_label(connection, dataset, "dataset")
+            check_label(connection, dataset)
             facts = read_facts(connection, dataset, scanned.where)
         except NightshiftError as error:
-            return [*found, _of(error, "dataset.label.expression")]
+            return [*found, of_error(error, "dataset.label.expression")]
         except duckdb.Error as error:
             return [*found, Found("dataset.label.expression", f"fails: {str(error).splitlines()[0]}", "correct it, or write TRY(…)")]
         found += _key_faults(connection, dataset)
@@ -94,75 +96,15 @@ def data_faults(params: Params, features: Features) -> list[Found]:
         found += _weekday_faults(facts, dataset)
         found += join_findings(connection, dataset, features, scratch)
         found += [
-            Found(f"dataset.columns.{sign.column}", sign.reason, leakage.remedy(sign.column))
-            for sign in leakage.signs(connection, dataset, _columns_of_features(connection, dataset, features))
+            Found("dataset.known_later", f"does not name {sign.column}, which {sign.reason}", leakage.remedy(sign.column))
+            for sign in leakage.signs_of_features(connection, dataset, features)
         ]
     return found
 
 
-def source_fault(source: Source, key: str, scratch: Path) -> Found | None:
-    """Return the fault of a `source` whose path names no files, or whose CSV has another delimiter."""
-    if source.kind not in ("parquet", "csv"):
-        return None
-    try:
-        files = source_files.files_of(source)
-        first = source_files.at_hand(files[:1], source, scratch) if source.kind == "csv" else []
-    except NightshiftError as error:
-        return _of(error, f"{key}.path")
-    return delimiter_fault(first[0], source, key) if first else None
-
-
-def _unreadable(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: Dataset) -> list[Found]:
-    """Return a fault for each column whose values are not of its type; of a CSV first how it is written."""
-    if dataset.source.kind == "csv" and (
-        notation := list(notation_faults(connection, scanned, dataset.columns, dataset.source, "dataset.source"))
-    ):
-        return notation
-    found = []
-    for column, declared in dataset.columns.items():
-        try:
-            with adapters.reading(scanned.where, scanned.dataset):
-                connection.sql(f"SELECT count({name(column)}) FROM ({adapters.typed(scanned, {column: declared})})").fetchall()
-        except NightshiftError as error:
-            found.append(_of(error, f"dataset.columns.{column}"))
-    return found
-
-
-def _side_faults(connection: duckdb.DuckDBPyConnection, table: str, side: SideTable, scratch: Path) -> Iterator[Found]:
-    key = f"dataset.tables.{table}"
-    if (fault := source_fault(side.source, f"{key}.source", scratch)) is not None:
-        yield fault
-        return
-    try:
-        load_side_table(connection, side, scratch)
-        columns = ", ".join(map(name, side.key))
-        [(rows, repeated)] = connection.sql(f"SELECT count(*), count(*) - count(DISTINCT ({columns})) FROM {SIDE}").fetchall()
-    except NightshiftError as error:
-        yield _of(error, key)
-        return
-    if repeated and side.event_time is None:
-        yield Found(
-            f"{key}.key", f"is [{', '.join(side.key)}], which {repeated:,} rows of the table share with another", "name the whole key"
-        )
-    if side.event_time is None and rows < side.row_count.minimum_rows:
-        yield Found(
-            f"{key}.row_count.minimum_rows",
-            f"is {side.row_count.minimum_rows}, but the table has {rows:,} rows",
-            "lower it, or deliver all rows",
-        )
-
-
 def _key_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Found]:
-    columns = ", ".join(map(name, dataset.key))
-    [(repeated,)] = connection.sql(
-        f"SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM {EVENTS} GROUP BY {columns} HAVING n > 1)"
-    ).fetchall()
-    if repeated:
-        yield Found(
-            "dataset.key",
-            f"is [{', '.join(dataset.key)}], which {repeated:,} rows share with another",
-            "name the columns that tell them apart",
-        )
+    if repeated := repeated_rows(connection, dataset.key):
+        yield Found("dataset.key", f"is {shared(dataset.key, repeated)}", "name the columns that tell them apart")
 
 
 def _column_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Found]:
@@ -248,7 +190,12 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
                 "lower it, or choose a later first_run.partition",
             )
         elif section == "train" and facts.positive(before, matured) in (0, facts.labelled(before, matured)):
-            yield Found("train.holdout_days", f"is {holdout}; the holdout from {before} to {matured} has one outcome only", "raise it")
+            yield Found(
+                "train.holdout_days",
+                f"is {holdout}; the holdout from {before} to {matured} has one outcome only",
+                "raise it",
+                derivable=False,
+            )
 
 
 def _weekday_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
@@ -259,21 +206,3 @@ def _weekday_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
             "dataset.weekdays", f"is [{', '.join(dataset.weekdays)}], but {len(strays)} other dates have rows, such as {name_of(strays[-1])} {strays[-1]}",
             "add the weekday, or correct the times",
         )  # fmt: skip
-
-
-def _columns_of_features(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> list[str]:
-    """Return the columns of the events that a numeric or categorical feature uses."""
-    by_name = {column.lower(): column for column in dataset.columns}
-    expressions = [numeric.expression or name(feature) for feature, numeric in features.numeric.items()]
-    expressions += [categorical.expression or name(feature) for feature, categorical in features.categorical.items()]
-    used = (column.lower() for expression in expressions for column in columns_in(connection, expression))
-    return list(dict.fromkeys(by_name[column] for column in used if column in by_name))
-
-
-def _of(error: NightshiftError, key: str) -> Found:
-    """Return `error`, whose message often begins with its own key, as a fault at `key`."""
-    said = str(error)
-    head, is_, rest = said.partition(" is ")
-    if isinstance(error, ConfigError) and is_ and head.startswith("dataset.") and " " not in head:
-        return Found(head, f"is {rest}")
-    return Found(key, said)

@@ -14,9 +14,9 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
-from pipelines.lib.declarations import rules
+from pipelines.lib.declarations import leakage, rules
 from pipelines.lib.declarations.clock_zones import whole_dates
-from pipelines.lib.declarations.events import load_events, scan_events, time_zone_of
+from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
 from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.faults import with_text_keys
 from pipelines.lib.declarations.references import columns_in
@@ -66,7 +66,12 @@ def staleness(use_case: UseCase) -> str | None:
 
 
 def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
-    """Return the content of ``derived.yaml`` of `use_case` as of `today`: all that its declaration leaves open.
+    """Return the content of ``derived.yaml`` of `use_case` as of `today`, as `derive_with_signs` does."""
+    return derive_with_signs(use_case, today)[0]
+
+
+def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any], list[leakage.Sign]]:
+    """Return the content of ``derived.yaml`` of `use_case` as of `today`, all that its declaration leaves open; and the signs of leakage.
 
     The same declaration, history and day give the same content. Raises `ConfigError` for a declaration and `DataError` for a table that cannot be read.
     """
@@ -76,9 +81,13 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     with connect(time_zone_of(without)) as (connection, scratch):
         scanned, dataset, undeclared = scan_events(connection, without, scratch, f"{use_case.declaration}: dataset")
         load_events(connection, scanned, dataset)
-        check_label(connection, dataset, f"{use_case.declaration}: dataset")
+        if repeated := repeated_rows(connection, dataset.key):
+            fact = f"{use_case.declaration}: dataset.key is {shared(dataset.key, repeated)}"
+            raise ConfigError(f"{fact}; name the columns that tell them apart")
+        check_label(connection, dataset, f"{use_case.declaration}: dataset.label.expression")
         facts = whole_dates(connection, read_facts(connection, dataset, scanned.where), dataset)
         _check_outcomes(facts, dataset, declared, str(use_case.declaration))
+        leaking = leakage.signs_of_features(connection, dataset, features)
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)
         sides = derive_side_tables(connection, whole, scratch)
@@ -101,7 +110,7 @@ def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
     if (start := dt.date.fromisoformat(found["ingest_history"]["start"])) > facts.first_outcome:
         origin["left_out"] = f"{facts.first_outcome} to {start - dt.timedelta(days=1)}"
     in_order = {section: found[section] for section in without if section in found}
-    return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
+    return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}, leaking
 
 
 def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any], where: str) -> None:

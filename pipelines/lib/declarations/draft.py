@@ -9,14 +9,15 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
-from pipelines.lib.declarations.bands import significant
 from pipelines.lib.declarations.candidates import label_candidates, named_as_key, row_numbers, unique_keys
 from pipelines.lib.declarations.column_types import column_types, declarable
 from pipelines.lib.declarations.csv_dialect import formats_of
 from pipelines.lib.declarations.csv_doubts import csv_doubts, words_for_missing
 from pipelines.lib.declarations.draft_features import draft_features
-from pipelines.lib.declarations.events import load_events
-from pipelines.lib.declarations.facts import ColumnFacts, Facts, read_facts
+from pipelines.lib.declarations.draft_notes import column_notes, delay_of, key_warnings, label_warnings
+from pipelines.lib.declarations.events import load_events, repeated_rows, require_rows
+from pipelines.lib.declarations.facts import Facts, read_facts
+from pipelines.lib.declarations.faults import read_section
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import rhythm_of
 from pipelines.lib.declarations.source_description import describe_source
@@ -30,6 +31,16 @@ from pipelines.lib.tables.labels import check_label
 _BEST_TIME = "best as 2024-01-31 10:00:00, with a zone as an offset, such as +01:00"
 
 _PLACEHOLDER = "NULL::BOOLEAN"
+
+_FLAGS = {
+    "dataset.label.name": "--label-name",
+    "dataset.label.delay_days": "--delay-days",
+    "dataset.label": "--label",
+    "dataset.key": "--key",
+    "dataset.event_time": "--event-time",
+    "dataset.known_later": "--known-later",
+}
+"""The arguments of `init`, by the keys of the declaration that have their values."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ def draft(given: str, wishes: Wishes) -> Draft:
         described = describe_source(connection, given, scratch)
         source = parse_section(described, Source, "--source")
         scanned = adapters.scan(connection, source, {}, None, scratch)
+        require_rows(connection, scanned)
         usable = [column for column in scanned.columns if declarable(scanned.columns[column])]
         kinds = column_types(connection, scanned, usable)
         table = _table(wishes, described, kinds)
@@ -83,19 +95,26 @@ def draft(given: str, wishes: Wishes) -> Draft:
         facts = read_facts(connection, dataset, scanned.where)
         signs = leakage.signs(connection, dataset, kinds)
         filled = [sign.column for sign in signs if sign.filled_later]
-        delay, seen = _delay(facts, wishes)
+        delay, seen = delay_of(facts, wishes.delay_days)
         spared = {*key, time, *later, *(sign.column for sign in signs)}
         numbers = [column for column in row_numbers(connection, kinds, facts) if column not in spared]
         offered = {column: kind for column, kind in kinds.items() if column not in {*spared, *numbers}}
         features = draft_features(connection, offered, facts, kinds[time], {*key, time, wishes.label_name})
         rhythm = rhythm_of(facts.counts)
         zone, seen_zones = zones_seen(connection, scanned, source, kinds, time)
-        notes = [*_notes(scanned, facts, kinds), _label_note(facts, wishes), seen, seen_zones, *rhythm.words(), *words_for_missing(source)]
+        notes = [
+            *column_notes(scanned, facts, kinds),
+            f"Label {wishes.label_name}: {facts.outcomes_in_words()}.",
+            seen,
+            seen_zones,
+            *rhythm.words(),
+            *words_for_missing(source),
+        ]
         notes += [f"No feature: {column} has another value in each row, as a running number has." for column in numbers]
         doubts = list(csv_doubts(connection, scanned, source, kinds)) if source.kind == "csv" else []
-    warnings = doubts + [
-        f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs
-    ]
+        repeated = repeated_rows(connection, key) if wishes.key else 0
+    warnings = [*doubts, *key_warnings(key, repeated), *label_warnings(facts, wishes.label)]
+    warnings += [f"{sign.column} {sign.reason}: {leakage.remedy(sign.column)}. It does not become a feature here." for sign in signs]
     declared = {
         "source": described, "key": list(key), "event_time": time, **({"time_zone": zone} if zone else {}),
         "label": {"name": wishes.label_name, "expression": wishes.label, "delay_days": delay}, "known_later": [*later, *filled],
@@ -140,7 +159,16 @@ def _loaded(table: Mapping[str, Any], kinds: Mapping[str, str], time: str) -> Da
     whole = {**table, "key": key, "event_time": time, "columns": columns, "known_later": known_later}
     if kinds.get(time) not in ("timestamp", "date"):  # only to load the columns
         return Dataset.model_construct(columns={column: Column(type=kind) for column, kind in kinds.items()})  # type: ignore[arg-type]
-    return parse_section(whole, Dataset, "the draft")
+    found, faults = read_section(whole, Dataset, "dataset")
+    if found is None:
+        raise ConfigError("\n".join(f"{_flag(fault.key)}{fault.fact}{fault.remedy and f'; {fault.remedy}'}" for fault in faults))
+    return found
+
+
+def _flag(key: str) -> str:
+    """Return how a message begins that is about the value at the dotted `key` of a declaration: with the argument that it comes from, if there is one."""
+    flags = (f"{flag}: " for start, flag in _FLAGS.items() if f"{key}.".startswith(f"{start}."))
+    return next(flags, "")
 
 
 def _questions(
@@ -183,43 +211,3 @@ def _of_label(connection: duckdb.DuckDBPyConnection, label: str, kinds: Mapping[
     by_name = {column.lower(): column for column in kinds}
     used = (by_name.get(column.lower()) for column in columns_in(connection, label))
     return [column for column in used if column is not None and column not in early]
-
-
-def _label_note(facts: Facts, wishes: Wishes) -> str:
-    return f"Label {wishes.label_name}: {facts.outcomes_in_words()}."
-
-
-def _delay(facts: Facts, wishes: Wishes) -> tuple[int, str]:
-    """Return the delay of the label, and a note that says how it was found: the newest dates have no outcome yet."""
-    if wishes.delay_days is not None:
-        return wishes.delay_days, f"Label delay: {_days(wishes.delay_days)}, as given."
-    known = [date for date, day in facts.days.items() if day.known >= day.rows / 2]
-    if not known or not facts.null_until_known or max(known) == facts.last:
-        return 1, "Label delay: CANNOT BE SEEN, since the newest rows have outcomes. 1 day is a guess: correct delay_days."
-    days = (facts.last - max(known)).days
-    return days, f"Label delay: outcomes end {_days(days)} before the rows do, on {max(known)}."
-
-
-def _days(days: int) -> str:
-    return f"{days} day" if days == 1 else f"{days} days"
-
-
-def _count(fact: ColumnFacts, rows: int) -> str:
-    """Return how many values a column of `rows` has. The count of many values is an estimate."""
-    if fact.values is not None:
-        return f"{len(fact.values)}"
-    return f"about {significant(min(fact.distinct, rows)):,}"
-
-
-def _notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[str]:
-    notes = [f"{scanned.where}: {facts.rows:,} rows of {facts.first} to {facts.last}, {len(facts.days)} dates."]
-    width = max(map(len, kinds))
-    for column, kind in kinds.items():
-        fact = facts.columns[column]
-        shown = "" if fact.values is None else f"  values {', '.join(map(str, fact.values[:8]))}{' …' if len(fact.values) > 8 else ''}"
-        notes.append(
-            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {_count(fact, facts.rows):>13} values{shown and f':{shown[8:]}'}".rstrip()
-        )
-    if left_out := [column for column in scanned.columns if column not in kinds]:
-        notes.append(f"Left out, of a type that cannot be declared: {', '.join(left_out)}.")
-    return notes

@@ -1,12 +1,12 @@
 """The events of a use case in DuckDB: its source scanned, its columns completed, and its rows loaded with their declared types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.time_zones import require_zone
 from pipelines.lib.declarations.column_types import column_types
@@ -15,7 +15,10 @@ from pipelines.lib.declarations.references import used_columns
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Dataset, Source
-from pipelines.lib.tables.engine import UTC
+from pipelines.lib.tables.engine import UTC, name
+
+_MOST_SHOWN = 20
+"""Columns that a message names."""
 
 
 def time_zone_of(params: Mapping[str, Any]) -> str:
@@ -47,12 +50,37 @@ def scan_events(
     new = [column for column in used if column not in given]
     wanted = {**given, **{column: Column(type="string") for column in new}}
     scanned = adapters.scan(connection, source, wanted, None, scratch)
+    require_rows(connection, scanned)
     types = column_types(connection, scanned, new)
     raw["columns"] = {**(raw.get("columns") or {}), **{column: {"type": types[column]} for column in new}}
     return scanned, parse_section(raw, Dataset, where), new
+
+
+def require_rows(connection: duckdb.DuckDBPyConnection, scanned: Scan) -> None:
+    """Raise `DataError` if `scanned` has columns and not one row: nothing can be said of their values."""
+    with adapters.reading(scanned.where, scanned.dataset):
+        found = connection.sql(f"SELECT 1 FROM {scanned.relation} LIMIT 1").fetchall()
+    if not found:
+        shown = [*scanned.columns][:_MOST_SHOWN] + ["…"] * (len(scanned.columns) > _MOST_SHOWN)
+        raise DataError(
+            f"{scanned.where} has the columns {', '.join(shown)}, but no row; deliver it with its rows, or name the source that has them"
+        )
 
 
 def load_events(connection: duckdb.DuckDBPyConnection, scanned: Scan, dataset: Dataset) -> None:
     """Load the columns of `dataset` into the table `EVENTS`. Raises `DataError` for a value that is not of its type."""
     with adapters.reading(scanned.where, scanned.dataset):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {EVENTS} AS {adapters.typed(scanned, dataset.columns)}")
+
+
+def repeated_rows(connection: duckdb.DuckDBPyConnection, key: Sequence[str]) -> int:
+    """Count the rows of the table `EVENTS` with a `key` that an earlier row has."""
+    [(repeated,)] = connection.sql(
+        f"SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM {EVENTS} GROUP BY {', '.join(map(name, key))} HAVING n > 1)"
+    ).fetchall()
+    return int(repeated)
+
+
+def shared(key: Sequence[str], repeated: int) -> str:
+    """Return in words that `repeated` rows have the `key` of another."""
+    return f"[{', '.join(key)}], which {repeated:,} {'row shares' if repeated == 1 else 'rows share'} with another"

@@ -5,21 +5,27 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.params import S, Section
 
 
 @dataclass(frozen=True)
 class Found:
-    """A fault at the dotted `key` of the parameters. `fact` holds the value. A `warning` is allowed, but probably not meant."""
+    """A fault at the dotted `key` of the parameters. `fact` holds the value. A `warning` is allowed, but probably not meant.
+
+    `derivable`: if the value was derived, a new derivation corrects it.
+    """
 
     key: str
     fact: str
     remedy: str = ""
     warning: bool = False
+    derivable: bool = True
 
     def __str__(self) -> str:
         return f"{self.key}: {self.fact}{'; ' if self.remedy else ''}{self.remedy}"
@@ -36,6 +42,11 @@ class Fault:
         return f"{self.file}: {self.found}"
 
 
+def with_file(message: str, file: Path) -> str:
+    """Return `message` with the path of the use case's `file` where it says ``params.yaml``: a run has one such file, the repository many."""
+    return re.sub(r"(?<![\w./-])params\.yaml", lambda _: str(file), message)
+
+
 MISSING = "is missing"
 """The fact of a key that must be there and is not."""
 
@@ -45,6 +56,15 @@ def closest(name: str, known: Iterable[str], otherwise: str = "there are") -> st
     offered = sorted(known)
     near = difflib.get_close_matches(name, offered, n=1)
     return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(offered) or 'none'}"
+
+
+def of_error(error: NightshiftError, key: str) -> Found:
+    """Return `error` as a fault at `key`, or at the key with which its message begins."""
+    said = str(error)
+    head, is_, rest = said.partition(" is ")
+    if isinstance(error, ConfigError) and is_ and head.startswith(("features.", "dataset.")) and " " not in head:
+        return Found(head, f"is {rest}")
+    return Found(key, said)
 
 
 def read_section(content: object, model: type[S], key: str) -> tuple[S | None, list[Found]]:
@@ -67,6 +87,13 @@ def with_text_keys(content: object) -> object:
     if isinstance(content, dict):
         return {key if isinstance(key, str) else str(key): with_text_keys(value) for key, value in content.items()}
     return [with_text_keys(value) for value in content] if isinstance(content, list) else content
+
+
+def as_written(value: object) -> str:
+    """Return how a person most likely wrote `value`: YAML makes a boolean of no and yes, and nothing of null."""
+    if value is None:
+        return "null"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _found(fault: Any, model: type[Section], key: str) -> Found:
@@ -101,6 +128,9 @@ def _remedy(fault: Any) -> str:
     key, value = fault["loc"][-1] if fault["loc"] else "it", fault["input"]
     if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str):
         return f"write {key}: [{value}]"
+    if fault["type"] == "string_type" and isinstance(value, bool | int | float):
+        read = "a boolean" if isinstance(value, bool) else "a number"
+        return f'YAML reads it as {read}, so write "{as_written(value)}"'
     if fault["type"] in ("dict_type", "model_type") and isinstance(value, list):
         return f"write a mapping, such as {key}: {{{value[0] if value and isinstance(value[0], str) else 'name'}: …}}"
     return "correct it"

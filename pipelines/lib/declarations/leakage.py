@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import duckdb
 
 from pipelines.lib.declarations.facts import EVENTS
+from pipelines.lib.declarations.references import columns_in
+from pipelines.lib.features.declaration import Features
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expressions import enclosed
@@ -29,6 +31,15 @@ class Sign:
     column: str
     reason: str
     filled_later: bool = False
+
+
+def signs_of_features(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features) -> list[Sign]:
+    """Return the signs of leakage in the columns of the table `EVENTS` that numeric and categorical `features` use."""
+    by_name = {column.lower(): column for column in dataset.columns}
+    expressions = [numeric.expression or name(feature) for feature, numeric in features.numeric.items()]
+    expressions += [categorical.expression or name(feature) for feature, categorical in features.categorical.items()]
+    used = (column.lower() for expression in expressions for column in columns_in(connection, expression))
+    return signs(connection, dataset, dict.fromkeys(by_name[column] for column in used if column in by_name))
 
 
 def signs(connection: duckdb.DuckDBPyConnection, dataset: Dataset, columns: Iterable[str]) -> list[Sign]:

@@ -23,7 +23,7 @@ def used_columns(connection: duckdb.DuckDBPyConnection, dataset: Mapping[str, An
         for column in (_mapping(_mapping(dataset.get("tables")).get(join.get("table") or alias)).get("columns") or {})
     }
     declared = [dataset["event_time"], *dataset["key"], *(dataset.get("columns") or {}), *(dataset.get("known_later") or ())]
-    found = dict.fromkeys(map(str, declared))
+    found = dict.fromkeys(column for column in declared if isinstance(column, str))  # another check names those that YAML reads otherwise
     for expression in [str(_mapping(dataset["label"]).get("expression") or ""), *expressions(features)]:
         for column in columns_in(connection, expression):
             if column.lower() not in joined and column.lower() not in map(str.lower, found):
@@ -70,7 +70,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _mappings(value: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    return ((str(key), _mapping(inner)) for key, inner in _mapping(value).items())
+    return ((key, _mapping(inner)) for key, inner in _mapping(value).items() if isinstance(key, str))
 
 
 def _texts(values: Iterable[object]) -> Iterator[str]:

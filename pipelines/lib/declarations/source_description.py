@@ -33,7 +33,7 @@ def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: 
         )
     if is_url and not given.startswith(S3):
         raise ConfigError(
-            f"--source is {scheme}://…; init looks at files. Declare a database by hand: "
+            f"--source is {scheme}://…; init looks at files. Write the section of a database into params.yaml yourself: "
             f'source: {{kind: sql, url: "{scheme}://USER:${{PASSWORD}}@HOST/DATABASE", table: SCHEMA.TABLE}}, see docs/reference/tables.md'
         )
     kind = _kind(given)

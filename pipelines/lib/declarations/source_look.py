@@ -1,13 +1,13 @@
-"""Look at a source before its columns are derived: their names, and how a CSV writes its numbers and dates."""
+"""Look at the sources of a use case before columns are derived: their names, and how a CSV writes its numbers and dates."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from pipelines.lib.core.errors import ConfigError, NightshiftError
+from pipelines.lib.core.errors import NightshiftError
 from pipelines.lib.declarations.bare_dataset import known_columns
 from pipelines.lib.declarations.column_types import column_types
 from pipelines.lib.declarations.csv_dialect import (
@@ -20,21 +20,22 @@ from pipelines.lib.declarations.csv_dialect import (
     notation_faults,
     unread,
 )
-from pipelines.lib.declarations.faults import Found, closest, read_section
-from pipelines.lib.sources import adapters, source_files
+from pipelines.lib.declarations.events import require_rows
+from pipelines.lib.declarations.faults import Found, closest, of_error, read_section
+from pipelines.lib.sources import adapters, database_source, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.column import Column
 from pipelines.lib.tables.dataset import Source
 from pipelines.lib.tables.engine import name
 
 _SAMPLE_ROWS = 20_000
-_WHERE = "dataset.source"
 
 
 @dataclass(frozen=True)
 class _Look:
-    """A source that can be read, and what section dataset says of its columns: those with a type, and the others that it uses."""
+    """A source that can be read, what its section at the dotted `key` says of its columns: those with a type, and the others that it uses."""
 
+    key: str
     connection: duckdb.DuckDBPyConnection
     scanned: Scan
     source: Source
@@ -43,75 +44,98 @@ class _Look:
 
 
 def source_look_faults(
-    connection: duckdb.DuckDBPyConnection, source: Source, dataset: Mapping[str, Any], features: object, scratch: Path
+    connection: duckdb.DuckDBPyConnection, key: str, section: Mapping[str, Any], features: object, scratch: Path
 ) -> list[Found]:
-    """Return the faults that `source` shows without derived values, of a valid section ``source`` in an otherwise unchecked `dataset`."""
-    if source.kind == "sql":  # a query is sent once, with the columns that it is asked for
+    """Return the faults that a source shows without derived values; none if its section ``source`` itself has faults, which other checks name.
+
+    `section`, at the dotted `key`, is section dataset or that of a side table. Nothing else of it is checked.
+    """
+    where = f"{key}.source"
+    source, _ = read_section(section.get("source"), Source, where)
+    if source is None:
         return []
+    fault = source_fault(source, where, scratch)
+    if fault is not None and fault.key != f"{where}.delimiter":
+        return [fault]
+    used = known_columns(section, features)
     try:
-        readable, found = _with_its_delimiter(source, scratch)
+        if source.kind == "sql":  # its rows are sent once, when all columns that are needed are known
+            names = dict.fromkeys(database_source.columns_of(source), "VARCHAR")
+            return [*_unknown_columns(used, key, section, names), *_label_faults(section, names)]
+        readable = source if fault is None else _with_its_delimiter(source, scratch)
         scanned = adapters.scan(connection, readable, {}, None, scratch)
-    except ConfigError as error:
-        return [Found(_WHERE, str(error).removeprefix("params.yaml: "))]
+        require_rows(connection, scanned)
     except NightshiftError as error:
-        return [Found(_WHERE, str(error))]
-    used = known_columns(dataset, features)
-    content = dataset.get("columns")
+        return [Found(where, str(error).removeprefix("params.yaml: "))]
+    content = section.get("columns")
     columns = content if isinstance(content, dict) else {}
     models = {column: read_section(columns[column], Column, "")[0] for column in columns if column in scanned.columns}
     declared = {column: model for column, model in models.items() if model is not None}
     undeclared = tuple(column for column in used if column in scanned.columns and column not in columns)
-    look = _Look(connection, scanned, readable, declared, undeclared)
+    look = _Look(key, connection, scanned, readable, declared, undeclared)
     return [
-        *found,
-        *_unknown_columns(used, dataset, scanned.columns),
-        *_label_faults(dataset.get("label"), scanned.columns),
+        *([] if fault is None else [fault]),
+        *_unknown_columns(used, key, section, scanned.columns),
+        *_label_faults(section, scanned.columns),
         *(_notation_faults(look) if source.kind == "csv" else ()),
-        *_time_faults(look, dataset.get("event_time")),
+        *_time_faults(look, section.get("event_time")),
     ]
 
 
-def _with_its_delimiter(source: Source, scratch: Path) -> tuple[Source, list[Found]]:
-    """Return `source` with the delimiter that its first file has, and the fault if another one is declared."""
-    if source.kind != "csv":
-        return source, []
+def source_fault(source: Source, key: str, scratch: Path) -> Found | None:
+    """Return the fault of a `source` whose path names no files, or whose CSV has another delimiter."""
+    if source.kind not in ("parquet", "csv"):
+        return None
+    try:
+        files = source_files.files_of(source)
+        first = source_files.at_hand(files[:1], source, scratch) if source.kind == "csv" else []
+    except NightshiftError as error:
+        return of_error(error, f"{key}.path")
+    return delimiter_fault(first[0], source, key) if first else None
+
+
+def label_name_faults(label_name: object, columns: Iterable[str]) -> Iterator[Found]:
+    """Yield the fault of a label that is called as one of the `columns` of the source, which need not be one that is used."""
+    for column in columns:
+        if isinstance(label_name, str) and column.lower() == label_name.lower():
+            fault = "is also a column" if column == label_name else f"differs from the column {column!r} only by case"
+            yield Found("dataset.label.name", f"{label_name!r} {fault}; give the label a name of its own")
+
+
+def _with_its_delimiter(source: Source, scratch: Path) -> Source:
+    """Return `source` with the delimiter that its first file has."""
     first = source_files.at_hand(source_files.files_of(source)[:1], source, scratch)[0]
-    fault = delimiter_fault(first, source, _WHERE)
-    if fault is None:
-        return source, []
-    return source.model_copy(update={"delimiter": delimiter_of(first.path, source.encoding)}), [fault]
+    return source.model_copy(update={"delimiter": delimiter_of(first.path, source.encoding)})
 
 
-def _unknown_columns(used: list[str], dataset: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Found]:
+def _unknown_columns(used: list[str], key: str, section: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Found]:
     by_name = {column.lower(): column for column in columns}
     for column in used:
         if column not in columns:
             near = by_name.get(column.lower())
             meant = f"did you mean {near}?" if near else closest(column, columns)
-            yield Found(_key_of(column, dataset), f"names {column!r}, which the source does not have as a column", meant)
+            yield Found(_key_of(column, key, section), f"names {column!r}, which the source does not have as a column", meant)
 
 
-def _key_of(column: str, dataset: Mapping[str, Any]) -> str:
-    """Return the key of section `dataset` that names `column`, or the section whose SQL does."""
-    for key in ("event_time", "key", "known_later", "columns"):
-        named = dataset.get(key)
+def _key_of(column: str, key: str, section: Mapping[str, Any]) -> str:
+    """Return the key of the `section` at `key` that names `column`, or the section whose SQL does."""
+    for field in ("event_time", "key", "known_later", "columns"):
+        named = section.get(field)
         if column == named or (isinstance(named, list | dict) and column in named):
-            return f"dataset.{key}"
-    label = dataset.get("label")
+            return f"{key}.{field}"
+    label = section.get("label")
     expression = str(label.get("expression")) if isinstance(label, dict) else ""
-    return "dataset.label.expression" if column.lower() in expression.lower() else "features"
+    return f"{key}.label.expression" if column.lower() in expression.lower() else "features"
 
 
-def _label_faults(label: object, columns: Mapping[str, str]) -> Iterator[Found]:
-    said = label.get("name") if isinstance(label, dict) else None
-    for column in columns:
-        if isinstance(said, str) and column.lower() == said.lower():
-            fault = "is also a column" if column == said else f"differs from the column {column!r} only by case"
-            yield Found("dataset.label.name", f"{said!r} {fault}; give the label a name of its own")
+def _label_faults(section: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Found]:
+    label = section.get("label")
+    return label_name_faults(label.get("name") if isinstance(label, dict) else None, columns)
 
 
 def _notation_faults(look: _Look) -> Iterator[Found]:
-    yield from notation_faults(look.connection, look.scanned, look.declared, look.source, _WHERE)
+    where = f"{look.key}.source"
+    yield from notation_faults(look.connection, look.scanned, look.declared, look.source, where)
     if look.source.decimal == ",":
         return
     sample = f"(SELECT * FROM {look.scanned.relation} LIMIT {_SAMPLE_ROWS})"
@@ -119,7 +143,7 @@ def _notation_faults(look: _Look) -> Iterator[Found]:
         if decimal_comma(look.connection, sample, column):
             value = name(column)
             [(example,)] = look.connection.sql(f"SELECT min({value}) FROM {sample} WHERE contains({value}, ',')").fetchall()
-            yield decimal_fault(column, example, _WHERE)
+            yield decimal_fault(column, example, where)
 
 
 def _time_faults(look: _Look, event_time: object) -> Iterator[Found]:
@@ -129,19 +153,19 @@ def _time_faults(look: _Look, event_time: object) -> Iterator[Found]:
     try:
         kind = column_types(look.connection, look.scanned, [event_time])[event_time]
     except NightshiftError as error:
-        yield Found("dataset.event_time", str(error))
+        yield Found(f"{look.key}.event_time", str(error))
         return
     if kind in ("timestamp", "date"):
         return
     if kind == "string" and look.source.kind == "csv":
         found = {one: formats_of(look.connection, look.scanned.relation, event_time, one) for one in ("timestamp", "date")}
         likely = max(found, key=lambda one: sum(found[one].values()))
-        if fault := format_fault(found[likely], event_time, likely, look.source, _WHERE, iso_is_read=False):
+        if fault := format_fault(found[likely], event_time, likely, look.source, f"{look.key}.source", iso_is_read=False):
             yield fault
             return
     example = unread(look.connection, look.scanned.relation, event_time, look.source.timestamp_format if kind == "string" else None)
     held = "no value" if example is None else f"values such as {example!r}"
     yield Found(
-        "dataset.event_time", f"is {event_time!r}, a column of type {kind} with {held}",
+        f"{look.key}.event_time", f"is {event_time!r}, a column of type {kind} with {held}",
         "name a column of timestamps or dates, or convert it in a query of the source",
     )  # fmt: skip

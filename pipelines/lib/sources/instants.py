@@ -19,7 +19,9 @@ def of_text(value: str, wall: str, declared: Column, refusals: "Refusals") -> st
 
     A text that names its zone is refused: CET has two offsets in one hour, and CST is four zones.
     """
-    local = refusals.error(_undeclared(declared)) if declared.written_in is None else of_wall(wall, declared, refusals)
+    local = (
+        refusals.error(f", which has no zone{_undeclared(declared)}") if declared.written_in is None else of_wall(wall, declared, refusals)
+    )
     named = refusals.error(", which says its zone other than by an offset in hours and minutes; deliver it as in 2025-10-26 02:30:00+01:00")
     return (
         f"CASE WHEN {has_offset(value)} THEN TRY_CAST({value} AS TIMESTAMPTZ) WHEN {names_other_zone(value)} THEN {named} ELSE {local} END"
@@ -66,7 +68,7 @@ class Refusals:
 
 def _undeclared(declared: Column) -> str:
     return (
-        f", which has no zone, and dataset.time_zone is {declared.zone}: write `written_in: UTC` in the column in params.yaml, or the zone in which the "
+        f", and dataset.time_zone is {declared.zone}: write `written_in: UTC` in the column in params.yaml, or the zone in which the "
         f"times are written. With `written_in: {declared.zone}`, times in the hour that its clocks show twice are refused unless `repeated_hour: first` "
         "or `second` says which is meant"
     )

@@ -8,13 +8,11 @@ from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.expressions import Checker
 
 
-def check_label(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: str = "dataset") -> None:
-    """Raise `ConfigError` unless the label is an expression that is true, false or NULL."""
+def check_label(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: str = "dataset.label.expression") -> None:
+    """Raise `ConfigError`, which names `where`, unless the label is an expression that is true, false or NULL."""
     kinds = {column: sql_type(declared) for column, declared in dataset.columns.items()}
     expression = dataset.label.expression
-    found = Checker(connection, kinds).check(expression, f"{where}.label.expression")
+    found = Checker(connection, kinds).check(expression, where)
     if found != "BOOLEAN":
         compared = f"{expression} = 'yes'" if found == "VARCHAR" else f"{expression} > 0"
-        raise ConfigError(
-            f"{where}.label.expression is {expression!r}, which is a {found}; compare it, so that it is true or false, as in {compared}"
-        )
+        raise ConfigError(f"{where} is {expression!r}, which is a {found}; compare it, so that it is true or false, as in {compared}")

@@ -100,7 +100,10 @@ def test_a_zone_that_does_not_exist_is_named_with_the_closest() -> None:
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ({}, "write `written_in: UTC` in the column in params.yaml"),
+        (
+            {},
+            "column 'started_at' of rides.parquet has times without a zone, and dataset.time_zone is Europe/Berlin: write `written_in: UTC` in the column in use_cases/rides/params.yaml",
+        ),
         ({"written_in": ZONE}, "a time that the clocks of Europe/Berlin skip"),
     ],
 )

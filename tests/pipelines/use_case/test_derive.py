@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.use_cases import UseCase, find
 from pipelines.use_case.derive import derive
 from tests import rides
@@ -60,3 +60,32 @@ def test_a_table_that_cannot_be_read_leaves_the_file_as_it_was(use_case: UseCase
         derive(use_case, rides.TODAY, again=True)
     assert use_case.derived.read_bytes() == before
     assert sorted(path.name for path in use_case.derived.parent.iterdir()) == ["derived.yaml", "params.yaml"]
+
+
+def test_a_repeated_key_is_refused(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides()}) UNION ALL SELECT * FROM ({rides.rides(days=2)})")
+    with pytest.raises(
+        ConfigError, match=r"params\.yaml: dataset\.key is \[ride\], which 200 rows share with another; name the columns that tell"
+    ):
+        derive(use_case, rides.TODAY)
+    assert not use_case.derived.exists()
+
+
+def test_a_column_that_knows_the_outcome_is_a_warning(use_case: UseCase) -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * REPLACE (minutes_late * 2.0 AS distance) FROM ({rides.rides()})")
+    said = derive(use_case, rides.TODAY)
+    assert (
+        "\nWARNING: distance predicts the label alone, with an AUC of 1.000; if it is known only after the event, write known_later: [distance]"
+        in said
+    )
+
+
+def test_an_error_names_the_file_of_the_use_case(use_case: UseCase) -> None:
+    """It said params.yaml, which is the file of the default use case."""
+    declared = {**rides.DECLARED["dataset"], "columns": {"distance": {"type": "integer"}}}
+    rides.declare(Path(), {**rides.DECLARED, "dataset": declared})
+    with pytest.raises(DataError, match=r"column 'distance' .* or correct the type in use_cases/rides/params\.yaml"):
+        derive(use_case, rides.TODAY)
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**declared, "source": {"kind": "parquet", "path": "none.parquet"}}})
+    with pytest.raises(ConfigError, match=r"no file is at `path: none\.parquet` in use_cases/rides/params\.yaml; deliver it"):
+        derive(use_case, rides.TODAY)

@@ -1,5 +1,6 @@
 """The check of the files of a use case: what the model of a section refuses, and files that cannot be used."""
 
+import copy
 import datetime as dt
 import re
 from pathlib import Path
@@ -10,8 +11,9 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import effective, find
 from pipelines.lib.declarations.config_check import require_sound
 from pipelines.use_case.check import check
+from pipelines.use_case.derive import derive
 from tests import rides
-from tests.checked_rides import FILE, broken, setting
+from tests.checked_rides import FILE, assert_the_only_fault, broken, setting
 
 pytestmark = pytest.mark.usefixtures("checked_rides")
 
@@ -34,14 +36,8 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
         ("trian", {"max_depth": 3}, r"trian: is an unknown section; did you mean train\?"),
     ],
 )  # fmt: skip
-def test_a_fault_of_the_files_is_named_with_its_remedy(key: str, value: object, expected: str | None) -> None:
-    found = broken(setting(key, value))
-    if expected is None:
-        assert found == []
-        return
-    assert len(found) == 1, found
-    assert found[0].startswith(f"{FILE}: ") or "code_bytes" in found[0]
-    assert re.search(expected, found[0]), found[0]
+def test_a_fault_of_the_files_is_named_with_its_remedy(key: str, value: object, expected: str) -> None:
+    assert_the_only_fault(broken(setting(key, value)), expected)
 
 
 def test_a_date_without_quotes_is_named() -> None:
@@ -61,3 +57,54 @@ def test_a_run_with_a_section_of_another_kind_is_refused_and_not_retried() -> No
         ConfigError, match=r'rides has 1 fault: features\.categorical: is \["channel"\]\. .*such as categorical: \{channel: …\}'
     ):
         require_sound(effective(find("rides", Path())).params)
+
+
+@pytest.mark.parametrize(
+    ("key", "read", "line"),
+    [(False, "a boolean", '"no":'), (True, "a boolean", '"yes":'), (7, "a number", '"7":'), (1.5, "a number", '"1.5":'),
+     (None, "nothing", '"null":'), (dt.date(2024, 3, 1), "a date", '"2024-03-01":')],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "above",
+    ["dataset.columns", "features.numeric", "features.categorical", "features.joins", "features.lagged", "dataset.tables", "dataset.tables.cities.columns"],
+)  # fmt: skip
+def test_a_name_that_yaml_does_not_read_as_text_is_named_with_the_line_to_write(above: str, key: object, read: str, line: str) -> None:
+    """The column `no:` was read as one called False, in silence."""
+    declared = copy.deepcopy(rides.DECLARED)
+    declared["dataset"]["tables"] = {
+        "cities": {"source": {"kind": "parquet", "path": "cities.parquet"}, "key": ["city"], "columns": {"city": {"type": "string"}}}
+    }
+    place = declared
+    for part in above.split("."):
+        place = place.setdefault(part, {})
+    place[key] = {"type": "float", "nulls": 1} if above.endswith("columns") else {}
+    rides.declare(Path(), declared)
+    Path("use_cases/rides/derived.yaml").unlink()
+    expected = f"{FILE}: {above}.{key}: is a key that YAML reads as {read}; write {line}"
+    assert expected in [str(fault) for fault in check(Path(), ["rides"], config_only=True)]
+    found = [str(fault) for fault in check(Path(), ["rides"])]
+    assert [fault for fault in found if "derived.yaml" not in fault and "cities" not in fault.replace(above, "")] == [expected]
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        derive(find("rides", Path()), rides.TODAY)
+
+
+@pytest.mark.parametrize(("value", "read", "written"), [(False, "a boolean", "no"), (7, "a number", "7")])
+def test_a_name_in_a_list_is_named_with_what_to_write(value: object, read: str, written: str) -> None:
+    [fault] = broken(setting("dataset.known_later", [value]))
+    assert (
+        f'dataset.known_later.0: is {str(value).lower()}. Input should be a valid string; YAML reads it as {read}, so write "{written}"'
+        in fault
+    )
+
+
+def test_data_that_a_worked_example_makes_are_named_with_the_command() -> None:
+    declared = copy.deepcopy(rides.DECLARED)
+    declared["dataset"]["source"]["path"] = "var/examples/rides/*.parquet"
+    rides.declare(Path(), declared)
+    Path("use_cases/rides/derived.yaml").unlink()
+    [fault] = [str(fault) for fault in check(Path(), ["rides"]) if ".source.path" in str(fault)]
+    assert "python -m" not in fault
+    Path("use_cases/rides/generate.py").touch()
+    [fault] = [str(fault) for fault in check(Path(), ["rides"]) if ".source.path" in str(fault)]
+    assert fault.startswith(f"{FILE}: dataset.source.path: no file is at `path: var/examples/rides/*.parquet` in {FILE}; deliver it")
+    assert fault.endswith("; or make its data: python -m use_cases.rides.generate")

@@ -1,11 +1,10 @@
 """The rules that sections follow together: each fault has its key, its value and its remedy."""
 
-import re
 from typing import Any
 
 import pytest
 
-from tests.checked_rides import FILE, broken, setting
+from tests.checked_rides import assert_the_only_fault, broken, setting
 
 pytestmark = pytest.mark.usefixtures("checked_rides")
 
@@ -34,13 +33,7 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
     ],
 )  # fmt: skip
 def test_a_fault_of_the_files_is_named_with_its_remedy(key: str, value: object, expected: str | None) -> None:
-    found = broken(setting(key, value))
-    if expected is None:
-        assert found == []
-        return
-    assert len(found) == 1, found
-    assert found[0].startswith(f"{FILE}: ") or "code_bytes" in found[0]
-    assert re.search(expected, found[0]), found[0]
+    assert_the_only_fault(broken(setting(key, value)), expected)
 
 
 def test_a_cron_that_never_scores_a_weekday_with_rows_is_a_fault() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.use_case.check import check
 from tests import rides
-from tests.checked_rides import broken, setting
+from tests.checked_rides import FILE, broken, setting
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("checked_rides")]
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("checked_rides")]
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("SELECT * FROM rides UNION ALL SELECT * FROM rides WHERE ride = 'r0001001'", r"dataset\.key: is \[ride\], which 1 rows share with another"),
+        ("SELECT * FROM rides UNION ALL SELECT * FROM rides WHERE ride = 'r0001001'", r"dataset\.key: is \[ride\], which 1 row shares with another"),
         ("SELECT * REPLACE (NULL::INT AS minutes_late) FROM rides", r"label\.expression: is 'minutes_late >= 10', which is NULL for every row whose outcome"),
         ("SELECT * REPLACE (3 AS minutes_late) FROM rides", r"label\.expression: is 'minutes_late >= 10', which is False for all 9,[0-9]{3} rows"),
         ("SELECT * REPLACE (CASE WHEN ride < 'r0040' THEN NULL ELSE distance END AS distance) FROM rides", r"distance\.nulls: is 0, but 34\.\d\d% of the rows have no value"),
@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.costly, pytest.mark.usefixtures("checked_rides")]
         ("SELECT * REPLACE ('far' AS distance) FROM rides", r"dataset\.columns\.distance: column 'distance' of rides\.parquet holds 'far'"),
         ("SELECT * FROM rides WHERE started_at::DATE <> DATE '2024-03-02'", r"first_run\.partition: is 2024-03-01; no row is dated 2024-03-02 of the first 4 nights"),
         ("SELECT * FROM rides WHERE started_at >= '2024-02-10'", r"train\.minimum_rows: is 920, but 280 rows before 2024-02-14 have an outcome"),
-        ("SELECT * REPLACE (minutes_late * 2.0 + distance / 100 AS distance) FROM rides", r"distance: predicts the label alone, with an AUC of 1\.000; if it is known only after"),
-        ("SELECT * REPLACE (CASE WHEN started_at > '2024-04-27' THEN NULL ELSE electric END AS electric) FROM rides", r"electric: is missing in 100% of the rows of the last 3 dates"),
-        ("SELECT * REPLACE (CASE WHEN started_at < '2024-04-27' THEN minutes_late END AS minutes_late, CASE WHEN started_at < '2024-04-27' THEN electric END AS electric) FROM rides", r"electric: is missing exactly where the label is"),
+        ("SELECT * REPLACE (minutes_late * 2.0 + distance / 100 AS distance) FROM rides", r"params\.yaml: dataset\.known_later: does not name distance, which predicts the label alone, with an AUC of 1\.000; if it is known only after .* out of the features$"),
+        ("SELECT * REPLACE (CASE WHEN started_at > '2024-04-27' THEN NULL ELSE electric END AS electric) FROM rides", r"known_later: does not name electric, which is missing in 100% of the rows of the last 3 dates"),
+        ("SELECT * REPLACE (CASE WHEN started_at < '2024-04-27' THEN minutes_late END AS minutes_late, CASE WHEN started_at < '2024-04-27' THEN electric END AS electric) FROM rides", r"known_later: does not name electric, which is missing exactly where the label is"),
     ],
 )  # fmt: skip
 def test_a_fault_of_the_data_is_named(query: str, expected: str) -> None:
@@ -42,7 +42,7 @@ def test_a_folder_where_a_file_was_meant_is_answered_with_a_pattern() -> None:
     [found] = broken(setting("dataset.source", {"kind": "parquet", "path": "ride?"}), config_only=False)
     assert re.search(r"dataset\.source\.path: .* matches rides, which is a folder and not a file; write `path: ride\?/\*\.parquet`", found)
     [found] = broken(setting("dataset.source", {"kind": "parquet", "path": "bikes"}), config_only=False)
-    assert "dataset.source.path: no file is at `path: bikes` in params.yaml; deliver it, or correct the path" in found
+    assert "dataset.source.path: no file is at `path: bikes` in use_cases/rides/params.yaml; deliver it, or correct the path" in found
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,25 @@ def test_first_nights_that_are_named_must_have_rows() -> None:
     assert not [fault for fault in broken(setting("first_run.nights", nights), config_only=False) if "first_run" in fault]
     [fault] = [fault for fault in broken(setting("first_run.nights", ["2024-03-02"]), config_only=False) if "first_run" in fault]
     assert "first_run.nights: names 2024-03-02, without rows" in fault
+
+
+def test_a_label_like_a_column_that_nobody_uses_is_a_fault_after_the_columns_were_derived() -> None:
+    rides.write(Path("rides.parquet"), f"SELECT *, 1 AS Late FROM ({rides.rides()})")
+    [fault] = [str(fault) for fault in check(Path(), ["rides"])]
+    assert fault == f"{FILE}: dataset.label.name: 'late' differs from the column 'Late' only by case; give the label a name of its own"
+
+
+def test_to_derive_again_is_proposed_only_where_it_helps() -> None:
+    again = "run python -m pipelines.use_case derive rides --again"
+    query = "SELECT * REPLACE (CASE WHEN ride < 'r0040' THEN NULL ELSE distance END AS distance) FROM"
+    rides.write(Path("rides.parquet"), f"{query} ({rides.rides()})")
+    [fault] = [str(fault) for fault in check(Path(), ["rides"])]
+    assert fault.startswith("use_cases/rides/derived.yaml: dataset.columns.distance.nulls: ")
+    assert fault.endswith(f"raise it, or correct the data: declare it in {FILE}, or {again}")
+    rides.write(
+        Path("rides.parquet"),
+        f"SELECT * REPLACE (CASE WHEN ride = 'r0001001' THEN 'far' ELSE distance::VARCHAR END AS distance) FROM ({rides.rides()})",
+    )
+    [fault] = [str(fault) for fault in check(Path(), ["rides"])]
+    assert fault.startswith("use_cases/rides/derived.yaml: dataset.columns.distance: column 'distance' of rides.parquet holds 'far'")
+    assert fault.endswith(f"correct the type in {FILE}")

@@ -1,6 +1,9 @@
 """The draft of a declaration: columns, delay and features that a source shows. tests/pipelines/use_case/test_init.py has the whole command."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +80,42 @@ def test_an_event_time_that_is_none_is_refused_with_what_it_holds(started_at: st
     query = f"SELECT * REPLACE ({started_at} AS started_at) FROM ({rides.rides(days=20)})"
     with pytest.raises(ConfigError, match=said):
         drafted(query, Wishes(label="minutes_late >= 10", event_time="started_at"))
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"delay_days": -1}, "--delay-days: is -1. Input should be greater than or equal to 0"),
+        ({"label": "minute_late > 1"}, "--label is 'minute_late > 1', but there is no column 'minute_late'"),
+        ({"label": "minutes_late"}, "--label is 'minutes_late', which is a BIGINT; compare it"),
+        ({"known_later": ("ride",)}, "--known-later: names ride, which cannot be both part of the key"),
+    ],
+)
+def test_a_fault_names_the_argument(wishes: dict[str, Any], said: str) -> None:
+    """It named keys of a draft that nobody has written: --label.label.expression."""
+    with pytest.raises(ConfigError) as refused:
+        drafted(rides.rides(days=20), replace(LABEL, **wishes))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("minutes_late > 99", r"which is false for all [\d,]+ rows with an outcome: correct it, a model needs both outcomes"),
+        ("minutes_late >= 0", r"which is true for all [\d,]+ rows with an outcome"),
+        ("NULL::INT > 0", r"which is NULL for all [\d,]+ rows: correct it, a model needs outcomes"),
+    ],
+)
+def test_a_label_without_both_outcomes_is_a_warning(label: str, said: str) -> None:
+    [warning] = drafted(rides.rides(days=20), Wishes(label=label)).warnings
+    assert re.fullmatch(rf"--label is '{re.escape(label)}', {said}.*", warning), warning
+
+
+def test_a_delay_is_not_said_to_follow_from_outcomes_that_there_are_not() -> None:
+    notes = drafted(rides.rides(days=20), Wishes(label="NULL::INT > 0")).notes
+    assert "Label delay: CANNOT BE SEEN, since no row has an outcome. 1 day is a guess: correct delay_days." in notes
+
+
+def test_a_key_that_rows_share_is_a_warning() -> None:
+    [warning] = drafted(rides.rides(days=20), replace(LABEL, key=("electric",))).warnings or [""]
+    assert re.fullmatch(r"--key is \[electric\], which [\d,]+ rows share with another: name the columns that tell them apart", warning)

@@ -2,16 +2,19 @@
 
 import copy
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.use_cases import find
+from pipelines.lib.declarations.draft import Wishes
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
+from pipelines.use_case.init import init
 from tests import rides
 from tests.checked_rides import FILE, setting
 
@@ -152,3 +155,100 @@ def test_columns_that_folders_name_are_columns_of_the_source() -> None:
     assert faults(*source, ("dataset.event_time", "day")) == []
     derive(find("rides", Path()), rides.TODAY)
     assert check(Path(), ["rides"]) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "rides.csv has no header: it is empty or its first line is; deliver it whole"),
+        ("ride,started_at,city,distance,electric,minutes_late\n", "rides.csv has the columns ride, started_at, city, distance, electric, minutes_late, but no row; deliver it"),
+        ("r1,2024-01-01 10:00:00,Bonn,0.5,true,3\n" * 2, "rides.csv has no header: its first line is 'r1,2024-01-01 10:00:00,Bonn,0.5,true,3'"),
+    ],
+    ids=["empty", "header", "rows"],
+)  # fmt: skip
+def test_a_csv_without_a_header_or_without_a_row_gets_one_answer(content: str, said: str) -> None:
+    rides.write(Path("rides.csv"), rides.rides(days=40))
+    source = {"kind": "csv", "path": "rides.csv"}
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "source": source}})
+    derive(find("rides", Path()), rides.TODAY)
+    Path("rides.csv").write_text(content, encoding="utf-8")
+    [fault] = [str(fault) for fault in check(Path(), ["rides"])]
+    assert fault.startswith(f"{FILE}: dataset.source: {said}"), "after it was derived"
+    Path("use_cases/rides/derived.yaml").unlink()
+    [fault] = faults(("dataset.source", source))
+    assert fault.startswith(f"{FILE}: dataset.source: {said}"), "and before"
+    with pytest.raises(NightshiftError, match=re.escape(said)):
+        init(Path(), "others", "rides.csv", Wishes(label="minutes_late >= 10", event_time="started_at", key=("ride",)))
+
+
+def test_a_parquet_file_without_a_row_is_named_as_well() -> None:
+    rides.write(Path("rides.parquet"), f"SELECT * FROM ({rides.rides()}) WHERE false")
+    [fault] = faults()
+    assert "dataset.source: rides.parquet has the columns ride, started_at," in fault
+    assert "but no row" in fault
+
+
+@pytest.mark.parametrize("read", [{"table": "rides"}, {"query": "SELECT * FROM rides"}])
+def test_the_columns_of_a_database_are_compared_before_anything_is_derived(read: dict[str, str]) -> None:
+    frame = duckdb.sql(f"SELECT * REPLACE (started_at::VARCHAR AS started_at), 1 AS Late FROM ({rides.rides(days=40)})").df()
+    with sqlite3.connect("shop.db") as database:
+        frame.to_sql("rides", database, index=False)
+    source = {"kind": "sql", "url": "sqlite:///shop.db", **read}
+    found = faults(("dataset.source", source), ("dataset.event_time", "startet_at"), ("dataset.key", ["Ride"]))
+    assert found == [
+        f"{FILE}: dataset.event_time: names 'startet_at', which the source does not have as a column; did you mean started_at?",
+        f"{FILE}: dataset.key: names 'Ride', which the source does not have as a column; did you mean ride?",
+        f"{FILE}: dataset.label.name: 'late' differs from the column 'Late' only by case; give the label a name of its own",
+    ]
+    [fault] = faults(("dataset.source", {**source, "table": "riders", "query": None}), ("dataset.label.name", "is_late"))
+    assert f"{FILE}: dataset.source: riders at sqlite:///shop.db cannot be read: no such table: riders; correct `source` in {FILE}" == fault
+
+
+SIDE: dict[str, Any] = {
+    "source": {"kind": "csv", "path": "cities.csv"},
+    "key": ["city", "since"],
+    "columns": {"city": {"type": "string"}, "since": {"type": "date"}, "rent": {"type": "float"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        ("city;since;rent\nBonn;2020-01-01;1\n", {}, ["source.delimiter: is ',', but cities.csv separates its fields by ';'; write delimiter: \";\""]),
+        ("city;since;rent\nBonn;01.02.2020;1,5\n", {"source": {"delimiter": ";"}}, ["source.date_format: is not declared, but column 'since' is written like %d.%m.%Y; write date_format: \"%d.%m.%Y\"", "source.decimal: is '.', but column 'rent' holds '1,5'; write decimal: \",\""]),
+        ("city;since;rent\nBonn;01.02.2020;1,5\n", {}, ["source.delimiter: is", "source.date_format: is not declared", "source.decimal: is '.'"]),
+        ("City,since,rent\nBonn,2020-01-01,1\n", {}, ["key: names 'city', which the source does not have as a column; did you mean City?"]),
+        ("city,since,rent\n", {}, ["source: cities.csv has the columns city, since, rent, but no row"]),
+        ("city,since,rent\nBonn,2020-01-01,much\n", {}, []),
+    ],
+)  # fmt: skip
+def test_how_a_csv_of_a_side_table_is_written_is_answered_as_that_of_the_events(
+    text: str, changes: dict[str, Any], expected: list[str]
+) -> None:
+    rides.write(Path("rides.parquet"), rides.rides())
+    Path("cities.csv").write_text(text, encoding="utf-8")
+    side = {**SIDE, "source": {**SIDE["source"], **changes.get("source", {})}}
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "tables": {"cities": side}}})
+    found = sorted(str(fault) for fault in check(Path(), ["rides"]) if str(fault) != NOT_DERIVED)
+    if not expected:
+        [fault] = found
+        assert fault.startswith(f"{FILE}: dataset.tables.cities.columns.rent: column 'rent' of cities.csv holds 'much'")
+        return
+    assert len(found) == len(expected)
+    for one in expected:
+        assert any(fault.startswith(f"{FILE}: dataset.tables.cities.{one}") for fault in found), (one, found)
+    with pytest.raises(ConfigError, match=rf"{len(found)} faults? in rides:"):
+        derive(find("rides", Path()), rides.TODAY)
+
+
+def test_the_notation_of_a_side_table_is_compared_after_it_was_derived_as_well() -> None:
+    rides.write(Path("rides.parquet"), rides.rides())
+    Path("cities.csv").write_text("city,since,rent\nBonn,2020-01-01,1\n", encoding="utf-8")
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "tables": {"cities": SIDE}}})
+    derive(find("rides", Path()), rides.TODAY)
+    assert check(Path(), ["rides"]) == []
+    Path("cities.csv").write_text("city,since,rent\nBonn,01.02.2020,1\n", encoding="utf-8")
+    [fault] = [str(fault) for fault in check(Path(), ["rides"])]
+    assert fault.startswith(
+        f"{FILE}: dataset.tables.cities.source.date_format: is not declared, but column 'since' is written like %d.%m.%Y"
+    )
