@@ -52,20 +52,24 @@ class Checker:
         self._known_later = {column.lower() for column in known_later}
         self._has_instants = INSTANT in columns.values()
         self._row = "(SELECT " + ", ".join(f"NULL::{kind} AS {name(column)}" for column, kind in columns.items()) + ")"
-        self._aggregates, self._types = _aggregates(), _pure_types()
+        self._aggregates, self._types = _aggregates_and_pure_types()
+        self._found: dict[str, str] = {}
         self._nothing = _around(_tree(connection, f"SELECT {enclosed('NULL')}"))
 
     def check(self, expression: str, where: str) -> str:
         """Return the DuckDB type of `expression`, which stands at `where` in the parameters. Raises `ConfigError`."""
+        if expression in self._found:  # lagged features group by the same columns again and again
+            return self._found[expression]
         shown = f"{where} is {expression!r}"
         root = self._parse(expression, shown)
         for node in _nodes(root):
             self._check_node(node, shown)
         _check_growth(root, shown)
         try:
-            return str(self._connection.sql(f"SELECT {enclosed(expression)} FROM {self._row}").types[0])
+            self._found[expression] = str(self._connection.sql(f"SELECT {enclosed(expression)} FROM {self._row}").types[0])
         except duckdb.Error as error:
             raise ConfigError(f"{shown}, which cannot be computed: {str(error).splitlines()[0]}") from None
+        return self._found[expression]
 
     def _parse(self, expression: str, shown: str) -> Any:
         """Return the syntax tree of `expression`, which must be one expression both alone and enclosed in brackets.
@@ -205,15 +209,12 @@ def _check_growth(root: dict[str, Any], shown: str) -> None:
 
 
 @functools.cache  # of the engine, not of a connection; to list them takes 20 ms
-def _aggregates() -> frozenset[str]:
-    query = "SELECT function_name FROM duckdb_functions() WHERE function_type IN ('aggregate', 'window')"
-    return frozenset(function for (function,) in bare_connection(UTC).sql(query).fetchall())
-
-
-@functools.cache
-def _pure_types() -> frozenset[str]:
-    types = bare_connection(UTC).sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
-    return frozenset(alias.lower() for alias, logical in types if logical in PURE_TYPES)
+def _aggregates_and_pure_types() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of functions that look at other rows, and those of the types to which a cast depends on its argument alone."""
+    connection = bare_connection(UTC)
+    functions = connection.sql("SELECT function_name FROM duckdb_functions() WHERE function_type IN ('aggregate', 'window')").fetchall()
+    types = connection.sql("SELECT type_name, logical_type FROM duckdb_types()").fetchall()
+    return frozenset(function for (function,) in functions), frozenset(alias.lower() for alias, logical in types if logical in PURE_TYPES)
 
 
 def _tree(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, Any]:
