@@ -183,7 +183,13 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
             continue
         before = matured - dt.timedelta(days=holdout)
         rows = facts.labelled(facts.first, before)
-        if rows < wanted:
+        if not rows:
+            yield Found(
+                f"{section}.holdout_days",
+                f"is {holdout}, so no row with an outcome is left before {before} to learn from",
+                "lower it, or choose a later first_run.partition",
+            )
+        elif rows < wanted:
             yield Found(
                 f"{section}.minimum_rows",
                 f"is {wanted:,}, but {rows:,} rows before {before} have an outcome",

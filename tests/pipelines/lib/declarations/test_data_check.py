@@ -35,6 +35,12 @@ def test_a_fault_of_the_data_is_named(query: str, expected: str) -> None:
     assert any(re.search(expected, fault) for fault in found), found
 
 
+def test_a_holdout_that_leaves_nothing_to_learn_from_is_the_fault_and_not_the_rows() -> None:
+    [found] = broken(setting("train.holdout_days", 100), config_only=False)
+    said = "train.holdout_days: is 100, so no row with an outcome is left before 2023-11-20 to learn from; lower it, or choose a later first_run.partition"
+    assert found == f"use_cases/rides/params.yaml: {said}"
+
+
 def test_a_folder_where_a_file_was_meant_is_answered_with_a_pattern() -> None:
     Path("rides").mkdir()
     Path("rides.parquet").rename("rides/2024.parquet")
