@@ -30,6 +30,7 @@ def watched(workspace: Workspace) -> list[str]:
     return [night.partition for night in Journal(ledger_url()).nights(workspace.name, until="2099-01-01")]
 
 
+@pytest.mark.slow
 def test_a_clinic_over_its_holiday(home: Path) -> None:
     nights = clinic()
     workspace = Workspace(home, "clinic", nights, weekdays=SIX_DAYS, nights_without_rows=4)

@@ -15,8 +15,14 @@ from tests import hourly
 pytestmark = pytest.mark.costly
 
 
-@pytest.mark.parametrize("kind", hourly.KINDS)
-@pytest.mark.parametrize(("zone", "day", "hours"), hourly.CHANGES)
+@pytest.mark.parametrize(
+    ("zone", "day", "hours", "kind"),
+    [
+        (*change, kind) if kind == "parquet" or change == hourly.CHANGES[1] else pytest.param(*change, kind, marks=pytest.mark.slow)
+        for change in hourly.CHANGES
+        for kind in hourly.KINDS
+    ],
+)
 def test_a_night_has_the_hours_of_its_local_date(tmp_path: Path, zone: str, day: str, hours: int, kind: str) -> None:
     frame = hourly.readings(zone, day, days=4)
     dataset = hourly.dataset(kind, frame, zone, tmp_path / "source")

@@ -56,7 +56,9 @@ def model(dataset: Dataset, features: Features, partition: dt.date, folder: Path
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize(("zone", "day", "hours"), [hourly.CHANGES[0], hourly.CHANGES[1], hourly.CHANGES[4]])
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"), [hourly.CHANGES[1], *(pytest.param(*hourly.CHANGES[place], marks=pytest.mark.slow) for place in (0, 4))]
+)
 def test_nights_of_23_to_25_hours_are_published_whole(tmp_path: Path, zone: str, day: str, hours: int) -> None:
     frame = hourly.readings(zone, day)
     dataset = hourly.dataset("parquet a UTC day", frame, zone, tmp_path / "source")
