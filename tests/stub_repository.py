@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,13 @@ if yaml.safe_load(open("run.yaml")).get("run_id") != options.run_id:
 """
 
 
-def make_stub_repository(path: Path, *, with_airflow: bool = False, use_cases: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
-    """Return a committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are. `use_cases` are declarations by name."""
+def make_stub_repository(
+    path: Path, *, with_airflow: bool = False, use_cases: Mapping[str, Mapping[str, Any]] | None = None, examples: Sequence[str] = ()
+) -> Path:
+    """Return a committed git and DVC repository at `path`; with_airflow adds plugins/ and dags/ as they are.
+
+    `use_cases` are declarations by name; `examples` are names of use cases that ship, with the files that they ship with.
+    """
     path.mkdir(parents=True)
     stages: dict[str, dict[str, object]] = {}
     for dag_id in LINES:
@@ -143,6 +148,10 @@ def make_stub_repository(path: Path, *, with_airflow: bool = False, use_cases: M
     for name, declared in (use_cases or {}).items():
         (path / "use_cases" / name).mkdir(parents=True)
         (path / "use_cases" / name / "params.yaml").write_text(yaml.safe_dump(declared))
+    for name in examples:
+        (path / "use_cases" / name).mkdir(parents=True)
+        for file in (REPOSITORY / "use_cases" / name).glob("*.yaml"):
+            shutil.copy(file, path / "use_cases" / name)
     if with_airflow:
         for part in ("plugins", "dags", "docs/runbooks"):
             shutil.copytree(REPOSITORY / part, path / part, ignore=shutil.ignore_patterns("__pycache__"))

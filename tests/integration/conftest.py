@@ -16,11 +16,16 @@ SHOP = {
 }
 """A use case next to the default one. Its table may have nights without rows."""
 
+EXAMPLES = ("fraud", "orders")
+"""The use cases that ship, next to the default one."""
+
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Embedded Airflow over a repository whose stages compute nothing; nothing starts by its schedule."""
-    repository = make_stub_repository(tmp_path_factory.mktemp("airflow") / "repository", with_airflow=True, use_cases={"shop": SHOP})
+    repository = make_stub_repository(
+        tmp_path_factory.mktemp("airflow") / "repository", with_airflow=True, use_cases={"shop": SHOP}, examples=EXAMPLES
+    )
     users = {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "nightshift:admin,user:user,viewer:viewer"}  # passwords.json holds their passwords
     dags = (
         "nightly_batch_scoring",
@@ -29,6 +34,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "vector_index_rebuild",
         "weekly_index_rebuild",
         "nightly_batch_scoring__shop",
+        *(f"nightly_batch_scoring__{name}" for name in EXAMPLES),
     )
     # A port of its own: two test processes that find 8080 free at the same moment would both take it.
     with Server(repository / "var", repository=repository, port=0, schedule=False, wait_for_dags=dags, env=users) as server:

@@ -1,10 +1,12 @@
-"""Several use cases in one Airflow: nights of one date run at the same time, each in its own workspace, and a broken use case stops no other one."""
+"""Several use cases in one Airflow: their nights run at the same time, and what one does, its faults and its removal change nothing of another one."""
 
+import hashlib
 import shutil
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,8 @@ from tests.stub_repository import git
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DAGS = ("nightly_batch_scoring", "nightly_batch_scoring__shop")
+FLIGHTS, FRAUD, ORDERS = ("nightly_batch_scoring", "nightly_batch_scoring__fraud", "nightly_batch_scoring__orders")
+HELD, OTHER_NIGHT, REFUSED, AFTER = "2013-10-01", "2013-10-02", "2013-10-03", "2013-10-04"
 NIGHT, EMPTY_NIGHT, FULL_NIGHT = "2013-09-17", "2013-09-18", "2013-09-19"
 _PATIENCE_S = 240
 
@@ -45,6 +49,111 @@ def test_nights_of_two_use_cases_run_at_once_and_record_their_own_parameters(air
     assert "nightly_batch_scoring__shop" in _front_page(airflow)
     assert "<td>nightly_batch_scoring</td>" not in (page := _front_page(airflow, "?use_case=shop"))
     assert "<td>nightly_batch_scoring__shop</td>" in page
+
+
+@pytest.fixture(scope="module")
+def three(airflow: Server) -> Server:
+    """The three use cases that ship have scored a night: flights waited in a stage until the others had finished theirs."""
+    client = airflow.client()
+    held = airflow.home / "behave" / f"score-{HELD}"
+    held.parent.mkdir(exist_ok=True)
+    held.write_text("sleep")
+    for dag_id in (FLIGHTS, FRAUD, ORDERS):
+        client.unpause(dag_id)
+    client.trigger(FLIGHTS, HELD, run_id="one")
+    _wait(airflow, lambda: _is_running(client.tasks(FLIGHTS, "one"), "score"))
+    for dag_id in (FRAUD, ORDERS):
+        client.trigger(dag_id, OTHER_NIGHT, run_id="one")
+    for dag_id in (FRAUD, ORDERS):
+        assert client.follow(dag_id, ["one"], timeout_s=_PATIENCE_S, check=airflow.check) == {"one": "success"}
+    assert _is_running(client.tasks(FLIGHTS, "one"), "score"), "it has waited all the time"
+    held.unlink()
+    assert client.follow(FLIGHTS, ["one"], timeout_s=_PATIENCE_S, check=airflow.check) == {"one": "success"}
+    return airflow
+
+
+def test_no_use_case_waits_for_another_and_each_has_its_own_table(three: Server) -> None:
+    recorded = [yaml.safe_load(git(three.repository, "show", f"refs/runs/{dag_id}/one:params.yaml")) for dag_id in (FLIGHTS, FRAUD, ORDERS)]
+    assert [(params["dataset"]["name"], params["dataset"]["label"]["delay_days"]) for params in recorded] == [
+        ("flights", 1),
+        ("fraud", 7),
+        ("orders", 3),
+    ]
+    assert [params["registry"]["name"] for params in recorded[1:]] == ["fraud_model", "orders_model"]
+    assert recorded[1]["validate_batch"] != recorded[2]["validate_batch"], "what was derived for each is recorded too"
+
+
+def test_nothing_of_a_use_case_changes_if_another_one_runs_fails_breaks_or_is_removed(three: Server) -> None:
+    """A removed use case leaves its history, and goes on from there when it returns."""
+    client, folder = three.client(), three.repository / "use_cases" / "fraud"
+    others, whole = {dag_id: _all_of(three, dag_id) for dag_id in (FLIGHTS, ORDERS)}, (folder / "params.yaml").read_text()
+    client.trigger(FRAUD, AFTER, run_id="two")
+    assert client.follow(FRAUD, ["two"], timeout_s=_PATIENCE_S, check=three.check) == {"two": "success"}
+    refused = three.home / "behave" / f"validate_scores-{REFUSED}"
+    refused.write_text("gate")
+    client.trigger(FRAUD, REFUSED, run_id="refused")
+    assert client.follow(FRAUD, ["refused"], timeout_s=_PATIENCE_S, check=three.check) == {"refused": "failed"}
+    refused.unlink()
+    assert {dag_id: _all_of(three, dag_id) for dag_id in others} == others, "it ran, and a gate stopped it"
+
+    (folder / "params.yaml").write_text(whole + "nightly_batch_scoring: {retries: few}\n")
+    assert "use_cases/fraud/params.yaml: nightly_batch_scoring.retries" in _front_page(three)
+    _wait_for_parsing(three)
+    assert [_knows(three, dag_id) for dag_id in others] == [True, True]
+    assert {dag_id: _all_of(three, dag_id) for dag_id in others} == others, "its file was broken"
+
+    (folder / "params.yaml").write_text(whole)
+    history = _all_of(three, FRAUD)
+    git(three.repository, "rm", "--quiet", "-r", "use_cases/fraud")
+    git(three.repository, "commit", "--quiet", "--message", "Stop scoring fraud")
+    try:
+        dags = [f"{path.stem}__fraud" for path in (three.repository / "dags").glob("*.py")]
+        _wait(three, lambda: not any(_knows(three, dag_id) for dag_id in dags))
+        assert {dag_id: _all_of(three, dag_id) for dag_id in others} == others, "it was removed"
+        client.trigger(ORDERS, AFTER, run_id="without")
+        assert client.follow(ORDERS, ["without"], timeout_s=_PATIENCE_S, check=three.check) == {"without": "success"}
+        assert _all_of(three, FRAUD) == history, "it can be read as before"
+        assert f"<td>{FRAUD}</td>" in _front_page(three, "?use_case=fraud")
+        assert f"<h1>score {OTHER_NIGHT}</h1>" in _front_page(three, f"reports/{FRAUD}/one/score")
+        assert "params.yaml" in git(three.repository, "ls-tree", "--name-only", f"refs/runs/{FRAUD}/one")
+    finally:
+        git(three.repository, "checkout", "--quiet", "HEAD~", "--", "use_cases/fraud")
+        git(three.repository, "commit", "--quiet", "--message", "Score fraud again")
+    _wait(three, lambda: _knows(three, FRAUD))
+    client.trigger(FRAUD, HELD, run_id="again")
+    assert client.follow(FRAUD, ["again"], timeout_s=_PATIENCE_S, check=three.check) == {"again": "success"}
+
+
+def _all_of(airflow: Server, dag_id: str) -> dict[str, Any]:
+    """Return all that a use case has left by its DAG `dag_id`: tasks, runs and their states in Airflow, the refs of its runs, and their reports."""
+    client, reports = airflow.client(), airflow.home / "reports" / dag_id
+    tasks = [(task["task_id"], task["pool"], task["downstream_task_ids"]) for task in client.call("GET", f"/dags/{dag_id}/tasks")["tasks"]]
+    runs = client.call("GET", f"/dags/{dag_id}/dagRuns?limit=100&order_by=id")["dag_runs"]
+    return {
+        "tasks": sorted(tasks),
+        "runs": [(run["dag_run_id"], run["partition_key"], run["state"], run["note"], run["end_date"]) for run in runs],
+        "states": {
+            run["dag_run_id"]: sorted(
+                (task["task_id"], task["state"], task["try_number"]) for task in client.tasks(dag_id, run["dag_run_id"])
+            )
+            for run in runs
+        },
+        "refs": git(airflow.repository, "for-each-ref", f"refs/runs/{dag_id}/").splitlines(),
+        "reports": {
+            str(path.relative_to(reports)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(reports.rglob("*"))
+            if path.is_file()
+        },
+    }
+
+
+def _wait(airflow: Server, condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds. Raises `AssertionError` if it does not for long, or if a service of `airflow` has ended."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        airflow.check()
+        assert time.monotonic() < deadline, airflow.client().call("GET", "/importErrors")
+        time.sleep(0.5)
 
 
 def test_a_night_without_rows_is_recorded_and_nothing_is_scored_or_watched(airflow: Server) -> None:
