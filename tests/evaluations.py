@@ -35,7 +35,7 @@ def evaluated(
     found = Evaluation(
         name=name,
         partition="2013-04-01",
-        training={"holdout_days": 14, "max_depth": 8},
+        training={"holdout_days": 14, "parameters": {"max_depth": 8}},
         comparison=None,
         sha256=sha256,
         since=SINCE,

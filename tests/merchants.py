@@ -69,7 +69,7 @@ def prepare(directory: Path, **categorical: Any) -> tuple[Dataset, Features]:
         "numeric": {"amount": {"missing": -1}},
         "categorical": {"merchant": {"most": MOST, **categorical}, "online": {}, "kind": {}},
     }
-    params["train"] |= {"n_estimators": 20, "holdout_days": 5, "minimum_rows": 100}
+    params["train"] |= {"parameters": {"n_estimators": 20, "max_depth": 8}, "holdout_days": 5, "minimum_rows": 100}
     params["train_encoder"] |= {"layers": [16, 8], "epochs": 4, "learning_rate": 0.01, "holdout_days": 5, "minimum_rows": 100}
     params["evaluate"] = {
         "slices": ["merchant"], "slice_minimum_rows": 50, "minimum_auc": 0.5, "parity_tolerance": 1e-5, "latency_p99_limit_ms": 1000.0,

@@ -31,7 +31,7 @@ ODD = {
 }
 """A space, a dot, quotes, a statement's end, a keyword, and other alphabets."""
 
-SMALL = {"train": {"n_estimators": 10, "minimum_rows": 100}}
+SMALL = {"train": {"parameters": {"n_estimators": 10}, "minimum_rows": 100}}
 
 
 def quoted(column: str) -> str:
@@ -136,8 +136,8 @@ def label(expression: str, name: str = "late") -> dict[str, Any]:
         ("", {"dataset": label("minutes_late >= 10", "CITY")}, "ingest_history", "ConfigError", "label.name 'CITY' differs from the column 'city' only by case", "only by case"),
         ("", {"features": {"categorical": {"city": {"values": [False]}}}}, "ingest_history", "ConfigError", 'YAML reads no, off and false as booleans; write it in quotes, for example "no"', 'write values: ["no"]'),
         ("", {"features": {"categorical": {"city": {"values": [1, 2]}}}}, "ingest_history", "ConfigError", 'YAML reads 1 as a number; write it in quotes, for example "1"', 'write values: ["1", "2"]'),
-        ("", {"train": {"max_depht": 4}}, "train", "ConfigError", "max_depht", "did you mean max_depth?"),
-        ("", {"train": {"n_estimators": "ten", "minimum_rows": 100}}, "train", "ConfigError", "n_estimators", 'is "ten". Input should be a valid integer'),
+        ("", {"train": {"parameters": {"max_depht": 4}}}, "train", "ConfigError", "max_depht", "did you mean max_depth?"),
+        ("", {"train": {"parameters": {"n_estimators": "ten"}, "minimum_rows": 100}}, "train", "ConfigError", "n_estimators", "is 'ten'. It must be an int"),
         ("", {"evaluate": {"slices": ["cty"]}}, "evaluate", "ConfigError", "cty", "did you mean city?"),
         ("", {"evaluate": {"slices": ["City"]}}, "evaluate", "ConfigError", "City", "did you mean city?"),
     ],

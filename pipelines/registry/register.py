@@ -27,7 +27,7 @@ from pipelines.lib.champions.registry import Registered, Registry, connect, expe
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, ModelError
-from pipelines.lib.core.params import read_params
+from pipelines.lib.core.params import flattened, read_params
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import evaluation as encoders
 from pipelines.lib.models import costs, onnx_file
@@ -58,20 +58,21 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
     import mlflow.onnx
     import mlflow.sklearn
 
-    from pipelines.lib.models import skops_file
+    from pipelines.lib.models import estimators, skops_file
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     with mlflow.start_run(experiment_id=experiment_id(client, params.experiment), run_name=tags["run_ref"], tags=tags):
-        mlflow.log_params(read_params()[section])
+        mlflow.log_params(flattened(read_params()[section]))
         mlflow.log_input(history_of(tags), context="training")
         mlflow.log_artifacts(str(report), "evaluation")
         if model:
+            trained = skops_file.load(model)
             mlflow.sklearn.log_model(
-                skops_file.load(model),
+                trained,
                 name="scikit_learn",
                 serialization_format="skops",
                 skops_trusted_types=list(skops_file.TRUSTED),
-                pip_requirements=["scikit-learn", "skops"],
+                pip_requirements=["scikit-learn", "skops", *estimators.libraries_of(trained)],
             )
         logged = mlflow.onnx.log_model(
             proto, name="onnx", save_as_external_data=False, pip_requirements=["onnxruntime"], signature=signature_of(proto)

@@ -5,9 +5,9 @@ Writes  data/reports/evaluate/: evaluation.json (the contract for `decide` and t
         roc.json (DVC plots), comparison.json (evidence for the ledger, null without a champion), golden.json, report.json, report.html
         data/reports/latency.json: a measurement of this machine, so not versioned; `register` and `decide` read it
 Fails   if the model misses a limit of params.yaml: evaluate, gives a score that is not a number, contradicts the golden set, or differs from
-        the model that scikit-learn trained; the reports are written nevertheless. `decide` says whether it is *better*
+        the model that was trained; the reports are written nevertheless. `decide` says whether it is *better*
 
-Metrics are those of the ONNX model, since production runs it; scikit-learn's model is only used to check that both are equal.
+Metrics are those of the ONNX model, since production runs it; the trained model is only used to check that both are equal.
 """
 
 import sys
@@ -36,7 +36,9 @@ from pipelines.lib.measures.slices import slices_of
 from pipelines.lib.models import costs
 from pipelines.lib.models import golden as known
 from pipelines.lib.models.decision_rule import Decided, DecisionRule
+from pipelines.lib.models.estimators import not_reproducible
 from pipelines.lib.models.forest_sample import sample_of
+from pipelines.lib.models.importances import importances_shown, kind_of
 from pipelines.lib.models.inference import Model, check_fit, load_model
 from pipelines.lib.tables.dataset import load_dataset
 
@@ -80,7 +82,7 @@ def faults(figures: Metrics, golden: Iterable[known.Finding], p99_ms: float, par
     """Return why this model must not be registered, apart from any comparison; empty for a good one."""
     found = []
     if figures.parity_max_difference > params.parity_tolerance:
-        found.append(f"ONNX and scikit-learn differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
+        found.append(f"ONNX and the trained model differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
     if figures.auc is None or figures.auc < params.minimum_auc:
         found.append(f"the AUC on the holdout is {figures.auc}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
@@ -99,7 +101,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
     challenger: Model | None = None
     evaluation: Evaluation | Unscored
     try:
-        challenger, forest = load_model(onnx), skops_file.load(model)
+        challenger, trained = load_model(onnx), skops_file.load(model)
         check_fit(challenger, signature_of_features(features))
         since = comparison.trained_until(challenger, start)
         history = read_history(features, dataset, categories=challenger.categories, since=parse_partition(since))
@@ -110,7 +112,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
                 f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
             )
         scores = comparison.finite_scores(challenger, history.features)
-        parity = float(np.abs(forest.predict_proba(history.features)[:, 1] - scores).max())
+        parity = float(np.abs(trained.predict_proba(history.features)[:, 1] - scores).max())
         figures = evaluate(history, scores, parity, params, load_section("score", Decided).threshold)
         findings = known.directions(challenger, history.features, params.golden)
         golden = known.choose(history.names, history.features, scores, challenger.sha256, params.golden_rows)
@@ -137,10 +139,12 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             comparison=compared,
             sha256=challenger.sha256,
             since=since,
-            importances=dict(zip(history.names, forest.feature_importances_.round(6).tolist(), strict=True)),
+            importances=importances_shown(challenger, trained, history),
+            importance_kind=kind_of(trained),
+            not_reproducible=not_reproducible(trained),
             golden=findings,
             faults=faults(figures.metrics, findings, mine.p99_us / 1000, params),
-            trained_on=sample_of(forest),
+            trained_on=sample_of(trained),
         )
     except ModelError as error:  # it does not even give scores: the report says only that
         digest = challenger.sha256 if challenger else None

@@ -33,8 +33,7 @@ def export_onnx(
     """Return `model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], with its signature, its profile and the categories
     that are `known` to it.
     """
-    import skl2onnx
-    from skl2onnx.common.data_types import FloatTensorType
+    from pipelines.lib.models.conversion import convert
 
     if model.n_features_in_ != len(signature.names):
         raise ModelError(
@@ -42,13 +41,7 @@ def export_onnx(
         )
     if reference is not None and tuple(column.binning.name for column in reference.features) != signature.names:
         raise ModelError("the profile has other features than the features file; run train again")
-    proto = skl2onnx.convert_sklearn(
-        model,
-        initial_types=[("features", FloatTensorType([None, len(signature.names)]))],
-        options={"zipmap": False},
-        target_opset={"": params.opset, "ai.onnx.ml": 3},
-    )
-    proto.graph.name = "nightshift"  # the converter would use a random name
+    proto = convert(model, len(signature.names), params.opset)
     metadata = {KEY: signature.to_json()} | ({PROFILE_KEY: reference.to_json()} if reference else {})
     metadata |= {categories.KEY: categories.to_json(known)} if known else {}
     for key, value in metadata.items():

@@ -5,40 +5,42 @@ Writes  data/models/model.skops, data/models/profile.json (the same bytes for th
 Fails   if there is too little history before the holdout, or if it has only one class
 """
 
-import copy
 import datetime as dt
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict, Field
 
 from pipelines.lib.core import stage
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.features.categories import most_frequent
 from pipelines.lib.features.compute import Features, load_features
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
 from pipelines.lib.measures.importance import permutation_importance
-from pipelines.lib.models.forest_sample import sample_of
+from pipelines.lib.models import estimators, trial
+from pipelines.lib.models.estimators import Fitting
+from pipelines.lib.models.forest_sample import keep_sample, sample_of
+from pipelines.lib.models.importances import importances_of
 from pipelines.lib.models.profile import Profile, ProfileParams, build_profile
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 
 
-class Train(Holdout):
-    """The forest's parameters, and the least number of rows that it is fitted on.
+class Train(Fitting, Holdout):
+    """The model with its parameters, and the least number of rows that it is fitted on.
 
-    `window_days`: number of days before the holdout that the forest learns from; None means all history from ``ingest_history.start`` on.
+    `window_days`: number of days before the holdout that the model learns from; None means all history from ``ingest_history.start`` on.
     `rows_per_tree`: the most rows that are drawn for one tree. A tree of a longer history is fitted on that many rows, another tree on others.
     """
 
     model_config = ConfigDict(extra="forbid")
+    moved: ClassVar[Mapping[str, str]] = {"n_estimators": "parameters", "max_depth": "parameters"}
 
-    n_estimators: int = Field(ge=1)
-    max_depth: int = Field(ge=1)
     random_state: int
     minimum_rows: int = Field(ge=2)
     window_days: int | None = Field(default=None, ge=1)
@@ -46,13 +48,11 @@ class Train(Holdout):
 
 
 def train(history: History, params: Train) -> Any:
-    """Fit a forest on `history` (features [n, f] float32, labels [n]).
+    """Fit the model of `params` on `history` (features [n, f] float32, labels [n]). Raises `ConfigError` if no model can be made with them.
 
-    Each tree draws its rows with replacement: n of them, or `params.rows_per_tree` if that is less. All rows are equally likely to be drawn,
-    for any label, so the probabilities stay calibrated.
+    Each tree of a forest draws its rows with replacement: n of them, or `params.rows_per_tree` if that is less. All rows are equally likely to be
+    drawn, for any label, so the probabilities stay calibrated.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     rows, positives = len(history.labels), int(history.labels.sum())
     if rows < params.minimum_rows:
         raise DataError(
@@ -63,32 +63,38 @@ def train(history: History, params: Train) -> Any:
         raise DataError(
             f"all {rows} labels before the holdout are {int(history.labels[0])}; a classifier needs both. Check dataset.label.expression"
         )
-    forest = RandomForestClassifier(
-        n_estimators=params.n_estimators,
-        max_depth=params.max_depth,
-        random_state=params.random_state,
-        max_samples=params.rows_per_tree if rows > params.rows_per_tree else None,
-        n_jobs=-1,
-    )
-    return forest.fit(history.features, history.labels)
+    if not params.is_usual and (refused := trial.faults(params)):
+        raise ConfigError(f"params.yaml: {' | '.join(map(str, refused))}")
+    model = estimators.make(params, params.random_state)
+    estimators.bound_rows(model, rows, params.rows_per_tree)
+    with estimators.one_blas_thread():
+        model.fit(history.features, history.labels)
+    estimators.strip(model)
+    keep_sample(model, rows)
+    return model
 
 
-def profile_of(forest: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
-    """Return the reference profile: the rows that `forest` learned from, with which monitoring will compare nights."""
-    one_thread = copy.copy(forest).set_params(n_jobs=1)  # threads add the trees' votes in any order, which changes the last bits
+def profile_of(model: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
+    """Return the reference profile: the rows that `model` learned from, with which monitoring will compare nights."""
+    one_thread = estimators.single_threaded(model)
 
     def score(matrix: np.ndarray) -> np.ndarray:
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        return np.asarray(one_thread.predict_proba(matrix)[:, 1], dtype=np.float32)
+        with estimators.one_blas_thread():
+            return np.asarray(one_thread.predict_proba(matrix)[:, 1], dtype=np.float32)
 
+    def permuted(rows: History) -> dict[str, float]:
+        return permutation_importance(score, rows.features, rows.labels, rows.nights, rows.names)
+
+    on_holdout = permuted(holdout)
     return build_profile(
         history,
         holdout,
         scores=score(history.features),
         holdout_scores=score(holdout.features),
-        importances=forest.feature_importances_,
-        holdout_importances=permutation_importance(score, holdout.features, holdout.labels, holdout.nights, holdout.names),
+        importances=importances_of(model, history.features, history.names, lambda: on_holdout or permuted(history)).tolist(),
+        holdout_importances=on_holdout,
         dataset=dataset,
         features=features,
         params=params,
@@ -105,18 +111,18 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     known = most_frequent(features, since=since, until=before)
     history = read_history(features, dataset, categories=known, since=since, until=before)
     stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
-    forest = train(history, params)
-    drawn = sample_of(forest)
-    stage.log.info("each tree drew %d of %d rows", drawn.rows_per_tree, drawn.rows)
+    fitted = train(history, params)
+    drawn = sample_of(fitted)
+    stage.log.info("%s learned from %d rows, each tree of a forest from %s", params.estimator, drawn.rows, drawn.rows_per_tree)
     reference_profile = profile_of(
-        forest,
+        fitted,
         history,
         read_history(features, dataset, categories=known, since=before),
         dataset=dataset,
         features=load_features(),
         params=load_section("profile", ProfileParams),
     )
-    skops_file.dump(forest, model)
+    skops_file.dump(fitted, model)
     with replacing(profile) as temporary:
         temporary.write_text(reference_profile.to_json(), encoding="utf-8")
 

@@ -123,7 +123,7 @@ def test_what_changes_runs_again_and_nothing_else(changed: RealRepository) -> No
     (changed.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     assert stages_of(dvc(changed, "repro", "evaluate")) == ["validate_history"]
 
-    params["train"]["max_depth"] = 3
+    params["train"]["parameters"]["max_depth"] = 3
     (changed.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     assert stages_of(dvc(changed, "repro", "evaluate")) == ["train", "export_onnx", "evaluate"]
 
@@ -137,7 +137,7 @@ def test_metrics_and_plots_are_shown(laptop: RealRepository) -> None:
 
 def test_an_experiment_changes_a_number_and_what_follows_from_it(laptop: RealRepository) -> None:
     before = yaml.safe_load((laptop.root / "dvc.lock").read_text())["stages"]
-    dvc(laptop, "exp", "run", "--name", "small", "-S", "train.n_estimators=20", "evaluate")
+    dvc(laptop, "exp", "run", "--name", "small", "-S", "train.parameters.n_estimators=20", "evaluate")
     after = yaml.safe_load((laptop.root / "dvc.lock").read_text())["stages"]
     assert after["featurize_history"] == before["featurize_history"]
     assert after["export_onnx"]["outs"] != before["export_onnx"]["outs"]

@@ -15,6 +15,7 @@ from pipelines.lib.core.contract import STRICT
 from pipelines.lib.measures.metrics import Summary
 from pipelines.lib.models.forest_sample import ForestSample
 from pipelines.lib.models.golden import Finding
+from pipelines.lib.models.importances import IMPURITY
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Evaluation:
     """A model's figures on the holdout, the nights from `since` on, which training has not seen.
 
     `comparison` is None if there was no champion. `auc_interval` is None if the holdout has one class only, and holds None if it has too few
-    nights. `scores` counts the scores in 40 equal bins of [0, 1]; `importances` is the mean decrease in impurity by feature; `calibration` and
+    nights. `scores` counts the scores in 40 equal bins of [0, 1]; `importances` is by feature and measures `importance_kind`; `calibration` and
     `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` are the rows that
-    the forest and each of its trees learned from.
+    the model, and each tree of a forest, learned from. `not_reproducible` is why another training may give other bytes, None if it does not.
     """
 
     __pydantic_config__ = STRICT
@@ -92,6 +93,8 @@ class Evaluation:
     golden: tuple[Finding, ...]
     faults: tuple[str, ...]
     trained_on: ForestSample
+    importance_kind: str = IMPURITY
+    not_reproducible: str | None = None
 
     @property
     def note(self) -> str:

@@ -24,7 +24,7 @@ def render(
         shown = {
             "scored": True,
             "plots": _plots(evaluation),
-            "importances": figures.bars(_descending(evaluation.importances), label="importance (mean decrease in impurity)"),
+            "importances": figures.bars(_descending(evaluation.importances), label=f"importance ({evaluation.importance_kind})"),
             "both": _plots_of_both(evaluation.comparison) if isinstance(evaluation.comparison, Comparison) else [],
             "limits": list(limits(evaluation)),
         }
@@ -70,6 +70,10 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
         yield (
             f"Each of its trees has learned from {sample.rows_per_tree:,} rows that were drawn from all {sample.rows:,} (params.yaml: train.rows_per_tree), "
             "so it knows rare cases less well than all rows would teach them."
+        )
+    if evaluation.not_reproducible:
+        yield (
+            f"It is not reproducible to the byte: {evaluation.not_reproducible}. A second training may give a model with slightly different scores."
         )
     yield "A score says how likely the outcome is, not what causes it. Do not act on a single feature because of a score."
     gap = metrics.mean_score - metrics.positive_rate

@@ -15,7 +15,7 @@ def write(report: Path, evaluation: Evaluation | Unscored, golden: Golden | None
     """Write the directory `report`: metrics and plots for DVC, contracts for later stages, the page for people."""
     shown: dict[str, object] = {"metrics": {}, "calibration": [], "roc": [], "report": {"note": evaluation.note}}
     if isinstance(evaluation, Evaluation):
-        sample = {f"training_{name}": number for name, number in asdict(evaluation.trained_on).items()}
+        sample = {f"training_{name}": number for name, number in asdict(evaluation.trained_on).items() if number is not None}
         shown |= {"metrics": asdict(evaluation.metrics) | sample, "calibration": evaluation.calibration, "roc": evaluation.roc}
     with replacing(report) as temporary:
         temporary.mkdir()

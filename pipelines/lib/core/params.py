@@ -8,9 +8,9 @@ type is a `ConfigError` that names the key, since a misspelt threshold that is s
 import datetime as dt
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,6 +26,9 @@ class Section(BaseModel):
     """Base of every section: immutable, every key is read, and no number is infinite or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    moved: ClassVar[Mapping[str, str]] = {}
+    """The keys that an earlier version had, each with the key below which it is now."""
 
 
 S = TypeVar("S", bound=Section)
@@ -121,3 +124,11 @@ def leaves(content: object, key: str = "") -> Iterator[tuple[str, object]]:
             yield from leaves(value, f"{key}.{name}" if key else str(name))
     else:
         yield key, content
+
+
+def flattened(content: Mapping[str, object], above: str = "") -> dict[str, object]:
+    """Return the values within `content` by their dotted keys: ``parameters.max_depth``, 8. A list is one value."""
+    found: dict[str, object] = {}
+    for name, value in content.items():
+        found |= flattened(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found

@@ -1,6 +1,7 @@
 """The rules that the sections of a use case follow together. Each rule yields every fault that it finds."""
 
 import datetime as dt
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from pipelines.lib.declarations.weekday_cron import cron_of, never_scored
 from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
+from pipelines.lib.models.estimators import Fitting
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.engine import bare_connection
 from pipelines.lib.tables.night_calendar import WEEK
@@ -55,6 +57,7 @@ def declared_faults(params: Params) -> Iterator[Found]:
     if wrong := [month for month in _at(params, "first_run.shards") or () if not _MONTH.fullmatch(month)]:
         yield Found("first_run.shards", f"names {wrong[0]!r}, which is not a month", "write months such as 2024-01")
     yield from _names(params)
+    yield from _estimator(params)
 
 
 _ORDERED = (
@@ -183,6 +186,19 @@ def _names(params: Params) -> Iterator[Found]:
     registry = params.get("registry") or {}
     if registry.get("name") and registry.get("name") == registry.get("encoder"):
         yield Found("registry.encoder", f"is {registry['encoder']!r}, as registry.name is", "give the encoder a name of its own")
+
+
+def _estimator(params: Params) -> Iterator[Found]:
+    """Yield why no model can be made as section ``train`` says. Unless it is the default forest, a small one is made for this."""
+    if not (section := params.get("train")):
+        return
+    fitting = Fitting.model_validate_json(
+        json.dumps({name: section[name] for name in Fitting.model_fields if name in section}, default=str)
+    )
+    if not fitting.is_usual:
+        from pipelines.lib.models.trial import faults  # takes a second, with the library of the estimator
+
+        yield from (Found(f"train.{refused.key}", refused.fact, refused.remedy) for refused in faults(fitting))
 
 
 def _at(params: Params, key: str) -> Any:

@@ -101,6 +101,10 @@ def _found(fault: Any, model: type[Section], key: str) -> Found:
     if fault["type"] == "missing":
         return Found(where, MISSING, "add it")
     if fault["type"] == "extra_forbidden":
+        if len(fault["loc"]) == 1 and (now := model.moved.get(str(fault["loc"][0]))):
+            return Found(
+                where, f"has moved to {key}.{now}", f"write {key}: {{{now}: {{{fault['loc'][0]}: {json.dumps(value, default=str)}}}}}"
+            )
         fields = model.model_fields if len(fault["loc"]) == 1 else ()
         return Found(where, "is not a key that is known here", closest(str(fault["loc"][-1]), fields) if fields else "take it out")
     said = str(fault["msg"]).removeprefix("Value error, ")

@@ -1,6 +1,6 @@
 """A scikit-learn object as a skops file whose bytes depend on the object alone.
 
-skops names the parts of an object after their addresses in memory and stamps them with the time. Here both are replaced by
+skops names the parts of an object after their addresses in memory or by chance, and stamps them with the time. Here both are replaced by
 the order of appearance and a constant, so that the same training gives the same file, which is what DVC and `replay` compare.
 """
 
@@ -15,10 +15,24 @@ import skops.io
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ModelError
 
-TRUSTED = ("sklearn.tree._tree.Tree",)
-"""The types that a file may hold in addition to those that skops trusts: the trees of a forest."""
+TRUSTED = (
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+)
+"""The types that a file may hold in addition to those that skops trusts: the parts of the supported estimators.
 
-_ADDRESS = re.compile(rb'(?<="__id__": )\d+|(?<=")\d+(?=\.np[yz]")')
+None of them runs code from the file. A tree is arrays that are read without a check of their bounds, so a forged file can end the process. A booster is the text or
+the bytes that its own library writes.
+"""
+
+_ADDRESS = re.compile(rb'(?<="__id__": )\d+|(?<=")\d+(?=\.np[yz]")|(?<=")[0-9a-f-]{36}(?=\.bin")')
 
 
 def dump(model: Any, path: Path) -> None:

@@ -61,14 +61,14 @@ def test_an_unquoted_date_is_refused_by_name_and_not_tried_again(workspace: Path
 
 def test_a_run_with_faulty_parameters_is_refused_with_all_faults(workspace: Path) -> None:
     params = yaml.safe_load((workspace / "params.yaml").read_text())
-    params["train"]["max_depth"] = 0
+    params["train"]["parameters"]["max_depth"] = 0
     params["evaluate"]["slices"] = ["orgin"]
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
     before = (workspace / "run.yaml").read_bytes()
     assert main(RUN) == 1
     failure = json.loads((workspace / "failure.json").read_text())
     assert failure["retryable"] is False
-    assert "params.yaml of the use case flights has 2 faults: train.max_depth: is 0." in failure["message"]
+    assert "params.yaml of the use case flights has 2 faults: train.parameters.max_depth: is 0." in failure["message"]
     assert "evaluate.slices: names 'orgin', which is not there; did you mean origin?" in failure["message"]
     assert (workspace / "run.yaml").read_bytes() == before
 

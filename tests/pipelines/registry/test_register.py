@@ -32,7 +32,8 @@ from pipelines.lib.records.ledger import Ledger
 from pipelines.registry.promote import promote
 from pipelines.registry.register import challenge, latency, lineage, register, show_card
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from tests import scored_night
+from pipelines.training.train import train as fit
+from tests import models_of_every_kind, scored_night
 from tests.evaluations import any_evaluation, compared, evaluated, opponent
 
 NAME = "Core_RF_Classifier"
@@ -145,6 +146,26 @@ def test_a_model_that_was_not_evaluated_or_did_not_pass_is_not_registered(
     with pytest.raises((DataError, GateFailed), match=message):
         register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
+
+
+@pytest.mark.costly
+def test_a_lightgbm_is_registered_with_its_own_library_and_its_parameters_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    files, history = train(tmp_path / "files", 5), models_of_every_kind.history()
+    model = fit(history, models_of_every_kind.params("lightgbm"))
+    skops_file.dump(model, files / "model.skops")
+    (files / "model.onnx").write_bytes(export_onnx(model, Signature(history.names, "0" * 64), ExportOnnx(opset=22)))
+    (files / "report" / "evaluation.json").write_text(contract.to_json(any_evaluation(NAME, sha256_of(files / "model.onnx"))))
+    monkeypatch.chdir(REPOSITORY)
+    client = connect()
+    found = register(client, files / "model.skops", files / "model.onnx", files / "report", TAGS, REGISTRY)
+    run = client.get_run(client.get_model_version(NAME, found.version).run_id)
+    assert run.data.params["parameters.max_depth"] == "8"  # of params.yaml, which this test does not change
+    [needed] = [path.read_text() for path in (tmp_path / "home").rglob("requirements.txt") if "skops" in path.read_text()]
+    assert "lightgbm" in needed
 
 
 def test_a_model_with_tensors_outside_its_file_is_not_registered(versions: list[Registered], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pipelines.lib.features.compute import Features
 from pipelines.lib.features.history import read_history
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.gates import Report
+from pipelines.lib.models.estimators import DEFAULT
 from pipelines.lib.published.delta_tables import Lineage, publish, read_scores, read_where
 from pipelines.lib.sources.outcomes import known_outcomes
 from pipelines.lib.tables.dataset import Dataset
@@ -50,7 +51,9 @@ def model(dataset: Dataset, features: Features, partition: dt.date, folder: Path
     passed(validate_history(dataset, ValidateHistory(row_count=BAND), partition=partition, raw=folder / "raw"))
     featurize_history(dataset, features, raw=folder / "raw", partition=partition, target=folder / "history.parquet")
     history = read_history(folder / "history.parquet", dataset)
-    forest = train(history, Train(holdout_days=2, n_estimators=5, max_depth=4, random_state=1, minimum_rows=10))
+    forest = train(
+        history, Train(estimator=DEFAULT, parameters={"n_estimators": 5, "max_depth": 4}, holdout_days=2, random_state=1, minimum_rows=10)
+    )
     (folder / "model.onnx").write_bytes(export_onnx(forest, signature_of_features(folder / "history.parquet"), ExportOnnx(opset=22)))
     return folder / "model.onnx"
 

@@ -20,6 +20,7 @@ from pipelines.lib.features.compute import Features, Numeric
 from pipelines.lib.features.history import History, holdout_start
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models import skops_file
+from pipelines.lib.models.estimators import DEFAULT
 from pipelines.lib.models.forest_sample import ForestSample, sample_of
 from pipelines.lib.models.inference import load_model
 from pipelines.lib.models.profile import Profile, ProfileParams
@@ -30,7 +31,7 @@ from pipelines.training.train import main as train_main
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, "0" * 64)
-PARAMS = Train(n_estimators=20, max_depth=4, random_state=42, holdout_days=14, minimum_rows=100)
+PARAMS = Train(estimator=DEFAULT, parameters={"n_estimators": 20, "max_depth": 4}, random_state=42, holdout_days=14, minimum_rows=100)
 
 
 def _history(rows: int = 2_000, seed: int = 0) -> History:
@@ -78,7 +79,7 @@ def test_too_few_rows_are_refused() -> None:
 
 def test_a_history_that_is_no_longer_than_a_trees_rows_gives_the_forest_of_all_rows() -> None:
     history = _history()
-    whole = RandomForestClassifier(PARAMS.n_estimators, max_depth=PARAMS.max_depth, random_state=PARAMS.random_state)
+    whole = RandomForestClassifier(**PARAMS.parameters, random_state=PARAMS.random_state)
     wanted = whole.fit(history.features, history.labels).predict_proba(history.features)
     for most in (2_000, 400_000):
         found = train(history, PARAMS.model_copy(update={"rows_per_tree": most})).set_params(n_jobs=1)
@@ -101,7 +102,7 @@ def test_trees_of_few_rows_give_probabilities_that_hold_where_positives_are_rare
     features = rng.normal(size=(40_000, len(NAMES))).astype(np.float32)
     chance = 0.04 / (1 + np.exp(-3 * features[:, 0]))  # 0.02 in the mean
     labels = (rng.random(40_000) < chance).astype(np.int8)
-    params = PARAMS.model_copy(update={"rows_per_tree": 4_000, "n_estimators": 100})
+    params = PARAMS.model_copy(update={"rows_per_tree": 4_000, "parameters": {"n_estimators": 100, "max_depth": 4}})
     scores = train(History(features[:20_000], labels[:20_000], pa.table({}), NAMES), params).predict_proba(features[20_000:])[:, 1]
     assert scores.mean() == pytest.approx(labels[:20_000].mean(), rel=0.05)
     above = features[20_000:, 0] > 0
@@ -184,7 +185,7 @@ def test_only_the_last_days_are_learned_from_if_a_window_is_set(tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     pq.write_table(table.replace_schema_metadata({KEY: SIGNATURE.to_json()}), "history.parquet")
     params["features"] = {"numeric": {name: {"expression": name, "missing": 0} for name in NAMES}}
-    params["train"] |= {"n_estimators": 2, "window_days": 20, "minimum_rows": 100}
+    params["train"] |= {"parameters": {"n_estimators": 2}, "window_days": 20, "minimum_rows": 100}
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     Path("run.yaml").write_text(yaml.safe_dump({"partition": "2013-04-01", "model": {"path": "m", "name": "n"}}), encoding="utf-8")
     assert train_main(["--features", "history.parquet", "--model", "model.skops", "--profile", "profile.json"]) == 0

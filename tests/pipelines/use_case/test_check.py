@@ -21,7 +21,7 @@ def test_what_is_sound_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     def change(declared: dict[str, Any]) -> None:
-        setting("train.max_depth", "eight")(declared)
+        setting("train.holdout_days", "eight")(declared)
         setting("features.numeric.speed", {"missing": 0})(declared)
         setting("features.numeric.power", {"missing": 0})(declared)
         setting("nightly_batch_scoring.timezone", "Mars/Crater")(declared)
@@ -38,12 +38,12 @@ def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.costly
 def test_a_broken_use_case_hides_no_other() -> None:
     for number in range(50):
-        rides.declare(Path(), {**rides.DECLARED, "train": {"max_depth": 0}} if number == 17 else rides.DECLARED, f"case_{number}")
+        rides.declare(Path(), {**rides.DECLARED, "train": {"holdout_days": 0}} if number == 17 else rides.DECLARED, f"case_{number}")
     rides.declare(Path(), rides.DECLARED, "No-Name")
     Path("use_cases/case_3/params.yaml").write_text("dataset: [", encoding="utf-8")
     found = [str(fault) for fault in check(Path(), config_only=True)]
-    assert [fault for fault in found if "max_depth" in fault] == [
-        "use_cases/case_17/params.yaml: train.max_depth: is 0. Input should be greater than or equal to 1; correct it"
+    assert [fault for fault in found if "holdout_days" in fault] == [
+        "use_cases/case_17/params.yaml: train.holdout_days: is 0. Input should be greater than or equal to 1; correct it"
     ]
     assert sum("is not valid YAML" in fault for fault in found) == 1
     assert sum("cannot be named 'No-Name'" in fault for fault in found) == 1

@@ -40,7 +40,7 @@ DECLARED: dict[str, Any] = {
     "validate_history": {"minimum_label_rate": 0.01, "maximum_label_rate": 0.9, "row_count": {"quiet_dates": ["2024-02-01"]}},
     "validate_batch": {"row_count": {"nights": 4, "every_days": 7, "quiet_dates": []}},
     "validate_features": {"quiet_dates": [], "maximum_filler_excess_by_feature": {"distance": 0.5}},
-    "train": {"holdout_days": 14, "minimum_rows": 10, "max_depth": 4},
+    "train": {"holdout_days": 14, "minimum_rows": 10, "parameters": {"max_depth": 4}},
     "evaluate": {"slices": ["city"], "golden": [{"change": {"distance": 3}, "expect": "higher"}]},
     "measure_performance": {"slices": ["city"]},
     "score": {"order_by": "distance"},
@@ -67,7 +67,7 @@ RIGHT: dict[str, tuple[Any, ...]] = {
     "validate_batch.row_count.every_days": (7,),
     "train.holdout_days": (7,),
     "train.minimum_rows": (7,),
-    "train.max_depth": (7,),
+    "train.parameters.max_depth": (7, None, True),
     "score.order_by": (None,),
     "registry.name": ("soon",),
     "registry.encoder": ("soon",),
@@ -104,7 +104,7 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
         use_case = find("rides", Path())
         derivation.write(use_case, derivation.derive(use_case, rides.TODAY))
         assert check(Path(), ["rides"]) == []
-    rides.declare(root, {**DECLARED, "train": {"max_depth": 0}, "registry": {}}, OTHER)
+    rides.declare(root, {**DECLARED, "train": {"parameters": {"max_depth": 0}}, "registry": {}}, OTHER)
     return root
 
 
@@ -170,7 +170,7 @@ def test_another_use_case_is_judged_all_the_same(key: str, value: Any, config_on
     assert main(["check", "rides", OTHER, *(["--config-only"] if config_only else [])]) == 1
     said = capsys.readouterr().err
     assert f"{FILE}: {key}: is " in said
-    assert f"use_cases/{OTHER}/params.yaml: train.max_depth: is 0. " in said
+    assert f"use_cases/{OTHER}/params.yaml: train.parameters.max_depth: is 0. " in said
 
 
 def test_a_rule_that_fails_hides_no_other_use_case(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_rule_that_fails_hides_no_other_use_case(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("pipelines.use_case.check.check_config", failing)
     found = [str(fault) for fault in check(Path(), ["rides", OTHER], config_only=True)]
     assert found[0].startswith(f"{FILE}: the check: stopped with TypeError: 'int' object is not iterable; correct the other faults")
-    assert any("train.max_depth: is 0" in fault for fault in found)
+    assert any("train.parameters.max_depth: is 0" in fault for fault in found)
 
 
 @pytest.mark.parametrize(

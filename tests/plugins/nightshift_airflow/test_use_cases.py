@@ -144,7 +144,7 @@ def test_a_workspace_holds_the_parameters_of_its_use_case_and_its_ref_records_th
     workspace = workspaces.open_workspace("nightly_batch_scoring__fraud", "night")
     params = yaml.safe_load((workspace.path / "params.yaml").read_text(encoding="utf-8"))
     run = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8"))
-    assert (params["use_case"], params["train"]["max_depth"]) == ({"name": "fraud", "default": False}, 8)
+    assert (params["use_case"], params["train"]["parameters"]["max_depth"]) == ({"name": "fraud", "default": False}, 8)
     assert (run["partition"], run["model"]["name"]) == ("2024-03-01", "fraud_model")
     (workspace.path / "run.yaml").write_text(yaml.safe_dump({**run, "run_id": "night"}), encoding="utf-8")
     assert record_run(workspace, "success")

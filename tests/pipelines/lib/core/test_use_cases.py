@@ -53,6 +53,15 @@ def test_the_shipped_default_use_case_is_whole() -> None:
     assert effective == yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
+def test_a_use_case_that_names_another_estimator_starts_without_the_parameters_of_the_default(repository: Path) -> None:
+    declare(repository, "fraud", {**FRAUD, "train": {"estimator": "lightgbm.LGBMClassifier", "parameters": {"num_leaves": 31}}})
+    found = use_cases.effective(use_cases.find("fraud", repository))
+    assert found.params["train"]["parameters"] == {"num_leaves": 31}
+    assert {key for key in found.origin if key.startswith("train.parameters")} == {"train.parameters.num_leaves"}
+    declare(repository, "fraud", {**FRAUD, "train": {"parameters": {"max_depth": 4}}})
+    assert use_cases.effective(use_cases.find("fraud", repository)).params["train"]["parameters"] == {"n_estimators": 100, "max_depth": 4}
+
+
 def test_a_declared_value_wins_over_a_derived_one_a_name_and_a_default(repository: Path) -> None:
     declare(repository, "fraud", {**FRAUD, "registry": {"encoder": "cards"}})
     declare(
@@ -145,7 +154,7 @@ def test_a_workspace_gets_the_whole_parameters_and_a_run_of_its_use_case(reposit
     declare(repository, "fraud", FRAUD)
     assert use_cases.write_into(repository, "fraud")
     written = read_params()
-    assert (written["use_case"], written["train"]["max_depth"]) == ({"name": "fraud", "default": False}, 8)
+    assert (written["use_case"], written["train"]["parameters"]["max_depth"]) == ({"name": "fraud", "default": False}, 8)
     run = load_run()
     assert (run.partition, run.model.name, run.encoder.name) == ("2024-03-01", "fraud_model", "fraud_encoder")
     assert scores_url().endswith("/use_cases/fraud/scores")
@@ -165,7 +174,7 @@ def test_a_short_default_file_is_filled(repository: Path) -> None:
         yaml.safe_dump({"dataset": content["dataset"], "features": content["features"]}), encoding="utf-8"
     )
     assert use_cases.write_into(repository, "")
-    assert read_params()["train"]["max_depth"] == 8
+    assert read_params()["train"]["parameters"]["max_depth"] == 8
     assert "use_cases" not in scores_url()
 
 

@@ -22,9 +22,11 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("train.max_depht", 4, r"train\.max_depht: is not a key that is known here; did you mean max_depth\?"),
-        ("train.max_depth", "eight", r'train\.max_depth: is "eight"\. Input should be a valid integer'),
-        ("train.max_depth", 0, r"train\.max_depth: is 0\. Input should be greater than or equal to 1"),
+        ("train.parametres", {}, r"train\.parametres: is not a key that is known here; did you mean parameters\?"),
+        ("train.max_depth", 8, r"train\.max_depth: has moved to train\.parameters; write train: \{parameters: \{max_depth: 8\}\}"),
+        ("train.parameters.max_depht", 4, r"train\.parameters\.max_depht: is not a parameter of sklearn\.ensemble\.RandomForestClassifier; did you mean max_depth\?"),
+        ("train.parameters.max_depth", "eight", r"train\.parameters\.max_depth: is 'eight'\. It must be an int in the range \[1, inf\) or None"),
+        ("train.parameters.max_depth", 0, r"train\.parameters\.max_depth: is 0\. It must be an int in the range \[1, inf\) or None"),
         ("nightly_batch_scoring.timezone", "Europe/Berln", r"timezone is 'Europe/Berln', which is not in the IANA database; did you mean Europe/Berlin\?"),
         ("nightly_batch_scoring.cron", "2 o'clock", r"cron is \"2 o'clock\"; write minute, hour, day, month and weekday"),
         ("nightly_batch_scoring.cron", "0 */2 * * *", r"cron is '0 \*/2 \* \* \*'; give it one time of day"),

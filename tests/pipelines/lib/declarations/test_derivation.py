@@ -198,7 +198,7 @@ def test_a_label_that_is_a_number_is_refused_with_what_to_write(use_case: UseCas
 def test_a_changed_declaration_makes_what_was_derived_stale(use_case: UseCase) -> None:
     derivation.write(use_case, derivation.derive(use_case, rides.TODAY))
     assert derivation.staleness(use_case) is None
-    rides.declare(Path(), changed(train={"max_depth": 4}))  # neither the table nor its features
+    rides.declare(Path(), changed(train={"parameters": {"max_depth": 4}}))  # neither the table nor its features
     assert derivation.staleness(use_case) is None
     for bound in ({"first_run": {"partition": "2024-04-10"}}, {"ingest_history": {"start": "2024-02-01"}}):
         rides.declare(Path(), changed(**bound))  # other rows are before the first night, and other months in its index

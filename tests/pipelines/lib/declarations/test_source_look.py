@@ -110,10 +110,10 @@ def test_faults_of_the_declaration_and_of_the_source_come_at_once() -> None:
         ("dataset.weekdays", ["tusday"]),
         ("dataset.label.name", "CITY"),
         ("dataset.nights_without_rows", "many"),
-        ("train.max_depth", 0),
+        ("train.parameters.max_depth", 0),
     )
     for key in (
-        "dataset.weekdays.0", "dataset.label.name", "dataset.nights_without_rows", "train.max_depth",
+        "dataset.weekdays.0", "dataset.label.name", "dataset.nights_without_rows", "train.parameters.max_depth",
         "dataset.source.delimiter", "dataset.source.decimal", "dataset.source.timestamp_format",
     ):  # fmt: skip
         assert sum(f": {key}: " in fault for fault in found) == 1, (key, found)

@@ -33,7 +33,7 @@ def test_parameters_that_follow_from_the_commit_are_its_own(clone: Path) -> None
 
 def test_a_parameter_that_the_commit_does_not_declare_is_noticed(clone: Path) -> None:
     params = yaml.safe_load((clone / "params.yaml").read_text(encoding="utf-8"))
-    params["train"]["max_depth"] += 1
+    params["train"]["parameters"]["max_depth"] += 1
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     assert not _is_declared(clone, git(clone, "rev-parse", "HEAD"))
 
