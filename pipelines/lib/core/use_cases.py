@@ -25,6 +25,7 @@ import yaml
 
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.estimator_layers import drop_parameters
 from pipelines.lib.core.yaml_text import parse_yaml
 
 VARIABLE = "NIGHTSHIFT_USE_CASE"
@@ -123,7 +124,7 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
     defaults = _laid(root / DEFAULTS, (root / DEFAULTS).stat().st_mtime_ns)
     params, origin = _copy(defaults.params), dict(defaults.origin)
     for source, layer in layers:
-        _drop_parameters(params, layer, origin)
+        drop_parameters(params, layer, origin)
         _lay_upon(params, {key: value for key, value in layer.items() if key in known}, source, origin, "")
     return Effective({SECTION: {"name": use_case.name, "default": use_case.default}, **params}, origin)
 
@@ -202,15 +203,6 @@ def _lay_upon(below: dict[str, Any], above: dict[str, Any], source: str, origin:
                     del origin[covered]
             below[key] = _copy(value)
             origin[dotted] = source
-
-
-def _drop_parameters(below: dict[str, Any], above: Mapping[str, Any], origin: dict[str, str]) -> None:
-    """Drop the parameters of section ``train`` that are `below` if a layer `above` names another estimator, which has parameters of its own."""
-    train, said = below.get("train") or {}, (above.get("train") or {}).get("estimator")
-    if said is not None and said != train.get("estimator"):
-        train |= {"steps": [], "parameters": {}}
-        for name in [name for name in origin if name.startswith("train.parameters.")]:
-            del origin[name]
 
 
 def _copy(value: Any) -> Any:
