@@ -31,8 +31,7 @@ from pipelines.lib.core.yaml_text import parse_yaml
 VARIABLE = "NIGHTSHIFT_USE_CASE"
 """Environment variable with which a person in the repository names a use case; without it, it is the default one."""
 
-FOLDER, PARAMS, DERIVED, DEFAULTS = "use_cases", "params.yaml", "derived.yaml", "pipelines/defaults.yaml"
-SECTION = "use_case"
+FOLDER, PARAMS, DERIVED, DEFAULTS, SECTION = "use_cases", "params.yaml", "derived.yaml", "pipelines/defaults.yaml", "use_case"
 
 _NAME = re.compile(r"(?!default_pool\Z)[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)  # the pool of a use case has its name
 _LONGEST_NAME = 40
@@ -118,8 +117,7 @@ def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -
         remedy = f"write {meant[0]}" if meant else f"take it out: {DEFAULTS} has all sections but dataset and features"
         raise ConfigError(f"{file.relative_to(root)} has the unknown section {section!r}; {remedy}")
     layers = [("name", named(use_case.name)), ("time_zone", _in_zone(files[use_case.declaration].get("dataset") or {}))]
-    if derived and use_case.derived in files:
-        layers.append(("derived", files[use_case.derived]))
+    layers += [("derived", files[use_case.derived])] if derived and use_case.derived in files else []
     layers.append(("declared", files[use_case.declaration]))
     defaults = _laid(root / DEFAULTS, (root / DEFAULTS).stat().st_mtime_ns)
     params, origin = _copy(defaults.params), dict(defaults.origin)
