@@ -39,7 +39,7 @@ def params(kind: str, **others: Any) -> Train:
 
 
 def history(rows: int = 4_000, seed: int = 0) -> History:
-    """Return rows with codes of missing and unseen categories, fillers, and values that lie as close to each other as float32 can."""
+    """Return rows with codes of missing and unseen categories, fillers, and values that are as close to each other as float32 can."""
     rng = np.random.default_rng(seed)
     code = rng.integers(-2, 6, rows).astype(np.float32)
     missing = np.where(rng.random(rows) < 0.3, -999, rng.exponential(3, rows)).astype(np.float32)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("train.parametres", {}, r"train\.parametres: is not a key that is known here; did you mean parameters\?"),
+        ("train.parametres", 4, r"train\.parametres: is not a key that is known here; did you mean parameters\?"),
         ("train.max_depth", 8, r"train\.max_depth: has moved to train\.parameters; write train: \{parameters: \{max_depth: 8\}\}"),
         ("train.parameters.max_depht", 4, r"train\.parameters\.max_depht: is not a parameter of sklearn\.ensemble\.RandomForestClassifier; did you mean max_depth\?"),
         ("train.parameters.max_depth", "eight", r"train\.parameters\.max_depth: is 'eight'\. It must be an int in the range \[1, inf\) or None"),

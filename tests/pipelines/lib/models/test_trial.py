@@ -1,4 +1,4 @@
-"""A trial refuses what no training could use, at its key, and lets every supported estimator pass."""
+"""A trial refuses a model that no training could make, at its key, and lets every supported estimator pass."""
 
 from typing import Any
 
