@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.lib.core.use_cases import effective, find, write_into
+from pipelines.lib.core.params import read_params
+from pipelines.lib.core.use_cases import find, write_into
 from pipelines.lib.declarations import derivation
 from pipelines.lib.models import skops_file
 from pipelines.use_case.check import check
@@ -24,7 +25,9 @@ LIGHTGBM = {
 
 
 def train_and_evaluate(root: Path, train: dict[str, Any]) -> dict[str, bytes]:
-    """Run the training line on the rides, with `train` as their section, and return the files that it writes."""
+    """Run the training line on the rides in a new repository at `root`, the working directory, with their section `train`; return the files it writes."""
+    rides.repository(root)
+    rides.write(root / "rides.parquet", rides.rides(per_day=30))
     rides.declare(root, {**rides.DECLARED, "train": train, "evaluate": {"minimum_auc": 0.3, "latency_p99_limit_ms": 1000.0}})
     use_case = find("rides", root)
     derivation.write(use_case, derivation.derive(use_case, rides.TODAY))
@@ -35,14 +38,16 @@ def train_and_evaluate(root: Path, train: dict[str, Any]) -> dict[str, bytes]:
 
 
 def test_lightgbm_is_trained_exported_and_evaluated_with_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rides.repository(tmp_path)
-    rides.write(tmp_path / "rides.parquet", rides.rides(per_day=30))
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
-    first = train_and_evaluate(Path(), LIGHTGBM)
-    assert "max_depth" not in effective(find("rides", Path())).params["train"]["parameters"]
+    files = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        files.append(train_and_evaluate(Path(), LIGHTGBM))
+    first, second = files
+    assert first == second
+    assert read_params()["train"]["parameters"] == LIGHTGBM["parameters"]
     assert type(skops_file.load(Path("data/models/model.skops"))).__name__ == "LGBMClassifier"
-    assert train_and_evaluate(Path(), LIGHTGBM) == first
 
     evaluation = json.loads(Path("data/reports/evaluate/evaluation.json").read_text(encoding="utf-8"))
     assert (evaluation["importance_kind"], evaluation["not_reproducible"]) == ("gain of its splits", None)
@@ -60,8 +65,6 @@ def test_lightgbm_is_trained_exported_and_evaluated_with_the_same_bytes_twice(tm
 
 
 def test_the_card_of_a_model_that_depends_on_the_machine_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rides.repository(tmp_path)
-    rides.write(tmp_path / "rides.parquet", rides.rides(per_day=30))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     train_and_evaluate(Path(), LIGHTGBM | {"parameters": {"n_estimators": 5, "n_jobs": -1}})
