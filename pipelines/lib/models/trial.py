@@ -100,6 +100,7 @@ def _refused(fitting: Fitting, error: Exception) -> Refused:
         if parameter in fitting.parameters:
             return Refused(f"parameters.{parameter}", f"is {value}. It {' '.join(found['must'].split())}", "correct it")
     named = next((name for name in fitting.parameters if re.search(rf"\b{re.escape(name)}\b", said)), None)
+    named = named or next((name for name, value in fitting.parameters.items() if isinstance(value, str) and f"'{value}'" in said), None)
     key = f"parameters.{named}" if named else "parameters" if fitting.parameters else "estimator"
     given = fitting.parameters[named] if named else fitting.parameters or fitting.estimator
     return Refused(

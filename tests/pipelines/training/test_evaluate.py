@@ -390,7 +390,7 @@ def _rename_output(proto: onnx.ModelProto, old: str, new: str) -> None:
         (_not_a_number, "2800 of 2800 scores are not finite, the first is nan"),
         (_too_wide, r"takes \{'features': \('tensor\(float\)', 5\)\}; it must take one input 'features', float \[n, 4\]"),
         (_of_other_features, r"the model takes 5 features of declaration 0+, there are 4 of 0+ \(missing: \[.e.\]"),
-        (_not_what_was_trained, "ONNX and scikit-learn differ by"),
+        (_not_what_was_trained, "ONNX and the trained model differ by"),
         (_torn, "is not a whole ONNX model"),
         (_contradicts, "golden set: with a = 3 the mean score goes from"),
     ],

@@ -203,7 +203,7 @@ def test_each_fault_stops_an_encoder(files: Files, change: Callable[[onnx.ModelP
 def test_an_export_that_differs_from_the_trained_network_is_refused(files: Files) -> None:
     files.put(changed(blind))
     assert files.evaluate() == 1
-    assert "ONNX and scikit-learn differ by" in files.failure()[1]
+    assert "ONNX and the trained model differ by" in files.failure()[1]
 
 
 def test_the_report_of_another_encoder_is_refused(files: Files) -> None:
