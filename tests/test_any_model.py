@@ -10,6 +10,7 @@ from pipelines.lib.core.params import read_params
 from pipelines.lib.core.use_cases import find, write_into
 from pipelines.lib.declarations import derivation
 from pipelines.lib.models import skops_file
+from pipelines.lib.models.profile import Profile
 from pipelines.use_case.check import check
 from tests import rides
 from tests.laptop_stages import HISTORY, first_failure
@@ -53,8 +54,8 @@ def test_lightgbm_is_trained_exported_and_evaluated_with_the_same_bytes_twice(tm
     assert (evaluation["importance_kind"], evaluation["not_reproducible"]) == ("gain of its splits", None)
     assert evaluation["metrics"]["parity_max_difference"] <= 1e-6
     assert evaluation["trained_on"]["rows_per_tree"] is None
-    profile = json.loads(first["profile.json"])
-    assert evaluation["importances"] == {column["binning"]["name"]: column["importance"] for column in profile["features"]}
+    described = Profile.from_json(first["profile.json"])
+    assert evaluation["importances"] == {column.binning.name: column.importance for column in described.features}
     metrics = json.loads(Path("data/reports/evaluate/metrics.json").read_text(encoding="utf-8"))
     assert metrics["training_rows"] == evaluation["trained_on"]["rows"]
     assert "training_rows_per_tree" not in metrics

@@ -74,7 +74,7 @@ def faults(figures: EncoderMetrics, against: Compared | NotCompared | None, para
     """Return why this encoder must not be registered; empty for a good one."""
     found = []
     if figures.parity_max_difference > params.parity_tolerance:
-        found.append(f"ONNX and scikit-learn differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
+        found.append(f"ONNX and the trained model differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
     if figures.auc is None or figures.auc < params.minimum_auc:
         found.append(f"the AUC on the holdout is {figures.auc}, below {params.minimum_auc}")
     if figures.norm_error > NORM:

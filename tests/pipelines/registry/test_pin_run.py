@@ -68,7 +68,8 @@ def test_a_run_with_faulty_parameters_is_refused_with_all_faults(workspace: Path
     assert main(RUN) == 1
     failure = json.loads((workspace / "failure.json").read_text())
     assert failure["retryable"] is False
-    assert "params.yaml of the use case flights has 2 faults: train.parameters.max_depth: is 0." in failure["message"]
+    assert "params.yaml of the use case flights has 2 faults: " in failure["message"]
+    assert "train.parameters.max_depth: is 0. It must be an int in the range [1, inf) or None" in failure["message"]
     assert "evaluate.slices: names 'orgin', which is not there; did you mean origin?" in failure["message"]
     assert (workspace / "run.yaml").read_bytes() == before
 
