@@ -64,7 +64,7 @@ def test_a_clearly_better_challenger_is_promoted(evidence: Evidence) -> None:
 
 
 REFUSED = [
-    ("evaluation.faults", ("ONNX and the trained model differ by 0.1, more than 1e-05",), "ONNX and scikit-learn differ"),
+    ("evaluation.faults", ("ONNX and the trained model differ by 0.1, more than 1e-05",), "ONNX and the trained model differ"),
     ("evaluation.faults", ("2800 of 2800 scores are not finite, the first is nan",), "not finite"),
     ("shadow.fault", "Core version 2: model.onnx has sha256 ffff, but aaaa was registered", "has sha256 ffff"),
     ("evaluation.sha256", "a" * 64, "it is already the champion"),
