@@ -24,6 +24,7 @@ from pipelines.lib.challengers.decision import record_refusal
 from pipelines.lib.challengers.decisions import decide_nights
 from pipelines.lib.challengers.evaluation import Evaluation, Figures, Metrics, SliceSummary, Unscored
 from pipelines.lib.challengers.report import write
+from pipelines.lib.challengers.trained_model import facts_of
 from pipelines.lib.core import stage
 from pipelines.lib.core.errors import DataError, GateFailed, ModelError
 from pipelines.lib.core.params import Section, load_section
@@ -36,9 +37,6 @@ from pipelines.lib.measures.slices import slices_of
 from pipelines.lib.models import costs
 from pipelines.lib.models import golden as known
 from pipelines.lib.models.decision_rule import Decided, DecisionRule
-from pipelines.lib.models.estimators import not_reproducible
-from pipelines.lib.models.forest_sample import sample_of
-from pipelines.lib.models.importances import importances_shown, kind_of
 from pipelines.lib.models.inference import Model, check_fit, load_model
 from pipelines.lib.tables.dataset import load_dataset
 
@@ -139,12 +137,9 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             comparison=compared,
             sha256=challenger.sha256,
             since=since,
-            importances=importances_shown(challenger, trained, history),
-            importance_kind=kind_of(trained),
-            not_reproducible=not_reproducible(trained),
             golden=findings,
             faults=faults(figures.metrics, findings, mine.p99_us / 1000, params),
-            trained_on=sample_of(trained),
+            **facts_of(challenger, trained, history),
         )
     except ModelError as error:  # it does not even give scores: the report says only that
         digest = challenger.sha256 if challenger else None

@@ -1,0 +1,21 @@
+"""The facts of an evaluation that come from the trained model itself, not from its scores."""
+
+from typing import TYPE_CHECKING, Any
+
+from pipelines.lib.models.estimators import not_reproducible
+from pipelines.lib.models.forest_sample import sample_of
+from pipelines.lib.models.importances import importances_shown, kind_of
+
+if TYPE_CHECKING:
+    from pipelines.lib.features.history import History
+    from pipelines.lib.models.inference import Model
+
+
+def facts_of(challenger: "Model", trained: Any, held_out: "History") -> dict[str, Any]:
+    """Return the fields of `Evaluation` that the fitted model `trained` decides; `challenger` is its ONNX form."""
+    return {
+        "importances": importances_shown(challenger, trained, held_out),
+        "importance_kind": kind_of(trained),
+        "not_reproducible": not_reproducible(trained),
+        "trained_on": sample_of(trained),
+    }
