@@ -42,7 +42,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("stations")
     declared = copy.deepcopy(rides.DECLARED)
     declared["features"]["categorical"] = {"station": {"most": MOST}}
-    declared["train"] = {"n_estimators": 5}
+    declared["train"] = {"parameters": {"n_estimators": 5}}
     rides.repository(root, declared)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

@@ -94,7 +94,9 @@ def test_a_gate_in_one_shard_stops_the_run_by_its_name_and_keeps_what_its_siblin
     assert (
         airflow.client()
         .run(DAG, run_id)["note"]
-        .startswith(f"NOT PUBLISHED 2013-06-04: embed@{SHARDS[1]}: column carrier: 3 nulls. Log: http://")
+        .startswith(
+            f"NOT PUBLISHED 2013-06-04: embed@{SHARDS[1]}: column carrier: 3 nulls. Log: [embed](</dags/vector_index_rebuild/runs/rebuild_gate/tasks/embed"
+        )
     )
     assert {f"embed@{SHARDS[0]}", f"embed@{SHARDS[2]}"} < lock_of(airflow, run_id)
     assert f"embed@{SHARDS[1]}" not in lock_of(airflow, run_id)
