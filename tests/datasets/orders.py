@@ -32,6 +32,7 @@ CHANGED: Mapping[str, Any] = {
         "source": {"kind": "parquet", "path": "orders.parquet"},
         "tables": {"products": {"source": {"kind": "csv", "path": "products.csv"}}},
     },
+    "ingest_history": {"start": "2024-01-01"},  # derived for the use case: the shards of its index begin with this month
     # Three weeks of few orders, which are as many on each weekday, are judged as well.
     "validate_history": {"row_count": {"every_days": 1, "minimum_rows": 20}},
     "validate_batch": {"row_count": {"every_days": 1, "minimum_rows": 20}},
