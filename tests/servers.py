@@ -10,22 +10,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
+
+def missing(fact: str) -> NoReturn:
+    """Skip the test for `fact`, what is not installed and how to install it; fail it where ``NIGHTSHIFT_REQUIRE_SERVERS`` is set, as CI does."""
+    if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
+        pytest.fail(fact)
+    pytest.skip(fact)
 
 
 @contextmanager
 def postgres() -> Iterator[Path]:
     """Yield a fresh PostgreSQL whose superuser is ``postgres`` and asks for no password; yields the directory of its socket.
 
-    It refuses to run as root, so root starts it as ``nobody``. Skips the test where PostgreSQL is not installed, unless
-    ``NIGHTSHIFT_REQUIRE_SERVERS`` is set.
+    It refuses to run as root, so root starts it as ``nobody``. Skips the test where PostgreSQL is `missing`.
     """
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
-        if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
-            pytest.fail("PostgreSQL is not installed; apt-get install postgresql")
-        pytest.skip("PostgreSQL is not installed")
+        missing("PostgreSQL is not installed; apt-get install postgresql")
     with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as name:  # the path of a socket must be short
         directory = Path(name)
         user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
@@ -56,14 +61,11 @@ def free_port() -> int:
 def s3(log: Path, port: int = 0) -> Iterator[str]:
     """Yield an empty S3 server that takes every key, on `port` or a free one; yields its URL. Its output goes to `log`.
 
-    It is ``moto_server`` of the package ``moto[server]``, which speaks HTTP and keeps objects in memory. Skips the test where it is not on the PATH, unless
-    ``NIGHTSHIFT_REQUIRE_SERVERS`` is set.
+    It is ``moto_server`` of the package ``moto[server]``, which speaks HTTP and keeps objects in memory. Skips the test where it is `missing`.
     """
     program = shutil.which("moto_server")
     if program is None:
-        if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
-            pytest.fail("moto_server is not on the PATH; make .venv/tests installs it")
-        pytest.skip("moto_server is not on the PATH; make .venv/tests installs it")
+        missing("moto_server is not on the PATH; make .venv/tests installs it")
     port = port or free_port()
     # Another environment than this one, perhaps: nothing of this one's modules belongs into it.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
@@ -84,14 +86,10 @@ def s3(log: Path, port: int = 0) -> Iterator[str]:
 
 
 def require_chromium() -> str:
-    """Return the path of Chromium. Skip the test if it, or what drives it, is not installed; fail if ``NIGHTSHIFT_REQUIRE_SERVERS`` is set."""
+    """Return the path of Chromium. Skip the test if it, or what drives it, is `missing`."""
     found = shutil.which("chromium")
-    missing = [] if found else ["Chromium (apt-get install chromium)"]
-    missing += [
-        f"{name} (tests/requirements.txt)" for name in ("playwright", "axe_playwright_python") if not importlib.util.find_spec(name)
-    ]
-    if missing and os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
-        pytest.fail(f"not installed: {', '.join(missing)}")
-    if missing or found is None:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    needed = [] if found else ["Chromium (apt-get install chromium)"]
+    needed += [f"{name} (tests/requirements.txt)" for name in ("playwright", "axe_playwright_python") if not importlib.util.find_spec(name)]
+    if needed or found is None:
+        missing(f"not installed: {', '.join(needed)}")
     return found

@@ -77,6 +77,7 @@ def test_a_fifth_night_without_rows_stops_the_clinic(home: Path) -> None:
     assert empty_nights() == [str(HOLIDAY[1])]
 
 
+@pytest.mark.slow
 def test_a_weekly_table_is_judged_over_its_weeks(home: Path) -> None:
     nights = market()
     workspace = Workspace(home, "market", nights, weekdays=["monday"])

@@ -10,6 +10,7 @@ from benchmarks.use_cases.opened_files import opened_files
 FIGURES_OF_TRAINING = {f"{stage}_s" for stage in training.STAGES}
 
 
+@pytest.mark.costly
 def test_a_night_reads_no_more_files_of_a_year_than_its_lookback_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted by the operating system, in a folder of 365 small files."""
     monkeypatch.setattr(ingest, "ROWS", 3)

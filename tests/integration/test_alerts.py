@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from deploy.embedded.client import FINISHED, ApiError, Client
+from tests.servers import missing
 
 pytestmark = pytest.mark.integration
 
@@ -336,6 +337,7 @@ print("made", *(drift.run_id for drift in drifts if create_run(drift.dag_id, dri
 """
 
 
+@pytest.mark.slow
 def test_several_api_servers_at_once_make_one_run(quiet):
     """The lock is one of a process; between processes the database decides."""
     environment = quiet.environment() | {"PYTHONPATH": f"{quiet.repository}:{quiet.repository / 'plugins'}"}
@@ -451,9 +453,7 @@ def alertmanager(configuration: Path, directory: Path):
     """Start Debian's Alertmanager on loopback, in a process group of its own; yield its URL."""
     program = shutil.which("prometheus-alertmanager")
     if program is None:
-        if os.environ.get("NIGHTSHIFT_REQUIRE_SERVERS"):
-            pytest.fail("Alertmanager is not installed; apt-get install prometheus-alertmanager")
-        pytest.skip("Alertmanager is not installed")
+        missing("Alertmanager is not installed; apt-get install prometheus-alertmanager")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -552,11 +552,14 @@ def wait_until(condition, log, timeout_s=60):
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [("amtool", ["check-config", "alertmanager/alertmanager.yml"]), ("promtool", ["check", "rules", "prometheus/rules.yml"])],
+    ("tool", "package", "arguments"),
+    [
+        ("amtool", "prometheus-alertmanager", ["check-config", "alertmanager/alertmanager.yml"]),
+        ("promtool", "prometheus", ["check", "rules", "prometheus/rules.yml"]),
+    ],
 )
-def test_the_examples_are_valid(tool, arguments):
+def test_the_examples_are_valid(tool, package, arguments):
     if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+        missing(f"{tool} is not installed; apt-get install {package}")
     done = subprocess.run([tool, *arguments], cwd=ROOT / "deploy", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

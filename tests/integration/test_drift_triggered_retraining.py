@@ -103,6 +103,7 @@ def test_a_question_waits_for_an_approval_and_the_approver_is_recorded(airflow, 
     assert caught.value.status == 409
 
 
+@pytest.mark.slow
 def test_a_no_and_a_refusal_promote_nothing_and_are_recorded(airflow, state):
     decide(state, "2013-06-03", "ask")
     decide(state, "2013-06-04", "refuse")

@@ -57,6 +57,7 @@ def published(state, partition):
     return json.loads(path.read_text()) if path.exists() else None
 
 
+@pytest.mark.slow
 def test_each_month_is_embedded_by_a_task_of_its_own_and_what_need_not_be_filled_is_skipped(airflow, state):
     run_id = airflow.client().trigger(DAG, "2013-06-01", run_id="rebuild_all", conf={"rebuild": "full", "reason": "a test"})
     assert follow(airflow, run_id) == "success"
@@ -84,6 +85,7 @@ def test_the_week_starts_a_rebuild_with_its_partition_and_shards_are_filled_wher
     assert published(state, "2013-06-03")
 
 
+@pytest.mark.slow
 def test_a_gate_in_one_shard_stops_the_run_by_its_name_and_keeps_what_its_siblings_made(airflow, state):
     behave(state, f"embed@{SHARDS[1]}", "2013-06-04", "gate")
     run_id = airflow.client().trigger(DAG, "2013-06-04", run_id="rebuild_gate")

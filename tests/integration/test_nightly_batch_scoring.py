@@ -166,6 +166,7 @@ def test_a_failed_gate_fails_the_run_without_retry_and_publishes_nothing(airflow
     assert (state / "workspaces" / DAG / run_id).exists(), "kept for inspection"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "partition"), [("attach_evidence", "2013-05-02"), ("publish_evidence", "2013-05-03")])
 def test_evidence_that_fails_leaves_the_scores_published(airflow, state, stage, partition):
     behave(state, stage, partition, "gate")
@@ -178,6 +179,7 @@ def test_evidence_that_fails_leaves_the_scores_published(airflow, state, stage, 
     assert [event["partition_key"] for event in events] == [partition], "the night is watched as any other"
 
 
+@pytest.mark.slow
 def test_the_same_night_twice_and_four_nights_at_once(airflow, state):
     client = airflow.client()
     partitions = ["2013-06-01", "2013-06-01", "2013-06-02", "2013-06-03", "2013-06-04"]

@@ -47,6 +47,7 @@ def states(airflow: Server, run_id: str) -> dict[str, tuple[str, int]]:
     return {task["task_id"]: (task["state"], task["try_number"]) for task in airflow.client().tasks(DAG, run_id)}
 
 
+@pytest.mark.slow
 def test_a_run_whose_remote_does_not_answer_is_red_and_closed_and_one_task_repairs_it(
     airflow: Server, state: Path, port: int, tmp_path: Path
 ):

@@ -146,7 +146,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return copy
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(extended: Copy) -> None:
     files = ["tests/test_house.py", "tests/test_forgotten.py", "tests/test_dvc.py"]
     tests = [str(next((extended.root / "tests" / "pipelines").rglob(f"test_{name_of(one)}.py"))) for one in STAGES]

@@ -44,6 +44,7 @@ def test_the_weekdays_differ() -> None:
     assert mean.to_numpy() == pytest.approx(generate.WEEK, abs=0.03)
 
 
+@pytest.mark.costly
 def test_buyers_of_the_app_send_back_what_does_not_fit_from_the_shift_on() -> None:
     rows = generate.orders(days=240).to_pandas()
     returned, shifted = rows["refund"].notna(), rows["placed_at"].dt.date >= generate.SHIFT

@@ -3,6 +3,7 @@
 Data that does not fit into memory is spilled into a scratch directory that goes away with the connection.
 """
 
+import functools
 import json
 import os
 import tempfile
@@ -49,10 +50,19 @@ def connect(time_zone: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
 
 
 def bare_connection(time_zone: str) -> duckdb.DuckDBPyConnection:
-    """Return a DuckDB without a memory limit and a scratch directory: to parse expressions and tell their types, or to look at tables in memory."""
-    connection = duckdb.connect()
+    """Return a connection without a memory limit and a scratch directory: to parse expressions and tell their types, or to look at tables in memory.
+
+    All of a process are connections to one DuckDB, since it takes 20 ms to start one. The tables that a connection registers, its temporary
+    tables and its time zone are its own; so make no others.
+    """
+    connection = _in_memory().cursor()
     set_time_zone(connection, time_zone)
     return connection
+
+
+@functools.cache
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
 
 
 def set_time_zone(connection: duckdb.DuckDBPyConnection, time_zone: str) -> None:

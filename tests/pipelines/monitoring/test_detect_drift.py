@@ -144,6 +144,7 @@ def test_a_world_that_moves_is_reported(monitor: Monitor) -> None:
     assert report["tonight"]["columns"]["heat"]["psi"] > report["columns"]["heat"]["psi"] > 0.1
 
 
+@pytest.mark.costly
 def test_a_night_that_is_looked_at_again_is_counted_once(monitor: Monitor) -> None:
     first = [monitor.night(day) for day in range(1, 4)][-1]
     assert monitor.night(3) == first

@@ -131,6 +131,7 @@ def test_the_same_night_again_decides_and_records_the_same(workspace: Path) -> N
     assert len(Journal(ledger_url()).decisions(NAME)) == 1
 
 
+@pytest.mark.costly
 def test_outcomes_count_once_they_are_due(workspace: Path) -> None:
     """The nights of 13 and 14 May, which went as badly as can be, are known on the 15th at the earliest."""
     only_heat()
@@ -200,6 +201,7 @@ def test_a_night_watched_again_after_a_later_one_starts_nothing(workspace: Path)
     assert decide("2013-05-14")["retrain"]
 
 
+@pytest.mark.costly
 def test_a_night_that_another_version_scored_starts_nothing(workspace: Path) -> None:
     assert decide("2013-05-14", version="2")["reason"].startswith("no: version 2 scored this night in place of the champion, version 3")
 

@@ -252,6 +252,7 @@ def test_a_bucket_is_freed_like_a_directory(runs: dict[str, set[str]], tmp_path:
         store.remove((object_store.Object(next(iter(gone)), 1, 0.0),))  # removing it a second time is not an error
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_bucket_that_does_not_answer_is_tried_again_and_frees_nothing(runs: dict[str, set[str]]) -> None:
     with socket.socket() as closed:

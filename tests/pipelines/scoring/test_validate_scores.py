@@ -61,6 +61,7 @@ CASES = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("case", CASES)
 def test_bad_scores_are_stopped(case: str, tmp_path: Path) -> None:
     change, expected = CASES[case]

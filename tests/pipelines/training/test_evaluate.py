@@ -191,6 +191,7 @@ def test_slices_of_dates_and_of_nulls_reach_every_report(files: Files, compared:
         ]  # fmt: skip
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("compared", [False, True])
 def test_a_slice_of_a_declared_category_has_its_value_not_its_code(files: Files, compared: bool) -> None:
     """The pages named it ``d = 1.0``. The history has the codes, and the profile of the challenger has the values."""

@@ -94,6 +94,7 @@ def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     assert digests[0] == digests[1]
 
 
+@pytest.mark.costly
 def test_a_network_that_is_too_small_to_shrink_is_kept_in_fp32(files: Files) -> None:
     (files.root / "encoder" / "fp32.onnx").write_bytes(encoder_bytes())
     report = files.quantize()

@@ -46,6 +46,7 @@ def forest() -> object:
     return train(_history(), PARAMS)
 
 
+@pytest.mark.costly
 def test_the_same_history_gives_the_same_files(tmp_path: Path) -> None:
     digests = set()
     for attempt in range(2):
@@ -138,6 +139,7 @@ def test_threads_change_no_byte_of_a_profile(forest: Any) -> None:
     assert len(made) == 1
 
 
+@pytest.mark.costly
 def test_a_model_carries_its_profile(tmp_path: Path, forest: Any) -> None:
     made = _profile(forest, _nights(2_000), _nights(500))
     content = export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), made)

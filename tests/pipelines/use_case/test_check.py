@@ -53,6 +53,7 @@ def test_a_broken_use_case_hides_no_other() -> None:
     )
 
 
+@pytest.mark.costly
 def test_two_use_cases_of_one_name_or_store_are_named_at_both() -> None:
     rides.declare(Path(), rides.DECLARED, "flights")
     rides.declare(Path(), {**rides.DECLARED, "registry": {"name": "rides_model"}}, "scooters")

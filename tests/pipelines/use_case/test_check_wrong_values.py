@@ -173,6 +173,7 @@ def test_another_use_case_is_judged_all_the_same(key: str, value: Any, config_on
     assert f"use_cases/{OTHER}/params.yaml: train.parameters.max_depth: is 0. " in said
 
 
+@pytest.mark.costly
 def test_a_rule_that_fails_hides_no_other_use_case(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(use_case: UseCase) -> list[Fault]:
         if use_case.name == "rides":
@@ -185,6 +186,7 @@ def test_a_rule_that_fails_hides_no_other_use_case(monkeypatch: pytest.MonkeyPat
     assert any("train.parameters.max_depth: is 0" in fault for fault in found)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

@@ -80,6 +80,7 @@ def test_an_alert_before_its_night_makes_no_run_and_is_asked_for_again_until_it_
     assert [(run.run_id, run.partition_key) for run in runs(DAG_ID)] == [(RUN_ID, "2013-04-02")]
 
 
+@pytest.mark.costly
 def test_a_night_that_is_skipped_is_not_waited_for_once_a_later_one_is_published():
     publish("2013-04-03")
     assert alert("2013-04-02")[1]["created"] == [RUN_ID]

@@ -41,7 +41,7 @@ def reproduced(use_case: UseCase, capfd: pytest.CaptureFixture[str]) -> list[str
     return [line.split("'")[1] for line in capfd.readouterr().out.splitlines() if line.startswith("Running stage")]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_use_cases_that_are_reproduced_in_turn_run_nothing_again(
     shop: UseCase, repository: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +72,7 @@ def test_it_is_brought_to_the_present_tree_and_keeps_what_it_has_made(shop: UseC
         assert yaml.safe_load((workspace.path / "params.yaml").read_text())["use_case"] == {"name": "shop", "default": False}
 
 
+@pytest.mark.costly
 def test_one_that_was_moved_is_made_again_with_its_lock(shop: UseCase, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with laptops.open_laptop(shop) as workspace:
         (workspace.path / "dvc.lock").write_text("schema: '2.0'\n")

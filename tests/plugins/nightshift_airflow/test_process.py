@@ -108,6 +108,7 @@ def test_no_grandchild_survives_the_runner(tmp_path, number):
     wait_until(lambda: all(is_gone(pid) for pid in pids))
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 def test_an_exception_in_the_wait_kills_the_command(tmp_path):
     """How Airflow's execution timeout ends a task: an exception out of a signal handler."""
@@ -127,6 +128,7 @@ def test_an_exception_in_the_wait_kills_the_command(tmp_path):
     assert all(is_gone(pid) for pid in pids_in(file))
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 def test_stop_running_ends_the_wait(tmp_path):
     """Do as an operator's on_kill does, from within a signal handler."""

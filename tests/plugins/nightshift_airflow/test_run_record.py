@@ -16,6 +16,7 @@ def pin(workspace, partition="2013-04-01"):
     (workspace.path / "dvc.lock").write_text("schema: '2.0'\n")
 
 
+@pytest.mark.costly
 def test_a_run_is_recorded_on_top_of_its_commit(repository):
     workspace = workspaces.open_workspace(DAG, "run")
     pin(workspace)

@@ -88,6 +88,7 @@ def test_the_cron_of_a_weekly_table_gives_the_nights_of_its_weekday(days_back: i
     assert {later - earlier for earlier, later in itertools.pairwise(dates)} == {dt.timedelta(weeks=1)}
 
 
+@pytest.mark.costly
 def test_a_call_asks_for_few_ticks_however_far_the_offset_reaches_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A parse of the DAG makes several calls. Airflow's own timetable asks the cron for each tick between a run and its partition."""
     asked: Counter[str] = Counter()

@@ -39,6 +39,7 @@ def test_opening_again_finds_the_same_workspace_though_the_branch_has_moved(repo
     assert (first.path / "kept").exists()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("remains", ["no marker", "torn marker", "directory only", "git entry only"])
 def test_what_a_killed_attempt_left_is_rebuilt(repository, remains):
     first = workspaces.open_workspace(DAG, "run")

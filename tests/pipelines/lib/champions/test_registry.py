@@ -53,6 +53,7 @@ def mlflow_server(directory: Path) -> Iterator[str]:
         server.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_behind_a_server_a_version_is_registered_promoted_pinned_and_degraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)

@@ -9,6 +9,7 @@ from tests.checked_rides import assert_the_only_fault, broken, setting
 pytestmark = pytest.mark.usefixtures("checked_rides")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [

@@ -54,6 +54,7 @@ def test_points_that_may_group_thousands_are_named() -> None:
     assert drafted("CASE WHEN electric THEN '0.900' ELSE '1.250' END AS distance", ";").warnings == []
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("form", "other"), [("%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"), ("%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M")])
 def test_days_and_months_that_could_change_places_are_a_guess_with_a_warning(form: str, other: str) -> None:
     found = drafted(f"strftime(started_at, '{form}') AS started_at", days=12)

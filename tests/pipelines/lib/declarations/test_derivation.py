@@ -207,7 +207,7 @@ def test_a_changed_declaration_makes_what_was_derived_stale(use_case: UseCase) -
     assert "derive rides --again" in str(derivation.staleness(use_case))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("per_day", "start", "months"),
     [(100, dt.date(2017, 1, 1), 24), (56, dt.date(2016, 8, 1), 29), (3, dt.date(2014, 1, 1), 60)],

@@ -25,6 +25,7 @@ def features(root: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> dict[
     return dict(yaml.safe_load(Path("use_cases/rides/params.yaml").read_text(encoding="utf-8"))["features"])
 
 
+@pytest.mark.costly
 def test_columns_named_as_words_of_sql_or_as_the_calendar_become_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = features(tmp_path, monkeypatch, 'distance + 1 AS hour, city AS "order", city AS partition, electric AS "end"')
     assert found["numeric"]["own_hour"] == {"expression": "hour", "missing": -1}
@@ -33,6 +34,7 @@ def test_columns_named_as_words_of_sql_or_as_the_calendar_become_features(tmp_pa
     assert "end" in found["numeric"]
 
 
+@pytest.mark.costly
 def test_columns_of_any_name_become_features_of_plain_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = 'distance + 1 AS "Total (EUR)", distance + 2 AS total_eur, distance + 3 AS "9.lives", distance + 4 AS größe, city AS "分"'
     found = features(tmp_path, monkeypatch, columns)

@@ -45,27 +45,32 @@ def town(*names: str) -> str:
     return f"SELECT unnest([{', '.join(map(repr, names))}]) AS town, 1000 AS people"
 
 
+@pytest.mark.costly
 def test_a_join_that_finds_its_rows_is_not_worth_a_word() -> None:
     assert findings(town("Bonn", "Köln", "Mainz")) == []
 
 
+@pytest.mark.costly
 def test_a_join_that_finds_no_row_is_a_fault() -> None:
     assert findings(town("BONN", "KÖLN", "MAINZ")) == [
         f"{KEY}: is town = city, which finds a row of towns for no event; compare how both sides write it"
     ]
 
 
+@pytest.mark.costly
 def test_a_join_that_finds_few_rows_is_a_warning_with_their_share() -> None:
     [found] = findings(town("Bonn", "Koeln", "MAINZ"))
     assert found.startswith(f"WARNING {KEY}: is town = city, which finds a row of towns for 3")
     assert found.endswith("% of the events; compare how both sides write it, unless so few are meant")
 
 
+@pytest.mark.costly
 def test_an_expression_that_fails_on_a_value_is_a_fault() -> None:
     [found] = findings("SELECT 1 AS town, 1000 AS people", on="city::INT", kind="integer")
     assert found.startswith(f"{KEY}: fails: Conversion Error") and found.endswith("; correct it, or write TRY(…)")
 
 
+@pytest.mark.costly
 def test_a_time_is_not_joined_with_a_date() -> None:
     """Only the rides of midnight found a row, and the night was green."""
     dates = f"SELECT unnest(generate_series(DATE '{rides.FIRST}', DATE '{rides.FIRST}' + {rides.DAYS}, INTERVAL 1 DAY))::DATE AS town, 1000 AS people"

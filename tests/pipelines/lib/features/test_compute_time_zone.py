@@ -42,7 +42,7 @@ def computed(dataset: Dataset, features: Features, first: dt.date, end: dt.date,
     return pq.read_table(folder / "features.parquet")
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize(("zone", "day", "hours"), hourly.CHANGES)
 def test_a_night_equals_its_history_bit_for_bit_and_pandas(tmp_path: Path, zone: str, day: str, hours: int) -> None:
     frame = hourly.readings(zone, day)
@@ -116,6 +116,7 @@ def test_a_join_on_an_instant_tells_the_two_halves_of_the_doubled_hour_apart(tmp
     assert len({row["prices_price"] for row in rows}) == 25
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("minutes", "known_at"), [(0, "2025-10-25T22:00"), (90, "2025-10-25T20:30"), (-1440, "2025-10-26T22:00"), (-180, "2025-10-26T01:00")]
 )
@@ -131,6 +132,7 @@ def test_an_as_of_join_goes_by_the_instant(tmp_path: Path, minutes: int, known_a
     assert [row["prices_price"] for row in rows] == [2 * (min(row["read_at"], limit) - start) / dt.timedelta(hours=1) for row in rows]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("expression", "named"),
     [
@@ -158,6 +160,7 @@ def test_what_would_guess_an_hour_is_refused(tmp_path: Path, expression: str, na
         computed(dataset, features, night, night + dt.timedelta(days=1), tmp_path / "night", history=False)
 
 
+@pytest.mark.costly
 def test_wall_clock_times_of_instants_are_pure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = hourly.readings("Europe/Berlin", DOUBLED, days=2)
     dataset = hourly.dataset("parquet", frame, "Europe/Berlin", tmp_path)

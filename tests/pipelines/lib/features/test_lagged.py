@@ -51,6 +51,7 @@ def test_a_value_that_no_feature_can_hold_is_refused_by_name(tmp_path: Path) -> 
         mean_of(tmp_path, [1, 1e300])
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("values", "value", "mean"),
     [

@@ -130,7 +130,7 @@ def without_values(expectation: Expectation, result: Mapping[str, Any], frame: p
     return bool(columns) and not frame[columns].notna().to_numpy().any()
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @settings(
     derandomize=True,
     max_examples=5,

@@ -36,6 +36,7 @@ def exported(kind: str) -> bytes:
     return export_onnx(fitted(kind), SIGNATURE, ExportOnnx(opset=22))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_training_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
     again = train(history(), models_of_every_kind.params(kind))

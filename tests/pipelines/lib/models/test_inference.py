@@ -148,7 +148,7 @@ def test_an_order_by_no_feature_is_refused(model: Model, tmp_path: Path) -> None
         score_parquet(model, tmp_path / "f.parquet", tmp_path / "s.parquet", key=night.ORDER, threshold=0.5, order_by="nothing")
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("row_group_size", [7, 1_000, 70_000, 200_000])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_bytes_depend_neither_on_row_groups_nor_on_threads(model: Model, tmp_path: Path, row_group_size: int, threads: int) -> None:

@@ -9,6 +9,7 @@ from pipelines.lib.models.trial import faults
 from tests.models_of_every_kind import KINDS
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_supported_estimator_passes(kind: str) -> None:
     assert faults(Fitting(**KINDS[kind])) == []

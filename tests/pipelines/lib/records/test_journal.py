@@ -197,6 +197,7 @@ def test_what_was_decided_cannot_be_changed_or_removed(url: str, table: str, sta
     assert journal.decisions("forest")[0].reason == "no drift"
 
 
+@pytest.mark.costly
 def test_a_database_that_does_not_answer_is_worth_a_retry() -> None:
     with pytest.raises(TransientError, match=r"the journal at .* did not answer"):
         Journal("postgresql://nobody:secret@127.0.0.1:1/none").record_night(NIGHT)

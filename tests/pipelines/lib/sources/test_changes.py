@@ -57,6 +57,7 @@ def night(dataset: Dataset, target: Path) -> None:
     raw.extract(dataset, partition=NIGHT, start=NIGHT, end=NIGHT + dt.timedelta(days=1), lookback_days=7, target=target)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("change", [replace_file, write_in_place])
 @pytest.mark.parametrize("file", ["orders.parquet", "products.csv"])
 def test_a_source_that_changes_while_it_is_read_is_read_again(

@@ -230,6 +230,7 @@ def test_nothing_there_is_not_tried_again(s3_store: tuple[Any, str], kind: str, 
             night(dataset(kind, path), tmp_path / str(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "csv", "delta"])
 def test_a_store_that_does_not_answer_is_tried_again(
     s3_store: tuple[Any, str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

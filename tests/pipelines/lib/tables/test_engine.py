@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.lib.core.errors import DataError
-from pipelines.lib.tables.engine import ROW_GROUP, UTC, connect, name, open_parquet, text, write_parquet
+from pipelines.lib.tables.engine import ROW_GROUP, UTC, bare_connection, connect, name, open_parquet, text, write_parquet
 
 TABLE = pa.table({"n": pa.array(range(2 * ROW_GROUP + 5), pa.int64())})
 
@@ -67,3 +68,15 @@ def test_scratch_space_goes_away() -> None:
     with connect(UTC) as (_, scratch):
         assert scratch.is_dir()
     assert not scratch.exists()
+
+
+def test_bare_connections_share_no_table_and_no_time_zone() -> None:
+    one, other = bare_connection("Europe/Berlin"), bare_connection(UTC)
+    one.register("rows", TABLE)
+    one.execute("CREATE TEMP TABLE kept AS SELECT 1")
+    zones = [connection.execute("SELECT current_setting('TimeZone')").fetchone() for connection in (one, other)]
+    assert zones == [("Europe/Berlin",), ("UTC",)]
+    assert other.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'kept'").fetchone() == (0,)
+    for table in ("rows", "kept"):
+        with pytest.raises(duckdb.CatalogException):
+            other.execute(f"FROM {table}")

@@ -32,6 +32,7 @@ def instants_of(wall: dt.datetime, zone: str) -> list[dt.datetime]:
     return sorted(one for one in both if one.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("session", ["UTC", "America/New_York"])
 def test_a_wall_clock_time_is_its_instant_or_is_named(zone: str, session: str) -> None:

@@ -31,6 +31,7 @@ def test_no_night_of_2013_is_stopped_for_its_size(counts: dict[str, int]) -> Non
     assert [night for night, (limits, rows) in judged.items() if not limits.low <= rows <= (limits.high or rows)] == []
 
 
+@pytest.mark.costly
 def test_a_cut_of_a_fifth_is_seen_on_nearly_every_night_of_2013(counts: dict[str, int]) -> None:
     band = load_section("validate_batch", ValidateBatch).row_count.band
     compared = sorted(counts.items())[7:]
