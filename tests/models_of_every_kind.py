@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from sklearn.dummy import DummyClassifier
 
 from pipelines.lib.features.history import History
 from pipelines.lib.models.estimators import DEFAULT
@@ -31,6 +33,23 @@ KINDS: dict[str, dict[str, Any]] = {
     "xgboost": {"estimator": "xgboost.XGBClassifier", "parameters": {"n_estimators": 30, "max_depth": 4}},
 }  # fmt: skip
 """By name; each is what section ``train`` says."""
+
+
+WITHOUT_A_CONVERTER: dict[str, Any] = {"estimator": "sklearn.dummy.DummyClassifier", "steps": [], "parameters": {"strategy": "prior"}}
+"""A declaration that only a trial refuses: its names and values are right, it can be fitted, and it has no ONNX form."""
+
+
+def counted_fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let every fit of `WITHOUT_A_CONVERTER` add its number of rows to the list that is returned."""
+    rows: list[int] = []
+    fit = DummyClassifier.fit
+
+    def counting(model: DummyClassifier, features: np.ndarray, *others: Any, **named: Any) -> DummyClassifier:
+        rows.append(len(features))
+        return fit(model, features, *others, **named)
+
+    monkeypatch.setattr(DummyClassifier, "fit", counting)
+    return rows
 
 
 def params(kind: str, **others: Any) -> Train:

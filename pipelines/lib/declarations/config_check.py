@@ -38,7 +38,7 @@ def check_config(use_case: UseCase) -> list[Fault]:
     if stale := staleness(use_case):
         faults.append(Fault(str(use_case.derived), Found("derived_from.sha256", stale.partition("derived_from.sha256 ")[2] or stale)))
     whole = use_case.derived.exists() or (not of_table and not_derived(use_case, found.params) is None)
-    return faults + located(use_case, found, check_params(found.params, whole=whole))
+    return faults + located(use_case, found, check_params(found.params, whole=whole, trial=True))
 
 
 def located(use_case: UseCase, effective_params: Effective, found: Iterable[Found]) -> list[Fault]:
@@ -63,7 +63,7 @@ def located(use_case: UseCase, effective_params: Effective, found: Iterable[Foun
 
 
 def require_sound(params: dict[str, Any]) -> None:
-    """Raise `ConfigError` with all faults of `params`, the effective parameters of a run."""
+    """Raise `ConfigError` with all faults of `params`, the effective parameters of a run. No trial of the estimator is made."""
     if faults := check_params(params):
         name = whose(params).name
         raise ConfigError(
@@ -71,17 +71,18 @@ def require_sound(params: dict[str, Any]) -> None:
         )
 
 
-def check_params(params: Mapping[str, Any], *, whole: bool = True) -> list[Found]:
+def check_params(params: Mapping[str, Any], *, whole: bool = True, trial: bool = False) -> list[Found]:
     """Return all faults of `params`, the effective parameters of one use case.
 
-    A section that is not there is not judged. Unless `params` are `whole`, neither is what `derive` finds, nor what depends on it.
+    A section that is not there is not judged. Unless `params` are `whole`, neither is what `derive` finds, nor what depends on it. With a `trial`,
+    a small model is made of an estimator that is not the default one, which takes seconds.
     """
     models, found = read_sections(params, whole=whole)
     explained = {fault.key for fault in found}
     found += suite_faults({section: model for section, model in models.items() if isinstance(model, Gate)})
     valid = {section: content for section, content in params.items() if section in models}
     dataset, features = models.get("dataset"), models.get("features")
-    rules = declared_faults(valid)
+    rules = declared_faults(valid, trial=trial)
     if isinstance(dataset, Dataset) and isinstance(features, Features):
         rules = itertools.chain(rule_faults(valid, dataset, features), rules)
     return found + [fault for fault in rules if fault.key not in explained]

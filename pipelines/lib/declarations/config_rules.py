@@ -51,13 +51,16 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
         )  # fmt: skip
 
 
-def declared_faults(params: Params) -> Iterator[Found]:
-    """Yield the faults of `params`, whose sections are each valid, that depend neither on the table nor on what `derive` finds."""
+def declared_faults(params: Params, *, trial: bool) -> Iterator[Found]:
+    """Yield the faults of `params`, whose sections are each valid, that depend neither on the table nor on what `derive` finds.
+
+    With a `trial`, a small model is made of an estimator that is not the default one, which takes seconds.
+    """
     yield from _dates(params)
     if wrong := [month for month in _at(params, "first_run.shards") or () if not _MONTH.fullmatch(month)]:
         yield Found("first_run.shards", f"names {wrong[0]!r}, which is not a month", "write months such as 2024-01")
     yield from _names(params)
-    yield from _estimator(params)
+    yield from _estimator(params, trial=trial)
 
 
 _ORDERED = (
@@ -188,17 +191,18 @@ def _names(params: Params) -> Iterator[Found]:
         yield Found("registry.encoder", f"is {registry['encoder']!r}, as registry.name is", "give the encoder a name of its own")
 
 
-def _estimator(params: Params) -> Iterator[Found]:
-    """Yield why no model can be made as section ``train`` says. Unless it is the default forest, a small one is made for this."""
+def _estimator(params: Params, *, trial: bool) -> Iterator[Found]:
+    """Yield why no model can be made as section ``train`` says: from its names and values alone, or with a `trial`."""
     if not (section := params.get("train")):
         return
     fitting = Fitting.model_validate_json(
         json.dumps({name: section[name] for name in Fitting.model_fields if name in section}, default=str)
     )
     if not fitting.is_usual:
-        from pipelines.lib.models.trial import faults  # takes a second, with the library of the estimator
+        from pipelines.lib.models.trial import faults, faults_of_declaration  # imports the library of the estimator
 
-        yield from (Found(f"train.{refused.key}", refused.fact, refused.remedy) for refused in faults(fitting))
+        found = (faults if trial else faults_of_declaration)(fitting)
+        yield from (Found(f"train.{refused.key}", refused.fact, refused.remedy) for refused in found)
 
 
 def _at(params: Params, key: str) -> Any:

@@ -1,6 +1,7 @@
 """A trial of an estimator on a handful of rows: it is fitted, asked, converted and written as a real training would do it.
 
-A name or a parameter that no real training could use is refused before one starts, with what its library says.
+A name or a parameter that no real training could use is refused before one starts, with what its library says. A trial takes seconds, so only
+`check` and `train` make one. Every run checks the declaration alone.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.lib.core.errors import ModelError
-from pipelines.lib.models.estimators import Fitting, Refused, make, one_blas_thread, strip
+from pipelines.lib.models.estimators import Fitting, Refused, make, one_blas_thread, parts, strip
 
 _ROWS, _FEATURES, _OPSET = 64, 3, 22
 _ENOUGH = {"n_estimators": 3, "max_iter": 5}
@@ -24,14 +25,30 @@ _TOLERANCE = 1e-5
 _SAID_BY_SKLEARN = re.compile(r"The '(?P<parameter>\w+)' parameter of \w+ (?P<must>must .+?)\. Got (?P<value>.+) instead\.", re.DOTALL)
 
 
-def faults(fitting: Fitting) -> list[Refused]:
-    """Return why no model can be made as `fitting` declares; empty if one can."""
+def faults_of_declaration(fitting: Fitting) -> list[Refused]:
+    """Return what is wrong with the names and values of `fitting`, as far as it is known without a fit."""
     if fitting.is_usual:
         return []
     try:
         model = make(fitting, 0)
     except Refused as refused:
         return [refused]
+    for part in parts(model):
+        if hasattr(part, "_parameter_constraints"):  # only estimators of scikit-learn declare which values they accept
+            try:
+                part._validate_params()
+            except ValueError as error:
+                return [_refused(fitting, error)]
+    return []
+
+
+def faults(fitting: Fitting) -> list[Refused]:
+    """Return why no model can be made as `fitting` declares; empty if one can."""
+    if fitting.is_usual:
+        return []
+    if found := faults_of_declaration(fitting):
+        return found
+    model = make(fitting, 0)
     where = f"{fitting.estimator} with {', '.join(fitting.parameters) or 'no'} parameters"
     with warnings.catch_warnings(), one_blas_thread():
         warnings.simplefilter("ignore")  # of so few rows and rounds, a model need not converge

@@ -12,6 +12,7 @@ from pipelines.data import ingest_batch
 from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.registry.pin_run import main
 from tests.datasets import orders
+from tests.models_of_every_kind import WITHOUT_A_CONVERTER, counted_fits
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = ["--partition", "2013-04-02", "--dag-id", "training", "--run-id", "run", "--run-ref", "refs/runs/training/run"]
@@ -72,6 +73,36 @@ def test_a_run_with_faulty_parameters_is_refused_with_all_faults(workspace: Path
     assert "train.parameters.max_depth: is 0. It must be an int in the range [1, inf) or None" in failure["message"]
     assert "evaluate.slices: names 'orgin', which is not there; did you mean origin?" in failure["message"]
     assert (workspace / "run.yaml").read_bytes() == before
+
+
+@pytest.mark.costly
+def test_opening_a_run_fits_no_model(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params["train"] |= WITHOUT_A_CONVERTER
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    fits = counted_fits(monkeypatch)
+    assert main(RUN) == 0, "only a trial could have refused this estimator"
+    assert fits == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"estimator": "sklearn.dummy.DumyClassifier"}, "train.estimator: is 'sklearn.dummy.DumyClassifier', which is not a classifier"),
+        ({"parameters": {"stratgy": "prior"}}, "train.parameters.stratgy: is not a parameter of sklearn.dummy.DummyClassifier; did you mean strategy?"),
+        ({"parameters": {"strategy": "best"}}, "train.parameters.strategy: is 'best'. It must be a str among"),
+    ],
+)  # fmt: skip
+def test_a_run_whose_estimator_has_a_wrong_name_or_value_is_refused_without_a_fit(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, object], said: str
+) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params["train"] |= {**WITHOUT_A_CONVERTER, **wrong}
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    fits = counted_fits(monkeypatch)
+    assert main(RUN) == 1
+    assert said in json.loads((workspace / "failure.json").read_text())["message"]
+    assert fits == []
 
 
 def test_a_run_pins_the_files_of_its_source_and_its_ingest_reads_these(workspace: Path) -> None:

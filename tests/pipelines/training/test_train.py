@@ -13,7 +13,7 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
-from pipelines.lib.core.errors import DataError, ModelError
+from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.yaml_text import parse_yaml
 from pipelines.lib.features.compute import Features, Numeric
@@ -28,6 +28,7 @@ from pipelines.lib.tables.dataset import load_dataset
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 from pipelines.training.train import Train, profile_of, train
 from pipelines.training.train import main as train_main
+from tests.models_of_every_kind import WITHOUT_A_CONVERTER, counted_fits
 
 NAMES = ("a", "b", "c", "d")
 SIGNATURE = Signature(NAMES, "0" * 64)
@@ -76,6 +77,17 @@ def test_a_torn_skops_file_is_refused(tmp_path: Path, forest: object, keep: int)
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(DataError, match="only 99 labelled rows"):
         train(_history(99), PARAMS)
+
+
+@pytest.mark.costly
+def test_train_makes_a_trial_before_it_fits_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = counted_fits(monkeypatch)
+    with pytest.raises(
+        ConfigError, match=r"params\.yaml: train\.estimator: is sklearn\.dummy\.DummyClassifier .* cannot be converted to ONNX"
+    ):
+        train(_history(), PARAMS.model_copy(update=WITHOUT_A_CONVERTER))
+    assert len(fits) == 1
+    assert fits[0] < 2_000, "the trial has made-up rows, and the history was not fitted"
 
 
 def test_a_history_that_is_no_longer_than_a_trees_rows_gives_the_forest_of_all_rows() -> None:

@@ -8,11 +8,13 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import effective, find
+from pipelines.lib.declarations import derivation
 from pipelines.lib.declarations.config_check import require_sound
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
 from tests import rides
 from tests.checked_rides import FILE, assert_the_only_fault, broken, setting
+from tests.models_of_every_kind import WITHOUT_A_CONVERTER, counted_fits
 
 pytestmark = pytest.mark.usefixtures("checked_rides")
 
@@ -39,6 +41,19 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
 )  # fmt: skip
 def test_a_fault_of_the_files_is_named_with_its_remedy(key: str, value: object, expected: str) -> None:
     assert_the_only_fault(broken(setting(key, value)), expected)
+
+
+@pytest.mark.costly
+def test_the_check_makes_a_trial_that_a_run_does_not_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = counted_fits(monkeypatch)
+    rides.declare(Path(), {**rides.DECLARED, "train": WITHOUT_A_CONVERTER})
+    derivation.write(find("rides", Path()), derivation.derive(find("rides", Path()), rides.TODAY))
+    require_sound(effective(find("rides", Path())).params)
+    assert fits == []
+    [fault] = check(Path(), ["rides"], config_only=True)
+    assert "train.estimator: is sklearn.dummy.DummyClassifier" in str(fault)
+    assert "cannot be converted to ONNX" in str(fault)
+    assert len(fits) == 1
 
 
 def test_a_date_without_quotes_is_named() -> None:
