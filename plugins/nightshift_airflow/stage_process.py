@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,10 @@ from nightshift_airflow.json_files import read_json, write_json
 from nightshift_airflow.retries import StageError
 from nightshift_airflow.run_note import FAILURES
 from nightshift_airflow.workspaces import Workspace
+
+_UNREADABLE = re.compile(
+    r"(SyntaxError|IndentationError|TabError): |ImportError: cannot import name .* from 'pipelines[.']|ModuleNotFoundError: No module named 'pipelines[.']"
+)
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +71,26 @@ def _run(name: str, command: Sequence[str], workspace: Workspace, secrets: Mappi
         return tail
     report = read_json(failure)
     if not {"error", "message", "retryable"} <= set(report):
+        if mistake := _unreadable_code(tail):
+            tell_failure(workspace, name, mistake)
+            raise AirflowFailException(f"{name} failed: {mistake}")
         said = disk.explain_full_disk("\n".join(tail), [workspace.path])
         last_lines = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
         raise UntoldError(f"{name} failed: {said}" if said else last_lines)
     message = f"{name} failed: {report['error']}: {report['message']}"
     raise StageError(message) if report["retryable"] else AirflowFailException(message)
+
+
+def _unreadable_code(tail: Sequence[str]) -> str | None:
+    """Return what is wrong with the code of a stage that Python could not read, from the last lines of its process; None otherwise.
+
+    Such a stage ends before its ``main`` can tell a failure. A module of another package that is missing may be the machine's fault.
+    """
+    error = next((number for number, line in enumerate(tail) if _UNREADABLE.match(line)), None)
+    if error is None:
+        return None
+    place = next((line.strip() for line in reversed(tail[:error]) if line.lstrip().startswith("File ")), "no file is named")
+    return f"{tail[error]} ({place}). This is a mistake in the code, which no retry fixes; correct the code, then trigger the run again"
 
 
 def tell_failure(workspace: Workspace, task: str, message: str) -> None:

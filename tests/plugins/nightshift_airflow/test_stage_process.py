@@ -53,6 +53,30 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
     assert "earlier stage" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "fact"),
+    [
+        ("def main(name) return", "SyntaxError: "),
+        ("  def main(name): pass\nmain()", "IndentationError: "),
+        ("from pipelines import absent", "ImportError: cannot import name 'absent' from 'pipelines'"),
+        ("import pipelines.absent", "ModuleNotFoundError: No module named 'pipelines.absent'"),
+    ],
+)
+def test_code_that_python_cannot_read_is_named_with_its_file_and_not_tried_again(night, code, fact):
+    night("open_run")
+    (places.workspace_path(DAG_ID, "run") / "pipelines" / "stub.py").write_text(code)
+    with pytest.raises(AirflowFailException, match=rf"publish_scores failed: {fact}.*pipelines/stub\.py.*, line 1.*no retry fixes"):
+        night("publish_scores")
+    assert fact in night("close_run", states={"publish_scores": "failed"}).pushed["note"]
+
+
+def test_a_missing_module_of_another_package_is_tried_again(night):
+    night("open_run")
+    (places.workspace_path(DAG_ID, "run") / "pipelines" / "stub.py").write_text("import absent_library")
+    with pytest.raises(StageError, match="No module named 'absent_library'"):
+        night("publish_scores")
+
+
 @pytest.mark.costly
 def test_the_failure_of_a_stage_next_to_it_is_not_taken_for_its_own(night):
     """Else an alert would fail for good because a report could not be drawn."""
