@@ -45,12 +45,18 @@ class Client:
         return self._token
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Call `path` below ``/api/v2`` and return the decoded answer; again while the database is busy. Raises `ApiError` for a 4xx or 5xx."""
+        """Call `path` below ``/api/v2`` and return the decoded answer. Raises `ApiError` for a 4xx or 5xx.
+
+        It calls again while the database is busy. It also asks again where a GET got no answer in time: a GET changes nothing.
+        """
         for wait_s in _BUSY_WAITS_S:
             try:
                 return self._call(method, path, body)
             except ApiError as error:
                 if not error.is_busy:
+                    raise
+            except OSError as error:
+                if method != "GET" or not isinstance(getattr(error, "reason", error), TimeoutError):
                     raise
             time.sleep(wait_s)
         return self._call(method, path, body)
