@@ -1,5 +1,7 @@
 """Rebuild the champion from the ref of the run that made it, and prove that it is the same model, byte for byte.
 
+Of a champion whose card says that it is not reproducible to the byte, the predictions of the golden set are compared.
+
 Each month, or for any version by hand. A run that turns red says which input is not what it was: its report tells the rest.
 """
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from pydantic import Field
 
-from pipelines.lib.core.errors import ConfigError, DataError
+from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.core.params import Section
 from pipelines.lib.features.signature import Signature
 
@@ -72,13 +72,11 @@ def choose(names: tuple[str, ...], features: np.ndarray, scores: np.ndarray, sha
 
 def check(model: Scorer, golden: Golden) -> list[str]:
     """Return why `model` is not the one that wrote `golden`; empty if it reproduces every score within `TOLERANCE`."""
-    if model.signature.names != golden.names:
-        return [f"the model takes {', '.join(model.signature.names)}; the golden set holds {', '.join(golden.names)}"]
-    if not len(golden.scores):
-        return ["the golden set holds no rows, so it shows nothing; evaluate the model again"]
+    try:
+        largest_difference(model, golden)
+    except ModelError as error:
+        return [str(error)]
     scores = model.score(golden.features)
-    if not np.isfinite(scores).all():
-        return [f"{int((~np.isfinite(scores)).sum())} of {len(scores)} golden rows get a score that is not finite"]
     distance = np.abs(scores - golden.scores)
     worst = int(distance.argmax())
     if distance[worst] > TOLERANCE:
@@ -87,6 +85,18 @@ def check(model: Scorer, golden: Golden) -> list[str]:
             f"row {worst}: {scores[worst]:.6f} instead of {golden.scores[worst]:.6f}"
         ]
     return []
+
+
+def largest_difference(model: Scorer, golden: Golden) -> float:
+    """Return the largest absolute difference between the scores of `model` and those of `golden`. Raises `ModelError` if they cannot be compared."""
+    if model.signature.names != golden.names:
+        raise ModelError(f"the model takes {', '.join(model.signature.names)}; the golden set holds {', '.join(golden.names)}")
+    if not len(golden.scores):
+        raise ModelError("the golden set holds no rows, so it shows nothing; evaluate the model again")
+    scores = model.score(golden.features)
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} golden rows get a score that is not finite")
+    return float(np.abs(scores.astype(np.float64) - golden.scores).max())
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,29 @@ class Digests(TypedDict):
     rebuilt: str | None
 
 
+class ComparedPredictions(TypedDict):
+    """The largest absolute `difference` of a score of the rebuilt model from the recorded one, on `rows` golden rows.
+
+    `reason` is why the bytes may differ. `difference` is None if no scores could be compared; `fault` then says why.
+    """
+
+    reason: str
+    rows: int
+    tolerance: float
+    difference: float | None
+    fault: str | None
+    equal: bool
+
+
 class Comparison(TypedDict):
-    """The comparison of a rebuilt version with the recorded one: ``equal`` decides whether the replay succeeds."""
+    """The comparison of a rebuilt version with the recorded one: ``equal`` decides whether the replay succeeds.
+
+    ``predictions`` is None if the bytes are equal, or must be.
+    """
 
     equal: bool
     sha256: Digests
+    predictions: ComparedPredictions | None
     metrics: list[Metric]
     inputs: list[ComparedInput]
     stopped: str | None
