@@ -9,6 +9,7 @@ from pipelines.lib.declarations.clock_zones import zone_warnings
 from pipelines.lib.declarations.config_check import check_between, check_config, check_params, located, not_derived, read_sections
 from pipelines.lib.declarations.data_check import data_faults, declared_data_faults, first_look
 from pipelines.lib.declarations.faults import Fault, Found
+from pipelines.lib.declarations.weights import weight_warnings
 from pipelines.lib.features.declaration import Features
 
 
@@ -33,7 +34,7 @@ def look(root: Path, names: Sequence[str] = (), *, config_only: bool = False) ->
             if not config_only:
                 faults += _data_faults(use_case, found, derived=not missing)
             faults += missing  # last: `derive` needs all the others corrected
-            faults += _clock_warnings(use_case)
+            faults += _warnings(use_case)
         except Exception as error:  # a rule that fails must not hide the faults of other use cases
             fact = f"stopped with {type(error).__name__}: {str(error).strip() or 'no message'}"
             faults.append(Fault(str(use_case.declaration), Found("the check", fact, "correct the other faults of this file first")))
@@ -46,12 +47,12 @@ def faults_before_derive(use_case: UseCase) -> list[Fault]:
     return list(dict.fromkeys(located(use_case, found, [*check_params(found.params, whole=False), *first_look(found.params)])))
 
 
-def _clock_warnings(use_case: UseCase) -> list[Fault]:
+def _warnings(use_case: UseCase) -> list[Fault]:
     try:
         found = effective(use_case, strict=False)
     except ConfigError:  # its files cannot be read, which is a fault of its own
         return []
-    return located(use_case, found, zone_warnings(found.params))
+    return located(use_case, found, [*zone_warnings(found.params), *weight_warnings(found.params)])
 
 
 def _not_derived(use_case: UseCase) -> list[Fault]:
