@@ -4,6 +4,7 @@ Runs when a night's scores are published, with the same **partition**: count the
 measure how well earlier nights were predicted as far as their outcomes are known by now, decide; then raise the alert, and draw the report.
 
 * The run is pinned to the model that **scored** the night, which need not be the champion of today.
+* A model that is too old is retrained as well, if `govern.refresh_days` says so: this nightly look is the schedule of retrainings.
 * Every decision is recorded with its reason, a *no* too. A *yes* starts `drift_triggered_retraining` over Airflow's REST API, as the
   connection `nightshift_api`, once for a champion and a partition however often this run is repeated. A *yes* that did not get through is
   said again the next night. The report stands next to the alert, not before it: a picture that cannot be drawn holds no alarm back.

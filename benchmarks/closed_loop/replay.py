@@ -100,6 +100,7 @@ class Loop:
                     [outcome_of(record) for record in performance if record.partition < self.matured(night)],
                     retrainings,
                     reference_of(champion.profile),
+                    trained_until=champion.profile.trained_until,
                 ),
                 self.policy,
             )

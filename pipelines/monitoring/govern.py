@@ -105,6 +105,7 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         reference=reference_of(model.profile),
         decided=max((row.partition for row in decisions), default=None),
         window_nights=model.profile.window_nights,
+        trained_until=model.profile.trained_until,
     )
     decision = govern(history, policy)
     journal.record_decision(decision)

@@ -1,7 +1,7 @@
 """The loop through real Airflow on real flights: nights are scored, drift is seen, an alert starts a retraining, and the next night has another champion.
 
 A champion of March meets the nights of July, with no hand in between. Windows are shorter than in production, so that three nights are evidence enough;
-everything else is as it is shipped.
+everything else is as it is shipped. The third night is also 116 days after the last night that the champion learned from: a retraining is due by schedule.
 """
 
 import time
@@ -26,7 +26,7 @@ NAME = "Core_RF_Classifier"
 TIMEOUT_S = 600
 FASTER = {
     "profile": {"window_nights": 3},
-    "govern": {"minimum_nights": 3, "alarm_nights": 1, "alarm_window_nights": 1, "outcome_nights": 0},
+    "govern": {"minimum_nights": 3, "alarm_nights": 1, "alarm_window_nights": 1, "outcome_nights": 0, "refresh_days": 116},
 }
 
 
@@ -83,8 +83,14 @@ def test_the_loop_closes_by_itself(house: tuple[RealRepository, Server], monkeyp
     assert [decisions[partition].retrain for partition in NIGHTS] == [False, False, True]
     assert "nights" in decisions[NIGHTS[0]].reason, "one night is not an evidence, and the row says so"
 
+    assert decisions[NIGHTS[1]].reason.endswith("; refresh is due on 2013-07-10")
+    scheduled = "refresh is due: version 1 learned until 2013-03-16, 116 days ago, govern.refresh_days is 116"
+    assert decisions[NIGHTS[-1]].reason.endswith(scheduled)
+    assert "refresh" in decisions[NIGHTS[-1]].findings["signals"]
+
     run_id = f"drift__{first.version}__{NIGHTS[-1]}"
     assert client.follow(RETRAINING, [run_id], timeout_s=TIMEOUT_S, check=server.check) == {run_id: "success"}
+    assert scheduled in client.call("GET", f"/dags/{RETRAINING}/dagRuns/{run_id}")["conf"]["reason"]
     second = ledger.champion(NAME)
     assert second is not None
     assert (second.version, second.from_version, second.live_from) == ("2", first.version, NEXT)
@@ -99,6 +105,7 @@ def test_the_loop_closes_by_itself(house: tuple[RealRepository, Server], monkeyp
     assert published_night(NAME, NEXT).model_version == second.version
     last = journal.decisions(NAME)[-1]
     assert (last.partition, last.version, last.retrain) == (NEXT, second.version, False)
+    assert last.reason.endswith("; refresh is due on 2013-11-03")
     assert [entry.version for entry in ledger.history(NAME)] == [first.version, second.version]
 
 

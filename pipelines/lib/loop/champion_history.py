@@ -1,5 +1,6 @@
 """The records of a champion that the governor needs: its nights, their outcomes, promotions and retrainings."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,7 +68,8 @@ class History:
     """The records of model `name`, as far as the decision on `partition` needs it.
 
     `scored_by` is the version that scored the partition: another than the champion where that could not be used. `reference` is the champion's.
-    `decided` is the newest partition on which anything was decided, `window_nights` how many nights a whole window of the champion has.
+    `decided` is the newest partition on which anything was decided, `window_nights` how many nights a whole window of the champion has,
+    `trained_until` the first date that the champion did not learn from (None: unknown).
     """
 
     name: str
@@ -80,6 +82,7 @@ class History:
     reference: Reference | None = None
     decided: str | None = None
     window_nights: int | None = None
+    trained_until: str | None = None
 
     @property
     def champion(self) -> Promotion:
@@ -88,3 +91,14 @@ class History:
         if not live:
             raise ConfigError(f"no version of {self.name} was champion on {self.partition}; promote one that is live from then, or earlier")
         return max(live, key=lambda promotion: promotion.sequence)
+
+    @property
+    def begun(self) -> list[str]:
+        """The partitions before this one as of which a retraining began, about any champion. A retraining of this night is its own."""
+        return [retraining.partition for retraining in self.retrainings if retraining.partition < self.partition]
+
+
+def days_after(partition: str, days: int) -> str:
+    """Return the partition `days` after `partition`, or the last one of the calendar."""
+    date = dt.date.fromisoformat(partition)
+    return (date + dt.timedelta(days=min(days, (dt.date.max - date).days))).isoformat()

@@ -75,7 +75,14 @@ def build_report(seen: Seen, profile: Profile, policy: Policy) -> dict[str, Any]
             {"live_from": e.live_from, "action": e.action, "version": e.version, "actor": e.actor, "reason": e.reason} for e in seen.entries
         ],
         "decisions": [
-            {"partition": d.partition, "version": d.version, "retrain": d.retrain, "reason": d.reason} for d in seen.decisions[-7:]
+            {
+                "partition": d.partition,
+                "version": d.version,
+                "retrain": d.retrain,
+                "signals": d.findings.get("signals", []),
+                "reason": d.reason,
+            }
+            for d in seen.decisions[-7:]
         ],
         "drifted": [watched_column["name"] for watched_column in drifted],
         "note": f"drift in {named}{more}" if drifted else f"drift not judged: not enough data: {lacking}" if lacking else "no drift",

@@ -9,15 +9,18 @@ of years. A night alarms when a top feature or the score has drifted, or feature
 *quality*: the mean AUC of the last nights with outcomes is below that of the holdout by more than a loss worth acting on, and by more than
 their standard error, ``night_sd * sqrt(1/n + 1/m)`` for n nights against m of the holdout (the error of the difference of two means).
 
+The schedule is a third reason, if ``refresh_days`` is set: *refresh*, when that many days have passed since the champion's training or the last
+retraining (`pipelines.lib.loop.refresh`). It is a date and says nothing of the model, so it is not among what was judged.
+
 A signal that lacks the data is not judged, and the reason says what is missing: that is neither a yes nor a no.
 
 An alarm must be armed, and then wait for outcomes, cool-down and budget. The same history gives the same decision, in any order of its rows.
 """
 
-import datetime as dt
 from collections.abc import Sequence
 
-from pipelines.lib.loop.champion_history import History
+from pipelines.lib.loop.champion_history import History, days_after
+from pipelines.lib.loop.refresh import REFRESH, refresh_signal
 from pipelines.lib.loop.retraining_policy import Policy
 from pipelines.lib.loop.signals import Signal, drift_signal, has_been_calm, outcomes_known, quality_signal
 from pipelines.lib.records.journal import Decision
@@ -27,7 +30,9 @@ def govern(history: History, policy: Policy) -> Decision:
     """Return whether the champion of `history` should be retrained on its partition, and why; the same for the same `history` and
     `policy`.
     """
-    signals = [drift_signal(history, policy), quality_signal(history, policy)]
+    measured = [drift_signal(history, policy), quality_signal(history, policy)]
+    schedule = refresh_signal(history, policy)
+    signals = [*measured, schedule] if schedule else measured
     alarms = [signal for signal in signals if signal.alarm]
     armed = [signal for signal in alarms if _armed(signal.name, history, policy)]
     block = _reason_to_skip(history) or (_blocked(history, policy, alarms, armed) if alarms else None)
@@ -38,10 +43,10 @@ def govern(history: History, policy: Policy) -> Decision:
         partition=history.partition,
         version=history.champion.version,
         retrain=retrain,
-        reason=f"yes: {words}" if retrain else f"no: {block} ({words})" if block else words if _nothing(signals) else f"no: {words}",
+        reason=f"yes: {words}" if retrain else f"no: {block} ({words})" if block else words if _nothing(measured) else f"no: {words}",
         findings={
             "signals": [signal.name for signal in armed] if retrain else [],
-            "judged": {signal.name: signal.judged for signal in signals},
+            "judged": {signal.name: signal.judged for signal in measured},
             **{signal.name: signal.findings for signal in signals},
         },
     )
@@ -53,10 +58,11 @@ def _nothing(signals: Sequence[Signal]) -> bool:
 
 
 def _words(signals: Sequence[Signal]) -> str:
-    """Return what `signals` say, and at the end what was not judged for lack of data."""
-    raised = [signal.words for signal in signals if signal.words]
+    """Return what `signals` say, then what was not judged for lack of data, and at the end the schedule."""
+    raised = [signal.words for signal in signals if signal.words and signal.name != REFRESH]
     lacks = [signal.lacks for signal in signals if signal.lacks]
-    return "; ".join([*raised, *([f"not judged: not enough data: {', '.join(lacks)}"] if lacks else [])])
+    scheduled = [signal.words for signal in signals if signal.words and signal.name == REFRESH]
+    return "; ".join([*raised, *([f"not judged: not enough data: {', '.join(lacks)}"] if lacks else []), *scheduled])
 
 
 def _reason_to_skip(history: History) -> str | None:
@@ -78,9 +84,9 @@ def _reason_to_skip(history: History) -> str | None:
 def _blocked(history: History, policy: Policy, alarms: Sequence[Signal], armed: Sequence[Signal]) -> str | None:
     """Return what holds an alarm back, if anything does."""
     today = history.partition
-    begun = [retraining.partition for retraining in history.retrainings if retraining.partition < today]
+    begun = history.begun
     last = max([*begun, history.champion.live_from])
-    until = _after(last, policy.cool_down_nights)
+    until = days_after(last, policy.cool_down_nights)
     if today < until:
         return f"cool-down until {until}"
     used = sum(partition[:7] == today[:7] for partition in begun)
@@ -91,18 +97,21 @@ def _blocked(history: History, policy: Policy, alarms: Sequence[Signal], armed: 
         return f"{known} nights of version {history.champion.version} have outcomes, retraining waits for {policy.outcome_nights}"
     if not armed:
         names = " and ".join(signal.name for signal in alarms)
-        return f"{names} led to a retraining on {last} and has not been calm since, so it waits until {_after(last, policy.retry_nights)}"
+        return (
+            f"{names} led to a retraining on {last} and has not been calm since, so it waits until {days_after(last, policy.retry_nights)}"
+        )
     return None
 
 
 def _armed(signal: str, history: History, policy: Policy) -> bool:
-    """Return whether `signal` counts: after a retraining that kept the champion, only after a calm night, or after `retry_nights`."""
+    """Return whether `signal` counts: after a retraining that kept the champion, only after a calm night, or after `retry_nights`.
+
+    A refresh always counts: its date is counted from that retraining already.
+    """
+    if signal == REFRESH:
+        return True
     version = history.champion.version
     begun = [r.partition for r in history.retrainings if r.version == version and signal in r.signals and r.partition < history.partition]
-    if not begun or history.partition >= _after(max(begun), policy.retry_nights):
+    if not begun or history.partition >= days_after(max(begun), policy.retry_nights):
         return True
     return has_been_calm(signal, max(begun), history, policy)
-
-
-def _after(partition: str, days: int) -> str:
-    return (dt.date.fromisoformat(partition) + dt.timedelta(days=days)).isoformat()

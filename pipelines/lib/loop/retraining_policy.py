@@ -27,6 +27,7 @@ class Policy(Section):
     outcome_nights: int = Field(ge=0)
     cool_down_nights: int = Field(ge=0)
     per_month: int = Field(ge=0)
+    refresh_days: int | None = Field(default=None, ge=1)
 
     def limit(self, noise: float) -> float:
         """Return the PSI above which a column of this noise has drifted."""

@@ -214,6 +214,32 @@ def test_a_policy_can_be_turned_off(workspace: Path) -> None:
 
 
 @pytest.mark.costly
+def test_an_old_champion_is_retrained_by_schedule_once_a_period(workspace: Path) -> None:
+    """It learned from the nights until 28 January. A night that is looked at again asks for the same run, and the next one for none."""
+    only_heat()
+    use(alarm_nights=3, refresh_days=104, cool_down_nights=0, per_month=9, auc_loss=1.0)
+    assert decide("2013-05-11")["reason"].endswith("; refresh is due on 2013-05-12")
+    first = decide("2013-05-12")
+    assert first["retrain"]
+    assert first["reason"] == "yes: refresh is due: version 3 learned until 2013-01-28, 104 days ago, govern.refresh_days is 104"
+    report = json.loads(Path("data/reports/govern/report.json").read_text(encoding="utf-8"))
+    assert report["note"] == f"retraining {first['reason']}"
+    asked("2013-05-12")
+    assert decide("2013-05-12") == first
+    assert decide("2013-05-13")["reason"].endswith("; refresh is due on 2013-08-24")
+    assert decide("2013-05-12")["reason"].startswith(
+        "no: a later night, 2013-05-13, has been decided on (refresh is due: version 3 learned"
+    )
+    recorded = [(row.partition, row.retrain, row.findings["signals"]) for row in Journal(ledger_url()).decisions(NAME)]
+    assert recorded == [
+        ("2013-05-11", False, []),
+        ("2013-05-12", True, ["refresh"]),
+        ("2013-05-13", False, []),
+        ("2013-05-12", False, []),
+    ]
+
+
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("version", "error", "remedy"),
     [(None, "ModelError", "register one that train and export_onnx have made"), ("3", "ConfigError", "promote one that is live from then")],

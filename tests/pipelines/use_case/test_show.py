@@ -36,6 +36,7 @@ def test_each_value_says_where_it_comes_from() -> None:
     assert said["name: rides_model"] == "name"
     assert said["city: {}"] == "declared"
     assert said["shard_history: {}"] == "default"
+    assert said["refresh_days: null"] == "default"
 
 
 def test_one_section_is_shown_alone() -> None:

@@ -82,6 +82,21 @@ def test_calm_nights_that_were_judged_are_green() -> None:
     assert "Drifted: none of" in page
 
 
+@pytest.mark.costly
+@pytest.mark.parametrize(("signals", "colour"), [(["refresh"], "plain"), (["drift", "refresh"], "bad"), (["quality"], "bad")])
+def test_a_retraining_by_schedule_alone_is_not_red(signals: list[str], colour: str) -> None:
+    """Nothing is wrong with the model, and the page says why it is retrained."""
+    recorded = seen(watched_model.nights(), retrain=True, reason="yes: refresh is due: version 2 learned until 2013-03-14, 47 days ago")
+    findings = {"judged": {"drift": True, "quality": True}, "signals": signals}
+    row = replace(recorded.decisions[0], findings=findings)
+    recorded = replace(recorded, decision={**recorded.decision, "findings": findings}, decisions=[row])
+    page = drift_report.page(drift_report.build_report(recorded, profile(), POLICY), recorded, profile(), "late")
+    assert f'<header class="{colour}">' in page
+    assert "2013-04-30: retrain Watched version 2" in page
+    assert "Yes: refresh is due: version 2 learned until 2013-03-14, 47 days ago." in page
+    assert ('<td class="text bad">yes: refresh' in page) is (colour == "bad")
+
+
 def test_slices_are_means_over_the_nights_of_this_version_by_rows() -> None:
     performances = [watched_model.performance(f"2013-04-{day:02d}", rows=rows) for day, rows in ((20, 200), (21, 400))]
     other = watched_model.performance("2013-04-22", version="1")

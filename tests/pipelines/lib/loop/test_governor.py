@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -316,6 +317,130 @@ def test_its_own_decision_does_not_hold_a_night_back() -> None:
     assert govern(history(nights=ALARM, retrainings=[Retraining(day(0), "2", ("drift",))]), POLICY) == first
 
 
+# ------------------------------------------------------------------------------------------------ the schedule
+
+MONTHLY = POLICY.model_copy(update={"refresh_days": 30})
+OLD = "2013-05-12"
+"""The first date that the champion did not learn from: its last one is thirty days before tonight."""
+
+
+def test_without_a_schedule_age_does_not_count() -> None:
+    decision = govern(history(trained_until="2012-01-01"), POLICY)
+    assert decision == govern(history(), POLICY)
+    assert "refresh" not in decision.reason
+    assert "refresh" not in decision.findings
+
+
+@pytest.mark.parametrize(("trained_until", "due"), [(OLD, True), ("2013-05-13", False)])
+def test_a_calm_champion_of_a_certain_age_is_retrained(trained_until: str, due: bool) -> None:
+    decision = govern(history(trained_until=trained_until), MONTHLY)
+    assert decision.retrain is due
+    assert decision.findings["signals"] == (["refresh"] if due else [])
+    if due:
+        assert decision.reason == "yes: refresh is due: version 2 learned until 2013-05-11, 30 days ago, govern.refresh_days is 30"
+        assert decision.findings["refresh"] == {"since": "2013-05-11", "days": 30, "due": "2013-06-10"}
+    else:
+        assert decision.reason == f"{govern(history(), POLICY).reason}; refresh is due on 2013-06-11"
+
+
+def test_a_night_that_was_missed_does_not_skip_the_schedule() -> None:
+    decision = govern(history(trained_until="2013-05-01"), MONTHLY)
+    assert decision.retrain
+    assert decision.reason.startswith("yes: refresh is due: version 2 learned until 2013-04-30, 41 days ago, ")
+
+
+def test_the_schedule_counts_from_the_last_retraining_of_any_cause_and_end() -> None:
+    """It would else ask for a retraining after each cool-down while challengers are refused."""
+    for signals, version in ((("refresh",), "2"), (("drift",), "2"), ((), "1")):
+        young = govern(history(trained_until="2013-01-01", retrainings=[Retraining(day(-29), version, signals)]), MONTHLY)
+        assert not young.retrain
+        assert young.reason.endswith("; refresh is due on 2013-06-11")
+        old = govern(history(trained_until="2013-01-01", retrainings=[Retraining(day(-30), version, signals)]), MONTHLY)
+        assert old.retrain, "without a calm night before: a date needs none"
+        assert old.reason == "yes: refresh is due: the last retraining was on 2013-05-11, 30 days ago, govern.refresh_days is 30"
+
+
+@pytest.mark.parametrize(("every", "per_month", "expected"), [(30, 9, {30}), (30, 1, {30, 31}), (10, 9, {28}), (None, 9, set())])
+def test_a_calm_year_has_a_retraining_per_period(every: int | None, per_month: int, expected: set[int]) -> None:
+    """Every challenger is refused. A used budget waits for the next month, and a cool-down of 28 nights is longer than a period of ten days."""
+    policy = POLICY.model_copy(update={"refresh_days": every, "per_month": per_month})
+    calm, begun = history(), [Retraining("2013-01-01", "2", ())]
+    for offset in range(365):
+        tonight = (dt.date(2013, 1, 2) + dt.timedelta(days=offset)).isoformat()
+        outcomes = [row._replace(partition="2013-01-01") for row in calm.outcomes[:3]]
+        found = history(
+            partition=tonight,
+            promotions=[Promotion(1, "2013-01-01", "2")],
+            outcomes=outcomes,
+            retrainings=begun,
+            trained_until="2012-12-01",
+        )
+        if govern(found, policy).retrain:
+            begun = [*begun, Retraining(tonight, "2", ("refresh",))]
+    dates = [dt.date.fromisoformat(retraining.partition) for retraining in begun]
+    gaps = {(after - before).days for before, after in pairwise(dates)}
+    assert gaps == expected
+
+
+def test_a_retraining_by_schedule_does_not_disarm_drift() -> None:
+    """The drift that comes next has had no retraining without effect, so it need not calm down first."""
+    begun = [Retraining(day(-29), "2", ("refresh",))]
+    assert govern(history(nights=drifted(60, top=0.3), trained_until=OLD, retrainings=begun), MONTHLY).findings["signals"] == ["drift"]
+
+
+def test_the_schedule_joins_the_other_reasons() -> None:
+    decision = govern(history(nights=ALARM, outcomes=worse(0.65), trained_until=OLD), MONTHLY)
+    assert decision.findings["signals"] == ["drift", "quality", "refresh"]
+    assert decision.reason.endswith("; refresh is due: version 2 learned until 2013-05-11, 30 days ago, govern.refresh_days is 30")
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "reason"),
+    [
+        ({"retrainings": [Retraining(day(-5), "1", ())]}, {"refresh_days": 3}, "no: cool-down until 2013-07-03 (refresh is due: the last retraining was on 2013-06-05, 5 days ago, "),
+        ({"promotions": [Promotion(2, day(-5), "2")]}, {}, "no: cool-down until 2013-07-03 (refresh is due: version 2 learned until 2013-05-11, 30 days ago, "),
+        ({"retrainings": [Retraining(day(-5), "1", ())]}, {"refresh_days": 3, "cool_down_nights": 0}, "no: 1 of 1 retrainings of 2013-06 are used (refresh "),
+        ({}, {"per_month": 0}, "no: 0 of 0 retrainings of 2013-06 are used (refresh "),
+        ({"outcomes": []}, {}, "no: 0 nights of version 2 have outcomes, retraining waits for 3 (refresh "),
+        ({"scored_by": "1"}, {}, "no: version 1 scored this night in place of the champion, version 2 (refresh "),
+        ({"decided": day(1)}, {}, "no: a later night, 2013-06-11, has been decided on (refresh "),
+        ({"retrainings": [Retraining(day(3), "2", ("refresh",))]}, {}, "no: there was a retraining on 2013-06-13, after this night (refresh "),
+    ],
+)  # fmt: skip
+def test_what_holds_an_alarm_back_holds_the_schedule_back(changes: dict[str, Any], policy: dict[str, int], reason: str) -> None:
+    decision = govern(history(trained_until=OLD, **changes), MONTHLY.model_copy(update=policy))
+    assert not decision.retrain
+    assert decision.reason.startswith(reason)
+    assert decision.findings["signals"] == []
+
+
+def test_the_schedule_needs_neither_drift_nor_quality_to_be_judged() -> None:
+    unjudged = {"nights": [], "reference": None}
+    assert govern(history(trained_until=OLD, **unjudged), MONTHLY).retrain
+    early = govern(history(trained_until=day(0), **unjudged), MONTHLY)
+    assert early.reason.startswith("not judged: not enough data: "), "a date says nothing of the model"
+    assert early.reason.endswith("; refresh is due on 2013-07-09")
+    assert early.findings["judged"] == {"drift": False, "quality": False}
+
+
+def test_of_unknown_age_the_schedule_is_not_judged() -> None:
+    decision = govern(history(), MONTHLY)
+    assert not decision.retrain
+    assert decision.reason.endswith("; not judged: not enough data: refresh has no dates of training in the champion's profile")
+
+
+def test_the_same_night_by_schedule_again_decides_the_same() -> None:
+    first = govern(history(trained_until=OLD), MONTHLY)
+    begun = [Retraining(day(0), "2", ("refresh",))]
+    assert govern(history(trained_until=OLD, retrainings=begun, decided=day(0)), MONTHLY) == first
+
+
+def test_a_schedule_beyond_the_calendar_is_never_due() -> None:
+    endless = POLICY.model_copy(update={"refresh_days": 10**12, "cool_down_nights": 10**12})
+    assert govern(history(trained_until=OLD), endless).reason.endswith("; refresh is due on 9999-12-31")
+    assert govern(history(nights=ALARM), endless).reason.startswith("no: cool-down until 9999-12-31")
+
+
 # ------------------------------------------------------------------------------------------------ whatever the history
 
 past, versions, rows = st.integers(-40, 0), st.sampled_from(["2", "2", "2", "1"]), st.sampled_from([3, 999, 1000, 7000])
@@ -328,7 +453,10 @@ outcomes = st.builds(
     lambda o, v, n, auc: Outcome(day(o), v, n, auc), st.integers(-9, -2), versions, rows, st.sampled_from([None, 0.4, 0.6, 0.7])
 )
 retrainings = st.builds(
-    lambda o, v, s: Retraining(day(o), v, s), past, versions, st.sampled_from([("drift",), ("quality",), ("drift", "quality")])
+    lambda o, v, s: Retraining(day(o), v, s),
+    past,
+    versions,
+    st.sampled_from([("drift",), ("quality",), ("drift", "quality"), ("refresh",)]),
 )
 promotions = st.lists(st.integers(-40, 0) | st.just(1), max_size=1).map(
     lambda offsets: [Promotion(1, day(-200), "1"), Promotion(2, day(-100), "2"), *(Promotion(3, day(offset), "2") for offset in offsets)]
@@ -340,16 +468,18 @@ histories = st.builds(
     retrainings=st.lists(retrainings, max_size=2),
     reference=st.none() | st.builds(Reference, st.just(0.7), st.sampled_from([0.01, 0.1]), st.just(14)),
     decided=st.none() | st.integers(-3, 1).map(day),
+    trained_until=st.none() | st.integers(-60, -1).map(day),
 )  # fmt: skip
 EAGER = POLICY.model_copy(update={"minimum_nights": 2, "alarm_nights": 1, "outcome_nights": 0, "cool_down_nights": 9, "retry_nights": 12})
 
 
 @pytest.mark.costly
 @settings(max_examples=300, deadline=None)
-@given(histories, st.randoms(use_true_random=False))
-def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
-    decision = govern(found, EAGER)
-    assert govern(found, EAGER) == decision, "the same question, the same answer"
+@given(histories, st.none() | st.sampled_from([1, 20]), st.randoms(use_true_random=False))
+def test_no_history_breaks_a_rule(found: History, refresh_days: int | None, random: Any) -> None:
+    eager = EAGER.model_copy(update={"refresh_days": refresh_days})
+    decision = govern(found, eager)
+    assert govern(found, eager) == decision, "the same question, the same answer"
     shuffled = replace(
         found,
         **{
@@ -357,7 +487,7 @@ def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
             for rows in ("promotions", "nights", "outcomes", "retrainings")
         },
     )
-    assert govern(shuffled, EAGER) == decision, "the order of rows is of no account"
+    assert govern(shuffled, eager) == decision, "the order of rows is of no account"
     assert decision.reason.startswith("yes: " if decision.retrain else ("no: ", "not judged: "))
     assert decision.reason.startswith("not judged: ") <= (not any(decision.findings["judged"].values()))
     if decision.retrain:
@@ -370,6 +500,9 @@ def test_no_history_breaks_a_rule(found: History, random: Any) -> None:
         known = [row for row in found.outcomes if row.version == "2" and row.auc is not None and row.partition >= since]
         if decision.findings["signals"] == ["drift"]:
             assert enough, "under the minimum sample"
+        if "refresh" in decision.findings["signals"]:
+            assert refresh_days is not None
+            assert all(partition <= day(-refresh_days) for partition in before), "earlier than its schedule"
         if decision.findings["signals"] == ["quality"]:
             assert len(known) >= 5, "under the minimum sample"
             assert sum(row.rows for row in known) >= 1000, "under the minimum sample"
