@@ -81,7 +81,6 @@ def test_the_form_rolls_back_and_says_who_and_why(rolling: Server, installation:
     assert [event["source_task_id"] for event in events] == ["rollback"]
 
 
-@pytest.mark.slow
 def test_a_run_that_is_cleared_rolls_nothing_back_again_and_forward_goes_by_name(rolling: Server, installation: Installation) -> None:
     before = len(installation.ledger.history(NAME))
     rolling.client().clear(DAG, "back")
