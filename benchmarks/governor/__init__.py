@@ -96,8 +96,8 @@ def year_of(world: Flights, rng: np.random.Generator, policy: Policy, onset: int
     _, areas, _ = world.draw(rng, 0, world.params.holdout_days, "")
     quality = world.profile.quality
     assert quality is not None
-    assert quality.night_auc_std is not None
-    reference = Reference(float(areas.mean()), quality.night_auc_std, len(areas))
+    assert quality.night_quality_std is not None
+    reference = Reference(float(areas.mean()), quality.night_quality_std, len(areas))
     spans = [world.draw(rng, 0, onset, "")] + ([world.draw(rng, onset, FOLLOWED, shift)] if shift else [])
     counts, areas, rows = (np.concatenate(part) for part in zip(*spans, strict=True))
     nights, outcomes = windows_of(world, counts), outcomes_of(areas, rows)

@@ -66,7 +66,11 @@ def validate_features(
         *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
         expect("column_values_to_be_in_set", column="partition", value_set=[str(partition)]),
         *expectations.of_key(dataset.key),
-        *(expectation for feature in features.names for expectation in _of_feature(feature, features, texts, params)),
+        *(
+            expectation
+            for feature in features.names
+            for expectation in _of_feature(feature, features, texts, params, label_is_share=dataset.label.task == "binary")
+        ),
         *params.custom_expectations(),
     ]
     identity = [*dataset.key, dataset.event_time]
@@ -105,14 +109,16 @@ def _against_training(
     return [*fillers.judge_fillers(path, known, allowed, quiet=quiet), *others]
 
 
-def _of_feature(feature: str, features: Features, texts: Collection[str], params: ValidateFeatures) -> list[Expectation]:
+def _of_feature(
+    feature: str, features: Features, texts: Collection[str], params: ValidateFeatures, *, label_is_share: bool
+) -> list[Expectation]:
     if feature in texts:
         notes = "share of rows whose category is missing"
         return [
             expect("column_type_to_be", column=feature, type_=expectations.ARROW_NAMES["string"]),
             expect("column_values_to_not_be_null", column=feature, notes=notes, **mostly(params.maximum_missing_share)),
         ]
-    low, high = _range(feature, features)
+    low, high = _range(feature, features, label_is_share=label_is_share)
     wanted = [
         expect("column_type_to_be", column=feature, type_="float[pyarrow]"),
         expect("column_values_to_not_be_null", column=feature),
@@ -128,7 +134,7 @@ def _of_feature(feature: str, features: Features, texts: Collection[str], params
     return wanted
 
 
-def _range(feature: str, features: Features) -> tuple[float, float]:
+def _range(feature: str, features: Features, *, label_is_share: bool) -> tuple[float, float]:
     """Return what the declaration of `feature` lets it be."""
     if feature in features.categorical:
         return MISSING, _LARGEST_FLOAT32
@@ -138,7 +144,7 @@ def _range(feature: str, features: Features) -> tuple[float, float]:
         return 0, _LARGEST_FLOAT32
     if (lagged := features.lagged.get(feature)) and lagged.statistic == "count":
         return 0, _LARGEST_FLOAT32
-    if lagged and lagged.value is None:  # a share of labels
+    if lagged and lagged.value is None and label_is_share:  # a share of labels
         return min(0.0, lagged.nothing_seen), max(1.0, lagged.nothing_seen)
     return -_LARGEST_FLOAT32, _LARGEST_FLOAT32
 

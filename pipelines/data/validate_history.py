@@ -15,10 +15,11 @@ from pydantic import Field
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
-from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
+from pipelines.lib.features.declaration import LARGEST
+from pipelines.lib.gates import Expectation, Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
 from pipelines.lib.gates.side_tables import judge_side_tables
 from pipelines.lib.gates.suite import mostly
-from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.dataset import Dataset, Label, load_dataset
 from pipelines.lib.tables.engine import UTC, connect, name, text
 from pipelines.lib.tables.expressions import enclosed
 from pipelines.lib.tables.labels import check_label
@@ -26,13 +27,18 @@ from pipelines.lib.tables.row_count import RowCount
 
 
 class ValidateHistory(Gate):
-    """`minimum_label_rate` and `maximum_label_rate` bound the share of positive labels. `row_count` is the band of a date against those before it;
+    """`minimum_label_rate` and `maximum_label_rate` bound the share of positive labels. `minimum_label_mean` and `maximum_label_mean` bound the mean of a label that
+    is a number, `minimum_label` and `maximum_label` each of its values; null is no bound. `row_count` is the band of a date against those before it;
     `maximum_odd_date_share` is the share of dates outside it, and `maximum_empty_date_share` the share without any row, that is still normal.
     """
 
     minimum_rows: int = Field(default=100, ge=1)
     minimum_label_rate: float = Field(default=0.001, ge=0, le=1)
     maximum_label_rate: float = Field(default=0.999, ge=0, le=1)
+    minimum_label_mean: float | None = None
+    maximum_label_mean: float | None = None
+    minimum_label: float | None = None
+    maximum_label: float | None = None
     row_count: RowCount = RowCount()
     maximum_odd_date_share: float = Field(default=0.05, ge=0, le=1)
     maximum_empty_date_share: float = Field(default=0.0, ge=0, le=1)
@@ -44,7 +50,8 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
         check_label(connection, dataset)
     counts = _plausible(expectations.rows_per_date(raw), partition - dt.timedelta(days=dataset.plausible_days))
     known = f"{name(dataset.event_time)}::DATE + {dataset.label.delay_days} < {text(partition)}::DATE"
-    label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::BIGINT END AS {name(dataset.label.name)}"
+    kind = "DOUBLE" if dataset.label.task == "regression" else "BIGINT"
+    label = f"CASE WHEN {known} THEN {enclosed(dataset.label.expression)}::{kind} END AS {name(dataset.label.name)}"
     query = f"SELECT *, {label} FROM read_parquet({text(raw / 'events.parquet')})"
     judged_elsewhere = {dataset.event_time, *dataset.known_later}
     columns = {column: kind for column, kind in dataset.columns.items() if column not in judged_elsewhere}
@@ -54,10 +61,7 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
         *expectations.of_dates(dataset.event_time, None, partition, notes="nothing of the partition or later"),
         *expectations.of_key(dataset.key),
         *expectations.of_columns(columns),
-        expect(
-            "column_mean_to_be_between", column=dataset.label.name, min_value=params.minimum_label_rate, max_value=params.maximum_label_rate,
-            notes="share of positive labels",
-        ),
+        *_of_label(dataset.label, params),
         *params.custom_expectations(),
     ]  # fmt: skip
     identity = [*dataset.key, dataset.event_time]
@@ -68,6 +72,25 @@ def validate_history(dataset: Dataset, params: ValidateHistory, *, partition: dt
     plausible = expectations.of_plausible_times(raw, dataset.event_time, days=dataset.plausible_days, tolerated=dataset.misdated_rows)
     side = judge_side_tables(dataset, raw, first=None, night=partition - dt.timedelta(days=1))
     return Report("validate_history", str(partition), rows, [plausible, *findings, *of_outcomes, *_dates(dataset, params, counts), *side])
+
+
+def _of_label(label: Label, params: ValidateHistory) -> list[Expectation]:
+    """Return what the outcomes must be: their share of positive ones or, of numbers, each of them and their mean."""
+    if label.task == "binary":
+        return [
+            expect(
+                "column_mean_to_be_between", column=label.name, min_value=params.minimum_label_rate, max_value=params.maximum_label_rate,
+                notes="share of positive labels",
+            )
+        ]  # fmt: skip
+    least = -LARGEST if params.minimum_label is None else params.minimum_label
+    most = LARGEST if params.maximum_label is None else params.maximum_label
+    mean = {"min_value": params.minimum_label_mean, "max_value": params.maximum_label_mean}
+    bounds = {end: value for end, value in mean.items() if value is not None}
+    return [
+        expect("column_values_to_be_between", column=label.name, min_value=least, max_value=most, notes="a finite number in its range"),
+        *([expect("column_mean_to_be_between", column=label.name, **bounds, notes="mean of the labels")] if bounds else []),
+    ]
 
 
 def _plausible(counts: Mapping[str, int], first: dt.date) -> dict[str, int]:

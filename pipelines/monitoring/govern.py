@@ -35,9 +35,9 @@ from pipelines.lib.tables.dataset import load_dataset
 def reference_of(profile: Profile) -> Reference | None:
     """Return the quality on the holdout, or None if there was too little data to measure it and its spread."""
     quality = profile.quality
-    if quality is None or quality.night_auc is None or quality.night_auc_std is None:
+    if quality is None or quality.night_quality is None or quality.night_quality_std is None:
         return None
-    return Reference(quality.night_auc, quality.night_auc_std, quality.nights)
+    return Reference(quality.night_quality, quality.night_quality_std, quality.nights)
 
 
 def night_of(record: NightRecord, profile: Profile) -> Night:

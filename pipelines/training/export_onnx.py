@@ -17,8 +17,10 @@ from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.measures import categories
 from pipelines.lib.measures.categories import Categories
+from pipelines.lib.measures.tasks import KEY as TASK_KEY
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
+from pipelines.lib.tables.dataset import TaskName, load_dataset
 
 
 class ExportOnnx(Section):
@@ -28,10 +30,16 @@ class ExportOnnx(Section):
 
 
 def export_onnx(
-    model: Any, signature: Signature, params: ExportOnnx, reference: Profile | None = None, known: Categories | None = None
+    model: Any,
+    signature: Signature,
+    params: ExportOnnx,
+    reference: Profile | None = None,
+    known: Categories | None = None,
+    task: TaskName = "binary",
 ) -> bytes:
-    """Return `model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2], with its signature, its profile and the categories
-    that are `known` to it.
+    """Return `model` as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2] or, of a regression, ``forecast`` float32 [n, 1].
+
+    It carries its signature, its task, its profile and the categories that are `known` to it.
     """
     from pipelines.lib.models.conversion import convert
 
@@ -41,8 +49,9 @@ def export_onnx(
         )
     if reference is not None and tuple(column.binning.name for column in reference.features) != signature.names:
         raise ModelError("the profile has other features than the features file; run train again")
-    proto = convert(model, len(signature.names), params.opset)
+    proto = convert(model, len(signature.names), params.opset, task)
     metadata = {KEY: signature.to_json()} | ({PROFILE_KEY: reference.to_json()} if reference else {})
+    metadata |= {TASK_KEY: task} if task != "binary" else {}
     metadata |= {categories.KEY: categories.to_json(known)} if known else {}
     for key, value in metadata.items():
         entry = proto.metadata_props.add()
@@ -61,7 +70,7 @@ def main(*, features: Path, model: Path, profile: Path, onnx: Path) -> None:
     reference = Profile.from_json(profile.read_bytes())
     known = {feature: reference.column(feature).binning.values or () for feature in kept_categories(features)}
     params = load_section("export_onnx", ExportOnnx)
-    content = export_onnx(skops_file.load(model), signature_of_features(features), params, reference, known)
+    content = export_onnx(skops_file.load(model), signature_of_features(features), params, reference, known, load_dataset().label.task)
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     stage.log.info("%.1f MiB of ONNX", len(content) / 2**20)

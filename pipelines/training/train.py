@@ -2,7 +2,7 @@
 
 Reads   data/features/history.parquet
 Writes  data/models/model.skops, data/models/profile.json (the same bytes for the same history and parameters)
-Fails   if there is too little history before the holdout, or if it has only one class
+Fails   if there is too little history before the holdout, or if its labels are all alike
 """
 
 import datetime as dt
@@ -53,19 +53,17 @@ def train(history: History, params: Train) -> Any:
     Each tree of a forest draws its rows with replacement: n of them, or `params.rows_per_tree` if that is less. All rows are equally likely to be
     drawn, for any label, so the probabilities stay calibrated.
     """
-    rows, positives = len(history.labels), int(history.labels.sum())
+    rows, task = len(history.labels), history.task
     if rows < params.minimum_rows:
         raise DataError(
             f"there are only {rows} labelled rows before the holdout; train.minimum_rows asks for {params.minimum_rows}. "
             "Start ingest_history earlier, widen train.window_days, or choose a later partition"
         )
-    if positives in (0, rows):
-        raise DataError(
-            f"all {rows} labels before the holdout are {int(history.labels[0])}; a classifier needs both. Check dataset.label.expression"
-        )
-    if not params.is_usual and (refused := trial.faults(params)):
+    if fault := task.fault(history.labels):
+        raise DataError(f"{fault}. Check dataset.label.expression")
+    if not params.is_usual(task.name) and (refused := trial.faults(params, task.name)):
         raise ConfigError(f"params.yaml: {' | '.join(map(str, refused))}")
-    model = estimators.make(params, params.random_state)
+    model = estimators.make(params, params.random_state, task.name)
     estimators.bound_rows(model, rows, params.rows_per_tree)
     with estimators.one_blas_thread():
         model.fit(history.features, history.labels)
@@ -82,10 +80,10 @@ def profile_of(model: Any, history: History, holdout: History, *, dataset: Datas
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
         with estimators.one_blas_thread():
-            return np.asarray(one_thread.predict_proba(matrix)[:, 1], dtype=np.float32)
+            return np.asarray(estimators.answer(one_thread, matrix, history.task.name), dtype=np.float32)
 
     def permuted(rows: History) -> dict[str, float]:
-        return permutation_importance(score, rows.features, rows.labels, rows.nights, rows.names)
+        return permutation_importance(score, rows.features, rows.labels, rows.nights, rows.names, rows.task)
 
     on_holdout = permuted(holdout)
     return build_profile(
@@ -110,7 +108,9 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     since = before - dt.timedelta(days=params.window_days) if params.window_days else None
     known = most_frequent(features, since=since, until=before)
     history = read_history(features, dataset, categories=known, since=since, until=before)
-    stage.log.info("%d rows before %s, %.3f positive, %d features", len(history.labels), before, history.labels.mean(), len(history.names))
+    stage.log.info(
+        "%d rows before %s, mean outcome %.3f, %d features", len(history.labels), before, history.labels.mean(), len(history.names)
+    )
     fitted = train(history, params)
     drawn = sample_of(fitted)
     stage.log.info("%s learned from %d rows, each tree of a forest from %s", params.estimator, drawn.rows, drawn.rows_per_tree)

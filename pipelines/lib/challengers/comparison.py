@@ -152,7 +152,7 @@ def auc_interval(labels: Values, scores: Values, nights: Values) -> tuple[float 
 
 def log_loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
     """Return the difference of the mean log losses in nats; less is better. Shapes as for `auc_difference`."""
-    change = _log_losses(labels, challenger) - _log_losses(labels, champion)
+    change = metrics.log_losses(labels, challenger) - metrics.log_losses(labels, champion)
     return _judge(float(change.mean()), (change - change.mean()) / len(change), labels, nights)
 
 
@@ -232,15 +232,7 @@ def _sides(labels: Values, champion: Values, challenger: Values, nights: Values)
 def _nights_won(labels: Values, champion: Values, challenger: Values, nights: Values) -> int:
     """Count the nights on which the challenger's mean log loss is lower than the champion's."""
     _, which = np.unique(nights, return_inverse=True)
-    return int((np.bincount(which, _log_losses(labels, challenger) - _log_losses(labels, champion)) < 0).sum())
-
-
-def _log_losses(labels: Values, scores: Values) -> Values:
-    """Return the log loss of each row in nats; scores are kept as far from 0 and 1 as scikit-learn's `log_loss` keeps them."""
-    precision = np.finfo(scores.dtype).eps if np.issubdtype(scores.dtype, np.floating) else np.finfo(float).eps
-    probability = np.clip(scores.astype(np.float64), precision, 1 - precision)
-    losses: Values = -np.log(np.where(labels.astype(bool), probability, 1 - probability))
-    return losses
+    return int((np.bincount(which, metrics.log_losses(labels, challenger) - metrics.log_losses(labels, champion)) < 0).sum())
 
 
 def _judge(value: float, influence: Values, labels: Values, nights: Values) -> Difference:

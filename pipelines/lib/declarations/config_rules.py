@@ -17,7 +17,7 @@ from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.models.estimators import Fitting
-from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
+from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset, TaskName
 from pipelines.lib.tables.engine import bare_connection
 from pipelines.lib.tables.night_calendar import WEEK
 
@@ -198,10 +198,11 @@ def _estimator(params: Params, *, trial: bool) -> Iterator[Found]:
     fitting = Fitting.model_validate_json(
         json.dumps({name: section[name] for name in Fitting.model_fields if name in section}, default=str)
     )
-    if not fitting.is_usual:
+    task: TaskName = "regression" if _at(params, "dataset.label.task") == "regression" else "binary"
+    if not fitting.is_usual(task):
         from pipelines.lib.models.trial import faults, faults_of_declaration  # imports the library of the estimator
 
-        found = (faults if trial else faults_of_declaration)(fitting)
+        found = (faults if trial else faults_of_declaration)(fitting, task)
         yield from (Found(f"train.{refused.key}", refused.fact, refused.remedy) for refused in found)
 
 

@@ -156,7 +156,14 @@ def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
             key, f"is {expression!r}, which is NULL for every row whose outcome should be known", "correct it, or dataset.label.delay_days"
         )
     elif positive in (0, known):
-        yield Found(key, f"is {expression!r}, which is {positive > 0!s} for all {known:,} rows", "correct it: a model needs both outcomes")
+        if facts.label_range is None:
+            fact, remedy = f"is {expression!r}, which is {positive > 0!s} for all {known:,} rows", "correct it: a model needs both outcomes"
+        else:
+            fact, remedy = (
+                f"is {expression!r}, which is {facts.label_range[0]:g} for all {known:,} rows",
+                "correct it: there is nothing to forecast",
+            )
+        yield Found(key, fact, remedy)
 
 
 def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Found]:

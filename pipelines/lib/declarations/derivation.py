@@ -17,7 +17,7 @@ from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import leakage, rules
 from pipelines.lib.declarations.clock_zones import whole_dates
 from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
-from pipelines.lib.declarations.facts import Facts, read_facts, worst_missing_share, worst_unseen_share
+from pipelines.lib.declarations.facts import EVENTS, Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.faults import with_text_keys
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import not_declared
@@ -25,7 +25,7 @@ from pipelines.lib.declarations.side_tables import derive_side_tables
 from pipelines.lib.features.declaration import Features, category_values
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import connect, name
-from pipelines.lib.tables.labels import check_label
+from pipelines.lib.tables.labels import check_label, task_seen, with_task
 
 DERIVED_FROM = "derived_from"
 
@@ -84,7 +84,7 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
         if repeated := repeated_rows(connection, dataset.key):
             fact = f"{use_case.declaration}: dataset.key is {shared(dataset.key, repeated)}"
             raise ConfigError(f"{fact}; name the columns that tell them apart")
-        check_label(connection, dataset, f"{use_case.declaration}: dataset.label.expression")
+        dataset = _with_task(connection, dataset, declared, f"{use_case.declaration}: dataset.label.expression")
         facts = whole_dates(connection, read_facts(connection, dataset, scanned.where), dataset)
         _check_outcomes(facts, dataset, declared, str(use_case.declaration))
         leaking = leakage.signs_of_features(connection, dataset, features)
@@ -92,7 +92,11 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
         whole = _with_columns(dataset, columns)
         sides = derive_side_tables(connection, whole, scratch)
         found = {
-            "dataset": {"columns": columns, **({"tables": sides} if sides else {})},
+            "dataset": {
+                **({"label": {"task": dataset.label.task}} if dataset.label.task != "binary" else {}),
+                "columns": columns,
+                **({"tables": sides} if sides else {}),
+            },
             **rules.derive(whole, features, facts, declared, today),
         }
         found["validate_features"] = _category_shares(connection, whole, features, without["validate_features"])
@@ -111,6 +115,14 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
         origin["left_out"] = f"{facts.first_outcome} to {start - dt.timedelta(days=1)}"
     in_order = {section: found[section] for section in without if section in found}
     return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}, leaking
+
+
+def _with_task(connection: duckdb.DuckDBPyConnection, dataset: Dataset, declared: Mapping[str, Any], where: str) -> Dataset:
+    """Return `dataset` with the task of its label, which follows from the type of the expression unless it is declared. Raises `ConfigError`."""
+    if rules.said(declared, "dataset.label.task") is None:
+        dataset = with_task(dataset, task_seen(connection, dataset, EVENTS, where))
+    check_label(connection, dataset, where)
+    return dataset
 
 
 def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any], where: str) -> None:

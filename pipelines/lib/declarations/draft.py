@@ -16,7 +16,7 @@ from pipelines.lib.declarations.csv_doubts import csv_doubts, words_for_missing
 from pipelines.lib.declarations.draft_features import draft_features
 from pipelines.lib.declarations.draft_notes import column_notes, delay_of, key_warnings, label_warnings
 from pipelines.lib.declarations.events import load_events, repeated_rows, require_rows
-from pipelines.lib.declarations.facts import Facts, read_facts
+from pipelines.lib.declarations.facts import EVENTS, Facts, read_facts
 from pipelines.lib.declarations.faults import read_section
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.declarations.rhythm import rhythm_of
@@ -26,7 +26,7 @@ from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import RESERVED, Column, Dataset, Source
 from pipelines.lib.tables.engine import UTC, connect, name
-from pipelines.lib.tables.labels import check_label
+from pipelines.lib.tables.labels import check_label, task_seen, with_task
 
 _BEST_TIME = "best as 2024-01-31 10:00:00, with a zone as an offset, such as +01:00"
 
@@ -91,6 +91,7 @@ def draft(given: str, wishes: Wishes) -> Draft:
         key = _best_key(keys, time)
         later = [*dict.fromkeys([*wishes.known_later, *_of_label(connection, wishes.label, kinds, (*key, time))])]
         dataset = _loaded({**table, "key": list(key), "known_later": later}, kinds, time)
+        dataset = with_task(dataset, task_seen(connection, dataset, EVENTS, "--label"))
         check_label(connection, dataset, "--label")
         facts = read_facts(connection, dataset, scanned.where)
         signs = leakage.signs(connection, dataset, kinds)
@@ -183,7 +184,7 @@ def _questions(
     questions = []
     if not wishes.label:
         seen = f" Columns of two values: {', '.join(offered)}." if offered else f" The columns are {', '.join(kinds)}."
-        questions.append(f'--label "…": SQL over the columns that is true or false, such as --label "amount > 100".{seen}')
+        questions.append(f'--label "…": SQL over the columns that is true or false, such as --label "amount > 100", or a number.{seen}')
     if not wishes.event_time and len(times) != 1:
         seen = (
             f"The source has {', '.join(times)}."

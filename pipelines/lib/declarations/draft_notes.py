@@ -41,6 +41,10 @@ def label_warnings(facts: Facts, label: str) -> list[str]:
     if not known:
         return [f"--label is {label!r}, which is NULL for all {facts.rows:,} rows: correct it, a model needs outcomes"]
     if positive in (0, known):
+        if facts.label_range is not None:
+            return [
+                f"--label is {label!r}, which is {facts.label_range[0]:g} for all {known:,} rows: correct it, there is nothing to forecast"
+            ]
         shown = "true" if positive else "false"
         return [f"--label is {label!r}, which is {shown} for all {known:,} rows with an outcome: correct it, a model needs both outcomes"]
     return []

@@ -11,7 +11,7 @@ from pipelines.lib.core.errors import DataError
 from pipelines.lib.tables.column import sql_type
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
-from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.labels import finite_outcome
 
 EVENTS = "use_case_events"
 """The table on a connection that holds the typed columns of the events."""
@@ -25,12 +25,16 @@ SHORTEST_HISTORY = 8
 
 @dataclass(frozen=True)
 class Day:
-    """A date of the table: its `rows`, those with an outcome (`known`) and with a positive one, and the minute of the day of its last event."""
+    """A date of the table: its `rows`, those with an outcome (`known`) and with a positive one, and the minute of the day of its last event.
+
+    A label that is a number is positive here if it is above the mean of all. `total` is the sum of its values.
+    """
 
     rows: int
     known: int
     positive: int
     last_minute: int
+    total: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Facts:
     columns: Mapping[str, ColumnFacts] = field(default_factory=dict)
     null_until_known: bool = False
     days_late: int = 0
+    label_range: tuple[float, float] | None = None
+    """The least and the greatest label, if it is a number."""
 
     @property
     def first(self) -> dt.date:
@@ -95,12 +101,19 @@ class Facts:
         """Count the rows of the dates [`first`, `end`) with a positive outcome."""
         return sum(day.positive for date, day in self.days.items() if first <= date < end)
 
+    def mean(self, first: dt.date, end: dt.date) -> float:
+        """Return the mean of a label that is a number, of the dates [`first`, `end`). Raises `ZeroDivisionError` without an outcome."""
+        return sum(day.total for date, day in self.days.items() if first <= date < end) / self.labelled(first, end)
+
     def outcomes_in_words(self) -> str:
         """Return how many rows have an outcome, and which share of them a positive one."""
         known, positive = self.labelled(self.first, self.end), self.positive(self.first, self.end)
         if not known:
             return f"none of {self.rows:,} rows has an outcome"
         since = "" if self.first_outcome == self.first else f", the first of {self.first_outcome}"
+        if self.label_range is not None:
+            least, most = self.label_range
+            return f"{known:,} of {self.rows:,} rows have an outcome{since}: from {least:g} to {most:g}, {self.mean(self.first, self.end):g} on average"
         return f"{known:,} of {self.rows:,} rows have an outcome{since}; it is true for {positive / known:.1%} of them"
 
 
@@ -108,12 +121,16 @@ def read_facts(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: s
     """Return the facts of the table `EVENTS` on `connection`, which has the columns of `dataset`. Raises `DataError` if it is too short."""
     date = f"{name(dataset.event_time)}::DATE"
     moment = f"{name(dataset.event_time)}::TIMESTAMP"
-    label = f"{enclosed(dataset.label.expression)}::BOOLEAN"
+    label, is_number = finite_outcome(dataset), dataset.label.task == "regression"
+    positive = positive_outcome(dataset, "label")
     rows = connection.sql(
-        f"SELECT date, count(*), count(label), count(*) FILTER (label), max(minute) FROM (SELECT {date} AS date, {label} AS label, "
+        f"SELECT date, count(*), count(label), count(*) FILTER ({positive}), max(minute), coalesce(sum(label), 0)::DOUBLE, "
+        f"min(label)::DOUBLE, max(label)::DOUBLE FROM (SELECT {date} AS date, {label} AS label, "
         f"hour({moment}) * 60 + minute({moment}) AS minute FROM {EVENTS}) WHERE date IS NOT NULL GROUP BY date ORDER BY date"
     ).fetchall()
-    days = {day: Day(*figures) for day, *figures in rows}
+    days = {day: Day(*figures) for day, *figures, _, _ in rows}
+    ends = [(least, most) for *_, least, most in rows if least is not None]
+    label_range = (min(least for least, _ in ends), max(most for _, most in ends)) if is_number and ends else None
     if len(days) < SHORTEST_HISTORY:
         raise DataError(
             f"{where} has rows of {len(days)} dates; at least {SHORTEST_HISTORY} are needed to learn from some and score the others. "
@@ -122,7 +139,14 @@ def read_facts(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: s
     later = ", ".join(f"NULL::{sql_type(dataset.columns[column])} AS {name(column)}" for column in dataset.known_later)
     early = f"SELECT * REPLACE ({later}) FROM {EVENTS}" if later else f"SELECT * FROM {EVENTS}"
     [(known_early,)] = connection.sql(f"SELECT count({label}) FROM ({early})").fetchall()
-    return Facts(days, _columns(connection, dataset, date), null_until_known=known_early == 0)
+    return Facts(days, _columns(connection, dataset, date), null_until_known=known_early == 0, label_range=label_range)
+
+
+def positive_outcome(dataset: Dataset, label: str) -> str:
+    """Return the SQL of whether the outcome in the column `label` is positive: true, or a number above the mean of all rows."""
+    if dataset.label.task == "binary":
+        return f"{label} = 1"
+    return f"{label} > (SELECT avg({finite_outcome(dataset)}) FROM {EVENTS})"
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, dataset: Dataset, date: str) -> dict[str, ColumnFacts]:

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pipelines.lib.declarations.facts import EVENTS
+from pipelines.lib.declarations.facts import EVENTS, positive_outcome
 from pipelines.lib.declarations.references import columns_in
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name, text
-from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.labels import finite_outcome
 
 TOO_GOOD = 0.95
 """AUC of a single column, above which it is more likely a consequence of the outcome than a cause."""
+
+TOO_GOOD_FOR_A_NUMBER = 0.99
+"""The same of a label that is a number, for whether it is above its mean: what was sold last week says much about today."""
 
 _SAMPLE_ROWS = 100_000
 _NEWEST_DATES = 3
@@ -48,15 +51,16 @@ def signs(connection: duckdb.DuckDBPyConnection, dataset: Dataset, columns: Iter
     asked = [column for column in columns if column not in spared]
     if not asked:
         return []
-    label = f"{enclosed(dataset.label.expression)}::BOOLEAN"
+    label = finite_outcome(dataset)
+    too_good = TOO_GOOD if dataset.label.task == "binary" else TOO_GOOD_FOR_A_NUMBER
     found = _filled_later(connection, dataset, asked, label)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE labelled AS SELECT {', '.join(map(name, asked))}, {label} AS __label FROM {EVENTS} "
+        f"CREATE OR REPLACE TEMP TABLE labelled AS SELECT {', '.join(map(name, asked))}, {positive_outcome(dataset, label)} AS __label FROM {EVENTS} "
         f"WHERE {label} IS NOT NULL USING SAMPLE reservoir({_SAMPLE_ROWS} ROWS) REPEATABLE (42)"
     )
     for column in asked:
         auc = _auc(connection, dataset, column)
-        if auc is not None and max(auc, 1 - auc) > TOO_GOOD:
+        if auc is not None and max(auc, 1 - auc) > too_good:
             found.append(Sign(column, f"predicts the label alone, with an AUC of {max(auc, 1 - auc):.3f}"))
     return found
 

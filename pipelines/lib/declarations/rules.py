@@ -3,7 +3,7 @@
 import datetime as dt
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipelines.lib.champions.pins import months
@@ -11,8 +11,10 @@ from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.declarations.bands import WEEK, ceil_to, derive_band, floor_to, significant
 from pipelines.lib.declarations.facts import FEW_VALUES, ColumnFacts, Facts
 from pipelines.lib.declarations.first_nights import first_nights, holdout_days
+from pipelines.lib.declarations.label_bands import label_bands
 from pipelines.lib.declarations.weekday_cron import cron_of
 from pipelines.lib.features.declaration import Categorical, Features, category_values
+from pipelines.lib.models.estimators import DEFAULTS
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.night_calendar import NightCalendar
 
@@ -89,7 +91,7 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         **_gates(dataset, facts, declared, first, nights.partition),
         "evaluate": {"slices": _feature_slices(dataset, features, facts), "slice_minimum_rows": between(20, held_out / 50, 200)},
         "measure_performance": {"slices": _column_slices(dataset, facts), "slice_minimum_rows": between(10, per_night / 20, 50)},
-        "train": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4))},
+        "train": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4)), **_estimator(dataset, declared)},
         "train_encoder": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4)), **_network(learned)},
         "quantize": {"minimum_rows": between(1, held_out / 2, 100)},
         "govern": {"minimum_rows": max(1, min(1000, significant(per_night * window / 2)))},
@@ -102,6 +104,13 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         "nightly_batch_scoring": clock | _cron(dataset, declared, nights.replay_offset_days),
         "weekly_index_rebuild": dict(clock),
     }
+
+
+def _estimator(dataset: Dataset, declared: Mapping[str, Any]) -> Parameters:
+    """Return the default estimator of a label that is a number; nothing for others, or if one is declared."""
+    if dataset.label.task == "binary" or said(declared, "train.estimator") is not None:
+        return {}
+    return {"estimator": DEFAULTS[dataset.label.task], "parameters": {"n_estimators": 100, "max_depth": 8}}
 
 
 def latest_months(facts: Facts, partition: dt.date) -> dt.date:
@@ -164,7 +173,7 @@ def _gates(dataset: Dataset, facts: Facts, declared: Mapping[str, Any], first: d
         "minimum_rows": band.minimum_rows,
     }
     before = sum(rows for date, rows in counts.items() if date < partition)
-    history: Parameters = {"minimum_rows": max(1, significant(before / 4)), **_label_rates(dataset, facts), "row_count": row_count}
+    history: Parameters = {"minimum_rows": max(1, significant(before / 4)), **label_bands(dataset, facts), "row_count": row_count}
     if band.odd_share > 0.03:
         history["maximum_odd_date_share"] = min(1.0, ceil_to(1.5 * band.odd_share + 0.01, 2))
     expected = [rows for date, rows in counts.items() if rows or dataset.calendar.expects_rows(date)]
@@ -176,31 +185,6 @@ def _gates(dataset: Dataset, facts: Facts, declared: Mapping[str, Any], first: d
     if (known := _outcomes_known(dataset, facts)) is not None:
         batch["minimum_outcomes_known"] = known
     return {"validate_history": history, "validate_batch": batch}
-
-
-def _label_rates(dataset: Dataset, facts: Facts) -> Parameters:
-    """Return the band of the share of positive outcomes: half of the lowest rate of a week to twice the highest one.
-
-    A week counts if it is whole, and its outcomes are known. Where positives are rare a week may have none: then a quarter of the whole rate counts.
-    """
-    end = facts.last - dt.timedelta(days=dataset.label.delay_days)
-    weeks: dict[tuple[int, int], list[int]] = {}
-    for date, day in facts.days.items():
-        if date < end:
-            known, positive = weeks.setdefault(date.isocalendar()[:2], [0, 0])
-            weeks[date.isocalendar()[:2]] = [known + day.known, positive + day.positive]
-    known, positive = (sum(week[place] for week in weeks.values()) for place in (0, 1))
-    if not known or not 0 < positive < known:
-        return {}
-    most = max(week[0] for week in weeks.values())
-    rates = [week[1] / week[0] for week in weeks.values() if week[0] >= most / 4] or [positive / known]
-    low = max(min(rates) / 2, positive / known / 4)
-    return {"minimum_label_rate": _rate(low, floor_to), "maximum_label_rate": _rate(min(2 * max(rates), (1 + max(rates)) / 2), ceil_to)}
-
-
-def _rate(value: float, rounded: Callable[[float, int], float]) -> float:
-    """Return `value` with two significant digits, `rounded` away from the rates that there were."""
-    return rounded(value, 1 - math.floor(math.log10(value)))
 
 
 def _last_event_minutes(dataset: Dataset, facts: Facts, nights: int, every_days: int) -> int | None:

@@ -11,12 +11,10 @@ from pipelines.lib.tables.column import sql_type
 from pipelines.lib.tables.dataset import RESERVED, Dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
 from pipelines.lib.tables.expressions import Checker, columns_of
+from pipelines.lib.tables.labels import NUMBERS
 from pipelines.lib.tables.local_time import INSTANT
 
-_NUMBERS = frozenset(
-    {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
-    | {"FLOAT", "DOUBLE", "DECIMAL"}
-)
+_NUMBERS = NUMBERS | {"BOOLEAN"}
 
 _CLOCKLESS = frozenset({"DATE", "TIMESTAMP"})
 """Types that DuckDB compares in silence: a date counts as its midnight."""
@@ -70,7 +68,8 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
                 offered[joined] = sql_type(declared)
     of_event, of_outcome = Checker(connection, offered, dataset.known_later), Checker(connection, everything)
     found = of_outcome.check(dataset.label.expression, "dataset.label.expression")
-    _check_type(found, frozenset({"BOOLEAN"}), "dataset.label.expression", dataset.label.expression)
+    outcome = NUMBERS if dataset.label.task == "regression" else frozenset({"BOOLEAN"})
+    _check_type(found, outcome, "dataset.label.expression", dataset.label.expression)
     for feature, numeric in features.numeric.items():
         where = f"features.numeric.{feature}"
         _check_type(of_event.check(numeric.expression or name(feature), where), _NUMBERS, where, numeric.expression or name(feature))
@@ -79,7 +78,7 @@ def check_declaration(connection: duckdb.DuckDBPyConnection, dataset: Dataset, f
     for feature, same_day in features.same_day.items():
         for expression in same_day.by:
             of_event.check(expression, f"features.same_day.{feature}.by")
-    values: dict[str | None, str] = {None: "BOOLEAN"}
+    values: dict[str | None, str] = {None: found}
     of_label = columns_of(connection, dataset.label.expression)
     for feature, lagged in features.lagged.items():
         for expression in lagged.by:

@@ -54,7 +54,7 @@ __all__ = [
 def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | None, end: date, labelled: bool, target: Path) -> int:
     """Write the features of the rows of dates [`first`, `end`) in the raw directory `raw` to the Parquet file `target`; returns their number.
 
-    Columns: the key, the event time, ``partition`` (date as string), with `labelled` the label as int8 (rows without one at
+    Columns: the key, the event time, ``partition`` (date as string), with `labelled` the label as int8, of a regression as float64 (rows without one at
     the start of `end` are dropped), then the features as float32 without NaN, in declared order, categories without declared values as text; rows as
     in ``events.parquet``. Raises `ConfigError`
     for a declaration that cannot be computed or would leak, `DataError` for a side table
@@ -71,6 +71,6 @@ def featurize(dataset: Dataset, features: Features, *, raw: Path, first: date | 
 def schema(dataset: Dataset, features: Features, *, labelled: bool) -> pa.Schema:
     """Return the columns of a features file."""
     event = {column: arrow_type(dataset.columns[column]) for column in (*dataset.key, dataset.event_time)}
-    label = {dataset.label.name: pa.int8()} if labelled else {}
+    label = {dataset.label.name: pa.float64() if dataset.label.task == "regression" else pa.int8()} if labelled else {}
     kinds = dict.fromkeys(features.names, pa.float32()) | dict.fromkeys(text_categories(dataset, features), pa.string())
     return pa.schema(list({**event, "partition": pa.string(), **label, **kinds}.items()))

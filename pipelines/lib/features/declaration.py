@@ -132,7 +132,7 @@ def identity(dataset: Dataset, features: Features) -> dict[str, Any]:
         "order": features.names,
         "key": dataset.key,
         "event_time": dataset.event_time,
-        "label": dataset.label.model_dump(),
+        "label": dataset.label.model_dump(exclude={"task"} if dataset.label.task == "binary" else None),
         "types": {column: declared.type for column, declared in dataset.columns.items()},
         "categories": {feature: category_values(dataset, feature, declared) for feature, declared in features.categorical.items()},
         "tables": {table: {column: declared.type for column, declared in side.columns.items()} for table, side in dataset.tables.items()},

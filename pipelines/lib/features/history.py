@@ -14,15 +14,16 @@ from pipelines.lib.core.errors import ConfigError, ModelError
 from pipelines.lib.core.params import Section
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.measures.categories import Categories, codes, texts
+from pipelines.lib.measures.tasks import BINARY, TASKS, Task
 from pipelines.lib.tables.dataset import Dataset
 
 
 @dataclass(frozen=True)
 class History:
-    """`features` [n, f] float32, `labels` [n] int8, `rows` the other columns (key, event time, partition), `names` of the f features.
+    """`features` [n, f] float32, `labels` [n] int8 or, of a regression, float64, `rows` the other columns (key, event time, partition), `names` of the f features.
 
     A feature that is text in the file is in `rows` as well, and its code in `features` is that of the list in `categories`. A feature whose code
-    is in the file has its values in `declared`, if they are known.
+    is in the file has its values in `declared`, if they are known. `task` is that of the label.
     """
 
     features: np.ndarray
@@ -31,6 +32,7 @@ class History:
     names: tuple[str, ...]
     categories: Categories = field(default_factory=dict)
     declared: Categories = field(default_factory=dict)
+    task: Task = BINARY
 
     def column(self, name: str) -> np.ndarray:
         """Return the values [n] of a feature, as the model sees it, or of another column. Raises `ConfigError` if no column has this name."""
@@ -123,9 +125,9 @@ def read_history(
         values = table[name]
         features[:, index] = codes(values, _list_of(categories, name)) if pa.types.is_string(values.type) else values.to_numpy()
     texts = [name for name in names if pa.types.is_string(table.schema.field(name).type)]
-    labels = pc.cast(table[dataset.label.name], pa.int8()).to_numpy()
+    labels = pc.cast(table[dataset.label.name], pa.float64() if dataset.label.task == "regression" else pa.int8()).to_numpy()
     rows = table.drop_columns([*(name for name in names if name not in texts), dataset.label.name])
-    return History(features, labels, rows, names, {name: categories[name] for name in texts})
+    return History(features, labels, rows, names, {name: categories[name] for name in texts}, task=TASKS[dataset.label.task])
 
 
 def _list_of(categories: Categories, name: str) -> tuple[str, ...]:

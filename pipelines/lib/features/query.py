@@ -16,6 +16,7 @@ from pipelines.lib.tables.dataset import Column, Dataset
 from pipelines.lib.tables.engine import name, text
 from pipelines.lib.tables.expression_failures import Written
 from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.labels import finite_outcome
 from pipelines.lib.tables.local_time import dates_within, day_start
 
 UNSEEN, MISSING = -1, -2
@@ -106,7 +107,7 @@ def compile_features(
     columns = [f"keyed.{name(column)}" for column in dict.fromkeys([*dataset.key, dataset.event_time])]
     columns.append("keyed.__date::VARCHAR AS partition")
     if labelled:
-        columns.append(f"keyed.__label::TINYINT AS {name(dataset.label.name)}")
+        columns.append(f"keyed.__label AS {name(dataset.label.name)}")
         # The second condition for a label like `refund IS NOT NULL`, which calls what is not known yet an outcome.
         dates += f" AND __label IS NOT NULL AND __date + {dataset.label.delay_days} < {text(end)}::DATE"
     texts = text_categories(dataset, features)
@@ -160,8 +161,8 @@ def _counted_rows(
     if not features.lagged:
         return "keyed"
     for feature, lagged in features.lagged.items():
-        if lagged.value is not None and lagged_sql.is_float(kinds[lagged.value]):
-            where = f"features.lagged.{feature}.value ({lagged.value})"
+        if lagged_sql.is_float(kinds[lagged.value]):
+            where = "dataset.label.expression" if lagged.value is None else f"features.lagged.{feature}.value ({lagged.value})"
             lagged_sql.check_range(connection, _EVENT, values[lagged.value], dataset.key, where)
     same = {"__date": f"the date of {dataset.event_time}"}
     for lagged in features.lagged.values():
@@ -183,7 +184,7 @@ def _create_views(
     lagged values.
     """
     label = enclosed(dataset.label.expression)
-    computed = [f"{name(dataset.event_time)}::DATE AS __date", "file_row_number AS __row", f"{label} AS __label"]
+    computed = [f"{name(dataset.event_time)}::DATE AS __date", "file_row_number AS __row", f"{finite_outcome(dataset)} AS __label"]
     for alias, (value, kind) in values.items():
         computed.append(f"{lagged_sql.summable(label if value is None else enclosed(value), kind)} AS {alias}")
     joins = []

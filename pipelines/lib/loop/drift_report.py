@@ -240,8 +240,8 @@ def marks(report: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 def levels(report: Mapping[str, Any], profile: Profile) -> list[tuple[str, float, str, str]]:
     """Return what a night's AUC is compared with, over the nights of this version: the holdout's, and the governor's limit."""
     ours = [night["partition"] for night in report["performance"] if night["version"] == report["version"]]
-    if not ours or profile.quality is None or profile.quality.night_auc is None:
+    if not ours or profile.quality is None or profile.quality.night_quality is None:
         return []
-    found = [("holdout", profile.quality.night_auc, ours[0], report["partition"])]
+    found = [("holdout", profile.quality.night_quality, ours[0], report["partition"])]
     limit = report["decision"].get("findings", {}).get("quality", {}).get("limit")
     return found if limit is None else [*found, ("limit", limit, ours[0], report["partition"])]

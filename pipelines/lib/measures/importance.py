@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.lib.measures.delong import delong
+from pipelines.lib.measures.tasks import BINARY, Task
 
 MOST_ROWS = 20_000
 """Rows that are permuted: the standard error of a drop in AUC is then about 0.002, and a model of 22 features takes half a second."""
 
 
 def permutation_importance(
-    score: Callable[[np.ndarray], np.ndarray], features: np.ndarray, labels: np.ndarray, nights: np.ndarray, names: Sequence[str]
+    score: Callable[[np.ndarray], np.ndarray],
+    features: np.ndarray,
+    labels: np.ndarray,
+    nights: np.ndarray,
+    names: Sequence[str],
+    task: Task = BINARY,
 ) -> dict[str, float]:
-    """Return how much a night's AUC drops when one feature of `features` [n, f] is shuffled among its rows (Breiman 2001), for each of `names` [f].
+    """Return how much a night's quality (AUC, or R²) drops when one feature of `features` [n, f] is shuffled among its rows (Breiman 2001), for each of `names` [f].
 
-    The mean over the `nights` [n] (ISO dates), weighted by rows, of those that have both classes; no features where none has. A feature
+    The mean over the `nights` [n] (ISO dates), weighted by rows, of those on which it is defined; no features where it is on none. A feature
     that is the same all night long is worth 0, and chance makes one that does not matter negative at times. The same for the same rows;
     of more than `MOST_ROWS` as many are drawn. `score` gives [n, f] its scores [n].
     """
@@ -26,7 +31,7 @@ def permutation_importance(
     if len(rows) > MOST_ROWS:
         rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
     held = [rows[nights[rows] == night] for night in np.unique(nights[rows])]
-    held = [night for night in held if 0 < labels[night].sum() < len(night)]
+    held = [night for night in held if task.judges(labels[night])]
     if not held:
         return {}
     starts = np.cumsum([len(night) for night in held])[:-1]
@@ -42,8 +47,8 @@ def permutation_importance(
         )
         columns.append(score(shuffled))
     of_nights = zip(outcomes, *(np.split(column, starts) for column in columns), strict=True)
-    areas = np.array([delong(*night)[0] for night in of_nights])
-    drops = np.average(areas[:, :1] - areas[:, 1:], axis=0, weights=[len(night) for night in held])
+    qualities = np.array([task.qualities(outcome, np.stack(columns)) for outcome, *columns in of_nights])
+    drops = np.average(qualities[:, :1] - qualities[:, 1:], axis=0, weights=[len(night) for night in held])
     return {name: round(float(drop), 6) for name, drop in zip(names, drops, strict=True)}
 
 

@@ -3,6 +3,7 @@
 Values are rounded to six decimals, since the last bits of a sum differ between machines and reports are versioned.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -44,7 +45,7 @@ def summary(labels: Labels, scores: Scores) -> Summary:
         auc=area(labels, scores),
         log_loss=round(float(log_loss(labels, double, labels=[0, 1])), 6),
         brier=round(float(brier_score_loss(labels, double)), 6),
-        calibration_error=round(_expected_calibration_error(calibration(labels, scores)), 6),
+        calibration_error=round(expected_calibration_error(calibration(labels, scores)), 6),
     )
 
 
@@ -78,8 +79,23 @@ def realised(labels: Labels, scores: Scores) -> dict[str, float | int | None]:
     return asdict(found) | {"calibration_error": error, "auc_low": low, "auc_high": high}
 
 
-def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str, float]]:
-    """Return mean score, observed rate and share of rows in at most `bins` groups of about equal size, in order of score.
+def six_decimals(value: float) -> float:
+    """Return `value` as figures between 0 and 1 are kept."""
+    return round(value, 6)
+
+
+def log_losses(labels: Labels, scores: Scores) -> NDArray[np.float64]:
+    """Return the log loss of each row in nats, float64 [n]; scores are kept as far from 0 and 1 as scikit-learn's `log_loss` keeps them."""
+    precision = np.finfo(scores.dtype).eps if np.issubdtype(scores.dtype, np.floating) else np.finfo(float).eps
+    probability = np.clip(scores.astype(np.float64), precision, 1 - precision)
+    losses: NDArray[np.float64] = -np.log(np.where(labels.astype(bool), probability, 1 - probability))
+    return losses
+
+
+def calibration(
+    labels: NDArray[Any], scores: Scores, bins: int = 10, rounded: Callable[[float], float] = six_decimals
+) -> list[dict[str, float]]:
+    """Return mean score, observed rate (of a number, its mean) and share of rows in at most `bins` groups of about equal size, in order of score.
 
     Rows of one score stay in one group, the one that holds the middle of them: the order of rows then changes nothing.
     """
@@ -92,8 +108,8 @@ def calibration(labels: Labels, scores: Scores, bins: int = 10) -> list[dict[str
     groups = [group for number in range(bins) if len(group := order[group_of == number])]
     return [
         {
-            "mean_score": round(float(scores[group].mean(dtype=np.float64)), 6),
-            "observed_rate": round(float(labels[group].mean()), 6),
+            "mean_score": rounded(float(scores[group].mean(dtype=np.float64))),
+            "observed_rate": rounded(float(labels[group].mean())),
             "share": round(len(group) / len(labels), 6),
         }
         for group in groups
@@ -134,6 +150,6 @@ def roc(labels: Labels, scores: Scores, points: int = 101) -> list[dict[str, flo
     ]
 
 
-def _expected_calibration_error(points: list[dict[str, float]]) -> float:
+def expected_calibration_error(points: list[dict[str, float]]) -> float:
     """Return the mean distance of score and observed rate, weighted by rows (Naeini et al. 2015, here with equal-mass bins)."""
     return sum(point["share"] * abs(point["mean_score"] - point["observed_rate"]) for point in points)

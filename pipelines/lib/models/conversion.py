@@ -1,4 +1,4 @@
-"""A fitted estimator as an ONNX graph that gives the same probabilities.
+"""A fitted estimator as an ONNX graph that gives the same scores.
 
 skl2onnx converts scikit-learn's estimators, and with the converters of onnxmltools also those of LightGBM and XGBoost, alone or within pipelines.
 
@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.lib.core.errors import ModelError
+from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.models.estimators import parts, public_name
+from pipelines.lib.tables.dataset import TaskName
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 _OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True], "raw_scores": [True, False]}
 
 
-def convert(model: Any, features: int, opset: int) -> "ModelProto":
-    """Return `model`, fitted on `features` columns, as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2].
+def convert(model: Any, features: int, opset: int, task: TaskName = "binary") -> "ModelProto":
+    """Return `model`, fitted on `features` columns, as ONNX: input ``features`` float32 [n, f], output ``probabilities`` float32 [n, 2] or ``forecast`` [n, 1].
 
     Raises `ModelError` if it has no converter, or not one for its parameters.
     """
@@ -36,7 +38,8 @@ def convert(model: Any, features: int, opset: int) -> "ModelProto":
         proto: ModelProto = skl2onnx.convert_sklearn(
             model,
             initial_types=[("features", FloatTensorType([None, features]))],
-            options={"zipmap": False},
+            options={"zipmap": False} if task == "binary" else None,
+            final_types=None if task == "binary" else [(TASKS[task].output, FloatTensorType([None, 1]))],
             target_opset={"": opset, "ai.onnx.ml": 3},
         )
     except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError, NameError, ValueError, TypeError) as error:
@@ -82,43 +85,52 @@ def _plain(value: Any) -> Any:
 def _register(names: set[str]) -> None:
     """Register the converters that skl2onnx lacks, of those classes that are among `names`."""
     from skl2onnx import update_registered_converter
-    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes, calculate_linear_regressor_output_shapes
 
-    if "sklearn.ensemble.HistGradientBoostingClassifier" in names:
-        from skl2onnx.operator_converters.random_forest import convert_sklearn_random_forest_classifier
-        from sklearn.ensemble import HistGradientBoostingClassifier
+    classifier = {"shape_fct": calculate_linear_classifier_output_shapes, "options": _OPTIONS}
+    regressor = {"shape_fct": calculate_linear_regressor_output_shapes}
+    if any(name.startswith("sklearn.ensemble.HistGradientBoosting") for name in names):
+        from skl2onnx.operator_converters import random_forest
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-        def convert_histograms(scope: Any, operator: Any, container: Any) -> None:
-            fitted = operator.raw_operator
-            operator.raw_operator = _with_float32_thresholds(fitted)
-            try:
-                convert_sklearn_random_forest_classifier(scope, operator, _PlainContainer(container))
-            finally:
-                operator.raw_operator = fitted
-
-        update_registered_converter(
-            HistGradientBoostingClassifier, "SklearnHistGradientBoostingClassifier", calculate_linear_classifier_output_shapes,
-            convert_histograms, options=_OPTIONS,
-        )  # fmt: skip
-    if "lightgbm.LGBMClassifier" in names:
-        from lightgbm import LGBMClassifier
+        for cls, converter, how in (
+            (HistGradientBoostingClassifier, random_forest.convert_sklearn_random_forest_classifier, classifier),
+            (HistGradientBoostingRegressor, random_forest.convert_sklearn_random_forest_regressor_converter, regressor),
+        ):
+            update_registered_converter(cls, f"Sklearn{cls.__name__}", convert_fct=_of_histograms(converter), **how)
+    if any(name.startswith("lightgbm.") for name in names):
+        from lightgbm import LGBMClassifier, LGBMRegressor
         from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 
-        update_registered_converter(
-            LGBMClassifier, "LightGbmLGBMClassifier", calculate_linear_classifier_output_shapes,
-            lambda scope, operator, container: convert_lightgbm(scope, operator, _PlainContainer(container)), options=_OPTIONS,
-        )  # fmt: skip
-    if "xgboost.XGBClassifier" in names:
-        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-        from xgboost import XGBClassifier
+        def convert_plain(scope: Any, operator: Any, container: Any) -> None:
+            convert_lightgbm(scope, operator, _PlainContainer(container))
 
-        update_registered_converter(
-            XGBClassifier, "XGBoostXGBClassifier", calculate_linear_classifier_output_shapes, convert_xgboost, options=_OPTIONS
-        )
+        for cls, how in ((LGBMClassifier, classifier), (LGBMRegressor, regressor)):
+            update_registered_converter(cls, f"LightGbm{cls.__name__}", convert_fct=convert_plain, **how)
+    if any(name.startswith("xgboost.") for name in names):
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+        from xgboost import XGBClassifier, XGBRegressor
+
+        for cls, how in ((XGBClassifier, classifier), (XGBRegressor, regressor)):
+            update_registered_converter(cls, f"XGBoost{cls.__name__}", convert_fct=convert_xgboost, **how)
+
+
+def _of_histograms(converter: Any) -> Any:
+    """Return the `converter` of a forest as that of HistGradientBoosting, whose thresholds are float64."""
+
+    def convert_histograms(scope: Any, operator: Any, container: Any) -> None:
+        fitted = operator.raw_operator
+        operator.raw_operator = _with_float32_thresholds(fitted)
+        try:
+            converter(scope, operator, _PlainContainer(container))
+        finally:
+            operator.raw_operator = fitted
+
+    return convert_histograms
 
 
 def _with_float32_thresholds(fitted: Any) -> Any:
-    """Return a copy of a `fitted` HistGradientBoostingClassifier that compares with float32 thresholds; it gives float32 rows the same scores."""
+    """Return a copy of a `fitted` HistGradientBoosting estimator that compares with float32 thresholds; it gives float32 rows the same scores."""
     model = copy.copy(fitted)
     model._predictors = [[copy.copy(tree) for tree in trees] for trees in fitted._predictors]
     for trees in model._predictors:

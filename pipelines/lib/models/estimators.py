@@ -15,10 +15,13 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.lib.core.params import Section
+from pipelines.lib.tables.dataset import TaskName
 
 DEFAULT = "sklearn.ensemble.RandomForestClassifier"
 
-OTHERS = ("lightgbm.LGBMClassifier", "xgboost.XGBClassifier")
+DEFAULTS: Mapping[TaskName, str] = {"binary": DEFAULT, "regression": "sklearn.ensemble.RandomForestRegressor"}
+
+OTHERS = ("lightgbm.LGBMClassifier", "xgboost.XGBClassifier", "lightgbm.LGBMRegressor", "xgboost.XGBRegressor")
 """The classes outside scikit-learn."""
 
 SUPPORTED = (
@@ -29,6 +32,13 @@ SUPPORTED = (
     "sklearn.ensemble.HistGradientBoostingClassifier",
     "sklearn.linear_model.LogisticRegression",
     "sklearn.neural_network.MLPClassifier",
+    "sklearn.ensemble.RandomForestRegressor",
+    "sklearn.ensemble.ExtraTreesRegressor",
+    "sklearn.ensemble.GradientBoostingRegressor",
+    "sklearn.ensemble.HistGradientBoostingRegressor",
+    "sklearn.linear_model.LinearRegression",
+    "sklearn.linear_model.Ridge",
+    "sklearn.neural_network.MLPRegressor",
     *OTHERS,
 )
 """The classes whose files are tested to have the same bytes after the same training."""
@@ -38,13 +48,18 @@ _SUPPORTED_STEPS = ("sklearn.preprocessing.StandardScaler",)
 _THREADS = 2
 """Threads of LightGBM and XGBoost: a fixed number, since sums of another number of threads end in other bits."""
 
+_LIGHTGBM = {"deterministic": True, "force_row_wise": True, "n_jobs": _THREADS, "verbosity": -1, "importance_type": "gain"}
+_XGBOOST = {"tree_method": "hist", "n_jobs": _THREADS}
 _OURS: Mapping[str, Mapping[str, Any]] = {
-    "lightgbm.LGBMClassifier": {
-        "deterministic": True, "force_row_wise": True, "n_jobs": _THREADS, "verbosity": -1, "importance_type": "gain",
-    },
-    "xgboost.XGBClassifier": {"tree_method": "hist", "n_jobs": _THREADS},
-}  # fmt: skip
+    "lightgbm.LGBMClassifier": _LIGHTGBM,
+    "lightgbm.LGBMRegressor": _LIGHTGBM,
+    "xgboost.XGBClassifier": _XGBOOST,
+    "xgboost.XGBRegressor": _XGBOOST,
+}
 """Parameters that an estimator gets unless the section sets them: without them, a second training may give other bytes."""
+
+_REGRESSORS = ("Regressor", "LinearRegression", "Ridge")
+"""Ends of the names of the supported regressors."""
 
 _PUBLIC = re.compile(r"sklearn\.[a-z][a-z_]*\.[A-Z][A-Za-z0-9]*", re.ASCII)
 
@@ -55,7 +70,7 @@ _ONLY_FOR_MORE_TRAINING = ("_optimizer", "_random_state")
 class Fitting(Section):
     """The keys of section ``train`` that say which model it is.
 
-    `estimator` is the dotted name of a classifier, and `parameters` are its arguments. `steps` are transformers before it: each is a dotted name, or a
+    `estimator` is the dotted name of a classifier or, for a label that is a number, a regressor, and `parameters` are its arguments. `steps` are transformers before it: each is a dotted name, or a
     mapping of the name to its arguments.
     """
 
@@ -63,11 +78,10 @@ class Fitting(Section):
     steps: tuple[str | dict[str, dict[str, Any]], ...] = ()
     parameters: dict[str, Any] = Field(default_factory=dict)
 
-    @property
-    def is_usual(self) -> bool:
-        """Whether this is the default forest with a valid number of trees and depth, for which nothing has to be imported."""
+    def is_usual(self, task: TaskName) -> bool:
+        """Return whether this is the default forest of `task` with a valid number of trees and depth, for which nothing has to be imported."""
         numbers = self.parameters.values()
-        usual = self.estimator == DEFAULT and not self.steps and set(self.parameters) <= {"n_estimators", "max_depth"}
+        usual = self.estimator == DEFAULTS[task] and not self.steps and set(self.parameters) <= {"n_estimators", "max_depth"}
         return usual and all(type(number) is int and number >= 1 for number in numbers)
 
 
@@ -79,23 +93,40 @@ class Refused(ValueError):
         self.key, self.fact, self.remedy = key, fact, remedy
 
 
-def make(fitting: Fitting, seed: int) -> Any:
-    """Return the estimator that `fitting` declares, not fitted yet. Every part that takes a ``random_state`` gets `seed`. Raises `Refused`."""
+def make(fitting: Fitting, seed: int, task: TaskName = "binary") -> Any:
+    """Return the estimator that `fitting` declares for `task`, not fitted yet. Every part that takes a ``random_state`` gets `seed`. Raises `Refused`."""
+    from sklearn.base import is_regressor
     from sklearn.pipeline import make_pipeline
 
     parts = [_step(step, f"steps.{number}") for number, step in enumerate(fitting.steps)]
     model = _build(fitting.estimator, fitting.parameters, "estimator", "parameters")
     if "n_jobs" not in fitting.parameters and _is_forest(model):
         model.set_params(n_jobs=-1)
-    if not hasattr(model, "predict_proba"):
+    if task == "regression" and not is_regressor(model):
+        raise Refused(
+            "estimator",
+            f"is {fitting.estimator!r}, which does not forecast a number, and label.task is regression",
+            f"choose one of {', '.join(supported(task))}",
+        )
+    if task == "binary" and not hasattr(model, "predict_proba"):
         raise Refused(
             "estimator",
             f"is {fitting.estimator!r}, which has no predict_proba with these parameters, so it gives no probabilities",
-            f"put it into sklearn.calibration.CalibratedClassifierCV, or choose one of {', '.join(SUPPORTED)}",
+            f"put it into sklearn.calibration.CalibratedClassifierCV, or choose one of {', '.join(supported(task))}",
         )
     whole = make_pipeline(*parts, model) if parts else model
     seeds = {name: seed for name in whole.get_params() if name.rpartition("__")[2] == "random_state"}
     return whole.set_params(**seeds)
+
+
+def supported(task: TaskName) -> list[str]:
+    """Return the names of the supported estimators for `task`."""
+    return [name for name in SUPPORTED if name.endswith(_REGRESSORS) == (task == "regression")]
+
+
+def answer(model: Any, features: Any, task: TaskName) -> Any:
+    """Return the scores of a fitted `model` for `features` [n, f]: probabilities of the positive class, or forecasts; float [n]."""
+    return model.predict_proba(features)[:, 1] if task == "binary" else model.predict(features).reshape(-1)
 
 
 def bound_rows(model: Any, rows: int, rows_per_tree: int) -> None:
@@ -161,7 +192,7 @@ def not_reproducible(model: Any) -> str | None:
             given = part.get_params()
             if (given.get("n_jobs") or 0) < 1:
                 return f"n_jobs of {name} is {given.get('n_jobs')}, so the number of threads depends on the machine"
-            if name == "lightgbm.LGBMClassifier" and not given.get("deterministic"):
+            if name.startswith("lightgbm.") and not given.get("deterministic"):
                 return f"deterministic of {name} is {given.get('deterministic')}"
     return None
 
@@ -235,15 +266,15 @@ def _class_of(name: str, key: str, role: str) -> Any:
             found = None
     if inspect.isclass(found) and hasattr(found, "get_params") and hasattr(found, role):
         return found
-    what = "a classifier" if role == "predict" else "a transformer"
+    what = "a classifier or regressor" if role == "predict" else "a transformer"
     raise Refused(key, f"is {name!r}, which is not {what} that Nightshift knows", _closest(name, _known(role), SUPPORTED))
 
 
 def _known(role: str) -> list[str]:
     from sklearn.utils.discovery import all_estimators
 
-    kind = "classifier" if role == "predict" else "transformer"
-    return [*(OTHERS if role == "predict" else ()), *(public_name(cls) for _, cls in all_estimators(kind))]
+    kinds = ["classifier", "regressor"] if role == "predict" else "transformer"
+    return [*(OTHERS if role == "predict" else ()), *(public_name(cls) for _, cls in all_estimators(kinds))]
 
 
 def _arguments_of(cls: Any, name: str) -> set[str]:
@@ -251,7 +282,7 @@ def _arguments_of(cls: Any, name: str) -> set[str]:
     if name not in OTHERS:
         return set(inspect.signature(cls).parameters)
     known = set(cls().get_params()) | set(_OURS[name])
-    if name == "lightgbm.LGBMClassifier":
+    if name.startswith("lightgbm."):
         from lightgbm.basic import _ConfigAliases  # the parameters of LightGBM itself, each with its other names
 
         known |= {alias for aliases in (_ConfigAliases.aliases or _ConfigAliases._get_all_param_aliases()).values() for alias in aliases}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 IMPURITY = "mean decrease in impurity"
 GAIN = "gain of its splits"
 COEFFICIENT = "coefficient times standard deviation"
-PERMUTATION = "loss of AUC when it is shuffled"
+PERMUTATION = "loss of quality when it is shuffled"
 
 
 def kind_of(model: Any) -> str:
@@ -36,7 +36,7 @@ def importances_of(
 ) -> NDArray[np.float64]:
     """Return the importance [f] of each of the features `names` [f] to a fitted `model`, as `kind_of` says.
 
-    `rows` [n, f] are training rows, whose standard deviations scale coefficients. `permuted` measures how much the AUC drops when a feature is shuffled; it is
+    `rows` [n, f] are training rows, whose standard deviations scale coefficients. `permuted` measures how much the quality drops when a feature is shuffled; it is
     called only for models that say nothing themselves.
     """
     kind, last = kind_of(model), final(model)
@@ -64,7 +64,7 @@ def importances_shown(challenger: "Model", trained: Any, held_out: "History") ->
         return {column.binning.name: column.importance for column in challenger.profile.features}
 
     def permuted() -> dict[str, float]:
-        return permutation_importance(challenger.score, held_out.features, held_out.labels, held_out.nights, held_out.names)
+        return permutation_importance(challenger.score, held_out.features, held_out.labels, held_out.nights, held_out.names, held_out.task)
 
     found = importances_of(trained, held_out.features, held_out.names, permuted)
     return dict(zip(held_out.names, found.round(6).tolist(), strict=True))

@@ -28,6 +28,8 @@ from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.features.signature import KEY, Signature, signature_of_features
 from pipelines.lib.measures import categories
 from pipelines.lib.measures.categories import Categories
+from pipelines.lib.measures.tasks import BINARY, TASKS, Task
+from pipelines.lib.measures.tasks import KEY as TASK_KEY
 from pipelines.lib.models.onnx_file import parse_model, read_verified
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
@@ -58,10 +60,14 @@ class Model:
     categories: Categories = field(default_factory=dict)
     """The categories of each feature that is text in a features file, in the order of their codes."""
 
+    task: Task = BINARY
+
     def score(self, matrix: Matrix) -> Matrix:
-        """Return the probability of the positive class for each row: float32 [n, f] -> float32 [n]."""
-        probabilities: Matrix = self.session.run(["probabilities"], {"features": matrix})[0]
-        return np.minimum(probabilities[:, 1], ONE)  # the votes of a forest that is quite sure add up to 1.0000001
+        """Return the probability of the positive class or, of a regression, the forecast for each row: float32 [n, f] -> float32 [n]."""
+        answers: Matrix = self.session.run([self.task.output], {"features": matrix})[0]
+        if self.task is not BINARY:
+            return np.ascontiguousarray(answers[:, 0])
+        return np.minimum(answers[:, 1], ONE)  # the votes of a forest that is quite sure add up to 1.0000001
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,16 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     """
     session, signature, found = open_session(path, sha256)
     outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
-    if outputs.get("probabilities") != ("tensor(float)", 2):
-        raise ModelError(f"the model {path} gives {outputs}; it must give 'probabilities', float [n, 2]: export it with zipmap off")
     metadata = session.get_modelmeta().custom_metadata_map
-    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), categories.from_json(metadata.get(categories.KEY)))
+    if (named := metadata.get(TASK_KEY, BINARY.name)) not in TASKS:
+        raise ModelError(f"the model {path} is for the task {named!r}; this Nightshift knows {', '.join(TASKS)}: update it")
+    task = TASKS[named]
+    if outputs.get(task.output) != ("tensor(float)", 2):
+        raise ModelError(
+            f"the model {path} gives {outputs}; it must give {task.output!r}, float [n, {task.columns}]: export it with export_onnx"
+        )
+    lists = categories.from_json(metadata.get(categories.KEY))
+    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), lists, task)
 
 
 def open_session(path: Path, sha256: str | None = None) -> "tuple[onnxruntime.InferenceSession, Signature, str]":
@@ -148,7 +160,7 @@ def score_parquet(
     threads: int | None = None,
     order_by: str | None = None,
 ) -> int:
-    """Score every row of the file `features` into the file `scores`: columns `key`, `score` float32, `decision` bool. Returns the rows.
+    """Score every row of the file `features` into the file `scores`: columns `key`, `score` float32, and of a binary label `decision` bool. Returns the rows.
 
     `decision` is score >= `threshold`, compared in float32. `threads` is by default the cores this process may use. `order_by` names a
     feature in whose order each batch is computed (not written): the same scores, sooner where the input's order is a random one.
@@ -162,7 +174,7 @@ def score_parquet(
     with open_features(features) as file:
         check_fit(model, signature_of_features(features))
         check_columns(file.schema_arrow, model.signature.names, key, features, model.categories)
-        schema = _output_schema(file.schema_arrow, key)
+        schema = output_schema(file.schema_arrow, key, model.task)
         columns = list(dict.fromkeys([*key, *model.signature.names]))
         matrices: SimpleQueue[Matrix] = SimpleQueue()
         for _ in range(threads):
@@ -174,12 +186,11 @@ def score_parquet(
                 values = _score_batch(model, batch, matrix, order_by)
             finally:
                 matrices.put(matrix)
-            decisions = np.packbits(values >= np.float32(threshold), bitorder="little")
             # Buffers and DLPack, since pa.array() of a NumPy array and to_numpy() import pandas: 0.9 s of every night.
-            outputs = [
-                pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)]),
-                pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(decisions)]),
-            ]
+            outputs = [pa.Array.from_buffers(pa.float32(), len(values), [None, pa.py_buffer(values)])]
+            if model.task.decides:
+                decisions = np.packbits(values >= np.float32(threshold), bitorder="little")
+                outputs.append(pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(decisions)]))
             return pa.record_batch([*(batch.column(name) for name in key), *outputs], schema=schema)
 
         rows = 0
@@ -285,5 +296,7 @@ def check_columns(schema: pa.Schema, names: Sequence[str], others: Sequence[str]
             )
 
 
-def _output_schema(schema: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
-    return pa.schema([*(schema.field(name) for name in key), pa.field("score", pa.float32()), pa.field("decision", pa.bool_())])
+def output_schema(schema: pa.Schema, key: tuple[str, ...], task: Task) -> pa.Schema:
+    """Return the columns of a scores file, for features of `schema`."""
+    decision = [pa.field("decision", pa.bool_())] if task.decides else []
+    return pa.schema([*(schema.field(name) for name in key), pa.field("score", pa.float32()), *decision])

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 KEY = "nightshift.profile"
 """Of the entry in the ONNX file's metadata."""
 
-FORMAT = 2
-"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. A later format is not known here."""
+FORMAT = 3
+"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. 2 named the quality AUC. A later format is not known here."""
+
+_BEFORE_3 = {"auc_std": "quality_std", "night_auc": "night_quality", "night_auc_std": "night_quality_std"}
 
 SCORE = "score"
 """The column of the model's own scores; no feature may have this name."""
@@ -81,19 +83,19 @@ class Reference:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good the model was on the holdout: figures as `pipelines.lib.measures.metrics.summary` has them, and ten points of `calibration`.
+    """How good the model was on the holdout: figures as the summary of its task has them, and ten points of `calibration`.
 
-    `auc_std` is the standard deviation of the AUC of one window of nights (over windows of training rows, of which there are more).
-    `night_auc` is the mean AUC of the holdout's single nights, weighted by rows: less than that of all rows together, which also tells
+    The quality is the AUC or, of a regression, R². `quality_std` is the standard deviation of the quality of one window of nights (over windows of training rows, of which there are more).
+    `night_quality` is the mean quality of the holdout's single nights, weighted by rows: less than that of all rows together, which also tells
     good nights from bad, and what a night's realised AUC is to be compared with. It is over `nights` nights that have both classes;
-    `night_auc_std` is the standard deviation between single nights of training. `importances`: how much a night's AUC drops when a
+    `night_quality_std` is the standard deviation between single nights of training. `importances`: how much a night's quality drops when a
     feature is shuffled (`pipelines.lib.measures.importance`), to be compared with the same of later nights.
     """
 
     figures: dict[str, Any]
-    auc_std: float | None
-    night_auc: float | None
-    night_auc_std: float | None
+    quality_std: float | None
+    night_quality: float | None
+    night_quality_std: float | None
     nights: int
     calibration: tuple[dict[str, float], ...]
     importances: dict[str, float] = field(default_factory=dict)
@@ -152,7 +154,7 @@ class Profile:
                 raise ModelError(
                     f"the profile of a model has format {version}, this Nightshift reads up to {FORMAT}; update it, or train and export the model again"
                 )
-            quality = decoded["quality"]
+            quality = decoded["quality"] and {_BEFORE_3.get(name, name): value for name, value in decoded["quality"].items()}
             content = decoded | {
                 "features": tuple(_column(column) for column in decoded["features"]),
                 "score": _column(decoded["score"]),
@@ -268,27 +270,28 @@ def _quality(
     from pipelines.lib.measures import metrics
 
     rows = (np.concatenate([nights[night] for night in window]) for window in windows)
-    areas = [metrics.area(training.labels[held], scores[held]) for held in rows]
-    known = [area for area in areas if area is not None]
-    learned = [area for _, area in _night_areas(training, scores, nights)]
+    task = training.task
+    qualities = [task.quality(training.labels[held], scores[held]) for held in rows]
+    known = [quality for quality in qualities if quality is not None]
+    learned = [quality for _, quality in _night_qualities(training, scores, nights)]
     partitions = holdout.column("partition").astype(str)
-    held_out = _night_areas(holdout, holdout_scores, [np.flatnonzero(partitions == date) for date in np.unique(partitions)])
+    held_out = _night_qualities(holdout, holdout_scores, [np.flatnonzero(partitions == date) for date in np.unique(partitions)])
     return Quality(
-        figures=asdict(metrics.summary(holdout.labels, holdout_scores)),
-        auc_std=round(float(np.std(known, ddof=1)), 6) if len(known) > 1 else None,
-        night_auc=round(float(np.average([area for _, area in held_out], weights=[rows for rows, _ in held_out])), 6) if held_out else None,
-        night_auc_std=round(float(np.std(learned, ddof=1)), 6) if len(learned) > 1 else None,
+        figures=asdict(task.summary(holdout.labels, holdout_scores)),
+        quality_std=round(float(np.std(known, ddof=1)), 6) if len(known) > 1 else None,
+        night_quality=round(float(np.average([quality for _, quality in held_out], weights=[rows for rows, _ in held_out])), 6)
+        if held_out
+        else None,
+        night_quality_std=round(float(np.std(learned, ddof=1)), 6) if len(learned) > 1 else None,
         nights=len(held_out),
         calibration=tuple(metrics.calibration(holdout.labels, holdout_scores)),
     )
 
 
-def _night_areas(history: "History", scores: NDArray[np.float32], nights: list[NDArray[np.intp]]) -> list[tuple[int, float]]:
-    """Return (rows, AUC) of each night that has both classes."""
-    from pipelines.lib.measures import metrics
-
-    areas = [(len(rows), metrics.area(history.labels[rows], scores[rows])) for rows in nights]
-    return [(rows, area) for rows, area in areas if area is not None]
+def _night_qualities(history: "History", scores: NDArray[np.float32], nights: list[NDArray[np.intp]]) -> list[tuple[int, float]]:
+    """Return (rows, quality) of each night on which it is defined."""
+    found = [(len(rows), history.task.quality(history.labels[rows], scores[rows])) for rows in nights]
+    return [(rows, quality) for rows, quality in found if quality is not None]
 
 
 def _tell(column: Reference) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.lib.core.errors import ModelError
+from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.models.estimators import Fitting, Refused, make, one_blas_thread, parts, strip
+from pipelines.lib.tables.dataset import TaskName
 
 _ROWS, _FEATURES, _OPSET = 64, 3, 22
 _ENOUGH = {"n_estimators": 3, "max_iter": 5}
@@ -25,12 +27,12 @@ _TOLERANCE = 1e-5
 _SAID_BY_SKLEARN = re.compile(r"The '(?P<parameter>\w+)' parameter of \w+ (?P<must>must .+?)\. Got (?P<value>.+) instead\.", re.DOTALL)
 
 
-def faults_of_declaration(fitting: Fitting) -> list[Refused]:
-    """Return what is wrong with the names and values of `fitting`, as far as it is known without a fit."""
-    if fitting.is_usual:
+def faults_of_declaration(fitting: Fitting, task: TaskName = "binary") -> list[Refused]:
+    """Return what is wrong with the names and values of `fitting` for `task`, as far as it is known without a fit."""
+    if fitting.is_usual(task):
         return []
     try:
-        model = make(fitting, 0)
+        model = make(fitting, 0, task)
     except Refused as refused:
         return [refused]
     for part in parts(model):
@@ -42,41 +44,43 @@ def faults_of_declaration(fitting: Fitting) -> list[Refused]:
     return []
 
 
-def faults(fitting: Fitting) -> list[Refused]:
-    """Return why no model can be made as `fitting` declares; empty if one can."""
-    if fitting.is_usual:
+def faults(fitting: Fitting, task: TaskName = "binary") -> list[Refused]:
+    """Return why no model can be made for `task` as `fitting` declares; empty if one can."""
+    if fitting.is_usual(task):
         return []
-    if found := faults_of_declaration(fitting):
+    if found := faults_of_declaration(fitting, task):
         return found
-    model = make(fitting, 0)
+    model = make(fitting, 0, task)
     where = f"{fitting.estimator} with {', '.join(fitting.parameters) or 'no'} parameters"
     with warnings.catch_warnings(), one_blas_thread():
         warnings.simplefilter("ignore")  # of so few rows and rounds, a model need not converge
         try:
-            _shorten(model).fit(*_rows())
-            probabilities = np.asarray(model.predict_proba(_rows()[0]))
+            _shorten(model).fit(*_rows(task))
+            scores = np.asarray(_answers(model, _rows(task)[0], task))
         except Exception as error:  # each library has exceptions of its own
             return [_refused(fitting, error)]
-        if probabilities.shape != (_ROWS, 2):
-            return [
-                Refused(
-                    "estimator",
-                    f"is {fitting.estimator!r}, which gives {probabilities.shape[-1]} probabilities for two classes",
-                    "choose another one",
-                )
-            ]
+        if scores.shape != ((_ROWS, 2) if task == "binary" else (_ROWS, 1)):
+            what = "probabilities for two classes" if task == "binary" else "forecasts for each row"
+            return [Refused("estimator", f"is {fitting.estimator!r}, which gives {scores.shape[-1]} {what}", "choose another one")]
         try:
-            _keep(model)
+            _keep(model, task)
         except ModelError as error:
             return [Refused("estimator", f"is {where}, which is fitted but cannot be used: {error}", "see docs/how-to/models.md")]
     return []
 
 
-def _rows() -> tuple[Any, Any]:
+def _answers(model: Any, features: Any, task: TaskName) -> Any:
+    """Return what the ONNX form must give for `features` [n, f]: probabilities [n, 2] or forecasts [n, 1]."""
+    return model.predict_proba(features) if task == "binary" else np.asarray(model.predict(features)).reshape(len(features), -1)
+
+
+def _rows(task: TaskName) -> tuple[Any, Any]:
     """Return features [n, f] float32 with codes of missing values among them, and labels [n]."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(_ROWS, _FEATURES)).astype(np.float32)
     features[::7, 1], features[::11, 1] = -1, -2
+    if task == "regression":
+        return features, features[:, 0].astype(np.float64) + np.arange(_ROWS) % 2
     return features, (np.arange(_ROWS) % 2).astype(np.int8)
 
 
@@ -90,18 +94,18 @@ def _shorten(model: Any) -> Any:
     return model.set_params(**few)
 
 
-def _keep(model: Any) -> None:
+def _keep(model: Any, task: TaskName) -> None:
     """Convert and write `model`. Raises `ModelError` if it is not possible."""
     import onnxruntime
 
     from pipelines.lib.models import skops_file
     from pipelines.lib.models.conversion import convert
 
-    session = onnxruntime.InferenceSession(convert(model, _FEATURES, _OPSET).SerializeToString(), providers=["CPUExecutionProvider"])
-    rows = np.concatenate([_rows()[0], np.random.default_rng(1).normal(size=(200, _FEATURES)).astype(np.float32)])
-    difference = float(np.abs(session.run(["probabilities"], {"features": rows})[0] - model.predict_proba(rows)).max())
+    session = onnxruntime.InferenceSession(convert(model, _FEATURES, _OPSET, task).SerializeToString(), providers=["CPUExecutionProvider"])
+    rows = np.concatenate([_rows(task)[0], np.random.default_rng(1).normal(size=(200, _FEATURES)).astype(np.float32)])
+    difference = float(np.abs(session.run([TASKS[task].output], {"features": rows})[0] - _answers(model, rows, task)).max())
     if not difference <= _TOLERANCE:
-        raise ModelError(f"its ONNX form gives probabilities that differ by {difference:.2g}")
+        raise ModelError(f"its ONNX form gives scores that differ by {difference:.2g}")
     strip(model)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.skops"

@@ -20,8 +20,7 @@ from pipelines.lib.sources.raw import extract
 from pipelines.lib.tables.dataset import NOT_A_SLICE, Dataset
 from pipelines.lib.tables.engine import connect, name, text
 from pipelines.lib.tables.expression_failures import Written, naming_the_culprit
-from pipelines.lib.tables.expressions import enclosed
-from pipelines.lib.tables.labels import check_label
+from pipelines.lib.tables.labels import check_label, finite_outcome
 
 
 class Outcomes:
@@ -56,7 +55,7 @@ class Outcomes:
     def join_outcomes(self, partition: str, rows: "pa.Table | Path") -> pa.Table:
         """Return those of `rows` (published scores, a features file: anything with the key) that have an outcome on `partition`: none if contradicted.
 
-        Their columns, those that were asked for besides (not a key, nor a column that `rows` has), and `outcome` int8 {0, 1}; in the order of the key.
+        Their columns, those that were asked for besides (not a key, nor a column that `rows` has), and `outcome`, int8 {0, 1} or float64; in the order of the key.
         """
         source = f"read_parquet({text(rows)})" if isinstance(rows, Path) else "given"
         if not isinstance(rows, Path):
@@ -109,10 +108,10 @@ def known_outcomes(dataset: Dataset, *, partition: date, first: date, extra_colu
 
 def _prepare(connection: duckdb.DuckDBPyConnection, dataset: Dataset, events: Path, extra_columns: list[str]) -> dict[str, str]:
     """Make table ``outcomes``: key, partition, `extra_columns`, outcome; one row a key. Returns what contradicts itself, by date."""
-    key = ", ".join(map(name, dataset.key))
+    key, outcome = ", ".join(map(name, dataset.key)), finite_outcome(dataset)
     connection.execute(
         f"CREATE TEMP VIEW delivered AS SELECT *, {name(dataset.event_time)}::DATE::VARCHAR AS __partition, "
-        f"{enclosed(dataset.label.expression)}::TINYINT AS __outcome FROM read_parquet({text(events)})"
+        f"{outcome} AS __outcome FROM read_parquet({text(events)})"
     )
     first_of_each = connection.sql(
         f"SELECT * FROM (SELECT *, min(__outcome) OVER same <> max(__outcome) OVER same AS __contradicted FROM delivered "

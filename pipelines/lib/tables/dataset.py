@@ -15,6 +15,9 @@ from pipelines.lib.tables.column import Column as Column  # noqa: PLC0414 - most
 from pipelines.lib.tables.night_calendar import WEEKDAYS, NightCalendar, Weekday
 from pipelines.lib.tables.row_count import SideRowCount
 
+TaskName = Literal["binary", "regression"]
+"""What a label asks for: see `pipelines.lib.measures.tasks`."""
+
 RESERVED = frozenset(
     {"partition", "score", "decision", "model_name", "model_version", "model_sha256", "run_id", "git_commit", "degraded", "scored_at"}
 )
@@ -89,14 +92,16 @@ class Source(Section):
 
 
 class Label(Section):
-    """The outcome that is predicted: a boolean SQL `expression` over the source's columns, NULL where there is no outcome.
+    """The outcome that is predicted: a SQL `expression` over the source's columns, NULL where there is no outcome.
 
+    `task` binary: the expression is true or false, and a score is a probability. `task` regression: it is a number, and a score is a forecast of its mean.
     An outcome of date d is known at the start of date D when d + `delay_days` < D.
     """
 
     name: str
     expression: str
     delay_days: int = Field(ge=0)
+    task: TaskName = "binary"
 
 
 class SideTable(Section):

@@ -98,7 +98,7 @@ def test_it_is_what_it_was_built_from(profile: Profile) -> None:
     assert profile.quality is not None
     assert profile.quality.figures["rows"] == 14 * NIGHT
     assert 0.6 < profile.quality.figures["auc"] < 0.9
-    assert 0 < profile.quality.auc_std < 0.05
+    assert 0 < profile.quality.quality_std < 0.05
     assert len(profile.quality.calibration) == 10
 
 
@@ -198,7 +198,7 @@ def test_one_class_has_no_area() -> None:
     blank = History(TRAINING.features, np.zeros_like(TRAINING.labels), TRAINING.rows, TRAINING.names)
     quality = build(blank, HOLDOUT).quality
     assert quality is not None
-    assert quality.auc_std is None
+    assert quality.quality_std is None
 
 
 def test_a_column_that_it_does_not_have_is_named(profile: Profile) -> None:
