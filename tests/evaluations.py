@@ -40,7 +40,7 @@ def evaluated(
         sha256=sha256,
         since=SINCE,
         metrics=Metrics(**vars(metrics.summary(labels, scores)), parity_max_difference=0.0),
-        auc_interval=comparison.auc_interval(labels, scores, nights),
+        quality_interval=comparison.quality_interval(labels, scores, nights),
         slices=slices,
         calibration=tuple(metrics.calibration(labels, scores)),
         roc=tuple(metrics.roc(labels, scores)),
@@ -75,7 +75,7 @@ def difference(value: float, p: float | None) -> Difference:
 def part(value: str, auc: float, p: float) -> SliceComparison:
     """Return a slice on which the AUC differs by `auc`."""
     side = replace(SOUND, rows=1_000)
-    changes = {"auc_difference": difference(auc, p), "log_loss_difference": difference(0.0, 1.0)}
+    changes = {"quality_difference": difference(auc, p), "loss_difference": difference(0.0, 1.0)}
     return SliceComparison(column="carrier", value=value, champion=side, challenger=side, **changes)
 
 
@@ -87,8 +87,8 @@ def better(against: Opponent, *, slices: tuple[SliceComparison, ...] = ()) -> Co
         **vars(against),
         champion=theirs,
         challenger=replace(theirs, auc=0.72),
-        auc_difference=difference(0.02, 0.001),
-        log_loss_difference=difference(-0.01, 0.01),
+        quality_difference=difference(0.02, 0.001),
+        loss_difference=difference(-0.01, 0.01),
         nights=14,
         nights_won=12,
         slices=slices,

@@ -183,6 +183,6 @@ class Loop:
         return {
             "verdict": verdict.verdict,
             "reasons": verdict.reasons,
-            "gate_auc_difference": found.auc_difference.value,
-            "gate_log_loss_difference": found.log_loss_difference.value,
+            "gate_auc_difference": found.quality_difference.value,
+            "gate_log_loss_difference": found.loss_difference.value,
         }

@@ -56,9 +56,9 @@ def measure_of(name: str, psi: dict[str, float], profile: Profile) -> Measure:
     return Measure(psi[name], column.noise.p95, column.importance)
 
 
-def outcome_of(record: PerformanceRecord) -> Outcome:
+def outcome_of(record: PerformanceRecord, task: TaskName = "binary") -> Outcome:
     """Return a night's realised quality."""
-    return Outcome(record.partition, record.version, record.rows, record.figures["auc"])
+    return Outcome(record.partition, record.version, record.rows, record.figures[TASKS[task].quality_key])
 
 
 def promotion_of(entry: Entry) -> Promotion:
@@ -100,7 +100,7 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         scored_by=run.model.version,
         promotions=promotions,
         nights=[night_of(record, model.profile) for record in of_published(nights, published)],
-        outcomes=[outcome_of(record) for record in of_published(journal.performance(name, until=matured), published)],
+        outcomes=[outcome_of(record, task) for record in of_published(journal.performance(name, until=matured), published)],
         retrainings=retrainings_of(journal.verdicts(name), decisions),
         reference=reference_of(model.profile),
         decided=max((row.partition for row in decisions), default=None),

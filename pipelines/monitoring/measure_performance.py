@@ -28,8 +28,8 @@ from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import load_run
 from pipelines.lib.loop.performance_report import build_report, changed
-from pipelines.lib.measures import metrics
 from pipelines.lib.measures.slices import slices_of
+from pipelines.lib.measures.tasks import BINARY, Task
 from pipelines.lib.published import nights
 from pipelines.lib.records.journal import Journal, PerformanceRecord, of_published
 from pipelines.lib.sources.outcomes import Outcomes, known_outcomes
@@ -50,15 +50,15 @@ class MeasurePerformance(Section):
     slice_minimum_rows: int = Field(default=50, ge=1)
 
 
-def measure_performance(rows: pa.Table, params: MeasurePerformance) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def measure_performance(rows: pa.Table, params: MeasurePerformance, task: Task = BINARY) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the figures of `rows` (columns score, outcome and the slices), and those of each slice; None if a figure is not defined."""
     labels, scores = _numbers(rows["outcome"]), _numbers(rows["score"])
     slices = [
-        {"column": column, "value": value, **metrics.realised(labels[mask], scores[mask])}
+        {"column": column, "value": value, **task.realised(labels[mask], scores[mask])}
         for column in params.slices
         for value, mask in slices_of(rows[column], params.slice_minimum_rows)
     ]
-    return metrics.realised(labels, scores), slices
+    return task.realised(labels, scores), slices
 
 
 def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -> dict[str, float] | None:
@@ -77,7 +77,7 @@ def importances(known: Outcomes, night: nights.PublishedNight, model: "Model") -
             rows = known.join_outcomes(night.partition, Path(scratch) / "features.parquet")
         matrix = np.stack(feature_columns(rows, model.signature.names, model.categories), axis=1)
         dates = np.full(len(matrix), night.partition)
-        return permutation_importance(model.score, matrix, _numbers(rows["outcome"]), dates, model.signature.names) or None
+        return permutation_importance(model.score, matrix, _numbers(rows["outcome"]), dates, model.signature.names, model.task) or None
     except TransientError:
         raise
     except NightshiftError as error:  # gone for good; its scores can be measured all the same
@@ -98,7 +98,7 @@ def measured(
 
     for night in due:
         rows = known.join_outcomes(night.partition, read_scores(night.partition, columns=[*known.key, "score"]))
-        figures, slices = measure_performance(rows, params)
+        figures, slices = measure_performance(rows, params, model.task)
         figures |= {"scored": night.rows, "importances": importances(known, night, model)}
         yield PerformanceRecord(
             name=night.model_name,

@@ -26,18 +26,19 @@ class Score(Section):
     order_by: str | None = None
 
 
-def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key: tuple[str, ...], params: Score) -> int:
-    """Score the file `features` into `scores`, whole or not at all, with the model whose digest is `sha256`. Returns the rows."""
+def score(features: Path, model: Path, scores: Path, *, sha256: str | None, key: tuple[str, ...], params: Score, task: TaskName) -> int:
+    """Score the file `features` into `scores`, whole or not at all, with the model whose digest is `sha256`, for a label of `task`. Returns the rows."""
     from pipelines.lib.core.atomic import replacing
-    from pipelines.lib.models.inference import load_model, score_parquet
+    from pipelines.lib.models.inference import load_model, require_task, score_parquet
 
     verified = load_model(model, sha256)
+    require_task(verified, task, model)
     rule = params.threshold
     with replacing(scores) as temporary:
         rows = score_parquet(
             verified, features, temporary, key=key, threshold=rule.fixed or 0.0, threads=params.threads, order_by=params.order_by
         )
-        if rule.fixed is None:
+        if rule.fixed is None and verified.task.decides:
             decide_within_budget(temporary, rule)
         return rows
 
@@ -51,7 +52,8 @@ def main(*, features: Path, gate: Path, model: Path, scores: Path) -> None:
 
     run, params = load_run(), load_section("score", Score)
     require_passed(gate / VERDICT, "validate_features", run.partition)
-    rows = score(features, model, scores, sha256=run.model.sha256, key=load_dataset().key, params=params)
+    dataset = load_dataset()
+    rows = score(features, model, scores, sha256=run.model.sha256, key=dataset.key, params=params, task=dataset.label.task)
     log.info("%d rows scored with %s version %s", rows, run.model.name, run.model.version or "of this workspace")
 
 

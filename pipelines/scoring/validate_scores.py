@@ -8,34 +8,39 @@ written by hand.
 import sys
 from pathlib import Path
 
-from pydantic import Field
-
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
+from pipelines.lib.features.declaration import LARGEST
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, not_judged
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
 
+_PROBABILITY = {"min_value": 0.0, "max_value": 1.0, "notes": "a probability"}
+_FINITE = {"min_value": -LARGEST, "max_value": LARGEST, "notes": "a finite number"}
+
 
 class ValidateScores(Gate):
-    """`minimum_mean_score` and `maximum_mean_score` bound the mean score of a night."""
+    """`minimum_mean_score` and `maximum_mean_score` bound the mean score of a night: a share, or a number in the unit of the label."""
 
-    minimum_mean_score: float = Field(default=0.0, ge=0, le=1)
-    maximum_mean_score: float = Field(default=1.0, ge=0, le=1)
+    minimum_mean_score: float = 0.0
+    maximum_mean_score: float = 1.0
 
 
 def validate_scores(dataset: Dataset, params: ValidateScores, *, partition: str, features: Path, scores: Path) -> Report:
     """Return the verdict on the `scores` of the rows of `features`, both Parquet files."""
-    expected = open_parquet(features).metadata.num_rows
-    wanted = [
-        expect("table_columns_to_match_ordered_list", column_list=[*dataset.key, "score", "decision"]),
-        expect("column_type_to_be", column="score", type_="float[pyarrow]"),
+    expected, decides = open_parquet(features).metadata.num_rows, dataset.label.task == "binary"
+    decision = [
         expect("column_type_to_be", column="decision", type_="bool[pyarrow]"),
+        expect("column_values_to_not_be_null", column="decision"),
+    ]
+    wanted = [
+        expect("table_columns_to_match_ordered_list", column_list=[*dataset.key, "score", *(["decision"] if decides else [])]),
+        expect("column_type_to_be", column="score", type_="float[pyarrow]"),
         expect("table_row_count_to_equal", value=expected, notes="one score for each row of features"),
         expect("column_values_to_not_be_null", column="score", notes="no score is missing or NaN"),
-        expect("column_values_to_not_be_null", column="decision"),
-        expect("column_values_to_be_between", column="score", min_value=0.0, max_value=1.0, notes="a probability"),
+        *(decision if decides else []),
+        expect("column_values_to_be_between", column="score", **(_PROBABILITY if decides else _FINITE)),
         expect("column_mean_to_be_between", column="score", min_value=params.minimum_mean_score, max_value=params.maximum_mean_score),
         *([expect("column_unique_value_count_to_be_between", column="score", min_value=2, notes="not all alike")] if expected > 1 else []),
         *params.custom_expectations(),

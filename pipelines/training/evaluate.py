@@ -22,7 +22,7 @@ from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.comparison import Comparison, Opponent
 from pipelines.lib.challengers.decision import record_refusal
 from pipelines.lib.challengers.decisions import decide_nights
-from pipelines.lib.challengers.evaluation import Evaluation, Figures, Metrics, SliceSummary, Unscored
+from pipelines.lib.challengers.evaluation import Evaluation, Figures, ForecastMetrics, Metrics, SliceForecast, SliceSummary, Unscored
 from pipelines.lib.challengers.report import write
 from pipelines.lib.challengers.trained_model import facts_of
 from pipelines.lib.core import stage
@@ -34,10 +34,12 @@ from pipelines.lib.features.history import History, Holdout, holdout_start, read
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.measures import metrics
 from pipelines.lib.measures.slices import slices_of
-from pipelines.lib.models import costs
+from pipelines.lib.measures.tasks import BINARY
+from pipelines.lib.models import costs, estimators
 from pipelines.lib.models import golden as known
 from pipelines.lib.models.decision_rule import Decided, DecisionRule
-from pipelines.lib.models.inference import Model, check_fit, load_model
+from pipelines.lib.models.golden import relative_difference
+from pipelines.lib.models.inference import Model, check_fit, load_model, require_task
 from pipelines.lib.tables.dataset import load_dataset
 
 
@@ -58,31 +60,36 @@ class Evaluate(Section):
 
 def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate, rule: DecisionRule) -> Figures:
     """Measure `scores` [n] and what `rule` decides on the holdout `history` [n]; the same rows and scores give the same figures."""
-    overall = metrics.summary(history.labels, scores)
-    both = overall.auc is not None
+    task, binary = history.task, history.task is BINARY
+    whole, part = (Metrics, SliceSummary) if binary else (ForecastMetrics, SliceForecast)
+    overall = task.summary(history.labels, scores)
+    judged, low, high = overall.quality is not None, 0.0 if binary else float(scores.min()), 1.0 if binary else float(scores.max())
     return Figures(
         # The converter rounds thresholds to float32: the last digits of the difference are noise.
-        metrics=Metrics(**vars(overall), parity_max_difference=round(parity, 6)),
-        auc_interval=comparison.auc_interval(history.labels, scores, history.nights) if both else None,
+        metrics=whole(**vars(overall), parity_max_difference=round(parity, 6)),
+        quality_interval=comparison.quality_interval(history.labels, scores, history.nights, task) if judged else None,
         slices=tuple(
-            SliceSummary(column=column, value=value, **vars(metrics.summary(history.labels[mask], scores[mask])))
+            part(column=column, value=value, **vars(task.summary(history.labels[mask], scores[mask])))
             for column in params.slices
             for value, mask in slices_of(history.exact(column), params.slice_minimum_rows)
         ),
         calibration=tuple(metrics.calibration(history.labels, scores)),
-        roc=tuple(metrics.roc(history.labels, scores)) if both else (),
-        scores=tuple(np.histogram(scores, np.linspace(0, 1, 41))[0].tolist()),
-        decisions=decide_nights(history.labels, scores, history.nights, rule),
+        roc=tuple(metrics.roc(history.labels, scores)) if judged and binary else (),
+        scores=tuple(np.histogram(scores, np.linspace(low, high, 41))[0].tolist()),
+        decisions=decide_nights(history.labels, scores, history.nights, rule) if binary else None,
+        score_range=(low, high),
+        task=task.name,
     )
 
 
-def faults(figures: Metrics, golden: Iterable[known.Finding], p99_ms: float, params: Evaluate) -> tuple[str, ...]:
+def faults(figures: Metrics | ForecastMetrics, golden: Iterable[known.Finding], p99_ms: float, params: Evaluate) -> tuple[str, ...]:
     """Return why this model must not be registered, apart from any comparison; empty for a good one."""
     found = []
     if figures.parity_max_difference > params.parity_tolerance:
         found.append(f"ONNX and the trained model differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
-    if figures.auc is None or figures.auc < params.minimum_auc:
-        found.append(f"the AUC on the holdout is {figures.auc}, below {params.minimum_auc}")
+    if figures.quality is None or figures.quality < params.minimum_auc:
+        name = "AUC" if isinstance(figures, Metrics) else "R²"
+        found.append(f"the {name} on the holdout is {figures.quality}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
         found.append(f"one row takes {p99_ms:.2f} ms of processor time at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
     return (*found, *(f"golden set: {finding}" for finding in golden if not finding.passed))
@@ -110,7 +117,8 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
                 f"no labelled rows from {since} on; a holdout of {training.holdout_days} days needs outcomes. Choose a later partition"
             )
         scores = comparison.finite_scores(challenger, history.features)
-        parity = float(np.abs(trained.predict_proba(history.features)[:, 1] - scores).max())
+        require_task(challenger, dataset.label.task, onnx)
+        parity = relative_difference(estimators.answer(trained, history.features, dataset.label.task), scores)
         figures = evaluate(history, scores, parity, params, load_section("score", Decided).threshold)
         findings = known.directions(challenger, history.features, params.golden)
         golden = known.choose(history.names, history.features, scores, challenger.sha256, params.golden_rows)

@@ -23,10 +23,12 @@ from pipelines.lib.core.contract import STRICT
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.features.history import History
 from pipelines.lib.measures import metrics
-from pipelines.lib.measures.delong import placements
+from pipelines.lib.measures.forecasts import ForecastSummary
 from pipelines.lib.measures.metrics import Summary
 from pipelines.lib.measures.slices import JsonValue, slices_of
+from pipelines.lib.measures.tasks import BINARY, Task
 from pipelines.lib.models.inference import Model, check_fit
+from pipelines.lib.tables.dataset import TaskName
 
 LEVEL = 0.95
 
@@ -86,10 +88,10 @@ class Incomparable(Opponent):
 class Sides:
     """Both models on the same rows, and how they differ."""
 
-    champion: Summary
-    challenger: Summary
-    auc_difference: Difference
-    log_loss_difference: Difference
+    champion: Summary | ForecastSummary
+    challenger: Summary | ForecastSummary
+    quality_difference: Difference
+    loss_difference: Difference
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,14 @@ class SliceComparison(Sides, SliceName):
 
 @dataclass(frozen=True)
 class Figures(Sides):
-    """All differences between two models on the same rows of some `nights`; on `nights_won` of them the challenger's log loss is lower."""
+    """All differences between two models on the same rows of some `nights`; on `nights_won` of them the challenger's loss is lower."""
 
     nights: int
     nights_won: int
     slices: tuple[SliceComparison, ...]
     calibration: Mapping[str, tuple[Mapping[str, float], ...]]
     roc: Mapping[str, tuple[Mapping[str, float], ...]]
+    task: TaskName
 
 
 @dataclass(frozen=True)
@@ -131,29 +134,29 @@ class Comparison(Figures, Opponent):
     __pydantic_config__ = STRICT
 
 
-def auc_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
-    """Return the difference of the areas under the ROC curves; labels {0, 1} [n], scores [n], `nights` [n] the cluster of each row.
+def quality_difference(labels: Values, champion: Values, challenger: Values, nights: Values, task: Task = BINARY) -> Difference:
+    """Return the difference of the qualities of two models; labels [n], scores [n], `nights` [n] the cluster of each row.
 
-    Raises `DataError` if there is only one class: the area is then not defined.
+    Of a binary label it is that of the areas under the ROC curves. Raises `DataError` if it is not defined, since there is only one class.
     """
-    above, below = placements(labels, champion, challenger)
-    value = float((above[1] - above[0]).mean())
-    influence = np.empty(len(labels))
-    influence[labels == 1] = (above[1] - above[0] - value) / above.shape[1]
-    influence[labels != 1] = (below[1] - below[0] - value) / below.shape[1]
-    return _judge(value, influence, labels, nights)
+    value, influence = task.quality_difference(labels, champion, challenger)
+    return _judge(value, influence, task.judged_rows(labels), nights)
 
 
-def auc_interval(labels: Values, scores: Values, nights: Values) -> tuple[float | None, ...]:
-    """Return the ends of the 95 % interval of one model's AUC: of its difference to a model without information, whose area is 0.5."""
-    found = auc_difference(labels, np.zeros(len(scores)), scores, nights)
-    return tuple(None if end is None else round(min(max(0.5 + end, 0.0), 1.0), 6) for end in (found.low, found.high))
+def quality_interval(labels: Values, scores: Values, nights: Values, task: Task = BINARY) -> tuple[float | None, ...]:
+    """Return the ends of the 95 % interval of one model's quality: of its difference to a model without information, which gives all rows one score."""
+    found = quality_difference(labels, np.full(len(scores), labels.mean(dtype=np.float64)), scores, nights, task)
+    least = 0.0 if task is BINARY else -np.inf
+    return tuple(None if end is None else round(min(max(task.no_skill + end, least), 1.0), 6) for end in (found.low, found.high))
 
 
-def log_loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values) -> Difference:
-    """Return the difference of the mean log losses in nats; less is better. Shapes as for `auc_difference`."""
-    change = metrics.log_losses(labels, challenger) - metrics.log_losses(labels, champion)
-    return _judge(float(change.mean()), (change - change.mean()) / len(change), labels, nights)
+def loss_difference(labels: Values, champion: Values, challenger: Values, nights: Values, task: Task = BINARY) -> Difference:
+    """Return the difference of the mean losses; less is better. Shapes as for `quality_difference`.
+
+    A log loss is in nats. A squared error is a share of the variance of the `labels`, so that a limit serves any unit.
+    """
+    change = (task.losses(labels, challenger) - task.losses(labels, champion)) / task.loss_unit(labels)
+    return _judge(float(change.mean()), (change - change.mean()) / len(change), task.judged_rows(labels), nights)
 
 
 def compare(
@@ -164,25 +167,27 @@ def compare(
     *,
     slices: "Mapping[str, Values | pa.Array | pa.ChunkedArray]",
     minimum_rows: int,
+    task: Task = BINARY,
 ) -> Figures:
     """Compare the scores of two models on the same n rows.
 
-    `slices` maps names to columns [n]. A value with at least `minimum_rows` rows and both classes is a slice, which is compared separately.
+    `slices` maps names to columns [n]. A value with at least `minimum_rows` rows, of which a quality is defined, is a slice, which is compared separately.
     """
     found = []
     for column, values in slices.items():
         for value, mask in slices_of(values, minimum_rows):
-            if 0 < labels[mask].sum() < mask.sum():
-                sides = _sides(labels[mask], champion[mask], challenger[mask], nights[mask])
+            if task.judges(labels[mask]):
+                sides = _sides(labels[mask], champion[mask], challenger[mask], nights[mask], task)
                 found.append(SliceComparison(column=column, value=value, **vars(sides)))
     both = {"champion": champion, "challenger": challenger}
     return Figures(
-        **vars(_sides(labels, champion, challenger, nights)),
+        **vars(_sides(labels, champion, challenger, nights, task)),
         nights=len(np.unique(nights)),
-        nights_won=_nights_won(labels, champion, challenger, nights),
+        nights_won=_nights_won(labels, champion, challenger, nights, task),
         slices=tuple(found),
         calibration={name: tuple(metrics.calibration(labels, scores)) for name, scores in both.items()},
-        roc={name: tuple(metrics.roc(labels, scores)) for name, scores in both.items()},
+        roc={name: tuple(metrics.roc(labels, scores)) for name, scores in both.items()} if task is BINARY else {},
+        task=task.name,
     )
 
 
@@ -193,16 +198,20 @@ def compare_models(
     identity, rows = vars(opponent), history.since(opponent.since)
     if champion.profile is None:
         return Incomparable(**identity, fault="the champion carries no profile, so the rows that it has trained on are not known")
-    if not 0 < rows.labels.sum() < len(rows.labels):
+    if not rows.task.judges(rows.labels):
         unseen = f"the {len(rows.labels)} labelled rows from {opponent.since} on, which neither model has trained on"
-        return Incomparable(**identity, fault=f"{unseen}, are of one class at most")
+        return Incomparable(
+            **identity, fault=f"{unseen}, {'are of one class at most' if rows.task is BINARY else 'have one outcome at most'}"
+        )
+    if champion.task is not rows.task:
+        return Incomparable(**identity, fault=f"the champion is for a label of task {champion.task.name}")
     try:
         check_fit(champion, challenger.signature)
         mine, theirs = (finite_scores(model, rows.coded_for(model.categories).features) for model in (challenger, champion))
     except ModelError as error:
         return Incomparable(**identity, fault=f"the champion cannot be compared with: {error}")
     columns = {column: rows.exact(column) for column in slices}
-    figures = compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows)
+    figures = compare(rows.labels, theirs, mine, rows.nights, slices=columns, minimum_rows=minimum_rows, task=rows.task)
     return Comparison(**identity, **vars(figures))
 
 
@@ -220,26 +229,25 @@ def trained_until(model: Model, otherwise: str) -> str:
     return str(profile.trained_until) if profile else otherwise
 
 
-def _sides(labels: Values, champion: Values, challenger: Values, nights: Values) -> Sides:
+def _sides(labels: Values, champion: Values, challenger: Values, nights: Values, task: Task) -> Sides:
     return Sides(
-        champion=metrics.summary(labels, champion),
-        challenger=metrics.summary(labels, challenger),
-        auc_difference=auc_difference(labels, champion, challenger, nights).rounded(),
-        log_loss_difference=log_loss_difference(labels, champion, challenger, nights).rounded(),
+        champion=task.summary(labels, champion),
+        challenger=task.summary(labels, challenger),
+        quality_difference=quality_difference(labels, champion, challenger, nights, task).rounded(),
+        loss_difference=loss_difference(labels, champion, challenger, nights, task).rounded(),
     )
 
 
-def _nights_won(labels: Values, champion: Values, challenger: Values, nights: Values) -> int:
-    """Count the nights on which the challenger's mean log loss is lower than the champion's."""
+def _nights_won(labels: Values, champion: Values, challenger: Values, nights: Values, task: Task) -> int:
+    """Count the nights on which the challenger's mean loss is lower than the champion's."""
     _, which = np.unique(nights, return_inverse=True)
-    return int((np.bincount(which, metrics.log_losses(labels, challenger) - metrics.log_losses(labels, champion)) < 0).sum())
+    return int((np.bincount(which, task.losses(labels, challenger) - task.losses(labels, champion)) < 0).sum())
 
 
-def _judge(value: float, influence: Values, labels: Values, nights: Values) -> Difference:
-    """Return `value` with its interval and p, from the influences [n] of its rows, summed by night; without both if there are too few rows or nights."""
+def _judge(value: float, influence: Values, rarer: Values, nights: Values) -> Difference:
+    """Return `value` with its interval and p, from the influences [n] of its rows, summed by night; without both if too few rows or nights are `rarer` [n]."""
     from scipy.stats import t
 
-    rarer = labels == (labels.mean() < 0.5)
     if rarer.sum() < RARER_ROWS or len(np.unique(nights[rarer])) < RARER_NIGHTS:
         return Difference(value, None, None, None)
     _, which = np.unique(nights, return_inverse=True)

@@ -12,10 +12,13 @@ from pipelines.lib.challengers.comparison import Comparison, Incomparable, Slice
 from pipelines.lib.challengers.decisions import Decisions
 from pipelines.lib.core import contract
 from pipelines.lib.core.contract import STRICT
+from pipelines.lib.measures.forecasts import ForecastSummary
 from pipelines.lib.measures.metrics import Summary
+from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.models.forest_sample import ForestSample
 from pipelines.lib.models.golden import Finding
 from pipelines.lib.models.importances import IMPURITY
+from pipelines.lib.tables.dataset import TaskName
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,35 @@ class Metrics(Summary):
 
 
 @dataclass(frozen=True)
+class ForecastMetrics(ForecastSummary):
+    """The same of forecasts."""
+
+    parity_max_difference: float
+
+
+@dataclass(frozen=True)
 class SliceSummary(Summary, SliceName):
     """The figures on the rows of the holdout that have one value in a column."""
+
+
+@dataclass(frozen=True)
+class SliceForecast(ForecastSummary, SliceName):
+    """The same of forecasts."""
 
 
 @dataclass(frozen=True)
 class Figures:
     """The quality of scores on the holdout: the fields of `Evaluation` that depend on labels and scores alone."""
 
-    metrics: Metrics
-    auc_interval: tuple[float | None, ...] | None
-    slices: tuple[SliceSummary, ...]
+    metrics: Metrics | ForecastMetrics
+    quality_interval: tuple[float | None, ...] | None
+    slices: tuple[SliceSummary | SliceForecast, ...]
     calibration: tuple[Mapping[str, float], ...]
     roc: tuple[Mapping[str, float], ...]
     scores: tuple[int, ...]
-    decisions: Decisions
+    decisions: Decisions | None
+    score_range: tuple[float, float]
+    task: TaskName
 
 
 @dataclass(frozen=True)
@@ -68,8 +85,8 @@ class Unscored:
 class Evaluation:
     """A model's figures on the holdout, the nights from `since` on, which training has not seen.
 
-    `comparison` is None if there was no champion. `auc_interval` is None if the holdout has one class only, and holds None if it has too few
-    nights. `scores` counts the scores in 40 equal bins of [0, 1]; `importances` is by feature and measures `importance_kind`; `calibration` and
+    `comparison` is None if there was no champion. `quality_interval` is None if the holdout has one class only, and holds None if it has too few
+    nights. `scores` counts the scores in 40 equal bins of `score_range`; `decisions` is None for forecasts; `importances` is by feature and measures `importance_kind`; `calibration` and
     `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` are the rows that
     the model, and each tree of a forest, learned from. `not_reproducible` is why another training may give other bytes, None if it does not.
     """
@@ -82,18 +99,20 @@ class Evaluation:
     comparison: Comparison | Incomparable | None
     sha256: str
     since: str
-    metrics: Metrics
-    auc_interval: tuple[float | None, ...] | None
-    slices: tuple[SliceSummary, ...]
+    metrics: Metrics | ForecastMetrics
+    quality_interval: tuple[float | None, ...] | None
+    slices: tuple[SliceSummary | SliceForecast, ...]
     calibration: tuple[Mapping[str, float], ...]
     roc: tuple[Mapping[str, float], ...]
     scores: tuple[int, ...]
-    decisions: Decisions
+    decisions: Decisions | None
     importances: Mapping[str, float]
     golden: tuple[Finding, ...]
     faults: tuple[str, ...]
     trained_on: ForestSample
     importance_kind: str = IMPURITY
+    score_range: tuple[float, float] = (0.0, 1.0)
+    task: TaskName = "binary"
     not_reproducible: str | None = None
 
     @property
@@ -101,9 +120,9 @@ class Evaluation:
         """The result in a line, for the run's note."""
         if self.faults:
             return f"the model does not pass: {'; '.join(self.faults)}"
-        note = f"challenger's AUC {self.metrics.auc:.3f}"
+        note = f"challenger's {TASKS[self.task].quality_name} {self.metrics.quality:.3f}"
         if isinstance(self.comparison, Comparison):
-            note += f", {self.comparison.auc_difference.value:+.3f} to the champion's"
+            note += f", {self.comparison.quality_difference.value:+.3f} to the champion's"
         return note
 
 

@@ -76,7 +76,7 @@ def _clear(difference: Difference, policy: Policy) -> bool:
 
 def _worse(found: Comparison, policy: Policy) -> list[str]:
     reasons = []
-    auc, loss = found.auc_difference, found.log_loss_difference
+    auc, loss = found.quality_difference, found.loss_difference
     if auc.value < 0 and _clear(auc, policy):
         reasons.append(f"its AUC is lower than the champion's, by {with_interval(auc)}")
     if loss.value > policy.maximum_log_loss_increase and _clear(loss, policy):
@@ -89,7 +89,7 @@ def _worse(found: Comparison, policy: Policy) -> list[str]:
             f"its calibration error is {change:.4f} above the champion's, more than {policy.maximum_calibration_error_increase:g}"
         )
     for part in found.slices:  # with many slices, one is bad by chance: so the more there are, the clearer each must be (Bonferroni)
-        fall = part.auc_difference
+        fall = part.quality_difference
         if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(found.slices) <= policy.maximum_p_value:
             reasons.append(f"on {part.label} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}")
     return reasons
@@ -108,7 +108,7 @@ def _dearer(challenger: Costs, champion: Costs, policy: Policy) -> list[str]:
 
 
 def _unclear(found: Comparison, policy: Policy) -> list[str]:
-    auc, loss = found.auc_difference, found.log_loss_difference
+    auc, loss = found.quality_difference, found.loss_difference
     reasons = []
     if auc.value < 0:
         reasons.append(f"its AUC is not higher: {with_interval(auc)}")
@@ -117,9 +117,9 @@ def _unclear(found: Comparison, policy: Policy) -> list[str]:
     if not (_clear(auc, policy) or _clear(loss, policy)):
         reasons.append(f"neither gain is clear from {found.nights} nights: AUC {with_interval(auc)}, log loss {with_interval(loss)}")
     reasons += [
-        f"on {part.label} its AUC falls: {with_interval(part.auc_difference)}"
+        f"on {part.label} its AUC falls: {with_interval(part.quality_difference)}"
         for part in found.slices
-        if part.auc_difference.value < -policy.maximum_slice_auc_loss and _clear(part.auc_difference, policy)
+        if part.quality_difference.value < -policy.maximum_slice_auc_loss and _clear(part.quality_difference, policy)
     ]
     return reasons
 
@@ -140,13 +140,13 @@ def _shadow_questions(shadow: Shadow, policy: Policy) -> list[str]:
 
 
 def _gains(found: Comparison) -> list[str]:
-    auc, loss = found.auc_difference, found.log_loss_difference
+    auc, loss = found.quality_difference, found.loss_difference
     return [f"AUC {with_interval(auc)}, log loss {with_interval(loss)} on {found.nights} nights that neither has trained on"]
 
 
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
     """Name the missing evidence: the reader of a promotion must not believe that everything was judged."""
-    unsure = [part.label for part in found.slices if part.auc_difference.p is None]
+    unsure = [part.label for part in found.slices if part.quality_difference.p is None]
     reasons = [] if found.slices else ["not judged: its slices, none of which has enough rows of both outcomes"]
     if unsure:
         reasons.append(f"not judged: {len(unsure)} of {len(found.slices)} slices, with too few rows or nights: {', '.join(unsure[:5])}")
@@ -164,8 +164,8 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
     """Return the comparison for the person who approves or refuses the challenger."""
     sides = found.champion, found.challenger
     rows = [
-        ("AUC (more is better)", *(_cell(side.auc) for side in sides), with_interval(found.auc_difference)),
-        ("log loss (less is better)", *(_cell(side.log_loss) for side in sides), with_interval(found.log_loss_difference)),
+        ("AUC (more is better)", *(_cell(side.auc) for side in sides), with_interval(found.quality_difference)),
+        ("log loss (less is better)", *(_cell(side.log_loss) for side in sides), with_interval(found.loss_difference)),
     ]
     for name, theirs, mine in (
         ("Brier score", found.champion.brier, found.challenger.brier),
@@ -173,9 +173,9 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
         ("mean score", found.champion.mean_score, found.challenger.mean_score),
     ):
         rows.append((name, _cell(theirs), _cell(mine), f"{mine - theirs:+.4f}"))
-    for part in sorted(found.slices, key=lambda part: part.auc_difference.value)[:3]:
+    for part in sorted(found.slices, key=lambda part: part.quality_difference.value)[:3]:
         what = f"AUC of {part.label}, among its worst slices"
-        rows.append((what, _cell(part.champion.auc), _cell(part.challenger.auc), with_interval(part.auc_difference)))
+        rows.append((what, _cell(part.champion.auc), _cell(part.challenger.auc), with_interval(part.quality_difference)))
     if challenger and champion:
         for name, theirs, mine in (
             ("µs per row, median", champion.p50_us, challenger.p50_us),

@@ -89,7 +89,12 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         **({"report_drift": {"nights": reported}} if (reported := reported_days(dataset.calendar)) != _REPORTED_NIGHTS else {}),
         "ingest_history": {"start": str(first)},
         **_gates(dataset, facts, declared, first, nights.partition),
-        "evaluate": {"slices": _feature_slices(dataset, features, facts), "slice_minimum_rows": between(20, held_out / 50, 200)},
+        "evaluate": {
+            **({} if dataset.label.task == "binary" else {"minimum_auc": 0.0}),
+            "slices": _feature_slices(dataset, features, facts),
+            "slice_minimum_rows": between(20, held_out / 50, 200),
+        },
+        **_of_scores(dataset, facts),
         "measure_performance": {"slices": _column_slices(dataset, facts), "slice_minimum_rows": between(10, per_night / 20, 50)},
         "train": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4)), **_estimator(dataset, declared)},
         "train_encoder": {"holdout_days": holdout.days, "minimum_rows": max(2, significant(learned / 4)), **_network(learned)},
@@ -104,6 +109,15 @@ def derive(dataset: Dataset, features: Features, facts: Facts, declared: Mapping
         "nightly_batch_scoring": clock | _cron(dataset, declared, nights.replay_offset_days),
         "weekly_index_rebuild": dict(clock),
     }
+
+
+def _of_scores(dataset: Dataset, facts: Facts) -> Parameters:
+    """Return the band of a night's mean forecast, and the least quality of a forecast: better than the mean. Nothing for probabilities."""
+    if dataset.label.task == "binary":
+        return {}
+    band = label_bands(dataset, facts)
+    ends = {f"{end}_mean_score": band[f"{end}_label_mean"] for end in ("minimum", "maximum") if f"{end}_label_mean" in band}
+    return {"validate_scores": ends}
 
 
 def _estimator(dataset: Dataset, declared: Mapping[str, Any]) -> Parameters:

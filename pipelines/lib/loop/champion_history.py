@@ -29,18 +29,18 @@ class Night:
 
 
 class Outcome(NamedTuple):
-    """The AUC of `rows` scores of a night with outcomes; None if they are all of one class."""
+    """The quality of `rows` scores of a night with outcomes, such as their AUC; None if it is not defined, as for outcomes of one class."""
 
     partition: str
     version: str
     rows: int
-    auc: float | None
+    quality: float | None
 
 
 class Reference(NamedTuple):
-    """Quality on the holdout: the mean of its `nights` nights' AUC, and their standard deviation."""
+    """Quality on the holdout: the mean of its `nights` nights' quality, and their standard deviation."""
 
-    auc: float
+    quality: float
     night_sd: float
     nights: int
 
@@ -83,6 +83,7 @@ class History:
     decided: str | None = None
     window_nights: int | None = None
     trained_until: str | None = None
+    quality_name: str = "AUC"
 
     @property
     def champion(self) -> Promotion:

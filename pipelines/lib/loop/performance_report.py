@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipelines.lib.measures.tasks import BINARY, Task
 from pipelines.lib.published.nights import PublishedNight
 from pipelines.lib.records.journal import PerformanceRecord
 
@@ -20,6 +21,7 @@ def build_report(
     recorded: Sequence[PerformanceRecord],
     before: Mapping[str, PerformanceRecord],
     contradicted: Mapping[str, str],
+    task: Task = BINARY,
 ) -> dict[str, Any]:
     """Return the report: every night of the `window`, those `recorded` now in place of those `before`, those `contradicted`; and the news
     in a line.
@@ -27,8 +29,9 @@ def build_report(
     again = [(record, before[record.partition]) for record in recorded if record.partition in before]
     corrected = [now.partition for now, then in again if now.outcomes_sha256 != then.outcomes_sha256]
     rescored = [now.partition for now, then in again if then.publication not in ("", now.publication)]
-    auc = next((record for record in reversed(recorded) if record.figures["auc"] is not None), None)
-    notes = [f"AUC of {auc.partition} {auc.figures['auc']:.2f}"] if auc else []
+    key = task.quality_key
+    judged = next((record for record in reversed(recorded) if record.figures[key] is not None), None)
+    notes = [f"{task.quality_name} of {judged.partition} {judged.figures[key]:.2f}"] if judged else []
     notes += [f"corrected outcomes: {', '.join(corrected)}"] if corrected else []
     notes += [f"published again: {', '.join(rescored)}"] if rescored else []
     if contradicted:

@@ -82,7 +82,7 @@ def _unreachable(watched: Sequence[Night], window_nights: int | None, policy: Po
 
 
 def quality_signal(history: History, policy: Policy) -> Signal:
-    """Return whether the champion's AUC on its last nights with outcomes is clearly below that of its holdout."""
+    """Return whether the champion's quality on its last nights with outcomes is clearly below that of its holdout."""
     known = _outcomes(history)
     rows = _newest(known, policy)
     if history.reference is None:
@@ -92,22 +92,22 @@ def quality_signal(history: History, policy: Policy) -> Signal:
     if not rows:
         held = sum(row.rows for row in known)
         return Signal("quality", lacks=f"quality has {held} of {policy.minimum_rows} rows with outcomes, in {len(known)} nights")
-    auc, loss, allowed = _loss(rows, history.reference, policy)
+    quality, loss, allowed = _loss(rows, history.reference, policy)
     return Signal(
         "quality",
         alarm=loss > allowed,
-        words=f"AUC of the last {len(rows)} nights with outcomes is {auc:.3f}, limit {history.reference.auc - allowed:.3f}",
+        words=f"{history.quality_name} of the last {len(rows)} nights with outcomes is {quality:.3f}, limit {history.reference.quality - allowed:.3f}",
         findings={
             "nights": [row.partition for row in rows],
-            "auc": round(auc, 4),
-            "reference": round(history.reference.auc, 4),
-            "limit": round(history.reference.auc - allowed, 4),
+            "quality": round(quality, 4),
+            "reference": round(history.reference.quality, 4),
+            "limit": round(history.reference.quality - allowed, 4),
         },
     )
 
 
 def outcomes_known(history: History) -> int:
-    """Return how many of the champion's nights have an AUC."""
+    """Return how many of the champion's nights have a quality."""
     return len(_outcomes(history))
 
 
@@ -135,12 +135,12 @@ def _newest(rows: Sequence[Outcome], policy: Policy) -> Sequence[Outcome]:
 
 
 def _loss(rows: Sequence[Outcome], reference: Reference | None, policy: Policy) -> tuple[float, float, float]:
-    """Return (AUC of `rows`, weighted by rows; how far below the reference it is; how far it may be)."""
-    auc = sum(row.rows * (row.auc or 0.0) for row in rows) / sum(row.rows for row in rows)
+    """Return (quality of `rows`, weighted by rows; how far below the reference it is; how far it may be)."""
+    quality = sum(row.rows * (row.quality or 0.0) for row in rows) / sum(row.rows for row in rows)
     if reference is None:
-        return auc, 0.0, math.inf
+        return quality, 0.0, math.inf
     error = reference.night_sd * math.sqrt(1 / len(rows) + 1 / reference.nights)
-    return auc, reference.auc - auc, max(policy.auc_loss, policy.spread_factor * error)
+    return quality, reference.quality - quality, max(policy.auc_loss, policy.spread_factor * error)
 
 
 def _watched(history: History) -> list[Night]:
@@ -156,12 +156,12 @@ def _nights(history: History, policy: Policy) -> list[Night]:
 
 
 def _outcomes(history: History) -> list[Outcome]:
-    """Return the champion's nights that have an AUC, oldest first, since it is champion."""
+    """Return the champion's nights that have a quality, oldest first, since it is champion."""
     champion = history.champion
     return sorted(
         row
         for row in history.outcomes
-        if row.version == champion.version and champion.live_from <= row.partition < history.partition and row.auc is not None
+        if row.version == champion.version and champion.live_from <= row.partition < history.partition and row.quality is not None
     )
 
 

@@ -32,6 +32,11 @@ class ForecastSummary:
     root_mean_squared_error: float
     calibration_error: float
 
+    @property
+    def quality(self) -> float | None:
+        """The figure that any task has: more is better."""
+        return self.r2
+
 
 def summary(labels: Values, scores: Values) -> ForecastSummary:
     """Measure `scores` against `labels`. Raises `ValueError` for a score or label that is not finite."""

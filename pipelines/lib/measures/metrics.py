@@ -32,6 +32,16 @@ class Summary:
     brier: float
     calibration_error: float
 
+    @property
+    def quality(self) -> float | None:
+        """The figure that any task has: more is better."""
+        return self.auc
+
+    @property
+    def mean_label(self) -> float:
+        """The mean outcome, by the name that any task has."""
+        return self.positive_rate
+
 
 def summary(labels: Labels, scores: Scores) -> Summary:
     """Measure `scores` against `labels`. Raises `ValueError` for a score outside [0, 1]."""

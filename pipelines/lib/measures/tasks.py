@@ -79,16 +79,13 @@ class Task(ABC):
     def realised(self, labels: Values, scores: Values) -> dict[str, float | int | None]:
         """Return `summary` with the ends of the quality's 95 % interval, for as few rows as a night or a slice may have."""
 
-    def quality_of(self, figures: Any) -> float | None:
-        """Return the quality among `figures`, a summary or the mapping of one."""
-        found = figures.get(self.quality_key) if isinstance(figures, dict) else getattr(figures, self.quality_key)
-        return None if found is None else float(found)
+    @abstractmethod
+    def judged_rows(self, labels: Values) -> NDArray[np.bool_]:
+        """Return the rows [n] whose number decides whether a difference can be judged."""
 
-    def mean_label_of(self, figures: Any) -> float | None:
-        """Return the mean outcome among `figures`, a summary or the mapping of one."""
-        key = "positive_rate" if self.name == "binary" else "mean_label"
-        found = figures.get(key) if isinstance(figures, dict) else getattr(figures, key)
-        return None if found is None else float(found)
+    @abstractmethod
+    def quality_difference(self, labels: Values, champion: Values, challenger: Values) -> tuple[float, NDArray[np.float64]]:
+        """Return how much more the quality of the `challenger` is, and the influence [n] of each row on it. The quality must be defined."""
 
 
 class _Binary(Task):
@@ -126,6 +123,20 @@ class _Binary(Task):
 
     def loss_unit(self, labels: Values) -> float:
         return 1.0
+
+    def judged_rows(self, labels: Values) -> NDArray[np.bool_]:
+        rarer: NDArray[np.bool_] = labels == (labels.mean() < 0.5)
+        return rarer
+
+    def quality_difference(self, labels: Values, champion: Values, challenger: Values) -> tuple[float, NDArray[np.float64]]:
+        from pipelines.lib.measures.delong import placements
+
+        above, below = placements(labels, champion, challenger)
+        value = float((above[1] - above[0]).mean())
+        influence = np.empty(len(labels))
+        influence[labels == 1] = (above[1] - above[0] - value) / above.shape[1]
+        influence[labels != 1] = (below[1] - below[0] - value) / below.shape[1]
+        return value, influence
 
     def realised(self, labels: Values, scores: Values) -> dict[str, float | int | None]:
         return metrics.realised(labels, scores)
@@ -167,11 +178,20 @@ class _Regression(Task):
     def loss_unit(self, labels: Values) -> float:
         return float(labels.var(dtype=np.float64)) or 1.0
 
+    def judged_rows(self, labels: Values) -> NDArray[np.bool_]:
+        return np.ones(len(labels), dtype=bool)
+
+    def quality_difference(self, labels: Values, champion: Values, challenger: Values) -> tuple[float, NDArray[np.float64]]:
+        change = (self.losses(labels, champion) - self.losses(labels, challenger)) / self.loss_unit(labels)
+        value = float(change.mean())
+        return value, (change - value) / len(change)
+
     def realised(self, labels: Values, scores: Values) -> dict[str, float | int | None]:
         if len(labels) == 0:
             return {"rows": 0} | dict.fromkeys(
                 (
                     "mean_label",
+                    "spread",
                     "mean_score",
                     "r2",
                     "mean_absolute_error",

@@ -18,7 +18,7 @@ from pipelines.lib.core.params import Section
 from pipelines.lib.features.signature import Signature
 
 TOLERANCE = 1e-5
-"""Largest difference of a score that another processor may make; float32 sums of a hundred trees differ by some 1e-7."""
+"""Largest difference of a score, relative to the largest if that is above 1, that another processor may make; float32 sums of a hundred trees differ by some 1e-7."""
 
 
 class Scorer(Protocol):
@@ -77,7 +77,7 @@ def check(model: Scorer, golden: Golden) -> list[str]:
     except ModelError as error:
         return [str(error)]
     scores = model.score(golden.features)
-    distance = np.abs(scores - golden.scores)
+    distance = np.abs(scores - golden.scores) / _unit(golden.scores)
     worst = int(distance.argmax())
     if distance[worst] > TOLERANCE:
         return [
@@ -96,7 +96,16 @@ def largest_difference(model: Scorer, golden: Golden) -> float:
     scores = model.score(golden.features)
     if not np.isfinite(scores).all():
         raise ModelError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} golden rows get a score that is not finite")
-    return float(np.abs(scores.astype(np.float64) - golden.scores).max())
+    return relative_difference(golden.scores, scores)
+
+
+def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """Return the largest absolute difference of two columns of scores [n]: of probabilities, or of forecasts as a share of the largest one if that is above 1."""
+    return float(np.abs(found.astype(np.float64) - expected).max() / _unit(expected))
+
+
+def _unit(scores: np.ndarray) -> float:
+    return max(1.0, float(np.abs(scores).max(initial=0.0)))
 
 
 @dataclass(frozen=True)

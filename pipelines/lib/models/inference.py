@@ -150,6 +150,14 @@ def check_fit(model: HasSignature, found: Signature) -> None:
     )
 
 
+def require_task(model: Model, task: TaskName, path: Path) -> None:
+    """Raise `ModelError` unless `model`, read from `path`, is for a label of `task`."""
+    if model.task.name != task:
+        raise ModelError(
+            f"the model {path} is for a label of task {model.task.name}, but dataset.label.task is {task}; train a model for it"
+        )
+
+
 def score_parquet(
     model: Model,
     features: Path,

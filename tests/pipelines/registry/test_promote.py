@@ -31,7 +31,7 @@ def decide(verdict: Literal["promote", "refuse", "ask"], *reasons: str) -> None:
             "data/reports/decide/decision.json",
             asdict(Decision("2013-04-01", "1", "2", verdict, reasons or ("AUC .03 better",), None)),
         ),
-        ("data/reports/evaluate/comparison.json", {"auc_difference": 0.03}),
+        ("data/reports/evaluate/comparison.json", {"quality_difference": 0.03}),
     ):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(content))
@@ -59,7 +59,7 @@ def test_the_ledger_has_the_evidence_and_the_version_is_live_from_the_day_after(
     assert (entry.version, entry.from_version, entry.live_from) == ("2", "1", "2013-04-02")
     assert (entry.actor, entry.reason) == ("decide", "AUC .03 better")
     assert entry.evidence["decision"]["verdict"] == "promote"
-    assert entry.evidence["comparison"] == {"auc_difference": 0.03}
+    assert entry.evidence["comparison"] == {"quality_difference": 0.03}
     assert entry.evidence["run_ref"] == "refs/runs/retraining/run"
     assert retraining.aliases() == {"champion": "2", "previous": "1"}, "version 2 is no longer a challenger"
     [verdict] = retraining.journal.verdicts(NAME)
@@ -317,7 +317,7 @@ def test_an_entry_of_an_older_form_is_read_and_its_version_not_promoted_twice(re
     old = {
         "run_ref": "refs/runs/retraining/run",
         "decision": {"verdict": "promote", "reasons": ["better"]},
-        "comparison": {"auc_difference": 0.03},
+        "comparison": {"quality_difference": 0.03},
     }
     version = Registered.model_validate_json(Path("data/models/registered.json").read_text())
     promote(retraining.ledger, version, expect="1", live_from="2013-04-02", actor="decide", reason="better", evidence=old)

@@ -106,7 +106,7 @@ def test_the_same_evidence_gives_the_same_bytes_and_one_verdict(retraining: Retr
 
 
 def test_a_question_is_asked_with_the_table(retraining: Retraining) -> None:
-    compared = replace(retraining.evaluation.comparison, auc_difference=difference(0.001, 0.8), log_loss_difference=difference(-0.001, 0.8))
+    compared = replace(retraining.evaluation.comparison, quality_difference=difference(0.001, 0.8), loss_difference=difference(-0.001, 0.8))
     retraining.evaluation = replace(retraining.evaluation, comparison=compared)
     decision = retraining.decide()
     assert decision.verdict == "ask"

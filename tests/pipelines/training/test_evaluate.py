@@ -215,8 +215,8 @@ def test_a_slice_of_a_declared_category_has_its_value_not_its_code(files: Files,
 def test_evaluation_judges_slices_separately() -> None:
     given = history()
     result = evaluate(given, forest().predict_proba(given.features)[:, 1].astype(np.float32), 1e-7, LIMITS, HALF)
-    assert result.auc_interval is not None
-    low, high = result.auc_interval
+    assert result.quality_interval is not None
+    low, high = result.quality_interval
     assert 0.7 < low < result.metrics.auc < high
     assert {(row.column, row.value) for row in result.slices} == {("side", "left"), ("side", "right")}
     assert sum(row.rows for row in result.slices) == sum(result.scores) == 6_000
@@ -295,7 +295,7 @@ def test_the_challenger_is_compared_with_the_champion_on_the_same_rows(files: Fi
     assert (found["version"], found["sha256"], found["degraded"], found["instead_of"]) == ("1", digest, True, "2")
     assert found["champion"]["rows"] == found["challenger"]["rows"] == 14 * 200
     assert found["champion"]["auc"] < 0.5 < found["challenger"]["auc"]
-    assert found["auc_difference"]["low"] > 0.4
+    assert found["quality_difference"]["low"] > 0.4
     assert found["nights_won"] == found["nights"] == 14
     measured = json.loads((files.root / "reports" / "latency.json").read_text(encoding="utf-8"))
     assert measured["champion"]["sha256"] == digest

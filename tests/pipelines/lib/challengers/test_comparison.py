@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pipelines.lib.challengers.comparison import Difference, SliceName, auc_difference, auc_interval, compare, log_loss_difference
+from pipelines.lib.challengers.comparison import Difference, SliceName, compare, loss_difference, quality_difference, quality_interval
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.measures.delong import delong
 
@@ -27,17 +27,17 @@ def draw(seed: int, *, better: float = 0.0, shared: float = 0.0) -> tuple[np.nda
 
 def test_the_values_are_those_of_scikit_learn() -> None:
     labels, champion, challenger, nights = draw(0, better=0.5)
-    assert auc_difference(labels, champion, challenger, nights).value == pytest.approx(
+    assert quality_difference(labels, champion, challenger, nights).value == pytest.approx(
         roc_auc_score(labels, challenger) - roc_auc_score(labels, champion), abs=1e-12
     )
-    assert log_loss_difference(labels, champion, challenger, nights).value == pytest.approx(
+    assert loss_difference(labels, champion, challenger, nights).value == pytest.approx(
         log_loss(labels, challenger.astype(float)) - log_loss(labels, champion.astype(float)), abs=1e-9
     )
 
 
 def test_with_a_night_for_each_row_the_interval_is_that_of_delong() -> None:
     labels, champion, challenger, _ = draw(1, better=0.2)
-    found = auc_difference(labels, champion, challenger, np.arange(len(labels)))
+    found = quality_difference(labels, champion, challenger, np.arange(len(labels)))
     _, covariance = delong(labels, champion, challenger)
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     assert (found.high - found.value) / 1.96 == pytest.approx(error, rel=0.01)
@@ -52,17 +52,17 @@ def test_the_intervals_are_those_of_a_bootstrap_of_nights() -> None:
     for _ in range(300):
         rows = np.concatenate([where[night] for night in rng.integers(NIGHTS, size=NIGHTS)])
         drawn.append(
-            [difference(labels[rows], champion[rows], challenger[rows], rows).value for difference in (auc_difference, log_loss_difference)]
+            [difference(labels[rows], champion[rows], challenger[rows], rows).value for difference in (quality_difference, loss_difference)]
         )
     for found, spread in zip(
-        (auc_difference(labels, champion, challenger, nights), log_loss_difference(labels, champion, challenger, nights)),
+        (quality_difference(labels, champion, challenger, nights), loss_difference(labels, champion, challenger, nights)),
         np.std(drawn, axis=0),
         strict=True,
     ):
         assert (found.high - found.value) / 2.16 == pytest.approx(spread, rel=0.15)  # Student's t of 13 degrees of freedom
 
 
-@pytest.mark.parametrize("difference", [auc_difference, log_loss_difference])
+@pytest.mark.parametrize("difference", [quality_difference, loss_difference])
 def test_equal_models_differ_as_rarely_as_the_level_promises(difference: object) -> None:
     """Each night shifts both models' errors: judged row by row, most of these pairs would differ clearly."""
     p = np.array([difference(*draw(seed, shared=1.0)).p for seed in range(200)])  # type: ignore[operator]
@@ -72,20 +72,20 @@ def test_equal_models_differ_as_rarely_as_the_level_promises(difference: object)
 
 def test_the_sign_follows_the_challenger() -> None:
     labels, champion, challenger, nights = draw(3, better=1.0)
-    there, back = auc_difference(labels, champion, challenger, nights), auc_difference(labels, challenger, champion, nights)
+    there, back = quality_difference(labels, champion, challenger, nights), quality_difference(labels, challenger, champion, nights)
     assert there.low > 0
     assert (back.value, back.low, back.high, back.p) == pytest.approx((-there.value, -there.high, -there.low, there.p))
 
 
 def test_the_same_scores_have_no_difference() -> None:
     labels, champion, _, nights = draw(4)
-    for difference in (auc_difference, log_loss_difference):
+    for difference in (quality_difference, loss_difference):
         assert difference(labels, champion, champion, nights) == Difference(0.0, 0.0, 0.0, 1.0)
 
 
 def test_one_night_gives_a_value_and_no_interval() -> None:
     labels, champion, challenger, _ = draw(5)
-    found = auc_difference(labels, champion, challenger, np.zeros(len(labels)))
+    found = quality_difference(labels, champion, challenger, np.zeros(len(labels)))
     assert found.value > 0
     assert found.low is found.high is found.p is None
 
@@ -93,12 +93,12 @@ def test_one_night_gives_a_value_and_no_interval() -> None:
 def test_one_class_has_no_area() -> None:
     labels, champion, challenger, nights = draw(6)
     with pytest.raises(DataError, match="needs both"):
-        auc_difference(np.ones_like(labels), champion, challenger, nights)
+        quality_difference(np.ones_like(labels), champion, challenger, nights)
 
 
 def test_the_interval_of_one_auc_holds_it() -> None:
     labels, scores, _, nights = draw(7)
-    low, high = auc_interval(labels, scores, nights)
+    low, high = quality_interval(labels, scores, nights)
     assert low is not None
     assert high is not None
     assert 0.5 < low < roc_auc_score(labels, scores) < high < 1
@@ -110,7 +110,7 @@ def test_few_rows_or_nights_give_a_difference_without_an_interval(positives: int
     labels = np.zeros(len(nights), dtype=np.int8)
     labels[np.flatnonzero(nights < on_nights)[:: max(1, 30 * on_nights // positives)][:positives]] = 1
     one, other = np.random.default_rng(0).uniform(0.1, 0.9, (2, len(nights)))
-    for found in (auc_difference(labels, one, other, nights), log_loss_difference(labels, one, other, nights)):
+    for found in (quality_difference(labels, one, other, nights), loss_difference(labels, one, other, nights)):
         assert np.isfinite(found.value)
         assert found.rounded() == Difference(round(found.value, 6), None, None, None)
 

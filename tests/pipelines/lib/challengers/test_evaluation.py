@@ -52,6 +52,6 @@ def test_an_evaluation_without_scores_and_without_a_fault_is_refused(tmp_path: P
 
 def test_the_ledger_keeps_the_comparison_without_the_points_of_charts() -> None:
     kept = json.loads(evidence_of(WHOLE))
-    assert (kept["version"], kept["auc_difference"]["value"]) == ("1", 0.02)
+    assert (kept["version"], kept["quality_difference"]["value"]) == ("1", 0.02)
     assert not {"calibration", "roc"} & set(kept)
     assert evidence_of(MUTE) == "null"

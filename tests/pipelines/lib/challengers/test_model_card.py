@@ -61,7 +61,7 @@ def test_a_model_that_gave_no_scores_has_a_page_that_says_why() -> None:
 
 
 def test_one_class_in_the_holdout_gives_a_page_without_a_curve(evaluation: Evaluation) -> None:
-    one_class = replace(evaluation, metrics=replace(evaluation.metrics, auc=None), auc_interval=None, roc=())
+    one_class = replace(evaluation, metrics=replace(evaluation.metrics, auc=None), quality_interval=None, roc=())
     assert render(one_class).count("<svg") == 3
 
 

@@ -50,7 +50,7 @@ def evidence() -> Evidence:
 
 
 def changed(evidence: Any, path: str, value: Any) -> Any:
-    """Return the evidence with one field replaced; `path` as in ``evaluation.comparison.auc_difference``."""
+    """Return the evidence with one field replaced; `path` as in ``evaluation.comparison.quality_difference``."""
     name, _, rest = path.partition(".")
     return replace(evidence, **{name: changed(getattr(evidence, name), rest, value) if rest else value})
 
@@ -68,16 +68,16 @@ REFUSED = [
     ("evaluation.faults", ("2800 of 2800 scores are not finite, the first is nan",), "not finite"),
     ("shadow.fault", "Core version 2: model.onnx has sha256 ffff, but aaaa was registered", "has sha256 ffff"),
     ("evaluation.sha256", "a" * 64, "it is already the champion"),
-    ("evaluation.comparison.auc_difference", difference(-0.02, 0.01), "its AUC is lower than the champion's, by -0.0200"),
-    ("evaluation.comparison.log_loss_difference", difference(0.02, 0.01), "its log loss is worse"),
+    ("evaluation.comparison.quality_difference", difference(-0.02, 0.01), "its AUC is lower than the champion's, by -0.0200"),
+    ("evaluation.comparison.loss_difference", difference(0.02, 0.01), "its log loss is worse"),
     ("evaluation.comparison.challenger.calibration_error", 0.06, "its calibration error is 0.0400 above the champion's"),
     ("evaluation.comparison.slices", (part("UA", -0.06, 0.001), part("AA", 0.0, 1.0)), "on carrier = UA its AUC falls by more than 0.03"),
     ("challenger.p50_us", 800.0, "it takes 800 µs per row, 100.0 times the champion's 8"),
     ("challenger.memory_mib", 100.0, "it needs 100 MiB of memory, 3.3 times the champion's 30"),
 ]
 ASKED = [
-    ("evaluation.comparison.auc_difference", difference(-0.002, 0.6), "its AUC is not higher"),
-    ("evaluation.comparison.log_loss_difference", difference(0.002, 0.6), "its log loss is not lower"),
+    ("evaluation.comparison.quality_difference", difference(-0.002, 0.6), "its AUC is not higher"),
+    ("evaluation.comparison.loss_difference", difference(0.002, 0.6), "its log loss is not lower"),
     ("evaluation.comparison.slices", (part("UA", -0.06, 0.06), part("AA", 0.0, 1.0)), "on carrier = UA its AUC falls"),
     ("evaluation.comparison.degraded", True, "it was compared with version 1"),
     ("evaluation.comparison", None, "there is no champion to compare with"),
@@ -108,8 +108,8 @@ def test_one_open_question_is_enough_to_ask(evidence: Evidence, path: str, value
 
 def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -> None:
     unclear = changed(
-        changed(evidence, "evaluation.comparison.auc_difference", difference(0.02, 0.2)),
-        "evaluation.comparison.log_loss_difference",
+        changed(evidence, "evaluation.comparison.quality_difference", difference(0.02, 0.2)),
+        "evaluation.comparison.loss_difference",
         difference(-0.01, 0.2),
     )
     found = unclear.decide()
@@ -120,8 +120,8 @@ def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -
 
 
 def test_one_clear_gain_carries_the_other(evidence: Evidence) -> None:
-    assert changed(evidence, "evaluation.comparison.auc_difference", difference(0.002, 0.5)).decide().verdict == "promote"
-    assert changed(evidence, "evaluation.comparison.log_loss_difference", difference(-0.001, 0.5)).decide().verdict == "promote"
+    assert changed(evidence, "evaluation.comparison.quality_difference", difference(0.002, 0.5)).decide().verdict == "promote"
+    assert changed(evidence, "evaluation.comparison.loss_difference", difference(-0.001, 0.5)).decide().verdict == "promote"
 
 
 def test_a_refusal_names_every_reason(evidence: Evidence) -> None:
@@ -131,8 +131,8 @@ def test_a_refusal_names_every_reason(evidence: Evidence) -> None:
 
 
 def test_a_single_night_is_not_clear_evidence(evidence: Evidence) -> None:
-    alone = changed(evidence, "evaluation.comparison.auc_difference", difference(0.1, None))
-    alone = changed(alone, "evaluation.comparison.log_loss_difference", difference(-0.1, None))
+    alone = changed(evidence, "evaluation.comparison.quality_difference", difference(0.1, None))
+    alone = changed(alone, "evaluation.comparison.loss_difference", difference(-0.1, None))
     assert alone.decide().verdict == "ask"
 
 
@@ -172,7 +172,7 @@ def test_the_policy_of_this_repository_can_be_read() -> None:
 
 
 def test_a_slice_without_an_interval_is_named_as_not_judged(evidence: Evidence) -> None:
-    unsure = replace(part("AA", -0.2, 0.6), auc_difference=difference(-0.2, None))
+    unsure = replace(part("AA", -0.2, 0.6), quality_difference=difference(-0.2, None))
     found = changed(evidence, "evaluation.comparison.slices", (part("UA", 0.01, 0.2), unsure)).decide()
     assert found.verdict == "promote"
     assert found.reasons[-1] == "not judged: 1 of 2 slices, with too few rows or nights: carrier = AA"
