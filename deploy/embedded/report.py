@@ -12,13 +12,14 @@ from urllib.parse import quote
 from deploy.embedded.nights import Night, open_scores, riskiest
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.measures import metrics
+from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.pages import figures
 from pipelines.lib.pages.html import render
 from pipelines.lib.sources import raw
 from pipelines.lib.tables.dataset import load_dataset
 from pipelines.lib.tables.engine import name as quoted
 from pipelines.lib.tables.engine import text
-from pipelines.lib.tables.expressions import enclosed
+from pipelines.lib.tables.labels import finite_outcome
 
 
 def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]) -> Path:
@@ -34,7 +35,8 @@ def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]
         nights=[replace(night, pages=_links(night, target.parent)) for night in nights],
         ok=all(night.state == "success" for night in nights),
         observed=observed,
-        matured=metrics.summary(labels, matured_scores) if len(labels) else None,
+        matured=TASKS[load_dataset().label.task].summary(labels, matured_scores) if len(labels) else None,
+        numbers=load_dataset().label.task == "regression",
         distribution=figures.distribution(scores, label="score"),
         calibration=figures.calibration({"matured nights": metrics.calibration(labels, matured_scores)}) if len(labels) else "",
         riskiest=riskiest(nights[-1].partition, 10),
@@ -63,14 +65,14 @@ def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, flo
     with tempfile.TemporaryDirectory(prefix="nightshift-outcomes-") as directory:
         raw.extract(dataset, partition=last, start=first, end=max(first, matured), lookback_days=0, target=Path(directory) / "raw")
         events = f"read_parquet({text(Path(directory) / 'raw' / 'events.parquet')})"
-        outcome = f"{enclosed(dataset.label.expression)}::TINYINT"
+        outcome = f"{finite_outcome(dataset)}"
         rows = published.execute(
             f"SELECT partition, score, outcome FROM scores JOIN (SELECT {key}, {outcome} AS outcome FROM {events}) "
             f"USING ({key}) WHERE outcome IS NOT NULL AND partition BETWEEN ? AND ? ORDER BY partition, {key}",
             [first.isoformat(), last.isoformat()],
         )
         found = rows.fetchnumpy()
-    labels, scores = np.asarray(found["outcome"], dtype=np.int8), np.asarray(found["score"], dtype=np.float32)
+    labels, scores = np.asarray(found["outcome"]), np.asarray(found["score"], dtype=np.float32)
     names = np.asarray(found["partition"], dtype=str)
     return labels, scores, {str(name): float(labels[names == name].mean()) for name in np.unique(names)}
 

@@ -118,10 +118,13 @@ def table(answer: pa.Table, dataset: Dataset) -> str:
     outcomes = answer["outcome"].to_pylist()
     columns = {"distance": [f"{value:.5f}" for value in answer["distance"].to_pylist()]}
     columns |= {name: [str(value) for value in answer[name].to_pylist()] for name in dataset.key}
-    columns[dataset.label.name] = ["yes" if value == 1 else "no" for value in outcomes]
+    numbers = dataset.label.task == "regression"
+    columns[dataset.label.name] = [f"{value:g}" if numbers else "yes" if value == 1 else "no" for value in outcomes]
     widths = {name: max(map(len, [name, *values])) for name, values in columns.items()}
     lines = [list(columns), *map(list, zip(*columns.values(), strict=True))]
     shown = [f"{rank or '':>4}  " + "  ".join(map(str.ljust, line, widths.values())).rstrip() for rank, line in enumerate(lines)]
+    if numbers:
+        return "\n".join([*shown, f"      {dataset.label.name}: {sum(outcomes) / max(1, len(outcomes)):g} on average of {len(outcomes)}"])
     share = f" ({outcomes.count(1) / len(outcomes):.0%})" if outcomes else ""
     return "\n".join([*shown, f"      {dataset.label.name}: {outcomes.count(1)} of {len(outcomes)}{share}"])
 

@@ -25,11 +25,12 @@ from pipelines.lib.core.run import load_run
 from pipelines.lib.loop.champion_history import History, Measure, Night, Outcome, Promotion, Reference, Retraining
 from pipelines.lib.loop.governor import govern
 from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.models.profile import Profile
 from pipelines.lib.published.nights import publications
 from pipelines.lib.records.journal import DecisionRow, Journal, NightRecord, PerformanceRecord, VerdictRow, of_published
 from pipelines.lib.records.ledger import Entry, Ledger
-from pipelines.lib.tables.dataset import load_dataset
+from pipelines.lib.tables.dataset import TaskName, load_dataset
 
 
 def reference_of(profile: Profile) -> Reference | None:
@@ -100,12 +101,13 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         scored_by=run.model.version,
         promotions=promotions,
         nights=[night_of(record, model.profile) for record in of_published(nights, published)],
-        outcomes=[outcome_of(record, task) for record in of_published(journal.performance(name, until=matured), published)],
+        outcomes=[outcome_of(record, model.task.name) for record in of_published(journal.performance(name, until=matured), published)],
         retrainings=retrainings_of(journal.verdicts(name), decisions),
         reference=reference_of(model.profile),
         decided=max((row.partition for row in decisions), default=None),
         window_nights=model.profile.window_nights,
         trained_until=model.profile.trained_until,
+        quality_name=model.task.quality_name,
     )
     decision = govern(history, policy)
     journal.record_decision(decision)

@@ -134,7 +134,7 @@ def main(*, report: Annotated[Path, "directory of the report"] = Path("data/repo
         journal.performance(run.model.name, since=first, until=run.partition), {night.partition: night.publication for night in published}
     )
     of_model = [(record.rows, record.figures["importances"]) for record in window if record.version == run.model.version]
-    content = {"partition": run.partition, "version": run.model.version, **build_report(window, recorded, before, contradicted)}
+    content = {"partition": run.partition, "version": run.model.version, **build_report(window, recorded, before, contradicted, model.task)}
     reference = model.profile.quality.importances if model.profile and model.profile.quality else {}
     content["importance"] = importance_drift(of_model, reference)
     with replacing(report / "report.json") as temporary:

@@ -38,11 +38,14 @@ def attach_evidence(
     scores: Path, features: Path, run: RunFile, dataset: Dataset, params: AttachEvidence
 ) -> "tuple[pa.Table, dict[str, Any]]":
     """Return the evidence for the night of `run`, and the report on it, whose note says in words what was found or why nothing was."""
+    import pyarrow as pa
+
     from pipelines.lib.core.errors import ModelError
     from pipelines.lib.vector_index.evidence import Wanted, base_rate, evidence_of, hindsight, misfit, no_evidence, tell
     from pipelines.lib.vector_index.reader import open_pinned
 
-    pinned, none = run.index, no_evidence(scores, dataset.key)
+    pinned = run.index
+    none = no_evidence(scores, dataset.key, pa.float64() if dataset.label.task == "regression" else None)
     content: dict[str, Any] = {"partition": run.partition, "rows": 0, **params.model_dump(), "index": pinned and pinned.model_dump()}
     content |= {"generation": None, "faults": [], "hindsight": None, "base_rate": None}
     if pinned is None:

@@ -61,13 +61,18 @@ def main(
     from pipelines.lib.core.atomic import replacing
     from pipelines.lib.core.reports import VERDICT, require_passed
     from pipelines.lib.published.empty_nights import late_note
+    from pipelines.lib.tables.dataset import load_dataset
 
     run = load_run()
     rows = require_passed(gate / VERDICT, "validate_scores", run.partition)
     publication = publish_scores(scores, run, rows, load_section("publish_scores", PublishScores))
     mean = mean_score(scores)
     model = f"{run.model.name} version {run.model.version}"
-    notes = [f"{publication.rows} rows", model, *([] if mean is None else [f"expected rate {mean:.3f}"])]
+    notes = [
+        f"{publication.rows} rows",
+        model,
+        *([] if mean is None else [f"expected rate {mean:.3f}" if load_dataset().label.task == "binary" else f"mean forecast {mean:.4g}"]),
+    ]
     notes += ["DEGRADED: not the champion"] if run.model.degraded else []
     notes += [late] if (late := late_note(raw)) else []
     record = {

@@ -1,7 +1,7 @@
 """Score a night's features with the pinned model.
 
 Reads   data/features/batch.parquet, the report of its gate, the model that run.yaml pins
-Writes  data/scores/scores.parquet: the key columns, score, decision; the same rows in the same order
+Writes  data/scores/scores.parquet: the key columns, score, of a binary label decision; the same rows in the same order
 Fails   when the gate did not pass, or the model is missing, altered, made for other features, or gives a score that is not a number
 """
 
@@ -13,6 +13,7 @@ from pydantic import Field
 from pipelines.lib.core.params import Section, load_section
 from pipelines.lib.core.stage import log, stage
 from pipelines.lib.models.decision_rule import DecisionRule, decide_within_budget
+from pipelines.lib.tables.dataset import TaskName
 
 
 class Score(Section):

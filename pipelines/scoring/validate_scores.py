@@ -7,6 +7,7 @@ written by hand.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
@@ -16,8 +17,8 @@ from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, judge, n
 from pipelines.lib.tables.dataset import Dataset, load_dataset
 from pipelines.lib.tables.engine import name, open_parquet, text
 
-_PROBABILITY = {"min_value": 0.0, "max_value": 1.0, "notes": "a probability"}
-_FINITE = {"min_value": -LARGEST, "max_value": LARGEST, "notes": "a finite number"}
+_PROBABILITY: dict[str, Any] = {"min_value": 0.0, "max_value": 1.0, "notes": "a probability"}
+_FINITE: dict[str, Any] = {"min_value": -LARGEST, "max_value": LARGEST, "notes": "a finite number"}
 
 
 class ValidateScores(Gate):

@@ -17,6 +17,7 @@ from pathlib import Path
 from pipelines.lib.challengers.agreement import Shadow
 from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.challengers.evaluation import Evaluation, read_evaluation
+from pipelines.lib.challengers.model_card import compared_of
 from pipelines.lib.challengers.policy import Policy, Verdict, decide
 from pipelines.lib.champions.registry import Registered, connect, fetch
 from pipelines.lib.core import contract, home, stage
@@ -91,7 +92,7 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
         temporary.write_text(decision.to_json(), encoding="utf-8")
     note = f"{verdict.verdict.upper()} version {version.version}: {'; '.join(verdict.reasons)}"
     found = evaluation.comparison if isinstance(evaluation, Evaluation) else None
-    page = pages.render("decide.html", decision=decision, name=version.name, found=found, policy=policy.model_dump())
+    page = pages.render("decide.html", decision=decision, name=version.name, found=found, policy=policy.model_dump(), **compared_of(found))
     stage.write_report("decide", {"note": note, **asdict(decision)}, page)
     stage.log.info("%s", note)
 

@@ -118,7 +118,7 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
             raise DataError(f"{quantized} is of encoder {chosen['sha256']}, {encoder} has sha256 {challenger.sha256}; run quantize again")
         evaluation = replace(evaluation, sha256=challenger.sha256, quantization={"chosen": tried["chosen"], **chosen})
         check_fit(challenger, signature_of_features(features))
-        whole_history = read_history(features, dataset, categories=challenger.categories)
+        whole_history = read_history(features, dataset, categories=challenger.categories).as_question(start.isoformat())
         learned, holdout = whole_history.until(start.isoformat()), whole_history.since(start.isoformat())
         if not len(holdout.labels):
             raise DataError(

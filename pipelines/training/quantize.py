@@ -118,7 +118,7 @@ def main(*, features: Path, model: Path, encoder: Path, report: Path) -> None:
     start = holdout_start(load_run().date, dataset.label.delay_days, training.holdout_days).isoformat()
     whole = load_encoder(model)
     check_fit(whole, signature_of_features(features))
-    history = read_history(features, dataset, categories=whole.categories)
+    history = read_history(features, dataset, categories=whole.categories).as_question(start)
     held_out = history.nights >= start
     learned = np.flatnonzero(~held_out)
     calibration = history.features[learned[:: -(-len(learned) // params.calibration_rows) or 1]]

@@ -28,9 +28,11 @@ from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.core.params import Section, load_section, parse_section, read_yaml
 from pipelines.lib.core.run import load_run
 from pipelines.lib.features.signature import signature_of_features
+from pipelines.lib.measures.tasks import BINARY
 from pipelines.lib.models.decision_rule import Decided, DecisionRule
 from pipelines.lib.models.inference import Model, check_fit, load_model, score_parquet
 from pipelines.lib.published import nights
+from pipelines.lib.tables.dataset import load_dataset
 
 
 class ShadowParams(Section):
@@ -40,14 +42,14 @@ class ShadowParams(Section):
 
 
 def shadowed(
-    published: Iterable[nights.PublishedNight], champion: Model, challenger: Model, rule: DecisionRule, scratch: Path
+    published: Iterable[nights.PublishedNight], champion: Model, challenger: Model, rule: DecisionRule | None, scratch: Path
 ) -> tuple[list[ShadowedNight | SkippedNight], np.ndarray]:
     """Compare the two models night by night. The second result has both models' scores of all shadowed nights in bins [2, b].
 
     Raises `ModelError` if the challenger gives a score that is not a number.
     """
     found: list[ShadowedNight | SkippedNight] = []
-    counts = np.zeros((2, agreement.BINS), dtype=np.int64)
+    counts, span = np.zeros((2, agreement.BINS), dtype=np.int64), span_of(champion)
     for night in published:
         which = agreement.Night(night.partition, night.run_ref, night.model_version)
         try:  # an error here is not the challenger's fault: the night is of another declaration, or gone, or the champion fails
@@ -59,9 +61,18 @@ def shadowed(
             found.append(SkippedNight(**vars(which), skipped=str(error)))
             continue
         mine = _score(challenger, scratch)
-        counts += [agreement.count(theirs), agreement.count(mine)]
+        counts += [agreement.count(theirs, span), agreement.count(mine, span)]
         found.append(ShadowedNight(**vars(which), **vars(agreement.measure(theirs, mine, rule))))
     return found, counts
+
+
+def span_of(champion: Model) -> tuple[float, float]:
+    """Return the range of scores that are told apart: [0, 1], or that of the forecasts in training and as much on either side."""
+    edges = champion.profile.score.binning.edges if champion.profile else None
+    if champion.task is BINARY or edges is None or len(edges) < 2:
+        return (0.0, 1.0)
+    low, high = float(edges[0]), float(edges[-1])
+    return (2 * low - high, 2 * high - low) if high > low else (low - 1, high + 1)
 
 
 def _score(model: Model, scratch: Path, fault: str = "") -> np.ndarray:
@@ -75,7 +86,7 @@ def _score(model: Model, scratch: Path, fault: str = "") -> np.ndarray:
     return scores
 
 
-def note(fault: str | None, found: Sequence[ShadowedNight | SkippedNight], overall: Agreement | None) -> str:
+def note(fault: str | None, found: Sequence[ShadowedNight | SkippedNight], overall: Agreement | None, *, decides: bool = True) -> str:
     """Return the result in one line."""
     if fault:
         return f"shadow: {fault}"
@@ -83,7 +94,10 @@ def note(fault: str | None, found: Sequence[ShadowedNight | SkippedNight], overa
         return "no night to shadow is published yet"
     skipped = [night.skipped for night in found if isinstance(night, SkippedNight)]
     message = f"shadowed {len(found) - len(skipped)} of {len(found)} nights"
-    return f"{message}: {overall.disagreement:.1%} of decisions differ" if overall else f"{message}: {skipped[-1]}"
+    if not overall:
+        return f"{message}: {skipped[-1]}"
+    what = "of decisions differ" if decides else "of their spread apart"
+    return f"{message}: {overall.disagreement:.1%} {what}"
 
 
 @stage.stage("shadow")
@@ -92,6 +106,7 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     from pipelines.lib.pages import html as pages
 
     params, run, rule = load_section("shadow", ShadowParams), load_run(), load_section("score", Decided).threshold
+    decides = load_dataset().label.task == "binary"
     version = parse_section(read_yaml(registered), Registered, registered.name)
     champion = load_model(Path(run.model.path), run.model.sha256)
     fault: str | None = None
@@ -102,14 +117,14 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
             fetch(version, Path(scratch) / "model.onnx")
             challenger = load_model(Path(scratch) / "model.onnx", version.sha256)
             published = nights.published_nights(run.model.name, until=run.partition, count=params.nights)
-            found, counts = shadowed(published, champion, challenger, rule, Path(scratch))
+            found, counts = shadowed(published, champion, challenger, rule if decides else None, Path(scratch))
         except ModelError as error:
             fault = str(error)
     overall = agreement.merge([night for night in found if isinstance(night, ShadowedNight)], counts)
-    message = note(fault, found, overall)
+    message = note(fault, found, overall, decides=decides)
     report = Shadow(run.partition, run.model.version, version.version, fault, tuple(found), overall, message)
     drawn = {f"champion {run.model.version}": counts[0], f"challenger {version.version}": counts[1]}
-    plot = figures.distribution(drawn, label="score", threshold=rule.fixed, counted=True) if overall else ""
+    plot = figures.distribution(drawn, label="score", threshold=rule.fixed if decides else None, counted=True) if overall else ""
     stage.write_report("shadow", asdict(report), pages.render("shadow.html", report=report, plot=plot, name=run.model.name))
     stage.log.info("%s", report.note)
 

@@ -86,7 +86,7 @@ def main(*, features: Path, fitted: Path, onnx: Path) -> None:
 
     params, dataset = load_section("train_encoder", TrainEncoder), load_dataset()
     before = holdout_start(load_run().date, dataset.label.delay_days, params.holdout_days)
-    whole = read_history(features, dataset, categories=most_frequent(features, until=before), until=before)
+    whole = read_history(features, dataset, categories=most_frequent(features, until=before), until=before).as_question(before.isoformat())
     history = drawn(whole, params.maximum_rows)
     stage.log.info(
         "%d of %d rows before %s, %.3f positive, %d features",

@@ -18,14 +18,14 @@ FLOOR = 0.0001
 """Least share of a bin in the stability index of scores."""
 
 BINS = 2_000
-"""Equal bins over [0, 1] in which scores are counted."""
+"""Equal bins in which scores are counted: over [0, 1] or, of forecasts, the range of those of the reference and as much on either side."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """The differences between two models' scores of the same `rows`.
 
-    `disagreement` is the share of rows on which the decision differs. `correlation` is Spearman's, None if one model's
+    `disagreement` is the share of rows on which the decision differs; of forecasts, their mean difference as a share of the spread of the champion's. `correlation` is Spearman's, None if one model's
     scores are constant. `psi` and `ks` compare the challenger's distribution of scores with the champion's.
     """
 
@@ -78,8 +78,8 @@ class Shadow:
     note: str
 
 
-def measure(champion: np.ndarray, challenger: np.ndarray, rule: DecisionRule) -> Agreement:
-    """Measure the differences between two models' scores [n] of the same rows, a night, on which `rule` decides."""
+def measure(champion: np.ndarray, challenger: np.ndarray, rule: DecisionRule | None) -> Agreement:
+    """Measure the differences between two models' scores [n] of the same rows, a night, on which `rule` decides; None for forecasts."""
     from scipy.stats import ks_2samp, spearmanr
 
     bins = numeric_binning("score", champion, bins=10, decimals=6)
@@ -88,7 +88,7 @@ def measure(champion: np.ndarray, challenger: np.ndarray, rule: DecisionRule) ->
     figures = {
         "champion_mean": champion.mean(dtype=np.float64),
         "challenger_mean": challenger.mean(dtype=np.float64),
-        "disagreement": (rule.decisions(champion) != rule.decisions(challenger)).mean(),
+        "disagreement": _apart(champion, challenger) if rule is None else (rule.decisions(champion) != rule.decisions(challenger)).mean(),
         "psi": psi(theirs, mine, floor=FLOOR),
         "ks": ks_2samp(champion, challenger, method="asymp").statistic,
     }
@@ -96,9 +96,18 @@ def measure(champion: np.ndarray, challenger: np.ndarray, rule: DecisionRule) ->
     return Agreement(rows=len(champion), correlation=correlation, **{name: round(float(value), 6) for name, value in figures.items()})
 
 
-def count(scores: np.ndarray) -> np.ndarray:
-    """Count the scores [n] in each of `BINS` equal bins over [0, 1]: int64 [BINS]."""
-    return np.bincount((scores * np.float32(BINS)).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
+def _apart(champion: np.ndarray, challenger: np.ndarray) -> float:
+    """Return the mean difference of two columns of forecasts as a share of the standard deviation of the champion's, at most 1."""
+    spread = float(champion.std(dtype=np.float64))
+    apart = float(np.abs(champion.astype(np.float64) - challenger).mean())
+    return min(1.0, apart / spread) if spread > 0 else float(apart > 0)
+
+
+def count(scores: np.ndarray, span: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """Count the scores [n] in each of `BINS` equal bins over `span`, those outside in the first and the last: int64 [BINS]."""
+    low, high = span
+    shares = scores if span == (0.0, 1.0) else (scores - np.float32(low)) / np.float32(high - low)
+    return np.bincount((shares * np.float32(BINS)).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
 
 
 def merge(nights: Sequence[Agreement], counts: np.ndarray) -> Agreement | None:

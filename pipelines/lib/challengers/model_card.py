@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from pipelines.lib.challengers.comparison import Comparison
-from pipelines.lib.challengers.evaluation import Evaluation, Unscored
+from pipelines.lib.challengers import shown as shown_figures
+from pipelines.lib.challengers.comparison import Comparison, Incomparable
+from pipelines.lib.challengers.evaluation import Evaluation, ForecastMetrics, Metrics, Unscored
+from pipelines.lib.measures.tasks import TASKS
 
 
 def render(
@@ -27,17 +29,27 @@ def render(
             "importances": figures.bars(_descending(evaluation.importances), label=f"importance ({evaluation.importance_kind})"),
             "both": _plots_of_both(evaluation.comparison) if isinstance(evaluation.comparison, Comparison) else [],
             "limits": list(limits(evaluation)),
+            "measures": shown_figures.measures(evaluation.metrics),
+            "sliced": shown_figures.slices(evaluation),
+            "words": shown_figures.words(evaluation.task),
+            **compared_of(evaluation.comparison),
         }
     return pages.render("model_card.html", card=evaluation, **shown, lineage=lineage or {}, facts=facts or {})
+
+
+def compared_of(found: Comparison | Incomparable | None) -> dict[str, object]:
+    """Return what the tables of the comparison `found` need; nothing if nothing was compared."""
+    if not isinstance(found, Comparison):
+        return {}
+    return {"compared_rows": list(shown_figures.rows_of(found)), "words": shown_figures.words(found.task)}
 
 
 def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
     from pipelines.lib.pages import figures
 
-    bins = len(evaluation.scores)
-    scores = np.repeat((np.arange(bins) + 0.5) / bins, evaluation.scores)
-    auc = evaluation.metrics.auc
-    curve = [] if auc is None else [("ROC curve", figures.roc({"holdout": (evaluation.roc, auc)}))]
+    bins, (low, high) = len(evaluation.scores), evaluation.score_range
+    scores = np.repeat(low + (high - low) * (np.arange(bins) + 0.5) / bins, evaluation.scores)
+    curve = [("ROC curve", figures.roc({"holdout": (evaluation.roc, evaluation.metrics.quality or 0.0)}))] if evaluation.roc else []
     return [
         *curve,
         ("Calibration", figures.calibration({"holdout": evaluation.calibration})),
@@ -48,9 +60,10 @@ def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
 def _plots_of_both(compared: Comparison) -> list[tuple[str, str]]:
     from pipelines.lib.pages import figures
 
-    areas = {"champion": compared.champion.auc, "challenger": compared.challenger.auc}
+    areas = {"champion": compared.champion.quality, "challenger": compared.challenger.quality}
+    curves = {side: (compared.roc[side], auc) for side, auc in areas.items() if auc is not None and side in compared.roc}
     return [
-        ("ROC curves", figures.roc({side: (compared.roc[side], auc) for side, auc in areas.items() if auc is not None})),
+        *([("ROC curves", figures.roc(curves))] if curves else []),
         ("Calibration", figures.calibration(compared.calibration)),
     ]
 
@@ -75,16 +88,23 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
         yield (
             f"It is not reproducible to the byte: {evaluation.not_reproducible}. A second training may give a model with slightly different scores."
         )
-    yield "A score says how likely the outcome is, not what causes it. Do not act on a single feature because of a score."
-    gap = metrics.mean_score - metrics.positive_rate
-    if abs(gap) > 0.02:
+    binary = isinstance(metrics, Metrics)
+    said = "how likely the outcome is" if binary else "which outcome is expected on average"
+    yield f"A score says {said}, not what causes it. Do not act on a single feature because of a score."
+    gap = metrics.mean_score - metrics.mean_label
+    if isinstance(metrics, ForecastMetrics) and abs(gap) > 0.05 * metrics.spread:
+        yield (
+            f"Its forecasts are too {'high' if gap > 0 else 'low'}: their mean is {metrics.mean_score:g}, that of the outcomes is {metrics.mean_label:g}."
+        )
+    if binary and abs(gap) > 0.02:
         yield (
             f"Its scores are too {'high' if gap > 0 else 'low'}: their mean is {metrics.mean_score:.3f}, and the observed rate is "
-            f"{metrics.positive_rate:.3f}. Use them to rank rows, not as probabilities."
+            f"{metrics.mean_label:.3f}. Use them to rank rows, not as probabilities."
         )
-    areas = sorted((part.auc, part.label) for part in evaluation.slices if part.auc is not None)
-    if metrics.auc and (weak := [f"{name} ({auc:.3f})" for auc, name in areas if auc < metrics.auc - 0.05]):
-        yield f"It is weak, more than 0.05 below its AUC of {metrics.auc:.3f}, on {', '.join(weak)}."
+    whole, name = metrics.quality, TASKS[evaluation.task].quality_name
+    qualities = sorted((part.quality, part.label) for part in evaluation.slices if part.quality is not None)
+    if whole and (weak := [f"{label} ({quality:.3f})" for quality, label in qualities if quality < whole - 0.05]):
+        yield f"It is weak, more than 0.05 below its {name} of {whole:.3f}, on {', '.join(weak)}."
     if unknown := sorted({s.column for s in evaluation.slices}):
         yield f"Values of {', '.join(unknown)} that are not in the table were not judged: the holdout has too few rows of them."
 

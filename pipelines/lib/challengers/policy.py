@@ -12,15 +12,20 @@ from pipelines.lib.challengers.agreement import Shadow, SkippedNight
 from pipelines.lib.challengers.comparison import Comparison, Difference, Incomparable
 from pipelines.lib.challengers.decision import Table
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
+from pipelines.lib.challengers.shown import Row, rows_of
 from pipelines.lib.core.params import Section
+from pipelines.lib.measures.forecasts import ForecastSummary
+from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.models.costs import Costs
+from pipelines.lib.tables.dataset import TaskName
 
 
 class Policy(Section):
     """The policy. Differences are challenger minus champion on the rows that neither has trained on; intervals are from night to night.
 
     * `maximum_p_value`: a difference counts as clear up to this two-sided p-value
-    * `maximum_log_loss_increase` (nats), `maximum_calibration_error_increase`, `maximum_slice_auc_loss` (AUC): how much worse is tolerable
+    * `maximum_log_loss_increase` (nats), `maximum_calibration_error_increase`, `maximum_slice_auc_loss` (AUC): how much worse is tolerable. Of forecasts they
+      are shares: of the variance of the outcomes, of their standard deviation, and of R²
     * `maximum_latency_ratio`, `maximum_memory_ratio`: as multiples of the champion's median time per row and of its memory
     * `maximum_disagreement`: share of the shadowed rows on which the decisions may differ before a person is asked
     """
@@ -61,7 +66,7 @@ def decide(
     shown = table(found, shadow, challenger, champion) if isinstance(found, Comparison) else None
     if refusals:
         return Verdict("refuse", tuple(refusals), shown)
-    questions = _degraded(found) + _shadow_questions(shadow, policy)
+    questions = _degraded(found) + _shadow_questions(shadow, policy, evaluation.task if isinstance(evaluation, Evaluation) else "binary")
     if not isinstance(found, Comparison):
         return Verdict("ask", (found.fault if found else "there is no champion to compare with", *questions), shown)
     questions = _unclear(found, policy) + questions
@@ -76,14 +81,15 @@ def _clear(difference: Difference, policy: Policy) -> bool:
 
 def _worse(found: Comparison, policy: Policy) -> list[str]:
     reasons = []
-    auc, loss = found.quality_difference, found.loss_difference
-    if auc.value < 0 and _clear(auc, policy):
-        reasons.append(f"its AUC is lower than the champion's, by {with_interval(auc)}")
+    quality, loss, words = found.quality_difference, found.loss_difference, TASKS[found.task]
+    if quality.value < 0 and _clear(quality, policy):
+        reasons.append(f"its {words.quality_name} is lower than the champion's, by {with_interval(quality)}")
     if loss.value > policy.maximum_log_loss_increase and _clear(loss, policy):
         reasons.append(
-            f"its log loss is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {with_interval(loss)}"
+            f"its {words.loss_name} is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {with_interval(loss)}"
         )
-    change = found.challenger.calibration_error - found.champion.calibration_error
+    unit = found.challenger.spread or 1.0 if isinstance(found.challenger, ForecastSummary) else 1.0
+    change = (found.challenger.calibration_error - found.champion.calibration_error) / unit
     if change > policy.maximum_calibration_error_increase:
         reasons.append(
             f"its calibration error is {change:.4f} above the champion's, more than {policy.maximum_calibration_error_increase:g}"
@@ -91,7 +97,9 @@ def _worse(found: Comparison, policy: Policy) -> list[str]:
     for part in found.slices:  # with many slices, one is bad by chance: so the more there are, the clearer each must be (Bonferroni)
         fall = part.quality_difference
         if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(found.slices) <= policy.maximum_p_value:
-            reasons.append(f"on {part.label} its AUC falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}")
+            reasons.append(
+                f"on {part.label} its {words.quality_name} falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}"
+            )
     return reasons
 
 
@@ -108,16 +116,18 @@ def _dearer(challenger: Costs, champion: Costs, policy: Policy) -> list[str]:
 
 
 def _unclear(found: Comparison, policy: Policy) -> list[str]:
-    auc, loss = found.quality_difference, found.loss_difference
+    quality, loss, words = found.quality_difference, found.loss_difference, TASKS[found.task]
     reasons = []
-    if auc.value < 0:
-        reasons.append(f"its AUC is not higher: {with_interval(auc)}")
+    if quality.value < 0:
+        reasons.append(f"its {words.quality_name} is not higher: {with_interval(quality)}")
     if loss.value > 0:
-        reasons.append(f"its log loss is not lower: {with_interval(loss)}")
-    if not (_clear(auc, policy) or _clear(loss, policy)):
-        reasons.append(f"neither gain is clear from {found.nights} nights: AUC {with_interval(auc)}, log loss {with_interval(loss)}")
+        reasons.append(f"its {words.loss_name} is not lower: {with_interval(loss)}")
+    if not (_clear(quality, policy) or _clear(loss, policy)):
+        reasons.append(
+            f"neither gain is clear from {found.nights} nights: {words.quality_name} {with_interval(quality)}, {words.loss_name} {with_interval(loss)}"
+        )
     reasons += [
-        f"on {part.label} its AUC falls: {with_interval(part.quality_difference)}"
+        f"on {part.label} its {words.quality_name} falls: {with_interval(part.quality_difference)}"
         for part in found.slices
         if part.quality_difference.value < -policy.maximum_slice_auc_loss and _clear(part.quality_difference, policy)
     ]
@@ -130,18 +140,26 @@ def _degraded(found: Comparison | Incomparable | None) -> list[str]:
     return [f"it was compared with version {found.version}, since the file of the champion, version {found.instead_of}, is broken"]
 
 
-def _shadow_questions(shadow: Shadow, policy: Policy) -> list[str]:
+def _differs(disagreement: float, task: TaskName) -> str:
+    if task == "binary":
+        return f"it decides {disagreement:.1%} of the shadowed rows differently"
+    return f"its forecasts of the shadowed rows are {disagreement:.1%} of the spread of the champion's away from them"
+
+
+def _shadow_questions(shadow: Shadow, policy: Policy, task: TaskName) -> list[str]:
     overall, skipped = shadow.overall, [night.skipped for night in shadow.nights if isinstance(night, SkippedNight)]
     if overall and overall.disagreement > policy.maximum_disagreement:
-        return [f"it decides {overall.disagreement:.1%} of the shadowed rows differently, more than {policy.maximum_disagreement:.1%}"]
+        return [f"{_differs(overall.disagreement, task)}, more than {policy.maximum_disagreement:.1%}"]
     if skipped and not overall:
         return [f"none of the last {len(skipped)} published nights could be shadowed: {skipped[-1]}"]
     return []
 
 
 def _gains(found: Comparison) -> list[str]:
-    auc, loss = found.quality_difference, found.loss_difference
-    return [f"AUC {with_interval(auc)}, log loss {with_interval(loss)} on {found.nights} nights that neither has trained on"]
+    quality, loss, words = found.quality_difference, found.loss_difference, TASKS[found.task]
+    return [
+        f"{words.quality_name} {with_interval(quality)}, {words.loss_name} {with_interval(loss)} on {found.nights} nights that neither has trained on"
+    ]
 
 
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
@@ -162,20 +180,10 @@ def with_interval(difference: Difference) -> str:
 
 def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion: Costs | None) -> Table:
     """Return the comparison for the person who approves or refuses the challenger."""
-    sides = found.champion, found.challenger
-    rows = [
-        ("AUC (more is better)", *(_cell(side.auc) for side in sides), with_interval(found.quality_difference)),
-        ("log loss (less is better)", *(_cell(side.log_loss) for side in sides), with_interval(found.loss_difference)),
-    ]
-    for name, theirs, mine in (
-        ("Brier score", found.champion.brier, found.challenger.brier),
-        ("calibration error", found.champion.calibration_error, found.challenger.calibration_error),
-        ("mean score", found.champion.mean_score, found.challenger.mean_score),
-    ):
-        rows.append((name, _cell(theirs), _cell(mine), f"{mine - theirs:+.4f}"))
+    rows = [(row.name, _cell(row.champion), _cell(row.challenger), _difference(row)) for row in rows_of(found)]
     for part in sorted(found.slices, key=lambda part: part.quality_difference.value)[:3]:
-        what = f"AUC of {part.label}, among its worst slices"
-        rows.append((what, _cell(part.champion.auc), _cell(part.challenger.auc), with_interval(part.quality_difference)))
+        what = f"{TASKS[found.task].quality_name} of {part.label}, among its worst slices"
+        rows.append((what, _cell(part.champion.quality), _cell(part.challenger.quality), with_interval(part.quality_difference)))
     if challenger and champion:
         for name, theirs, mine in (
             ("µs per row, median", champion.p50_us, challenger.p50_us),
@@ -186,9 +194,23 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
     if overall := shadow.overall:
         shadowed = f"{overall.rows:,} published rows of the shadow"
         rows.append((f"mean score on {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
-        rows.append((f"decisions on {shadowed}", "", f"{overall.disagreement:.1%} differ", ""))
+        rows.append(
+            (f"decisions on {shadowed}", "", f"{overall.disagreement:.1%} differ", "")
+            if found.task == "binary"
+            else (f"forecasts on {shadowed}", "", f"{overall.disagreement:.1%} of their spread apart", "")
+        )
     head = f"On {found.champion.rows:,} rows of {found.nights} nights from {found.since} on, which neither model has trained on."
     return Table(head, ("", "champion", "challenger", "difference (95 % interval)"), tuple(rows))
+
+
+def _difference(row: Row) -> str:
+    if row.difference is None:
+        return ""
+    return (
+        f"{row.difference:+.4f}"
+        if row.low is None and not row.judged
+        else with_interval(Difference(row.difference, row.low, row.high, row.p))
+    )
 
 
 def _cell(value: float | None) -> str:

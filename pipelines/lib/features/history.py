@@ -65,6 +65,17 @@ class History:
         """Return the rows before `partition`."""
         return self._rows(self.nights < partition)
 
+    def as_question(self, before: str) -> "History":
+        """Return the same rows with a label of two classes, for an encoder: whether the outcome is above the mean of the nights before `before`.
+
+        A binary label stays as it is.
+        """
+        if self.task is BINARY:
+            return self
+        earlier = self.labels[self.nights < before]
+        above = self.labels > (earlier.mean() if len(earlier) else 0.0)
+        return replace(self, labels=above.astype(np.int8), task=BINARY)
+
     def _rows(self, kept: np.ndarray) -> "History":
         return replace(self, features=self.features[kept], labels=self.labels[kept], rows=self.rows.filter(pa.array(kept)))
 

@@ -13,7 +13,12 @@ from pipelines.lib.models.profile import SCORE, Profile
 from pipelines.lib.records.journal import DecisionRow, NightRecord, PerformanceRecord
 from pipelines.lib.records.ledger import Entry
 
-FIGURES = ("auc", "auc_low", "auc_high", "log_loss", "brier", "calibration_error", "mean_score", "positive_rate", "rows")
+_SHARED = ("calibration_error", "mean_score", "rows")
+FIGURES = {
+    "binary": ("auc", "auc_low", "auc_high", "log_loss", "brier", "positive_rate", *_SHARED),
+    "regression": ("r2", "r2_low", "r2_high", "mean_absolute_error", "root_mean_squared_error", "mean_label", "spread", *_SHARED),
+}
+"""The figures of a night that are drawn and logged, by the task of the label."""
 
 
 WORST = 4
@@ -123,7 +128,8 @@ def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy
 
 def figures_of(record: PerformanceRecord) -> dict[str, Any]:
     """Return those figures of a night that are drawn and logged; None if one is not defined."""
-    return {name: record.figures[name] for name in FIGURES}
+    known = next((names for names in FIGURES.values() if names[0] in record.figures), FIGURES["binary"])
+    return {name: record.figures[name] for name in known}
 
 
 def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[str, Any]]:
@@ -135,8 +141,8 @@ def slices(performance: Sequence[PerformanceRecord], version: str) -> list[dict[
     watched_column = []
     for (name, value), parts in sorted(found.items()):
         means = {}
-        for figure in ("auc", "mean_score", "positive_rate", "log_loss"):
-            known = [part for part in parts if part[figure] is not None]
+        for figure in (name for name in dict.fromkeys(sum(FIGURES.values(), ())) if name in parts[0] and name != "rows"):
+            known = [part for part in parts if part.get(figure) is not None]
             rows = sum(part["rows"] for part in known)
             means[figure] = round(sum(part["rows"] * part[figure] for part in known) / rows, 6) if rows else None
         watched_column.append({"column": name, "value": value, "nights": len(parts), "rows": sum(part["rows"] for part in parts), **means})
@@ -157,7 +163,7 @@ def points(report: Mapping[str, Any]) -> Iterator[Point]:
     yield Point(report["partition"], drift)
     for night in report["performance"]:
         if night["version"] == report["version"]:
-            figures = {f"realised/{name}": night[name] for name in FIGURES if night[name] is not None}
+            figures = {f"realised/{name}": night[name] for name in sum(FIGURES.values(), ()) if night.get(name) is not None}
             yield Point(night["partition"], figures, night["revision"])
 
 
@@ -188,7 +194,7 @@ def histograms(seen: Seen, profile: Profile, names: Sequence[str]) -> dict[str, 
 
 def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) -> str:
     """Return the report as self-contained HTML; `outcome` is what the model predicts, in a word."""
-    from pipelines.lib.pages import figures
+    from pipelines.lib.pages import alternatives, figures
     from pipelines.lib.pages import html as pages
 
     by_importance = sorted(report["columns"], key=lambda watched_column: (watched_column["name"] == SCORE, -watched_column["importance"]))
@@ -203,6 +209,7 @@ def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) 
     for watched_column in worst:
         limit = "not judged" if report["lacking"] else f"limit {watched_column['limit']:.2f}"
         panels[watched_column["name"]]["note"] = f"PSI {watched_column['psi']:.2f}, {limit}"
+    words = alternatives.OF_SHARES if "auc" in (report["performance"] or [{"auc": None}])[-1] else alternatives.OF_NUMBERS
     return pages.render(
         "drift.html",
         report=report,
@@ -214,8 +221,20 @@ def page(report: Mapping[str, Any], seen: Seen, profile: Profile, outcome: str) 
         if any(night["relative"] for night in report["nights"])
         else "",
         histograms=figures.histograms(panels),
-        performance=figures.performance(report["performance"], marks(report), levels(report, profile)) if report["performance"] else "",
+        performance=figures.performance(
+            [drawn(night) for night in report["performance"]], marks(report), levels(report, profile), words=words
+        )
+        if report["performance"]
+        else "",
+        words=words,
     )
+
+
+def drawn(night: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a measured night with the names that every task has."""
+    quality, outcome = ("auc", "positive_rate") if "auc" in night else ("r2", "mean_label")
+    ends = {f"quality{end}": night[f"{quality}{end}"] for end in ("", "_low", "_high")}
+    return {**ends, "partition": night["partition"], "rows": night["rows"], "mean_score": night["mean_score"], "mean_label": night[outcome]}
 
 
 def words_of(report: Mapping[str, Any]) -> dict[str, str]:

@@ -34,6 +34,7 @@ from pipelines.lib.models.onnx_file import parse_model, read_verified
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
 from pipelines.lib.models.scores_file import scores_writer
+from pipelines.lib.tables.dataset import TaskName
 
 if TYPE_CHECKING:
     import onnxruntime

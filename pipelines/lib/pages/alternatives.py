@@ -102,22 +102,36 @@ def bin_label(panel: Mapping[str, Any], bin_: int) -> str:
     return f"{low} to {high}" if low and high else f"above {low}" if low else f"up to {high}"
 
 
-def performance(nights: Sequence[Mapping[str, Any]], last_week: float | None, changes: Sequence[tuple[str, str, bool]]) -> str:
-    """Read out the range of the AUC, its mean over the last seven nights, and the last night's rates."""
+OF_SHARES: Mapping[str, Any] = {"quality": "AUC", "no_skill": 0.5, "outcome": "observed rate", "score": "mean score", "share": True}
+"""The words of a chart on scores that are probabilities."""
+
+OF_NUMBERS: Mapping[str, Any] = {"quality": "R²", "no_skill": 0.0, "outcome": "mean outcome", "score": "mean forecast", "share": False}
+"""The words of a chart on forecasts."""
+
+
+def performance(
+    nights: Sequence[Mapping[str, Any]],
+    last_week: float | None,
+    changes: Sequence[tuple[str, str, bool]],
+    words: Mapping[str, Any] = OF_SHARES,
+) -> str:
+    """Read out the range of the quality, its mean over the last seven nights, and the last night's rates."""
     parts = [f"Quality by night from {nights[0]['partition']} to {nights[-1]['partition']}"]
-    known = [night for night in nights if night["auc"] is not None]
+    known = [night for night in nights if night["quality"] is not None]
     if last_week is not None:
-        worst, best = (choose(known, key=lambda night: night["auc"]) for choose in (min, max))
+        worst, best = (choose(known, key=lambda night: night["quality"]) for choose in (min, max))
         parts += [
-            f"mean AUC of the last {min(7, len(known))} nights: {last_week:.3f}",
-            f"lowest {worst['auc']:.3f} on {worst['partition']}, highest {best['auc']:.3f} on {best['partition']}",
+            f"mean {words['quality']} of the last {min(7, len(known))} nights: {last_week:.3f}",
+            f"lowest {worst['quality']:.3f} on {worst['partition']}, highest {best['quality']:.3f} on {best['partition']}",
         ]
     else:
-        parts.append("no night has an AUC")
+        parts.append(f"no night has {'an' if words['share'] else 'a value of'} {words['quality']}")
     counted = [night for night in nights if night["mean_score"] is not None]
     if counted:
         last = counted[-1]
-        parts.append(f"on {last['partition']}: observed rate {last['positive_rate']:.1%}, mean score {last['mean_score']:.1%}")
+        form = "{:.1%}" if words["share"] else "{:.4g}"
+        outcome, score = form.format(last["mean_label"]), form.format(last["mean_score"])
+        parts.append(f"on {last['partition']}: {words['outcome']} {outcome}, {words['score']} {score}")
     return sentences([*parts, "; ".join(f"{word} from {date}" for date, word, _ in changes)])
 
 

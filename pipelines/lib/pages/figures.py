@@ -184,19 +184,24 @@ def histograms(panels: Mapping[str, Mapping[str, Any]]) -> str:
 
 @rc_context(STYLE)
 def performance(
-    nights: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, str, bool]], levels: Sequence[tuple[str, float, str, str]] = ()
+    nights: Sequence[Mapping[str, Any]],
+    changes: Sequence[tuple[str, str, bool]],
+    levels: Sequence[tuple[str, float, str, str]] = (),
+    *,
+    words: Mapping[str, Any] = alternatives.OF_SHARES,
 ) -> str:
-    """Draw two panels over time: the AUC of each of `nights` with its interval, and its mean score with the observed rate.
+    """Draw two panels over time: the quality of each of `nights` with its interval, and its mean score with the mean outcome.
 
-    A night has `partition` and the figures of `pipelines.lib.measures.metrics.realised`; a figure that is None leaves a gap. `changes` are
-    vertical marks (date, word, whether it was a promotion). `levels` are horizontal lines on the AUC (word, value, first date, last date).
+    A night has `partition`, `quality`, `quality_low`, `quality_high`, `mean_score`, `mean_label` and `rows`; a figure that is None leaves a gap. `changes` are
+    vertical marks (date, word, whether it was a promotion). `levels` are horizontal lines on the quality (word, value, first date, last date). `words` name the
+    figures.
     """
     figure = Figure(figsize=(WIDE, 5.4))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     figure.subplots_adjust(left=0.05, right=0.99, hspace=0.24)  # space for the legend of the upper panel
-    known = [night for night in nights if night["auc"] is not None]
-    days, areas = [_day(night["partition"]) for night in known], np.array([night["auc"] for night in known])
-    spans = [[night["auc"] - night["auc_low"] for night in known], [night["auc_high"] - night["auc"] for night in known]]
+    known = [night for night in nights if night["quality"] is not None]
+    days, areas = [_day(night["partition"]) for night in known], np.array([night["quality"] for night in known])
+    spans = [[night["quality"] - night["quality_low"] for night in known], [night["quality_high"] - night["quality"] for night in known]]
     upper.errorbar(days, areas, spans, fmt="o", color=MUTED, markersize=3.2, elinewidth=0.9, alpha=0.8, label="a night, 95 % interval")
     weights = np.array([night["rows"] for night in known])
     means = [np.average(areas[max(0, end - 7) : end], weights=weights[max(0, end - 7) : end]) for end in range(1, len(known) + 1)]
@@ -204,16 +209,17 @@ def performance(
     for word, value, first, last in levels:
         colour = BAD if word == "limit" else GOOD
         upper.plot([_day(first), _day(last)], [value, value], color=colour, linestyle="--", linewidth=1.2, label=word)
-    upper.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
-    upper.set(ylabel="AUC")
+    upper.axhline(words["no_skill"], color=MUTED, linewidth=0.8, linestyle=":")
+    upper.set(ylabel=words["quality"])
     counted = [night for night in nights if night["mean_score"] is not None]
     days = [_day(night["partition"]) for night in counted]
     lower.plot(
-        days, [night["positive_rate"] for night in counted], color=SECOND, marker="o", markersize=3, linewidth=1.2, label="observed rate"
+        days, [night["mean_label"] for night in counted], color=SECOND, marker="o", markersize=3, linewidth=1.2, label=words["outcome"]
     )
-    lower.plot(days, [night["mean_score"] for night in counted], color=ACCENT, linewidth=1.8, label="mean score")
-    lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    lower.set(ylabel="share of rows")
+    lower.plot(days, [night["mean_score"] for night in counted], color=ACCENT, linewidth=1.8, label=words["score"])
+    if words["share"]:
+        lower.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    lower.set(ylabel="share of rows" if words["share"] else "unit of the label")
     for index, (date, word, forward) in enumerate(changes):
         colour = GOOD if forward else BAD
         for axes in (upper, lower):
@@ -226,7 +232,7 @@ def performance(
         lower.set_xlim(_day(nights[0]["partition"]) - 2, _day(nights[0]["partition"]) + 4)
     lower.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))  # whole days: hours of one would have the same label
     lower.xaxis.set_major_formatter(DateFormatter("%Y-%m-%d"))
-    return to_svg(figure, alternatives.performance(nights, float(means[-1]) if means else None, changes))
+    return to_svg(figure, alternatives.performance(nights, float(means[-1]) if means else None, changes, words))
 
 
 @rc_context(STYLE)

@@ -59,7 +59,7 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
     """
     night = _riskiest(scores, features, signature_of_features(features).names, key, wanted.riskiest)
     if night.num_rows == 0 or index.count == 0:
-        return no_evidence(scores, key)
+        return no_evidence(scores, key, index.outcomes.type)
     from pipelines.lib.models.inference import feature_columns
 
     columns_of_encoder = feature_columns(night, index.encoder.signature.names, index.encoder.categories)
@@ -72,13 +72,13 @@ def evidence_of(scores: Path, features: Path, index: "VectorIndex", key: tuple[s
         **{column: own[column] for column in own.column_names},
         "rank": found["rank"],
         "distance": found["distance"],
-        "outcome": pc.cast(found["outcome"], pa.bool_()),
+        "outcome": found["outcome"],
         "neighbour_rate": _column(rate[row].astype(np.float32)),
         **{f"neighbour_{column}": found[column] for column in (*key, "partition")},
         "index_generation": pa.repeat(_text(index.generation), len(row)),
         "encoder_version": pa.repeat(_text(index.manifest["encoder_version"]), len(row)),
     }
-    schema = schema_of(night.schema, key)
+    schema = schema_of(night.schema, key, index.outcomes.type)
     return pa.Table.from_arrays(list(columns.values()), names=list(columns)).select(schema.names).cast(schema)
 
 
@@ -94,11 +94,11 @@ def widely(index: "VectorIndex") -> "Setting":
     return {"nprobe": min(MORE_LISTS * tuned["nprobe"], index.manifest["lists"]), "refine": MORE_REFINED * tuned["refine"]}
 
 
-def schema_of(scores: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
-    """Return the columns of the evidence for rows that are keyed as `scores` are.
+def schema_of(scores: pa.Schema, key: tuple[str, ...], outcome: pa.DataType | None = None) -> pa.Schema:
+    """Return the columns of the evidence for rows that are keyed as `scores` are; `outcome` is the type of the outcomes in the index.
 
     A row of the night and a neighbour make a row: the key and score of the one, `rank` from 1, cosine `distance` (0 to 2), `outcome` and key of the
-    other; `neighbour_rate` is the share of positive outcomes among all neighbours of the one.
+    other; `neighbour_rate` is the share of positive outcomes among all neighbours of the one, or the mean of outcomes that are numbers.
     """
     return pa.schema(
         [
@@ -106,7 +106,7 @@ def schema_of(scores: pa.Schema, key: tuple[str, ...]) -> pa.Schema:
             pa.field("score", pa.float32()),
             pa.field("rank", pa.int32()),
             pa.field("distance", pa.float32()),
-            pa.field("outcome", pa.bool_()),
+            pa.field("outcome", pa.float64() if outcome == pa.float64() else pa.bool_()),
             pa.field("neighbour_rate", pa.float32()),
             *(scores.field(column).remove_metadata().with_name(f"neighbour_{column}") for column in key),
             pa.field("neighbour_partition", pa.string()),
@@ -205,9 +205,9 @@ def _values(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.from_dlpack(column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
 
 
-def no_evidence(scores: Path, key: tuple[str, ...]) -> pa.Table:
+def no_evidence(scores: Path, key: tuple[str, ...], outcome: pa.DataType | None = None) -> pa.Table:
     """Return the table without a row."""
-    return pa.Table.from_batches([], schema_of(open_parquet(scores).schema_arrow, key))  # empty_table() imports pandas too
+    return pa.Table.from_batches([], schema_of(open_parquet(scores).schema_arrow, key, outcome))  # empty_table() imports pandas too
 
 
 def misfit(features: Path, index: "VectorIndex") -> str | None:
@@ -233,7 +233,7 @@ def hindsight(index: "VectorIndex", known_before: str) -> str | None:
 
 
 def base_rate(index: "VectorIndex", known_before: str) -> float | None:
-    """Return the share of positive outcomes among the rows of partitions before `known_before`; None if there is no such row."""
+    """Return the share of positive outcomes, or the mean of numbers, among the rows of partitions before `known_before`; None if there is no such row."""
     outcomes = index.outcomes.filter(pc.less(index.partitions, _text(known_before)))
     return round(float(_values(outcomes).mean()), 6) if len(outcomes) else None
 
@@ -263,4 +263,11 @@ def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def page(report: Mapping[str, Any], found: pa.Table, dataset: Dataset) -> str:
     """Return the report of attach_evidence as self-contained HTML."""
-    return render("evidence.html", report=report, rows=grouped(found, dataset.key), key=dataset.key, outcome=dataset.label.name)
+    return render(
+        "evidence.html",
+        report=report,
+        rows=grouped(found, dataset.key),
+        key=dataset.key,
+        outcome=dataset.label.name,
+        numbers=dataset.label.task == "regression",
+    )

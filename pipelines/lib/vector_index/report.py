@@ -52,17 +52,20 @@ def plane(vectors: Vectors, outcomes: np.ndarray, seed: int) -> list[dict[str, A
     if len(vectors) < 2:
         return []
     rows = np.sort(np.random.default_rng(seed).choice(len(vectors), min(SHOWN, len(vectors)), replace=False))
+    shown = outcomes[rows] if set(np.unique(outcomes[rows])) <= {0, 1} else outcomes[rows] > outcomes.mean()
     centred = vectors[rows].astype(np.float64)
     centred -= centred.mean(axis=0)
     _, _, components = np.linalg.svd(centred, full_matrices=False)
     axes = components[:2] * np.sign(np.take_along_axis(components[:2], np.abs(components[:2]).argmax(axis=1)[:, None], axis=1))
     return [
         {"x": round(float(x), 3), "y": round(float(y), 3), "outcome": int(outcome)}
-        for (x, y), outcome in zip(centred @ axes.T, outcomes[rows], strict=True)
+        for (x, y), outcome in zip(centred @ axes.T, shown, strict=True)
     ]
 
 
-def page(report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], timing: Timing | None, label: str) -> str:
+def page(
+    report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], timing: Timing | None, label: str, *, numbers: bool = False
+) -> str:
     """Return the report of `evaluate_index` as self-contained HTML; `label` is the outcome's name, `timing` None if nothing was
     measured.
     """
@@ -75,7 +78,7 @@ def page(report: Mapping[str, Any], points: Sequence[Mapping[str, Any]], timing:
         used = next(place for place, point in enumerate(report["curve"]) if search.items() <= point.items())
         limits = {kind: report["limits"]["recall_10"]}
         curve = figures.recall_curve({kind: drawn}, exact=timing.exact_qps, chosen={kind: drawn[used]}, limits=limits)
-    groups = {f"not {label}": 0, label: 1}
+    groups = {f"{label} up to its mean": 0, f"{label} above its mean": 1} if numbers else {f"not {label}": 0, label: 1}
     drawn_points = {name: _points(points, outcome) for name, outcome in groups.items()}
     return pages.render(
         "index.html",
