@@ -109,7 +109,8 @@ def main(*, build: Path, report: Path) -> None:
     judged["faults"] = faults(judged, timing)
     judged |= {"passed": not judged["faults"], "note": note(judged)}
     index_timing.write(index_timing.FILE, timing)
-    write(report, judged, points, index_report.page(judged, points, timing, load_dataset().label.name))
+    label = load_dataset().label
+    write(report, judged, points, index_report.page(judged, points, timing, label.name, numbers=label.task == "regression"))
     stage.log.info("%s", judged["note"])
     if judged["faults"]:
         raise GateFailed(f"{judged['note']}. See {report / 'report.html'} and docs/runbooks/recall-gate-failed.md")

@@ -21,6 +21,7 @@ from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.core.stage import stage
 from pipelines.lib.encoders.vectors import OUTCOME, PARTITION, Shards
+from pipelines.lib.features.declaration import LARGEST
 from pipelines.lib.gates import Finding, Gate, Report, deliver, expect, expectations, judge, not_judged
 from pipelines.lib.tables.engine import UTC, open_parquet, text, write_parquet
 
@@ -45,9 +46,9 @@ def validate_vectors(shards: Shards, params: ValidateVectors, *, partition: str,
         expect("table_row_count_to_equal", value=known, notes="a vector for each row whose outcome is known"),
         *expectations.of_key(shards.key),
         *(expect("column_values_to_not_be_null", column=column) for column in (PARTITION, OUTCOME)),
-        expect("column_values_to_be_in_set", column=OUTCOME, value_set=[0, 1], notes="how it ended")
-        if dataset.label.task == "binary"
-        else expect("column_values_to_be_between", column=OUTCOME, min_value=-LARGEST, max_value=LARGEST, notes="how it ended, a finite number"),
+        expect("column_values_to_be_between", column=OUTCOME, min_value=-LARGEST, max_value=LARGEST, notes="how it ended, a finite number")
+        if pa.types.is_floating(shards.schema.field(OUTCOME).type)
+        else expect("column_values_to_be_in_set", column=OUTCOME, value_set=[0, 1], notes="how it ended"),
         expect("column_values_to_be_in_set", column="finite", value_set=[True], notes="no NaN, no infinity"),
         expect(
             "column_values_to_be_between", column="norm", min_value=1 - params.norm_tolerance, max_value=1 + params.norm_tolerance,
