@@ -17,12 +17,19 @@ WHOLE: dict[str, Any] = {
     "verdict": "ask",
     "reasons": ["the AUC is lower"],
     "table": {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", "0.70", "0.71"]]},
+    "basis": None,
 }
 
 
 def _decided(path: Path, verdict: str) -> Decision:
     path.write_text(json.dumps({**WHOLE, "verdict": verdict}), encoding="utf-8")
     return Decision.from_json(path)
+
+
+def test_a_decision_of_before_there_was_a_basis_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "decision.json"
+    path.write_text(json.dumps({name: value for name, value in WHOLE.items() if name != "basis"}), encoding="utf-8")
+    assert Decision.from_json(path).basis is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"champion": None, "table": None}, {"reasons": []}])
