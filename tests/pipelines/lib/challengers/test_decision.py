@@ -53,7 +53,7 @@ def test_a_decision_on_another_version_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        *(({name: ...}, rf"{name}: Field required") for name in WHOLE),
+        *(({name: ...}, rf"{name}: Field required") for name in WHOLE if name != "basis"),  # decisions of before have none
         ({"verdict": "yes"}, "verdict: Input should be 'promote', 'refuse' or 'ask'"),
         ({"reasons": "better"}, "reasons: "),
         ({"reasons": [1]}, r"reasons\.0: "),
