@@ -69,7 +69,8 @@ def record(version: Registered, run: RunFile, verdict: Verdict) -> None:
         Recorded(version.name, run.run_id, run.partition, run.model.champion, version.version, verdict.verdict, reason, "decide")
     )
     client = connect()
-    for tag, value in (("verdict", verdict.verdict), ("verdict_reasons", reason[:5000]), ("verdict_run", run.run_id)):
+    tags = {"verdict": verdict.verdict, "verdict_basis": verdict.basis or "", "verdict_reasons": reason[:5000], "verdict_run": run.run_id}
+    for tag, value in tags.items():
         client.set_model_version_tag(version.name, version.version, tag, value)
 
 
@@ -87,7 +88,7 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     evaluation = replace(evaluation, faults=(*evaluation.faults, *faults))
     verdict = decide(evaluation, shadow, policy, **measured(version, run, golden))
     record(version, run, verdict)
-    decision = Decision(run.partition, run.model.champion, version.version, verdict.verdict, verdict.reasons, verdict.table)
+    decision = Decision(run.partition, run.model.champion, version.version, **vars(verdict))
     with replacing(REPORTS / "decide" / "decision.json") as temporary:
         temporary.write_text(decision.to_json(), encoding="utf-8")
     note = f"{verdict.verdict.upper()} version {version.version}: {'; '.join(verdict.reasons)}"

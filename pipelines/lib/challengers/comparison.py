@@ -124,7 +124,7 @@ class Figures(Sides):
     slices: tuple[SliceComparison, ...]
     calibration: Mapping[str, tuple[Mapping[str, float], ...]]
     roc: Mapping[str, tuple[Mapping[str, float], ...]]
-    task: TaskName
+    task: TaskName = "binary"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from pipelines.lib.core.errors import DataError, GateFailed
 from pipelines.lib.core.home import ledger_url
 from pipelines.lib.core.run import RunFile
 
+Basis = Literal["better", "fresher"]
+"""Why a challenger is promoted: it is better, or it is fresher and no difference is clear."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -26,7 +29,8 @@ class Table:
 class Decision:
     """The verdict on version `challenger` against version `champion` (None before the first), as of `partition`.
 
-    `reasons` are all the sentences that lead to the `verdict`, and no others. `table` is None if nothing was compared.
+    `reasons` are all the sentences that lead to the `verdict`, and no others. `table` is None if nothing was compared, and `basis` if the
+    verdict is not to promote.
     """
 
     __pydantic_config__ = STRICT
@@ -37,6 +41,7 @@ class Decision:
     verdict: Literal["promote", "refuse", "ask"]
     reasons: tuple[str, ...]
     table: Table | None
+    basis: Basis | None = None
 
     def to_json(self) -> str:
         """Return the decision as `decide` writes it."""

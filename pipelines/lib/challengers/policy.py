@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipelines.lib.challengers.agreement import Shadow, SkippedNight
 from pipelines.lib.challengers.comparison import Comparison, Difference, Incomparable
-from pipelines.lib.challengers.decision import Table
+from pipelines.lib.challengers.decision import Basis, Table
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.shown import Row, rows_of
 from pipelines.lib.core.params import Section
@@ -28,6 +28,8 @@ class Policy(Section):
       are shares: of the variance of the outcomes, of their standard deviation, and of R²
     * `maximum_latency_ratio`, `maximum_memory_ratio`: as multiples of the champion's median time per row and of its memory
     * `maximum_disagreement`: share of the shadowed rows on which the decisions may differ before a person is asked
+    * `unclear`: what follows if no difference is clear: ask a person, or promote the challenger because it is fresher
+    * `fresher_margin`: how much higher the loss of a fresher challenger may be, as a share of the champion's loss
     """
 
     maximum_p_value: float = Field(gt=0, lt=1)
@@ -37,15 +39,18 @@ class Policy(Section):
     maximum_latency_ratio: float = Field(gt=1)
     maximum_memory_ratio: float = Field(gt=1)
     maximum_disagreement: float = Field(ge=0, le=1)
+    unclear: Literal["ask", "fresher"] = "ask"
+    fresher_margin: float = Field(default=0.01, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict, all reasons that lead to it, and the comparison, which is None if nothing was compared."""
+    """The verdict, all reasons that lead to it, the comparison, which is None if nothing was compared, and the `basis` of a promotion."""
 
     verdict: Literal["promote", "refuse", "ask"]
     reasons: tuple[str, ...]
     table: Table | None
+    basis: Basis | None = None
 
 
 def decide(
@@ -53,7 +58,8 @@ def decide(
 ) -> Verdict:
     """Return the verdict on the reports of `evaluate` and `shadow`, and on the costs of `challenger` and `champion`.
 
-    One reason to refuse is enough. Without any, one open question is enough to ask.
+    One reason to refuse is enough. Without any, one open question is enough to ask. With ``unclear: fresher``, a challenger without
+    a clear difference is promoted.
     """
     found = evaluation.comparison if isinstance(evaluation, Evaluation) else None
     refusals = [*evaluation.faults, *([shadow.fault] if shadow.fault else [])]
@@ -69,10 +75,14 @@ def decide(
     questions = _degraded(found) + _shadow_questions(shadow, policy, evaluation.task if isinstance(evaluation, Evaluation) else "binary")
     if not isinstance(found, Comparison):
         return Verdict("ask", (found.fault if found else "there is no champion to compare with", *questions), shown)
-    questions = _unclear(found, policy) + questions
-    if questions:
-        return Verdict("ask", tuple(questions), shown)
-    return Verdict("promote", (*_gains(found), *_unjudged(found, shadow)), shown)
+    unclear, questions = _unclear(found, policy), _fallen_slices(found, policy) + questions
+    if unclear and policy.unclear == "fresher":
+        unclear = _too_bad_for_fresher(found, policy)
+        if not (unclear or questions):
+            return Verdict("promote", (_fresher(found, policy), *_unjudged(found, shadow)), shown, "fresher")
+    if unclear or questions:
+        return Verdict("ask", (*unclear, *questions), shown)
+    return Verdict("promote", (*_gains(found), *_unjudged(found, shadow)), shown, "better")
 
 
 def _clear(difference: Difference, policy: Policy) -> bool:
@@ -123,15 +133,38 @@ def _unclear(found: Comparison, policy: Policy) -> list[str]:
     if loss.value > 0:
         reasons.append(f"its {words.loss_name} is not lower: {with_interval(loss)}")
     if not (_clear(quality, policy) or _clear(loss, policy)):
-        reasons.append(
-            f"neither gain is clear from {found.nights} nights: {words.quality_name} {with_interval(quality)}, {words.loss_name} {with_interval(loss)}"
-        )
-    reasons += [
-        f"on {part.label} its {words.quality_name} falls: {with_interval(part.quality_difference)}"
+        reasons.append(f"neither gain is clear from {found.nights} nights: {_differences(found)}")
+    return reasons
+
+
+def _fallen_slices(found: Comparison, policy: Policy) -> list[str]:
+    return [
+        f"on {part.label} its {TASKS[found.task].quality_name} falls: {with_interval(part.quality_difference)}"
         for part in found.slices
         if part.quality_difference.value < -policy.maximum_slice_auc_loss and _clear(part.quality_difference, policy)
     ]
-    return reasons
+
+
+def _too_bad_for_fresher(found: Comparison, policy: Policy) -> list[str]:
+    """Return why a challenger that is not clearly better must not be promoted only because it is fresher; none if it may be."""
+    quality, loss, loss_name = found.quality_difference, found.loss_difference, TASKS[found.task].loss_name
+    if quality.p is None or loss.p is None:
+        return [f"too few rows or nights for an interval, so that it is fresher is not enough: {_differences(found)}"]
+    allowed = policy.fresher_margin * found.champion.loss
+    if loss.value > 0 and _clear(loss, policy):
+        return [f"its {loss_name} is clearly higher, so that it is fresher is not enough: {with_interval(loss)}"]
+    if loss.value > allowed:
+        return [
+            f"its {loss_name} is higher by more than {policy.fresher_margin:.2%} of the champion's, {allowed:.4f}, so that it is fresher is not enough: "
+            f"{with_interval(loss)}"
+        ]
+    return []
+
+
+def _fresher(found: Comparison, policy: Policy) -> str:
+    better = _clear(found.quality_difference, policy) or _clear(found.loss_difference, policy)
+    finding = "not every figure is better, and none is clearly worse" if better else "no clear difference"
+    return f"promoted because it is fresher: {finding} on {found.nights} nights that neither has trained on, {_differences(found)}"
 
 
 def _degraded(found: Comparison | Incomparable | None) -> list[str]:
@@ -156,10 +189,12 @@ def _shadow_questions(shadow: Shadow, policy: Policy, task: TaskName) -> list[st
 
 
 def _gains(found: Comparison) -> list[str]:
-    quality, loss, words = found.quality_difference, found.loss_difference, TASKS[found.task]
-    return [
-        f"{words.quality_name} {with_interval(quality)}, {words.loss_name} {with_interval(loss)} on {found.nights} nights that neither has trained on"
-    ]
+    return [f"{_differences(found)} on {found.nights} nights that neither has trained on"]
+
+
+def _differences(found: Comparison) -> str:
+    words = TASKS[found.task]
+    return f"{words.quality_name} {with_interval(found.quality_difference)}, {words.loss_name} {with_interval(found.loss_difference)}"
 
 
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:

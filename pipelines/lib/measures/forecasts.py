@@ -37,6 +37,11 @@ class ForecastSummary:
         """The figure that any task has: more is better."""
         return self.r2
 
+    @property
+    def loss(self) -> float:
+        """The figure that a comparison takes the difference of: the mean squared error, as a share of the variance of the labels."""
+        return self.root_mean_squared_error**2 / self.spread**2 if self.spread else 0.0
+
 
 def summary(labels: Values, scores: Values) -> ForecastSummary:
     """Measure `scores` against `labels`. Raises `ValueError` for a score or label that is not finite."""

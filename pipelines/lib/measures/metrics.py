@@ -38,6 +38,11 @@ class Summary:
         return self.auc
 
     @property
+    def loss(self) -> float:
+        """The figure that a comparison takes the difference of: less is better."""
+        return self.log_loss
+
+    @property
     def mean_label(self) -> float:
         """The mean outcome, by the name that any task has."""
         return self.positive_rate

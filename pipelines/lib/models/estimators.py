@@ -58,6 +58,8 @@ _OURS: Mapping[str, Mapping[str, Any]] = {
 }
 """Parameters that an estimator gets unless the section sets them: without them, a second training may give other bytes."""
 
+_ROLES: Mapping[TaskName, str] = {"binary": "classifier", "regression": "regressor"}
+
 _REGRESSORS = ("Regressor", "LinearRegression", "Ridge")
 """Ends of the names of the supported regressors."""
 
@@ -99,7 +101,7 @@ def make(fitting: Fitting, seed: int, task: TaskName = "binary") -> Any:
     from sklearn.pipeline import make_pipeline
 
     parts = [_step(step, f"steps.{number}") for number, step in enumerate(fitting.steps)]
-    model = _build(fitting.estimator, fitting.parameters, "estimator", "parameters")
+    model = _build(fitting.estimator, fitting.parameters, "estimator", "parameters", role=_ROLES[task])
     if "n_jobs" not in fitting.parameters and _is_forest(model):
         model.set_params(n_jobs=-1)
     if task == "regression" and not is_regressor(model):
@@ -219,10 +221,10 @@ def _step(step: str | Mapping[str, Mapping[str, Any]], key: str) -> Any:
     if not isinstance(step, str) and len(step) != 1:
         raise Refused(key, f"names {len(step)} transformers", "write one mapping for each")
     name, arguments = (step, {}) if isinstance(step, str) else next(iter(step.items()))
-    return _build(name, arguments, key, key if isinstance(step, str) else f"{key}.{name}", role="transform")
+    return _build(name, arguments, key, key if isinstance(step, str) else f"{key}.{name}", role="transformer")
 
 
-def _build(name: str, arguments: Mapping[str, Any], key: str, below: str, role: str = "predict") -> Any:
+def _build(name: str, arguments: Mapping[str, Any], key: str, below: str, role: str) -> Any:
     """Return an object of the class `name`, which is at `key`, with its `arguments`, which are at `below`."""
     cls = _class_of(name, key, role)
     known = _arguments_of(cls, name)
@@ -231,27 +233,27 @@ def _build(name: str, arguments: Mapping[str, Any], key: str, below: str, role: 
             raise Refused(f"{below}.{argument}", "is a key of section train itself", "write it there: train.random_state")
         if argument not in known:
             raise Refused(f"{below}.{argument}", f"is not a parameter of {name}", _closest(argument, known))
-    values = {argument: _value(value, f"{below}.{argument}") for argument, value in arguments.items()}
+    values = {argument: _value(value, f"{below}.{argument}", role) for argument, value in arguments.items()}
     try:
         return cls(**{**_OURS.get(name, {}), **values})
     except (TypeError, ValueError) as error:
         raise Refused(below, f"do not make a {name}: {error}", "correct them") from None
 
 
-def _value(value: Any, key: str) -> Any:
+def _value(value: Any, key: str, role: str) -> Any:
     """Return an argument as Python has it: an estimator where a mapping names one, and numbers as keys where JSON has made text of them."""
     if isinstance(value, list):
-        return [_value(one, f"{key}.{number}") for number, one in enumerate(value)]
+        return [_value(one, f"{key}.{number}", role) for number, one in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if isinstance(name := value.get("estimator"), str) and set(value) <= {"estimator", "parameters"}:
-        return _build(name, value.get("parameters") or {}, f"{key}.estimator", f"{key}.parameters")
-    return {int(one) if re.fullmatch(r"-?\d+", one) else one: _value(inner, f"{key}.{one}") for one, inner in value.items()}
+        return _build(name, value.get("parameters") or {}, f"{key}.estimator", f"{key}.parameters", role)
+    return {int(one) if re.fullmatch(r"-?\d+", one) else one: _value(inner, f"{key}.{one}", role) for one, inner in value.items()}
 
 
 def _class_of(name: str, key: str, role: str) -> Any:
-    """Return the class `name`, whose objects have the method `role`. Raises `Refused` with the closest name that there is."""
-    if name in OTHERS and role == "predict":
+    """Return the class `name`, a classifier, regressor or transformer as `role` says. Raises `Refused` with the closest name that there is."""
+    if name in OTHERS and role != "transformer":
         module, _, attribute = name.rpartition(".")
         try:
             return getattr(import_module(module), attribute)
@@ -264,17 +266,17 @@ def _class_of(name: str, key: str, role: str) -> Any:
             found = getattr(import_module(module), attribute, None)
         except ModuleNotFoundError:
             found = None
-    if inspect.isclass(found) and hasattr(found, "get_params") and hasattr(found, role):
+    if inspect.isclass(found) and hasattr(found, "get_params") and hasattr(found, "transform" if role == "transformer" else "predict"):
         return found
-    what = "a classifier or regressor" if role == "predict" else "a transformer"
-    raise Refused(key, f"is {name!r}, which is not {what} that Nightshift knows", _closest(name, _known(role), SUPPORTED))
+    task: TaskName = "regression" if role == "regressor" else "binary"
+    raise Refused(key, f"is {name!r}, which is not a {role} that Nightshift knows", _closest(name, _known(role), supported(task)))
 
 
 def _known(role: str) -> list[str]:
     from sklearn.utils.discovery import all_estimators
 
-    kinds = ["classifier", "regressor"] if role == "predict" else "transformer"
-    return [*(OTHERS if role == "predict" else ()), *(public_name(cls) for _, cls in all_estimators(kinds))]
+    others = [name for name in OTHERS if name.lower().endswith(role)]
+    return [*others, *(public_name(cls) for _, cls in all_estimators(role))]
 
 
 def _arguments_of(cls: Any, name: str) -> set[str]:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import helper, numpy_helper
 
 from pipelines.lib.challengers.decision import Decision
 from pipelines.lib.champions.registry import connect
 from pipelines.lib.core import contract
 from pipelines.lib.core.digest import sha256_of
+from pipelines.lib.core.params import read_yaml
 from pipelines.lib.models import golden
 from pipelines.lib.models.inference import load_model
 from pipelines.training.decide import main
@@ -112,6 +114,23 @@ def test_a_question_is_asked_with_the_table(retraining: Retraining) -> None:
     assert decision.verdict == "ask"
     assert decision.table and len(decision.table.rows) > 5
     assert "waits for a person" in Path("data/reports/decide/report.html").read_text(encoding="utf-8")
+
+
+def test_a_fresher_challenger_is_promoted_on_record_and_the_records_say_why(retraining: Retraining) -> None:
+    params = read_yaml(Path("params.yaml"))
+    params["decide"]["unclear"] = "fresher"
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    compared = replace(retraining.evaluation.comparison, quality_difference=difference(0.001, 0.8), loss_difference=difference(-0.001, 0.8))
+    retraining.evaluation = replace(retraining.evaluation, comparison=compared)
+    decision = retraining.decide()
+    assert (decision.verdict, decision.basis) == ("promote", "fresher")
+    [verdict] = retraining.installation.journal.verdicts(NAME)
+    tags = connect().get_model_version(NAME, "2").tags
+    page = Path("data/reports/decide/report.html").read_text(encoding="utf-8")
+    note = json.loads(Path("data/reports/decide/report.json").read_text(encoding="utf-8"))["note"]
+    for record in (decision.reasons[0], verdict.reason, tags["verdict_reasons"], page, note):
+        assert "promoted because it is fresher: no clear difference on 14 nights" in record
+    assert (verdict.verdict, tags["verdict"], tags["verdict_basis"]) == ("promote", "promote", "fresher")
 
 
 def test_a_file_edited_in_the_registry_is_refused(retraining: Retraining) -> None:

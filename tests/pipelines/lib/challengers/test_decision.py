@@ -17,12 +17,19 @@ WHOLE: dict[str, Any] = {
     "verdict": "ask",
     "reasons": ["the AUC is lower"],
     "table": {"lead": "On 10 rows.", "columns": ["", "champion", "challenger"], "rows": [["AUC", "0.70", "0.71"]]},
+    "basis": None,
 }
 
 
 def _decided(path: Path, verdict: str) -> Decision:
     path.write_text(json.dumps({**WHOLE, "verdict": verdict}), encoding="utf-8")
     return Decision.from_json(path)
+
+
+def test_a_decision_of_before_there_was_a_basis_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "decision.json"
+    path.write_text(json.dumps({name: value for name, value in WHOLE.items() if name != "basis"}), encoding="utf-8")
+    assert Decision.from_json(path).basis is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"champion": None, "table": None}, {"reasons": []}])
@@ -46,7 +53,7 @@ def test_a_decision_on_another_version_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        *(({name: ...}, rf"{name}: Field required") for name in WHOLE),
+        *(({name: ...}, rf"{name}: Field required") for name in WHOLE if name != "basis"),  # decisions of before have none
         ({"verdict": "yes"}, "verdict: Input should be 'promote', 'refuse' or 'ask'"),
         ({"reasons": "better"}, "reasons: "),
         ({"reasons": [1]}, r"reasons\.0: "),

@@ -10,7 +10,8 @@ from pipelines.lib.challengers.agreement import Shadow, SkippedNight
 from pipelines.lib.challengers.comparison import Incomparable
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.policy import Policy, Verdict, decide
-from pipelines.lib.core.params import load_section
+from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import load_section, parse_section
 from pipelines.lib.models.costs import Costs
 from tests.evaluations import better, difference, evaluated, opponent, part, shadowed
 
@@ -23,6 +24,7 @@ POLICY = Policy(
     maximum_memory_ratio=3.0,
     maximum_disagreement=0.2,
 )
+FRESHER = POLICY.model_copy(update={"unclear": "fresher", "fresher_margin": 0.01})
 COSTS = Costs(sha256="", p50_us=8.0, p99_us=12.0, memory_mib=30.0, size_mib=1.7)
 
 
@@ -35,8 +37,8 @@ class Evidence:
     challenger: Costs = COSTS
     champion: Costs = COSTS
 
-    def decide(self) -> Verdict:
-        return decide(self.evaluation, self.shadow, POLICY, challenger=self.challenger, champion=self.champion)
+    def decide(self, policy: Policy = POLICY) -> Verdict:
+        return decide(self.evaluation, self.shadow, policy, challenger=self.challenger, champion=self.champion)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,74 @@ def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -
     assert list(found.reasons) == [
         "neither gain is clear from 14 nights: AUC +0.0200 (+0.0100 to +0.0300), log loss -0.0100 (-0.0200 to +0.0000)"
     ]
+
+
+def unclear(evidence: Evidence, auc: float, loss: float, p: float | None = 0.6) -> Evidence:
+    """Return the evidence of a challenger whose differences may be chance."""
+    auc_unclear: Evidence = changed(evidence, "evaluation.comparison.quality_difference", difference(auc, p))
+    found: Evidence = changed(auc_unclear, "evaluation.comparison.loss_difference", difference(loss, p))
+    return found
+
+
+@pytest.mark.parametrize(("auc", "loss"), [(0.002, -0.001), (-0.002, -0.001), (0.002, 0.004), (-0.002, 0.004)])
+def test_a_challenger_without_a_clear_difference_is_promoted_because_it_is_fresher(evidence: Evidence, auc: float, loss: float) -> None:
+    asked = unclear(evidence, auc, loss).decide()
+    assert (asked.verdict, asked.basis) == ("ask", None)
+    found = unclear(evidence, auc, loss).decide(FRESHER)
+    assert (found.verdict, found.basis) == ("promote", "fresher")
+    [reason] = found.reasons
+    assert reason.startswith("promoted because it is fresher: no clear difference on 14 nights")
+    assert f"AUC {auc:+.4f}" in reason
+    assert f"log loss {loss:+.4f}" in reason
+
+
+def test_a_clearly_better_challenger_is_not_called_fresher(evidence: Evidence) -> None:
+    assert evidence.decide(FRESHER).basis == "better"
+
+
+def test_a_mixed_result_is_not_called_unclear(evidence: Evidence) -> None:
+    found = changed(evidence, "evaluation.comparison.loss_difference", difference(0.002, 0.6)).decide(FRESHER)
+    assert (found.verdict, found.basis) == ("promote", "fresher")
+    assert "not every figure is better, and none is clearly worse on 14 nights" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "p", "reason"),
+    [
+        (0.006, 0.6, "its log loss is higher by more than 1.00% of the champion's, 0.0050, so that it is fresher is not enough: +0.0060"),
+        (0.004, 0.05, "its log loss is clearly higher, so that it is fresher is not enough: +0.0040"),
+    ],
+)
+def test_a_worse_challenger_is_not_promoted_for_being_fresher(evidence: Evidence, loss: float, p: float, reason: str) -> None:
+    found = changed(unclear(evidence, 0.001, 0), "evaluation.comparison.loss_difference", difference(loss, p)).decide(FRESHER)
+    assert (found.verdict, found.basis) == ("ask", None)
+    assert found.reasons[0].startswith(reason)
+
+
+def test_what_cannot_be_judged_is_not_promoted_for_being_fresher(evidence: Evidence) -> None:
+    found = unclear(evidence, 0.1, -0.1, None).decide(FRESHER)
+    assert found.verdict == "ask"
+    assert found.reasons[0].startswith("too few rows or nights for an interval, so that it is fresher is not enough")
+
+
+@pytest.mark.parametrize(("path", "value", "reason"), REFUSED)
+def test_what_is_refused_stays_refused_if_it_is_fresher(evidence: Evidence, path: str, value: Any, reason: str) -> None:
+    found = changed(evidence, path, value).decide(FRESHER)
+    assert (found.verdict, found.basis) == ("refuse", None)
+    assert reason in found.reasons[0]
+
+
+@pytest.mark.parametrize(("path", "value", "reason"), ASKED[2:])
+def test_every_other_question_still_asks_a_person_about_a_fresher_one(evidence: Evidence, path: str, value: Any, reason: str) -> None:
+    found = changed(unclear(evidence, 0.002, -0.001), path, value).decide(FRESHER)
+    assert (found.verdict, found.basis) == ("ask", None)
+    assert len(found.reasons) == 1
+    assert reason in found.reasons[0]
+
+
+def test_a_policy_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ConfigError, match=r"unclear.*'ask' or 'fresher'"):
+        parse_section(POLICY.model_dump() | {"unclear": "probation"}, Policy, "decide")
 
 
 def test_one_clear_gain_carries_the_other(evidence: Evidence) -> None:
