@@ -1,5 +1,6 @@
 """One declaration of each kind of estimator that Nightshift supports, and rows to fit it on."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from pipelines.lib.features.history import History
+from pipelines.lib.measures.tasks import REGRESSION
 from pipelines.lib.models.estimators import DEFAULT
 from pipelines.training.train import Train
 
@@ -34,6 +36,21 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """By name; each is what section ``train`` says."""
 
+NUMBER_KINDS: dict[str, dict[str, Any]] = {
+    "forest": {"estimator": "sklearn.ensemble.RandomForestRegressor", "parameters": {"n_estimators": 10, "max_depth": 8}},
+    "extra_trees": {"estimator": "sklearn.ensemble.ExtraTreesRegressor", "parameters": {"n_estimators": 10, "max_depth": 8}},
+    "gradient_boosting": {"estimator": "sklearn.ensemble.GradientBoostingRegressor", "parameters": {"n_estimators": 10}},
+    "histograms": {"estimator": "sklearn.ensemble.HistGradientBoostingRegressor", "parameters": {"max_iter": 20}},
+    "linear": {"estimator": "sklearn.linear_model.LinearRegression", "steps": SCALED},
+    "ridge": {"estimator": "sklearn.linear_model.Ridge", "steps": SCALED},
+    "network": {
+        "estimator": "sklearn.neural_network.MLPRegressor", "steps": SCALED, "parameters": {"hidden_layer_sizes": [16, 8], "max_iter": 8},
+    },
+    "lightgbm": {"estimator": "lightgbm.LGBMRegressor", "parameters": {"n_estimators": 30, "num_leaves": 15, "min_data_in_leaf": 20}},
+    "xgboost": {"estimator": "xgboost.XGBRegressor", "parameters": {"n_estimators": 30, "max_depth": 4}},
+}  # fmt: skip
+"""The same for a label that is a number."""
+
 
 WITHOUT_A_CONVERTER: dict[str, Any] = {"estimator": "sklearn.dummy.DummyClassifier", "steps": [], "parameters": {"strategy": "prior"}}
 """A declaration that only a trial refuses: its names and values are right, it can be fitted, and it has no ONNX form."""
@@ -55,6 +72,19 @@ def counted_fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def params(kind: str, **others: Any) -> Train:
     """Return section ``train`` for an estimator of `kind`."""
     return Train(**KINDS[kind], **{"random_state": 42, "holdout_days": 14, "minimum_rows": 100, **others})
+
+
+def params_for_numbers(kind: str, **others: Any) -> Train:
+    """Return section ``train`` for a regressor of `kind`."""
+    return Train(**NUMBER_KINDS[kind], **{"random_state": 42, "holdout_days": 14, "minimum_rows": 100, **others})
+
+
+def numbers(rows: int = 4_000, seed: int = 0) -> History:
+    """Return the rows of `history` with a label that is a number, 500 on average."""
+    found = history(rows, seed)
+    noise = np.random.default_rng(seed + 1).normal(size=rows)
+    labels = 500 + 100 * (found.features[:, 2] + (found.features[:, 0] == -1) + noise).astype(np.float64)
+    return replace(found, labels=labels, task=REGRESSION)
 
 
 def history(rows: int = 4_000, seed: int = 0) -> History:

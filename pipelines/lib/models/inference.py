@@ -91,7 +91,7 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     task = TASKS[named]
     if outputs.get(task.output) != ("tensor(float)", 2):
         raise ModelError(
-            f"the model {path} gives {outputs}; it must give {task.output!r}, float [n, {task.columns}]: export it with export_onnx"
+            f"the model {path} gives {outputs}; it must give {task.output!r}, float [n, {task.columns}]: export it with export_onnx, zipmap off"
         )
     lists = categories.from_json(metadata.get(categories.KEY))
     return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), lists, task)

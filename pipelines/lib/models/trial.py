@@ -105,7 +105,8 @@ def _keep(model: Any, task: TaskName) -> None:
     rows = np.concatenate([_rows(task)[0], np.random.default_rng(1).normal(size=(200, _FEATURES)).astype(np.float32)])
     difference = float(np.abs(session.run([TASKS[task].output], {"features": rows})[0] - _answers(model, rows, task)).max())
     if not difference <= _TOLERANCE:
-        raise ModelError(f"its ONNX form gives scores that differ by {difference:.2g}")
+        what = "probabilities" if task == "binary" else "forecasts"
+        raise ModelError(f"its ONNX form gives {what} that differ by {difference:.2g}")
     strip(model)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.skops"

@@ -258,7 +258,7 @@ def test_the_reference_is_that_of_single_nights(trained: tuple[bytes, Profile]) 
     reference = reference_of(trained[1])
     assert reference is not None
     assert reference.nights == 14
-    assert 0.7 < reference.auc < 1
+    assert 0.7 < reference.quality < 1
     assert 0 < reference.night_sd < 0.1
 
 
@@ -285,9 +285,9 @@ def test_what_was_measured_of_scores_that_were_replaced_since_decides_nothing(wo
     [night] = journal.nights(NAME, since="2013-05-12", until="2013-05-12")
     journal.record_night(replace(night, publication=first))
     before = decide("2013-05-14")["findings"]
-    assert (before["quality"]["nights"][-1], before["quality"]["auc"] < 0.8) == ("2013-05-12", True)
+    assert (before["quality"]["nights"][-1], before["quality"]["quality"] < 0.8) == ("2013-05-12", True)
     assert before["drift"]["nights"][0] == "2013-05-12"
     publish_scores(workspace, record.partition, "second")
     after = decide("2013-05-14")["findings"]
-    assert (after["quality"]["nights"][-1], after["quality"]["auc"]) == ("2013-05-11", 0.9)
+    assert (after["quality"]["nights"][-1], after["quality"]["quality"]) == ("2013-05-11", 0.9)
     assert "2013-05-12" not in after["drift"]["nights"]

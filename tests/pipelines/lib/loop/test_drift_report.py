@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.lib.loop import drift_report
+from pipelines.lib.loop.drift_report import drawn
 from pipelines.lib.measures.binning import numeric_binning
 from pipelines.lib.measures.histogram import count
 from pipelines.lib.models.profile import Reference
@@ -125,7 +126,7 @@ def test_the_page_shows_the_decision_first_and_is_the_same_again() -> None:
 def test_a_date_stands_once_below_the_performance(measured: int) -> None:
     recorded = seen(watched_model.nights(number=measured + 2))
     report = drift_report.build_report(recorded, profile(), POLICY)
-    dates = re.findall(r">(\d{4}-\d\d-\d\d)</text>", figures.performance(report["performance"], []))
+    dates = re.findall(r">(\d{4}-\d\d-\d\d)</text>", figures.performance([drawn(night) for night in report["performance"]], []))
     assert 0 < len(dates) == len(set(dates)) < 10
     assert dates == sorted(dates)
     assert dates[0][:4] == dates[-1][:4] == "2013"

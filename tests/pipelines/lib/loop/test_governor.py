@@ -60,7 +60,7 @@ def history(**changes: Any) -> History:
         promotions=[Promotion(1, "2013-01-01", "1"), Promotion(2, day(-60), "2")],
         nights=[night(offset) for offset in range(-60, 1)],
         outcomes=[Outcome(day(offset), "2", 900, 0.70) for offset in range(-60, -1)],
-        reference=Reference(auc=0.70, night_sd=0.02, nights=14),
+        reference=Reference(quality=0.70, night_sd=0.02, nights=14),
     )
     return replace(calm, **changes)
 
@@ -156,7 +156,7 @@ def test_nights_before_a_rollback_brought_it_back_do_not_count() -> None:
     """Version 2 was champion until ten days ago, then 3 was, and since yesterday it is 2 again."""
     promotions = [*history().promotions, Promotion(3, day(-10), "3"), Promotion(4, day(-1), "2")]
     nights = [night(offset, top=9.0) for offset in (*range(-60, -10), 0)]
-    outcomes = [row._replace(auc=0.5) for row in history().outcomes if row.partition < day(-10)]
+    outcomes = [row._replace(quality=0.5) for row in history().outcomes if row.partition < day(-10)]
     decision = govern(history(nights=nights, outcomes=outcomes, promotions=promotions), POLICY.model_copy(update={"cool_down_nights": 0}))
     assert decision.reason == "not judged: not enough data: drift has 1 of 2 windows, quality has 0 of 5 nights with outcomes"
     assert not decision.retrain
@@ -288,7 +288,7 @@ def test_the_cause_of_a_retraining_without_effect_must_calm_down_first() -> None
 
 def test_quality_must_recover_first() -> None:
     begun = [Retraining(day(-40), "2", ("quality",))]
-    never = [row._replace(auc=0.65) for row in worse(0.65)]
+    never = [row._replace(quality=0.65) for row in worse(0.65)]
     assert not govern(history(outcomes=never, retrainings=begun), POLICY).retrain
     assert govern(history(outcomes=worse(0.65), retrainings=begun), POLICY).retrain
 
@@ -497,7 +497,7 @@ def test_no_history_breaks_a_rule(found: History, refresh_days: int | None, rand
         assert sum(partition[:7] == found.partition[:7] for partition in before) < EAGER.per_month, "over budget"
         since = found.champion.live_from
         enough = [n for n in found.nights if n.version == "2" and since <= n.partition <= day(0) and n.rows >= 1000 and n.nights >= 2]
-        known = [row for row in found.outcomes if row.version == "2" and row.auc is not None and row.partition >= since]
+        known = [row for row in found.outcomes if row.version == "2" and row.quality is not None and row.partition >= since]
         if decision.findings["signals"] == ["drift"]:
             assert enough, "under the minimum sample"
         if "refresh" in decision.findings["signals"]:

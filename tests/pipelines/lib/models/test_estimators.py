@@ -19,7 +19,7 @@ from pipelines.lib.models.estimators import (
     single_threaded,
 )  # fmt: skip
 from pipelines.training.train import train
-from tests.models_of_every_kind import KINDS, SCALED, history, params
+from tests.models_of_every_kind import KINDS, NUMBER_KINDS, SCALED, history, params
 
 
 def fitting(estimator: str, **others: Any) -> Fitting:
@@ -118,7 +118,7 @@ def test_a_model_that_is_not_tested_to_be_reproducible_says_so(declared: dict[st
 
 
 def test_every_supported_estimator_is_one_of_the_kinds_that_are_tested() -> None:
-    assert {declared["estimator"] for declared in KINDS.values()} == set(SUPPORTED)
+    assert {declared["estimator"] for declared in (*KINDS.values(), *NUMBER_KINDS.values())} == set(SUPPORTED)
     for kind in KINDS:
         assert {public_name(type(make(params(kind), 0)))} <= {*SUPPORTED, "sklearn.pipeline.Pipeline"}
 

@@ -109,9 +109,11 @@ def test_it_goes_through_json(profile: Profile) -> None:
 
 
 def test_a_profile_of_a_model_that_is_registered_already_is_read_and_compared(profile: Profile) -> None:
-    """As it was written before bins had `alone` and `decimals`: an edge above each of a few values, no rounding, no format."""
+    """As it was written before bins had `alone` and `decimals`: an edge above each of a few values, no rounding, no format, and AUC for the quality."""
     content = json.loads(profile.to_json())
-    assert content.pop("format") == 2
+    assert content.pop("format") == 3
+    for then, now in (("auc_std", "quality_std"), ("night_auc", "night_quality"), ("night_auc_std", "night_quality_std")):
+        content["quality"][then] = content["quality"].pop(now)
     for column in [*content["features"], content["score"]]:
         for key in ("alone", "decimals"):
             column.pop(key, None)
@@ -121,13 +123,14 @@ def test_a_profile_of_a_model_that_is_registered_already_is_read_and_compared(pr
     old = Profile.from_json(json.dumps(content))
     columns = {**dict(zip(HOLDOUT.names, HOLDOUT.features.T, strict=True)), SCORE: scores(HOLDOUT)}
     found = compare(old.binnings, old.histogram, count(columns, old.binnings), floor=old.floor)
+    assert old.quality == profile.quality
     assert found["flat"].psi == 0
     assert found["distance"].psi < 0.05
 
 
 def test_a_profile_of_a_later_format_is_refused(profile: Profile) -> None:
-    with pytest.raises(ModelError, match="has format 3, this Nightshift reads up to 2"):
-        Profile.from_json(profile.to_json().replace('"format":2', '"format":3'))
+    with pytest.raises(ModelError, match="has format 4, this Nightshift reads up to 3"):
+        Profile.from_json(profile.to_json().replace('"format":3', '"format":4'))
 
 
 def test_a_heavy_score_stays_in_its_bin_with_any_last_digits() -> None:

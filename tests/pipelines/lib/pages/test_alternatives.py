@@ -47,7 +47,7 @@ def test_a_bin_is_named_by_its_edges(bin_: int, name: str) -> None:
 
 
 def test_a_night_without_an_auc_has_none() -> None:
-    night = {"partition": "2013-04-01", "auc": None, "mean_score": None, "positive_rate": None}
+    night = {"partition": "2013-04-01", "quality": None, "mean_score": None, "mean_label": None}
     text = alternatives.performance([night], None, [("2013-04-01", "version 2", True)])
     assert text == "Quality by night from 2013-04-01 to 2013-04-01. No night has an AUC. Version 2 from 2013-04-01."
 

@@ -15,15 +15,15 @@ NIGHTS = [
     {
         "partition": f"2013-04-{day:02d}",
         "rows": 900,
-        "auc": 0.7,
-        "auc_low": 0.65,
-        "auc_high": 0.75,
+        "quality": 0.7,
+        "quality_low": 0.65,
+        "quality_high": 0.75,
         "mean_score": 0.2,
-        "positive_rate": 0.25,
+        "mean_label": 0.25,
     }
     for day in range(1, 12)
 ]
-UNDEFINED = {"partition": "2013-04-12", "rows": 0} | dict.fromkeys(("auc", "auc_low", "auc_high", "mean_score", "positive_rate"))
+UNDEFINED = {"partition": "2013-04-12", "rows": 0} | dict.fromkeys(("quality", "quality_low", "quality_high", "mean_score", "mean_label"))
 PANELS = {
     "a number": {"reference": [0.5, 0.5, 0.0], "current": [0.1, 0.8, 0.1], "edges": [1013.25], "note": "PSI .41"},
     "a category": {"reference": [0.5, 0.5, 0, 0], "current": [1, 0, 0, 0], "labels": ["x", "y", "unseen", "missing"], "note": "PSI 9"},
@@ -98,7 +98,7 @@ def test_the_mean_of_nights_is_weighted_by_rows_and_goes_back_seven() -> None:
     small = figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"rows": 1}], [])
     assert steady == small  # equal nights: weights change nothing
     assert "Mean AUC of the last 7 nights: 0.700" in steady
-    assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"auc": 0.6, "auc_low": 0.55, "auc_high": 0.65}], [])
+    assert steady != figures.performance([*NIGHTS[:-1], NIGHTS[-1] | {"quality": 0.6, "quality_low": 0.55, "quality_high": 0.65}], [])
 
 
 @pytest.mark.costly
