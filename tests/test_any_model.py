@@ -38,6 +38,7 @@ def train_and_evaluate(root: Path, train: dict[str, Any]) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path("data/models").iterdir())}
 
 
+@pytest.mark.slow
 def test_lightgbm_is_trained_exported_and_evaluated_with_the_same_bytes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     files = []

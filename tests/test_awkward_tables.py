@@ -87,6 +87,7 @@ def pin_model() -> None:
     Path("run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "width"), [pytest.param("parquet", 300, marks=pytest.mark.slow), ("csv", 20)])
 def test_a_table_of_odd_names_and_300_columns_is_trained_on_scored_and_published(here: Path, kind: str, width: int) -> None:
     names = ", ".join(f"{column} AS {quoted(name)}" for column, name in ODD.items())
@@ -124,6 +125,7 @@ def label(expression: str, name: str = "late") -> dict[str, Any]:
     return {"label": {"name": name, "expression": expression, "delay_days": 2}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "sections", "stage", "error", "said", "checked"),
     [

@@ -122,7 +122,7 @@ def test_the_command_judges_what_it_is_given(capsys: pytest.CaptureFixture[str],
         ]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_every_text_of_the_repository_can_be_read() -> None:
     for path in english.tracked():
         english.judge(path, (english.ROOT / path).read_text(encoding="utf-8"))

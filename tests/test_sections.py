@@ -17,8 +17,9 @@ OWN, DEFAULTS = ROOT / "params.yaml", ROOT / "pipelines" / "defaults.yaml"
 
 def read_sections() -> list[tuple[str, str, str]]:
     """Return each call ``load_section("section", Model)`` of the code as (module, section, model)."""
-    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted((ROOT / "pipelines").rglob("*.py"))}
-    calls = ((module, node) for module, path in files.items() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    files = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "pipelines").rglob("*.py"))}
+    callers = {".".join(path.relative_to(ROOT).with_suffix("").parts): text for path, text in files.items() if "load_section(" in text}
+    calls = ((module, node) for module, text in callers.items() for node in ast.walk(ast.parse(text)))
     return [
         (module, str(call.args[0].value), ast.unparse(call.args[1]))
         for module, call in calls

@@ -66,6 +66,7 @@ def test_a_clinic_over_its_holiday(home: Path) -> None:
     assert read_scores(str(late)).num_rows == 12
 
 
+@pytest.mark.slow
 def test_a_fifth_night_without_rows_stops_the_clinic(home: Path) -> None:
     nights = clinic()
     workspace = Workspace(home, "clinic", nights, weekdays=SIX_DAYS, nights_without_rows=4)

@@ -13,11 +13,10 @@ from typing import Any
 from airflow.sdk import Asset
 
 from nightshift_airflow import places
+from nightshift_airflow.kept_parameters import KeptParameters, digest_of
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import refusal, shared_names
-from pipelines.lib.core.pools import pool_slots
-from pipelines.lib.core.schedules import check_schedules
 
 log = logging.getLogger(__name__)
 
@@ -134,19 +133,29 @@ def settings_of(dag_id: str) -> dict[str, Any]:
 def _params_of(one: declared.UseCase) -> dict[str, Any]:
     """Return the effective parameters of a use case, from which its DAGs can be made. Raises `ConfigError` if they cannot."""
     params = declared.effective(one).params
+    from pipelines.lib.core.pools import pool_slots  # not sooner: if the parameters of all sound use cases are kept, nobody needs the two
+    from pipelines.lib.core.schedules import check_schedules
+
+    pool_slots(params)
     check_schedules(params, str(one.declaration.relative_to(places.REPOSITORY)))
     return params
 
 
 def _read() -> tuple[list[UseCase], dict[str, str]]:
     sound, faults = [], {}
+    kept = KeptParameters()
     shared = shared_names(declared.use_cases(places.REPOSITORY))
     for one in shared:
         try:
             if shared[one]:
                 raise ConfigError(refusal(one, shared[one]))
-            params = _params_of(one)
-            sound.append(UseCase(one.name, one.suffix, params, pool_slots(params)))
+            digest = digest_of(one)
+            params = kept.get(digest)
+            if params is None:
+                params = _params_of(one)
+                kept.add(digest, params)
+            sound.append(UseCase(one.name, one.suffix, params, (params.get("pool") or {}).get("slots")))
         except ConfigError as error:
             faults[one.name] = str(error)
+    kept.write()
     return sound, faults

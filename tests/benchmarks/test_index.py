@@ -31,7 +31,7 @@ def files(directory: Path, dimension: int, clusters: int = 40) -> tuple[str, str
     return tuple(str(directory / f"{name}.npy") for name in content)  # type: ignore[return-value]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize(("dimension", "code_bytes"), [(16, 4), (13, 1)])
 def test_both_kinds_are_built_and_find_what_was_wanted(tmp_path: Path, dimension: int, code_bytes: int) -> None:
     found = own_data.given(*files(tmp_path, dimension))
@@ -41,7 +41,7 @@ def test_both_kinds_are_built_and_find_what_was_wanted(tmp_path: Path, dimension
     assert not list((tmp_path / "home" / "bench").iterdir()), "what was built is gone"
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_kind_that_its_gate_refuses_is_reported_and_the_other_measured(tmp_path: Path) -> None:
     """One byte for 97 values that have nothing in common."""
     found = own_data.given(*files(tmp_path, 97, clusters=ROWS))

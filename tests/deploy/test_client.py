@@ -42,7 +42,7 @@ def airflow(*answers: tuple[int, Any] | None) -> Iterator[tuple[Client, list[str
         def log_message(self, format: str, *args: Any) -> None: ...
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         yield Client(f"http://127.0.0.1:{server.server_port}", "somebody", "secret"), asked
     finally:

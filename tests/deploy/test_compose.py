@@ -238,6 +238,7 @@ def test_each_database_opens_for_its_role_alone() -> None:
                     assert "permission denied for database" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_environment_can_do_what_the_topology_asks(tmp_path: Path) -> None:
     """Import the modules that a laptop never imports: the Celery executor, and MLflow's way to S3."""

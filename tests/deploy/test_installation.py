@@ -92,6 +92,7 @@ def test_after_kill_9_the_next_start_waits_for_the_services_and_succeeds(holder:
         assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.costly
 def test_a_service_that_outlives_its_starter_keeps_the_lock(
     holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

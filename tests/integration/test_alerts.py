@@ -165,6 +165,7 @@ def get(airflow, path, token):
         return error.code
 
 
+@pytest.mark.slow
 def test_a_credential_ends_when_it_expires_and_when_it_is_revoked_at_once(quiet):
     made = credentials(quiet, "create", "--name", "short-lived").stdout.strip()
     key, client = "nightshift_credential_short-lived", quiet.client()
@@ -296,6 +297,7 @@ def test_a_bad_conf_is_refused_with_the_field_named(quiet, field, value):
 # --- a storm
 
 
+@pytest.mark.slow
 def test_a_storm_makes_one_run_of_each_id_and_no_5xx(quiet, token):
     """1,000 webhooks, shuffled and repeated, as fast as they are answered; the ids are new to the server."""
     wanted = [f"2012-06-0{day}" for day in range(1, IDS + 1)]
@@ -366,6 +368,7 @@ def test_several_api_servers_at_once_make_one_run(quiet):
 # --- from a night to a run
 
 
+@pytest.mark.slow
 def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
     """Everything is real but what computes: the asset, the connection, the call, the run."""
     client, partition = quiet.client(), "2013-06-13"
@@ -391,6 +394,7 @@ def test_a_published_night_is_watched_and_a_yes_becomes_one_run(quiet):
         client.unpause(MONITORING, paused=True)
 
 
+@pytest.mark.slow
 def test_the_monitor_asks_again_and_changes_nothing(quiet, tmp_path):
     decision = {"name": "Core", "retrain": True, "reason": "PSI 0.41", "champion_version": "3", "partition": "2013-05-14", "findings": []}
     (tmp_path / "decision.json").write_text(json.dumps(decision))
@@ -438,6 +442,7 @@ def test_the_shell_commands_of_the_document_work(quiet, token, tmp_path):
         assert (done.returncode, expected in done.stdout) == (0, True), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_official_client_works_as_the_document_says(quiet):
     pytest.importorskip("airflow_client")
     [snippet] = snippets("python", "airflow_client")

@@ -86,6 +86,7 @@ def test_a_better_challenger_becomes_champion_with_no_hand_in_between(airflow, s
     assert [event["source_task_id"] for event in events] == ["promote"]
 
 
+@pytest.mark.slow
 def test_a_question_waits_for_an_approval_and_the_approver_is_recorded(airflow, state):
     decide(state, "2013-06-02", "ask")
     run_id = trigger(airflow, "2013-06-02")

@@ -74,6 +74,7 @@ def test_each_month_is_embedded_by_a_task_of_its_own_and_what_need_not_be_filled
     assert [(event["source_task_id"], event["partition_key"]) for event in events] == [("publish_index", "2013-06-01")]
 
 
+@pytest.mark.slow
 def test_the_week_starts_a_rebuild_with_its_partition_and_shards_are_filled_where_the_plan_says(airflow, state):
     behave(state, "plan_index", "2013-06-03", "fill")
     client = airflow.client()

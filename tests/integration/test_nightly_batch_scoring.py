@@ -82,6 +82,7 @@ def test_publishing_tells_the_asset_which_partition(airflow, night):
     assert [event["partition_key"] for event in events] == ["2013-04-01"]
 
 
+@pytest.mark.slow
 def test_a_finished_night_runs_again_and_computes_nothing(airflow, state, night):
     commit = git(airflow.repository, "rev-parse", f"refs/runs/{DAG}/{night}")
     airflow.client().clear(DAG, night)
@@ -135,6 +136,7 @@ def test_what_comes_in_by_another_door_fails_when_the_run_opens_and_makes_no_pat
     assert not list((state / "workspaces").glob("*/*backfill*"))
 
 
+@pytest.mark.slow
 def test_a_night_is_scored_for_the_partition_of_the_form(airflow, state):
     """As the form sends it: every parameter, and no partition key."""
     form = {"logical_date": None, "dag_run_id": "form", "conf": {"partition": "2013-04-07", "reason": None}}

@@ -15,7 +15,7 @@ from tests.real_repository import RealRepository
 from tests.registered_models import NAME, Installation, copy_template, make_template
 from tests.small_index import Published
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DAG, INDEX_DAG = "champion_rollback", "index_rollback"
 INDEX = "flight_encoder"

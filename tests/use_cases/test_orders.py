@@ -54,6 +54,7 @@ def test_buyers_of_the_app_send_back_what_does_not_fit_from_the_shift_on() -> No
     assert app[shifted].mean() > 0.5 > 0.3 > app[~shifted].mean()
 
 
+@pytest.mark.slow
 def test_the_tests_have_the_same_orders() -> None:
     made = generate.orders(10, 200, shift=dt.date(2024, 4, 1), week=(1.0,) * 7)
     assert made.equals(of_the_tests.orders(days=10))

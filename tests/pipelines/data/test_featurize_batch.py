@@ -35,6 +35,7 @@ def test_it_writes_the_rows_of_the_night_without_a_label() -> None:
     assert table["order_id"].to_pylist() == [row["order_id"] for row in night]
 
 
+@pytest.mark.costly
 def test_a_night_without_rows_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     content = parse_yaml(Path("run.yaml").read_text())
     Path("run.yaml").write_text(yaml.safe_dump({**content, "partition": "2029-01-01"}))

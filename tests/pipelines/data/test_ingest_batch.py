@@ -52,6 +52,7 @@ def test_a_night_without_rows_is_written_for_the_gate_to_judge(night: str) -> No
     assert (facts()["rows"], facts()["last"]) == (0, "2024-04-29")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 @pytest.mark.parametrize("missing", [True, False], ids=["no file", "an empty file"])
 def test_a_file_without_rows_is_read_as_a_file_that_is_missing(suffix: str, missing: bool) -> None:
@@ -70,6 +71,7 @@ def test_a_file_without_rows_is_read_as_a_file_that_is_missing(suffix: str, miss
     assert list(found["rows_per_date"])[-1] == "2024-03-14"  # type: ignore[call-overload]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("night", [dt.date(2024, 3, 15), "2024-3-15", "../../etc", "'; DROP TABLE t; --", 20240315, None])
 def test_a_wrong_partition_is_refused(night: object) -> None:
     partition(night)
@@ -86,7 +88,7 @@ def test_one_row_is_a_night() -> None:
     assert facts()["rows"] == 1
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_night_larger_than_memory_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two million rows of about 100 bytes, sorted within 100 MiB."""
     import numpy as np

@@ -27,6 +27,7 @@ def change(section: str, **fields: object) -> None:
     Path("params.yaml").write_text(yaml.safe_dump(content))
 
 
+@pytest.mark.costly
 def test_it_writes_what_was_known_before_the_partition() -> None:
     assert main(["--raw", "raw"]) == 0
     events = pq.read_table("raw/events.parquet")
@@ -35,6 +36,7 @@ def test_it_writes_what_was_known_before_the_partition() -> None:
     assert max(refunds) == dt.date(2024, 3, 11)
 
 
+@pytest.mark.costly
 def test_it_reads_earlier_rows_to_warm_the_aggregates_up() -> None:
     change("ingest_history", start="2024-03-10")
     assert main(["--raw", "raw"]) == 0
@@ -42,12 +44,14 @@ def test_it_reads_earlier_rows_to_warm_the_aggregates_up() -> None:
     assert (facts["start"], facts["read_from"]) == ("2024-03-10", "2024-02-08")  # 3 days of delay and a window of 28
 
 
+@pytest.mark.costly
 def test_no_start_takes_all_there_is() -> None:
     change("ingest_history", start=None)
     assert main(["--raw", "raw"]) == 0
     assert json.loads(Path("raw/source.json").read_text())["start"] is None
 
 
+@pytest.mark.costly
 def test_it_replaces_what_was_there_and_leaves_it_alone_when_it_fails() -> None:
     assert main(["--raw", "raw"]) == 0
     before = Path("raw/events.parquet").read_bytes()

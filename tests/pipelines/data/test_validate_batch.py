@@ -151,6 +151,7 @@ def test_a_single_row_far_ahead_is_not_a_delivery(tmp_path: Path) -> None:
     assert "no row from 2024-05-29 up to 2032-08-15" in report.failures[0].summary()
 
 
+@pytest.mark.costly
 def test_years_are_compared_as_dates(tmp_path: Path) -> None:
     """As text, 12000-01-01 comes before 2024."""
     raw = write_night(tmp_path)
@@ -170,7 +171,7 @@ def test_rows_whose_time_is_not_plausible_stop_the_night(tmp_path: Path) -> None
     assert validate_batch(known, PARAMS, partition=NIGHT, raw=raw).passed
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("year", [204, 1970, 2204, 9999])
 def test_half_a_night_in_another_century_is_not_a_smaller_night(year: int, tmp_path: Path) -> None:
     """Ingest leaves the misdated rows out, and what is left is within the band of a night's size."""
@@ -217,6 +218,7 @@ def test_outcomes_are_not_judged_where_no_share_of_them_is_asked_for(tmp_path: P
     assert outcomes.observed == "not judged: minimum_outcomes_known is null"
 
 
+@pytest.mark.costly
 def test_a_date_without_events_tells_nothing_of_outcomes(tmp_path: Path) -> None:
     report = validate_batch(ORDERS, ValidateBatch(), partition=NIGHT, raw=write_raw(tmp_path, orders(NIGHT)))
     assert report.passed
@@ -268,6 +270,7 @@ def test_what_is_written_by_hand_counts_too(tmp_path: Path) -> None:
     assert failed(judged(tmp_path, params=params)) == {"column_mean_to_be_between": "amount"}
 
 
+@pytest.mark.costly
 def test_main_leaves_the_report_and_the_reason_of_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_night(tmp_path / "raw", put("country", None, slice(0, 12)))

@@ -74,6 +74,7 @@ def put(column: str, value: float, rows: int) -> Callable[[pd.DataFrame], pd.Dat
     return lambda frame: frame.assign(**{column: frame[column].where(np.arange(len(frame)) >= rows, np.float32(value))})
 
 
+@pytest.mark.costly
 def test_ordinary_features_pass(tmp_path: Path) -> None:
     report = judged(tmp_path)
     assert report.passed, report.failures

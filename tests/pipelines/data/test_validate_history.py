@@ -101,7 +101,7 @@ def test_a_gap_names_the_date_and_may_be_declared_normal(tmp_path: Path) -> None
     assert judged(tmp_path / "lenient", without(30), maximum_empty_date_share=0.02).passed
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [7, 10, 11, 13, 17, 19, 23])
 def test_a_correct_history_of_any_size_passes(rows: int, tmp_path: Path) -> None:
     """No known outcome is missing and none is tolerated: what cannot be known yet must not cost a known one, nor be rounded against it."""

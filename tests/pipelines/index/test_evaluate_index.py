@@ -78,7 +78,7 @@ def judged(*, code: int = 0) -> dict:
     return json.loads((REPORT / "report.json").read_text())
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_good_build_passes_and_is_reported_byte_for_byte_the_same(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     report = judged()
@@ -99,7 +99,7 @@ def test_a_good_build_passes_and_is_reported_byte_for_byte_the_same(workspace: P
     assert not broken_rules(page)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_what_was_measured_is_of_this_very_index(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     report = judged()
@@ -134,7 +134,7 @@ def test_a_fault_is_refused_with_its_figure_and_the_report_is_written(workspace:
     assert "does not pass" in (REPORT / "report.html").read_text()
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_nights_that_it_does_not_hold_are_to_be_found_as_well(workspace: Path, built: Path) -> None:
     shutil.copytree(built, BUILD)
     message = json.loads((BUILD / "built.json").read_text())

@@ -70,6 +70,7 @@ def refused(*arguments: str) -> str:
     return str(failure["message"])
 
 
+@pytest.mark.slow
 def test_a_row_of_the_index_is_shown_with_its_neighbours_and_not_with_itself(
     published: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_run_of_that_id_for_something_else_is_an_error_and_stays(airflow, othe
     assert airflow.runs == {RUN_ID: other}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("wrong", ["lost after", "torn", "silent"])
 def test_a_lost_answer_is_resolved_by_reading_the_run_back(airflow, wrong):
     airflow.script = [wrong]

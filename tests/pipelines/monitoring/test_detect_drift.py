@@ -152,12 +152,14 @@ def test_a_night_that_is_looked_at_again_is_counted_once(monitor: Monitor) -> No
     assert monitor.night(2)["window"] == ["2013-02-01", "2013-02-02"]
 
 
+@pytest.mark.costly
 def test_a_window_is_of_one_version(monitor: Monitor) -> None:
     monitor.night(1)
     monitor.night(2, version="4")
     assert monitor.night(3)["window"] == ["2013-02-01", "2013-02-03"]
 
 
+@pytest.mark.costly
 def test_a_version_that_comes_back_starts_a_window_of_its_own(monitor: Monitor) -> None:
     """Its nights of a season ago are not those of this week; two windows back, a store that is shut on Sundays still has seven."""
     for day in (1, 2, 3):
@@ -230,6 +232,7 @@ def test_scores_of_another_run_are_refused(monitor: Monitor) -> None:
     assert "400 rows of features and 10 scores" in monitor.look("2013-02-01")["message"]
 
 
+@pytest.mark.costly
 def test_no_rows_at_all_are_refused(monitor: Monitor) -> None:
     assert "no rows on one side" in monitor.night(1, rows=0)["message"]
 
@@ -304,7 +307,7 @@ def test_a_night_that_was_published_again_counts_as_it_is_published_now(recorded
     assert [night.drift["columns"]["heat"]["psi"] < 0.05 for night in monitor.recorded()] == [True] * 3
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_night_that_is_watched_after_later_ones_moves_their_windows(recorded_runs: Monitor) -> None:
     monitor = recorded_runs
     refs = {day: publish_night(monitor, day, f"first-{day}") for day in (1, 2, 3)}
@@ -316,7 +319,7 @@ def test_a_night_that_is_watched_after_later_ones_moves_their_windows(recorded_r
     assert [night.drift["rows"] for night in monitor.recorded()] == [ROWS, 2 * ROWS, 3 * ROWS]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_night_that_another_version_published_since_leaves_the_window(recorded_runs: Monitor) -> None:
     monitor = recorded_runs
     refs = {day: publish_night(monitor, day, f"first-{day}") for day in (1, 2)}

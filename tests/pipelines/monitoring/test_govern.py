@@ -161,6 +161,7 @@ def test_a_decision_that_started_no_run_is_repeated_the_next_night(workspace: Pa
     assert decide("2013-05-14")["retrain"]
 
 
+@pytest.mark.costly
 def test_its_own_question_does_not_hold_a_night_back(workspace: Path) -> None:
     only_heat()
     first = decide("2013-05-14")

@@ -276,6 +276,7 @@ def test_a_night_that_an_earlier_nightshift_measured_is_measured_again(shop: Sho
     assert shop.performance()["2024-01-02"].figures == seen.figures
 
 
+@pytest.mark.slow
 def test_the_importances_of_a_night_are_measured_on_what_its_run_recorded(installation_of_three: Installation) -> None:
     night = scored_night.features_table(ROWS)
     delay = pa.array(np.where(night["a"].to_numpy() > 0, 60, 0))  # `a` tells the outcome, and the model looks at `a`

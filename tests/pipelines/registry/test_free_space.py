@@ -220,6 +220,7 @@ def test_the_remote_is_freed_when_asked(runs: dict[str, set[str]], tmp_path: Pat
     assert report["places"]["remote"]["freed_objects"] == len(gone)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_bucket_is_freed_like_a_directory(runs: dict[str, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over HTTP, with the pages, dates and errors of S3. The server dates its objects, so the test moves the clock of `free_space` by 40 days."""

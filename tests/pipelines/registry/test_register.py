@@ -36,6 +36,8 @@ from pipelines.training.train import train as fit
 from tests import models_of_every_kind, scored_night
 from tests.evaluations import any_evaluation, compared, evaluated, opponent
 
+pytestmark = pytest.mark.costly
+
 NAME = "Core_RF_Classifier"
 LINEAGE = {
     "git_commit": "0" * 40,
@@ -113,7 +115,6 @@ def _promote(ledger: Ledger, version: Registered, expect: str) -> int:
     return promote(ledger, version, expect=expect, live_from="2013-04-01", actor="test", reason="test").sequence
 
 
-@pytest.mark.costly
 def test_the_same_model_is_one_version_and_another_is_another(versions: list[Registered], installation: Path) -> None:
     assert [version.version for version in versions] == ["1", "2"]
     for version, trees in zip(versions, ("5", "6"), strict=True):
@@ -148,7 +149,6 @@ def test_a_model_that_was_not_evaluated_or_did_not_pass_is_not_registered(
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
 
 
-@pytest.mark.costly
 def test_a_lightgbm_is_registered_with_its_own_library_and_its_parameters_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +230,6 @@ def test_a_version_is_challenger_only_of_another_champion(versions: list[Registe
     client.delete_registered_model_alias(NAME, "challenger")
 
 
-@pytest.mark.costly
 def test_a_version_has_its_card_in_mlflow_and_among_the_pages(versions: list[Registered], installation: Path) -> None:
     client, report = connect(), installation / "trained" / "6" / "report"
     rng = np.random.default_rng(0)
@@ -337,7 +336,7 @@ def test_without_a_champion_the_run_says_so(ledger: Ledger, tmp_path: Path) -> N
         pin_model(ledger, NAME, tmp_path / "model.onnx")
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_pinning_a_run_twice_keeps_the_first_pin(versions: list[Registered], installation: Path, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     environment = {

@@ -22,6 +22,8 @@ from pipelines.registry.rollback import main as roll_back
 from tests.evaluations import SOUND_ENCODER
 from tests.trained_encoder import PARTITION, START, encoder_bytes
 
+pytestmark = pytest.mark.costly
+
 NAME = "flight_encoder"
 REPOSITORY = Path(__file__).parents[3]
 REPORT = Path("data/reports/evaluate_encoder")
@@ -119,7 +121,6 @@ def failure() -> tuple[str, str, bool]:
     return report["error"], report["message"], report["retryable"]
 
 
-@pytest.mark.costly
 def test_it_is_registered_promoted_and_rolled_back(installation: Installation) -> None:
     digest = installation.trained()
     for _ in range(2):  # the second time, the version is known
@@ -168,7 +169,6 @@ def test_it_is_registered_promoted_and_rolled_back(installation: Installation) -
     assert installation.ledger.history("Core_RF_Classifier") == [], "the model's line is another"
 
 
-@pytest.mark.costly
 def test_a_rollback_of_the_model_leaves_the_encoder_alone(installation: Installation) -> None:
     assert registered() == 0
     assert promote(PROMOTE) == 0
@@ -177,7 +177,6 @@ def test_a_rollback_of_the_model_leaves_the_encoder_alone(installation: Installa
     assert installation.champion().sequence == 1
 
 
-@pytest.mark.costly
 def test_an_encoder_that_did_not_pass_is_neither_registered_nor_promoted(installation: Installation) -> None:
     assert registered() == 0
     evaluation = json.loads((REPORT / "evaluation.json").read_text())
@@ -190,7 +189,6 @@ def test_an_encoder_that_did_not_pass_is_neither_registered_nor_promoted(install
     assert installation.ledger.history(NAME) == []
 
 
-@pytest.mark.costly
 def test_the_evaluation_of_another_encoder_promotes_nothing(installation: Installation) -> None:
     assert registered() == 0
     installation.trained(seed=1)
@@ -200,7 +198,6 @@ def test_the_evaluation_of_another_encoder_promotes_nothing(installation: Instal
     assert installation.ledger.history(NAME) == []
 
 
-@pytest.mark.costly
 def test_a_champion_that_was_promoted_in_between_stays(installation: Installation) -> None:
     assert registered() == 0
     assert promote(PROMOTE) == 0
@@ -215,7 +212,6 @@ def test_a_champion_that_was_promoted_in_between_stays(installation: Installatio
     assert installation.aliases() == {"champion": "1"}, "and version 2 challenges nobody any more"
 
 
-@pytest.mark.costly
 def test_a_refused_encoder_is_not_promoted_by_hand_but_its_gate_may_decide_again(installation: Installation) -> None:
     assert registered() == 0
     Journal(home.ledger_url()).record_verdict(Verdict(NAME, "before", PARTITION, None, "1", "refused", "came too late", "evaluate_encoder"))

@@ -166,6 +166,7 @@ def registered(trained: Trained, registry: Path, tmp_path: Path, monkeypatch: py
     return trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--version", "1"]])
 def test_the_champion_or_a_named_version_is_reported_equal(registered: Trained, arguments: list[str]) -> None:
     assert main(arguments) == 0
@@ -177,6 +178,7 @@ def test_the_champion_or_a_named_version_is_reported_equal(registered: Trained, 
     assert registered.tags["sha256"] in page
 
 
+@pytest.mark.slow
 def test_a_version_of_a_use_case_that_was_removed_is_rebuilt_by_its_name(registered: Trained) -> None:
     params = parse_yaml(Path("params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump({**params, "registry": {"experiment": "e", "name": "other_model", "encoder": "other"}}))

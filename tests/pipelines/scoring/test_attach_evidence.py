@@ -75,6 +75,7 @@ def test_the_riskiest_are_given_their_neighbours(workspace: Path) -> None:
     assert not broken_rules(page)
 
 
+@pytest.mark.costly
 def test_the_same_night_gives_the_same_bytes(workspace: Path) -> None:
     pinned_to(indexed_nights.publish(workspace / "built", *indexed_nights.past(300)))
     assert main(ARGUMENTS) == 0

@@ -44,6 +44,7 @@ def _failure() -> tuple[str, str, bool]:
     return failure["error"], failure["message"], failure["retryable"]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("pinned", [True, False])
 def test_a_night_is_scored_with_the_pinned_model_or_the_workspace_s_own(workspace: Path, pinned: bool) -> None:
     if not pinned:

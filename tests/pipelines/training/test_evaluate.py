@@ -169,7 +169,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs_once: None) -> 
     return made
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("compared", [False, True])
 def test_slices_of_dates_and_of_nulls_reach_every_report(files: Files, compared: bool) -> None:
     """JSON has no dates, and a null is neither less nor more than a text."""

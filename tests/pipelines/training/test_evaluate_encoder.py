@@ -170,6 +170,7 @@ def test_the_page_says_from_how_many_rows_the_encoder_has_learned(files: Files) 
     assert "1,000 rows that were drawn from 3,200" in page
 
 
+@pytest.mark.costly
 def test_versioned_outputs_are_the_same_each_time(files: Files) -> None:
     files.crown(encoder_bytes(seed=1))
     digests = []

@@ -152,6 +152,7 @@ def test_neighbours_of_a_long_history_are_looked_for_among_as_many_rows_as_are_d
     assert held_out[among.held_out].all()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("rows", [9, 0])
 def test_without_enough_held_out_rows_nothing_is_measured_or_quantised(files: Files, rows: int) -> None:
     given = history()

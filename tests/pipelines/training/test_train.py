@@ -146,6 +146,7 @@ def test_the_profile_is_of_the_training_rows(forest: Any) -> None:
     assert made.quality.figures["auc"] > 0.7
 
 
+@pytest.mark.costly
 def test_threads_change_no_byte_of_a_profile(forest: Any) -> None:
     made = {_profile(copy.copy(forest).set_params(n_jobs=jobs), _nights(2_000), _nights(0)).to_json() for jobs in (1, 2, -1)}
     assert len(made) == 1
@@ -172,6 +173,7 @@ def test_one_class_is_refused() -> None:
         train(History(history.features, np.zeros_like(history.labels), history.rows, NAMES), PARAMS)
 
 
+@pytest.mark.costly
 def test_onnx_scores_as_scikit_learn_does(tmp_path: Path, forest: object) -> None:
     (tmp_path / "m.onnx").write_bytes(export_onnx(forest, SIGNATURE, ExportOnnx(opset=22)))
     features = _history(20_000, seed=2).features

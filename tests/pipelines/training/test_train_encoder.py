@@ -67,6 +67,7 @@ def test_threads_change_no_weight(threads: str) -> None:
     assert [array.tobytes() for array in found.network.coefs_] == [array.tobytes() for array in wanted.network.coefs_]
 
 
+@pytest.mark.costly
 def test_it_predicts_the_outcome() -> None:
     from sklearn.metrics import roc_auc_score
 
@@ -79,6 +80,7 @@ def test_too_few_rows_are_refused() -> None:
         train_encoder(history(99), PARAMS)
 
 
+@pytest.mark.costly
 def test_of_a_long_history_as_many_rows_are_drawn_as_are_declared_the_same_each_time(workspace: Path) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     params["train_encoder"] |= {"maximum_rows": 1_000}

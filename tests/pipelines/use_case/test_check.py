@@ -13,6 +13,7 @@ from tests.checked_rides import broken, setting
 pytestmark = pytest.mark.usefixtures("checked_rides")
 
 
+@pytest.mark.costly
 def test_what_is_sound_has_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert check(Path(), ["rides"]) == []
     assert main(["check", "rides"]) == 0
@@ -35,7 +36,7 @@ def test_all_faults_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(fault in said for fault in found)
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_broken_use_case_hides_no_other() -> None:
     for number in range(50):
         rides.declare(Path(), {**rides.DECLARED, "train": {"holdout_days": 0}} if number == 17 else rides.DECLARED, f"case_{number}")

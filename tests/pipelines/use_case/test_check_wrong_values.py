@@ -137,7 +137,7 @@ def names(fault: str, key: str) -> bool:
     return f"{at}.".startswith((f"{key}.", f"{ELSEWHERE.get(key, key)}."))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value", [value if value in ("soon", {"soon": 1}) else pytest.param(value, marks=pytest.mark.slow) for value in WRONG]
 )
@@ -214,6 +214,7 @@ def test_derive_refuses_what_check_refuses_together_with_the_path_of_the_source(
     assert refused[2].startswith(f"{FILE}: dataset.source.path: ")
 
 
+@pytest.mark.costly
 def test_a_column_that_yaml_reads_as_a_date_is_named() -> None:
     declared = copy.deepcopy(DECLARED)
     declared["dataset"]["columns"][dt.date(2024, 3, 1)] = {"type": "float"}

@@ -71,6 +71,7 @@ def test_a_repeated_key_is_refused(use_case: UseCase) -> None:
     assert not use_case.derived.exists()
 
 
+@pytest.mark.costly
 def test_a_column_that_knows_the_outcome_is_a_warning(use_case: UseCase) -> None:
     rides.write(Path("rides.parquet"), f"SELECT * REPLACE (minutes_late * 2.0 AS distance) FROM ({rides.rides()})")
     said = derive(use_case, rides.TODAY)

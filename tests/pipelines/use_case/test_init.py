@@ -194,7 +194,7 @@ def test_an_existing_file_is_never_overwritten() -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_wide_tables_and_odd_names_fit_on_25_lines() -> None:
     columns = ", ".join(f"(distance + {number}) AS measure_of_something_{number}" for number in range(300))
     rides.write(Path("rides.parquet"), f'SELECT *, {columns}, city AS "the city\'s ""name"", ü." FROM ({rides.rides(days=60)})')

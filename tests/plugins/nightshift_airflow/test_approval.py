@@ -76,6 +76,7 @@ def test_what_is_worse_is_refused_on_record_and_the_rest_is_skipped_but_the_tear
     assert not waiting_room.asked
 
 
+@pytest.mark.costly
 def test_what_is_not_clear_waits_for_a_person_who_reads_why_and_the_comparison(waiting_room):
     waiting_room.decide("ask", "the interval holds zero", "{{ 7 + 7 }}")
     with pytest.raises(TaskAwaitingInput) as caught:
@@ -101,6 +102,7 @@ def test_what_a_reason_quotes_from_the_data_forges_nothing_on_the_page(waiting_r
 HOSTILE = "UA | 0.9 | 0.9 |\n| ok | [ok](http://e.vil) <img src=x> `a` \\| *b* _c_ www.e.vil"
 
 
+@pytest.mark.costly
 def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(waiting_room):
     waiting_room.decide("ask", "close", table={**TABLE, "lead": HOSTILE, "rows": [[f"AUC of a|b = {HOSTILE}", "0.70", "0.71"]]})
     with pytest.raises(TaskAwaitingInput):
@@ -111,6 +113,7 @@ def test_a_value_of_the_data_forges_no_cell_link_or_tag_of_the_table(waiting_roo
     assert "AUC of a|b = UA | 0.9 | 0.9 | | ok | [ok](http:\u2060//e.vil) &lt;img src=x&gt; `a` \\| *b* _c_ www\u2060.e.vil</td>" in shown
 
 
+@pytest.mark.costly
 def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_room, monkeypatch):
     monkeypatch.setattr(links, "_base_url", lambda: "http://night.example:8080/airflow")
     for stage in ("evaluate", "shadow"):  # decide has left no page
@@ -146,6 +149,7 @@ def test_the_question_says_how_to_answer_until_when_and_what_to_look_at(waiting_
     }
 
 
+@pytest.mark.costly
 def test_who_approves_is_handed_on_with_the_reason(waiting_room):
     waiting_room.decide("ask", "close")
     assert waiting_room.answer("Approve", "ada", comment="the storm is over") == {"approver": "ada", "reason": "the storm is over"}
@@ -184,6 +188,7 @@ def test_where_recording_fails_nobody_is_asked_twice(waiting_room):
     assert waiting_room.refused()[1:] == ["--actor=ada", "--reason=rejected by ada: no"]
 
 
+@pytest.mark.costly
 def test_an_answer_holds_for_the_decision_that_was_read(waiting_room):
     waiting_room.decide("ask", "close")
     waiting_room.answer("Approve", "ada")
@@ -192,6 +197,7 @@ def test_an_answer_holds_for_the_decision_that_was_read(waiting_room):
         waiting_room.approve()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("content", [None, "", "[]", '{"verdict": "yes"}'])
 def test_without_a_decision_nothing_passes(waiting_room, content):
     waiting_room.decide("promote")

@@ -34,6 +34,7 @@ def fill(place: Path, spare: int) -> Path:
     return filler
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("spare", [0, 20_000, 200_000])
 def test_a_run_that_finds_no_room_says_so_and_opens_when_there_is(repository: Path, small_home: Path, spare: int) -> None:
     for number in range(60):

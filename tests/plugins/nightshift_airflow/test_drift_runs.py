@@ -86,6 +86,7 @@ def test_a_night_that_is_skipped_is_not_waited_for_once_a_later_one_is_published
     assert alert("2013-04-02")[1]["created"] == [RUN_ID]
 
 
+@pytest.mark.costly
 def test_the_other_alerts_of_a_group_do_not_wait_for_an_early_one():
     publish("2013-04-02")
     status, answer, _ = alert("2013-04-02", "2013-04-09")

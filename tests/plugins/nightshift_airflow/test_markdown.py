@@ -20,7 +20,7 @@ def text_of(rendered: str) -> str:
     return html.unescape(re.sub(r"</?(p|ul|li)>", "", rendered)).replace("\u2060", "").strip()
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "* ", "PUBLISHED 2013-04-01: "])
 def test_text_from_data_is_shown_and_marks_nothing_up(before: str) -> None:
     source = random.Random(7)

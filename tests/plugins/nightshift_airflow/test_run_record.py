@@ -52,6 +52,7 @@ def test_a_run_that_was_never_pinned_leaves_no_record(repository):
     assert git(repository, "for-each-ref", "refs/runs") == ""
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("dirty", [False, True])
 def test_a_finished_run_is_restored_from_its_ref(repository, dirty):
     if dirty:

@@ -65,6 +65,7 @@ def test_markup_of_a_document_is_text_and_a_heading_can_be_linked_to(tmp_path: P
     assert "<td>1</td>" in shown
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("kind", "path"),
     [(kind, path) for kind, folders in runbooks._FOLDERS.items() for folder in folders for path in (ROOT / folder).glob("*.md")],

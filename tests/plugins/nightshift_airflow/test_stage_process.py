@@ -33,6 +33,7 @@ def test_a_gate_fails_without_retry_and_its_report_is_kept(night):
     assert "(failed)" in git(night.repository, "show", "--no-patch", "--format=%s", f"refs/runs/{DAG_ID}/run")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("task", [pytest.param("ingest_batch", marks=pytest.mark.costly), "publish_scores"])
 def test_what_may_pass_is_tried_again(night, task):
     behave(night.repository, task, "once")
@@ -42,6 +43,7 @@ def test_what_may_pass_is_tried_again(night, task):
     night(task)
 
 
+@pytest.mark.costly
 def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(night):
     night("open_run")
     workspace = places.workspace_path(DAG_ID, "run")
@@ -53,6 +55,7 @@ def test_a_failure_that_tells_nothing_is_tried_again_and_quotes_the_last_lines(n
     assert "earlier stage" not in str(caught.value)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("code", "fact"),
     [
@@ -70,6 +73,7 @@ def test_code_that_python_cannot_read_is_named_with_its_file_and_not_tried_again
     assert fact in night("close_run", states={"publish_scores": "failed"}).pushed["note"]
 
 
+@pytest.mark.costly
 def test_a_missing_module_of_another_package_is_tried_again(night):
     night("open_run")
     (places.workspace_path(DAG_ID, "run") / "pipelines" / "stub.py").write_text("import absent_library")

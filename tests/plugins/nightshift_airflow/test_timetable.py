@@ -136,6 +136,7 @@ def test_a_cron_that_gives_a_date_several_runs_or_none_is_refused(cron: str) -> 
         NightTimetable(cron, timezone="UTC").validate()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_backfill_ahead_of_the_clock_or_behind_it_starts_no_other_run(tmp_path: Path) -> None:
     """Through Airflow's database: parse three times after each backfill, and look at the run that the clock would start next."""

@@ -151,6 +151,7 @@ def test_a_workspace_holds_the_parameters_of_its_use_case_and_its_ref_records_th
     assert yaml.safe_load(git("show", f"{workspace.ref}:params.yaml")) == params
 
 
+@pytest.mark.costly
 def test_the_record_outlives_the_use_case(installation: Path) -> None:
     workspace = workspaces.open_workspace("nightly_batch_scoring__fraud", "night")
     run = yaml.safe_load((workspace.path / "run.yaml").read_text(encoding="utf-8"))

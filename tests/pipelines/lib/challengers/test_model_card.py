@@ -65,6 +65,7 @@ def test_one_class_in_the_holdout_gives_a_page_without_a_curve(evaluation: Evalu
     assert render(one_class).count("<svg") == 3
 
 
+@pytest.mark.costly
 def test_the_card_says_why_a_champion_cannot_be_compared_with(evaluation: Evaluation) -> None:
     fault = "the champion takes other features"
     assert fault in render(replace(evaluation, comparison=Incomparable(**vars(opponent("1", "b" * 64)), fault=fault)))

@@ -112,7 +112,7 @@ class ObjectStore(BaseHTTPRequestHandler):
 @pytest.mark.costly
 def test_an_object_store_without_the_file_is_told_from_one_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ThreadingHTTPServer(("127.0.0.1", 0), ObjectStore)
-    threading.Thread(target=store.serve_forever, daemon=True).start()
+    threading.Thread(target=store.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     access = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}

@@ -65,7 +65,7 @@ def champion() -> Entry:
     return entry
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_moved_home_loads_its_champion(moved: Path, tmp_path: Path) -> None:
     fetch(champion(), tmp_path / "fetched.onnx")
     assert (tmp_path / "fetched.onnx").read_bytes() == b"a model"

@@ -13,6 +13,8 @@ from pipelines.lib.core import home, kept, stage
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.storage import rebuild
 
+pytestmark = pytest.mark.costly
+
 GRAPH = {
     "stages": {
         "ingest_batch": {
@@ -101,7 +103,6 @@ def require(*paths: str, stage: str = "score") -> None:
     kept.require_recorded(LOCK, stage, [Path(path) for path in paths])
 
 
-@pytest.mark.costly
 def test_what_was_recorded_passes_in_every_form(repository: Path) -> None:
     require(
         "data/raw", "data/batch.parquet", "data/vectors", "data/vectors/2013-01", "data/raw/sub/ü", "data/raw/", "no/such", "2013-04-01", ""
@@ -153,7 +154,6 @@ def test_what_the_stage_itself_makes_is_not_its_input(repository: Path) -> None:
     require("data/vectors/2013-02", stage="embed")
 
 
-@pytest.mark.costly
 def test_the_remedy_works(repository: Path) -> None:
     """As the message says: remove the copies, and the stage makes the file again."""
     flip(Path("data/raw/a"))
@@ -184,7 +184,6 @@ def test_a_stage_refuses_an_altered_input_before_it_starts(repository: Path, mon
     assert (failure["error"], failure["retryable"]) == ("DataError", False)
 
 
-@pytest.mark.costly
 def test_dvc_repro_refuses_an_input_that_was_damaged_in_the_cache(repository: Path) -> None:
     [batch] = [made for made in kept.outputs(LOCK) if made.stage == "featurize_batch"]
     for copy in (batch.path, kept.cache_path(batch.md5)):
@@ -205,14 +204,12 @@ def change_by_hand() -> None:
     Path("data/batch.parquet").write_text("of my own")
 
 
-@pytest.mark.costly
 def test_dvc_repro_makes_an_input_again_that_was_changed_by_hand(repository: Path) -> None:
     change_by_hand()
     dvc("repro")
     assert Path("data/scores").read_bytes() == Path("data/batch.parquet").read_bytes() == b"the first file"
 
 
-@pytest.mark.costly
 def test_a_stage_reads_an_input_that_was_changed_by_hand_once_it_is_recorded(repository: Path) -> None:
     change_by_hand()
     dvc("repro", "--single-item", "score", fails=True)
@@ -224,7 +221,6 @@ def test_a_stage_reads_an_input_that_was_changed_by_hand_once_it_is_recorded(rep
     assert Path("data/scores").read_text() == "of my own"
 
 
-@pytest.mark.costly
 def test_a_replay_names_raw_data_that_was_altered(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "RAW", "data/raw")
     rebuild.restore(repository)

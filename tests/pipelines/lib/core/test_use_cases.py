@@ -120,6 +120,7 @@ def test_a_name_that_is_not_an_identifier_is_refused(repository: Path, name: str
     assert f"use_cases/{name}/params.yaml" in str(refused.value)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -22,6 +22,7 @@ def drafted(replaced: str, delimiter: str = ",", days: int = 20) -> Draft:
     return draft("rides.csv", LABEL)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_a_comma_that_may_group_thousands_is_not_taken_for_a_decimal_comma(delimiter: str) -> None:
     found = drafted("(100 + distance)::INT || ',' || lpad((distance * 100)::INT::VARCHAR, 3, '0') AS distance", delimiter)
@@ -30,6 +31,7 @@ def test_a_comma_that_may_group_thousands_is_not_taken_for_a_decimal_comma(delim
     assert any("distance is read as text: '100,000' has a decimal comma, or a comma that groups thousands" in one for one in found.warnings)
 
 
+@pytest.mark.costly
 def test_a_value_that_shows_a_decimal_comma_ends_the_doubt() -> None:
     found = drafted(
         "replace((1 + distance)::DECIMAL(9, 3)::VARCHAR, '.', ',') || CASE WHEN distance < 1 THEN '5' ELSE '' END AS distance", ";"
@@ -39,6 +41,7 @@ def test_a_value_that_shows_a_decimal_comma_ends_the_doubt() -> None:
     assert not found.warnings
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "number",
     ["'1.' || lpad((distance * 100)::INT::VARCHAR, 3, '0') || ',50'", "'1,' || lpad((distance * 100)::INT::VARCHAR, 3, '0') || '.50'"],
@@ -48,6 +51,7 @@ def test_grouped_thousands_are_named_as_the_reason_for_text(number: str) -> None
     assert any("distance is read as text, since the thousands of '1" in one for one in found.warnings), found.warnings
 
 
+@pytest.mark.costly
 def test_points_that_may_group_thousands_are_named() -> None:
     found = drafted("CASE WHEN electric THEN '900' ELSE '1.250' END AS distance", ";")
     assert any("distance holds '1.250' and is read with a decimal point" in one for one in found.warnings), found.warnings

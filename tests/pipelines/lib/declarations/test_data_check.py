@@ -51,6 +51,7 @@ def test_a_folder_where_a_file_was_meant_is_answered_with_a_pattern() -> None:
     assert "dataset.source.path: no file is at `path: bikes` in use_cases/rides/params.yaml; deliver it, or correct the path" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "delimiter", "source", "expected"),
     [

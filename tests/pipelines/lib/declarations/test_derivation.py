@@ -112,6 +112,7 @@ def test_no_slice_is_made_by_a_column_that_published_rows_have_as_well(use_case:
     assert derivation.derive(use_case, rides.TODAY)["measure_performance"]["slices"] == ["city", "electric"]
 
 
+@pytest.mark.costly
 def test_the_same_table_and_day_give_the_same_bytes(use_case: UseCase) -> None:
     written = []
     for _ in range(2):
@@ -162,6 +163,7 @@ def test_a_table_of_the_present_begins_with_its_last_nights(use_case: UseCase) -
     assert found["nightly_batch_scoring"] == {"replay_offset_days": 1}
 
 
+@pytest.mark.costly
 def test_a_csv_gets_the_types_that_all_its_values_have(use_case: UseCase) -> None:
     query = f"SELECT *, '0' || (10000 + minutes_late) AS postcode FROM ({rides.rides()})"
     rides.write(Path("rides.csv"), query)

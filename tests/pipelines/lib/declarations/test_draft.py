@@ -45,6 +45,7 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
         drafted(rides.rides(days=20), Wishes(label="minutes_late >= 10", key=("id",)))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("written", ["'2024-01-31 10:00:00 GMT'", "'noon'", "7"])
 def test_an_event_time_that_is_not_a_time_is_refused_with_what_to_deliver(written: str) -> None:
     for column, query in (("started_at", f"* REPLACE ({written} AS started_at)"), ("other", f"*, {written} AS other")):

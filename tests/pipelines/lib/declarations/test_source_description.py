@@ -43,6 +43,7 @@ def described(given: str) -> dict[str, Any]:
         return describe_source(connection, given, scratch)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("path", ["rides/2024.parquet", "rides", "rides/*.parquet"])
 def test_parquet_on_s3_becomes_a_use_case_without_a_fault(s3_store: tuple[Any, str], path: str) -> None:
@@ -51,6 +52,7 @@ def test_parquet_on_s3_becomes_a_use_case_without_a_fault(s3_store: tuple[Any, s
     assert initialised(f"s3://{bucket}/{path}") == {"kind": "parquet", "path": f"s3://{bucket}/{path}"}
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_csv_on_s3_gets_its_dialect_and_check_compares_it(s3_store: tuple[Any, str]) -> None:
     files, bucket = s3_store

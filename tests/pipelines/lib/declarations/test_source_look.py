@@ -58,6 +58,7 @@ def csv(replaced: str = "", delimiter: str = ",") -> None:
     duckdb.sql(f"COPY (SELECT {columns} FROM ({rides.rides(days=40)})) TO 'rides.csv' (FORMAT csv, HEADER, DELIMITER '{delimiter}')")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replaced", "delimiter", "source", "expected"),
     [
@@ -211,6 +212,7 @@ SIDE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "changes", "expected"),
     [

@@ -34,6 +34,7 @@ def test_a_value_that_changes_nothing_gives_no_warning(parameters: object) -> No
     assert list(weight_warnings({"train": {"parameters": parameters}, "decide": LIMIT})) == []
 
 
+@pytest.mark.costly
 def test_the_check_shows_the_warning_and_is_not_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rides.repository(tmp_path, {**rides.DECLARED, "train": {"parameters": {"class_weight": "balanced"}}})

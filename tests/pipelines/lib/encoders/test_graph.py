@@ -41,6 +41,7 @@ def test_onnx_gives_what_scikit_learn_gives(tmp_path: Path, activation: str) -> 
     np.testing.assert_allclose(encoder.encode(features)[there], wanted, atol=1e-4)
 
 
+@pytest.mark.costly
 def test_a_row_that_nothing_responds_to_has_the_vector_0(tmp_path: Path) -> None:
     """All units of a rectified layer may be silent; that is a vector without a norm, which the gate of the vectors sees, and no NaN."""
     given = fitted("relu")

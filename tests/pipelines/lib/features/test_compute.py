@@ -429,7 +429,7 @@ def test_the_lookback_is_the_longest_window_and_the_delay(tmp_path: Path) -> Non
     assert lookback_days(*_of(World(tmp_path, [], delay=3))) == 0
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_real_flights_agree_in_history_and_in_their_night(tmp_path: Path) -> None:
     dataset = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
     features = load_section("features", Features, REPOSITORY / "params.yaml")

@@ -37,6 +37,7 @@ def test_nan_and_infinity_are_not_outcomes(tmp_path: Path) -> None:
     assert mean_of(tmp_path, [math.inf, 4, math.nan, -math.inf, 2]) == 3
 
 
+@pytest.mark.costly
 def test_whole_numbers_of_any_size_are_summed_as_they_are(tmp_path: Path) -> None:
     assert mean_of(tmp_path, [3, 5], "(out * 1e12)::BIGINT * 1000000") == float(np.float32(4e18))
     assert mean_of(tmp_path / "..", [1, 2], "(out * 1e30)::HUGEINT") == float(np.float32(1.5e30))

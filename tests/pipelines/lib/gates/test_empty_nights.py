@@ -101,6 +101,7 @@ def test_rows_on_such_a_weekday_fail_that_night_and_the_next_one(tmp_path: Path)
     assert failure.observed == "100 rows of Tuesday 2024-05-28, a weekday that dataset.weekdays does not name"
 
 
+@pytest.mark.costly
 def test_a_night_with_rows_of_a_sparse_table_is_judged_as_any_other(tmp_path: Path) -> None:
     report = judged(tmp_path, table(nights_without_rows=2), [3, 7, 14, 21], tonight=100)
     assert (report.passed, report.rows, report.empty) == (True, 100, "")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_the_light_import_leaves_everything_importable() -> None:
     """In a process of its own: afterwards what was put aside is there, and what was postponed works when it is used."""
     program = """

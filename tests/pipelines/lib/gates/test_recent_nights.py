@@ -83,7 +83,7 @@ def swapped(one: str, other: str) -> Change:
     return lambda night: night.assign(**{one: night[other], other: night[one]})
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_ordinary_nights_give_no_warning(tmp_path: Path) -> None:
     for day in range(14):
         findings = compared(tmp_path / str(day), night=NIGHT + dt.timedelta(days=day))

@@ -102,7 +102,7 @@ def test_a_bad_side_table_stops_the_night(case: str, tmp_path: Path) -> None:
     assert failed(judged(tmp_path, change)) == expected
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_weekly_table_is_compared_with_its_own_rhythm(tmp_path: Path) -> None:
     def until(days_before: int) -> Change:
         """Leave rows of every seventh day, the newest of them some days before the night."""

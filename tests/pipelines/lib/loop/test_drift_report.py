@@ -25,6 +25,7 @@ def test_a_calm_window_has_not_drifted() -> None:
     assert all(column["limit"] == POLICY.psi_limit for column in report["columns"])
 
 
+@pytest.mark.costly
 def test_what_exceeds_its_limit_comes_first_and_is_named() -> None:
     report = drift_report.build_report(seen(watched_model.nights(moved_from=10)), profile(), POLICY)
     assert set(report["drifted"]) == {"a", "score"}
@@ -151,6 +152,7 @@ def test_a_first_night_without_outcomes_or_a_decision_has_a_page() -> None:
     assert "nothing decided about Watched version 2" in page
 
 
+@pytest.mark.costly
 def test_series_are_the_drift_of_the_night_and_the_quality_of_nights_that_are_known_now() -> None:
     recorded = replace(
         seen(), performance=[watched_model.performance("2013-04-27", revision=2), watched_model.performance("2013-04-28", rows=0)]

@@ -360,6 +360,7 @@ def test_the_schedule_counts_from_the_last_retraining_of_any_cause_and_end() -> 
         assert old.reason == "yes: refresh is due: the last retraining was on 2013-05-11, 30 days ago, govern.refresh_days is 30"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("every", "per_month", "expected"), [(30, 9, {30}), (30, 1, {30, 31}), (10, 9, {28}), (None, 9, set())])
 def test_a_calm_year_has_a_retraining_per_period(every: int | None, per_month: int, expected: set[int]) -> None:
     """Every challenger is refused. A used budget waits for the next month, and a cool-down of 28 nights is longer than a period of ten days."""
@@ -508,7 +509,7 @@ def test_no_history_breaks_a_rule(found: History, refresh_days: int | None, rand
             assert sum(row.rows for row in known) >= 1000, "under the minimum sample"
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_histories_reach_a_yes() -> None:
     """Else the properties above would say nothing."""
     seen = set()

@@ -24,6 +24,7 @@ def _subnormal(values: np.ndarray) -> np.ndarray:
     return (values != 0) & (np.abs(values) < np.finfo(np.float32).tiny)
 
 
+@pytest.mark.costly
 @given(columns)
 def test_any_column_can_be_binned(values: np.ndarray) -> None:
     binning = numeric_binning("x", values, bins=10, filler=-1.0)
@@ -62,6 +63,7 @@ def test_edges_that_do_not_ascend_are_refused(edges: tuple[float, ...]) -> None:
         Binning("x", edges)
 
 
+@pytest.mark.costly
 @given(columns.filter(lambda values: not _subnormal(values).any()), st.integers(2, 12))
 def test_a_heavy_value_has_a_bin_of_its_own(values: np.ndarray, bins: int) -> None:
     binning = numeric_binning("x", values, bins=bins)

@@ -26,6 +26,7 @@ binnings = st.builds(
 )
 
 
+@pytest.mark.costly
 @given(columns, binnings)
 def test_every_row_falls_into_one_bin(values: np.ndarray, binning: Binning) -> None:
     counts = count({"x": values}, [binning]).counts["x"]
@@ -38,6 +39,7 @@ def test_every_row_falls_into_one_bin(values: np.ndarray, binning: Binning) -> N
     assert counts == (*np.bincount(np.searchsorted(edges, kept, side="left"), minlength=len(edges) + 1).tolist(), int(missing.sum()))
 
 
+@pytest.mark.costly
 @given(columns, st.integers(0, 200), binnings)
 def test_merging_equals_counting_all_at_once(values: np.ndarray, cut: int, binning: Binning) -> None:
     parts = [count({"x": part}, [binning]) for part in (values[:cut], values[cut:])]

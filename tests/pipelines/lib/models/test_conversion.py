@@ -36,7 +36,7 @@ def exported(kind: str) -> bytes:
     return export_onnx(fitted(kind), SIGNATURE, ExportOnnx(opset=22))
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_training_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
     again = train(history(), models_of_every_kind.params(kind))
@@ -47,6 +47,7 @@ def test_a_second_training_gives_the_same_bytes(kind: str, tmp_path: Path) -> No
     assert not_reproducible(again) is None
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnx_gives_the_probabilities_of_the_model_that_was_trained(kind: str, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(exported(kind))
@@ -68,6 +69,7 @@ def test_codes_of_missing_values_and_fillers_are_numbers_like_others(kind: str, 
     np.testing.assert_allclose(load_model(tmp_path / "m.onnx").score(rows), fitted(kind).predict_proba(rows)[:, 1], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_gives_the_model_back_and_holds_no_pickle(kind: str, tmp_path: Path) -> None:
     skops_file.dump(fitted(kind), tmp_path / "m.skops")

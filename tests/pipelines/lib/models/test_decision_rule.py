@@ -82,6 +82,7 @@ def test_costs_are_worth_the_alert_from_the_probability_at_which_both_mistakes_c
     assert str(found) == "a score from 0.05 on, since a false alarm costs 5 and a miss 95"
 
 
+@pytest.mark.costly
 def test_a_file_of_several_row_groups_is_decided_as_one_night(tmp_path: Path) -> None:
     schema = pa.schema([("key", pa.string()), ("score", pa.float32()), ("decision", pa.bool_())])
     scores = np.random.default_rng(3).random(150_000).astype(np.float32)

@@ -123,6 +123,7 @@ def test_every_supported_estimator_is_one_of_the_kinds_that_are_tested() -> None
         assert {public_name(type(make(params(kind), 0)))} <= {*SUPPORTED, "sklearn.pipeline.Pipeline"}
 
 
+@pytest.mark.costly
 def test_a_model_names_the_packages_that_it_needs() -> None:
     found = {kind: libraries_of(train(history(200), params(kind))) for kind in ("forest", "lightgbm_scaled", "xgboost")}
     assert found == {"forest": [], "lightgbm_scaled": ["lightgbm"], "xgboost": ["xgboost-cpu"]}

@@ -46,7 +46,7 @@ def training(year: pa.Table) -> dict[str, Filler]:
     }
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("night", [*ODD_NIGHTS, "2013-12-31"])
 def test_the_odd_nights_of_2013_pass(night: str, year: pa.Table, training: dict[str, Filler], tmp_path: Path) -> None:
     params = load_section("validate_features", ValidateFeatures)

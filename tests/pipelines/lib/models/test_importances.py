@@ -21,7 +21,7 @@ WANTED = {
 }  # fmt: skip
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_importances_are_shares_and_the_profile_the_report_and_the_card_agree(kind: str, tmp_path: Any) -> None:
     rows = history()

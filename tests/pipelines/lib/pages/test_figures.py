@@ -50,7 +50,7 @@ DRAWN: list[Callable[[], str]] = [
 ]
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", DRAWN)
 def test_each_is_svg_and_the_same_again(draw: Callable[[], str]) -> None:
     first = draw()

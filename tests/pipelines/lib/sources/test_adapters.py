@@ -223,6 +223,7 @@ def test_no_file_is_an_error(tmp_path: Path) -> None:
         read(source(kind="parquet", path=str(tmp_path / "*.parquet")))
 
 
+@pytest.mark.costly
 def test_sqlite_gives_what_parquet_gives(tmp_path: Path) -> None:
     table = orders.orders(days=5)
     columns = _order_columns()

@@ -50,6 +50,7 @@ def test_a_deleted_row_is_not_read(dataset: Dataset, tmp_path: Path) -> None:
     assert OF_THE_NIGHT["order_id"][0].as_py() not in events["order_id"].to_pylist()
 
 
+@pytest.mark.costly
 def test_a_pinned_run_reads_the_same_bytes_after_the_table_has_moved_on(dataset: Dataset, tmp_path: Path) -> None:
     versions = current_versions(dataset)
     pinned = at_versions(dataset, versions)

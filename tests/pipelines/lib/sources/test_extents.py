@@ -75,7 +75,7 @@ KINDS = st.sampled_from(
 )
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=st.lists(st.tuples(st.lists(MOMENTS, max_size=5), st.booleans()), min_size=1, max_size=6),

@@ -91,6 +91,7 @@ def test_a_night_is_read_from_s3(s3_store: tuple[Any, str], tmp_path: Path, kind
         assert copied == [f"2024-03-09.{kind}", f"2024-03-10.{kind}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "parquet a UTC day", "csv", "hive folders"])
 @pytest.mark.parametrize(("zone", "day", "hours"), [hourly.CHANGES[1], hourly.CHANGES[3]])
 def test_a_night_in_a_time_zone_is_the_same_from_s3(
@@ -153,6 +154,7 @@ def test_a_source_that_changes_while_it_is_read_is_read_again(
         night(dataset("parquet", f"s3://{bucket}/orders"), tmp_path / "raw")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
