@@ -81,16 +81,16 @@ def compare_metrics(recorded: Mapping[str, float], path: Path, tolerance: float 
 def conclude(name: str, version: str, result: rebuild.Comparison) -> str:
     """Return the result in one sentence."""
     what, predictions = f"{name} version {version}", result["predictions"]
+    different = [f"{one['name']} (now {one['found']}, recorded {one['recorded']})" for one in result["inputs"] if not one["equal"]]
+    although = f", although these inputs differ: {'; '.join(different)}" if different else ""
     if result["equal"] and predictions:
         return (
             f"{what} was rebuilt with equal predictions, {predicted.difference_of(predictions)}, and {len(result['metrics'])} metrics are the same within "
-            f"{predicted.METRIC_TOLERANCE:g}; its bytes may differ: {predictions['reason']}"
+            f"{predicted.METRIC_TOLERANCE:g}{although}; its bytes may differ: {predictions['reason']}"
         )
     if result["equal"]:
-        return (
-            f"{what} was rebuilt byte for byte (sha256 {result['sha256']['recorded'][:12]}), {len(result['metrics'])} metrics are the same"
-        )
-    different = [f"{one['name']} (now {one['found']}, recorded {one['recorded']})" for one in result["inputs"] if not one["equal"]]
+        sha256 = result["sha256"]["recorded"][:12]
+        return f"{what} was rebuilt byte for byte (sha256 {sha256}), {len(result['metrics'])} metrics are the same{although}"
     outputs = []
     if predictions and not predictions["equal"]:
         outputs = [f"the predictions ({predictions['fault'] or predicted.difference_of(predictions)})"]

@@ -72,7 +72,7 @@ def _run(name: str, command: Sequence[str], workspace: Workspace, secrets: Mappi
     report = read_json(failure)
     if not {"error", "message", "retryable"} <= set(report):
         if mistake := _unreadable_code(tail):
-            tell_failure(workspace, name, mistake)
+            tell_failure(workspace, name, mistake, retryable=False)
             raise AirflowFailException(f"{name} failed: {mistake}")
         said = disk.explain_full_disk("\n".join(tail), [workspace.path])
         last_lines = "\n".join([f"{name} ended with exit code {code}; its last lines were:", *tail])
@@ -93,9 +93,10 @@ def _unreadable_code(tail: Sequence[str]) -> str | None:
     return f"{tail[error]} ({place}). This is a mistake in the code, which no retry fixes; correct the code, then trigger the run again"
 
 
-def tell_failure(workspace: Workspace, task: str, message: str) -> None:
-    """Leave `message` where the run's note finds why `task` failed."""
-    write_json(workspace.path / FAILURES / f"{task}.json", {"stage": task, "error": "StageError", "message": message, "retryable": True})
+def tell_failure(workspace: Workspace, task: str, message: str, *, retryable: bool = True) -> None:
+    """Leave `message` where the run's note finds why `task` failed, and whether Airflow tries it again."""
+    failure = {"stage": task, "error": "StageError", "message": message, "retryable": retryable}
+    write_json(workspace.path / FAILURES / f"{task}.json", failure)
 
 
 def stage_environment(workspace: Workspace) -> dict[str, str]:

@@ -117,8 +117,25 @@ def test_other_bytes_with_equal_predictions_are_the_same_model(trained: Trained,
     assert "with equal predictions, largest difference 3" in report["note"]
     assert f"its bytes may differ: {REASON}" in report["note"]
     assert "gives the same predictions" in page
+    assert '<header class="good">' in page
     assert "largest difference" in page
     assert not broken_rules(page)
+
+
+@pytest.mark.parametrize(("nudge", "sameness"), [("3e-7", "gives the same predictions"), ("0", "is the same, byte for byte")])
+def test_an_input_that_differs_is_in_the_note_and_the_page_is_not_green(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, nudge: str, sameness: str
+) -> None:
+    record(trained, REASON)
+    client = connect()
+    client.set_model_version_tag(NAME, "1", "run_ref", trained.changed(pipelines__line_py=STAGE + "\n# another line")["run_ref"])
+    monkeypatch.setenv("NUDGE", nudge)
+    done, report, page = replayed()
+    assert done == 0, report["note"]
+    assert [one["name"] for one in report["inputs"] if not one["equal"]] == ["code commit", "code of the stages"]
+    assert "although these inputs differ: code commit (now " in report["note"]
+    assert sameness in page
+    assert '<header class="warned">' in page
 
 
 def test_other_predictions_are_refused_with_their_difference_and_the_remedy(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
