@@ -95,7 +95,8 @@ def _matches(kind: str, pattern: str, root: Path) -> list[str]:
     globbed = source_paths.glob_of(pattern)
     found = sorted(glob.glob(globbed, root_dir=root, recursive=True))  # noqa: PTH207 - a Path cannot glob an absolute pattern
     if not found:
-        raise DataError(f"no file is at {line}; deliver it, or correct the path (it is relative to {root.resolve()})")
+        beginning = "" if Path(pattern).is_absolute() else ", which begins at the top of the repository"
+        raise DataError(f"no file is at {line}; deliver it, or correct the path{beginning}")
     for path in found:
         file = root / path
         if file.is_dir() and file.suffix not in SUFFIXES[kind]:

@@ -73,3 +73,11 @@ def test_the_revision_changes_with_the_files(tmp_path: Path) -> None:
     assert before == revision(files_of(source("csv", "orders")))
     write(tmp_path, "orders/b.csv")
     assert revision(files_of(source("csv", "orders"))) != before
+
+
+@pytest.mark.parametrize(("path", "says"), [("absent.csv", True), ("/nowhere/absent.csv", False)])
+def test_a_missing_file_is_named_as_the_user_wrote_it(path: str, says: bool, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as refused:
+        files_of(source("csv", path))
+    assert ("which begins at the top of the repository" in str(refused.value)) is says
+    assert str(tmp_path) not in str(refused.value)
