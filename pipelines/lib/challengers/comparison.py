@@ -156,6 +156,11 @@ def log_loss_difference(labels: Values, champion: Values, challenger: Values, ni
     return _judge(float(change.mean()), (change - change.mean()) / len(change), labels, nights)
 
 
+def mean_loss(labels: Values, scores: Values) -> float:
+    """Return the mean loss of the `scores` [n] per row; less is better."""
+    return float(_log_losses(labels, scores).mean())
+
+
 def compare(
     labels: Values,
     champion: Values,
