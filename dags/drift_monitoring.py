@@ -8,6 +8,7 @@ measure how well earlier nights were predicted as far as their outcomes are know
 * Every decision is recorded with its reason, a *no* too. A *yes* starts `drift_triggered_retraining` over Airflow's REST API, as the
   connection `nightshift_api`, once for a champion and a partition however often this run is repeated. A *yes* that did not get through is
   said again the next night. The report stands next to the alert, not before it: a picture that cannot be drawn holds no alarm back.
+* *watch* compares a champion that was promoted because it is fresher with the former champion on the nights since then, and **rolls back by itself** if it clearly loses.
 * Nights are watched one after another: a window of nights is read from what earlier runs have counted.
 * *check_index* is red where the published vector index is stale, broken, or not of the champion among encoders; it waits for nothing else, and stops nothing.
 
@@ -39,13 +40,14 @@ for use_case in use_cases():
         open_run = OpenRunOperator(task_id="open_run", model="night").as_setup()
         detect_drift = StageOperator(task_id="detect_drift", package="monitoring")
         measure_performance = StageOperator(task_id="measure_performance", package="monitoring")
+        watch = StageOperator(task_id="watch", package="monitoring")
         govern = StageOperator(task_id="govern", package="monitoring")
         report_drift = StageOperator(task_id="report_drift", package="monitoring")
         alert = StageOperator(task_id="alert", package="monitoring", connection="nightshift_api")
         check_index = StageOperator(task_id="check_index", package="monitoring")
         close_run = CloseRunOperator(task_id="close_run", retention_days=settings["retention_days"]).as_teardown(setups=open_run)
 
-        open_run >> detect_drift >> measure_performance >> govern >> [report_drift, alert] >> close_run
+        open_run >> detect_drift >> measure_performance >> watch >> govern >> [report_drift, alert] >> close_run
         open_run >> check_index >> close_run
         for push_run in push_tasks():  # where the repository has a DVC remote
             govern >> push_run >> close_run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LINE = ["open_run", "detect_drift", "measure_performance", "govern"]
+LINE = ["open_run", "detect_drift", "measure_performance", "watch", "govern"]
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,11 @@ def loss_difference(labels: Values, champion: Values, challenger: Values, nights
     return _judge(float(change.mean()), (change - change.mean()) / len(change), task.judged_rows(labels), nights)
 
 
+def mean_loss(labels: Values, scores: Values) -> float:
+    """Return the mean loss of the `scores` [n] per row; less is better."""
+    return float(_log_losses(labels, scores).mean())
+
+
 def compare(
     labels: Values,
     champion: Values,

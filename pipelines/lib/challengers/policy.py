@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipelines.lib.challengers.agreement import Shadow, SkippedNight
-from pipelines.lib.challengers.comparison import Comparison, Difference, Incomparable
+from pipelines.lib.challengers.comparison import RARER_NIGHTS, Comparison, Difference, Incomparable
 from pipelines.lib.challengers.decision import Basis, Table
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.shown import Row, rows_of
@@ -30,6 +30,7 @@ class Policy(Section):
     * `maximum_disagreement`: share of the shadowed rows on which the decisions may differ before a person is asked
     * `unclear`: what follows if no difference is clear: ask a person, or promote the challenger because it is fresher
     * `fresher_margin`: how much higher the loss of a fresher challenger may be, as a share of the champion's loss
+    * `watch_nights`: how many nights after such a promotion are compared with the former champion
     """
 
     maximum_p_value: float = Field(gt=0, lt=1)
@@ -41,6 +42,7 @@ class Policy(Section):
     maximum_disagreement: float = Field(ge=0, le=1)
     unclear: Literal["ask", "fresher"] = "ask"
     fresher_margin: float = Field(default=0.01, ge=0, lt=1)
+    watch_nights: int = Field(default=14, ge=RARER_NIGHTS)
 
 
 @dataclass(frozen=True)
