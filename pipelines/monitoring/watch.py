@@ -28,6 +28,7 @@ from pipelines.lib.core.params import load_section
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.run import RunFile, load_run
 from pipelines.lib.loop.watch import ACTOR, NightLoss, judge, watched_promotion
+from pipelines.lib.measures.tasks import BINARY
 from pipelines.lib.models.inference import Model, feature_columns, load_model
 from pipelines.lib.published import nights
 from pipelines.lib.records.journal import Journal, Verdict
@@ -68,12 +69,12 @@ def losses(run: RunFile, published: list[nights.PublishedNight], models: tuple[M
             rows = known.join_outcomes(night.partition, scratch / "features.parquet")
             if not rows.num_rows:
                 continue
-            labels = rows["outcome"].to_numpy()
+            labels, task = rows["outcome"].to_numpy(), models[0].task
             mine, theirs = (
-                mean_loss(labels, model.score(np.stack(feature_columns(rows, model.signature.names, model.categories), axis=1)))
+                mean_loss(labels, model.score(np.stack(feature_columns(rows, model.signature.names, model.categories), axis=1)), task)
                 for model in models
             )
-            yield NightLoss(night.partition, rows.num_rows, int(labels.sum()), mine, theirs)
+            yield NightLoss(night.partition, rows.num_rows, int(labels.sum()) if task is BINARY else None, mine, theirs)
 
 
 def record(entry: Entry, reason: str, journal: Journal, ledger: Ledger) -> None:
@@ -124,7 +125,7 @@ def main() -> None:
             stage.write_report("watch", {"note": note, "nights": []})
             return
     last = len(measured) == policy.watch_nights or len(scored) == 2 * policy.watch_nights
-    lost, finding = judge(measured, policy, last=last)
+    lost, finding = judge(measured, policy, last=last, loss_name=models[0].task.loss_name)
     note = f"watch of version {entry.version} against version {former.version}: {finding}"
     if lost:
         try:

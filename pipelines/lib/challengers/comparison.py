@@ -159,9 +159,9 @@ def loss_difference(labels: Values, champion: Values, challenger: Values, nights
     return _judge(float(change.mean()), (change - change.mean()) / len(change), task.judged_rows(labels), nights)
 
 
-def mean_loss(labels: Values, scores: Values) -> float:
+def mean_loss(labels: Values, scores: Values, task: Task = BINARY) -> float:
     """Return the mean loss of the `scores` [n] per row; less is better."""
-    return float(_log_losses(labels, scores).mean())
+    return float(task.losses(labels, scores).mean())
 
 
 def compare(

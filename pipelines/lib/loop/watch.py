@@ -24,11 +24,11 @@ EARLY_P = 0.001
 
 @dataclass(frozen=True)
 class NightLoss:
-    """The mean loss per row of both models on the `rows` of a night that have an outcome; `positives` of them are true."""
+    """The mean loss per row of both models on the `rows` of a night that have an outcome; `positives` of them are true, None if outcomes are numbers."""
 
     partition: str
     rows: int
-    positives: int
+    positives: int | None
     champion: float
     former: float
 
@@ -55,10 +55,12 @@ def loss_difference(nights: Sequence[NightLoss]) -> Difference:
     """Return the mean loss of the champion minus that of the former one, with its interval; without it if there are too few rows or nights."""
     from scipy.stats import t
 
-    rows, positives = (np.array([getattr(night, name) for night in nights], dtype=float) for name in ("rows", "positives"))
+    rows = np.array([night.rows for night in nights], dtype=float)
+    positives = np.array([night.rows if night.positives is None else night.positives for night in nights], dtype=float)
     change = rows * np.array([night.champion - night.former for night in nights])
     value = float(change.sum() / rows.sum())
-    rarer = positives if positives.sum() < rows.sum() / 2 else rows - positives
+    numbers = nights[0].positives is None
+    rarer = positives if numbers or positives.sum() < rows.sum() / 2 else rows - positives
     if rarer.sum() < RARER_ROWS or (rarer > 0).sum() < RARER_NIGHTS:
         return Difference(value, None, None, None)
     sums, count = (change - rows * value) / rows.sum(), len(nights)
@@ -69,7 +71,7 @@ def loss_difference(nights: Sequence[NightLoss]) -> Difference:
     return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, count - 1)))
 
 
-def judge(nights: Sequence[NightLoss], policy: Policy, *, last: bool) -> tuple[bool, str]:
+def judge(nights: Sequence[NightLoss], policy: Policy, *, last: bool, loss_name: str = "log loss") -> tuple[bool, str]:
     """Return whether the champion clearly loses against the former one, and the finding in words; `last`: no later look follows."""
     if not nights:
         return False, f"0 of {policy.watch_nights} nights have outcomes"
@@ -77,5 +79,5 @@ def judge(nights: Sequence[NightLoss], policy: Policy, *, last: bool) -> tuple[b
     limit = policy.maximum_p_value if last else min(EARLY_P, policy.maximum_p_value)
     lost = difference.value > 0 and difference.p is not None and difference.p <= limit
     finding = "a clear loss" if lost else "no clear loss"
-    figures = f"its log loss less that of the former champion is {with_interval(difference)}"
+    figures = f"its {loss_name} less that of the former champion is {with_interval(difference)}"
     return lost, f"{finding} on {len(nights)} of {policy.watch_nights} nights: {figures}"
