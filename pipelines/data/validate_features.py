@@ -22,7 +22,7 @@ from pipelines.lib.gates import FAILED, Expectation, Finding, Gate, Report, deli
 from pipelines.lib.gates.suite import mostly
 from pipelines.lib.models import fillers, other_categories
 from pipelines.lib.models.reference_profile import profile_of_model
-from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.tables.dataset import Dataset, TaskName, load_dataset
 from pipelines.lib.tables.engine import text
 
 _LARGEST_FLOAT32 = 3.4028234663852886e38
@@ -66,11 +66,7 @@ def validate_features(
         *expectations.of_dates(dataset.event_time, partition, partition + dt.timedelta(days=1), notes="the partition's own date"),
         expect("column_values_to_be_in_set", column="partition", value_set=[str(partition)]),
         *expectations.of_key(dataset.key),
-        *(
-            expectation
-            for feature in features.names
-            for expectation in _of_feature(feature, features, texts, params, label_is_share=dataset.label.task == "binary")
-        ),
+        *(expectation for feature in features.names for expectation in _of_feature(feature, features, texts, params, dataset.label.task)),
         *params.custom_expectations(),
     ]
     identity = [*dataset.key, dataset.event_time]
@@ -109,16 +105,14 @@ def _against_training(
     return [*fillers.judge_fillers(path, known, allowed, quiet=quiet), *others]
 
 
-def _of_feature(
-    feature: str, features: Features, texts: Collection[str], params: ValidateFeatures, *, label_is_share: bool
-) -> list[Expectation]:
+def _of_feature(feature: str, features: Features, texts: Collection[str], params: ValidateFeatures, task: TaskName) -> list[Expectation]:
     if feature in texts:
         notes = "share of rows whose category is missing"
         return [
             expect("column_type_to_be", column=feature, type_=expectations.ARROW_NAMES["string"]),
             expect("column_values_to_not_be_null", column=feature, notes=notes, **mostly(params.maximum_missing_share)),
         ]
-    low, high = _range(feature, features, label_is_share=label_is_share)
+    low, high = _range(feature, features, task)
     wanted = [
         expect("column_type_to_be", column=feature, type_="float[pyarrow]"),
         expect("column_values_to_not_be_null", column=feature),
@@ -134,7 +128,7 @@ def _of_feature(
     return wanted
 
 
-def _range(feature: str, features: Features, *, label_is_share: bool) -> tuple[float, float]:
+def _range(feature: str, features: Features, task: TaskName) -> tuple[float, float]:
     """Return what the declaration of `feature` lets it be."""
     if feature in features.categorical:
         return MISSING, _LARGEST_FLOAT32
@@ -144,7 +138,7 @@ def _range(feature: str, features: Features, *, label_is_share: bool) -> tuple[f
         return 0, _LARGEST_FLOAT32
     if (lagged := features.lagged.get(feature)) and lagged.statistic == "count":
         return 0, _LARGEST_FLOAT32
-    if lagged and lagged.value is None and label_is_share:  # a share of labels
+    if lagged and lagged.value is None and task == "binary":  # a share of labels
         return min(0.0, lagged.nothing_seen), max(1.0, lagged.nothing_seen)
     return -_LARGEST_FLOAT32, _LARGEST_FLOAT32
 

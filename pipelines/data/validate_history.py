@@ -28,7 +28,7 @@ from pipelines.lib.tables.row_count import RowCount
 
 class ValidateHistory(Gate):
     """`minimum_label_rate` and `maximum_label_rate` bound the share of positive labels. `minimum_label_mean` and `maximum_label_mean` bound the mean of a label that
-    is a number, `minimum_label` and `maximum_label` each of its values; null is no bound. `row_count` is the band of a date against those before it;
+    is a number, `minimum_label` and `maximum_label` each of its values; null means unbounded. `row_count` is the band of a date against those before it;
     `maximum_odd_date_share` is the share of dates outside it, and `maximum_empty_date_share` the share without any row, that is still normal.
     """
 

@@ -22,7 +22,7 @@ from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.comparison import Comparison, Opponent
 from pipelines.lib.challengers.decision import record_refusal
 from pipelines.lib.challengers.decisions import decide_nights
-from pipelines.lib.challengers.evaluation import Evaluation, Figures, ForecastMetrics, Metrics, SliceForecast, SliceSummary, Unscored
+from pipelines.lib.challengers.evaluation import CLASSES, Evaluation, Figures, ForecastMetrics, Metrics, Unscored
 from pipelines.lib.challengers.report import write
 from pipelines.lib.challengers.trained_model import facts_of
 from pipelines.lib.core import stage
@@ -34,11 +34,9 @@ from pipelines.lib.features.history import History, Holdout, holdout_start, read
 from pipelines.lib.features.signature import signature_of_features
 from pipelines.lib.measures import metrics
 from pipelines.lib.measures.slices import slices_of
-from pipelines.lib.measures.tasks import BINARY
 from pipelines.lib.models import costs, estimators
 from pipelines.lib.models import golden as known
 from pipelines.lib.models.decision_rule import Decided, DecisionRule
-from pipelines.lib.models.golden import relative_difference
 from pipelines.lib.models.inference import Model, check_fit, load_model, require_task
 from pipelines.lib.tables.dataset import load_dataset
 
@@ -60,13 +58,10 @@ class Evaluate(Section):
 
 def evaluate(history: History, scores: np.ndarray, parity: float, params: Evaluate, rule: DecisionRule) -> Figures:
     """Measure `scores` [n] and what `rule` decides on the holdout `history` [n]; the same rows and scores give the same figures."""
-    task, binary = history.task, history.task is BINARY
-    whole, part = (Metrics, SliceSummary) if binary else (ForecastMetrics, SliceForecast)
-    overall = task.summary(history.labels, scores)
-    judged, low, high = overall.quality is not None, 0.0 if binary else float(scores.min()), 1.0 if binary else float(scores.max())
+    task, judged, (whole, part) = history.task, history.task.judges(history.labels), CLASSES[history.task.name]
+    low, high = task.score_range(scores)
     return Figures(
-        # The converter rounds thresholds to float32: the last digits of the difference are noise.
-        metrics=whole(**vars(overall), parity_max_difference=round(parity, 6)),
+        metrics=whole(**vars(task.summary(history.labels, scores)), parity_max_difference=round(parity, 6)),
         quality_interval=comparison.quality_interval(history.labels, scores, history.nights, task) if judged else None,
         slices=tuple(
             part(column=column, value=value, **vars(task.summary(history.labels[mask], scores[mask])))
@@ -74,9 +69,9 @@ def evaluate(history: History, scores: np.ndarray, parity: float, params: Evalua
             for value, mask in slices_of(history.exact(column), params.slice_minimum_rows)
         ),
         calibration=tuple(metrics.calibration(history.labels, scores)),
-        roc=tuple(metrics.roc(history.labels, scores)) if judged and binary else (),
+        roc=tuple(metrics.roc(history.labels, scores)) if judged and task.decides else (),
         scores=tuple(np.histogram(scores, np.linspace(low, high, 41))[0].tolist()),
-        decisions=decide_nights(history.labels, scores, history.nights, rule) if binary else None,
+        decisions=decide_nights(history.labels, scores, history.nights, rule) if task.decides else None,
         score_range=(low, high),
         task=task.name,
     )
@@ -88,8 +83,7 @@ def faults(figures: Metrics | ForecastMetrics, golden: Iterable[known.Finding], 
     if figures.parity_max_difference > params.parity_tolerance:
         found.append(f"ONNX and the trained model differ by {figures.parity_max_difference:.2g}, more than {params.parity_tolerance:.2g}")
     if figures.quality is None or figures.quality < params.minimum_auc:
-        name = "AUC" if isinstance(figures, Metrics) else "R²"
-        found.append(f"the {name} on the holdout is {figures.quality}, below {params.minimum_auc}")
+        found.append(f"the {figures.quality_name} on the holdout is {figures.quality}, below {params.minimum_auc}")
     if p99_ms > params.latency_p99_limit_ms:
         found.append(f"one row takes {p99_ms:.2f} ms of processor time at the 99th percentile, more than {params.latency_p99_limit_ms} ms")
     return (*found, *(f"golden set: {finding}" for finding in golden if not finding.passed))
@@ -118,7 +112,7 @@ def main(*, features: Path, model: Path, onnx: Path, champion: Path, report: Pat
             )
         scores = comparison.finite_scores(challenger, history.features)
         require_task(challenger, dataset.label.task, onnx)
-        parity = relative_difference(estimators.answer(trained, history.features, dataset.label.task), scores)
+        parity = known.relative_difference(estimators.answer(trained, history.features, dataset.label.task), scores)
         figures = evaluate(history, scores, parity, params, load_section("score", Decided).threshold)
         findings = known.directions(challenger, history.features, params.golden)
         golden = known.choose(history.names, history.features, scores, challenger.sha256, params.golden_rows)

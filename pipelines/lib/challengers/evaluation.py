@@ -45,6 +45,13 @@ class SliceForecast(ForecastSummary, SliceName):
     """The same of forecasts."""
 
 
+CLASSES: Mapping[TaskName, tuple[type[Metrics] | type[ForecastMetrics], type[SliceSummary] | type[SliceForecast]]] = {
+    "binary": (Metrics, SliceSummary),
+    "regression": (ForecastMetrics, SliceForecast),
+}
+"""The classes of the figures on the holdout and on a slice of it, by task."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """The quality of scores on the holdout: the fields of `Evaluation` that depend on labels and scores alone."""

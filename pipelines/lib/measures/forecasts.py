@@ -38,6 +38,11 @@ class ForecastSummary:
         return self.r2
 
     @property
+    def quality_name(self) -> str:
+        """The name of the quality."""
+        return "R²"
+
+    @property
     def loss(self) -> float:
         """The figure that a comparison takes the difference of: the mean squared error, as a share of the variance of the labels."""
         return self.root_mean_squared_error**2 / self.spread**2 if self.spread else 0.0

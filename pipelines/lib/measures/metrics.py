@@ -38,6 +38,11 @@ class Summary:
         return self.auc
 
     @property
+    def quality_name(self) -> str:
+        """The name of the quality."""
+        return "AUC"
+
+    @property
     def loss(self) -> float:
         """The figure that a comparison takes the difference of: less is better."""
         return self.log_loss

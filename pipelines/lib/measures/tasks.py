@@ -1,4 +1,4 @@
-"""What a label asks for, and how right an answer is: one object for each task, so that no stage has to ask which one it is.
+"""The task of a label, and the measures of an answer to it: one object for each task, so that no stage has to ask which one it is.
 
 A *binary* label is answered by a probability. A *regression* label is a number, and is answered by a forecast of its mean.
 Three measures serve both: the *loss* of a row, which is paired between two models; the *quality* of many rows, of which more is better and chance is known;
@@ -61,7 +61,7 @@ class Task(ABC):
 
     @abstractmethod
     def quality(self, labels: Values, scores: Values) -> float | None:
-        """Return the quality of `scores`, rounded; None where it is not defined."""
+        """Return the quality of `scores`, rounded; None if it is not defined."""
 
     @abstractmethod
     def qualities(self, labels: Values, columns: Values) -> NDArray[np.float64]:
@@ -78,6 +78,10 @@ class Task(ABC):
     @abstractmethod
     def realised(self, labels: Values, scores: Values) -> dict[str, float | int | None]:
         """Return `summary` with the ends of the quality's 95 % interval, for as few rows as a night or a slice may have."""
+
+    @abstractmethod
+    def score_range(self, scores: Values) -> tuple[float, float]:
+        """Return the range in which `scores` are drawn."""
 
     @abstractmethod
     def judged_rows(self, labels: Values) -> NDArray[np.bool_]:
@@ -123,6 +127,9 @@ class _Binary(Task):
 
     def loss_unit(self, labels: Values) -> float:
         return 1.0
+
+    def score_range(self, scores: Values) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def judged_rows(self, labels: Values) -> NDArray[np.bool_]:
         rarer: NDArray[np.bool_] = labels == (labels.mean() < 0.5)
@@ -177,6 +184,10 @@ class _Regression(Task):
 
     def loss_unit(self, labels: Values) -> float:
         return float(labels.var(dtype=np.float64)) or 1.0
+
+    def score_range(self, scores: Values) -> tuple[float, float]:
+        low, high = float(scores.min()), float(scores.max())
+        return (low, high) if low < high else (low - 0.5, high + 0.5)
 
     def judged_rows(self, labels: Values) -> NDArray[np.bool_]:
         return np.ones(len(labels), dtype=bool)

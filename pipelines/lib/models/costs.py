@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.models.inference import RUN_ROWS, Model, latency, load_model
+from pipelines.lib.models.inference import RUN_ROWS, Model, load_model
+from pipelines.lib.models.latency import latency
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ scored in the order of one feature and put back: see `score_parquet`.
 """
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,14 +68,6 @@ class Model:
         if self.task is not BINARY:
             return np.ascontiguousarray(answers[:, 0])
         return np.minimum(answers[:, 1], ONE)  # the votes of a forest that is quite sure add up to 1.0000001
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Microseconds of processor time that scoring one row takes."""
-
-    p50_us: float
-    p99_us: float
 
 
 def load_model(path: Path, sha256: str | None = None) -> Model:
@@ -213,24 +204,6 @@ def score_parquet(
             while pending:
                 writer.write_batch(pending.popleft().result())
         return rows
-
-
-def latency(model: Model, *, rows: Matrix | None = None, runs: int = 2_000) -> Latency:
-    """Return how long one row takes, over `runs` runs (after a tenth of them to warm up) on the rows of `rows`, by default zeros.
-
-    It is the processor time of this thread, on which the session runs: `evaluate` judges it, and must not refuse a model because something else is
-    running.
-    """
-    rows = np.zeros((1, len(model.signature.names)), dtype=np.float32) if rows is None else np.ascontiguousarray(rows, dtype=np.float32)
-    nanoseconds = np.empty(runs)
-    for index in range(-runs // 10, runs):
-        row = rows[index % len(rows)][None, :]
-        started = time.thread_time_ns()
-        model.score(row)
-        if index >= 0:
-            nanoseconds[index] = time.thread_time_ns() - started
-    p50, p99 = np.percentile(nanoseconds, [50, 99]) / 1_000
-    return Latency(float(p50), float(p99))
 
 
 def cores() -> int:

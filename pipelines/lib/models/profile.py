@@ -10,7 +10,7 @@ The same rows give the same bytes: windows are drawn with a fixed seed, and figu
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +23,7 @@ from pipelines.lib.core.params import Section
 from pipelines.lib.measures.binning import Binning, categorical_binning, numeric_binning
 from pipelines.lib.measures.distances import psi
 from pipelines.lib.measures.histogram import Counts, Histogram, count
+from pipelines.lib.models.holdout_quality import Quality, quality_on
 
 if TYPE_CHECKING:
     from pipelines.lib.features.compute import Features
@@ -79,26 +80,6 @@ class Reference:
     counts: tuple[int, ...]
     importance: float
     noise: Noise
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How good the model was on the holdout: figures as the summary of its task has them, and ten points of `calibration`.
-
-    The quality is the AUC or, of a regression, R². `quality_std` is the standard deviation of the quality of one window of nights (over windows of training rows, of which there are more).
-    `night_quality` is the mean quality of the holdout's single nights, weighted by rows: less than that of all rows together, which also tells
-    good nights from bad, and what a night's realised AUC is to be compared with. It is over `nights` nights that have both classes;
-    `night_quality_std` is the standard deviation between single nights of training. `importances`: how much a night's quality drops when a
-    feature is shuffled (`pipelines.lib.measures.importance`), to be compared with the same of later nights.
-    """
-
-    figures: dict[str, Any]
-    quality_std: float | None
-    night_quality: float | None
-    night_quality_std: float | None
-    nights: int
-    calibration: tuple[dict[str, float], ...]
-    importances: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -194,7 +175,7 @@ def build_profile(
         for binning, importance in zip(binnings, [*importances, 0.0], strict=True)
     ]
     dates = sorted(set(training.column("partition").tolist()))
-    quality = _quality(training, scores, list(nights.values()), windows[0], holdout, holdout_scores) if len(holdout.labels) else None
+    quality = quality_on(holdout, holdout_scores, training, scores, list(nights.values()), windows[0]) if len(holdout.labels) else None
     return Profile(
         trained_from=dates[0],
         trained_until=(dt.date.fromisoformat(dates[-1]) + dt.timedelta(days=1)).isoformat(),
@@ -257,41 +238,6 @@ def _reference(binning: Binning, nights: Counts, importance: float, windows: tup
         consecutive_p95=round(float(np.quantile(consecutive, 0.95)), 6),
     )
     return Reference(binning, tuple(total.tolist()), round(importance, 6), noise)
-
-
-def _quality(
-    training: "History",
-    scores: NDArray[np.float32],
-    nights: list[NDArray[np.intp]],
-    windows: NDArray[np.intp],
-    holdout: "History",
-    holdout_scores: NDArray[np.float32],
-) -> Quality:
-    from pipelines.lib.measures import metrics
-
-    rows = (np.concatenate([nights[night] for night in window]) for window in windows)
-    task = training.task
-    qualities = [task.quality(training.labels[held], scores[held]) for held in rows]
-    known = [quality for quality in qualities if quality is not None]
-    learned = [quality for _, quality in _night_qualities(training, scores, nights)]
-    partitions = holdout.column("partition").astype(str)
-    held_out = _night_qualities(holdout, holdout_scores, [np.flatnonzero(partitions == date) for date in np.unique(partitions)])
-    return Quality(
-        figures=asdict(task.summary(holdout.labels, holdout_scores)),
-        quality_std=round(float(np.std(known, ddof=1)), 6) if len(known) > 1 else None,
-        night_quality=round(float(np.average([quality for _, quality in held_out], weights=[rows for rows, _ in held_out])), 6)
-        if held_out
-        else None,
-        night_quality_std=round(float(np.std(learned, ddof=1)), 6) if len(learned) > 1 else None,
-        nights=len(held_out),
-        calibration=tuple(metrics.calibration(holdout.labels, holdout_scores)),
-    )
-
-
-def _night_qualities(history: "History", scores: NDArray[np.float32], nights: list[NDArray[np.intp]]) -> list[tuple[int, float]]:
-    """Return (rows, quality) of each night on which it is defined."""
-    found = [(len(rows), history.task.quality(history.labels[rows], scores[rows])) for rows in nights]
-    return [(rows, quality) for rows, quality in found if quality is not None]
 
 
 def _tell(column: Reference) -> dict[str, Any]:

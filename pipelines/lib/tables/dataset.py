@@ -16,7 +16,7 @@ from pipelines.lib.tables.night_calendar import WEEKDAYS, NightCalendar, Weekday
 from pipelines.lib.tables.row_count import SideRowCount
 
 TaskName = Literal["binary", "regression"]
-"""What a label asks for: see `pipelines.lib.measures.tasks`."""
+"""The task of a label: see `pipelines.lib.measures.tasks`."""
 
 RESERVED = frozenset(
     {"partition", "score", "decision", "model_name", "model_version", "model_sha256", "run_id", "git_commit", "degraded", "scored_at"}

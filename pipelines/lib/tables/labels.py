@@ -32,7 +32,7 @@ def check_label(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: 
 
 
 def finite_outcome(dataset: Dataset) -> str:
-    """Return the SQL of the outcome of a row, in the type of its task. A number that is infinite or not a number is no outcome."""
+    """Return the SQL of the outcome of a row, in the type of its task. A number that is infinite or not a number does not count as an outcome."""
     label = f"{enclosed(dataset.label.expression)}::{SQL_TYPE[dataset.label.task]}"
     return f"CASE WHEN isfinite({label}) THEN {label} END" if dataset.label.task == "regression" else label
 

@@ -14,7 +14,8 @@ import pytest
 
 from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.features.signature import KEY, Signature
-from pipelines.lib.models.inference import BATCH_ROWS, RUN_ROWS, Model, check_fit, latency, load_model, score_parquet
+from pipelines.lib.models.inference import BATCH_ROWS, RUN_ROWS, Model, check_fit, load_model, score_parquet
+from pipelines.lib.models.latency import latency
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from tests import scored_night as night
 
