@@ -114,3 +114,24 @@ def test_a_correct_history_of_any_size_passes(rows: int, tmp_path: Path) -> None
     events.loc[0, "days_late"] = None
     report = validate_history(strict, params, partition=PARTITION, raw=write_raw(tmp_path / "wrong", events))
     assert failed(report) == {("column_values_to_not_be_null", "days_late")}
+
+
+NUMBER = "CASE days_late WHEN 1000 THEN 'inf'::DOUBLE WHEN 2000 THEN 1e12 WHEN 3000 THEN 1e6 ELSE days_late END"
+FORECAST = ORDERS.model_copy(update={"label": ORDERS.label.model_copy(update={"task": "regression", "expression": NUMBER})})
+
+
+def failed_of_numbers(directory: Path, one: int, **params: object) -> set[str]:
+    """Return what fails of the label if that of one row is `one`."""
+    raw = write_raw(directory, history().assign(days_late=lambda events: events["days_late"].where(events.index != 30, one)))
+    section = parse_section({**PARAMS, **params}, ValidateHistory, "validate_history")
+    report = validate_history(FORECAST, section, partition=PARTITION, raw=raw)
+    return {what for what, column in failed(report) if column == FORECAST.label.name}
+
+
+@pytest.mark.costly
+def test_a_label_that_is_a_number_is_judged_by_its_range_and_mean(tmp_path: Path) -> None:
+    usual = {"minimum_label": -10, "maximum_label": 40, "maximum_label_mean": 20}
+    assert failed_of_numbers(tmp_path / "usual", 1, **usual) == set()
+    assert failed_of_numbers(tmp_path / "infinite", 1000) == {"column_values_to_be_between"}
+    assert failed_of_numbers(tmp_path / "outlier", 2000, maximum_label=1e9) == {"column_values_to_be_between"}
+    assert failed_of_numbers(tmp_path / "mean", 3000, maximum_label_mean=100) == {"column_mean_to_be_between"}

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss, r2_score, roc_auc_score
 
 from pipelines.lib.challengers.comparison import Difference, SliceName, compare, loss_difference, quality_difference, quality_interval
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.measures.delong import delong
+from pipelines.lib.measures.tasks import REGRESSION
 
 NIGHTS, ROWS = 14, 60
 
@@ -137,3 +138,43 @@ def test_two_models_are_compared_by_slice() -> None:
 def test_a_slice_is_named_in_words(value: str | float | bool | None, label: str) -> None:
     """Pages showed ``of = None``, and ``of = 2.0`` for a number of items."""
     assert SliceName("of", value).label == label
+
+
+def numbers(seed: int, *, better: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Draw labels that are numbers, forecasts of two models and nights [840]; `better` is the share of the champion's error that the challenger lacks."""
+    rng = np.random.default_rng(seed)
+    labels = rng.normal(500, 100, NIGHTS * ROWS)
+    errors = rng.normal(0, 50, (2, len(labels)))
+    return labels, labels + errors[0], labels + (1 - better) * errors[1], np.repeat(np.arange(NIGHTS), ROWS)
+
+
+def test_forecasts_are_compared_by_squared_errors_as_a_share_of_the_variance() -> None:
+    labels, champion, challenger, nights = numbers(0, better=0.3)
+    loss = loss_difference(labels, champion, challenger, nights, REGRESSION)
+    assert loss.value == pytest.approx(r2_score(labels, champion) - r2_score(labels, challenger), abs=1e-12)
+    quality = quality_difference(labels, champion, challenger, nights, REGRESSION)
+    assert (quality.value, quality.p) == (pytest.approx(-loss.value), pytest.approx(loss.p))
+    assert quality.p is not None
+    assert quality.p < 0.001
+
+
+def test_the_unit_of_the_label_changes_nothing() -> None:
+    labels, champion, challenger, nights = numbers(1, better=0.1)
+    once = compare(labels, champion, challenger, nights, slices={}, minimum_rows=1, task=REGRESSION)
+    thousand = compare(1000 * labels, 1000 * champion, 1000 * challenger, nights, slices={}, minimum_rows=1, task=REGRESSION)
+    assert (thousand.loss_difference, thousand.nights_won) == (once.loss_difference, once.nights_won)
+    assert thousand.challenger.mean_label == pytest.approx(1000 * once.challenger.mean_label)
+
+
+@pytest.mark.costly
+def test_equal_forecasts_differ_clearly_as_often_as_the_level_says() -> None:
+    found = [loss_difference(*numbers(seed), REGRESSION).p or 1.0 for seed in range(300)]
+    assert 0.06 <= np.mean([p <= 0.1 for p in found]) <= 0.14
+
+
+def test_one_outlier_of_1e12_makes_no_difference_clear() -> None:
+    labels, champion, challenger, nights = numbers(2, better=0.3)
+    labels[17] = 1e12
+    found = loss_difference(labels, champion, challenger, nights, REGRESSION)
+    assert found.p is not None
+    assert found.p > 0.1
