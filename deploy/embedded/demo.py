@@ -130,7 +130,7 @@ def _print_nights(nights: Sequence[Night]) -> None:
         print(f"            retrain? {night.decision or 'NOT WATCHED: ' + dag_id(MONITORING) + ' failed'}")
     columns, rows = riskiest(nights[-1].partition, 10)
     if rows:
-        print(f"\nThe ten riskiest of {nights[-1].partition}:")
+        print(f"\nThe ten highest scores of {nights[-1].partition}:")
         widths = [max(len(str(value)) for value in (name, *(row[index] for row in rows))) for index, name in enumerate(columns)]
         for row in (columns, *rows):
             print("  " + "  ".join(f"{value!s:<{size}}" for value, size in zip(row, widths, strict=True))[: width - 2])
@@ -139,8 +139,12 @@ def _print_nights(nights: Sequence[Night]) -> None:
 
 
 def _describe(evidence: dict[str, Any]) -> str:
-    """Describe the neighbours of a row in a line: how many of them had the outcome, and the three nearest with theirs."""
-    outcome, neighbours = load_dataset().label.name, evidence["neighbours"]
+    """Describe the neighbours of a row in a line: how many of them had the outcome, or its mean, and the three nearest with theirs."""
+    label, neighbours = load_dataset().label, evidence["neighbours"]
+    if label.task == "regression":
+        nearest = [f"{' '.join(map(str, one['key']))} ({label.name} {one['outcome']:.4g})" for one in neighbours[:3]]
+        return f"mean {label.name} of {len(neighbours)} similar: {evidence['neighbour_rate']:.4g}; nearest: {', '.join(nearest)}"
+    outcome = label.name
     nearest = [f"{' '.join(map(str, one['key']))} ({'' if one['outcome'] else 'not '}{outcome})" for one in neighbours[:3]]
     return f"{outcome} of {len(neighbours)} similar: {evidence['neighbour_rate']:.0%}; nearest: {', '.join(nearest)}"
 
