@@ -9,10 +9,10 @@ from typing import Any
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import read_yaml
 from pipelines.lib.core.use_cases import FOLDER, SECTION, UseCase, effective
+from pipelines.lib.declarations.config_check import GENERATOR
 from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
 
-GENERATOR = "generate.py"
 _FILES = ("parquet", "csv")  # kinds of source that are files
 
 
@@ -60,7 +60,7 @@ def _exists(use_case: UseCase, source: dict[str, Any]) -> bool:
 
 def _generate(use_case: UseCase) -> None:
     """Run the generator. Raises `DataError` with the end of what it said."""
-    command = [sys.executable, "-m", f"{FOLDER}.{use_case.name}.generate"]
+    command = [sys.executable, "-m", f"{FOLDER}.{use_case.name}.{GENERATOR.removesuffix('.py')}"]
     done = subprocess.run(command, cwd=use_case.root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         end = "\n".join((done.stdout + done.stderr).splitlines()[-10:])

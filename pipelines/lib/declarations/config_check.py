@@ -20,7 +20,7 @@ from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
 from pipelines.lib.tables.dataset import Dataset
 
-_GENERATOR = "generate.py"
+GENERATOR = "generate.py"
 """The file of a shipped use case, next to its declaration, that makes its data."""
 
 
@@ -54,8 +54,8 @@ def located(use_case: UseCase, effective_params: Effective, found: Iterable[Foun
             remedy = f"{one.remedy}: {again}" if one.remedy else again
         elif file == use_case.derived and one.remedy:
             remedy = f"{one.remedy}: {declare}"
-        elif one.key.endswith(".source.path") and (use_case.declaration.parent / _GENERATOR).exists():
-            remedy = f"or make its data: python -m {FOLDER}.{use_case.name}.{Path(_GENERATOR).stem}"
+        elif one.key.endswith(".source.path") and (use_case.declaration.parent / GENERATOR).exists():
+            remedy = f"or make its data: python -m {FOLDER}.{use_case.name}.{Path(GENERATOR).stem}"
         faults.append(
             Fault(str(file), replace(one, fact=with_file(one.fact, use_case.declaration), remedy=with_file(remedy, use_case.declaration)))
         )

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,7 +12,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
-from pipelines.lib.declarations.faults import Found, of_error
+from pipelines.lib.declarations.faults import Found, of_error, read_section
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
 from pipelines.lib.declarations.joins_found import join_findings
 from pipelines.lib.declarations.side_check import side_faults
@@ -70,7 +71,7 @@ def data_faults(params: Params, features: Features) -> list[Found]:
     with connect(time_zone_of(params)) as (connection, scratch):
         source = parse_section((params.get("dataset") or {}).get("source"), Source, "dataset.source")
         if (fault := source_fault(source, "dataset.source", scratch)) is not None:
-            return [fault]
+            return [fault, *_side_source_faults(params, scratch)]
         try:
             scanned, dataset, _ = scan_events(connection, params, scratch, "dataset")
             names = database_source.columns_of(source) if source.kind == "sql" else scanned.columns
@@ -145,6 +146,15 @@ def _figures(value: str, declared: Column) -> tuple[str, str, str]:
 
 def _outside_values(value: str, declared: Column) -> str:
     return f"{value} IS NOT NULL AND {value}::VARCHAR NOT IN ({', '.join(map(text, declared.values or ('',)))})"
+
+
+def _side_source_faults(params: Params, scratch: Path) -> Iterator[Found]:
+    """Yield the faults of the sources of side tables, without a look at the main table."""
+    for table, section in (_at(params, "dataset.tables") or {}).items():
+        key = f"dataset.tables.{table}.source"
+        source, _ = read_section(section.get("source"), Source, key)
+        if source is not None and (fault := source_fault(source, key, scratch)) is not None:
+            yield fault
 
 
 def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:

@@ -43,3 +43,11 @@ def test_columns_of_any_name_become_features_of_plain_names(tmp_path: Path, monk
         "distance": "distance", "electric": "electric", "Total_EUR": '"Total (EUR)"', "own_total_eur": "total_eur", "own_9_lives": '"9.lives"', "groe": "größe",
     }  # fmt: skip
     assert found["categorical"]["own"] == {"expression": "分"}
+
+
+@pytest.mark.costly
+def test_a_column_of_one_value_becomes_no_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = features(tmp_path, monkeypatch, "'EUR' AS currency, city AS place")
+    assert "currency" not in found["categorical"]
+    assert "place" in found["categorical"]
+    assert not [name for name in found["lagged"] if "currency" in name]
