@@ -65,6 +65,8 @@ def declared_faults(params: Params, *, trial: bool) -> Iterator[Found]:
 
 _ORDERED = (
     ("validate_history.minimum_label_rate", "validate_history.maximum_label_rate"),
+    ("validate_history.minimum_label", "validate_history.maximum_label"),
+    ("validate_history.minimum_label_mean", "validate_history.maximum_label_mean"),
     ("validate_scores.minimum_mean_score", "validate_scores.maximum_mean_score"),
 )
 

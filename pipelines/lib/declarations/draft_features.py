@@ -29,7 +29,11 @@ def draft_features(
     missing = _missing(connection, numbers)
     texts_of_few = {column: facts.columns[column].values or () for column, kind in offered.items() if kind == "string"}
     few = [column for column, values in texts_of_few.items() if len(values) > 1]
-    texts = [column for column in offered if column not in {*few, *numbers} and len(texts_of_few.get(column, ())) != 1 and offered[column] in ("string", "integer")]
+    texts = [
+        column
+        for column in offered
+        if column not in {*few, *numbers} and len(texts_of_few.get(column, ())) != 1 and offered[column] in ("string", "integer")
+    ]
     grouped = few[:3] + [column for column in texts if 1 < facts.columns[column].distinct <= _MOST_GROUPS][:2]
     calendar = ["hour", "weekday"] if kind_of_time == "timestamp" else ["weekday"]
     names = _Names([*RESERVED, *taken, *calendar])

@@ -18,7 +18,9 @@ def label_bands(dataset: Dataset, facts: Facts) -> Parameters:
 
 
 def _label_numbers(facts: Facts) -> Parameters:
-    """Return bands as wide again as what the history shows: for a number, ten times its span to either side; for the mean of all, the span of weeks."""
+    """Return bands as wide again as what the history shows: for a number, ten times its span to either side; for their mean, that of the weeks
+    and as much to either side as these differ, or half of the mean. No end is below 0 if no label is.
+    """
     if facts.label_range is None:
         return {}
     least, most = facts.label_range
@@ -28,11 +30,12 @@ def _label_numbers(facts: Facts) -> Parameters:
         known, total = weeks.setdefault(date.isocalendar()[:2], [0.0, 0.0])
         weeks[date.isocalendar()[:2]] = [known + day.known, total + day.total]
     means = [total / known for known, total in weeks.values() if known]
-    swing = max(max(means) - min(means), 0.1 * span)
+    swing = max(max(means) - min(means), max(map(abs, means)) / 2)
+    low = min(means) - swing
     return {
         "minimum_label": 0.0 if least >= 0 else _two_digits(least - 10 * span, down=True),
         "maximum_label": _two_digits(most + 10 * span, down=False),
-        "minimum_label_mean": _two_digits(min(means) - swing, down=True),
+        "minimum_label_mean": 0.0 if least >= 0 and low < 0 else _two_digits(low, down=True),
         "maximum_label_mean": _two_digits(max(means) + swing, down=False),
     }
 

@@ -53,7 +53,11 @@ def test_a_folder_where_a_file_was_meant_is_answered_with_a_pattern() -> None:
 
 def test_a_missing_main_file_does_not_hide_a_missing_side_table() -> None:
     Path("rides.parquet").unlink()
-    cities = {"source": {"kind": "csv", "path": "cities.csv"}, "key": ["city"], "columns": {"city": {"type": "string"}, "hills": {"type": "integer"}}}
+    cities = {
+        "source": {"kind": "csv", "path": "cities.csv"},
+        "key": ["city"],
+        "columns": {"city": {"type": "string"}, "hills": {"type": "integer"}},
+    }
     found = broken(setting("dataset.tables", {"cities": cities}), config_only=False)
     keys = [fault.split(": ")[1] for fault in found if "no file is at" in fault]
     assert keys == ["dataset.source.path", "dataset.tables.cities.source.path"]
