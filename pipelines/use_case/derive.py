@@ -1,6 +1,8 @@
 """Derive the parameters that a use case leaves open from the history of its table, and write them once."""
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.use_cases import UseCase
@@ -34,7 +36,14 @@ def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
         warnings.append(f"{origin['nights']} Declare it in section dataset, and derive --again")
     return (
         f"{use_case.derived} written from {origin['rows']:,} rows of {origin['first']} to {origin['last']}. {origin['outcomes']:,} rows have an "
-        f"outcome; it is true for {origin['positive'] / origin['outcomes']:.1%} of them. The first partition is {first_run}. "
+        f"outcome; {_outcomes(origin)}. The first partition is {first_run}. "
         f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}"
         + "".join(f"\nWARNING: {warning}" for warning in warnings)
     )
+
+
+def _outcomes(origin: Mapping[str, Any]) -> str:
+    """Return what the outcomes are on average, in words."""
+    if "mean" in origin:
+        return f"they are numbers, {origin['mean']:g} on average"
+    return f"it is true for {origin['positive'] / origin['outcomes']:.1%} of them"

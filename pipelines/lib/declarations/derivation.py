@@ -105,7 +105,11 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
         "source": scanned.where,
         "rows": facts.rows,
         "outcomes": facts.labelled(facts.first, facts.end),
-        "positive": facts.positive(facts.first, facts.end),
+        **(
+            {"positive": facts.positive(facts.first, facts.end)}
+            if facts.label_range is None
+            else {"mean": float(f"{facts.mean(facts.first, facts.end):.6g}")}
+        ),
         "first": str(facts.first),
         "last": str(facts.last),
     }
