@@ -71,8 +71,8 @@ def test_code_that_python_cannot_read_is_named_with_its_file_and_not_tried_again
     (places.workspace_path(DAG_ID, "run") / "pipelines" / "stub.py").write_text(code)
     with pytest.raises(AirflowFailException, match=rf"publish_scores failed: {fact}.*pipelines/stub\.py.*, line 1.*no retry fixes"):
         night("publish_scores")
-    told = json.loads((places.workspace_path(DAG_ID, "run") / FAILURES / "publish_scores.json").read_text())
-    assert told["retryable"] is False
+    failure = json.loads((places.workspace_path(DAG_ID, "run") / FAILURES / "publish_scores.json").read_text())
+    assert failure["retryable"] is False
     assert fact in night("close_run", states={"publish_scores": "failed"}).pushed["note"]
 
 
