@@ -30,13 +30,12 @@ def embed(dataset: Dataset, encoder: Encoder, features: Path, target: Path) -> i
     """Write the shard `target`, whole or not at all, from the labelled features file at `features`; returns its rows. Streams."""
     source = open_parquet(features)
     kept = [*dataset.key, PARTITION]
-    schema = pa.schema(
-        [*(source.schema_arrow.field(name) for name in kept), pa.field(OUTCOME, source.schema_arrow.field(dataset.label.name).type)]
-    )
+    number = dataset.label.task == "regression"
+    schema = pa.schema([*(source.schema_arrow.field(name) for name in kept), pa.field(OUTCOME, pa.float64() if number else pa.int8())])
 
     def encoded() -> Iterator[tuple[pa.RecordBatch, Vectors]]:
         for batch, vectors in encode_features(encoder, features, [*kept, dataset.label.name]):
-            outcome = np.asarray(batch.column(dataset.label.name))
+            outcome = np.asarray(batch.column(dataset.label.name), dtype=np.float64 if number else np.int8)
             yield pa.RecordBatch.from_arrays([*(batch.column(name) for name in kept), pa.array(outcome)], schema=schema), vectors
 
     rows: int = source.metadata.num_rows

@@ -75,7 +75,8 @@ def test_nights_of_23_to_25_hours_are_published_whole(tmp_path: Path, zone: str,
         assert passed(validate_batch(dataset, gate, partition=night, raw=here / "raw")) == rows
         featurize_batch(dataset, features, raw=here / "raw", partition=night, target=here / "features.parquet")
         passed(validate_features(dataset, features, ValidateFeatures(), partition=night, path=here / "features.parquet"))
-        score(here / "features.parquet", onnx, here / "scores.parquet", sha256=None, key=dataset.key, params=Score(threshold=0.5))
+        params = Score(threshold=0.5)
+        score(here / "features.parquet", onnx, here / "scores.parquet", sha256=None, key=dataset.key, params=params, task="binary")
         gate_of_scores = ValidateScores(minimum_mean_score=0.0, maximum_mean_score=1.0)
         checked = validate_scores(
             dataset, gate_of_scores, partition=str(night), features=here / "features.parquet", scores=here / "scores.parquet"

@@ -227,7 +227,7 @@ def test_the_table_shows_both_sides(evidence: Evidence) -> None:
     table = evidence.decide().table
     assert table is not None
     assert table.lead == "On 12,000 rows of 14 nights from 2013-03-17 on, which neither model has trained on."
-    assert ("AUC (more is better)", "0.7000", "0.7200", "+0.0200 (+0.0100 to +0.0300)") in table.rows
+    assert ("AUC, higher is better", "0.7000", "0.7200", "+0.0200 (+0.0100 to +0.0300)") in table.rows
     assert {len(row) for row in (table.columns, *table.rows)} == {4}
 
 

@@ -191,9 +191,13 @@ def test_a_short_table_is_refused_with_what_it_lacks(use_case: UseCase) -> None:
         derivation.derive(use_case, rides.TODAY)
 
 
-def test_a_label_that_is_a_number_is_refused_with_what_to_write(use_case: UseCase) -> None:
-    rides.declare(Path(), changed(dataset={"label": {"name": "late", "expression": "minutes_late", "delay_days": 2}}))
-    with pytest.raises(ConfigError, match=r"label\.expression is 'minutes_late', which is a BIGINT; compare it.*as in minutes_late > 0"):
+def test_a_label_that_is_a_number_is_forecast_unless_its_task_is_declared(use_case: UseCase) -> None:
+    number = {"name": "late", "expression": "minutes_late", "delay_days": 2}
+    rides.declare(Path(), changed(dataset={"label": number}))
+    assert derivation.derive(use_case, rides.TODAY)["dataset"]["label"] == {"task": "regression"}
+    rides.declare(Path(), changed(dataset={"label": {**number, "task": "binary"}}))
+    remedy = r"compare it, so that it is true or false, as in minutes_late > 0, or write task: regression to forecast the number"
+    with pytest.raises(ConfigError, match=rf"label\.expression is 'minutes_late', which is a BIGINT; {remedy}"):
         derivation.derive(use_case, rides.TODAY)
 
 

@@ -56,9 +56,14 @@ def test_an_event_time_that_is_not_a_time_is_refused_with_what_to_deliver(writte
             drafted(f"SELECT {query} FROM ({rides.rides(days=20)})", Wishes(label="minutes_late >= 10", event_time=column))
 
 
-def test_a_label_that_is_a_number_is_refused_with_what_to_write() -> None:
-    with pytest.raises(ConfigError, match="as in minutes_late > 0"):
-        drafted(rides.rides(days=20), Wishes(label="minutes_late"))
+def test_a_label_that_is_text_is_refused_with_what_to_write() -> None:
+    with pytest.raises(ConfigError, match="as in city = 'yes'$"):
+        drafted(rides.rides(days=20), Wishes(label="city"))
+
+
+def test_a_number_of_two_values_is_refused_with_both_that_it_may_mean() -> None:
+    with pytest.raises(ConfigError, match=r"which is 0 or 1 in all rows; compare it, as in .* = 1, for a question.*or write task: regression"):
+        drafted(rides.rides(days=20), Wishes(label="minutes_late % 2"))
 
 
 def test_a_column_of_a_type_that_cannot_be_declared_is_left_out_and_noted() -> None:
@@ -88,7 +93,7 @@ def test_an_event_time_that_is_none_is_refused_with_what_it_holds(started_at: st
     [
         ({"delay_days": -1}, "--delay-days: is -1. Input should be greater than or equal to 0"),
         ({"label": "minute_late > 1"}, "--label is 'minute_late > 1', but there is no column 'minute_late'"),
-        ({"label": "minutes_late"}, "--label is 'minutes_late', which is a BIGINT; compare it"),
+        ({"label": "city"}, "--label is 'city', which is a VARCHAR; compare it"),
         ({"known_later": ("ride",)}, "--known-later: names ride, which cannot be both part of the key"),
     ],
 )

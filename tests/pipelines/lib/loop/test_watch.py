@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines.lib.challengers.comparison import Difference, log_loss_difference, mean_loss
+from pipelines.lib.challengers import comparison
+from pipelines.lib.challengers.comparison import Difference, mean_loss
 from pipelines.lib.challengers.policy import Policy
 from pipelines.lib.core.params import load_section
 from pipelines.lib.loop.watch import NightLoss, judge, loss_difference
@@ -22,7 +23,7 @@ def test_the_losses_of_nights_give_the_interval_of_their_rows() -> None:
     losses = [
         NightLoss("", int(m.sum()), int(labels[m].sum()), mean_loss(labels[m], champion[m]), mean_loss(labels[m], former[m])) for m in masks
     ]
-    by_rows, by_nights = log_loss_difference(labels, former, champion, nights), loss_difference(losses)
+    by_rows, by_nights = comparison.loss_difference(labels, former, champion, nights), loss_difference(losses)
     for name in ("value", "low", "high", "p"):
         assert getattr(by_nights, name) == pytest.approx(getattr(by_rows, name), abs=1e-12)
 
