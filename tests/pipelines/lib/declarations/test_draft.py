@@ -57,12 +57,14 @@ def test_an_event_time_that_is_not_a_time_is_refused_with_what_to_deliver(writte
 
 
 def test_a_label_that_is_text_is_refused_with_what_to_write() -> None:
-    with pytest.raises(ConfigError, match="as in city = 'yes'$"):
+    with pytest.raises(ConfigError, match=r"as in city = 'yes'$"):
         drafted(rides.rides(days=20), Wishes(label="city"))
 
 
 def test_a_number_of_two_values_is_refused_with_both_that_it_may_mean() -> None:
-    with pytest.raises(ConfigError, match=r"which is 0 or 1 in all rows; compare it, as in .* = 1, for a question.*or write task: regression"):
+    with pytest.raises(
+        ConfigError, match=r"which is 0 or 1 in all rows; compare it, as in .* = 1, for a question.*or write task: regression"
+    ):
         drafted(rides.rides(days=20), Wishes(label="minutes_late % 2"))
 
 
