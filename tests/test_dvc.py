@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from pipelines.lib.core.params import flattened
 from pipelines.lib.core.yaml_text import parse_yaml
 from scaffold.imports import ROOT, closure, packages
 
 STAGES: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 LOCKED: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+PARAMS: dict[str, Any] = parse_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 def module_of(stage: str) -> Path:
@@ -63,6 +65,39 @@ def stale(stage: str, locked: dict[str, Any]) -> list[str]:
     code = {dep for dep in STAGES[stage]["deps"] if dep.startswith("pipelines/") or dep == "requirements.txt"}
     known = {dep["path"]: dep["md5"] for dep in locked["deps"] if dep["path"].startswith("pipelines/") or dep["path"] == "requirements.txt"}
     return sorted(path for path in code | set(known) if path not in code or known.get(path) != md5(ROOT / path))
+
+
+def retuned(locked: dict[str, Any], params: dict[str, Any]) -> list[str]:
+    """Return the keys of params.yaml that do not have the value with which `locked`, a part of ``dvc.lock``, was made. A key that is gone counts."""
+    before, now = flattened(locked.get("params", {}).get("params.yaml", {})), flattened(params)
+    read = [f"{key}." for key in locked.get("params", {}).get("params.yaml", {})]
+    added = {key for key in now if any(f"{key}.".startswith(one) for one in read)} - set(before)
+    return sorted(key for key in set(before) | added if key not in before or before[key] != now.get(key, ...))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_lock_is_of_these_parameters(stage: str) -> None:
+    changed = sorted({key for name, locked in LOCKED.items() if name.partition("@")[0] == stage for key in retuned(locked, PARAMS)})
+    assert not changed, (
+        f"dvc.lock is out of date for {stage}: {', '.join(changed)} of params.yaml changed; run `dvc repro {stage}` and commit dvc.lock"
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        ({"gate": {"limit": 0.9, "dates": []}}, []),
+        ({"gate": {"limit": 0.7, "dates": []}}, ["gate.limit"]),
+        ({"gate": {"limit": 0.9}}, ["gate.dates"]),
+        ({"gate": {"limit": 0.9, "dates": [], "mean": 0.5}}, ["gate.mean"]),
+        ({"gate": {"limit": 0.9, "dates": []}, "other": {"limit": 1}}, []),
+    ],
+)
+def test_a_changed_parameter_is_named(now: dict[str, Any], changed: list[str]) -> None:
+    locked = {
+        "params": {"params.yaml": {"gate": {"limit": 0.9, "dates": []}, "table.name": "flights"}, "run.yaml": {"partition": "2013-04-01"}}
+    }
+    assert retuned(locked, {"table": {"name": "flights", "key": ["id"]}, **now}) == changed
 
 
 @pytest.mark.parametrize("stage", STAGES)
