@@ -529,6 +529,33 @@ def test_commands_in_documents_exist() -> None:
     refuse(faults())
 
 
+def lost_files(text: str) -> list[str]:
+    """Return the source files that `text` names by their path from the root and that do not exist. Files of use cases do not count: most are examples."""
+    folders = "|".join(sorted({*CODE, "docs"} - {"use_cases"}))
+    named = re.findall(rf"(?<![\w/.<{{$-])((?:{folders})(?:/[\w.-]+)+\.(?:py|md|jinja))\b", text)
+    return sorted({path for path in named if not (ROOT / path).exists()})
+
+
+def test_files_that_a_text_names_exist() -> None:
+    """A text is a document, or the docstring of a module."""
+
+    def faults() -> Iterator[str]:
+        for document in documents():
+            if document.name != "CHANGELOG.md":  # it tells what was
+                for path in lost_files(document.read_text(encoding="utf-8")):
+                    yield f"{document.relative_to(ROOT)}: it names {path}, which does not exist; name the file that has taken its place"
+        for source in sources(*CODE):
+            for path in lost_files(ast.get_docstring(source.tree) or ""):
+                yield source.at(1, f"the docstring names {path}, which does not exist; name the file that has taken its place")
+
+    refuse(faults())
+
+
+def test_a_file_that_is_gone_is_named() -> None:
+    lost = "/".join(["tests", "nowhere", "test_nothing.py"])
+    assert lost_files(f"See `{lost}`, tests/test_house.py, use_cases/shop/params.py and https://example.org/{lost}.") == [lost]
+
+
 def test_every_setting_is_documented() -> None:
     text_of_documents = "\n".join(document.read_text(encoding="utf-8") for document in documents())
 

@@ -1,4 +1,4 @@
-"""The parameter files hold what every stage reads: the repository's own, and the defaults. tests/use_cases/test_examples.py checks the examples."""
+"""The parameter files hold what every stage reads: the repository's own, and the defaults. tests/use_cases/ checks the others."""
 
 import ast
 import re
