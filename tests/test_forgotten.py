@@ -81,6 +81,34 @@ def test_no_row_of_the_reference_is_of_the_template() -> None:
     assert (missing := placeholder_cells((ROOT / PAGE).read_text(encoding="utf-8"))) == [], missing
 
 
+def unlisted(outs: list[str], text: str) -> list[str]:
+    """Return what is missing if the folder of an output has no row in ``data/README.md``, whose content is `text`."""
+    rows = re.findall(r"^\| `(\w+)/", text, re.MULTILINE)
+    folders = sorted({out.split("/")[1] for out in outs if out.startswith("data/")} - set(rows))
+    return [f"data/README.md: no row for `{folder}/`; say what is in it and which stage writes it" for folder in folders]
+
+
+def unlisted_packages(packages: set[str], text: str) -> list[str]:
+    """Return what is missing if a package of stages has no row in ``CONTRIBUTING.md``, whose content is `text`."""
+    rows = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    return [
+        f"CONTRIBUTING.md, Where things are: no row for the package of stages `{package}`; say what its stages do"
+        for package in sorted(packages - rows)
+    ]
+
+
+def test_the_page_of_data_has_a_row_for_every_output() -> None:
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    assert (
+        missing := unlisted([out if isinstance(out, str) else next(iter(out)) for one in STAGES.values() for out in one["outs"]], text)
+    ) == [], missing
+
+
+def test_the_guide_has_a_row_for_every_package_of_stages() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("\n## ")[0]
+    assert (missing := unlisted_packages({module.parent.name for module in MODULES}, text)) == [], missing
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_files_of_its_command(stage: str) -> None:
     assert (missing := unwatched(stage, STAGES[stage])) == [], missing
@@ -173,3 +201,16 @@ def test_a_forgotten_docstring_is_named() -> None:
     assert message is not None
     assert message.startswith("dags/nowhere.py: the docstring still says '* `weigh`: Replace this line.")
     assert placeholder(path, '"""Score.\n\n* `weigh` weighs the rows.\n"""\nx = "Replace this line"\n') is None
+
+
+def test_an_output_without_a_row_is_named() -> None:
+    text = "| folder | what | written by |\n| --- | --- | --- |\n| `scores/` | the scores | `score` |\n"
+    assert unlisted(["data/scores/scores.parquet"], text) == []
+    assert unlisted(["data/counts/counts.json"], text) == [
+        "data/README.md: no row for `counts/`; say what is in it and which stage writes it"
+    ]
+
+
+def test_a_package_of_stages_without_a_row_is_named() -> None:
+    (missing,) = unlisted_packages({"scoring", "nowhere"}, "| `scoring` | scores |\n")
+    assert "no row for the package of stages `nowhere`" in missing

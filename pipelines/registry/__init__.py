@@ -1,1 +1,1 @@
-"""The only code that registers a version, appends to the ledger or moves an alias."""
+"""Pin a run to a version; register, promote, verify and replay a version; roll back. The ledger decides which version is champion."""
