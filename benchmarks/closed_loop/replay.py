@@ -1,8 +1,10 @@
 """The replay of a year: the functions of the stages, night by night, on one features file."""
 
 import datetime as dt
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from pipelines.lib.challengers.comparison import Comparison, Opponent
 from pipelines.lib.challengers.evaluation import Evaluation
 from pipelines.lib.challengers.policy import Policy as Promoting
 from pipelines.lib.challengers.policy import decide
+from pipelines.lib.core.params import S, parse_section
 from pipelines.lib.features.compute import Features
 from pipelines.lib.features.history import History, holdout_start
 from pipelines.lib.features.signature import Signature
@@ -22,6 +25,7 @@ from pipelines.lib.loop.champion_history import History as Recorded
 from pipelines.lib.loop.champion_history import Promotion, Retraining
 from pipelines.lib.loop.governor import govern
 from pipelines.lib.loop.retraining_policy import Policy
+from pipelines.lib.loop.watch import NightLoss, judge
 from pipelines.lib.measures.histogram import Histogram, count
 from pipelines.lib.models import golden
 from pipelines.lib.models.decision_rule import Decided
@@ -57,21 +61,41 @@ class Champion:
 
 
 @dataclass
+class Watch:
+    """The former champion scores the nights of the `champion` that was promoted because it is fresher; `nights` are those with outcomes."""
+
+    champion: Champion
+    former: Champion
+    nights: list[NightLoss] = field(default_factory=list)
+
+
+@dataclass
 class Replay:
-    """The result of a replay: scores [n] of both lines on the rows [n] from April on, and every decision that started something."""
+    """The result of a replay: scores [n] of both lines on the rows [n] from April on, decisions, rollbacks, and each promotion on the nights it `served`."""
 
     static: np.ndarray
     closed: np.ndarray
     decisions: list[dict[str, Any]]
+    rollbacks: list[dict[str, Any]]
+    served: list[dict[str, Any]]
 
 
 class Loop:
-    """The stages' functions with the shipped parameters, on one features file."""
+    """The stages' functions on one features file, with the shipped parameters but for the values of `changed` sections."""
 
-    def __init__(self, history: History, signature: Signature, dataset: Dataset, features: Features, directory: Path) -> None:
+    def __init__(
+        self,
+        history: History,
+        signature: Signature,
+        dataset: Dataset,
+        features: Features,
+        directory: Path,
+        changed: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> None:
         self.history, self.signature, self.dataset, self.features, self.directory = history, signature, dataset, features, directory
-        self.training: Train = section("train", Train)
-        self.policy: Policy = section("govern", Policy)
+        self.training: Train = _changed("train", Train, changed)
+        self.policy: Policy = _changed("govern", Policy, changed)
+        self.promoting: Promoting = _changed("decide", Promoting, changed)
         self.live = history.since(FIRST.isoformat())
 
     def replay(self) -> Replay:
@@ -80,7 +104,9 @@ class Loop:
         promotions = [Promotion(1, FIRST.isoformat(), "1")]
         retrainings: list[Retraining] = []
         decisions: list[dict[str, Any]] = []
-        champion = first
+        rollbacks: list[dict[str, Any]] = []
+        served: list[tuple[Champion, Champion]] = []
+        champion, watch = first, None
         static, closed = first.model.score(self.live.features), np.empty(len(self.live.labels), dtype=np.float32)
         performance: list[PerformanceRecord] = []
         places = {night: np.flatnonzero(self.live.nights == night) for night in np.unique(self.live.nights).tolist()}
@@ -90,6 +116,11 @@ class Loop:
             labelled = pa.table({"score": closed[rows], "outcome": self.live.labels[rows]})
             measured, _ = measure_performance(labelled, MeasurePerformance(nights=1))
             performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), measured))
+            if watch and (lost := self.look(watch, night)):
+                champion, watch = watch.former, None
+                promotions.append(Promotion(len(promotions) + 1, _next(night), champion.version))
+                rollbacks.append({"partition": night, "champion": champion.version, "finding": lost})
+                print(f"   {night}: rolled back to version {champion.version}, {lost}", flush=True)
             decision = govern(
                 Recorded(
                     "m",
@@ -112,10 +143,37 @@ class Loop:
             decisions.append({"partition": night, "champion": champion.version, "reason": decision.reason, **verdict})
             print(f"   {night}: {verdict['verdict']}, {decision.reason}", flush=True)
             if verdict["verdict"] == "promote":
-                challenger.live_from = (dt.date.fromisoformat(night) + dt.timedelta(days=1)).isoformat()
+                challenger.live_from = _next(night)
+                served.append((challenger, champion))
+                watch = Watch(challenger, champion) if verdict["basis"] == "fresher" else None
                 champion = challenger
                 promotions.append(Promotion(len(promotions) + 1, champion.live_from, champion.version))
-        return Replay(static, closed, decisions)
+        return Replay(static, closed, decisions, rollbacks, [self.served(*pair, promotions) for pair in served])
+
+    def served(self, champion: Champion, former: Champion, promotions: list[Promotion]) -> dict[str, Any]:
+        """Return how much higher the log loss of `champion` was than that of the `former` one would have been, on the nights that it served."""
+        [place] = [place for place, promotion in enumerate(promotions) if promotion.live_from == champion.live_from]
+        end = promotions[place + 1].live_from if place + 1 < len(promotions) else "9999"
+        rows = (self.live.nights >= champion.live_from) & (self.live.nights < end)
+        labels, nights, features = self.live.labels[rows], self.live.nights[rows], self.live.features[rows]
+        found = comparison.loss_difference(labels, former.model.score(features), champion.model.score(features), nights).rounded()
+        return {"live_from": champion.live_from, "nights": len(np.unique(nights)), "log_loss_difference": asdict(found)}
+
+    def look(self, watch: Watch, night: str) -> str | None:
+        """Return the finding of `watch` if the champion clearly loses on the nights whose outcomes are known at the start of `night`."""
+        limit = self.promoting.watch_nights
+        known = (self.live.nights >= watch.champion.live_from) & (self.live.nights < self.matured(night))
+        for date in np.unique(self.live.nights[known]).tolist()[len(watch.nights) : limit]:
+            rows = self.live.nights == date
+            labels = self.live.labels[rows]
+            mine, theirs = (
+                comparison.mean_loss(labels, side.model.score(self.live.features[rows])) for side in (watch.champion, watch.former)
+            )
+            watch.nights.append(NightLoss(date, len(labels), int(labels.sum()), mine, theirs))
+            lost, finding = judge(watch.nights, self.promoting, last=len(watch.nights) == limit)
+            if lost:
+                return finding
+        return None
 
     def matured(self, partition: str) -> str:
         """Return the first partition without outcomes at the start of `partition`."""
@@ -145,7 +203,7 @@ class Loop:
         """Return the record of `detect_drift`."""
         tonight = count({**dict(zip(self.history.names, features.T, strict=True)), SCORE: scores}, champion.profile.binnings)
         earlier = [Histogram.from_json(record.histogram) for record in champion.nights[1 - champion.profile.window_nights :]]
-        drift = detect_drift(champion.profile, tonight, earlier, section("govern", Policy))
+        drift = detect_drift(champion.profile, tonight, earlier, self.policy)
         return NightRecord("m", champion.version, night, "", tonight.rows, tonight.to_json(), drift)
 
     def judge(self, challenger: Champion, champion: Champion, partition: str) -> dict[str, Any]:
@@ -179,10 +237,22 @@ class Loop:
             trained_on=self.sample,
         )
         unseen = Shadow(partition, champion.version, "challenger", fault=None, nights=(), overall=None, note="no night is published")
-        verdict = decide(evaluation, unseen, section("decide", Promoting), challenger=None, champion=None)
+        verdict = decide(evaluation, unseen, self.promoting, challenger=None, champion=None)
         return {
             "verdict": verdict.verdict,
+            "basis": verdict.basis,
             "reasons": verdict.reasons,
             "gate_auc_difference": found.quality_difference.value,
             "gate_log_loss_difference": found.loss_difference.value,
+            "gate_clearly_worse": (found.quality_difference.high or 0.0) < 0 or (found.loss_difference.low or 0.0) > 0,
         }
+
+
+def _next(night: str) -> str:
+    return (dt.date.fromisoformat(night) + dt.timedelta(days=1)).isoformat()
+
+
+def _changed(name: str, model: type[S], changed: Mapping[str, Mapping[str, Any]]) -> S:
+    """Return the shipped section `name` with the values of `changed`, validated as in a file."""
+    shipped: S = section(name, model)
+    return parse_section(shipped.model_dump(exclude_unset=True) | dict(changed.get(name, {})), model, f"benchmarks.closed_loop: {name}")
