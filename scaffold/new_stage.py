@@ -278,7 +278,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print("\n".join(f"wrote {path}" for path in files))
     print(f"Now write what {request.name} computes, and its test. Then run `dvc repro {request.name}`, and commit dvc.lock with the rest.")
-    print("CONTRIBUTING.md, Add a stage, has the steps. `git restore . && git clean -f pipelines tests` undoes all of it.")
+    print(
+        "CONTRIBUTING.md, Add a stage, has the steps, and data/README.md the columns of each file. make demo then runs the stage in Airflow."
+    )
+    print("`git restore . && git clean -f pipelines tests` undoes all of it.")
     return 0
 
 

@@ -57,6 +57,17 @@ def placeholder(path: Path, text: str) -> str | None:
     return None
 
 
+def nothing_to_tune(path: Path, text: str) -> list[str]:
+    """Return what is missing for each section that has fields, but the docstring that ``make new-stage`` wrote for a section without any."""
+    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    tuned = [one for one in classes if any(isinstance(line, ast.AnnAssign) for line in one.body)]
+    return [
+        f"{path}: the docstring of {one.name} still says 'Nothing to tune yet'; write what its fields are, with their units"
+        for one in tuned
+        if (ast.get_docstring(one) or "").startswith("Nothing to tune yet")
+    ]
+
+
 def placeholder_cells(text: str) -> list[str]:
     """Return what is missing for each section whose row in the reference is still the one that ``make new-stage`` wrote."""
     rows = re.findall(r"^\| `(\w+)` \| Replace this cell", text, re.MULTILINE)
@@ -117,6 +128,11 @@ def test_a_stage_depends_on_the_files_of_its_command(stage: str) -> None:
 @pytest.mark.parametrize("path", [*MODULES, *(Path("dags") / f"{dag_id}.py" for dag_id in DAG_IDS)], ids=str)
 def test_no_docstring_has_a_line_of_the_template(path: Path) -> None:
     assert (missing := placeholder(path, (ROOT / path).read_text(encoding="utf-8"))) is None, missing
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_section_with_fields_says_what_they_are(module: Path) -> None:
+    assert (missing := nothing_to_tune(module, (ROOT / module).read_text(encoding="utf-8"))) == [], missing
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
@@ -214,3 +230,11 @@ def test_an_output_without_a_row_is_named() -> None:
 def test_a_package_of_stages_without_a_row_is_named() -> None:
     (missing,) = unlisted_packages({"scoring", "nowhere"}, "| `scoring` | scores |\n")
     assert "no row for the package of stages `nowhere`" in missing
+
+
+def test_a_section_that_says_it_has_no_fields_is_named() -> None:
+    path, template = Path("pipelines/scoring/nowhere.py"), (ROOT / "scaffold" / "templates" / "stage.py.jinja").read_text(encoding="utf-8")
+    (docstring,) = re.findall(r'"""(Nothing to tune yet\..*)"""', template)
+    assert nothing_to_tune(path, f'class Nowhere(Section):\n    """{docstring}"""\n') == []
+    (missing,) = nothing_to_tune(path, f'class Nowhere(Section):\n    """{docstring}"""\n\n    by: str | None = None\n')
+    assert "the docstring of Nowhere still says 'Nothing to tune yet'" in missing

@@ -22,6 +22,7 @@ class Copy:
 
     def __init__(self, root: Path) -> None:
         self.root = copy_repository(root)
+        self.said = ""
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command of this environment in the copy."""
@@ -143,6 +144,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     for arguments in STAGES:
         done = copy.new_stage(**arguments)
         assert done.returncode == 0, done.stderr
+        copy.said = done.stdout
     return copy
 
 
@@ -162,6 +164,15 @@ def test_new_stages_pass_the_checks_for_what_is_forgotten_and_their_own_tests(ex
     extended.check(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", listed)
     extended.check(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
     extended.check(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".")
+
+
+@pytest.mark.costly
+def test_the_command_says_what_comes_next(extended: Copy) -> None:
+    """Each document and command of its last lines exists."""
+    documents = re.findall(r"[\w/-]+\.md", extended.said)
+    assert set(documents) >= {"CONTRIBUTING.md", "data/README.md"}
+    assert [name for name in documents if not (ROOT / name).is_file()] == []
+    assert "make demo then runs the stage in Airflow" in extended.said
 
 
 @pytest.mark.costly
