@@ -1,13 +1,13 @@
 """The dialect of a CSV as its values show it: what to declare, and what to have delivered otherwise. Nothing of it is used unasked."""
 
 import csv
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 import duckdb
 
+from pipelines.lib.declarations.decimals import decimal_faults
 from pipelines.lib.declarations.faults import Found
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.sources.source_files import SourceFile
@@ -21,11 +21,6 @@ TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 DELIMITERS = (",", ";", "\t", "|")
 
 _LIKE_A_DATE = "^([0-9]{1,4}[./-][0-9]{1,2}[./-]|[0-9]{8})"
-
-_COMMA = r"[+-]?[0-9]{1,3}([.]?[0-9]{3})*,[0-9]+"
-
-_GROUPED = "[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+"
-"""A number whose commas may group its thousands: 1,234 is one thousand and more, or one and a quarter."""
 
 _SAMPLE_ROWS = 20_000
 _LINES = 20
@@ -66,14 +61,9 @@ def notation_faults(
 ) -> Iterator[Found]:
     """Yield the columns whose text is written otherwise than the `source` at the key `where` declares: with a decimal comma, or in other formats of dates."""
     sample = f"(SELECT * FROM {scanned.relation} LIMIT {_SAMPLE_ROWS})"
+    numbers = [column for column, declared in columns.items() if declared.type in ("integer", "float")]
+    yield from decimal_faults(connection, sample, numbers, source, where)
     for column, declared in columns.items():
-        value = name(column)
-        if declared.type in ("integer", "float") and source.decimal == ".":
-            [(commas, example)] = connection.sql(
-                f"SELECT count(*), min({value}) FROM {sample} WHERE regexp_full_match({value}, {text(_COMMA)})"
-            ).fetchall()
-            if commas:
-                yield decimal_fault(column, example, where)
         if declared.type in ("date", "timestamp"):
             form = getattr(source, f"{declared.type}_format")
             if form is not None and not unread(connection, sample, column, form):
@@ -91,32 +81,14 @@ def unread(connection: duckdb.DuckDBPyConnection, relation: str, column: str, fo
     return str(rows[0][0]) if rows else None
 
 
-def decimal_fault(column: str, example: str, where: str) -> Found:
-    """Return the fault of a source at the key `where` that does not declare the decimal comma of `example` in `column`."""
-    remedy = 'write decimal: ","'
-    if re.fullmatch(_GROUPED, example):
-        remedy += "; or if that comma groups thousands, deliver the number without it"
-    return Found(f"{where}.decimal", f"is '.', but column {column!r} holds {example!r}", remedy)
-
-
-def decimal_comma(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> bool:
-    """Return whether every number of a text `column` could have a decimal comma, and some have."""
-    value = name(column)
-    whole = f"regexp_full_match({value}, {text(_COMMA)})"
-    [(commas, others)] = connection.sql(
-        f"SELECT count(*) FILTER ({whole}), count(*) FILTER (NOT {whole} AND NOT regexp_full_match({value}, '[+-]?[0-9]+')) FROM {relation}"
-    ).fetchall()
-    return bool(commas) and not others
-
-
-def grouped_thousands(connection: duckdb.DuckDBPyConnection, relation: str, column: str) -> str | None:
-    """Return a value of a text `column` of numbers whose commas may all group thousands; None if it has none, or if a value shows that they do not."""
-    value = name(column)
-    grouped = f"regexp_full_match({value}, {text(_GROUPED)})"
-    [(example, others)] = connection.sql(
-        f"SELECT min({value}) FILTER ({grouped}), count(*) FILTER (NOT {grouped} AND NOT regexp_full_match({value}, '[+-]?[0-9]{{1,3}}')) FROM {relation}"
-    ).fetchall()
-    return None if others or example is None else str(example)
+def dated(connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[str]) -> list[str]:
+    """Return those text `columns` that have a value which begins like a date: a hundred formats are not tried on the others."""
+    asked = list(columns)
+    if not asked:
+        return []
+    tests = ", ".join(f"bool_or(regexp_matches({name(column)}, {text(_LIKE_A_DATE)}))" for column in asked)
+    [found] = connection.sql(f"SELECT {tests} FROM {relation}").fetchall()
+    return [column for column, is_dated in zip(asked, found, strict=True) if is_dated]
 
 
 def formats_of(connection: duckdb.DuckDBPyConnection, relation: str, column: str, kind: str) -> dict[str, int]:

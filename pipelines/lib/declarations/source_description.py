@@ -8,7 +8,8 @@ import duckdb
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section
-from pipelines.lib.declarations.csv_dialect import decimal_comma, delimiter_of, formats_of, grouped_thousands
+from pipelines.lib.declarations.csv_dialect import dated, delimiter_of, formats_of
+from pipelines.lib.declarations.decimals import decimal_commas, grouped_thousands
 from pipelines.lib.sources import adapters, s3_files, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables import source_paths
@@ -53,13 +54,12 @@ def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: 
     sample = "first_rows"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {sample} AS SELECT * FROM {scanned.relation} LIMIT {_SAMPLE_ROWS}")
     # A comma that may group thousands is none that the source shows: `csv_doubts` asks.
-    if any(
-        decimal_comma(connection, sample, column) and not grouped_thousands(connection, scanned.relation, column)
-        for column in scanned.columns
-    ):
+    commas = decimal_commas(connection, sample, scanned.columns)
+    if set(commas) - set(grouped_thousands(connection, scanned.relation, commas)):
         described["decimal"] = ","
+    times = dated(connection, sample, scanned.columns)
     for kind_of_time in ("date", "timestamp"):
-        for column in scanned.columns:
+        for column in times:
             if not (found := formats_of(connection, sample, column, kind_of_time)):
                 continue
             [(known,)] = connection.sql(f"SELECT count({name(column)}) FROM {sample}").fetchall()

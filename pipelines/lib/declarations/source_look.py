@@ -10,23 +10,14 @@ import duckdb
 from pipelines.lib.core.errors import NightshiftError
 from pipelines.lib.declarations.bare_dataset import known_columns
 from pipelines.lib.declarations.column_types import column_types
-from pipelines.lib.declarations.csv_dialect import (
-    decimal_comma,
-    decimal_fault,
-    delimiter_fault,
-    delimiter_of,
-    format_fault,
-    formats_of,
-    notation_faults,
-    unread,
-)
+from pipelines.lib.declarations.csv_dialect import delimiter_fault, delimiter_of, format_fault, formats_of, notation_faults, unread
+from pipelines.lib.declarations.decimals import decimal_commas, decimal_fault, decimal_faults, grouped_faults
 from pipelines.lib.declarations.events import require_rows
 from pipelines.lib.declarations.faults import Found, closest, of_error, read_section
 from pipelines.lib.sources import adapters, database_source, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.column import Column
 from pipelines.lib.tables.dataset import Source
-from pipelines.lib.tables.engine import name
 
 _SAMPLE_ROWS = 20_000
 
@@ -136,14 +127,13 @@ def _label_faults(section: Mapping[str, Any], columns: Iterable[str]) -> Iterato
 def _notation_faults(look: _Look) -> Iterator[Found]:
     where = f"{look.key}.source"
     yield from notation_faults(look.connection, look.scanned, look.declared, look.source, where)
-    if look.source.decimal == ",":
-        return
     sample = f"(SELECT * FROM {look.scanned.relation} LIMIT {_SAMPLE_ROWS})"
-    for column in look.undeclared:
-        if decimal_comma(look.connection, sample, column):
-            value = name(column)
-            [(example,)] = look.connection.sql(f"SELECT min({value}) FROM {sample} WHERE contains({value}, ',')").fetchall()
-            yield decimal_fault(column, example, where)
+    if look.source.decimal == ",":
+        yield from decimal_faults(look.connection, sample, look.undeclared, look.source, where)
+        yield from grouped_faults(look.connection, sample, look.scanned.columns, look.undeclared, where)
+        return
+    for column, example in decimal_commas(look.connection, sample, look.undeclared).items():
+        yield decimal_fault(column, example, where)
 
 
 def _time_faults(look: _Look, event_time: object) -> Iterator[Found]:

@@ -1,11 +1,17 @@
 """CSVs that can be read in two ways: `init` chooses none in silence."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from pipelines.lib.declarations.csv_doubts import csv_doubts
 from pipelines.lib.declarations.draft import Draft, Wishes, draft
+from pipelines.lib.declarations.source_description import describe_source
+from pipelines.lib.sources import adapters
+from pipelines.lib.tables.dataset import Source
+from pipelines.lib.tables.engine import UTC, connect
 from tests import rides
 
 LABEL = Wishes(label="minutes_late >= 10", label_name="late", delay_days=2)
@@ -71,3 +77,36 @@ def test_words_that_are_read_as_missing_are_named() -> None:
     found = drafted("CASE WHEN city = 'Bonn' THEN 'NA' ELSE city END AS city")
     assert found.dataset["source"]["nulls"] == ["", "NA"]
     assert any(one.startswith("Read as missing in every column: NA.") for one in found.notes)
+
+
+class Counting:
+    """A connection that counts its queries."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        self.queries = 0
+
+    def sql(self, query: str) -> Any:
+        self.queries += 1
+        return self.connection.sql(query)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+def queries_for(columns: int, kind: str) -> int:
+    """Count the queries by which a CSV of so many columns of a `kind` is described, and its doubts are found."""
+    names = [f"c{number}" for number in range(columns)]
+    rows = [",".join(names), *(",".join(["1.5" if kind == "float" else "a word"] * columns) for _ in range(5))]
+    Path("wide.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with connect(UTC) as (connection, scratch):
+        counting: Any = Counting(connection)
+        source = Source(**describe_source(counting, "wide.csv", scratch))
+        scanned = adapters.scan(connection, source, {}, None, scratch)
+        list(csv_doubts(counting, scanned, source, dict.fromkeys(names, kind)))
+    return counting.queries
+
+
+@pytest.mark.parametrize("kind", ["float", "string"])
+def test_a_csv_is_not_read_again_for_each_of_its_columns(kind: str) -> None:
+    assert queries_for(60, kind) == queries_for(3, kind)

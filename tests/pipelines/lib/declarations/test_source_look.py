@@ -83,6 +83,49 @@ def test_how_a_csv_is_written_is_answered_with_what_to_declare(
         assert re.search(pattern, fault), fault
 
 
+COMMAS = {"delimiter": ";", "decimal": ","}
+
+
+@pytest.mark.parametrize("declared", [{}, {"columns": {"distance": {"type": "float"}}}])
+@pytest.mark.parametrize(
+    ("number", "example", "remedy"),
+    [
+        ("'2.5'", "2.5", 'write decimal: "."'),
+        ("'2.500'", "2.500", 'write decimal: "."; or if that point groups thousands, deliver the number without it'),
+        ("'1.234,5'", "1.234,5", "deliver the number without the points between its thousands"),
+        ("'1.234.567'", "1.234.567", "deliver the number without the points between its thousands"),
+        ("'1,234.5'", "1,234.5", 'deliver the number without the commas between its thousands, and write decimal: "."'),
+        ("'1,234,567'", "1,234,567", "deliver the number without the commas between its thousands"),
+    ],
+)
+def test_numbers_with_points_or_grouped_thousands_are_not_read_with_the_declared_decimal_comma(
+    number: str, example: str, remedy: str, declared: dict[str, Any]
+) -> None:
+    csv(f"{number} AS distance", ";")
+    found = [
+        fault
+        for fault in faults_of_source({"kind": "csv", "path": "rides.csv", **COMMAS}, declared.get("columns", {}))
+        if ".decimal" in fault
+    ]
+    assert found == [f"{FILE}: dataset.source.decimal: is ',', but column 'distance' holds '{example}'; {remedy}"]
+
+
+def test_a_comma_that_may_group_thousands_is_no_decimal_comma_unless_the_column_is_declared() -> None:
+    csv("CASE WHEN electric THEN '1,250' ELSE '900' END AS distance", ";")
+    source = {"kind": "csv", "path": "rides.csv", **COMMAS}
+    found = [fault for fault in faults_of_source(source, {}) if ".decimal" in fault]
+    assert found == [
+        f"{FILE}: dataset.source.decimal: is ',', but the commas of column 'distance' may group thousands, as in '1,250'; deliver the numbers "
+        "without them; or if they are decimal commas, declare dataset.columns: {distance: {type: float}}"
+    ]
+    assert not [fault for fault in faults_of_source(source, {"distance": {"type": "float"}}) if ".decimal" in fault]
+
+
+def test_another_column_with_a_decimal_comma_shows_what_the_comma_is() -> None:
+    csv("'1,250' AS distance, '0,5' AS minutes_late", ";")
+    assert not [fault for fault in faults_of_source({"kind": "csv", "path": "rides.csv", **COMMAS}, {}) if ".decimal" in fault]
+
+
 def test_a_declared_timestamp_is_looked_at_as_well() -> None:
     csv(f"{GERMAN} AS started_at")
     [fault] = faults(("dataset.source", {"kind": "csv", "path": "rides.csv"}), ("dataset.columns", {"started_at": {"type": "timestamp"}}))
