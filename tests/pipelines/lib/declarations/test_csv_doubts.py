@@ -95,7 +95,7 @@ class Counting:
 
 
 def queries_for(columns: int, kind: str) -> int:
-    """Count the queries by which a CSV of so many columns of a `kind` is described, and its doubts are found."""
+    """Count the queries that describe a CSV of a number of `columns` of a `kind`, and find its doubts."""
     names = [f"c{number}" for number in range(columns)]
     rows = [",".join(names), *(",".join(["1.5" if kind == "float" else "a word"] * columns) for _ in range(5))]
     Path("wide.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

@@ -110,7 +110,7 @@ def test_numbers_with_points_or_grouped_thousands_are_not_read_with_the_declared
     assert found == [f"{FILE}: dataset.source.decimal: is ',', but column 'distance' holds '{example}'; {remedy}"]
 
 
-def test_a_comma_that_may_group_thousands_is_no_decimal_comma_unless_the_column_is_declared() -> None:
+def test_a_comma_that_may_group_thousands_is_not_a_decimal_comma_unless_the_column_is_declared() -> None:
     csv("CASE WHEN electric THEN '1,250' ELSE '900' END AS distance", ";")
     source = {"kind": "csv", "path": "rides.csv", **COMMAS}
     found = [fault for fault in faults_of_source(source, {}) if ".decimal" in fault]
