@@ -22,7 +22,7 @@ from pipelines.lib.challengers.decision import record_refusal
 from pipelines.lib.core import contract, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import DataError, GateFailed, ModelError
-from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.params import Section, load_section, naming_the_declaration
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders.comparison import Compared, NotCompared, compare
 from pipelines.lib.encoders.encoder import Encoder, load_encoder
@@ -148,7 +148,7 @@ def write(report: Path, evaluation: EncoderEvaluation) -> None:
         "evaluation.json": contract.to_json(evaluation),
         "metrics.json": json.dumps(asdict(evaluation.metrics) if evaluation.metrics else {}, indent=2),
         "report.json": json.dumps({"note": evaluation.note}, indent=2),
-        "report.html": pages.render("encoder.html", evaluation=evaluation),
+        "report.html": naming_the_declaration(pages.render("encoder.html", evaluation=evaluation)),
     }
     with replacing(report) as temporary:
         temporary.mkdir()

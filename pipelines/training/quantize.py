@@ -21,7 +21,7 @@ from pydantic import Field
 
 from pipelines.lib.core import stage
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.core.params import Section, load_section
+from pipelines.lib.core.params import Section, load_section, naming_the_declaration
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import quantization
 from pipelines.lib.encoders.encoder import Encoder, load_encoder
@@ -148,7 +148,9 @@ def main(*, features: Path, model: Path, encoder: Path, report: Path) -> None:
     with replacing(report) as temporary:
         temporary.mkdir()
         (temporary / "report.json").write_text(json.dumps(tried, indent=2), encoding="utf-8")
-        (temporary / "report.html").write_text(pages.render("quantize.html", report=tried, limits=params), encoding="utf-8")
+        (temporary / "report.html").write_text(
+            naming_the_declaration(pages.render("quantize.html", report=tried, limits=params)), encoding="utf-8"
+        )
     stage.log.info("%s", tried["note"])
 
 

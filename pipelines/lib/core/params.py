@@ -8,6 +8,7 @@ type is a `ConfigError` that names the key, since a misspelt threshold that is s
 import datetime as dt
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.lib.core import use_cases
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.yaml_text import parse_yaml
 
 PARAMS_FILE = Path("params.yaml")
@@ -65,6 +66,17 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
 def current_use_case(path: Path = PARAMS_FILE) -> use_cases.UseCase:
     """Return the use case that holds here. It is the default one where there is no parameter file, as in a test of a table alone."""
     return use_cases.whose(read_params(path)) if path.exists() else use_cases.whose({})
+
+
+def naming_the_declaration(text: str) -> str:
+    """Return `text` with the file that a person can change: the ``params.yaml`` of a workspace is written from that of the use case."""
+    if PARAMS_FILE.name not in text:
+        return text
+    try:
+        use_case = current_use_case()
+    except NightshiftError:  # the parameters are what is wrong
+        return text
+    return text if use_case.default else re.sub(r"(?<![\w/.])params\.yaml", use_case.declaration.as_posix(), text)
 
 
 def _hint(fault: Any) -> str:

@@ -12,7 +12,6 @@ import inspect
 import json
 import logging
 import os
-import re
 import sys
 import time
 import traceback
@@ -25,7 +24,7 @@ from pipelines.lib.core import kept
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.disk import full_disk
 from pipelines.lib.core.errors import CodeError, NightshiftError, mistake_in_code
-from pipelines.lib.core.params import current_use_case
+from pipelines.lib.core.params import naming_the_declaration
 
 FAILURE_FILE = Path("failure.json")
 REPORTS = Path("data/reports")
@@ -64,7 +63,7 @@ def stage(name: str) -> Callable[[Callable[..., None]], Main]:
                 log.info("took %.2f s", time.perf_counter() - started)
             except Exception as error:
                 known = full_disk(error) or mistake_in_code(error) or error
-                message = _naming_the_declaration(str(known))
+                message = naming_the_declaration(str(known))
                 if isinstance(known, CodeError) or not isinstance(known, NightshiftError):
                     traceback.print_exc()  # not foreseen: tell all of it. Unless our code is wrong, a retry shows whether it lasts
                 if isinstance(known, NightshiftError):
@@ -103,20 +102,11 @@ def write_report(stage_name: str, content: Mapping[str, Any], page: str | None =
     files = {"report.json": json.dumps(content, indent=2), **({} if page is None else {"report.html": page})}
     for name, text in files.items():
         with replacing(REPORTS / stage_name / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(naming_the_declaration(text), encoding="utf-8")
 
 
 def _failure_file() -> Path:
     return Path(os.environ.get("NIGHTSHIFT_FAILURE_FILE", FAILURE_FILE))
-
-
-def _naming_the_declaration(message: str) -> str:
-    """Return `message` with the file that a person can change: the ``params.yaml`` of a workspace is written from that of the use case."""
-    try:
-        use_case = current_use_case()
-    except NightshiftError:  # the parameters are what is wrong
-        return message
-    return message if use_case.default else re.sub(r"(?<![\w/.])params\.yaml", use_case.declaration.as_posix(), message)
 
 
 def _record_failure(name: str, error: Exception, message: str, *, retryable: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import GateFailed
+from pipelines.lib.core.params import naming_the_declaration
 from pipelines.lib.core.reports import write_verdict
 from pipelines.lib.gates.suite import COLUMN_KWARGS
 from pipelines.lib.pages.html import render
@@ -138,9 +139,10 @@ def deliver(report: Report, directory: Path) -> None:
     """Write ``report.json``, ``verdict.json`` and ``report.html`` into `directory`, then raise `GateFailed` if the gate has failed."""
     with replacing(directory) as target:
         target.mkdir()
-        (target / "report.json").write_text(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n"
+        (target / "report.json").write_text(naming_the_declaration(content), encoding="utf-8")
         write_verdict(target, report.gate, report.partition, report.rows, passed=report.passed)
-        (target / "report.html").write_text(render("gate.html", report=report), encoding="utf-8")
+        (target / "report.html").write_text(naming_the_declaration(render("gate.html", report=report)), encoding="utf-8")
     if report.passed:
         log = logging.getLogger("nightshift")
         log.info("%d of %d expectations hold on %d rows", len(report.holding), len(report.findings), report.rows)

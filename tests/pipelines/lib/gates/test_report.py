@@ -24,6 +24,19 @@ def test_a_page_shows_markup_as_text(tmp_path: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
 
 
+@pytest.mark.parametrize(("default", "named"), [(True, "params.yaml"), (False, "use_cases/orders/params.yaml")])
+def test_a_page_names_the_file_of_its_use_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default: bool, named: str) -> None:
+    """It named ``params.yaml``, which in the workspace of another use case than the default one no person writes."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(json.dumps({"use_case": {"name": "orders", "default": default}}), encoding="utf-8")
+    finding = Finding("expect_x", "word", {}, FAILED, "1 of 7 rows", notes="correct columns.word.values in params.yaml")
+    with pytest.raises(GateFailed):
+        deliver(Report("gate", "2024-01-01", 1, [finding]), tmp_path / "report")
+    assert f"correct the expectation in <code>{named}</code>" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    content = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert content["expectations"][0]["notes"] == f"correct columns.word.values in {named}"
+
+
 def delivered(directory: Path, *findings: Finding) -> tuple[dict[str, object], str]:
     """Return the two files of a report with `findings`."""
     deliver(Report("gate", "2024-01-01", 7, findings), directory)
