@@ -1,4 +1,4 @@
-"""Every kind of page, written by the stages themselves: a night, a training and an index of orders, a retraining, a watched month, the demo's page."""
+"""Every kind of page, written by the stages themselves: of orders a night, a training and an index; a retraining, a replay, a watched month, the demo's page."""
 
 import datetime as dt
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 import yaml
+from jinja2 import Environment
 from nightshift_airflow import frame, links, navigation, runbooks
 
 from deploy.embedded.nights import Night, gate_verdict, pages_of
@@ -18,13 +19,16 @@ from deploy.embedded.report import write_report
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.home import REPOSITORY
 from pipelines.lib.core.yaml_text import parse_yaml
+from pipelines.lib.pages.html import render
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.vector_index import publication
+from pipelines.registry.replay import conclude, replay
 from tests import watched_model
 from tests.datasets import orders
 from tests.pipelines.registry.test_register import TAGS
 from tests.pipelines.training.test_decide import Retraining
 from tests.registered_models import copy_template, make_template
+from tests.training_line import make_line
 
 TRAINED, RETRAINED = "2024-03-15", "2024-04-15"
 NIGHTS, NAME, INDEX = "nightly_batch_scoring", "orders_model", "orders_encoder"
@@ -81,6 +85,27 @@ class Workspace:
         return str(value)
 
 
+TEMPLATES = REPOSITORY / "pipelines" / "lib" / "pages" / "templates"
+
+
+def page_templates() -> set[str]:
+    """Return the names of the templates of pages. Those that no page is made of alone, such as the macros, extend nothing."""
+    return {path.name for path in TEMPLATES.glob("*.html") if "{% extends" in path.read_text(encoding="utf-8")}
+
+
+def note_templates(patch: pytest.MonkeyPatch) -> set[str]:
+    """Return a set to which each template is added when a page is made of it from now on."""
+    used: set[str] = set()
+    get_template = Environment.get_template
+
+    def noted(self: Environment, name: Any, *arguments: Any, **keywords: Any) -> Any:
+        used.add(str(name))
+        return get_template(self, name, *arguments, **keywords)
+
+    patch.setattr(Environment, "get_template", noted)
+    return used
+
+
 def write_pages(scratch: Path, patch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Write every kind of page below `scratch`; return the pages by name. The working directory and the home become other ones."""
     pages = scratch / "pages"
@@ -90,6 +115,7 @@ def write_pages(scratch: Path, patch: pytest.MonkeyPatch) -> dict[str, Path]:
     patch.setattr(links, "_base_url", lambda: "http://night.example:8080")
     _orders(scratch, pages, patch)
     _retraining(scratch, pages, patch)
+    _replayed(scratch, pages, patch)
     _watched(scratch, pages, patch)
     return {path.stem: path for path in sorted(pages.glob("*.html"))}
 
@@ -208,6 +234,20 @@ def _retraining(scratch: Path, pages: Path, patch: pytest.MonkeyPatch) -> None:
     (pages / "model_card.html").write_text(
         model_card.render(evaluation, lineage=TAGS, facts={"version": "2", "latency_p50_us": 20.0}), encoding="utf-8"
     )
+
+
+def _replayed(scratch: Path, pages: Path, patch: pytest.MonkeyPatch) -> None:
+    """Rebuild a version that comes out the same, then one whose recorded bytes are others; the pages are made as `replay` makes them."""
+    line = make_line(scratch / "line")
+    with patch.context() as own:
+        own.setenv("NIGHTSHIFT_REPOSITORY", str(line.path))
+        own.delenv("NIGHTSHIFT_DVC_CACHE", raising=False)
+        for name, tags in (("replay", line.tags), ("replay_different", {**line.tags, "sha256": "f" * 64})):
+            (scratch / name).mkdir()
+            result = replay(tags, line.metrics, scratch / name)
+            facts = {"name": NAME, "version": "1", "run_ref": tags["run_ref"], "partition": tags["partition"], **result}
+            page = render("replay.html", **facts, note=conclude(NAME, "1", result))
+            (pages / f"{name}.html").write_text(page, encoding="utf-8")
 
 
 def _watched(scratch: Path, pages: Path, patch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.page_rules import broken_rules
 from tests.servers import require_chromium
-from tests.written_pages import write_pages
+from tests.written_pages import note_templates, page_templates, write_pages
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -65,21 +65,35 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture(scope="module")
-def pages(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Path], set[str]]]:
+    """Every page by its name, and the templates of which they are made."""
     with pytest.MonkeyPatch.context() as patch:
-        yield write_pages(tmp_path_factory.mktemp("written"), patch)
+        used = note_templates(patch)
+        yield write_pages(tmp_path_factory.mktemp("written"), patch), used
+
+
+@pytest.fixture(scope="module")
+def pages(browser: "Browser", written: tuple[dict[str, Path], set[str]]) -> dict[str, Path]:
+    return written[0]
 
 
 KINDS = (
     *("validate_history", "validate_batch", "validate_batch_failed", "validate_features", "validate_scores", "validate_vectors"),
     *("evaluate", "evaluate_with_champion", "model_card", "decide", "shadow", "quantize", "evaluate_encoder", "evaluate_index"),
-    *("attach_evidence", "report_drift", "report_drift_not_judged", "nights"),
+    *("attach_evidence", "report_drift", "report_drift_not_judged", "nights", "replay", "replay_different"),
     *("list_of_runs", "report_with_bar", "runbook_gate-failed", "runbook_disk-full"),
 )
 
 
-def test_every_template_is_among_the_pages(pages: dict[str, Path]) -> None:
-    assert set(pages) == set(KINDS)
+def test_every_template_is_among_the_pages(written: tuple[dict[str, Path], set[str]]) -> None:
+    missing = ", ".join(sorted(page_templates() - written[1]))
+    assert not missing, (
+        f"pipelines/lib/pages/templates: no page is made of {missing}; let write_pages() of tests/written_pages.py write one"
+    )
+
+
+def test_every_page_is_looked_at(written: tuple[dict[str, Path], set[str]]) -> None:
+    assert set(written[0]) == set(KINDS), "KINDS of tests/integration/test_pages.py names the pages that tests/written_pages.py writes"
 
 
 @pytest.mark.parametrize("name", KINDS)
