@@ -27,7 +27,7 @@ from pipelines.lib.champions.registry import Registered, Registry, connect, expe
 from pipelines.lib.core import home, stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, ModelError
-from pipelines.lib.core.params import flattened, naming_the_declaration, read_params
+from pipelines.lib.core.params import flattened, read_params
 from pipelines.lib.core.run import load_run
 from pipelines.lib.encoders import evaluation as encoders
 from pipelines.lib.models import costs, onnx_file
@@ -124,9 +124,7 @@ def show_card(client: "MlflowClient", version: Registered, report: Path, *, enco
         evaluation = read_evaluation(report / "evaluation.json")
         require_sound(evaluation, report, version.sha256)
         tags = {name: value for name, value in found.tags.items() if name != "sha256"}
-        card = naming_the_declaration(
-            model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
-        )
+        card = model_card.render(evaluation, lineage=tags, facts={"version": version.version, **latency(report, version.sha256)})
     if found.run_id is None:
         raise ModelError(
             f"{version.name} version {version.version} has no run in MLflow that could hold its card; register the model again"

@@ -148,9 +148,8 @@ def main(*, features: Path, model: Path, encoder: Path, report: Path) -> None:
     with replacing(report) as temporary:
         temporary.mkdir()
         (temporary / "report.json").write_text(json.dumps(tried, indent=2), encoding="utf-8")
-        (temporary / "report.html").write_text(
-            naming_the_declaration(pages.render("quantize.html", report=tried, limits=params)), encoding="utf-8"
-        )
+        page = naming_the_declaration(pages.render("quantize.html", report=tried, limits=params))
+        (temporary / "report.html").write_text(page, encoding="utf-8")
     stage.log.info("%s", tried["note"])
 
 

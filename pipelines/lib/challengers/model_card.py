@@ -7,6 +7,7 @@ import numpy as np
 from pipelines.lib.challengers import shown as shown_figures
 from pipelines.lib.challengers.comparison import Comparison, Incomparable
 from pipelines.lib.challengers.evaluation import Evaluation, ForecastMetrics, Metrics, Unscored
+from pipelines.lib.core.params import naming_the_declaration
 from pipelines.lib.measures.tasks import TASKS
 
 
@@ -34,7 +35,7 @@ def render(
             "words": shown_figures.words(evaluation.task),
             **compared_of(evaluation.comparison),
         }
-    return pages.render("model_card.html", card=evaluation, **shown, lineage=lineage or {}, facts=facts or {})
+    return naming_the_declaration(pages.render("model_card.html", card=evaluation, **shown, lineage=lineage or {}, facts=facts or {}))
 
 
 def compared_of(found: Comparison | Incomparable | None) -> dict[str, object]:

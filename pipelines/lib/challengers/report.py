@@ -8,7 +8,6 @@ from pipelines.lib.challengers import model_card
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored, evidence_of
 from pipelines.lib.core import contract
 from pipelines.lib.core.atomic import replacing
-from pipelines.lib.core.params import naming_the_declaration
 from pipelines.lib.models.golden import Golden
 
 
@@ -24,6 +23,6 @@ def write(report: Path, evaluation: Evaluation | Unscored, golden: Golden | None
             (temporary / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
         (temporary / "evaluation.json").write_text(contract.to_json(evaluation), encoding="utf-8")
         (temporary / "comparison.json").write_text(evidence_of(evaluation), encoding="utf-8")
-        (temporary / "report.html").write_text(naming_the_declaration(model_card.render(evaluation)), encoding="utf-8")
+        (temporary / "report.html").write_text(model_card.render(evaluation), encoding="utf-8")
         if golden:
             (temporary / "golden.json").write_text(golden.to_json(), encoding="utf-8")
