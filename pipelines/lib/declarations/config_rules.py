@@ -42,6 +42,7 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
     for low, high in _ORDERED:
         if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
             yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other", derivable=False)
+    yield from _other_task(params, dataset)
     yield from _clock(params, dataset)
     code, layers = _at(params, "plan_index.ivfpq.code_bytes"), _at(params, "train_encoder.layers")
     if code and layers and layers[-1] % code:
@@ -69,6 +70,11 @@ _ORDERED = (
     ("validate_history.minimum_label_mean", "validate_history.maximum_label_mean"),
     ("validate_scores.minimum_mean_score", "validate_scores.maximum_mean_score"),
 )
+
+_OF_NUMBERS = tuple(f"validate_history.{end}_label{of}" for end in ("minimum", "maximum") for of in ("", "_mean"))
+"""Limits that only the gate of a label that is a number reads."""
+
+_MEAN_SCORES = ("validate_scores.minimum_mean_score", "validate_scores.maximum_mean_score")
 
 _MONTH = re.compile("[0-9]{4}-(0[1-9]|1[0-2])")
 
@@ -185,6 +191,19 @@ def _clock(params: Params, dataset: Dataset) -> Iterator[Found]:
         "nightly_batch_scoring.cron", f"is {cron!r} with replay_offset_days {offset}, so the rows of {', '.join(missed)} are never scored",
         f"write cron: \"{cron_of(dataset.calendar, offset)}\", or correct dataset.weekdays",
     )  # fmt: skip
+
+
+def _other_task(params: Params, dataset: Dataset) -> Iterator[Found]:
+    """Yield the limits that a label of yes or no can never reach."""
+    if dataset.label.task != "binary":
+        return
+    for key in _MEAN_SCORES:
+        if (limit := _at(params, key)) is not None and not 0 <= limit <= 1:
+            yield Found(key, f"is {limit}, but scores are probabilities", "write a number from 0 to 1", derivable=False)
+    for key in _OF_NUMBERS:
+        if (limit := _at(params, key)) is not None:
+            remedy = f"remove it, or limit the share of positive labels with {key.replace('_mean', '')}_rate"
+            yield Found(key, f"is {limit}, which limits labels that are numbers, but dataset.label.task is binary", remedy, derivable=False)
 
 
 def _names(params: Params) -> Iterator[Found]:

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
         ("validate_features.maximum_filler_excess_by_feature", {"x": 1}, r"names 'x', which is not there; the features are city, distance"),
         ("validate_scores.minimum_mean_score", 0.9999, None),
         ("validate_history.minimum_label_rate", 0.99, r"minimum_label_rate: is 0\.99, more than validate_history\.maximum_label_rate, which is 0\."),
+        ("validate_scores.maximum_mean_score", 1.9, r"maximum_mean_score: is 1\.9, but scores are probabilities; write a number from 0 to 1"),
+        ("validate_history.maximum_label_mean", 0.4, r"maximum_label_mean: is 0\.4, which limits labels that are numbers.*maximum_label_rate"),
         ("validate_history.suite", "suites/none.yaml", r"validate_history\.suite: is 'suites/none\.yaml': .*does not exist"),
         ("ingest_history.start", "2024-02-30", r"ingest_history\.start: is '2024-02-30', which is not in the calendar"),
         ("first_run.partition", "2023-12-01", r"first_run\.partition: is 2023-12-01, not after ingest_history\.start"),
