@@ -10,9 +10,10 @@ from pipelines.lib.challengers import comparison
 from pipelines.lib.challengers.agreement import Agreement, Shadow, ShadowedNight
 from pipelines.lib.challengers.comparison import Comparison, Difference, Opponent, SliceComparison
 from pipelines.lib.challengers.decisions import decide_nights
-from pipelines.lib.challengers.evaluation import Evaluation, Metrics, SliceSummary
+from pipelines.lib.challengers.evaluation import CLASSES, Evaluation
 from pipelines.lib.encoders.evaluation import EncoderMetrics
 from pipelines.lib.measures import metrics
+from pipelines.lib.measures.tasks import BINARY, Task
 from pipelines.lib.models.decision_rule import DecisionRule
 from pipelines.lib.models.forest_sample import ForestSample
 
@@ -23,13 +24,23 @@ SOUND_ENCODER = EncoderMetrics(**vars(SOUND), neighbour_auc=0.7, norm_error=0.0,
 
 
 def evaluated(
-    labels: np.ndarray, scores: np.ndarray, nights: np.ndarray, *, name: str, sha256: str, sides: np.ndarray | None = None, **changes: Any
+    labels: np.ndarray,
+    scores: np.ndarray,
+    nights: np.ndarray,
+    *,
+    name: str,
+    sha256: str,
+    sides: np.ndarray | None = None,
+    task: Task = BINARY,
+    **changes: Any,
 ) -> Evaluation:
     """Return the evaluation of a model without faults, of the slices of a column ``side`` [n] if there is one; `changes` by name of
     field.
     """
+    whole, part = CLASSES[task.name]
+    low, high = task.score_range(scores)
     slices = () if sides is None else tuple(
-        SliceSummary(column="side", value=str(side), **vars(metrics.summary(labels[sides == side], scores[sides == side])))
+        part(column="side", value=str(side), **vars(task.summary(labels[sides == side], scores[sides == side])))
         for side in np.unique(sides)
     )  # fmt: skip
     found = Evaluation(
@@ -39,13 +50,15 @@ def evaluated(
         comparison=None,
         sha256=sha256,
         since=SINCE,
-        metrics=Metrics(**vars(metrics.summary(labels, scores)), parity_max_difference=0.0),
-        quality_interval=comparison.quality_interval(labels, scores, nights),
+        metrics=whole(**vars(task.summary(labels, scores)), parity_max_difference=0.0),
+        quality_interval=comparison.quality_interval(labels, scores, nights, task),
         slices=slices,
         calibration=tuple(metrics.calibration(labels, scores)),
-        roc=tuple(metrics.roc(labels, scores)),
-        scores=tuple(np.histogram(scores, np.linspace(0, 1, 41))[0].tolist()),
-        decisions=decide_nights(labels, scores, nights, DecisionRule(at=0.5)),
+        roc=tuple(metrics.roc(labels, scores)) if task.decides else (),
+        scores=tuple(np.histogram(scores, np.linspace(low, high, 41))[0].tolist()),
+        decisions=decide_nights(labels, scores, nights, DecisionRule(at=0.5)) if task.decides else None,
+        score_range=(low, high),
+        task=task.name,
         importances={"a": 0.7, "b": 0.3},
         golden=(),
         faults=(),
@@ -60,10 +73,17 @@ def opponent(version: str, sha256: str) -> Opponent:
 
 
 def compared(
-    labels: np.ndarray, champion: np.ndarray, challenger: np.ndarray, nights: np.ndarray, *, against: Opponent, **slices: np.ndarray
+    labels: np.ndarray,
+    champion: np.ndarray,
+    challenger: np.ndarray,
+    nights: np.ndarray,
+    *,
+    against: Opponent,
+    task: Task = BINARY,
+    **slices: np.ndarray,
 ) -> Comparison:
     """Return the comparison of two models' scores [n]."""
-    figures = comparison.compare(labels, champion, challenger, nights, slices=slices, minimum_rows=100)
+    figures = comparison.compare(labels, champion, challenger, nights, slices=slices, minimum_rows=100, task=task)
     return Comparison(**vars(against), **vars(figures))
 
 

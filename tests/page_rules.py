@@ -2,6 +2,7 @@
 reaches.
 """
 
+import re
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -87,3 +88,14 @@ def broken_rules(page: str) -> list[str]:
     if reader.seen["script"]:
         found.append("the page has a script")
     return found
+
+
+_OF_PROBABILITIES = re.compile(
+    r"\b(?:AUC|ROC|probabilit\w+|log loss|Brier|observed rate|base rate|expected rate|riskiest|alerts?|decisions? differ\w*|decision from|nats"
+    r"|had the outcome|both outcomes|scores? of|mean score)\b"
+)
+
+
+def words_of_probabilities(page: str) -> list[str]:
+    """Return the words of `page` that make sense of a probability alone, not of a forecast in the unit of the label."""
+    return _OF_PROBABILITIES.findall(re.sub(r"<style.*?</style>|<metadata.*?</metadata>", "", page, flags=re.DOTALL))

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+
 from deploy.embedded.nights import Night, open_scores, riskiest
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.measures import metrics
 from pipelines.lib.measures.tasks import TASKS
-from pipelines.lib.pages import figures
+from pipelines.lib.pages import alternatives, figures
 from pipelines.lib.pages.html import render
 from pipelines.lib.sources import raw
 from pipelines.lib.tables.dataset import load_dataset
@@ -30,15 +32,19 @@ def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]
     labels, matured_scores, observed = matured_outcomes([night.partition for night in nights if night.rows])
     zero = min((start for night in nights for _, start, _ in night.spans), default=0.0)
     gates = list(dict.fromkeys(gate for night in nights for gate in night.reports))
+    task = TASKS[load_dataset().label.task]
+    words, every = alternatives.OF_TASK[task.name], np.concatenate([*scores.values(), np.zeros(0, np.float32)])
     page = render(
         "nights.html",
         nights=[replace(night, pages=_links(night, target.parent)) for night in nights],
         ok=all(night.state == "success" for night in nights),
         observed=observed,
-        matured=TASKS[load_dataset().label.task].summary(labels, matured_scores) if len(labels) else None,
-        numbers=load_dataset().label.task == "regression",
-        distribution=figures.distribution(scores, label="score"),
-        calibration=figures.calibration({"matured nights": metrics.calibration(labels, matured_scores)}) if len(labels) else "",
+        matured=task.summary(labels, matured_scores) if len(labels) else None,
+        numbers=not words["share"],
+        distribution=figures.distribution(
+            scores, label="score" if words["share"] else "forecast", span=task.score_range(every) if len(every) else (0.0, 1.0)
+        ),
+        calibration=figures.calibration({"matured nights": metrics.calibration(labels, matured_scores)}, words) if len(labels) else "",
         riskiest=riskiest(nights[-1].partition, 10),
         table=load_dataset().name,
         outcome=load_dataset().label.name,
@@ -53,8 +59,6 @@ def write_report(nights: Sequence[Night], target: Path, index: Mapping[str, Any]
 
 def matured_outcomes(partitions: Sequence[str]) -> tuple[Any, Any, dict[str, float]]:
     """Return labels [n], scores [n] and the observed rate by partition, for scored rows whose outcome is known by the last of `partitions`."""
-    import numpy as np
-
     published = open_scores(*partitions)
     if not partitions or published is None:
         return np.array([], dtype=np.int8), np.array([], dtype=np.float32), {}

@@ -132,7 +132,7 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
         evaluation = replace(evaluation, trained_rows=int(network.scaler.n_samples_seen_), history_rows=len(learned.labels))
     except ModelError as error:  # it does not even give vectors: the report says only that
         evaluation = replace(evaluation, faults=(str(error),))
-    write(report, evaluation)
+    write(report, evaluation, dataset.label.name if dataset.label.task == "regression" else None)
     stage.log.info("%s", evaluation.note)
     if evaluation.faults:
         reasons = "; ".join(evaluation.faults)
@@ -142,13 +142,13 @@ def main(*, features: Path, fitted: Path, model: Path, encoder: Path, quantized:
         raise GateFailed(f"the encoder does not pass: {reasons}. See {report / 'report.html'}; limits: params.yaml, evaluate_encoder")
 
 
-def write(report: Path, evaluation: EncoderEvaluation) -> None:
-    """Write the directory `report`: metrics for DVC, the contract for later stages, the page for people."""
+def write(report: Path, evaluation: EncoderEvaluation, above: str | None = None) -> None:
+    """Write the directory `report`: metrics for DVC, the contract for later stages, the page for people. `above` is the outcome if it is a number."""
     files = {
         "evaluation.json": contract.to_json(evaluation),
         "metrics.json": json.dumps(asdict(evaluation.metrics) if evaluation.metrics else {}, indent=2),
         "report.json": json.dumps({"note": evaluation.note}, indent=2),
-        "report.html": naming_the_declaration(pages.render("encoder.html", evaluation=evaluation)),
+        "report.html": naming_the_declaration(pages.render("encoder.html", evaluation=evaluation, above=above)),
     }
     with replacing(report) as temporary:
         temporary.mkdir()

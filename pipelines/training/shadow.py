@@ -124,8 +124,10 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     message = note(fault, found, overall, decides=decides)
     report = Shadow(run.partition, run.model.version, version.version, fault, tuple(found), overall, message)
     drawn = {f"champion {run.model.version}": counts[0], f"challenger {version.version}": counts[1]}
-    plot = figures.distribution(drawn, label="score", threshold=rule.fixed if decides else None, counted=True) if overall else ""
-    stage.write_report("shadow", asdict(report), pages.render("shadow.html", report=report, plot=plot, name=run.model.name))
+    label, threshold = ("score", rule.fixed) if decides else ("forecast", None)
+    plot = figures.distribution(drawn, label=label, threshold=threshold, counted=True, span=span_of(champion)) if overall else ""
+    page = pages.render("shadow.html", report=report, plot=plot, name=run.model.name, decides=decides)
+    stage.write_report("shadow", asdict(report), page)
     stage.log.info("%s", report.note)
 
 

@@ -107,7 +107,7 @@ def count(scores: np.ndarray, span: tuple[float, float] = (0.0, 1.0)) -> np.ndar
     """Count the scores [n] in each of `BINS` equal bins over `span`, those outside in the first and the last: int64 [BINS]."""
     low, high = span
     shares = scores if span == (0.0, 1.0) else (scores - np.float32(low)) / np.float32(high - low)
-    return np.bincount((shares * np.float32(BINS)).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
+    return np.bincount((shares * np.float32(BINS)).clip(0, BINS - 1).astype(np.int64), minlength=BINS)
 
 
 def merge(nights: Sequence[Agreement], counts: np.ndarray) -> Agreement | None:

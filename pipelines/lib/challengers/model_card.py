@@ -46,26 +46,27 @@ def compared_of(found: Comparison | Incomparable | None) -> dict[str, object]:
 
 
 def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
-    from pipelines.lib.pages import figures
+    from pipelines.lib.pages import alternatives, figures
 
     bins, (low, high) = len(evaluation.scores), evaluation.score_range
     scores = np.repeat(low + (high - low) * (np.arange(bins) + 0.5) / bins, evaluation.scores)
     curve = [("ROC curve", figures.roc({"holdout": (evaluation.roc, evaluation.metrics.quality or 0.0)}))] if evaluation.roc else []
+    name = "score" if evaluation.task == "binary" else "forecast"
     return [
         *curve,
-        ("Calibration", figures.calibration({"holdout": evaluation.calibration})),
-        ("Distribution of scores", figures.distribution({"holdout": scores}, label="score")),
+        ("Calibration", figures.calibration({"holdout": evaluation.calibration}, alternatives.OF_TASK[evaluation.task])),
+        (f"Distribution of {name}s", figures.distribution({"holdout": scores}, label=name, span=(low, high))),
     ]
 
 
 def _plots_of_both(compared: Comparison) -> list[tuple[str, str]]:
-    from pipelines.lib.pages import figures
+    from pipelines.lib.pages import alternatives, figures
 
     areas = {"champion": compared.champion.quality, "challenger": compared.challenger.quality}
     curves = {side: (compared.roc[side], auc) for side, auc in areas.items() if auc is not None and side in compared.roc}
     return [
         *([("ROC curves", figures.roc(curves))] if curves else []),
-        ("Calibration", figures.calibration(compared.calibration)),
+        ("Calibration", figures.calibration(compared.calibration, alternatives.OF_TASK[compared.task])),
     ]
 
 

@@ -202,7 +202,8 @@ def _differences(found: Comparison) -> str:
 def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
     """Name the missing evidence: the reader of a promotion must not believe that everything was judged."""
     unsure = [part.label for part in found.slices if part.quality_difference.p is None]
-    reasons = [] if found.slices else ["not judged: its slices, none of which has enough rows of both outcomes"]
+    enough = "rows of both outcomes" if found.task == "binary" else "rows"
+    reasons = [] if found.slices else [f"not judged: its slices, none of which has enough {enough}"]
     if unsure:
         reasons.append(f"not judged: {len(unsure)} of {len(found.slices)} slices, with too few rows or nights: {', '.join(unsure[:5])}")
     return reasons if shadow.nights else [*reasons, "not judged: its shadow, since no night is published yet"]

@@ -23,13 +23,23 @@ def distribution(label: str, shares: Mapping[str, np.ndarray], edges: np.ndarray
     return sentences([*parts, f"decision from {threshold:g}" if threshold is not None else ""])
 
 
-def calibration(curves: Mapping[str, Points]) -> str:
+OF_SHARES: Mapping[str, Any] = {"quality": "AUC", "no_skill": 0.5, "outcome": "observed rate", "score": "mean score", "share": True}
+"""The words of a chart on scores that are probabilities."""
+
+OF_NUMBERS: Mapping[str, Any] = {"quality": "R²", "no_skill": 0.0, "outcome": "mean outcome", "score": "mean forecast", "share": False}
+"""The words of a chart on forecasts."""
+
+OF_TASK = {"binary": OF_SHARES, "regression": OF_NUMBERS}
+"""The words of a chart by the task of the label."""
+
+
+def calibration(curves: Mapping[str, Points], words: Mapping[str, Any] = OF_SHARES) -> str:
     """Read out each point of calibration curves."""
+    form = "{:.3f} and {:.3f}" if words["share"] else "{:.4g} and {:.4g}"
     read = {
-        name: ", ".join(f"{point['mean_score']:.3f} and {point['observed_rate']:.3f}" for point in points)
-        for name, points in curves.items()
+        name: ", ".join(form.format(point["mean_score"], point["observed_rate"]) for point in points) for name, points in curves.items()
     }
-    return sentences(["Mean score and observed rate", *(f"{name}: {points or 'no points'}" for name, points in read.items())])
+    return sentences([f"{words['score']} and {words['outcome']}", *(f"{name}: {points or 'no points'}" for name, points in read.items())])
 
 
 def roc(curves: Mapping[str, tuple[Points, float]]) -> str:
@@ -100,13 +110,6 @@ def bin_label(panel: Mapping[str, Any], bin_: int) -> str:
         return "missing"
     low, high = (f"{edges[place]:.4g}" if 0 <= place < len(edges) else "" for place in (bin_ - 1, bin_))
     return f"{low} to {high}" if low and high else f"above {low}" if low else f"up to {high}"
-
-
-OF_SHARES: Mapping[str, Any] = {"quality": "AUC", "no_skill": 0.5, "outcome": "observed rate", "score": "mean score", "share": True}
-"""The words of a chart on scores that are probabilities."""
-
-OF_NUMBERS: Mapping[str, Any] = {"quality": "R²", "no_skill": 0.0, "outcome": "mean outcome", "score": "mean forecast", "share": False}
-"""The words of a chart on forecasts."""
 
 
 def performance(

@@ -24,13 +24,20 @@ SERIES: tuple[tuple[str, Any], ...] = ((ACCENT, "-"), (SECOND, "--"), (MUTED, "-
 
 
 @rc_context(STYLE)
-def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: float | None = None, counted: bool = False) -> str:
-    """Draw histograms in 40 equal bins over [0, 1] of each named array, as shares, on one plot.
+def distribution(
+    series: Mapping[str, np.ndarray],
+    *,
+    label: str,
+    threshold: float | None = None,
+    counted: bool = False,
+    span: tuple[float, float] = (0.0, 1.0),
+) -> str:
+    """Draw histograms in 40 equal bins over `span` of each named array, as shares, on one plot.
 
-    The arrays hold values. With `counted` they hold the number of values in each of n equal bins over [0, 1], n a multiple of 40.
+    The arrays hold values. With `counted` they hold the number of values in each of n equal bins over `span`, n a multiple of 40.
     """
     figure, axes = _new()
-    edges = np.linspace(0, 1, 41)
+    edges = np.linspace(*span, 41)
     shares = {}
     for name, values in series.items():
         counts = values.reshape(40, -1).sum(axis=1) if counted else np.histogram(values, edges)[0]
@@ -40,25 +47,35 @@ def distribution(series: Mapping[str, np.ndarray], *, label: str, threshold: flo
         axes.stairs(share, edges, label=name, color=colour, linestyle=stroke, fill=len(series) == 1, linewidth=1.4)
     if threshold is not None:
         axes.axvline(threshold, color=MUTED, linestyle="--", linewidth=1, label=f"decision from {threshold:g}")
-    axes.set(xlabel=label, ylabel="share of rows", xlim=(0, 1))
+    axes.set(xlabel=label, ylabel="share of rows", xlim=span)
     _add_legend(axes)
     return to_svg(figure, alternatives.distribution(label, shares, edges, threshold))
 
 
 @rc_context(STYLE)
-def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Draw observed rates by mean score; each curve is the output of `pipelines.lib.measures.metrics.calibration`."""
+def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]], words: Mapping[str, Any] = alternatives.OF_SHARES) -> str:
+    """Draw observed rates by mean score, or mean outcomes by mean forecast, as `words` say; each curve is the output of
+    `pipelines.lib.measures.metrics.calibration`.
+    """
     figure, axes = _new()
-    axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+    values = [point[key] for points in curves.values() for point in points for key in ("mean_score", "observed_rate")]
+    low, high = (0.0, min(1.0, max(values, default=1.0) * 1.1)) if words["share"] else _span(values)
+    axes.plot([min(0.0, low), max(1.0, high)], [min(0.0, low), max(1.0, high)], color=MUTED, linestyle=":", linewidth=1)
     for index, (name, points) in enumerate(curves.items()):
         colour, stroke = SERIES[index % len(SERIES)]
         x, y = [point["mean_score"] for point in points], [point["observed_rate"] for point in points]
         axes.plot(x, y, color=colour, linestyle=stroke, linewidth=1.4, label=name)
         axes.scatter(x, y, s=[8 + 120 * point["share"] for point in points], color=colour)
-    top = max((max(point["mean_score"], point["observed_rate"]) for points in curves.values() for point in points), default=1)
-    axes.set(xlabel="mean score", ylabel="observed rate", xlim=(0, min(1, top * 1.1)), ylim=(0, min(1, top * 1.1)))
+    axes.set(xlabel=words["score"], ylabel=words["outcome"], xlim=(low, high), ylim=(low, high))
     _add_legend(axes)
-    return to_svg(figure, alternatives.calibration(curves))
+    return to_svg(figure, alternatives.calibration(curves, words))
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Return the range of `values` with a margin of a twentieth on either side."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = (high - low) / 20 or 0.5
+    return low - margin, high + margin
 
 
 @rc_context(STYLE)

@@ -87,6 +87,7 @@ def page(
         curve=curve,
         plane=figures.projection(drawn_points, label="the first two principal components of the vectors") if points else "",
         label=label,
+        numbers=numbers,
     )
 
 

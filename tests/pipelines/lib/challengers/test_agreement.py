@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp, spearmanr
+from sklearn.metrics import mean_absolute_error
 
 from pipelines.lib.challengers.agreement import BINS, count, measure, merge
 from pipelines.lib.models.decision_rule import DecisionRule
@@ -46,6 +48,28 @@ def test_scores_of_one_value_merge_too() -> None:
     assert found is not None
     assert found.correlation is None
     assert np.isfinite([found.psi, found.ks]).all()
+
+
+def test_forecasts_are_apart_by_a_share_of_the_champions_spread() -> None:
+    rng = np.random.default_rng(6)
+    champion = rng.gamma(2.0, 20.0, 3_000).astype(np.float32)
+    challenger = (1.1 * champion + rng.normal(0, 3, 3_000)).astype(np.float32)
+    found = measure(champion, challenger, None)
+    assert found.disagreement == pytest.approx(mean_absolute_error(champion, challenger) / np.std(champion.astype(float)), abs=1e-6)
+    assert found.correlation == pytest.approx(spearmanr(champion, challenger).statistic, abs=1e-6)
+    assert found.ks == pytest.approx(ks_2samp(champion, challenger).statistic, abs=1e-6)
+    span = (-200.0, 600.0)
+    merged = merge([found], np.stack([count(champion, span), count(challenger, span)]))
+    assert merged is not None
+    assert (merged.disagreement, merged.champion_mean) == (found.disagreement, found.champion_mean)
+    assert merged.ks == pytest.approx(found.ks, abs=0.01)
+    assert merged.psi == pytest.approx(found.psi, abs=0.02)
+
+
+def test_a_forecast_beyond_all_others_is_counted_at_its_own_end() -> None:
+    """As a whole number of bins, 1e30 was a negative one, and was counted among the lowest."""
+    counts = count(np.array([-1e30, 5.0, 1e30], dtype=np.float32), (0.0, 10.0))
+    assert (counts[0], counts[BINS // 2], counts[-1], counts.sum()) == (1, 1, 1, 3)
 
 
 def test_without_a_night_there_is_nothing_to_merge() -> None:

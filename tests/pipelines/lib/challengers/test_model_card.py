@@ -1,6 +1,7 @@
 """The model card: its warnings, and a page for every kind of evaluation."""
 
 import copy
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from pipelines.lib.challengers.comparison import Incomparable
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.model_card import limits, render
+from pipelines.lib.measures.tasks import REGRESSION
 from pipelines.lib.models.forest_sample import ForestSample
-from tests.evaluations import evaluated, opponent
-from tests.page_rules import broken_rules
+from tests.evaluations import compared, evaluated, opponent
+from tests.page_rules import broken_rules, words_of_probabilities
 
 
 @pytest.fixture
@@ -79,3 +81,18 @@ def test_lineage_and_facts_are_shown_once_there_are_any(evaluation: Evaluation) 
     assert "c" * 40 in page
     assert "Core version 7" in page
     assert "31.5" in page
+
+
+@pytest.mark.costly
+def test_the_card_of_forecasts_draws_their_range_and_has_no_word_of_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.gamma(2.0, 20.0, 1_400) + 100
+    champion, challenger = (labels + rng.normal(0, spread, 1_400) for spread in (20, 10))
+    nights, sides = np.arange(1_400) // 100, np.where(np.arange(1_400) % 2, "left", "right")
+    found = compared(labels, champion, challenger, nights, against=opponent("1", "b" * 64), task=REGRESSION, side=sides)
+    page = render(evaluated(labels, challenger, nights, name="Core", sha256="a" * 64, sides=sides, task=REGRESSION, comparison=found))
+    assert words_of_probabilities(page) == []
+    assert not broken_rules(page)
+    median = float(re.findall(r"Histogram of forecast.*?half of the rows are below ([0-9.]+)", page)[0])
+    assert median == pytest.approx(np.median(challenger), abs=np.ptp(challenger) / 40)
+    assert page.count("Mean forecast and mean outcome.") == 2

@@ -24,6 +24,8 @@ def test_a_roc_curve_is_read_out_between_its_points() -> None:
 def test_calibration_and_bars_read_out_every_value() -> None:
     text = alternatives.calibration({"champion": [{"mean_score": 0.1, "observed_rate": 0.125}], "challenger": []})
     assert text == "Mean score and observed rate. Champion: 0.100 and 0.125. Challenger: no points."
+    number = alternatives.calibration({"holdout": [{"mean_score": 12.25, "observed_rate": 1310.0}]}, alternatives.OF_NUMBERS)
+    assert number == "Mean forecast and mean outcome. Holdout: 12.25 and 1310."
     assert alternatives.bars({"a": 0.7, "b": 0.3}, "importance") == "Bars, importance. A 0.700, b 0.300."
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipelines.lib.pages import figures
+from pipelines.lib.pages import alternatives, figures
 from pipelines.lib.pages.svg import standalone
 
 POINTS = [{"mean_score": 0.1, "observed_rate": 0.2, "share": 0.5}, {"mean_score": 0.6, "observed_rate": 0.5, "share": 0.5}]
@@ -48,6 +48,18 @@ DRAWN: list[Callable[[], str]] = [
     lambda: figures.recall_curve({"ivfpq": []}, exact=2e3),
     lambda: figures.projection({"late": np.zeros((3, 2)), "others": np.zeros((0, 2))}, label="PCA"),
 ]
+
+
+def test_forecasts_are_drawn_over_their_own_range() -> None:
+    """A histogram of sales was drawn from 0 to 1, and so was the curve of their means."""
+    values = np.linspace(100, 500, 81)
+    assert "half of the rows are below 310, nine in ten below 470" in figures.distribution(
+        {"a": values}, label="forecast", span=(100.0, 500.0)
+    )
+    points = [{"mean_score": 100.0, "observed_rate": 120.0, "share": 0.5}, {"mean_score": 600.0, "observed_rate": 500.0, "share": 0.5}]
+    drawn = figures.calibration({"holdout": points}, alternatives.OF_NUMBERS)
+    ticks = [float(tick) for tick in re.findall(r"<!-- ([0-9.]+) -->", drawn) or re.findall(r">([0-9]+)</text>", drawn)]
+    assert max(ticks) >= 500, ticks
 
 
 @pytest.mark.slow
