@@ -59,11 +59,11 @@ LIGHTGBM = {
 }
 """The best estimator on `TUNED_UNTIL`: of five kinds of settings, the one with the highest AUC when it is trained on the first of each month."""
 
-LINES: dict[str, tuple[str | None, Mapping[str, Any] | None, Mapping[str, Mapping[str, Any]]]] = {
-    "": ("Shipped features", None, BY_ITSELF),
-    "ask_": (None, None, {}),
-    "plain_": ("Plain features", PLAIN, BY_ITSELF),
-    "best_": ("LightGBM", None, {**BY_ITSELF, "train": LIGHTGBM}),
+LINES: dict[str, tuple[str, Mapping[str, Any] | None, Mapping[str, Mapping[str, Any]]]] = {
+    "": ("Deciding by itself", None, BY_ITSELF),
+    "ask_": ("Shipped features", None, {}),
+    "plain_": ("Plain features", PLAIN, {}),
+    "best_": ("Deciding by itself, LightGBM", None, {**BY_ITSELF, "train": LIGHTGBM}),
 }
 """By prefix of the keys: the title in the picture, the features if they are not the shipped ones, and what differs from the shipped parameters."""
 
@@ -82,12 +82,12 @@ TARGETS = {
 
 
 def main() -> dict[str, Any]:
-    """Replay all `LINES`, and draw those that decide by themselves."""
+    """Replay all `LINES`, and draw them."""
     dataset, shipped = section("dataset", Dataset), section("features", Features)
     figures: dict[str, Any] = {}
     panels = {}
     for prefix, (title, features, changed) in LINES.items():
-        print(f"{title or prefix}:", flush=True)
+        print(f"{title}:", flush=True)
         with tempfile.TemporaryDirectory() as name:
             declared = shipped if features is None else parse_section(features, Features, "PLAIN")
             path = features_of_2013(dataset, declared, Path(name))
@@ -95,8 +95,7 @@ def main() -> dict[str, Any]:
             replayed = loop.replay()
         monthly = summary(loop, replayed)
         figures |= {f"{prefix}{key}": value for key, value in monthly.items()}
-        if title:
-            panels[title] = panel(loop, replayed, monthly)
+        panels[title] = panel(loop, replayed, monthly)
     with replacing(PICTURE) as temporary:
         temporary.write_text(standalone(charts.closed_loop(panels, label=f"AUC of {ROLLING} nights")) + "\n", encoding="utf-8")
     return figures
