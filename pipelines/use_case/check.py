@@ -1,14 +1,15 @@
 """Check use cases before anything runs: their files against each other, and against their data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
 from pipelines.lib.declarations.clock_zones import zone_warnings
 from pipelines.lib.declarations.config_check import check_between, check_config, check_params, located, not_derived, read_sections
 from pipelines.lib.declarations.data_check import data_faults, declared_data_faults, first_look
-from pipelines.lib.declarations.faults import Fault, Found
+from pipelines.lib.declarations.faults import Fault, Found, of_error
 from pipelines.lib.declarations.weights import weight_warnings
 from pipelines.lib.features.declaration import Features
 
@@ -47,6 +48,21 @@ def faults_before_derive(use_case: UseCase) -> list[Fault]:
     return list(dict.fromkeys(located(use_case, found, [*check_params(found.params, whole=False), *first_look(found.params)])))
 
 
+def faults_of_derived(use_case: UseCase, content: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults that the files of `use_case` have once `content` is its ``derived.yaml``. No trial of the estimator is made."""
+    found = effective(use_case, derived=False)
+    return list(dict.fromkeys(located(use_case, found, check_params(_laid_upon(found.params, content)))))
+
+
+def _laid_upon(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `below` with the values of `above`; mappings are joined key by key."""
+    joined = dict(below)
+    for key, value in above.items():
+        under = joined.get(key)
+        joined[key] = _laid_upon(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return joined
+
+
 def _warnings(use_case: UseCase) -> list[Fault]:
     try:
         found = effective(use_case, strict=False)
@@ -77,5 +93,5 @@ def _data_faults(use_case: UseCase, known: Sequence[Fault], *, derived: bool) ->
         features = models.get("features")
         faults = (data_faults if derived else declared_data_faults)(params, features if isinstance(features, Features) else Features())
     except ConfigError as error:
-        return [] if known else [Fault(str(use_case.declaration), Found("dataset", str(error)))]
+        return [] if known else [Fault(str(use_case.declaration), of_error(error, "dataset"))]
     return located(use_case, found, faults)

@@ -1,15 +1,15 @@
 """Derive the parameters that a use case leaves open from the history of its table, and write them once."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.use_cases import UseCase
 from pipelines.lib.declarations import derivation
-from pipelines.lib.declarations.faults import with_file
+from pipelines.lib.declarations.faults import Fault, with_file
 from pipelines.lib.declarations.leakage import remedy
-from pipelines.use_case.check import faults_before_derive
+from pipelines.use_case.check import faults_before_derive, faults_of_derived
 
 
 def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
@@ -22,12 +22,12 @@ def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
         if stale := derivation.staleness(use_case):
             raise ConfigError(stale)
         return f"{use_case.derived} exists and belongs to {use_case.declaration}: kept. Pass --again to read the history again."
-    if faults := faults_before_derive(use_case):
-        raise ConfigError("\n".join([f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {use_case.name}:", *map(str, faults)]))
+    _refuse(faults_before_derive(use_case), use_case)
     try:
         content, leaking = derivation.derive_with_signs(use_case, today)
     except NightshiftError as error:
         raise type(error)(with_file(str(error), use_case.declaration)) from None
+    _refuse(faults_of_derived(use_case, content), use_case)
     derivation.write(use_case, content)
     origin = content[derivation.DERIVED_FROM]
     first_run = content.get("first_run", {}).get("partition", "the declared one")
@@ -40,6 +40,12 @@ def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
         f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}"
         + "".join(f"\nWARNING: {warning}" for warning in warnings)
     )
+
+
+def _refuse(faults: Sequence[Fault], use_case: UseCase) -> None:
+    """Raise `ConfigError` with all `faults` of `use_case`, if there are any."""
+    if faults:
+        raise ConfigError("\n".join([f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {use_case.name}:", *map(str, faults)]))
 
 
 def _outcomes(origin: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ Params = Mapping[str, Any]
 def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterator[Found]:
     """Yield the faults of `params`, whose sections are each valid, with `dataset` and `features` among them."""
     names = set(features.names)
-    yield from _feature_faults(dataset, features)
+    yield from feature_faults(dataset, features)
     yield from _known(params, "evaluate.slices", names | {*dataset.key, dataset.event_time, "partition"}, "keys and features")
     yield from _known(
         params, "measure_performance.slices", {column for column in dataset.columns if column.lower() not in NOT_A_SLICE}, "columns"
@@ -130,7 +130,7 @@ def _texts(key: str, values: object, otherwise: str) -> Iterator[Found]:
         yield Found(key, f"holds {seen}, which YAML does not read as text", f"write values: [{meant}]{otherwise}")
 
 
-def _feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
+def feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
     """Yield what cannot be computed or would leak. All at once is tried first, since each check alone takes some milliseconds."""
     connection = bare_connection(dataset.zone)
     try:

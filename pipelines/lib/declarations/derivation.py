@@ -16,6 +16,7 @@ from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
 from pipelines.lib.declarations import leakage, rules
 from pipelines.lib.declarations.clock_zones import whole_dates
+from pipelines.lib.declarations.config_rules import feature_faults
 from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, Facts, read_facts, worst_missing_share, worst_unseen_share
 from pipelines.lib.declarations.faults import with_text_keys
@@ -85,6 +86,8 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
             fact = f"{use_case.declaration}: dataset.key is {shared(dataset.key, repeated)}"
             raise ConfigError(f"{fact}; name the columns that tell them apart")
         dataset = _with_task(connection, dataset, declared, f"{use_case.declaration}: dataset.label.expression")
+        if faults := list(feature_faults(dataset, features)):
+            raise ConfigError("\n".join(f"{use_case.declaration}: {fault}" for fault in faults))
         facts = whole_dates(connection, read_facts(connection, dataset, scanned.where), dataset)
         _check_outcomes(facts, dataset, declared, str(use_case.declaration))
         leaking = leakage.signs_of_features(connection, dataset, features)

@@ -81,6 +81,24 @@ def test_a_column_that_knows_the_outcome_is_a_warning(use_case: UseCase) -> None
     )
 
 
+def test_features_that_cannot_be_computed_are_refused_as_check_refuses_them(use_case: UseCase) -> None:
+    """It wrote the file, and `check` then listed the faults."""
+    numeric = {"far": {"expression": "no_such(distance)", "missing": -1}, "late": {"expression": "minutes_late + 1", "missing": -1}}
+    rides.declare(Path(), {**rides.DECLARED, "features": {**rides.DECLARED["features"], "numeric": numeric}})
+    with pytest.raises(ConfigError) as refused:
+        derive(use_case, rides.TODAY)
+    assert not use_case.derived.exists()
+    for key in ("features.numeric.far", "features.numeric.late"):
+        assert f"{use_case.declaration}: {key}" in str(refused.value)
+
+
+def test_faults_that_show_only_with_derived_values_are_refused_before_the_file_is_written(use_case: UseCase) -> None:
+    rides.declare(Path(), {**rides.DECLARED, "evaluate": {"slices": ["town"]}})
+    with pytest.raises(ConfigError, match=r"use_cases/rides/params\.yaml: evaluate\.slices: names 'town', which is not there"):
+        derive(use_case, rides.TODAY)
+    assert not use_case.derived.exists()
+
+
 def test_an_error_names_the_file_of_the_use_case(use_case: UseCase) -> None:
     """It said params.yaml, which is the file of the default use case."""
     declared = {**rides.DECLARED["dataset"], "columns": {"distance": {"type": "integer"}}}

@@ -108,7 +108,7 @@ def test_a_category_of_many_values_makes_no_slices(use_case: UseCase) -> None:
 
 def test_no_slice_is_made_by_a_column_that_published_rows_have_as_well(use_case: UseCase) -> None:
     rides.write(Path("rides.parquet"), f"SELECT *, city AS decision FROM ({rides.rides()})")
-    rides.declare(Path(), changed(features={"categorical": {"decision": {}}}))
+    rides.declare(Path(), changed(features={"categorical": {"decided": {"expression": "decision"}}}))
     assert derivation.derive(use_case, rides.TODAY)["measure_performance"]["slices"] == ["city", "electric"]
 
 
