@@ -5,6 +5,7 @@ MLflow takes seconds to import, so it is imported where it is needed; a nightly 
 
 import datetime as dt
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipelines.lib.champions.relocation import present_path
 from pipelines.lib.core import home
@@ -41,8 +42,17 @@ class Registry(Section):
     """
 
     experiment: str = Field(min_length=1)
-    name: str = Field(pattern=NAME)
-    encoder: str = Field(default="encoder", pattern=NAME)
+    name: str
+    encoder: str = "encoder"
+
+    @field_validator("name", "encoder")
+    @classmethod
+    def _in_plain_letters(cls, value: str) -> str:
+        if not re.fullmatch(NAME, value):
+            raise ValueError(
+                f"is {value[:60]!r}; write letters, digits, '_', '.' and '-', a letter or digit first, and at most 100 of them"
+            )
+        return value
 
 
 class Registered(Section):

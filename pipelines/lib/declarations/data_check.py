@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from pipelines.lib.core.errors import DataError, NightshiftError, TransientError
+from pipelines.lib.core.errors import NightshiftError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
@@ -75,7 +75,7 @@ def data_faults(params: Params, features: Features) -> list[Found]:
         try:
             scanned, dataset, _ = scan_events(connection, params, scratch, "dataset")
             names = database_source.columns_of(source) if source.kind == "sql" else scanned.columns
-        except (DataError, TransientError) as error:
+        except NightshiftError as error:
             return [of_error(error, "dataset.source")]
         found = list(label_name_faults(dataset.label.name, names))
         found += [fault for table, side in dataset.tables.items() for fault in side_faults(connection, table, side, scratch)]

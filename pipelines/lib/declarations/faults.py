@@ -47,6 +47,9 @@ def with_file(message: str, file: Path) -> str:
     return re.sub(r"(?<![\w./-])params\.yaml", lambda _: str(file), message)
 
 
+_KEYED = re.compile(r"(?P<key>(features|dataset|source)(\.[^\s:]+)+)( in params\.yaml)? (?P<fact>(is|needs|cannot) .*)", re.DOTALL)
+"""A message that begins with the key that it is about."""
+
 MISSING = "is missing"
 """The fact of a key that must be there and is not."""
 
@@ -59,12 +62,13 @@ def closest(name: str, known: Iterable[str], otherwise: str = "there are") -> st
 
 
 def of_error(error: NightshiftError, key: str) -> Found:
-    """Return `error` as a fault at `key`, or at the key with which its message begins."""
-    said = str(error)
-    head, is_, rest = said.partition(" is ")
-    if isinstance(error, ConfigError) and is_ and head.startswith(("features.", "dataset.")) and " " not in head:
-        return Found(head, f"is {rest}")
-    return Found(key, said)
+    """Return `error` as a fault at `key`, or at the key with which its message begins: that of a source is within the section that `key` is of."""
+    said = str(error).removeprefix("params.yaml: ")
+    named = _KEYED.fullmatch(said) if isinstance(error, ConfigError) else None
+    if named is None:
+        return Found(key, said)
+    section = f"{key.partition('.source')[0]}." if named["key"].startswith("source.") else ""
+    return Found(f"{section}{named['key']}", named["fact"])
 
 
 def read_section(content: object, model: type[S], key: str) -> tuple[S | None, list[Found]]:

@@ -13,10 +13,12 @@ from pipelines.lib.tables.engine import name
 def used_columns(connection: duckdb.DuckDBPyConnection, dataset: Mapping[str, Any], features: Mapping[str, Any]) -> list[str]:
     """Return the columns of the events that sections `dataset` and `features` use, in the order of their first use.
 
-    Columns of joined tables are not among them. Raises `ConfigError` if key, time or label is missing.
+    Columns of joined tables are not among them. Raises `ConfigError` if key, time or label is missing, or a list of columns is one name.
     """
     if missing := [key for key in ("source", "key", "event_time", "label") if not dataset.get(key)]:
         raise ConfigError(f"dataset.{missing[0]} is missing; declare it, or let python -m pipelines.use_case init write the file")
+    if wrong := [key for key in ("key", "known_later") if isinstance(dataset.get(key), str)]:
+        raise ConfigError(f"dataset.{wrong[0]} is {dataset[wrong[0]]!r}; write a list: {wrong[0]}: [{dataset[wrong[0]]}]")
     joined = {
         f"{alias}_{column}".lower()
         for alias, join in _mappings(features.get("joins"))

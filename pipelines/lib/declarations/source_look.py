@@ -57,7 +57,7 @@ def source_look_faults(
         scanned = adapters.scan(connection, readable, {}, None, scratch)
         require_rows(connection, scanned)
     except NightshiftError as error:
-        return [Found(where, str(error).removeprefix("params.yaml: "))]
+        return [of_error(error, where)]
     content = section.get("columns")
     columns = content if isinstance(content, dict) else {}
     models = {column: read_section(columns[column], Column, "")[0] for column in columns if column in scanned.columns}

@@ -210,7 +210,7 @@ def _held_by_a_float(value: Decimal) -> bool:
 def _expand(url: str) -> str:
     def value(match: re.Match[str]) -> str:
         if (found := os.environ.get(match[1])) is None:
-            raise ConfigError(f"the source's url needs the environment variable {match[1]}, which is not set")
+            raise ConfigError(f"source.url needs the environment variable {match[1]}, which is not set; set it where the workers run")
         return found
 
     return re.sub(r"\$\{(\w+)\}", value, url)

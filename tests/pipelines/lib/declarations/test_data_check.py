@@ -51,6 +51,16 @@ def test_a_folder_where_a_file_was_meant_is_answered_with_a_pattern() -> None:
     assert "dataset.source.path: no file is at `path: bikes` in use_cases/rides/params.yaml; deliver it, or correct the path" in found
 
 
+def test_a_wrong_declaration_that_only_reading_shows_is_named_by_its_own_key() -> None:
+    """It was shown at the key `dataset`."""
+    rides.write(Path("rides.csv"), rides.rides())
+    [found] = broken(setting("dataset.source", {"kind": "csv", "path": "rides.csv", "timestamp_format": "%H:%M"}), config_only=False)
+    assert found.startswith(f"{FILE}: dataset.source.timestamp_format: is '%H:%M', which does not hold a whole date")
+    sql = {"kind": "sql", "url": "sqlite:///${SHOP_OF_NO_ONE}.db", "table": "rides"}
+    [found] = broken(setting("dataset.source", sql), config_only=False)
+    assert found.startswith(f"{FILE}: dataset.source.url: needs the environment variable SHOP_OF_NO_ONE, which is not set")
+
+
 def test_a_missing_main_file_does_not_hide_a_missing_side_table() -> None:
     Path("rides.parquet").unlink()
     cities = {

@@ -165,6 +165,13 @@ def test_faults_of_the_declaration_and_of_the_source_come_at_once() -> None:
     assert all(len(fault) < 250 for fault in found), "no section is shown whole"
 
 
+def test_a_list_of_columns_that_is_one_name_is_the_only_fault() -> None:
+    """Each of its letters was called a column that the source does not have."""
+    rides.write(Path("rides.parquet"), rides.rides(days=40))
+    found = [fault for fault in faults(("dataset.key", "ride")) if "derived.yaml" not in fault]
+    assert found == [f'{FILE}: dataset.key: is "ride". Input should be a valid array; write key: [ride]']
+
+
 def test_names_are_compared_with_the_columns_of_the_source() -> None:
     rides.write(Path("rides.parquet"), f"SELECT *, 1 AS Unused FROM ({rides.rides(days=40)})")
     found = faults(
