@@ -130,7 +130,8 @@ def _print_nights(nights: Sequence[Night]) -> None:
         print(f"            retrain? {night.decision or 'NOT WATCHED: ' + dag_id(MONITORING) + ' failed'}")
     columns, rows = riskiest(nights[-1].partition, 10)
     if rows:
-        print(f"\nThe ten highest scores of {nights[-1].partition}:")
+        scores = "forecasts" if load_dataset().label.task == "regression" else "scores"
+        print(f"\nThe ten highest {scores} of {nights[-1].partition}:")
         widths = [max(len(str(value)) for value in (name, *(row[index] for row in rows))) for index, name in enumerate(columns)]
         for row in (columns, *rows):
             print("  " + "  ".join(f"{value!s:<{size}}" for value, size in zip(row, widths, strict=True))[: width - 2])

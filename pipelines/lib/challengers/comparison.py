@@ -145,7 +145,11 @@ def quality_difference(labels: Values, champion: Values, challenger: Values, nig
 
 def quality_interval(labels: Values, scores: Values, nights: Values, task: Task = BINARY) -> tuple[float | None, ...]:
     """Return the ends of the 95 % interval of one model's quality: of its difference to a model without information, which gives all rows one score."""
-    found = quality_difference(labels, np.full(len(scores), labels.mean(dtype=np.float64)), scores, nights, task)
+    value, influence = task.quality_difference(labels, np.full(len(scores), labels.mean(dtype=np.float64)), scores)
+    # A quality that is a share of a unit is a ratio of two means, so its error is that of the delta method. A difference of two models takes the unit as
+    # given: that changes little, since the difference is small, and keeps one outlier from making it clear.
+    influence = influence + value * (1 - task.loss_units(labels)) / len(labels)
+    found = _judge(value, influence, task.judged_rows(labels), nights)
     least = 0.0 if task is BINARY else -np.inf
     return tuple(None if end is None else round(min(max(task.no_skill + end, least), 1.0), 6) for end in (found.low, found.high))
 

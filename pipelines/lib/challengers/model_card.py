@@ -92,7 +92,8 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
         )
     binary = isinstance(metrics, Metrics)
     said = "how likely the outcome is" if binary else "which outcome is expected on average"
-    yield f"A score says {said}, not what causes it. Do not act on a single feature because of a score."
+    score = "score" if binary else "forecast"
+    yield f"A {score} says {said}, not what causes it. Do not act on a single feature because of a {score}."
     gap = metrics.mean_score - metrics.mean_label
     if isinstance(metrics, ForecastMetrics) and abs(gap) > 0.05 * metrics.spread:
         yield (

@@ -231,7 +231,8 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
             rows.append((name, f"{theirs:g}", f"{mine:g}", f"{mine - theirs:+.2f}"))
     if overall := shadow.overall:
         shadowed = f"{overall.rows:,} published rows of the shadow"
-        rows.append((f"mean score on {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
+        score = "score" if found.task == "binary" else "forecast"
+        rows.append((f"mean {score} on {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
         rows.append(
             (f"decisions on {shadowed}", "", f"{overall.disagreement:.1%} differ", "")
             if found.task == "binary"

@@ -76,6 +76,10 @@ class Task(ABC):
         """Return what a loss is divided by before it is compared with a limit, so that one limit serves any unit of the label."""
 
     @abstractmethod
+    def loss_units(self, labels: Values) -> NDArray[np.float64]:
+        """Return what each row [n] adds to the loss unit, as a multiple of it: 1 on average. The unit of a sample is as uncertain as its losses."""
+
+    @abstractmethod
     def realised(self, labels: Values, scores: Values) -> dict[str, float | int | None]:
         """Return `summary` with the ends of the quality's 95 % interval, for as few rows as a night or a slice may have."""
 
@@ -127,6 +131,9 @@ class _Binary(Task):
 
     def loss_unit(self, labels: Values) -> float:
         return 1.0
+
+    def loss_units(self, labels: Values) -> NDArray[np.float64]:
+        return np.ones(len(labels))
 
     def score_range(self, scores: Values) -> tuple[float, float]:
         return 0.0, 1.0
@@ -184,6 +191,10 @@ class _Regression(Task):
 
     def loss_unit(self, labels: Values) -> float:
         return float(labels.var(dtype=np.float64)) or 1.0
+
+    def loss_units(self, labels: Values) -> NDArray[np.float64]:
+        spread: NDArray[np.float64] = np.square(labels - labels.mean(dtype=np.float64))
+        return spread / spread.mean() if spread.any() else np.ones(len(labels))
 
     def score_range(self, scores: Values) -> tuple[float, float]:
         low, high = float(scores.min()), float(scores.max())

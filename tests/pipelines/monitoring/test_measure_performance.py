@@ -12,16 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import DeltaTable
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, mean_absolute_error, mean_squared_error, r2_score, roc_auc_score
 
 from pipelines.lib.core.digest import sha256_of
 from pipelines.lib.core.errors import DataError, TransientError
 from pipelines.lib.core.home import ledger_url
 from pipelines.lib.core.yaml_text import parse_yaml
+from pipelines.lib.measures.tasks import REGRESSION
 from pipelines.lib.published import nights
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.published.store import scores_url
 from pipelines.lib.records.journal import Journal, PerformanceRecord
+from pipelines.monitoring.govern import outcome_of
 from pipelines.monitoring.measure_performance import MeasurePerformance, main, measure_performance
 from tests import scored_night
 from tests.datasets import orders
@@ -116,6 +118,23 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert [(found["column"], found["value"]) for found in slices] == [("channel", "app"), ("channel", "shop"), ("channel", "web")]
     app = pc.equal(night["channel"], "app").fill_null(False).to_numpy(zero_copy_only=False)
     assert slices[0]["auc"] == pytest.approx(roc_auc_score(labels[app], scores[app]), abs=1e-6)
+
+
+def test_figures_of_forecasts_are_those_of_scikit_learn() -> None:
+    night, rng = of_date(TABLE, "2024-01-03"), np.random.default_rng(5)
+    labels = rng.gamma(2.0, 20.0, night.num_rows)
+    scores = (labels + rng.normal(0, 10, night.num_rows)).astype(np.float32)
+    rows = night.select(["channel"]).append_column("score", pa.array(scores)).append_column("outcome", pa.array(labels))
+    figures, slices = measure_performance(rows, PARAMS, REGRESSION)
+    app = pc.equal(night["channel"], "app").fill_null(False).to_numpy(zero_copy_only=False)
+    for found, part in ((figures, np.full(len(labels), True)), (slices[0], app)):
+        assert found["rows"] == part.sum()
+        assert found["r2"] == pytest.approx(r2_score(labels[part], scores[part].astype(float)), abs=1e-6)
+        assert found["r2_low"] < found["r2"] < found["r2_high"]
+        assert found["mean_absolute_error"] == pytest.approx(mean_absolute_error(labels[part], scores[part].astype(float)))
+        assert found["root_mean_squared_error"] ** 2 == pytest.approx(mean_squared_error(labels[part], scores[part].astype(float)))
+        assert (found["mean_label"], found["mean_score"]) == pytest.approx((labels[part].mean(), scores[part].astype(float).mean()))
+    assert outcome_of(PerformanceRecord("m", "2024-01-03", "1", "", 9, figures), "regression").quality == figures["r2"]
 
 
 def test_a_night_is_measured_once_its_outcomes_are_known(shop: Shop) -> None:

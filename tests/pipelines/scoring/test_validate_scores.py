@@ -68,6 +68,36 @@ def test_bad_scores_are_stopped(case: str, tmp_path: Path) -> None:
     assert {(finding.type.removeprefix("expect_"), finding.column) for finding in judged(tmp_path, change).failures} == expected
 
 
+FORECAST = ORDERS.model_copy(update={"label": ORDERS.label.model_copy(update={"task": "regression", "expression": "days_late"})})
+OF_FORECASTS = {
+    "usual": (lambda scores: scores, set()),
+    "below zero": (lambda scores: scores - 5, set()),
+    "NaN": (lambda scores: np.where(np.arange(100) == 7, np.nan, scores), {"column_values_to_not_be_null"}),
+    "infinity": (
+        lambda scores: np.where(np.arange(100) == 7, np.inf, scores),
+        {"column_values_to_be_between", "column_mean_to_be_between"},
+    ),
+    "one of 1e12": (lambda scores: np.where(np.arange(100) == 7, 1e12, scores), {"column_mean_to_be_between"}),
+    "both infinities": (
+        lambda scores: np.where(np.arange(100) == 7, np.inf, np.where(np.arange(100) == 8, -np.inf, scores)),
+        {"column_values_to_be_between", "column_mean_to_be_between"},
+    ),
+    "all alike": (lambda scores: np.full(100, 20.0), {"column_unique_value_count_to_be_between"}),
+}
+
+
+@pytest.mark.parametrize("case", OF_FORECASTS)
+def test_bad_forecasts_are_stopped(case: str, tmp_path: Path) -> None:
+    change, expected = OF_FORECASTS[case]
+    features, path = tmp_path / "features.parquet", tmp_path / "scores.parquet"
+    orders(NIGHT).to_parquet(features, index=False)
+    scores = change(np.linspace(1, 40, 100)).astype(np.float32)  # type: ignore[no-untyped-call]
+    pq.write_table(pa.Table.from_pandas(orders(NIGHT)[["shop", "order_id"]].assign(score=scores), preserve_index=False), path)
+    params = ValidateScores(minimum_mean_score=5, maximum_mean_score=40)
+    report = validate_scores(FORECAST, params, partition=str(NIGHT), features=features, scores=path)
+    assert {finding.type.removeprefix("expect_") for finding in report.failures} == expected
+
+
 def test_the_first_wrong_key_is_shown(tmp_path: Path) -> None:
     def swapped(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.iloc[[*range(40), 41, 40, *range(42, 100)]]

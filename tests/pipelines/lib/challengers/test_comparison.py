@@ -178,3 +178,19 @@ def test_one_outlier_of_1e12_makes_no_difference_clear() -> None:
     found = loss_difference(labels, champion, challenger, nights, REGRESSION)
     assert found.p is not None
     assert found.p > 0.1
+
+
+def test_the_interval_of_r2_is_that_of_a_bootstrap_of_nights() -> None:
+    """The variance was taken as given, so a few nights of large sales made an interval of 0.51 to 1.00 around an R² of 0.95."""
+    rng = np.random.default_rng(9)
+    nights = np.repeat(np.arange(NIGHTS), ROWS)
+    labels = rng.gamma(1.0, 20.0, NIGHTS * ROWS) * rng.lognormal(0, 0.4, NIGHTS)[nights]
+    scores = labels + rng.normal(0, 5, len(labels))
+    rows = np.arange(len(labels)).reshape(NIGHTS, ROWS)
+    drawn = [rows[rng.integers(NIGHTS, size=NIGHTS)].ravel() for _ in range(400)]
+    error = np.std([r2_score(labels[one], scores[one]) for one in drawn])
+    low, high = quality_interval(labels, scores, nights, REGRESSION)
+    assert low is not None
+    assert high is not None
+    assert low < r2_score(labels, scores) < high < 1
+    assert (high - low) / 2 / 2.16 == pytest.approx(error, rel=0.35)

@@ -92,6 +92,8 @@ def test_the_card_of_forecasts_draws_their_range_and_has_no_word_of_probabilitie
     found = compared(labels, champion, challenger, nights, against=opponent("1", "b" * 64), task=REGRESSION, side=sides)
     page = render(evaluated(labels, challenger, nights, name="Core", sha256="a" * 64, sides=sides, task=REGRESSION, comparison=found))
     assert words_of_probabilities(page) == []
+    lead = re.sub(r"<[^>]+>", "", page[page.index("R² <strong>") : page.index("<h2>Limits")])
+    assert re.search(r"night to night\) on 1,400 rows of the holdout, whose outcomes are [0-9.]+ on average\. The holdout", lead), lead
     assert not broken_rules(page)
     median = float(re.findall(r"Histogram of forecast.*?half of the rows are below ([0-9.]+)", page)[0])
     assert median == pytest.approx(np.median(challenger), abs=np.ptp(challenger) / 40)

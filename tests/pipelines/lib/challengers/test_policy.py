@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import mean_squared_error, r2_score
 
 from pipelines.lib.challengers.agreement import Shadow, SkippedNight
 from pipelines.lib.challengers.comparison import Incomparable
@@ -12,8 +13,10 @@ from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.policy import Policy, Verdict, decide
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import load_section, parse_section
+from pipelines.lib.measures.tasks import REGRESSION
 from pipelines.lib.models.costs import Costs
-from tests.evaluations import better, difference, evaluated, opponent, part, shadowed
+from tests.evaluations import better, compared, difference, evaluated, opponent, part, shadowed
+from tests.page_rules import words_of_probabilities
 
 POLICY = Policy(
     maximum_p_value=0.1,
@@ -106,6 +109,44 @@ def test_one_open_question_is_enough_to_ask(evidence: Evidence, path: str, value
     assert found.verdict == "ask"
     assert len(found.reasons) == 1
     assert reason in found.reasons[0]
+
+
+@pytest.fixture(scope="module")
+def of_forecasts() -> Evidence:
+    """The evidence of a challenger whose forecasts are clearly better."""
+    rng = np.random.default_rng(0)
+    labels, nights, sides = rng.gamma(2.0, 20.0, 2_800), np.arange(2_800) // 200, np.where(np.arange(2_800) % 2, "left", "right")
+    champion, challenger = (labels + rng.normal(0, spread, 2_800) for spread in (20, 10))
+    found = compared(labels, champion, challenger, nights, against=opponent("1", "a" * 64), task=REGRESSION, side=sides)
+    evaluation = evaluated(labels, challenger, nights, name="m", sha256="b" * 64, task=REGRESSION, comparison=found)
+    assert found.quality_difference.value == pytest.approx(r2_score(labels, challenger) - r2_score(labels, champion), abs=1e-6)
+    change = mean_squared_error(labels, challenger) - mean_squared_error(labels, champion)
+    assert found.loss_difference.value == pytest.approx(change / labels.var(), abs=1e-6)
+    return Evidence(evaluation, shadowed("1", "2", partition="2013-06-30"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "verdict", "reason"),
+    [
+        ("evaluation.comparison.degraded", False, "promote", "R² +0."),
+        ("evaluation.comparison.quality_difference", difference(-0.02, 0.01), "refuse", "its R² is lower than the champion's, by -0.0200"),
+        (
+            "evaluation.comparison.loss_difference",
+            difference(0.02, 0.01),
+            "refuse",
+            "its squared error is worse than the champion's by more",
+        ),
+        ("evaluation.comparison.slices", (part("UA", -0.06, 0.001),), "refuse", "on carrier = UA its R² falls by more than 0.03"),
+        ("evaluation.comparison.slices", (), "promote", "not judged: its slices, none of which has enough rows"),
+        ("shadow.overall.disagreement", 0.25, "ask", "its forecasts of the shadowed rows are 25.0% of the spread of the champion's away"),
+    ],
+)
+def test_forecasts_are_judged_in_their_own_words(of_forecasts: Evidence, path: str, value: Any, verdict: str, reason: str) -> None:
+    found = changed(of_forecasts, path, value).decide()
+    assert found.verdict == verdict
+    assert [one for one in found.reasons if one.startswith(reason)]
+    assert found.table is not None
+    assert words_of_probabilities(" ".join([*found.reasons, *(" ".join(row) for row in found.table.rows)])) == []
 
 
 def test_gains_that_chance_could_have_made_are_asked_about(evidence: Evidence) -> None:

@@ -521,3 +521,12 @@ def test_histories_reach_a_yes() -> None:
 
     collect()
     assert seen == {True, False}
+
+
+def test_a_loss_of_the_forecasts_is_named_by_its_measure() -> None:
+    decision = govern(history(outcomes=worse(-0.2), quality_name="R²"), POLICY)
+    assert decision.retrain
+    assert decision.reason == "yes: R² of the last 5 nights with outcomes is -0.200, limit 0.670"
+    error = 0.07 * (1 / 5 + 1 / 14) ** 0.5
+    noisy = govern(history(outcomes=worse(0.65), quality_name="R²", reference=Reference(0.70, 0.07, 14)), POLICY)
+    assert noisy.reason.endswith(f"R² of the last 5 nights with outcomes is 0.650, limit {0.70 - POLICY.spread_factor * error:.3f}")

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.special import kl_div
+from scipy.stats import ks_2samp
 
 from pipelines.lib.core.errors import DataError
 from pipelines.lib.measures import drift
@@ -116,3 +119,20 @@ def test_a_few_outliers_of_the_reference_do_not_hide_a_tail_that_moves_away() ->
     before = np.where(U > 0.9995, 0.99, before).astype(np.float32)
     found = measured(numeric_binning("x", before, bins=10), before, now.astype(np.float32))
     assert 0.15 < found.psi < 0.3
+
+
+def test_the_drift_of_forecasts_is_that_of_scipy_in_any_unit() -> None:
+    rng = np.random.default_rng(2)
+    learned, tonight = (rng.gamma(2.0, 20.0 * scale, rows).astype(np.float32) for scale, rows in ((1.0, 20_000), (1.5, 2_000)))
+    binning = numeric_binning("x", learned, bins=10)
+    found = measured(binning, learned, tonight)
+    places = [
+        np.bincount(np.searchsorted(np.float32(binning.edges), side, side="left"), minlength=len(binning.edges) + 1)
+        for side in (learned, tonight)
+    ]
+    expected, actual = (np.maximum(side / side.sum(), FLOOR) for side in places)
+    assert found.psi == pytest.approx(np.sum(kl_div(actual, expected) + kl_div(expected, actual)), abs=1e-6)
+    assert found.jensen_shannon == pytest.approx(jensenshannon(*places, base=2), abs=1e-6)
+    assert found.ks == pytest.approx(ks_2samp(learned, tonight).statistic, abs=0.06)
+    tons = numeric_binning("x", learned / 1000, bins=10)
+    assert measured(tons, learned / 1000, tonight / 1000).psi == pytest.approx(found.psi, abs=0.005)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.lib.measures import metrics
+from pipelines.lib.measures import forecasts, metrics
 
 LABELS = np.array([0, 0, 1, 1], dtype=np.int8)
 SCORES = np.array([0.1, 0.4, 0.35, 0.8], dtype=np.float32)
@@ -126,3 +126,15 @@ def test_a_sure_forest_exceeds_1_by_rounding_and_nothing_else_may() -> None:
     assert metrics.summary(LABELS, sure) == metrics.summary(LABELS, np.minimum(sure, np.float32(1)))
     with pytest.raises(ValueError, match="greater than 1"):
         metrics.summary(LABELS, np.array([0.1, 0.4, 0.35, 1.1], dtype=np.float32))
+
+
+def test_calibration_of_forecasts_is_the_mean_of_each_tenth() -> None:
+    rng = np.random.default_rng(4)
+    scores = rng.gamma(2.0, 20.0, 1_003).astype(np.float32)
+    labels = scores * 1.1 + rng.normal(0, 5, 1_003)
+    points = metrics.calibration(labels, scores, rounded=forecasts.significant)
+    groups = np.array_split(np.argsort(scores), 10)
+    assert [point["mean_score"] for point in points] == pytest.approx([scores[group].astype(float).mean() for group in groups], rel=1e-8)
+    assert [point["observed_rate"] for point in points] == pytest.approx([labels[group].mean() for group in groups], rel=1e-8)
+    error = sum(abs(scores[group].astype(float).mean() - labels[group].mean()) * len(group) for group in groups) / 1_003
+    assert forecasts.summary(labels, scores).calibration_error == pytest.approx(error, rel=1e-5)

@@ -231,3 +231,20 @@ def test_a_label_that_fails_on_a_row_names_the_row(source: Path, table: pa.Table
         known_outcomes(declared, partition=PARTITION, first=FIRST),
     ):
         pass
+
+
+def test_outcomes_that_are_numbers_are_known_and_infinite_ones_are_none(tmp_path: Path, table: pa.Table) -> None:
+    refunds = table["refund"].to_numpy().copy()
+    refunds[:200:20] = [np.inf, -np.inf] * 5
+    refunds[5::50] = 1e12
+    pq.write_table(
+        table.set_column(table.column_names.index("refund"), "refund", pa.array(refunds, from_pandas=True)), tmp_path / "orders.parquet"
+    )
+    declared = dataset(tmp_path / "orders.parquet", task="regression", expression="refund")
+    dates = np.array(pc.strftime(table["placed_at"], "%Y-%m-%d").to_pylist())
+    with known_outcomes(declared, partition=PARTITION, first=FIRST) as known:
+        for date in KNOWN:
+            rows = known.join_outcomes(date, table.select(["order_id"]))
+            expected = refunds[(dates == date) & np.isfinite(refunds)]
+            assert rows["outcome"].type == pa.float64()
+            assert sorted(rows["outcome"].to_pylist()) == sorted(expected.tolist())

@@ -11,15 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics.pairwise import cosine_distances
 
 from pipelines.lib.core.errors import DataError
+from pipelines.lib.core.home import REPOSITORY
+from pipelines.lib.core.params import load_section
 from pipelines.lib.features.signature import Signature
 from pipelines.lib.measures import neighbours
+from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.vector_index import evidence
 from pipelines.lib.vector_index.evidence import Wanted, evidence_of, grouped, hindsight, misfit, schema_of, tell, widely
 from pipelines.lib.vector_index.reader import VectorIndex, open_generation
 from tests import indexed_nights
 from tests import scored_night as night
+from tests.page_rules import words_of_probabilities
 
 KEY = night.ORDER
 ROWS = 40
@@ -250,3 +255,24 @@ def test_evidence_is_grouped_as_people_read_it(files: Night, opened: Open) -> No
     assert nearest["key"][0] == "UA"
     assert isinstance(nearest["key"][3], datetime)
     assert groups[0]["neighbour_rate"] == pytest.approx(np.mean([one["outcome"] for one in groups[0]["neighbours"]]))
+
+
+def test_outcomes_that_are_numbers_are_shown_with_their_mean(files: Night, opened: Open) -> None:
+    rows, matrix = indexed_nights.past(300)
+    sold = np.random.default_rng(1).gamma(2.0, 20.0, 300)
+    index = opened(rows.set_column(rows.column_names.index("outcome"), "outcome", pa.array(sold)), matrix)
+    found = find(files, index)
+    assert (found["outcome"].type, found["neighbour_rate"].type) == (pa.float64(), pa.float32())
+    distances = cosine_distances(index.encoder.encode(night.values(ROWS)[:10]), index.encoder.encode(matrix))
+    near = found["neighbour_flight"].to_numpy().reshape(10, 5)
+    assert np.take_along_axis(distances, near, axis=1) == pytest.approx(np.sort(distances, axis=1)[:, :5], abs=1e-6)
+    assert found["outcome"].to_numpy() == pytest.approx(sold[near].ravel())
+    assert found["neighbour_rate"].to_numpy() == pytest.approx(np.repeat(sold[near].mean(axis=1), 5), rel=1e-6)
+    assert evidence.base_rate(index, KNOWN_BEFORE) == pytest.approx(sold.mean(), abs=1e-6)
+    declared = load_section("dataset", Dataset, REPOSITORY / "params.yaml")
+    numbers = declared.model_copy(update={"label": declared.label.model_copy(update={"task": "regression", "name": "sold"})})
+    report = {"partition": night.PARTITION, "note": "evidence", "faults": [], "index": {"name": "i"}, "generation": "g", "neighbours": 5}
+    page = evidence.page(report | {"base_rate": 40.25}, found, numbers)
+    assert words_of_probabilities(page) == []
+    assert "The rows with the highest forecasts" in page
+    assert f"{sold[near[0]].mean():.4g}" in page
