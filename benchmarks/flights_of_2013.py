@@ -20,7 +20,11 @@ def section(name: str, model: Any) -> Any:
 
 def features_of_2013(dataset: Dataset, features: Features, directory: Path) -> Path:
     """Compute the features of all labelled flights of 2013, as the stages do, into a file in `directory`."""
-    first, end = dt.date(2013, 1, 1), dt.date(2014, 1, 1)
+    return labelled_features(dataset, features, dt.date(2013, 1, 1), dt.date(2014, 1, 1), directory)
+
+
+def labelled_features(dataset: Dataset, features: Features, first: dt.date, end: dt.date, directory: Path) -> Path:
+    """Compute the features of all labelled rows with `first` <= date < `end`, as the stages do, into a file in `directory`."""
     raw, target = directory / "raw", directory / "features.parquet"
     extract(dataset, partition=end, start=first, end=end, lookback_days=lookback_days(dataset, features), target=raw)
     featurize(dataset, features, raw=raw, first=first, end=end, labelled=True, target=target)

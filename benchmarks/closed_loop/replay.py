@@ -1,8 +1,8 @@
-"""The replay of a year: the functions of the stages, night by night, on one features file."""
+"""The replay of the nights of one features file, for a label of any task: the functions of the stages, night by night."""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,8 @@ from pipelines.lib.loop.governor import govern
 from pipelines.lib.loop.retraining_policy import Policy
 from pipelines.lib.loop.watch import NightLoss, judge
 from pipelines.lib.measures.histogram import Histogram, count
-from pipelines.lib.models import golden
+from pipelines.lib.measures.tasks import BINARY
+from pipelines.lib.models import estimators, golden
 from pipelines.lib.models.decision_rule import Decided
 from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.inference import Model, load_model
@@ -71,7 +72,7 @@ class Watch:
 
 @dataclass
 class Replay:
-    """The result of a replay: scores [n] of both lines on the rows [n] from April on, decisions, rollbacks, and each promotion on the nights it `served`."""
+    """The result of a replay: scores [n] of both lines on the rows [n] from the first champion on, decisions, rollbacks, and each promotion on the nights it `served`."""
 
     static: np.ndarray
     closed: np.ndarray
@@ -81,7 +82,10 @@ class Replay:
 
 
 class Loop:
-    """The stages' functions on one features file, with the shipped parameters but for the values of `changed` sections."""
+    """The stages' functions on one features file, with the parameters that `section` returns but for the values of `changed` sections.
+
+    The `first` date is that of the first champion.
+    """
 
     def __init__(
         self,
@@ -91,17 +95,21 @@ class Loop:
         features: Features,
         directory: Path,
         changed: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        *,
+        first: dt.date = FIRST,
+        section: Callable[[str, Any], Any] = section,
     ) -> None:
         self.history, self.signature, self.dataset, self.features, self.directory = history, signature, dataset, features, directory
-        self.training: Train = _changed("train", Train, changed)
-        self.policy: Policy = _changed("govern", Policy, changed)
-        self.promoting: Promoting = _changed("decide", Promoting, changed)
-        self.live = history.since(FIRST.isoformat())
+        self.first, self.section, self.task = first, section, history.task
+        self.training: Train = _changed("train", section("train", Train), changed)
+        self.policy: Policy = _changed("govern", section("govern", Policy), changed)
+        self.promoting: Promoting = _changed("decide", section("decide", Promoting), changed)
+        self.live = history.since(first.isoformat())
 
     def replay(self) -> Replay:
         """Replay every night, in order."""
-        first = self.champion("1", FIRST)
-        promotions = [Promotion(1, FIRST.isoformat(), "1")]
+        first = self.champion("1", self.first)
+        promotions = [Promotion(1, self.first.isoformat(), "1")]
         retrainings: list[Retraining] = []
         decisions: list[dict[str, Any]] = []
         rollbacks: list[dict[str, Any]] = []
@@ -114,7 +122,7 @@ class Loop:
             closed[rows] = champion.model.score(self.live.features[rows])
             champion.nights.append(self.record(champion, night, self.live.features[rows], closed[rows]))
             labelled = pa.table({"score": closed[rows], "outcome": self.live.labels[rows]})
-            measured, _ = measure_performance(labelled, MeasurePerformance(nights=1))
+            measured, _ = measure_performance(labelled, MeasurePerformance(nights=1), self.task)
             performance.append(PerformanceRecord("m", night, champion.version, "", len(rows), measured))
             if watch and (lost := self.look(watch, night)):
                 champion, watch = watch.former, None
@@ -128,10 +136,11 @@ class Loop:
                     champion.version,
                     promotions,
                     [night_of(record, champion.profile) for record in champion.nights],
-                    [outcome_of(record) for record in performance if record.partition < self.matured(night)],
+                    [outcome_of(record, self.task.name) for record in performance if record.partition < self.matured(night)],
                     retrainings,
                     reference_of(champion.profile),
                     trained_until=champion.profile.trained_until,
+                    quality_name=self.task.quality_name,
                 ),
                 self.policy,
             )
@@ -151,12 +160,14 @@ class Loop:
         return Replay(static, closed, decisions, rollbacks, [self.served(*pair, promotions) for pair in served])
 
     def served(self, champion: Champion, former: Champion, promotions: list[Promotion]) -> dict[str, Any]:
-        """Return how much higher the log loss of `champion` was than that of the `former` one would have been, on the nights that it served."""
+        """Return how much higher the loss of `champion` was than that of the `former` one would have been, on the nights that it served."""
         [place] = [place for place, promotion in enumerate(promotions) if promotion.live_from == champion.live_from]
         end = promotions[place + 1].live_from if place + 1 < len(promotions) else "9999"
         rows = (self.live.nights >= champion.live_from) & (self.live.nights < end)
         labels, nights, features = self.live.labels[rows], self.live.nights[rows], self.live.features[rows]
-        found = comparison.loss_difference(labels, former.model.score(features), champion.model.score(features), nights).rounded()
+        found = comparison.loss_difference(
+            labels, former.model.score(features), champion.model.score(features), nights, self.task
+        ).rounded()
         return {"live_from": champion.live_from, "nights": len(np.unique(nights)), "log_loss_difference": asdict(found)}
 
     def look(self, watch: Watch, night: str) -> str | None:
@@ -167,10 +178,11 @@ class Loop:
             rows = self.live.nights == date
             labels = self.live.labels[rows]
             mine, theirs = (
-                comparison.mean_loss(labels, side.model.score(self.live.features[rows])) for side in (watch.champion, watch.former)
+                comparison.mean_loss(labels, side.model.score(self.live.features[rows]), self.task)
+                for side in (watch.champion, watch.former)
             )
-            watch.nights.append(NightLoss(date, len(labels), int(labels.sum()), mine, theirs))
-            lost, finding = judge(watch.nights, self.promoting, last=len(watch.nights) == limit)
+            watch.nights.append(NightLoss(date, len(labels), int(labels.sum()) if self.task is BINARY else None, mine, theirs))
+            lost, finding = judge(watch.nights, self.promoting, last=len(watch.nights) == limit, loss_name=self.task.loss_name)
             if lost:
                 return finding
         return None
@@ -186,18 +198,21 @@ class Loop:
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
         profile = profile_of(
-            forest, fitted, holdout, dataset=self.dataset, features=self.features, params=section("profile", ProfileParams)
+            forest, fitted, holdout, dataset=self.dataset, features=self.features, params=self.section("profile", ProfileParams)
         )
         path = self.directory / f"{version}.onnx"
-        path.write_bytes(export_onnx(forest, self.signature, section("export_onnx", ExportOnnx), profile))
+        exporting = self.section("export_onnx", ExportOnnx)
+        path.write_bytes(export_onnx(forest, self.signature, exporting, profile, task=self.task.name))
         model = load_model(path)
         self.sample = sample_of(forest)
-        self.parity = float(np.abs(forest.predict_proba(holdout.features)[:, 1] - model.score(holdout.features)).max())
+        expected = estimators.answer(forest, holdout.features, self.task.name)
+        self.parity = golden.relative_difference(expected, model.score(holdout.features))
         return Champion(version, partition.isoformat(), model)
 
     def select(self, mask: np.ndarray) -> History:
         """Return the rows of `mask` [n]."""
-        return History(self.history.features[mask], self.history.labels[mask], self.history.rows.filter(pa.array(mask)), self.history.names)
+        kept = self.history.rows.filter(pa.array(mask))
+        return replace(self.history, features=self.history.features[mask], labels=self.history.labels[mask], rows=kept)
 
     def record(self, champion: Champion, night: str, features: np.ndarray, scores: np.ndarray) -> NightRecord:
         """Return the record of `detect_drift`."""
@@ -208,7 +223,7 @@ class Loop:
 
     def judge(self, challenger: Champion, champion: Champion, partition: str) -> dict[str, Any]:
         """Return the verdict of `evaluate` and `decide`."""
-        params: Evaluate = section("evaluate", Evaluate)
+        params: Evaluate = self.section("evaluate", Evaluate)
         since = challenger.profile.trained_until
         holdout = self.select((self.history.nights >= since) & (self.history.nights < self.matured(partition)))
         scores = comparison.finite_scores(challenger.model, holdout.features)
@@ -220,7 +235,7 @@ class Loop:
         if not isinstance(found, Comparison):
             raise RuntimeError(f"the models of {partition} cannot be compared: {found.fault}")
         figures, findings = (
-            evaluate(holdout, scores, self.parity, params, section("score", Decided).threshold),
+            evaluate(holdout, scores, self.parity, params, self.section("score", Decided).threshold),
             golden.directions(challenger.model, holdout.features, known),
         )
         evaluation = Evaluation(
@@ -252,7 +267,8 @@ def _next(night: str) -> str:
     return (dt.date.fromisoformat(night) + dt.timedelta(days=1)).isoformat()
 
 
-def _changed(name: str, model: type[S], changed: Mapping[str, Mapping[str, Any]]) -> S:
-    """Return the shipped section `name` with the values of `changed`, validated as in a file."""
-    shipped: S = section(name, model)
-    return parse_section(shipped.model_dump(exclude_unset=True) | dict(changed.get(name, {})), model, f"benchmarks.closed_loop: {name}")
+def _changed(name: str, shipped: S, changed: Mapping[str, Mapping[str, Any]]) -> S:
+    """Return the `shipped` section `name` with the values of `changed`, validated as in a file."""
+    return parse_section(
+        shipped.model_dump(exclude_unset=True) | dict(changed.get(name, {})), type(shipped), f"benchmarks.closed_loop: {name}"
+    )

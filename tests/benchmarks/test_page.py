@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import measure, page
+from benchmarks.page_topics import TOPICS
 
 
 def test_the_page_is_what_the_command_makes_of_the_results() -> None:
@@ -15,7 +16,7 @@ def test_the_page_is_what_the_command_makes_of_the_results() -> None:
 
 def test_every_result_has_a_section_and_an_origin() -> None:
     results = page.load()
-    assert results.keys() <= {topic.name for topic in page.TOPICS}
+    assert results.keys() <= {topic.name for topic in TOPICS}
     for name, result in results.items():
         assert {"measured", "commit", "machine"} <= result.keys(), name
 
@@ -36,7 +37,7 @@ def test_a_figure_has_its_unit_and_its_comparison(result: dict[str, Any], shown:
     lines = page.render({"governor": {**result, "measured": "2026-01-02", "commit": "0123456789", "machine": "a; b"}}).splitlines()
     assert [line for line in lines if line.startswith("| ") and "---" not in line] == ["| figure | value | compared with |", shown]
     assert "Recorded on 2026-01-02, commit `0123456`. Machine: a, b." in lines
-    assert lines.count("No result is recorded.") == len(page.TOPICS) - 1
+    assert lines.count("No result is recorded.") == len(TOPICS) - 1
 
 
 def test_only_results_with_an_origin_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
