@@ -139,6 +139,7 @@ def _remedy(fault: Any) -> str:
     if fault["type"] == "string_type" and isinstance(value, bool | int | float):
         read = "a boolean" if isinstance(value, bool) else "a number"
         return f'YAML reads it as {read}, so write "{as_written(value)}"'
-    if fault["type"] in ("dict_type", "model_type") and isinstance(value, list):
-        return f"write a mapping, such as {key}: {{{value[0] if value and isinstance(value[0], str) else 'name'}: …}}"
+    if fault["type"] in ("dict_type", "model_type"):
+        first = value[0] if isinstance(value, list) and value and isinstance(value[0], str) else "name"
+        return f"write a mapping, such as {key}: {{{first}: …}}"
     return "correct it"

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
         ("dataset.weekdays", ["monday", "monday"], r"dataset\.weekdays: names a day twice: monday, monday; name each once"),
         ("dataset.source", {"kind": "excel", "path": "rides.xlsx"}, r'dataset\.source\.kind: is "excel"; write one of csv, delta, flights, parquet, sql'),
         ("dataset.label", {"name": "late", "expression": "minutes_late", "delay_days": 2}, r"dataset\.label\.expression: is a BIGINT; it must be a BOOLEAN"),
+        ("features.numeric", {"distance": None}, r"features\.numeric\.distance: is null\. .*; write a mapping, such as distance: \{name: …\}$"),
         ("registry.name", "our rides", r"registry\.name: is 'our rides'; write letters, digits, '_', '\.' and '-', a letter or digit first"),
         ("trian", {"max_depth": 3}, r"trian: is an unknown section; did you mean train\?"),
     ],
