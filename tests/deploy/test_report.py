@@ -68,6 +68,20 @@ def test_a_night_that_nobody_judged_is_grey(decision: str, cell: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("decisions", "kind", "headline"), [(("no", "no"), "good", " published: "), (("no", ""), "unjudged", " published, 1 not watched: ")]
+)
+def test_a_night_that_was_not_watched_is_in_the_headline(
+    decisions: tuple[str, ...], kind: str, headline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("NIGHTSHIFT_PUBLISHED_URL", str(tmp_path / "published"))
+    nights = [night(report(PASSED), decision) for decision in decisions]
+    page = write_report(nights, tmp_path / "report.html", INDEX).read_text(encoding="utf-8")
+    assert f'<header class="{kind}">' in page
+    assert headline in page
+
+
+@pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
         ((PASSED, FAILED, FAILED, WARNING), "failed, 2 checks"),
