@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipelines.lib.core.params import flattened
 from pipelines.lib.core.yaml_text import parse_yaml
 from scaffold.imports import ROOT, closure, packages
 
 STAGES: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-LOCKED: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+LOCKED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.lock")[
+    "stages"
+]  # DVC writes YAML 1.2: PyYAML reads its 1e-05 as text
 PARAMS: dict[str, Any] = parse_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
