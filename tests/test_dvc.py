@@ -14,9 +14,8 @@ from pipelines.lib.core.yaml_text import parse_yaml
 from scaffold.imports import ROOT, closure, packages
 
 STAGES: dict[str, dict[str, Any]] = parse_yaml((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-LOCKED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.lock")[
-    "stages"
-]  # DVC writes YAML 1.2: PyYAML reads its 1e-05 as text
+# DVC writes YAML 1.2: PyYAML takes its 1e-05 for text.
+LOCKED: dict[str, dict[str, Any]] = YAML(typ="safe").load(ROOT / "dvc.lock")["stages"]
 PARAMS: dict[str, Any] = parse_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
