@@ -63,11 +63,11 @@ def setting(key: str, value: object) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def assert_the_only_fault(found: list[str], expected: str | None) -> None:
-    """Assert that `found` is one fault, of the declaration or the defaults, that matches `expected`; or none if that is None."""
+def assert_the_only_fault(faults: list[str], expected: str | None) -> None:
+    """Assert that `faults` is one fault, of the declaration or the defaults, that matches `expected`; or none if that is None."""
     if expected is None:
-        assert found == []
+        assert faults == []
         return
-    assert len(found) == 1, found
-    assert found[0].startswith(f"{FILE}: ") or "code_bytes" in found[0]
-    assert re.search(expected, found[0]), found[0]
+    assert len(faults) == 1, faults
+    assert faults[0].startswith(f"{FILE}: ") or "code_bytes" in faults[0]
+    assert re.search(expected, faults[0]), faults[0]

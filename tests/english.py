@@ -68,14 +68,16 @@ NAMES: dict[str, str] = {
     "by_hand": "manual, custom_expectations",
     "beside": "join_outcomes",
     "hold": "read_lock",
+    "found": "the noun: comparison, nights, faults",
 }
+"""Names that say little. A variable may be `found`, unlike a parameter or a field: the line that binds it says what it is."""
 
 
 @dataclass(frozen=True)
 class Passage:
     """A paragraph, docstring, comment or message: its lines with their numbers, and its kind.
 
-    The kind is `document`, `heading`, `docstring`, `comment`, `message`, `page` or `name`.
+    The kind is `document`, `heading`, `docstring`, `comment`, `message`, `page`, `name` or `variable`.
     """
 
     path: str
@@ -133,7 +135,7 @@ _NOT_IMPERATIVE = re.compile(
 
 def refused_words(passage: Passage) -> Iterator[Finding]:
     """Find words and constructions of the list."""
-    if passage.kind == "name":
+    if passage.kind in ("name", "variable"):
         return
     for pattern, instead in _WORDS:
         for match in pattern.finditer(passage.text):
@@ -142,14 +144,14 @@ def refused_words(passage: Passage) -> Iterator[Finding]:
 
 def numbers_without_zero(passage: Passage) -> Iterator[Finding]:
     """Find numbers such as .98."""
-    if passage.kind not in ("name", "message"):
+    if passage.kind not in ("name", "variable", "message"):
         for match in _NO_ZERO.finditer(passage.text):
             yield finding(passage, match.start(), match[0], f"write: {match[0].replace('.', '0.', 1)}")
 
 
 def headless(passage: Passage) -> Iterator[Finding]:
     """Find sentences that start with *what* or *who* and are not a question. A heading may: *What would change it*."""
-    if passage.kind in ("name", "heading"):
+    if passage.kind in ("name", "variable", "heading"):
         return
     for match in _HEADLESS.finditer(passage.text):
         end = _SENTENCE_END.search(passage.text, match.end())
@@ -178,10 +180,10 @@ def imperative(passage: Passage) -> Iterator[Finding]:
 
 def names(passage: Passage) -> Iterator[Finding]:
     """Find names that say little, and words of the list in names."""
-    if passage.kind != "name":
+    if passage.kind not in ("name", "variable"):
         return
     name = passage.lines[0][1]
-    if instead := NAMES.get(name.strip("_")):
+    if (instead := NAMES.get(name.strip("_"))) and not (passage.kind == "variable" and name == "found"):
         yield finding(passage, 0, name, f"a name that says more: {instead}")
         return
     for pattern, instead in _WORDS:
@@ -286,10 +288,13 @@ def _noun(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def _names(path: str, node: ast.AST) -> Iterator[Passage]:
     defined = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     name = node.name if defined else node.arg if isinstance(node, ast.arg) else None  # type: ignore[attr-defined]
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        name = node.id
     if name:
         yield Passage(path, "name", ((getattr(node, "lineno", 1), name),))
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield Passage(path, "variable", ((node.lineno, node.id),))
+    if isinstance(node, ast.ClassDef):
+        fields = [one.target for one in node.body if isinstance(one, ast.AnnAssign)]
+        yield from (Passage(path, "name", ((field.lineno, field.id),)) for field in fields if isinstance(field, ast.Name))
 
 
 def _message(path: str, line: int, text: str) -> Iterator[Passage]:

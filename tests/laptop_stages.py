@@ -19,7 +19,7 @@ def run_stage(stage: str) -> dict[str, Any] | None:
     """Run `stage`; returns its failure, None if it succeeds."""
     command = parse_yaml(DVC.read_text(encoding="utf-8"))["stages"][stage]["cmd"]
     run = parse_yaml(Path("run.yaml").read_text(encoding="utf-8"))
-    words = shlex.split(re.sub(r"\$\{(\w+)\.(\w+)\}", lambda found: str(run[found[1]][found[2]]), command))
+    words = shlex.split(re.sub(r"\$\{(\w+)\.(\w+)\}", lambda match: str(run[match[1]][match[2]]), command))
     assert words[:2] == ["python", "-m"]
     Path("failure.json").unlink(missing_ok=True)
     if import_module(words[2]).main(words[3:]) == 0:

@@ -43,28 +43,28 @@ class _Reader(HTMLParser):
         if tag not in VOID:
             self.stack.pop()
 
-    def _html(self, found: dict[str, str | None]) -> None:
-        if not found.get("lang"):
+    def _html(self, attributes: dict[str, str | None]) -> None:
+        if not attributes.get("lang"):
             self.faults.append("the page names no language")
 
-    def _table(self, found: dict[str, str | None]) -> None:
+    def _table(self, attributes: dict[str, str | None]) -> None:
         self.captioned.append(False)
         self._box("table")
 
-    def _caption(self, found: dict[str, str | None]) -> None:
+    def _caption(self, attributes: dict[str, str | None]) -> None:
         self.captioned[-1] = True
 
-    def _th(self, found: dict[str, str | None]) -> None:
-        if found.get("scope") not in ("col", "row", "rowgroup", "colgroup"):
+    def _th(self, attributes: dict[str, str | None]) -> None:
+        if attributes.get("scope") not in ("col", "row", "rowgroup", "colgroup"):
             self.faults.append("a header cell has no scope")
 
-    def _svg(self, found: dict[str, str | None]) -> None:
-        if found.get("role") != "img" or not found.get("aria-label"):
+    def _svg(self, attributes: dict[str, str | None]) -> None:
+        if attributes.get("role") != "img" or not attributes.get("aria-label"):
             self.faults.append("a chart has no text alternative")
         self._box("chart")
 
-    def _img(self, found: dict[str, str | None]) -> None:
-        if found.get("alt") is None:
+    def _img(self, attributes: dict[str, str | None]) -> None:
+        if attributes.get("alt") is None:
             self.faults.append("a picture has no text alternative")
 
     def _box(self, what: str) -> None:

@@ -67,8 +67,8 @@ def nights(number: int = 14, moved_from: int = 99, version: str = VERSION) -> li
         window = [Histogram.from_json(record.histogram) for record in found[-6:]] + [counted]
         measured = compare(profile().binnings, profile().histogram, merge(window), floor=profile().floor)
         content = {
-            name: asdict(found_) | {"importance": profile().column(name).importance, "noise": NOISE.consecutive_p95}
-            for name, found_ in measured.items()
+            name: asdict(values) | {"importance": profile().column(name).importance, "noise": NOISE.consecutive_p95}
+            for name, values in measured.items()
         }
         drift = {"rows": ROWS * len(window), "nights": len(window), "columns": content}
         date = str(LAST - dt.timedelta(days=number - 1 - place))

@@ -69,7 +69,7 @@ class Workspace:
             for month in self.pinned["shards"] if "matrix" in stage else [""]:
                 values = {"item.month": month}
                 command = re.sub(
-                    r"\$\{([a-z.]+)\}", lambda found, values=values: values.get(found[1]) or self._value(found[1]), stage["cmd"]
+                    r"\$\{([a-z.]+)\}", lambda match, values=values: values.get(match[1]) or self._value(match[1]), stage["cmd"]
                 )
                 _, _, module, *arguments = command.split()
                 assert import_module(module).main(arguments) == int(fails), name

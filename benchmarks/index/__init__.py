@@ -95,23 +95,23 @@ def remembered(work: Path, name: str, function: str, arguments: Sequence[Any]) -
     return result
 
 
-def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def summary(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the figures with a target, each the worst of its measurements, then all others under the name of their step."""
     figures: dict[str, Any] = {}
     for kind in KINDS:
-        sets = [found[f"{size}_{kind}"] for size in ("flights", "large")]
+        sets = [settings[f"{size}_{kind}"] for size in ("flights", "large")]
         recalls = [result[figure] for result in sets for figure in ("recall_10", "held_out_recall_10")]
-        figures[f"{kind}_recall_10"] = min(*recalls, found["held_out"][f"{kind}_recall_10"])
-        figures[f"{kind}_qps_ratio"] = min(*(result["qps_ratio"] for result in sets), found["held_out"][f"{kind}_qps_ratio"])
-    figures["ivfpq_memory_ratio"] = max(found[f"{size}_ivfpq"]["memory_ratio"] for size in ("flights", "large"))
-    figures["build_ratio"] = max(found["building"][f"{kind}_build_ratio"] for kind in KINDS)
-    figures["incremental_ratio"] = found["incremental"]["hnsw_incremental_ratio"]
-    figures["ivfpq_incremental_ratio"] = found["incremental"]["ivfpq_incremental_ratio"]
-    figures["evidence_s"] = found["evidence"]["evidence_s"]
-    figures |= {name: value for name, value in found["flights"].items() if name.startswith("int8_")}
-    few, many = (found[name]["build_peak_own_mib"] for name in ("large_ivfpq", "large_ivfpq_20_shards"))
+        figures[f"{kind}_recall_10"] = min(*recalls, settings["held_out"][f"{kind}_recall_10"])
+        figures[f"{kind}_qps_ratio"] = min(*(result["qps_ratio"] for result in sets), settings["held_out"][f"{kind}_qps_ratio"])
+    figures["ivfpq_memory_ratio"] = max(settings[f"{size}_ivfpq"]["memory_ratio"] for size in ("flights", "large"))
+    figures["build_ratio"] = max(settings["building"][f"{kind}_build_ratio"] for kind in KINDS)
+    figures["incremental_ratio"] = settings["incremental"]["hnsw_incremental_ratio"]
+    figures["ivfpq_incremental_ratio"] = settings["incremental"]["ivfpq_incremental_ratio"]
+    figures["evidence_s"] = settings["evidence"]["evidence_s"]
+    figures |= {name: value for name, value in settings["flights"].items() if name.startswith("int8_")}
+    few, many = (settings[name]["build_peak_own_mib"] for name in ("large_ivfpq", "large_ivfpq_20_shards"))
     figures["ivfpq_peak_20_to_5_shards"] = round(many / few, 3)
-    others = {f"{step}_{name}": value for step, result in found.items() for name, value in result.items() if not name.endswith("curve")}
+    others = {f"{step}_{name}": value for step, result in settings.items() for name, value in result.items() if not name.endswith("curve")}
     return figures | {name: value for name, value in others.items() if not name.startswith("flights_int8_")}
 
 

@@ -56,7 +56,7 @@ def replay(tags: Mapping[str, str], metrics: Mapping[str, float], scratch: Path,
         "sha256": {"recorded": tags["sha256"], "rebuilt": rebuilt},
         "predictions": predictions,
         "metrics": compared,
-        "inputs": [{"name": one.name, "recorded": one.recorded, "found": one.found, "equal": one.equal} for one in inputs],
+        "inputs": [{"name": one.name, "recorded": one.recorded, "now": one.now, "equal": one.equal} for one in inputs],
         "stopped": stopped,
     }
 
@@ -81,7 +81,7 @@ def compare_metrics(recorded: Mapping[str, float], path: Path, tolerance: float 
 def conclude(name: str, version: str, result: rebuild.Comparison) -> str:
     """Return the result in one sentence."""
     what, predictions = f"{name} version {version}", result["predictions"]
-    different = [f"{one['name']} (now {one['found']}, recorded {one['recorded']})" for one in result["inputs"] if not one["equal"]]
+    different = [f"{one['name']} (now {one['now']}, recorded {one['recorded']})" for one in result["inputs"] if not one["equal"]]
     although = f", although these inputs differ: {'; '.join(different)}" if different else ""
     if result["equal"] and predictions:
         return (

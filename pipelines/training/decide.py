@@ -92,8 +92,10 @@ def main(*, registered: Path = Path("data/models/registered.json")) -> None:
     with replacing(REPORTS / "decide" / "decision.json") as temporary:
         temporary.write_text(decision.to_json(), encoding="utf-8")
     note = f"{verdict.verdict.upper()} version {version.version}: {'; '.join(verdict.reasons)}"
-    found = evaluation.comparison if isinstance(evaluation, Evaluation) else None
-    page = pages.render("decide.html", decision=decision, name=version.name, found=found, policy=policy.model_dump(), **compared_of(found))
+    comparison = evaluation.comparison if isinstance(evaluation, Evaluation) else None
+    page = pages.render(
+        "decide.html", decision=decision, name=version.name, comparison=comparison, policy=policy.model_dump(), **compared_of(comparison)
+    )
     stage.write_report("decide", {"note": note, **asdict(decision)}, page)
     stage.log.info("%s", note)
 

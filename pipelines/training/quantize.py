@@ -106,10 +106,10 @@ def faults(figures: Losses, params: Quantize) -> list[str]:
     return found
 
 
-def choose(found: Mapping[str, Losses]) -> str:
+def choose(losses: Mapping[str, Losses]) -> str:
     """Return the form that passes and keeps most neighbours, otherwise FP32."""
-    passed = [name for name, figures in found.items() if name != FP32 and not figures["faults"]]
-    return max(passed, key=lambda name: found[name]["overlap_10"], default=FP32)
+    passed = [name for name, figures in losses.items() if name != FP32 and not figures["faults"]]
+    return max(passed, key=lambda name: losses[name]["overlap_10"], default=FP32)
 
 
 @stage.stage("quantize")

@@ -86,14 +86,14 @@ def _score(model: Model, scratch: Path, fault: str = "") -> np.ndarray:
     return scores
 
 
-def note(fault: str | None, found: Sequence[ShadowedNight | SkippedNight], overall: Agreement | None, *, decides: bool = True) -> str:
+def note(fault: str | None, nights: Sequence[ShadowedNight | SkippedNight], overall: Agreement | None, *, decides: bool = True) -> str:
     """Return the result in one line."""
     if fault:
         return f"shadow: {fault}"
-    if not found:
+    if not nights:
         return "no night to shadow is published yet"
-    skipped = [night.skipped for night in found if isinstance(night, SkippedNight)]
-    message = f"shadowed {len(found) - len(skipped)} of {len(found)} nights"
+    skipped = [night.skipped for night in nights if isinstance(night, SkippedNight)]
+    message = f"shadowed {len(nights) - len(skipped)} of {len(nights)} nights"
     if not overall:
         return f"{message}: {skipped[-1]}"
     what = "of decisions differ" if decides else "of their spread apart"

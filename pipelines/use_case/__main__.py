@@ -65,9 +65,9 @@ def _check(given: argparse.Namespace) -> int:
     from pipelines.use_case.check import look
 
     found = look(Path(), given.names, config_only=given.config_only)
-    for warning in (fault for fault in found if fault.found.warning):
+    for warning in (fault for fault in found if fault.finding.warning):
         print(f"WARNING: {warning}", file=sys.stderr)
-    faults = [fault for fault in found if not fault.found.warning]
+    faults = [fault for fault in found if not fault.finding.warning]
     names = given.names or [one.name for one in use_cases(Path())]
     if faults:
         print(f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {', '.join(names)}:", *faults, sep="\n", file=sys.stderr)

@@ -9,7 +9,7 @@ from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
 from pipelines.lib.declarations.clock_zones import zone_warnings
 from pipelines.lib.declarations.config_check import check_between, check_config, check_params, located, not_derived, read_sections
 from pipelines.lib.declarations.data_check import data_faults, declared_data_faults, first_look
-from pipelines.lib.declarations.faults import Fault, Found, of_error
+from pipelines.lib.declarations.faults import Fault, Finding, of_error
 from pipelines.lib.declarations.weights import weight_warnings
 from pipelines.lib.features.declaration import Features
 
@@ -19,7 +19,7 @@ def check(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -
 
     With `config_only` no source is read. Raises `ConfigError` for a name that there is not.
     """
-    return [fault for fault in look(root, names, config_only=config_only) if not fault.found.warning]
+    return [fault for fault in look(root, names, config_only=config_only) if not fault.finding.warning]
 
 
 def look(root: Path, names: Sequence[str] = (), *, config_only: bool = False) -> list[Fault]:
@@ -38,7 +38,7 @@ def look(root: Path, names: Sequence[str] = (), *, config_only: bool = False) ->
             faults += _warnings(use_case)
         except Exception as error:  # a rule that fails must not hide the faults of other use cases
             fact = f"stopped with {type(error).__name__}: {str(error).strip() or 'no message'}"
-            faults.append(Fault(str(use_case.declaration), Found("the check", fact, "correct the other faults of this file first")))
+            faults.append(Fault(str(use_case.declaration), Finding("the check", fact, "correct the other faults of this file first")))
     return list(dict.fromkeys(faults))
 
 
@@ -88,7 +88,7 @@ def _data_faults(use_case: UseCase, known: Sequence[Fault], *, derived: bool) ->
         models, faulty = read_sections(found.params, whole=False)
         if any(fault.key.partition(".")[0] == "dataset" for fault in faulty):
             return []  # the check of the files has named them
-        broken = {fault.found.key.partition(".")[0] for fault in known} - {"dataset", "features"}
+        broken = {fault.finding.key.partition(".")[0] for fault in known} - {"dataset", "features"}
         params = {section: content for section, content in found.params.items() if section in {"dataset", *models} - broken}
         features = models.get("features")
         faults = (data_faults if derived else declared_data_faults)(params, features if isinstance(features, Features) else Features())

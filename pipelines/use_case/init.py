@@ -32,25 +32,25 @@ def init(root: Path, name: str, source: str, wishes: Wishes) -> str:
     return f"{path} written.{warned}\nRead it and correct it, then run\n  python -m pipelines.use_case derive {name}\n  python -m pipelines.use_case check {name}"
 
 
-def declaration(name: str, found: Draft) -> str:
+def declaration(name: str, draft: Draft) -> str:
     """Return the text of the declaration: at most `MOST_LINES` lines besides comments. Features that do not fit are named in a comment."""
-    features = {key: dict(value) if isinstance(value, Mapping) else value for key, value in found.features.items()}
+    features = {key: dict(value) if isinstance(value, Mapping) else value for key, value in draft.features.items()}
     left_out: list[str] = []
-    while len(lines := list(_lines(name, found, features))) > MOST_LINES:
+    while len(lines := list(_lines(name, draft, features))) > MOST_LINES:
         group = max(("lagged", "categorical", "numeric"), key=lambda one: len(features.get(one, ())))
         for _ in range(1 + len(features[group]) // 20):  # a wide table is shortened in steps of a twentieth
             left_out.insert(0, features[group].popitem()[0])
-    comments = [*found.notes, *(f"WARNING: {warning}" for warning in found.warnings)]
+    comments = [*draft.notes, *(f"WARNING: {warning}" for warning in draft.warnings)]
     if left_out:
         comments.append(f"No feature, for want of room: {', '.join(left_out)}.")
     head = [f"# {name}: written by python -m pipelines.use_case init. docs/reference/tables.md explains each key.", "#"]
     return "\n".join([*head, *(f"# {comment}" for comment in comments), *lines]) + "\n"
 
 
-def _lines(name: str, found: Draft, features: Mapping[str, Any]) -> Iterator[str]:
+def _lines(name: str, draft: Draft, features: Mapping[str, Any]) -> Iterator[str]:
     yield "dataset:"
     yield f"  name: {name}"
-    for key, value in found.dataset.items():
+    for key, value in draft.dataset.items():
         if value != []:
             yield from _entry(key, value)
     yield "features:"

@@ -23,11 +23,11 @@ def plain(text: object) -> str:
     """Return `text` in one line, as Markdown that shows it and does nothing else; an address in it is not a link."""
     line = " ".join(str(text).split())
     shown = _ADDRESS.sub(f"\\1{_WORD_JOINER}", _MARKS.sub(_escape, line))
-    return _FIRST.sub(lambda found: f"{_WORD_JOINER}{found[0]}" if found[0].isdigit() else f"\\{found[0]}", shown)
+    return _FIRST.sub(lambda first: f"{_WORD_JOINER}{first[0]}" if first[0].isdigit() else f"\\{first[0]}", shown)
 
 
-def _escape(found: re.Match[str]) -> str:
-    return "".join(f"\\{mark}" for mark in found[0])
+def _escape(character: re.Match[str]) -> str:
+    return "".join(f"\\{mark}" for mark in character[0])
 
 
 def bullets(lines: Sequence[object]) -> str:

@@ -124,15 +124,15 @@ def _state(airflow: Server, run_id: str) -> str:
     return airflow.client().follow(DAG_ID, [run_id], timeout_s=TIMEOUT_S, check=airflow.check)[run_id]
 
 
-def _report(kills: list[Kill], expected: Rows, found: Rows) -> dict[str, Any]:
+def _report(kills: list[Kill], expected: Rows, published: Rows) -> dict[str, Any]:
     """Return what happened, as ``var/faults/report.json`` tells it."""
     delivered = [kill for kill in kills if kill.killed]
     report = {
         "kill_points": len(delivered),
         "victims": Counter(kill.victim for kill in delivered),
         "recovered": sum(kill.recovered for kill in delivered),
-        "lost_rows": sum(len(set(expected[partition]) - set(found[partition])) for partition in PARTITIONS),
-        "doubled_rows": sum(len(found[partition]) - len(set(found[partition])) for partition in PARTITIONS),
+        "lost_rows": sum(len(set(expected[partition]) - set(published[partition])) for partition in PARTITIONS),
+        "doubled_rows": sum(len(published[partition]) - len(set(published[partition])) for partition in PARTITIONS),
         "kills": [asdict(kill) for kill in kills],
         **origin(),
     }

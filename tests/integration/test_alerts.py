@@ -437,7 +437,7 @@ def test_the_shell_commands_of_the_document_work(quiet, token, tmp_path):
     }
     trigger, send = snippets("sh", "curl")
     for block, expected in ((trigger, '"dag_run_id":"drift__3__2013-06-01"'), (send, "drift__3__2013-06-02")):
-        script = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], block)
+        script = re.sub("|".join(map(re.escape, here)), lambda match: here[match[0]], block)
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, check=False)
         assert (done.returncode, expected in done.stdout) == (0, True), done.stdout + done.stderr
 

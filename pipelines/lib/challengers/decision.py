@@ -63,15 +63,15 @@ class Judged(Protocol):
     def faults(self) -> tuple[str, ...]: ...
 
 
-def require_sound(found: Judged, report: Path, digest: str, gate: str = "evaluate") -> None:
-    """Raise `GateFailed` unless `found`, which `gate` has written into `report`, is about the file with `digest`, and without faults."""
-    if found.faults:
+def require_sound(judged: Judged, report: Path, digest: str, gate: str = "evaluate") -> None:
+    """Raise `GateFailed` unless `judged`, which `gate` has written into `report`, is about the file with `digest`, and without faults."""
+    if judged.faults:
         raise GateFailed(
-            f"the model did not pass {gate} ({'; '.join(found.faults)}), so it is not registered; see {report / 'report.html'}"
+            f"the model did not pass {gate} ({'; '.join(judged.faults)}), so it is not registered; see {report / 'report.html'}"
         )
-    if found.sha256 != digest:
+    if judged.sha256 != digest:
         raise GateFailed(
-            f"{report / 'evaluation.json'} judges the model {found.sha256}, the file has sha256 {digest}; run: dvc repro {gate}"
+            f"{report / 'evaluation.json'} judges the model {judged.sha256}, the file has sha256 {digest}; run: dvc repro {gate}"
         )
 
 

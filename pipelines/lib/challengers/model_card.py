@@ -38,11 +38,11 @@ def render(
     return naming_the_declaration(pages.render("model_card.html", card=evaluation, **shown, lineage=lineage or {}, facts=facts or {}))
 
 
-def compared_of(found: Comparison | Incomparable | None) -> dict[str, object]:
-    """Return what the tables of the comparison `found` need; nothing if nothing was compared."""
-    if not isinstance(found, Comparison):
+def compared_of(comparison: Comparison | Incomparable | None) -> dict[str, object]:
+    """Return what the tables of the comparison `comparison` need; nothing if nothing was compared."""
+    if not isinstance(comparison, Comparison):
         return {}
-    return {"compared_rows": list(shown_figures.rows_of(found)), "words": shown_figures.words(found.task)}
+    return {"compared_rows": list(shown_figures.rows_of(comparison)), "words": shown_figures.words(comparison.task)}
 
 
 def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:

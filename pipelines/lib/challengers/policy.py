@@ -91,24 +91,24 @@ def _clear(difference: Difference, policy: Policy) -> bool:
     return difference.p is not None and difference.p <= policy.maximum_p_value
 
 
-def _worse(found: Comparison, policy: Policy) -> list[str]:
+def _worse(comparison: Comparison, policy: Policy) -> list[str]:
     reasons = []
-    quality, loss, words = found.quality_difference, found.loss_difference, TASKS[found.task]
+    quality, loss, words = comparison.quality_difference, comparison.loss_difference, TASKS[comparison.task]
     if quality.value < 0 and _clear(quality, policy):
         reasons.append(f"its {words.quality_name} is lower than the champion's, by {with_interval(quality)}")
     if loss.value > policy.maximum_log_loss_increase and _clear(loss, policy):
         reasons.append(
             f"its {words.loss_name} is worse than the champion's by more than {policy.maximum_log_loss_increase:g}, by {with_interval(loss)}"
         )
-    unit = found.challenger.spread or 1.0 if isinstance(found.challenger, ForecastSummary) else 1.0
-    change = (found.challenger.calibration_error - found.champion.calibration_error) / unit
+    unit = comparison.challenger.spread or 1.0 if isinstance(comparison.challenger, ForecastSummary) else 1.0
+    change = (comparison.challenger.calibration_error - comparison.champion.calibration_error) / unit
     if change > policy.maximum_calibration_error_increase:
         reasons.append(
             f"its calibration error is {change:.4f} above the champion's, more than {policy.maximum_calibration_error_increase:g}"
         )
-    for part in found.slices:  # with many slices, one is bad by chance: so the more there are, the clearer each must be (Bonferroni)
+    for part in comparison.slices:  # with many slices, one is bad by chance: so the more there are, the clearer each must be (Bonferroni)
         fall = part.quality_difference
-        if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(found.slices) <= policy.maximum_p_value:
+        if fall.value < -policy.maximum_slice_auc_loss and fall.p is not None and fall.p * len(comparison.slices) <= policy.maximum_p_value:
             reasons.append(
                 f"on {part.label} its {words.quality_name} falls by more than {policy.maximum_slice_auc_loss:g}: {with_interval(fall)}"
             )
@@ -127,32 +127,32 @@ def _dearer(challenger: Costs, champion: Costs, policy: Policy) -> list[str]:
     ]
 
 
-def _unclear(found: Comparison, policy: Policy) -> list[str]:
-    quality, loss, words = found.quality_difference, found.loss_difference, TASKS[found.task]
+def _unclear(comparison: Comparison, policy: Policy) -> list[str]:
+    quality, loss, words = comparison.quality_difference, comparison.loss_difference, TASKS[comparison.task]
     reasons = []
     if quality.value < 0:
         reasons.append(f"its {words.quality_name} is not higher: {with_interval(quality)}")
     if loss.value > 0:
         reasons.append(f"its {words.loss_name} is not lower: {with_interval(loss)}")
     if not (_clear(quality, policy) or _clear(loss, policy)):
-        reasons.append(f"neither gain is clear from {found.nights} nights: {_differences(found)}")
+        reasons.append(f"neither gain is clear from {comparison.nights} nights: {_differences(comparison)}")
     return reasons
 
 
-def _fallen_slices(found: Comparison, policy: Policy) -> list[str]:
+def _fallen_slices(comparison: Comparison, policy: Policy) -> list[str]:
     return [
-        f"on {part.label} its {TASKS[found.task].quality_name} falls: {with_interval(part.quality_difference)}"
-        for part in found.slices
+        f"on {part.label} its {TASKS[comparison.task].quality_name} falls: {with_interval(part.quality_difference)}"
+        for part in comparison.slices
         if part.quality_difference.value < -policy.maximum_slice_auc_loss and _clear(part.quality_difference, policy)
     ]
 
 
-def _too_bad_for_fresher(found: Comparison, policy: Policy) -> list[str]:
+def _too_bad_for_fresher(comparison: Comparison, policy: Policy) -> list[str]:
     """Return why a challenger that is not clearly better must not be promoted only because it is fresher; none if it may be."""
-    quality, loss, loss_name = found.quality_difference, found.loss_difference, TASKS[found.task].loss_name
+    quality, loss, loss_name = comparison.quality_difference, comparison.loss_difference, TASKS[comparison.task].loss_name
     if quality.p is None or loss.p is None:
-        return [f"too few rows or nights for an interval, so that it is fresher is not enough: {_differences(found)}"]
-    allowed = policy.fresher_margin * found.champion.loss
+        return [f"too few rows or nights for an interval, so that it is fresher is not enough: {_differences(comparison)}"]
+    allowed = policy.fresher_margin * comparison.champion.loss
     if loss.value > 0 and _clear(loss, policy):
         return [f"its {loss_name} is clearly higher, so that it is fresher is not enough: {with_interval(loss)}"]
     if loss.value > allowed:
@@ -163,16 +163,20 @@ def _too_bad_for_fresher(found: Comparison, policy: Policy) -> list[str]:
     return []
 
 
-def _fresher(found: Comparison, policy: Policy) -> str:
-    better = _clear(found.quality_difference, policy) or _clear(found.loss_difference, policy)
+def _fresher(comparison: Comparison, policy: Policy) -> str:
+    better = _clear(comparison.quality_difference, policy) or _clear(comparison.loss_difference, policy)
     finding = "not every figure is better, and none is clearly worse" if better else "no clear difference"
-    return f"promoted because it is fresher: {finding} on {found.nights} nights that neither has trained on, {_differences(found)}"
+    return (
+        f"promoted because it is fresher: {finding} on {comparison.nights} nights that neither has trained on, {_differences(comparison)}"
+    )
 
 
-def _degraded(found: Comparison | Incomparable | None) -> list[str]:
-    if found is None or not found.degraded:
+def _degraded(comparison: Comparison | Incomparable | None) -> list[str]:
+    if comparison is None or not comparison.degraded:
         return []
-    return [f"it was compared with version {found.version}, since the file of the champion, version {found.instead_of}, is broken"]
+    return [
+        f"it was compared with version {comparison.version}, since the file of the champion, version {comparison.instead_of}, is broken"
+    ]
 
 
 def _differs(disagreement: float, task: TaskName) -> str:
@@ -190,22 +194,24 @@ def _shadow_questions(shadow: Shadow, policy: Policy, task: TaskName) -> list[st
     return []
 
 
-def _gains(found: Comparison) -> list[str]:
-    return [f"{_differences(found)} on {found.nights} nights that neither has trained on"]
+def _gains(comparison: Comparison) -> list[str]:
+    return [f"{_differences(comparison)} on {comparison.nights} nights that neither has trained on"]
 
 
-def _differences(found: Comparison) -> str:
-    words = TASKS[found.task]
-    return f"{words.quality_name} {with_interval(found.quality_difference)}, {words.loss_name} {with_interval(found.loss_difference)}"
+def _differences(comparison: Comparison) -> str:
+    words = TASKS[comparison.task]
+    return f"{words.quality_name} {with_interval(comparison.quality_difference)}, {words.loss_name} {with_interval(comparison.loss_difference)}"
 
 
-def _unjudged(found: Comparison, shadow: Shadow) -> list[str]:
+def _unjudged(comparison: Comparison, shadow: Shadow) -> list[str]:
     """Name the missing evidence: the reader of a promotion must not believe that everything was judged."""
-    unsure = [part.label for part in found.slices if part.quality_difference.p is None]
-    enough = "rows of both outcomes" if found.task == "binary" else "rows"
-    reasons = [] if found.slices else [f"not judged: its slices, none of which has enough {enough}"]
+    unsure = [part.label for part in comparison.slices if part.quality_difference.p is None]
+    enough = "rows of both outcomes" if comparison.task == "binary" else "rows"
+    reasons = [] if comparison.slices else [f"not judged: its slices, none of which has enough {enough}"]
     if unsure:
-        reasons.append(f"not judged: {len(unsure)} of {len(found.slices)} slices, with too few rows or nights: {', '.join(unsure[:5])}")
+        reasons.append(
+            f"not judged: {len(unsure)} of {len(comparison.slices)} slices, with too few rows or nights: {', '.join(unsure[:5])}"
+        )
     return reasons if shadow.nights else [*reasons, "not judged: its shadow, since no night is published yet"]
 
 
@@ -216,11 +222,11 @@ def with_interval(difference: Difference) -> str:
     return f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
 
 
-def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion: Costs | None) -> Table:
+def table(comparison: Comparison, shadow: Shadow, challenger: Costs | None, champion: Costs | None) -> Table:
     """Return the comparison for the person who approves or refuses the challenger."""
-    rows = [(row.name, _cell(row.champion), _cell(row.challenger), _difference(row)) for row in rows_of(found)]
-    for part in sorted(found.slices, key=lambda part: part.quality_difference.value)[:3]:
-        what = f"{TASKS[found.task].quality_name} of {part.label}, among its worst slices"
+    rows = [(row.name, _cell(row.champion), _cell(row.challenger), _difference(row)) for row in rows_of(comparison)]
+    for part in sorted(comparison.slices, key=lambda part: part.quality_difference.value)[:3]:
+        what = f"{TASKS[comparison.task].quality_name} of {part.label}, among its worst slices"
         rows.append((what, _cell(part.champion.quality), _cell(part.challenger.quality), with_interval(part.quality_difference)))
     if challenger and champion:
         for name, theirs, mine in (
@@ -231,14 +237,14 @@ def table(found: Comparison, shadow: Shadow, challenger: Costs | None, champion:
             rows.append((name, f"{theirs:g}", f"{mine:g}", f"{mine - theirs:+.2f}"))
     if overall := shadow.overall:
         shadowed = f"{overall.rows:,} published rows of the shadow"
-        score = "score" if found.task == "binary" else "forecast"
+        score = "score" if comparison.task == "binary" else "forecast"
         rows.append((f"mean {score} on {shadowed}", _cell(overall.champion_mean), _cell(overall.challenger_mean), ""))
         rows.append(
             (f"decisions on {shadowed}", "", f"{overall.disagreement:.1%} differ", "")
-            if found.task == "binary"
+            if comparison.task == "binary"
             else (f"forecasts on {shadowed}", "", f"{overall.disagreement:.1%} of their spread apart", "")
         )
-    head = f"On {found.champion.rows:,} rows of {found.nights} nights from {found.since} on, which neither model has trained on."
+    head = f"On {comparison.champion.rows:,} rows of {comparison.nights} nights from {comparison.since} on, which neither model has trained on."
     return Table(head, ("", "champion", "challenger", "difference (95 % interval)"), tuple(rows))
 
 

@@ -70,11 +70,11 @@ class Row:
     p: float | None = None
 
 
-def rows_of(found: Comparison) -> Iterator[Row]:
-    """Yield the lines of the comparison `found`. The first two differences have intervals."""
-    judged = (found.quality_difference, found.loss_difference)
-    for place, (theirs, mine) in enumerate(zip(measures(found.champion), measures(found.challenger), strict=True)):
-        if place == 0 or (place == 1 and found.task == BINARY.name):
+def rows_of(comparison: Comparison) -> Iterator[Row]:
+    """Yield the lines of the comparison `comparison`. The first two differences have intervals."""
+    judged = (comparison.quality_difference, comparison.loss_difference)
+    for place, (theirs, mine) in enumerate(zip(measures(comparison.champion), measures(comparison.challenger), strict=True)):
+        if place == 0 or (place == 1 and comparison.task == BINARY.name):
             of = judged[place]
             yield Row(mine.name, mine.base, theirs.value, mine.value, of.value, True, of.low, of.high, of.p)
         else:
@@ -83,9 +83,9 @@ def rows_of(found: Comparison) -> Iterator[Row]:
             yield Row(mine.name, mine.base, theirs.value, mine.value, change)
 
 
-def slice_rows(found: Comparison) -> list[SliceComparison]:
+def slice_rows(comparison: Comparison) -> list[SliceComparison]:
     """Return the slices of the comparison, the worst difference first."""
-    return sorted(found.slices, key=lambda part: part.quality_difference.value)
+    return sorted(comparison.slices, key=lambda part: part.quality_difference.value)
 
 
 def words(task: str) -> dict[str, str]:

@@ -88,5 +88,5 @@ def significant(value: float) -> int:
     return whole // unit * unit
 
 
-def _spread(found: Sequence[float]) -> float:
-    return statistics.pstdev([math.log(ratio) for ratio in found]) if len(found) > 1 else 0.0
+def _spread(values: Sequence[float]) -> float:
+    return statistics.pstdev([math.log(ratio) for ratio in values]) if len(values) > 1 else 0.0

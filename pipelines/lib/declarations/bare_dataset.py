@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.lib.core.errors import ConfigError
-from pipelines.lib.declarations.faults import Found, read_section
+from pipelines.lib.declarations.faults import Finding, read_section
 from pipelines.lib.declarations.references import used_columns
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import UTC, bare_connection
@@ -22,13 +22,13 @@ _SOUND: Mapping[str, Any] = {
 """Values that take the place of faulty ones, so that the other keys can be checked against each other."""
 
 
-def bare_dataset_faults(dataset: object, features: object) -> list[Found]:
+def bare_dataset_faults(dataset: object, features: object) -> list[Finding]:
     """Return all faults of section `dataset` itself. A column whose type is not declared counts as text, the event time as a timestamp."""
     if not isinstance(dataset, dict):
         return read_section(dataset, Dataset, "dataset")[1]
     used = known_columns(dataset, features)
     content = _with_columns(dataset, used)
-    faults: list[Found] = []
+    faults: list[Finding] = []
     for _ in Dataset.model_fields:  # the model names all faulty keys, or else the first pair of keys that do not fit
         _, found = read_section(content, Dataset, "dataset")
         faults += [fault for fault in found if fault not in faults]

@@ -8,20 +8,20 @@ import duckdb
 
 from pipelines.lib.core.use_cases import CLOCKS
 from pipelines.lib.declarations.facts import EVENTS, Facts
-from pipelines.lib.declarations.faults import Found
+from pipelines.lib.declarations.faults import Finding
 from pipelines.lib.sources.source_files import files_of
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.lib.tables.engine import name
 from pipelines.lib.tables.source_paths import names_partition
 
 
-def zone_warnings(params: Mapping[str, Any]) -> Iterator[Found]:
+def zone_warnings(params: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield the clocks of `params` that are of another time zone than the dates of the dataset: a night may start before its date has ended."""
     zone = (params.get("dataset") or {}).get("time_zone")
     for section in CLOCKS if isinstance(zone, str) else ():
         clock = (params.get(section) or {}).get("timezone", zone)
         if isinstance(clock, str) and clock != zone:
-            yield Found(
+            yield Finding(
                 f"{section}.timezone",
                 f"is {clock}, but the dates of the dataset end at midnight in {zone} (dataset.time_zone)",
                 f"write timezone: {zone} or take it out, unless {(params.get(section) or {}).get('cron')!r} in {clock} is after that midnight all year",

@@ -14,7 +14,7 @@ from pipelines.lib.core.use_cases import CLOCKS, DEFAULTS, FOLDER, Effective, Us
 from pipelines.lib.declarations.bare_dataset import bare_dataset_faults, known_columns
 from pipelines.lib.declarations.config_rules import declared_faults, rule_faults, suite_faults, yaml_faults, zone_faults
 from pipelines.lib.declarations.derivation import staleness
-from pipelines.lib.declarations.faults import MISSING, Fault, Found, as_written, closest, read_section, with_file
+from pipelines.lib.declarations.faults import MISSING, Fault, Finding, as_written, closest, read_section, with_file
 from pipelines.lib.declarations.sections import SECTIONS, model_of
 from pipelines.lib.features.declaration import Features
 from pipelines.lib.gates.suite import Gate
@@ -30,24 +30,24 @@ def check_config(use_case: UseCase) -> list[Fault]:
         unknown = unknown_sections(use_case)
         found = effective(use_case, strict=False)
     except ConfigError as error:
-        return [Fault(str(use_case.declaration), Found("the file", str(error)))]
+        return [Fault(str(use_case.declaration), Finding("the file", str(error)))]
     known = set(SECTIONS)
-    faults = [Fault(str(file), Found(section, "is an unknown section", closest(section, known))) for file, section in unknown]
+    faults = [Fault(str(file), Finding(section, "is an unknown section", closest(section, known))) for file, section in unknown]
     table = {section: content for section, content in found.params.items() if section in ("dataset", "features")}
     _, of_table = read_sections(table, whole=False)
     if stale := staleness(use_case):
-        faults.append(Fault(str(use_case.derived), Found("derived_from.sha256", stale.partition("derived_from.sha256 ")[2] or stale)))
+        faults.append(Fault(str(use_case.derived), Finding("derived_from.sha256", stale.partition("derived_from.sha256 ")[2] or stale)))
     whole = use_case.derived.exists() or (not of_table and not_derived(use_case, found.params) is None)
     return faults + located(use_case, found, check_params(found.params, whole=whole, trial=True))
 
 
-def located(use_case: UseCase, effective_params: Effective, found: Iterable[Found]) -> list[Fault]:
-    """Return the `found` faults, each with the file of `use_case` that sets its key."""
+def located(use_case: UseCase, effective_params: Effective, findings: Iterable[Finding]) -> list[Fault]:
+    """Return the `findings` faults, each with the file of `use_case` that sets its key."""
     files = {"derived": use_case.derived, "default": use_case.root / DEFAULTS}
     declare = f"declare it in {use_case.declaration}"
     again = f"{declare}, or run python -m pipelines.use_case derive {use_case.name} --again"
     faults = []
-    for one in found:
+    for one in findings:
         file = files.get(_origin(effective_params.origin, one.key), use_case.declaration)
         remedy = one.remedy
         if file == use_case.derived and one.derivable:
@@ -71,7 +71,7 @@ def require_sound(params: dict[str, Any]) -> None:
         )
 
 
-def check_params(params: Mapping[str, Any], *, whole: bool = True, trial: bool = False) -> list[Found]:
+def check_params(params: Mapping[str, Any], *, whole: bool = True, trial: bool = False) -> list[Finding]:
     """Return all faults of `params`, the effective parameters of one use case.
 
     A section that is not there is not judged. Unless `params` are `whole`, neither is what `derive` finds, nor what depends on it. With a `trial`,
@@ -88,18 +88,18 @@ def check_params(params: Mapping[str, Any], *, whole: bool = True, trial: bool =
     return found + [fault for fault in rules if fault.key not in explained]
 
 
-def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dict[str, Section], list[Found]]:
+def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dict[str, Section], list[Finding]]:
     """Return the sections of `params` that are valid, each as its model, and the faults of the others.
 
     Unless `params` are `whole`, section dataset has no model, and what `derive` finds may be missing.
     """
     found = [
-        Found(key, f"is {value}, which YAML reads as a date", f'write "{value}"')
+        Finding(key, f"is {value}, which YAML reads as a date", f'write "{value}"')
         for key, value in leaves({section: content for section, content in params.items() if section in SECTIONS})
         if isinstance(value, dt.date)
     ]
     found += [
-        Found(f"{above}{key}", f"is a key that YAML reads as {_kind_of(key)}", f'write "{as_written(key)}":')
+        Finding(f"{above}{key}", f"is a key that YAML reads as {_kind_of(key)}", f'write "{as_written(key)}":')
         for section, content in params.items()
         if section in SECTIONS
         for above, key in _odd_keys(content, f"{section}.")
@@ -145,7 +145,7 @@ def _kind_of(key: object) -> str:
     return "a date" if isinstance(key, dt.date) else "a boolean" if isinstance(key, bool) else "a number"
 
 
-def _left_to_derive(fault: Found) -> bool:
+def _left_to_derive(fault: Finding) -> bool:
     """Return whether `fault` is that something is missing which `derive` finds."""
     section = fault.key.partition(".")[0]
     return fault.fact == MISSING and (fault.key == "dataset.columns" or section not in ("dataset", "features"))
@@ -154,7 +154,7 @@ def _left_to_derive(fault: Found) -> bool:
 def check_between(use_cases: Iterable[UseCase]) -> list[Fault]:
     """Return the names that two of `use_cases` have in common, at each of them: they would share models, an experiment or published tables."""
     return [
-        Fault(str(use_case.declaration), Found(one.key, one.fact, one.remedy))
+        Fault(str(use_case.declaration), Finding(one.key, one.fact, one.remedy))
         for use_case, shared in shared_names(list(use_cases)).items()
         for one in shared
     ]
@@ -182,4 +182,4 @@ def not_derived(use_case: UseCase, params: Mapping[str, Any]) -> Fault | None:
     if not lacking:
         return None
     remedy = f"run python -m pipelines.use_case derive {use_case.name} and commit the file"
-    return Fault(str(use_case.derived), Found("the file", f"does not exist, and {lacking[0]} is not declared", remedy))
+    return Fault(str(use_case.derived), Finding("the file", f"does not exist, and {lacking[0]} is not declared", remedy))

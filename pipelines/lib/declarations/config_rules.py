@@ -11,7 +11,7 @@ import duckdb
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.time_zones import require_zone
-from pipelines.lib.declarations.faults import Found, as_written, closest, of_error
+from pipelines.lib.declarations.faults import Finding, as_written, closest, of_error
 from pipelines.lib.declarations.weekday_cron import cron_of, never_scored
 from pipelines.lib.features.checks import check_declaration
 from pipelines.lib.features.declaration import Features
@@ -24,7 +24,7 @@ from pipelines.lib.tables.night_calendar import WEEK
 Params = Mapping[str, Any]
 
 
-def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterator[Found]:
+def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterator[Finding]:
     """Yield the faults of `params`, whose sections are each valid, with `dataset` and `features` among them."""
     names = set(features.names)
     yield from feature_faults(dataset, features)
@@ -36,30 +36,30 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
     for number, direction in enumerate(_at(params, "evaluate.golden") or ()):
         for feature in direction["change"]:
             if feature not in names:
-                yield Found(f"evaluate.golden.{number}.change", f"names {feature!r}, which is not a feature", closest(feature, names))
+                yield Finding(f"evaluate.golden.{number}.change", f"names {feature!r}, which is not a feature", closest(feature, names))
     if (order := _at(params, "score.order_by")) is not None and order not in names:
-        yield Found("score.order_by", f"is {order!r}, which is not a feature", f"{closest(order, names)}; or write order_by: null")
+        yield Finding("score.order_by", f"is {order!r}, which is not a feature", f"{closest(order, names)}; or write order_by: null")
     for low, high in _ORDERED:
         if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
-            yield Found(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other", derivable=False)
+            yield Finding(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other", derivable=False)
     yield from _other_task(params, dataset)
     yield from _clock(params, dataset)
     code, layers = _at(params, "plan_index.ivfpq.code_bytes"), _at(params, "train_encoder.layers")
     if code and layers and layers[-1] % code:
-        yield Found(
+        yield Finding(
             "plan_index.ivfpq.code_bytes", f"is {code}, which does not divide the dimension of the vectors, {layers[-1]}",
             "correct it, or the last number of train_encoder.layers",
         )  # fmt: skip
 
 
-def declared_faults(params: Params, *, trial: bool) -> Iterator[Found]:
+def declared_faults(params: Params, *, trial: bool) -> Iterator[Finding]:
     """Yield the faults of `params`, whose sections are each valid, that depend neither on the table nor on what `derive` finds.
 
     With a `trial`, a small model is made of an estimator that is not the default one, which takes seconds.
     """
     yield from _dates(params)
     if wrong := [month for month in _at(params, "first_run.shards") or () if not _MONTH.fullmatch(month)]:
-        yield Found("first_run.shards", f"names {wrong[0]!r}, which is not a month", "write months such as 2024-01")
+        yield Finding("first_run.shards", f"names {wrong[0]!r}, which is not a month", "write months such as 2024-01")
     yield from _names(params)
     yield from _estimator(params, trial=trial)
 
@@ -89,26 +89,26 @@ _DATES = (
 )
 
 
-def suite_faults(gates: Mapping[str, Gate]) -> Iterator[Found]:
+def suite_faults(gates: Mapping[str, Gate]) -> Iterator[Finding]:
     """Yield the faults of the suite files that the sections `gates` name."""
     for section, gate in gates.items():
         if gate.suite is not None:
             try:
                 gate.custom_expectations()
             except ConfigError as error:
-                yield Found(f"{section}.suite", f"is {gate.suite!r}: {error}", "correct the path, or write suite: null")
+                yield Finding(f"{section}.suite", f"is {gate.suite!r}: {error}", "correct the path, or write suite: null")
 
 
-def zone_faults(params: Params) -> Iterator[Found]:
+def zone_faults(params: Params) -> Iterator[Finding]:
     """Yield the fault of a time zone that does not exist."""
     if isinstance(zone := _at(params, "dataset.time_zone"), str):
         try:
             require_zone(zone, "it")
         except ValueError as error:
-            yield Found("dataset.time_zone", str(error).removeprefix("it "))
+            yield Finding("dataset.time_zone", str(error).removeprefix("it "))
 
 
-def yaml_faults(params: Params) -> Iterator[Found]:
+def yaml_faults(params: Params) -> Iterator[Finding]:
     """Yield the values that YAML has read as something else than a person meant: ``[no]``, ``[1, 2]`` and dates without quotes."""
     for key, content in _items(_at(params, "dataset.columns")):
         if isinstance(content, dict) and content.get("type") == "string":
@@ -123,14 +123,14 @@ def _items(value: object) -> Iterable[tuple[Any, Any]]:
     return value.items() if isinstance(value, dict) else ()
 
 
-def _texts(key: str, values: object, otherwise: str) -> Iterator[Found]:
+def _texts(key: str, values: object, otherwise: str) -> Iterator[Finding]:
     if isinstance(values, list) and (wrong := [value for value in values if not isinstance(value, str)]):
         meant = ", ".join(f'"{as_written(value)}"' if not isinstance(value, str) else f'"{value}"' for value in values)
         seen = ", ".join(f"{value!r} ({type(value).__name__})" for value in wrong[:3])
-        yield Found(key, f"holds {seen}, which YAML does not read as text", f"write values: [{meant}]{otherwise}")
+        yield Finding(key, f"holds {seen}, which YAML does not read as text", f"write values: [{meant}]{otherwise}")
 
 
-def feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
+def feature_faults(dataset: Dataset, features: Features) -> Iterator[Finding]:
     """Yield what cannot be computed or would leak. All at once is tried first, since each check alone takes some milliseconds."""
     connection = bare_connection(dataset.zone)
     try:
@@ -145,7 +145,7 @@ def feature_faults(dataset: Dataset, features: Features) -> Iterator[Found]:
     yield from found or [of_error(whole, "features")]
 
 
-def _declaration_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset, parts: Mapping[str, Features]) -> Iterator[Found]:
+def _declaration_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset, parts: Mapping[str, Features]) -> Iterator[Finding]:
     for key, part in parts.items():
         try:
             check_declaration(connection, dataset, part)
@@ -159,14 +159,14 @@ def _each(features: Features, alone: Features) -> Iterator[tuple[str, Features]]
             yield f"features.{group}.{name}", alone.model_copy(update={group: {name: declared}})
 
 
-def _known(params: Params, key: str, known: Iterable[str], kind: str) -> Iterator[Found]:
+def _known(params: Params, key: str, known: Iterable[str], kind: str) -> Iterator[Finding]:
     offered = set(known)
     for name in _at(params, key) or ():
         if name not in offered:
-            yield Found(key, f"names {name!r}, which is not there", f"{closest(name, offered, f'the {kind} are')}")
+            yield Finding(key, f"names {name!r}, which is not there", f"{closest(name, offered, f'the {kind} are')}")
 
 
-def _dates(params: Params) -> Iterator[Found]:
+def _dates(params: Params) -> Iterator[Finding]:
     read: dict[str, dt.date] = {}
     for key in _DATES:
         value = _at(params, key)
@@ -176,43 +176,45 @@ def _dates(params: Params) -> Iterator[Found]:
             try:
                 read[key] = parse_partition(date)
             except ConfigError as error:
-                yield Found(key, str(error).removeprefix("partition "))
+                yield Finding(key, str(error).removeprefix("partition "))
     start, first = read.get("ingest_history.start"), read.get("first_run.partition")
     if start and first and first <= start:
-        yield Found("first_run.partition", f"is {first}, not after ingest_history.start, which is {start}", "choose a later partition")
+        yield Finding("first_run.partition", f"is {first}, not after ingest_history.start, which is {start}", "choose a later partition")
 
 
-def _clock(params: Params, dataset: Dataset) -> Iterator[Found]:
+def _clock(params: Params, dataset: Dataset) -> Iterator[Finding]:
     """Yield the weekdays with rows that the cron of the nights never scores. A table with rows every night may be scored less often on purpose."""
     cron, offset = _at(params, "nightly_batch_scoring.cron"), _at(params, "nightly_batch_scoring.replay_offset_days")
     if len(dataset.weekdays) == WEEK or cron is None or offset is None or not (missed := never_scored(dataset.calendar, cron, offset)):
         return
-    yield Found(
+    yield Finding(
         "nightly_batch_scoring.cron", f"is {cron!r} with replay_offset_days {offset}, so the rows of {', '.join(missed)} are never scored",
         f"write cron: \"{cron_of(dataset.calendar, offset)}\", or correct dataset.weekdays",
     )  # fmt: skip
 
 
-def _other_task(params: Params, dataset: Dataset) -> Iterator[Found]:
+def _other_task(params: Params, dataset: Dataset) -> Iterator[Finding]:
     """Yield the limits that a label of yes or no can never reach."""
     if dataset.label.task != "binary":
         return
     for key in _MEAN_SCORES:
         if (limit := _at(params, key)) is not None and not 0 <= limit <= 1:
-            yield Found(key, f"is {limit}, but scores are probabilities", "write a number from 0 to 1", derivable=False)
+            yield Finding(key, f"is {limit}, but scores are probabilities", "write a number from 0 to 1", derivable=False)
     for key in _OF_NUMBERS:
         if (limit := _at(params, key)) is not None:
             remedy = f"remove it, or limit the share of positive labels with {key.replace('_mean', '')}_rate"
-            yield Found(key, f"is {limit}, which limits labels that are numbers, but dataset.label.task is binary", remedy, derivable=False)
+            yield Finding(
+                key, f"is {limit}, which limits labels that are numbers, but dataset.label.task is binary", remedy, derivable=False
+            )
 
 
-def _names(params: Params) -> Iterator[Found]:
+def _names(params: Params) -> Iterator[Finding]:
     registry = params.get("registry") or {}
     if registry.get("name") and registry.get("name") == registry.get("encoder"):
-        yield Found("registry.encoder", f"is {registry['encoder']!r}, as registry.name is", "give the encoder a name of its own")
+        yield Finding("registry.encoder", f"is {registry['encoder']!r}, as registry.name is", "give the encoder a name of its own")
 
 
-def _estimator(params: Params, *, trial: bool) -> Iterator[Found]:
+def _estimator(params: Params, *, trial: bool) -> Iterator[Finding]:
     """Yield why no model can be made as section ``train`` says: from its names and values alone, or with a `trial`."""
     if not (section := params.get("train")):
         return
@@ -224,7 +226,7 @@ def _estimator(params: Params, *, trial: bool) -> Iterator[Found]:
         from pipelines.lib.models.trial import faults, faults_of_declaration  # imports the library of the estimator
 
         found = (faults if trial else faults_of_declaration)(fitting, task)
-        yield from (Found(f"train.{refused.key}", refused.fact, refused.remedy) for refused in found)
+        yield from (Finding(f"train.{refused.key}", refused.fact, refused.remedy) for refused in found)
 
 
 def _at(params: Params, key: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.lib.declarations.decimals import decimal_faults
-from pipelines.lib.declarations.faults import Found
+from pipelines.lib.declarations.faults import Finding
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.sources.source_files import SourceFile
 from pipelines.lib.tables.dataset import Column, Source
@@ -38,7 +38,7 @@ def delimiter_of(file: Path, encoding: str = "utf-8") -> str | None:
     return best if fields[best] > 1 else None
 
 
-def delimiter_fault(of: SourceFile, source: Source, key: str) -> Found | None:
+def delimiter_fault(of: SourceFile, source: Source, key: str) -> Finding | None:
     """Return the fault if the file `of` the source has another delimiter than `source` declares."""
     file = of.path
     if file.suffix == ".gz" or not file.is_file():
@@ -51,14 +51,14 @@ def delimiter_fault(of: SourceFile, source: Source, key: str) -> Found | None:
     if len(header) > 1:
         return None
     shown = "\\t" if found == "\t" else found
-    return Found(
+    return Finding(
         f"{key}.delimiter", f"is {source.delimiter!r}, but {of.name} separates its fields by {shown!r}", f'write delimiter: "{shown}"'
     )
 
 
 def notation_faults(
     connection: duckdb.DuckDBPyConnection, scanned: Scan, columns: Mapping[str, Column], source: Source, where: str
-) -> Iterator[Found]:
+) -> Iterator[Finding]:
     """Yield the columns whose text is written otherwise than the `source` at the key `where` declares: with a decimal comma, or in other formats of dates."""
     sample = f"(SELECT * FROM {scanned.relation} LIMIT {_SAMPLE_ROWS})"
     numbers = [column for column, declared in columns.items() if declared.type in ("integer", "float")]
@@ -132,19 +132,21 @@ def _narrowest(connection: duckdb.DuckDBPyConnection, relation: str, column: str
     return min(zip(found, forms, strict=True), key=lambda one: one[0])[1]
 
 
-def format_fault(found: Mapping[str, int], column: str, kind: str, source: Source, where: str, *, iso_is_read: bool = True) -> Found | None:
-    """Return the fault if `source` at the key `where` declares none of the formats `found` in a `column` of a `kind`, or there are several.
+def format_fault(
+    counts: Mapping[str, int], column: str, kind: str, source: Source, where: str, *, iso_is_read: bool = True
+) -> Finding | None:
+    """Return the fault if `source` at the key `where` declares none of the formats `counts` in a `column` of a `kind`, or there are several.
 
     Without `iso_is_read`, not even a format that begins with the year is read unless it is declared.
     """
     declared = getattr(source, f"{kind}_format")
     key = f"{where}.{kind}_format"
-    iso = iso_is_read and all(form.startswith(("%Y-%m-%d", "%Y/%m/%d")) for form in found)
-    if not found or declared in found or (declared is None and iso):
+    iso = iso_is_read and all(form.startswith(("%Y-%m-%d", "%Y/%m/%d")) for form in counts)
+    if not counts or declared in counts or (declared is None and iso):
         return None
-    if len(found) > 1:
-        seen = " and ".join(f"{count} values like {form}" for form, count in list(found.items())[:3])
-        return Found(key, f"cannot be one format: column {column!r} holds {seen}", "deliver all dates in one format, best as 2024-01-31")
-    [form] = found
+    if len(counts) > 1:
+        seen = " and ".join(f"{count} values like {form}" for form, count in list(counts.items())[:3])
+        return Finding(key, f"cannot be one format: column {column!r} holds {seen}", "deliver all dates in one format, best as 2024-01-31")
+    [form] = counts
     said = "is not declared" if declared is None else f"is {declared!r}"
-    return Found(key, f"{said}, but column {column!r} is written like {form}", f'write {kind}_format: "{form}"')
+    return Finding(key, f"{said}, but column {column!r} is written like {form}", f'write {kind}_format: "{form}"')

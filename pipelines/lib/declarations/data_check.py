@@ -12,7 +12,7 @@ from pipelines.lib.core.params import parse_section
 from pipelines.lib.declarations import leakage
 from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
 from pipelines.lib.declarations.facts import EVENTS, SHORTEST_HISTORY, Facts, read_facts
-from pipelines.lib.declarations.faults import Found, of_error, read_section
+from pipelines.lib.declarations.faults import Finding, of_error, read_section
 from pipelines.lib.declarations.first_nights import DEMO_NIGHTS
 from pipelines.lib.declarations.joins_found import join_findings
 from pipelines.lib.declarations.side_check import side_faults
@@ -28,7 +28,7 @@ from pipelines.lib.tables.night_calendar import name_of
 Params = Mapping[str, Any]
 
 
-def first_look(params: Params) -> list[Found]:
+def first_look(params: Params) -> list[Finding]:
     """Return the faults that the sources of `params` show before columns are derived; none of one whose section ``source`` has faults itself."""
     dataset = params.get("dataset")
     if not isinstance(dataset, dict):
@@ -46,7 +46,7 @@ def first_look(params: Params) -> list[Found]:
         return found
 
 
-def declared_data_faults(params: Params, features: Features) -> list[Found]:
+def declared_data_faults(params: Params, features: Features) -> list[Finding]:
     """Return those faults of the data that do not follow from values which are still to be derived. Raises as `data_faults` does."""
     return [
         fault
@@ -66,7 +66,7 @@ def _at(params: Params, key: str) -> Any:
     return found
 
 
-def data_faults(params: Params, features: Features) -> list[Found]:
+def data_faults(params: Params, features: Features) -> list[Finding]:
     """Return the faults of the data that section dataset of `params` declares. Raises `ConfigError` if that section cannot be read."""
     with connect(time_zone_of(params)) as (connection, scratch):
         source = parse_section((params.get("dataset") or {}).get("source"), Source, "dataset.source")
@@ -89,7 +89,7 @@ def data_faults(params: Params, features: Features) -> list[Found]:
         except NightshiftError as error:
             return [*found, of_error(error, "dataset.label.expression")]
         except duckdb.Error as error:
-            return [*found, Found("dataset.label.expression", f"fails: {str(error).splitlines()[0]}", "correct it, or write TRY(…)")]
+            return [*found, Finding("dataset.label.expression", f"fails: {str(error).splitlines()[0]}", "correct it, or write TRY(…)")]
         found += _key_faults(connection, dataset)
         found += _column_faults(connection, dataset)
         found += _label_faults(facts, dataset)
@@ -97,18 +97,18 @@ def data_faults(params: Params, features: Features) -> list[Found]:
         found += _weekday_faults(facts, dataset)
         found += join_findings(connection, dataset, features, scratch)
         found += [
-            Found("dataset.known_later", f"does not name {sign.column}, which {sign.reason}", leakage.remedy(sign.column))
+            Finding("dataset.known_later", f"does not name {sign.column}, which {sign.reason}", leakage.remedy(sign.column))
             for sign in leakage.signs_of_features(connection, dataset, features)
         ]
     return found
 
 
-def _key_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Found]:
+def _key_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Finding]:
     if repeated := repeated_rows(connection, dataset.key):
-        yield Found("dataset.key", f"is {shared(dataset.key, repeated)}", "name the columns that tell them apart")
+        yield Finding("dataset.key", f"is {shared(dataset.key, repeated)}", "name the columns that tell them apart")
 
 
-def _column_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Found]:
+def _column_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> Iterator[Finding]:
     """Yield the columns that the gates would stop a history for: too many missing values, values that are not listed or out of bounds."""
     judged = {column: declared for column, declared in dataset.columns.items() if column not in (*dataset.known_later, dataset.event_time)}
     if not judged:
@@ -119,7 +119,7 @@ def _column_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> I
         missing, unseen, outside = found[3 * place : 3 * place + 3]
         key = f"dataset.columns.{column}"
         if missing / rows > declared.nulls:
-            yield Found(
+            yield Finding(
                 f"{key}.nulls",
                 f"is {declared.nulls:g}, but {missing / rows:.2%} of the rows have no value",
                 "raise it, or correct the data",
@@ -128,10 +128,12 @@ def _column_faults(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> I
             [(example,)] = connection.sql(
                 f"SELECT {name(column)}::VARCHAR FROM {EVENTS} WHERE {_outside_values(name(column), declared)} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
             ).fetchall()
-            yield Found(f"{key}.values", f"lacks {example!r} and with it {unseen / rows:.2%} of the rows", "add the value, or raise unseen")
+            yield Finding(
+                f"{key}.values", f"lacks {example!r} and with it {unseen / rows:.2%} of the rows", "add the value, or raise unseen"
+            )
         if outside:
             bounds = " to ".join("…" if bound is None else f"{bound:g}" for bound in (declared.minimum, declared.maximum))
-            yield Found(key, f"has {outside:,} rows outside {bounds}", "correct minimum and maximum, or the data")
+            yield Finding(key, f"has {outside:,} rows outside {bounds}", "correct minimum and maximum, or the data")
 
 
 def _figures(value: str, declared: Column) -> tuple[str, str, str]:
@@ -148,7 +150,7 @@ def _outside_values(value: str, declared: Column) -> str:
     return f"{value} IS NOT NULL AND {value}::VARCHAR NOT IN ({', '.join(map(text, declared.values or ('',)))})"
 
 
-def _side_source_faults(params: Params, scratch: Path) -> Iterator[Found]:
+def _side_source_faults(params: Params, scratch: Path) -> Iterator[Finding]:
     """Yield the faults of the sources of side tables, without a look at the main table."""
     for table, section in (_at(params, "dataset.tables") or {}).items():
         key = f"dataset.tables.{table}.source"
@@ -157,12 +159,12 @@ def _side_source_faults(params: Params, scratch: Path) -> Iterator[Found]:
             yield fault
 
 
-def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
+def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Finding]:
     end = facts.last - dt.timedelta(days=dataset.label.delay_days - 1)
     known, positive = facts.labelled(facts.first, end), facts.positive(facts.first, end)
     key, expression = "dataset.label.expression", dataset.label.expression
     if not known:
-        yield Found(
+        yield Finding(
             key, f"is {expression!r}, which is NULL for every row whose outcome should be known", "correct it, or dataset.label.delay_days"
         )
     elif positive in (0, known):
@@ -173,10 +175,10 @@ def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
                 f"is {expression!r}, which is {facts.label_range[0]:g} for all {known:,} rows",
                 "correct it: there is nothing to forecast",
             )
-        yield Found(key, fact, remedy)
+        yield Finding(key, fact, remedy)
 
 
-def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Found]:
+def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Finding]:
     """Yield what the first run lacks: nights to score, or rows to learn from."""
     said = (params.get("first_run") or {}).get("partition")
     if said is None:
@@ -185,10 +187,10 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
     named = (params.get("first_run") or {}).get("nights") or ()
     nights = [dt.date.fromisoformat(night) for night in named] or [first + dt.timedelta(days=night) for night in range(DEMO_NIGHTS)]
     if named and (empty := [str(night) for night in nights if not facts.counts.get(night)]):
-        yield Found("first_run.nights", f"names {', '.join(empty)}, without rows", "name nights with rows, or derive again")
+        yield Finding("first_run.nights", f"names {', '.join(empty)}, without rows", "name nights with rows, or derive again")
         return
     if empty := [str(night) for night in nights if not facts.counts.get(night)]:
-        yield Found(
+        yield Finding(
             "first_run.partition", f"is {first}; no row is dated {', '.join(empty)} of the first {DEMO_NIGHTS} nights",
             f"choose a date from {facts.first + dt.timedelta(days=dataset.label.delay_days + SHORTEST_HISTORY)} on whose nights have rows, up to "
             f"{facts.last - dt.timedelta(days=DEMO_NIGHTS - 1)}",
@@ -201,19 +203,19 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
         before = matured - dt.timedelta(days=holdout)
         rows = facts.labelled(facts.first, before)
         if not rows:
-            yield Found(
+            yield Finding(
                 f"{section}.holdout_days",
                 f"is {holdout}, so no row with an outcome is left before {before} to learn from",
                 "lower it, or choose a later first_run.partition",
             )
         elif rows < wanted:
-            yield Found(
+            yield Finding(
                 f"{section}.minimum_rows",
                 f"is {wanted:,}, but {rows:,} rows before {before} have an outcome",
                 "lower it, or choose a later first_run.partition",
             )
         elif section == "train" and facts.positive(before, matured) in (0, facts.labelled(before, matured)):
-            yield Found(
+            yield Finding(
                 "train.holdout_days",
                 f"is {holdout}; the holdout from {before} to {matured} has one outcome only",
                 "raise it",
@@ -221,11 +223,11 @@ def _night_faults(facts: Facts, dataset: Dataset, params: Params) -> Iterator[Fo
             )
 
 
-def _weekday_faults(facts: Facts, dataset: Dataset) -> Iterator[Found]:
+def _weekday_faults(facts: Facts, dataset: Dataset) -> Iterator[Finding]:
     """Yield the weekdays that have rows and are not declared."""
     strays = [date for date in facts.days if not dataset.calendar.expects_rows(date)]
     if strays:
-        yield Found(
+        yield Finding(
             "dataset.weekdays", f"is [{', '.join(dataset.weekdays)}], but {len(strays)} other dates have rows, such as {name_of(strays[-1])} {strays[-1]}",
             "add the weekday, or correct the times",
         )  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import duckdb
 
-from pipelines.lib.declarations.faults import Found
+from pipelines.lib.declarations.faults import Finding
 from pipelines.lib.declarations.text_shapes import examples
 from pipelines.lib.tables.dataset import Source
 
@@ -26,7 +26,7 @@ _NO_DECIMAL_COMMA = f"{_POINT}|{_GROUPED_BY_POINTS}|{_GROUPED_BY_COMMAS}"
 
 def decimal_faults(
     connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[str], source: Source, where: str
-) -> Iterator[Found]:
+) -> Iterator[Finding]:
     """Yield the text `columns` of numbers that are written otherwise than `decimal` of the `source` at the key `where` says."""
     asked = list(columns)
     if source.decimal == ".":
@@ -38,7 +38,7 @@ def decimal_faults(
         return
     mixed = bool(set(decimal_commas(connection, relation, asked)) - set(wrong))
     for column, example in wrong.items():
-        yield Found(f"{where}.decimal", f"is ',', but column {column!r} holds {example!r}", _remedy(example, mixed=mixed))
+        yield Finding(f"{where}.decimal", f"is ',', but column {column!r} holds {example!r}", _remedy(example, mixed=mixed))
 
 
 def _remedy(example: str, *, mixed: bool) -> str:
@@ -56,7 +56,7 @@ def _remedy(example: str, *, mixed: bool) -> str:
 
 def grouped_faults(
     connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[str], undeclared: Iterable[str], where: str
-) -> Iterator[Found]:
+) -> Iterator[Finding]:
     """Yield those `undeclared` text columns of a source with a decimal comma, at the key `where`, whose commas may all group thousands.
 
     One of `columns` whose comma can be nothing but a decimal comma ends the doubt for all, and so does a declared type for its own column.
@@ -68,19 +68,19 @@ def grouped_faults(
     section = where.rpartition(".")[0]
     for column in undeclared:
         if column in unclear:
-            yield Found(
+            yield Finding(
                 f"{where}.decimal",
                 f"is ',', but the commas of column {column!r} may group thousands, as in {unclear[column]!r}",
                 f"deliver the numbers without them; or if they are decimal commas, declare {section}.columns: {{{column}: {{type: float}}}}",
             )
 
 
-def decimal_fault(column: str, example: str, where: str) -> Found:
+def decimal_fault(column: str, example: str, where: str) -> Finding:
     """Return the fault of a source at the key `where` that does not declare the decimal comma of `example` in `column`."""
     remedy = 'write decimal: ","'
     if re.fullmatch(_GROUPED, example):
         remedy += "; or if that comma groups thousands, deliver the number without it"
-    return Found(f"{where}.decimal", f"is '.', but column {column!r} holds {example!r}", remedy)
+    return Finding(f"{where}.decimal", f"is '.', but column {column!r} holds {example!r}", remedy)
 
 
 def decimal_commas(connection: duckdb.DuckDBPyConnection, relation: str, columns: Iterable[str]) -> dict[str, str]:

@@ -194,10 +194,10 @@ def _category_shares(
     return {key: found for key, share in shares.items() if (found := rules.with_headroom(share)) > default[key]}
 
 
-def _left_open(found: Mapping[str, Any], declared: Any) -> dict[str, Any]:
-    """Return `found` without what `declared` says, and without sections that are then empty."""
+def _left_open(derived: Mapping[str, Any], declared: Any) -> dict[str, Any]:
+    """Return `derived` without what `declared` says, and without sections that are then empty."""
     kept: dict[str, Any] = {}
-    for key, value in found.items():
+    for key, value in derived.items():
         below = declared.get(key) if isinstance(declared, Mapping) else None
         if isinstance(value, Mapping) and (below is None or isinstance(below, Mapping)):
             if inner := _left_open(value, below):

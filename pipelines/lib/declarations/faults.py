@@ -15,7 +15,7 @@ from pipelines.lib.core.params import S, Section
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """A fault at the dotted `key` of the parameters. `fact` holds the value. A `warning` is allowed, but probably not meant.
 
     `derivable`: if the value was derived, a new derivation corrects it.
@@ -33,13 +33,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Fault:
-    """A `found` fault with the `file` in which to correct it."""
+    """A `finding` with the `file` in which to correct it."""
 
     file: str
-    found: Found
+    finding: Finding
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.found}"
+        return f"{self.file}: {self.finding}"
 
 
 def with_file(message: str, file: Path) -> str:
@@ -61,17 +61,17 @@ def closest(name: str, known: Iterable[str], otherwise: str = "there are") -> st
     return f"did you mean {near[0]}?" if near else f"{otherwise} {', '.join(offered) or 'none'}"
 
 
-def of_error(error: NightshiftError, key: str) -> Found:
+def of_error(error: NightshiftError, key: str) -> Finding:
     """Return `error` as a fault at `key`, or at the key with which its message begins: that of a source is within the section that `key` is of."""
     said = str(error).removeprefix("params.yaml: ")
     named = _KEYED.fullmatch(said) if isinstance(error, ConfigError) else None
     if named is None:
-        return Found(key, said)
+        return Finding(key, said)
     section = f"{key.partition('.source')[0]}." if named["key"].startswith("source.") else ""
-    return Found(f"{section}{named['key']}", named["fact"])
+    return Finding(f"{section}{named['key']}", named["fact"])
 
 
-def read_section(content: object, model: type[S], key: str) -> tuple[S | None, list[Found]]:
+def read_section(content: object, model: type[S], key: str) -> tuple[S | None, list[Finding]]:
     """Return a section's `content` as a `model`, or all its faults; `key` is the section's own."""
     try:
         # As `parse_section` does, but for an unquoted date, which is a fault of its own.
@@ -80,7 +80,7 @@ def read_section(content: object, model: type[S], key: str) -> tuple[S | None, l
         faults = error.errors(include_url=False)
         within = {fault["loc"][:depth] for fault in faults for depth in range(len(fault["loc"]))}
         return None, [
-            _found(fault, model, key)
+            _finding_of(fault, model, key)
             for fault in faults
             if not (fault["type"] == "too_short" and fault["loc"] in within)  # its items are refused one by one
         ]
@@ -100,35 +100,35 @@ def as_written(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _found(fault: Any, model: type[Section], key: str) -> Found:
+def _finding_of(fault: Any, model: type[Section], key: str) -> Finding:
     where, value = ".".join([key, *map(str, fault["loc"])]), fault["input"]
     if fault["type"] == "missing":
-        return Found(where, MISSING, "add it")
+        return Finding(where, MISSING, "add it")
     if fault["type"] == "extra_forbidden":
         if len(fault["loc"]) == 1 and (now := model.moved.get(str(fault["loc"][0]))):
-            return Found(
+            return Finding(
                 where, f"has moved to {key}.{now}", f"write {key}: {{{now}: {{{fault['loc'][0]}: {json.dumps(value, default=str)}}}}}"
             )
         fields = model.model_fields if len(fault["loc"]) == 1 else ()
-        return Found(where, "is not a key that is known here", closest(str(fault["loc"][-1]), fields) if fields else "take it out")
+        return Finding(where, "is not a key that is known here", closest(str(fault["loc"][-1]), fields) if fields else "take it out")
     said = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "value_error":  # names its value and its remedy
-        return _at_its_key(said, model, where) if not fault["loc"] else Found(where, said)
+        return _at_its_key(said, model, where) if not fault["loc"] else Finding(where, said)
     text = json.dumps(value, ensure_ascii=False, default=str)
     shown = text if len(text) <= 80 else f"{text[:79]}…"
     if fault["type"] == "literal_error" and (known := re.findall("'([^']+)'", str(fault["ctx"]["expected"]))):
-        return Found(where, f"is {shown}", closest(str(value), known, "write one of"))
-    return Found(where, f"is {shown}. {said}", _remedy(fault))
+        return Finding(where, f"is {shown}", closest(str(value), known, "write one of"))
+    return Finding(where, f"is {shown}. {said}", _remedy(fault))
 
 
-def _at_its_key(said: str, model: type[Section], key: str) -> Found:
+def _at_its_key(said: str, model: type[Section], key: str) -> Finding:
     """Return the fault of a whole section at the key with which its message begins, if it does."""
     begins = re.fullmatch(r"(?P<field>[a-z_]+)(?P<below>(\.\w+)*)(?P<colon>:?) (?P<rest>.*)", said, re.DOTALL)
     if begins is None or begins["field"] not in model.model_fields:
-        return Found(key, said)
+        return Finding(key, said)
     if begins["field"] in ("columns", "tables") and not (begins["colon"] or begins["rest"].startswith("is ")):
-        return Found(key, said)  # the name of a column may hold spaces
-    return Found(f"{key}.{begins['field']}{begins['below']}", begins["rest"])
+        return Finding(key, said)  # the name of a column may hold spaces
+    return Finding(f"{key}.{begins['field']}{begins['below']}", begins["rest"])
 
 
 def _remedy(fault: Any) -> str:

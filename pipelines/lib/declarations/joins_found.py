@@ -7,7 +7,7 @@ import duckdb
 
 from pipelines.lib.core.errors import NightshiftError
 from pipelines.lib.declarations.facts import EVENTS
-from pipelines.lib.declarations.faults import Found
+from pipelines.lib.declarations.faults import Finding
 from pipelines.lib.declarations.side_tables import SIDE, load_side_table
 from pipelines.lib.features.declaration import Features, Join
 from pipelines.lib.tables.dataset import Dataset
@@ -18,7 +18,7 @@ _MOST = 0.5
 """A join that finds a row for fewer events than this share is worth a look."""
 
 
-def join_findings(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, scratch: Path) -> Iterator[Found]:
+def join_findings(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, scratch: Path) -> Iterator[Finding]:
     """Yield the joins that find no row for any event of the table `EVENTS`, and a warning for those that find one for few of them.
 
     A join as of a moment counts as found if the side table has the key at any time.
@@ -33,13 +33,13 @@ def join_findings(connection: duckdb.DuckDBPyConnection, dataset: Dataset, featu
         except NightshiftError:  # so does the check of the side table
             continue
         except duckdb.Error as error:
-            yield Found(where, f"fails: {str(error).splitlines()[0]}", "correct it, or write TRY(…)")
+            yield Finding(where, f"fails: {str(error).splitlines()[0]}", "correct it, or write TRY(…)")
             continue
         written = ", ".join(f"{column} = {expression}" for column, expression in join.key.items())
         if share == 0:
-            yield Found(where, f"is {written}, which finds a row of {table} for no event", "compare how both sides write it")
+            yield Finding(where, f"is {written}, which finds a row of {table} for no event", "compare how both sides write it")
         elif share < _MOST:
-            yield Found(
+            yield Finding(
                 where, f"is {written}, which finds a row of {table} for {share:.2%} of the events",
                 "compare how both sides write it, unless so few are meant", warning=True,
             )  # fmt: skip

@@ -13,7 +13,7 @@ from pipelines.lib.declarations.column_types import column_types
 from pipelines.lib.declarations.csv_dialect import delimiter_fault, delimiter_of, format_fault, formats_of, notation_faults, unread
 from pipelines.lib.declarations.decimals import decimal_commas, decimal_fault, decimal_faults, grouped_faults
 from pipelines.lib.declarations.events import require_rows
-from pipelines.lib.declarations.faults import Found, closest, of_error, read_section
+from pipelines.lib.declarations.faults import Finding, closest, of_error, read_section
 from pipelines.lib.sources import adapters, database_source, source_files
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.column import Column
@@ -36,7 +36,7 @@ class _Look:
 
 def source_look_faults(
     connection: duckdb.DuckDBPyConnection, key: str, section: Mapping[str, Any], features: object, scratch: Path
-) -> list[Found]:
+) -> list[Finding]:
     """Return the faults that a source shows without derived values; none if its section ``source`` itself has faults, which other checks name.
 
     `section`, at the dotted `key`, is section dataset or that of a side table. Nothing else of it is checked.
@@ -73,7 +73,7 @@ def source_look_faults(
     ]
 
 
-def source_fault(source: Source, key: str, scratch: Path) -> Found | None:
+def source_fault(source: Source, key: str, scratch: Path) -> Finding | None:
     """Return the fault of a `source` whose path names no files, or whose CSV has another delimiter."""
     if source.kind not in ("parquet", "csv"):
         return None
@@ -85,12 +85,12 @@ def source_fault(source: Source, key: str, scratch: Path) -> Found | None:
     return delimiter_fault(first[0], source, key) if first else None
 
 
-def label_name_faults(label_name: object, columns: Iterable[str]) -> Iterator[Found]:
+def label_name_faults(label_name: object, columns: Iterable[str]) -> Iterator[Finding]:
     """Yield the fault of a label that is called as one of the `columns` of the source, which need not be one that is used."""
     for column in columns:
         if isinstance(label_name, str) and column.lower() == label_name.lower():
             fault = "is also a column" if column == label_name else f"differs from the column {column!r} only by case"
-            yield Found("dataset.label.name", f"{label_name!r} {fault}; give the label a name of its own")
+            yield Finding("dataset.label.name", f"{label_name!r} {fault}; give the label a name of its own")
 
 
 def _with_its_delimiter(source: Source, scratch: Path) -> Source:
@@ -99,13 +99,13 @@ def _with_its_delimiter(source: Source, scratch: Path) -> Source:
     return source.model_copy(update={"delimiter": delimiter_of(first.path, source.encoding)})
 
 
-def _unknown_columns(used: list[str], key: str, section: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Found]:
+def _unknown_columns(used: list[str], key: str, section: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[Finding]:
     by_name = {column.lower(): column for column in columns}
     for column in used:
         if column not in columns:
             near = by_name.get(column.lower())
             meant = f"did you mean {near}?" if near else closest(column, columns)
-            yield Found(_key_of(column, key, section), f"names {column!r}, which the source does not have as a column", meant)
+            yield Finding(_key_of(column, key, section), f"names {column!r}, which the source does not have as a column", meant)
 
 
 def _key_of(column: str, key: str, section: Mapping[str, Any]) -> str:
@@ -119,12 +119,12 @@ def _key_of(column: str, key: str, section: Mapping[str, Any]) -> str:
     return f"{key}.label.expression" if column.lower() in expression.lower() else "features"
 
 
-def _label_faults(section: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Found]:
+def _label_faults(section: Mapping[str, Any], columns: Iterable[str]) -> Iterator[Finding]:
     label = section.get("label")
     return label_name_faults(label.get("name") if isinstance(label, dict) else None, columns)
 
 
-def _notation_faults(look: _Look) -> Iterator[Found]:
+def _notation_faults(look: _Look) -> Iterator[Finding]:
     where = f"{look.key}.source"
     yield from notation_faults(look.connection, look.scanned, look.declared, look.source, where)
     sample = f"(SELECT * FROM {look.scanned.relation} LIMIT {_SAMPLE_ROWS})"
@@ -136,14 +136,14 @@ def _notation_faults(look: _Look) -> Iterator[Found]:
         yield decimal_fault(column, example, where)
 
 
-def _time_faults(look: _Look, event_time: object) -> Iterator[Found]:
+def _time_faults(look: _Look, event_time: object) -> Iterator[Finding]:
     """Yield why the event time, whose type is not declared, is neither a timestamp nor a date."""
     if not isinstance(event_time, str) or event_time not in look.undeclared:
         return
     try:
         kind = column_types(look.connection, look.scanned, [event_time])[event_time]
     except NightshiftError as error:
-        yield Found(f"{look.key}.event_time", str(error))
+        yield Finding(f"{look.key}.event_time", str(error))
         return
     if kind in ("timestamp", "date"):
         return
@@ -155,7 +155,7 @@ def _time_faults(look: _Look, event_time: object) -> Iterator[Found]:
             return
     example = unread(look.connection, look.scanned.relation, event_time, look.source.timestamp_format if kind == "string" else None)
     held = "no value" if example is None else f"values such as {example!r}"
-    yield Found(
+    yield Finding(
         f"{look.key}.event_time", f"is {event_time!r}, a column of type {kind} with {held}",
         "name a column of timestamps or dates, or convert it in a query of the source",
     )  # fmt: skip

@@ -7,7 +7,7 @@ import duckdb
 
 from pipelines.lib.core.errors import NightshiftError
 from pipelines.lib.declarations.csv_dialect import notation_faults
-from pipelines.lib.declarations.faults import Found, of_error
+from pipelines.lib.declarations.faults import Finding, of_error
 from pipelines.lib.sources import adapters
 from pipelines.lib.sources.scan import Scan
 from pipelines.lib.tables.dataset import Column, Source
@@ -16,7 +16,7 @@ from pipelines.lib.tables.engine import name
 
 def unreadable_faults(
     connection: duckdb.DuckDBPyConnection, scanned: Scan, columns: Mapping[str, Column], source: Source, key: str
-) -> list[Found]:
+) -> list[Finding]:
     """Return a fault for each of `columns` whose values are not of its type; of a CSV first how it is written.
 
     `source` and `columns` are those of the section at the dotted `key`.

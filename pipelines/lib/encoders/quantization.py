@@ -53,11 +53,11 @@ class Losses(TypedDict):
     faults: list[str]
 
 
-def note(chosen: str, found: Mapping[str, Losses]) -> str:
+def note(chosen: str, losses: Mapping[str, Losses]) -> str:
     """Return the result in one line."""
     if chosen == FP32:
-        return f"FP32 is kept: {'; '.join(f'{name}: {fault}' for name, row in found.items() for fault in row['faults'][:1])}"
-    row = found[chosen]
+        return f"FP32 is kept: {'; '.join(f'{name}: {fault}' for name, row in losses.items() for fault in row['faults'][:1])}"
+    row = losses[chosen]
     fall = row["auc_fall"]
     assert fall is not None  # it has passed
     return f"{chosen}: {row['overlap_10']:.3f} of neighbours kept, AUC {-fall:+.4f}, {row['size_ratio']:.2f} of the size"

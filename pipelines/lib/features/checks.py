@@ -111,8 +111,8 @@ def _check_known_at_once(columns: list[str], of_label: list[str], dataset: Datas
             )
 
 
-def _check_type(found: str, wanted: frozenset[str], where: str, expression: str) -> None:
-    kind = found.partition("(")[0]
+def _check_type(sql_type: str, wanted: frozenset[str], where: str, expression: str) -> None:
+    kind = sql_type.partition("(")[0]
     if kind in wanted:
         return
     if len(wanted) == 1:
@@ -124,9 +124,9 @@ def _check_type(found: str, wanted: frozenset[str], where: str, expression: str)
             else "a comparison"
         )
         raise ConfigError(
-            f"{where} is a {found}; it must be a BOOLEAN: {expression!r} is not true or false, so compare it, for example {line}"
+            f"{where} is a {sql_type}; it must be a BOOLEAN: {expression!r} is not true or false, so compare it, for example {line}"
         )
-    raise ConfigError(f"{where} is a {found}; it must be a number or a BOOLEAN: compare or convert {expression!r} there")
+    raise ConfigError(f"{where} is a {sql_type}; it must be a number or a BOOLEAN: compare or convert {expression!r} there")
 
 
 def check_side_keys(connection: duckdb.DuckDBPyConnection, dataset: Dataset, features: Features, raw: Path) -> None:

@@ -105,23 +105,23 @@ def one_each(nights: Sequence[NightRecord], scored_by: Mapping[str, str]) -> lis
     return list(kept.values())
 
 
-def relative(found: Mapping[str, Any], policy: Policy) -> float:
+def relative(measured: Mapping[str, Any], policy: Policy) -> float:
     """Return the PSI of a column in terms of the governor's limit for it: above 1 it has drifted."""
-    psi: float = found["psi"]
-    return round(psi / policy.limit(found["noise"]), 4)
+    psi: float = measured["psi"]
+    return round(psi / policy.limit(measured["noise"]), 4)
 
 
-def column(name: str, found: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:
+def column(name: str, measured: Mapping[str, Any], profile: Profile, policy: Policy) -> dict[str, Any]:
     """Return a column of the window with its limit, and the share of rows that missed it in training."""
     reference = profile.column(name)
-    limit = policy.limit(found["noise"])
+    limit = policy.limit(measured["noise"])
     missing = reference.counts[-1] / max(sum(reference.counts), 1)
-    watched_column = {key: found[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
+    watched_column = {key: measured[key] for key in ("psi", "noise", "ks", "jensen_shannon", "importance", "missing", "unseen")}
     return {
         "name": name,
         **watched_column,
         "limit": round(limit, 6),
-        "relative": relative(found, policy),
+        "relative": relative(measured, policy),
         "reference_missing": round(missing, 6),
     }
 

@@ -99,9 +99,9 @@ def largest_difference(model: Scorer, golden: Golden) -> float:
     return relative_difference(golden.scores, scores)
 
 
-def relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
+def relative_difference(expected: np.ndarray, actual: np.ndarray) -> float:
     """Return the largest absolute difference of two columns of scores [n]: of probabilities, or of forecasts as a share of the largest one if that is above 1."""
-    return float(np.abs(found.astype(np.float64) - expected).max() / _unit(expected))
+    return float(np.abs(actual.astype(np.float64) - expected).max() / _unit(expected))
 
 
 def _unit(scores: np.ndarray) -> float:

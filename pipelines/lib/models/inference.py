@@ -130,14 +130,14 @@ class HasSignature(Protocol):
     def signature(self) -> Signature: ...
 
 
-def check_fit(model: HasSignature, found: Signature) -> None:
-    """Raise `ModelError` unless the model takes exactly the features that were `found`: names, order and declaration."""
+def check_fit(model: HasSignature, signature: Signature) -> None:
+    """Raise `ModelError` unless the model takes exactly the features that were `signature`: names, order and declaration."""
     wanted = model.signature
-    if wanted == found:
+    if wanted == signature:
         return
-    missing, unknown = sorted(set(wanted.names) - set(found.names)), sorted(set(found.names) - set(wanted.names))
+    missing, unknown = sorted(set(wanted.names) - set(signature.names)), sorted(set(signature.names) - set(wanted.names))
     raise ModelError(
-        f"the model takes {len(wanted.names)} features of declaration {wanted.sha256[:12]}, there are {len(found.names)} of {found.sha256[:12]} "
+        f"the model takes {len(wanted.names)} features of declaration {wanted.sha256[:12]}, there are {len(signature.names)} of {signature.sha256[:12]} "
         f"(missing: {missing or 'none'}; unknown to the model: {unknown or 'none'}); train a model on these features, or restore its declaration"
     )
 

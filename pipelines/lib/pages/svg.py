@@ -55,7 +55,7 @@ def to_svg(figure: Figure, alternative: str) -> str:
             element.attrib.pop("id", None)  # nothing refers to it, and every chart has the same ones
         if style := element.get("style"):
             style = re.sub(r"font-family: [^;]*;? ?", "", style)
-            element.set("style", _COLOUR.sub(lambda found: f"var({VARIABLES[found.group()]})", style))
+            element.set("style", _COLOUR.sub(lambda colour: f"var({VARIABLES[colour.group()]})", style))
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     return ET.tostring(root, encoding="unicode")

@@ -67,10 +67,10 @@ def _require_one_kind(kinds: dict[str, tuple[str, Path]], column: str, kind: str
         raise DataError(f"column {column!r} is of type {kind} in {file}, but of type {first} in {where}; deliver all files with one type")
 
 
-def _kind(found: pa.DataType) -> str:
+def _kind(arrow_type: pa.DataType) -> str:
     """Return the types between which a conversion loses nothing have one name."""
-    if pa.types.is_dictionary(found):
-        return _kind(found.value_type)
+    if pa.types.is_dictionary(arrow_type):
+        return _kind(arrow_type.value_type)
     kinds = {
         "integer": pa.types.is_integer,
         "float": pa.types.is_floating,
@@ -78,4 +78,4 @@ def _kind(found: pa.DataType) -> str:
         "duration": pa.types.is_duration,
         "null": pa.types.is_null,
     }
-    return next((name for name, test in kinds.items() if test(found)), str(found))
+    return next((name for name, test in kinds.items() if test(arrow_type)), str(arrow_type))

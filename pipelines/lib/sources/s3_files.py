@@ -83,27 +83,27 @@ def exists(url: str) -> bool:
         return bool(_store().exists(url))
 
 
-def footers(path: str, found: Sequence[S3Object]) -> list[pq.FileMetaData | None]:
-    """Return the footers of the Parquet files `found`; None for one that has no whole footer."""
-    tails = _ends(path, found, [min(one.size, _TAIL) for one in found])
-    longer = {index: size for index, tail in enumerate(tails) if len(tail) < (size := _footer_size(tail)) <= found[index].size}
-    read_again = _ends(path, [found[index] for index in longer], list(longer.values()))
+def footers(path: str, objects: Sequence[S3Object]) -> list[pq.FileMetaData | None]:
+    """Return the footers of the Parquet files `objects`; None for one that has no whole footer."""
+    tails = _ends(path, objects, [min(one.size, _TAIL) for one in objects])
+    longer = {index: size for index, tail in enumerate(tails) if len(tail) < (size := _footer_size(tail)) <= objects[index].size}
+    read_again = _ends(path, [objects[index] for index in longer], list(longer.values()))
     for index, tail in zip(longer, read_again, strict=True):
         tails[index] = tail
     return [_footer(tail) for tail in tails]
 
 
-def copied(path: str, found: Sequence[S3Object], scratch: Path) -> list[Path]:
-    """Copy `found` into the directory `scratch`; returns their paths there. Raises `TransientError` if one has changed since it was listed."""
-    for one in found:
+def copied(path: str, objects: Sequence[S3Object], scratch: Path) -> list[Path]:
+    """Copy `objects` into the directory `scratch`; returns their paths there. Raises `TransientError` if one has changed since it was listed."""
+    for one in objects:
         if {"", ".", ".."} & set(one.key.split("/")):
             raise DataError(f"the key of s3://{one.key} is not a path of folders and a file; rename the object")
-    copies = [scratch / COPIES / one.key for one in found]
+    copies = [scratch / COPIES / one.key for one in objects]
     for copy in copies:
         copy.parent.mkdir(parents=True, exist_ok=True)
     with answering(path):
-        _store().get([one.key for one in found], [str(copy) for copy in copies])
-    for one, copy in zip(found, copies, strict=True):
+        _store().get([one.key for one in objects], [str(copy) for copy in copies])
+    for one, copy in zip(objects, copies, strict=True):
         if not copy.is_file() or copy.stat().st_size != one.size:
             raise TransientError(f"s3://{one.key} was replaced or removed while it was read; it is read again at the next try")
     return copies
@@ -133,12 +133,12 @@ def _object(info: dict[str, Any]) -> S3Object:
     return S3Object(info["name"], int(info["size"]), str(info.get("ETag")), str(info.get("LastModified")))
 
 
-def _ends(path: str, found: Sequence[S3Object], lengths: Sequence[int]) -> list[bytes]:
-    if not found:
+def _ends(path: str, objects: Sequence[S3Object], lengths: Sequence[int]) -> list[bytes]:
+    if not objects:
         return []
     with answering(path):
-        starts = [one.size - length for one, length in zip(found, lengths, strict=True)]
-        return list(_store().cat_ranges([one.key for one in found], starts, [one.size for one in found], on_error="raise"))
+        starts = [one.size - length for one, length in zip(objects, lengths, strict=True)]
+        return list(_store().cat_ranges([one.key for one in objects], starts, [one.size for one in objects], on_error="raise"))
 
 
 def _footer_size(tail: bytes) -> int:

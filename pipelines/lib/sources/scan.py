@@ -43,9 +43,9 @@ class Scan:
     dataset: "ds.Dataset | None" = None
 
 
-def require_columns(columns: Iterable[str], found: Iterable[str], where: str) -> None:
-    """Raise `DataError` unless all `columns` are among those `found` in the source `where`."""
-    present = list(found)
+def require_columns(columns: Iterable[str], available: Iterable[str], where: str) -> None:
+    """Raise `DataError` unless all `columns` are among those `available` in the source `where`."""
+    present = list(available)
     if missing := [column for column in columns if column not in present]:
         raise DataError(
             f"{where} has no column {', '.join(map(repr, missing))}; it has {', '.join(present)}. "

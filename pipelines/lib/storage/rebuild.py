@@ -34,16 +34,16 @@ _OF_THE_RUN = re.compile(r"run\.yaml|dvc\.lock|dvc\.yaml|data/.*")  # what a ref
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a model: as it was `recorded` when the version was registered, and as it was `found`, both for people to read."""
+    """One input of a model: as it was `recorded` when the version was registered, and as it is `now`, both for people to read."""
 
     name: str
     recorded: str
-    found: str
+    now: str
 
     @property
     def equal(self) -> bool:
         """Whether it is the same."""
-        return self.recorded == self.found
+        return self.recorded == self.now
 
 
 class Metric(TypedDict):
@@ -60,7 +60,7 @@ class ComparedInput(TypedDict):
 
     name: str
     recorded: str
-    found: str
+    now: str
     equal: bool
 
 
@@ -268,9 +268,9 @@ def _end(done: "subprocess.CompletedProcess[str]") -> str:
     return " / ".join(f"{done.stdout}\n{done.stderr}".strip().splitlines()[-5:])
 
 
-def _and(found: str, different: Sequence[str]) -> str:
+def _and(finding: str, different: Sequence[str]) -> str:
     shown = [*different[:10], *([f"{len(different) - 10} more"] if len(different) > 10 else [])]
-    return f"{found}, but: {', '.join(shown)}" if different else found
+    return f"{finding}, but: {', '.join(shown)}" if different else finding
 
 
 def _plain(name: str) -> str:

@@ -144,14 +144,18 @@ def _nearest(index: "VectorIndex", vectors: np.ndarray, night: pa.Table, key: tu
     return found.take(_column(np.flatnonzero(_values(found["rank"]) <= wanted.neighbours)))
 
 
-def _doubtful(found: pa.Table, ids: np.ndarray, width: int, neighbours: int) -> np.ndarray:
-    """Return for each row, bool [m], whether the search may have missed some of its neighbours; it gave `ids` [m, ...], of which `found` counts.
+def _doubtful(candidates: pa.Table, ids: np.ndarray, width: int, neighbours: int) -> np.ndarray:
+    """Return for each row, bool [m], whether the search may have missed some of its neighbours; it gave `ids` [m, ...], of which `candidates` counts.
 
     This is so if too few were known: the index is of a later day than the night (in an index of a year, a night of June needs the nearest 1,200
     to find ten that were known), or small. It is also so if the next one is as near as the last that is shown, or if fewer than `width` were
     found at all: of equal vectors, a graph leads only to some.
     """
-    row, distance, after = _values(found[OF]), _values(found["distance"]), np.flatnonzero(_values(found["rank"]) == neighbours + 1)
+    row, distance, after = (
+        _values(candidates[OF]),
+        _values(candidates["distance"]),
+        np.flatnonzero(_values(candidates["rank"]) == neighbours + 1),
+    )
     doubtful: np.ndarray = (np.bincount(row, minlength=len(ids)) < neighbours) | ((ids >= 0).sum(axis=1) < width)
     doubtful[row[after[distance[after] == distance[after - 1]]]] = True
     return doubtful
@@ -238,19 +242,21 @@ def base_rate(index: "VectorIndex", known_before: str) -> float | None:
     return round(float(_values(outcomes).mean()), 6) if len(outcomes) else None
 
 
-def tell(found: pa.Table, index: "VectorIndex") -> str:
+def tell(evidence: pa.Table, index: "VectorIndex") -> str:
     """Return what was found, in a line."""
-    count = int((_values(found["rank"]) == 1).sum())
+    count = int((_values(evidence["rank"]) == 1).sum())
     return f"evidence for {count} rows from generation {index.generation}" if count else f"no evidence in generation {index.generation}"
 
 
-def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
+def grouped(evidence: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return the evidence for people, riskiest first: each row's ``key``, ``score``, ``neighbour_rate`` and ``neighbours``, nearest first.
 
     A neighbour has ``rank``, ``distance``, ``outcome``, ``partition`` and its own ``key``; both keys are lists of values.
     """
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for similar in found.sort_by([("score", "descending"), *((column, "ascending") for column in key), ("rank", "ascending")]).to_pylist():
+    for similar in evidence.sort_by(
+        [("score", "descending"), *((column, "ascending") for column in key), ("rank", "ascending")]
+    ).to_pylist():
         own = [similar[column] for column in key]
         row = rows.setdefault(
             tuple(own), {"key": own, "score": similar["score"], "neighbour_rate": similar["neighbour_rate"], "neighbours": []}
@@ -261,12 +267,12 @@ def grouped(found: pa.Table, key: tuple[str, ...]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def page(report: Mapping[str, Any], found: pa.Table, dataset: Dataset) -> str:
+def page(report: Mapping[str, Any], evidence: pa.Table, dataset: Dataset) -> str:
     """Return the report of attach_evidence as self-contained HTML."""
     return render(
         "evidence.html",
         report=report,
-        rows=grouped(found, dataset.key),
+        rows=grouped(evidence, dataset.key),
         key=dataset.key,
         outcome=dataset.label.name,
         numbers=dataset.label.task == "regression",

@@ -47,7 +47,7 @@ def choose_hnsw(hnsw: Any, take: Callable[[Ids], Vectors], made: Plan, params: H
     def sweep(questions: Questions) -> Iterator[dict[str, Any]]:
         for ef in sorted(params.ef):
             faiss.cvar.hnsw_stats.reset()
-            trial = {"ef": ef, **_found(questions, answer(questions, {"ef": ef}, NEIGHBOURS + questions.spare), NEIGHBOURS)}
+            trial = {"ef": ef, **_recall_of(questions, answer(questions, {"ef": ef}, NEIGHBOURS + questions.spare), NEIGHBOURS)}
             yield {**trial, "cost": round(faiss.cvar.hnsw_stats.ndis / max(1, len(questions.own)), 1)}
             if _surely(trial) >= params.recall_10:
                 return
@@ -77,7 +77,7 @@ def choose_ivfpq(searcher: Searcher, made: Plan, params: IvfPqSweep) -> dict[str
                 if cost >= best:
                     break
                 kept = neighbours.nearest(searcher.vectors, questions.vectors, found[:, : k * refine], k)
-                trial = {"nprobe": nprobe, "refine": refine, **_found(questions, kept, NEIGHBOURS)}
+                trial = {"nprobe": nprobe, "refine": refine, **_recall_of(questions, kept, NEIGHBOURS)}
                 yield {**trial, "cost": cost}
                 if _surely(trial) >= params.recall_10:
                     best = cost
@@ -108,12 +108,12 @@ def _choose(
     if made.known == made.count:
         return {"search": setting, "sweep": trials, "held_out": None}
     judges = questions(max(RECALLS), second=True)
-    recalls = {f"recall_{k}": _found(judges, answer(judges, setting, k), k)[f"recall_{k}"] for k in RECALLS}
+    recalls = {f"recall_{k}": _recall_of(judges, answer(judges, setting, k), k)[f"recall_{k}"] for k in RECALLS}
     held_out = {"rows": made.count - made.known, "queries": len(judges.own), **recalls}
     return {"search": setting, "sweep": trials, "held_out": held_out}
 
 
-def _found(questions: Questions, answer: tuple[Vectors, Ids], k: int) -> dict[str, float]:
+def _recall_of(questions: Questions, answer: tuple[Vectors, Ids], k: int) -> dict[str, float]:
     """Return recall@k and its standard error."""
     hits = questions.hits(*answer, k)
     if not len(hits):

@@ -62,7 +62,7 @@ def test_the_same_ref_gives_the_same_bytes_and_metrics_without_cached_outputs(tr
 def test_each_input_that_differs_from_the_record_is_named(trained: Trained, tmp_path: Path) -> None:
     params = yaml.safe_dump({name: {"depth": 9 if name == "train" else 8, "tolerance": 1.0e-5} for name in LINE})
     result = replay(trained.changed(params_yaml=params, salt="pepper", requirements_txt="PyYAML==0.1\n"), trained.metrics, tmp_path)
-    found = {one["name"]: one["found"] for one in result["inputs"] if not one["equal"]}
+    found = {one["name"]: one["now"] for one in result["inputs"] if not one["equal"]}
     assert set(found) == {"code commit", "code of the stages", "params", "requirements", "environment"}
     assert "train.depth 9 instead of 8" in found["params"]
     assert "salt modified" in found["code of the stages"]

@@ -37,7 +37,9 @@ def findings(towns: str, on: str = "city", kind: str = "string") -> list[str]:
     rides.declare(Path(), declared)
     derive(find("rides", Path()), rides.TODAY, again=True)
     return [
-        ("WARNING " if fault.found.warning else "") + str(fault.found) for fault in look(Path(), ["rides"]) if "joins" in fault.found.key
+        ("WARNING " if fault.finding.warning else "") + str(fault.finding)
+        for fault in look(Path(), ["rides"])
+        if "joins" in fault.finding.key
     ]
 
 

@@ -31,9 +31,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def derived(found: Dataset) -> dict[str, Any]:
+def derived(dataset: Dataset) -> dict[str, Any]:
     with connect(UTC) as (connection, scratch):
-        return derive_side_tables(connection, found, scratch)
+        return derive_side_tables(connection, dataset, scratch)
 
 
 def test_a_table_without_a_time_may_not_lose_half_of_its_rows() -> None:

@@ -38,7 +38,7 @@ def test_a_value_that_changes_nothing_gives_no_warning(parameters: object) -> No
 def test_the_check_shows_the_warning_and_is_not_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rides.repository(tmp_path, {**rides.DECLARED, "train": {"parameters": {"class_weight": "balanced"}}})
-    weighted = [str(fault) for fault in look(Path(), ["rides"], config_only=True) if fault.found.warning]
+    weighted = [str(fault) for fault in look(Path(), ["rides"], config_only=True) if fault.finding.warning]
     assert len(weighted) == 1
     assert "use_cases/rides/params.yaml: train.parameters.class_weight: is 'balanced'" in weighted[0]
     assert not any("class_weight" in str(fault) for fault in check(Path(), ["rides"], config_only=True))

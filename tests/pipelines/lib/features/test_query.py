@@ -46,10 +46,10 @@ def declared(directory: Path, after: int | None, days: int = 7, key: tuple[str, 
     return parse_section(content, Dataset, "dataset"), parse_section(features, Features, "features")
 
 
-def computed(directory: Path, found: tuple[Dataset, Features], start: dt.date, end: dt.date) -> pa.Table:
+def computed(directory: Path, declared: tuple[Dataset, Features], start: dt.date, end: dt.date) -> pa.Table:
     raw = directory / f"raw-{len(list(directory.iterdir()))}"
-    extract(found[0], partition=end, start=start, end=end, lookback_days=0, target=raw)
-    featurize(*found, raw=raw, first=start, end=end, labelled=False, target=raw / "features.parquet")
+    extract(declared[0], partition=end, start=start, end=end, lookback_days=0, target=raw)
+    featurize(*declared, raw=raw, first=start, end=end, labelled=False, target=raw / "features.parquet")
     return pq.read_table(raw / "features.parquet")
 
 

@@ -464,8 +464,8 @@ promotions = st.lists(st.integers(-40, 0) | st.just(1), max_size=1).map(
 )
 histories = st.builds(
     History, name=st.just("m"), partition=st.just(day(0)), scored_by=st.sampled_from(["2", "2", "2", "1"]), promotions=promotions,
-    nights=st.lists(nights, min_size=1, max_size=8, unique_by=lambda found: (found.partition, found.version)),
-    outcomes=st.lists(outcomes, max_size=8, unique_by=lambda found: found.partition),
+    nights=st.lists(nights, min_size=1, max_size=8, unique_by=lambda night: (night.partition, night.version)),
+    outcomes=st.lists(outcomes, max_size=8, unique_by=lambda outcome: outcome.partition),
     retrainings=st.lists(retrainings, max_size=2),
     reference=st.none() | st.builds(Reference, st.just(0.7), st.sampled_from([0.01, 0.1]), st.just(14)),
     decided=st.none() | st.integers(-3, 1).map(day),
@@ -477,14 +477,14 @@ EAGER = POLICY.model_copy(update={"minimum_nights": 2, "alarm_nights": 1, "outco
 @pytest.mark.costly
 @settings(max_examples=300, deadline=None)
 @given(histories, st.none() | st.sampled_from([1, 20]), st.randoms(use_true_random=False))
-def test_no_history_breaks_a_rule(found: History, refresh_days: int | None, random: Any) -> None:
+def test_no_history_breaks_a_rule(past: History, refresh_days: int | None, random: Any) -> None:
     eager = EAGER.model_copy(update={"refresh_days": refresh_days})
-    decision = govern(found, eager)
-    assert govern(found, eager) == decision, "the same question, the same answer"
+    decision = govern(past, eager)
+    assert govern(past, eager) == decision, "the same question, the same answer"
     shuffled = replace(
-        found,
+        past,
         **{
-            rows: random.sample(getattr(found, rows), len(getattr(found, rows)))
+            rows: random.sample(getattr(past, rows), len(getattr(past, rows)))
             for rows in ("promotions", "nights", "outcomes", "retrainings")
         },
     )
@@ -492,13 +492,13 @@ def test_no_history_breaks_a_rule(found: History, refresh_days: int | None, rand
     assert decision.reason.startswith("yes: " if decision.retrain else ("no: ", "not judged: "))
     assert decision.reason.startswith("not judged: ") <= (not any(decision.findings["judged"].values()))
     if decision.retrain:
-        assert found.decided is None or found.decided <= found.partition, "older than a recorded decision"
-        before = [r.partition for r in found.retrainings if r.partition != found.partition]
-        assert all(partition <= day(-9) for partition in [*before, found.champion.live_from]), "inside the cool-down"
-        assert sum(partition[:7] == found.partition[:7] for partition in before) < EAGER.per_month, "over budget"
-        since = found.champion.live_from
-        enough = [n for n in found.nights if n.version == "2" and since <= n.partition <= day(0) and n.rows >= 1000 and n.nights >= 2]
-        known = [row for row in found.outcomes if row.version == "2" and row.quality is not None and row.partition >= since]
+        assert past.decided is None or past.decided <= past.partition, "older than a recorded decision"
+        before = [r.partition for r in past.retrainings if r.partition != past.partition]
+        assert all(partition <= day(-9) for partition in [*before, past.champion.live_from]), "inside the cool-down"
+        assert sum(partition[:7] == past.partition[:7] for partition in before) < EAGER.per_month, "over budget"
+        since = past.champion.live_from
+        enough = [n for n in past.nights if n.version == "2" and since <= n.partition <= day(0) and n.rows >= 1000 and n.nights >= 2]
+        known = [row for row in past.outcomes if row.version == "2" and row.quality is not None and row.partition >= since]
         if decision.findings["signals"] == ["drift"]:
             assert enough, "under the minimum sample"
         if "refresh" in decision.findings["signals"]:
@@ -516,8 +516,8 @@ def test_histories_reach_a_yes() -> None:
 
     @settings(max_examples=500, deadline=None, database=None, derandomize=True)
     @given(histories)
-    def collect(found: History) -> None:
-        seen.add(govern(found, EAGER).retrain)
+    def collect(past: History) -> None:
+        seen.add(govern(past, EAGER).retrain)
 
     collect()
     assert seen == {True, False}

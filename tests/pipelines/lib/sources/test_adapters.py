@@ -40,10 +40,10 @@ def source(**fields: Any) -> Source:
     return parse_section(fields, Source, "source")
 
 
-def read(found: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
+def read(source: Source, columns: dict[str, Column] = COLUMNS, window: Window | None = WINDOW) -> list[tuple[Any, ...]]:
     """Return what ingest does: scan, cast, cut to the window, sort."""
     with connect(UTC) as (connection, scratch):
-        scanned = adapters.scan(connection, found, columns, window, scratch)
+        scanned = adapters.scan(connection, source, columns, window, scratch)
         with adapters.reading(scanned.where):
             cut = "" if window is None else f"WHERE {window.sql(name(window.column))}"
             return connection.sql(f"SELECT * FROM ({adapters.typed(scanned, columns)}) {cut} ORDER BY ALL").fetchall()

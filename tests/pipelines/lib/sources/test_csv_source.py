@@ -29,9 +29,9 @@ def source(path: Path, **dialect: Any) -> Source:
     return parse_section({"kind": "csv", "path": str(path), **dialect}, Source, "source")
 
 
-def read(found: Source, columns: dict[str, Column] = COLUMNS) -> list[Any]:
+def read(source: Source, columns: dict[str, Column] = COLUMNS) -> list[Any]:
     with connect(UTC) as (connection, scratch):
-        scanned = adapters.scan(connection, found, columns, None, scratch)
+        scanned = adapters.scan(connection, source, columns, None, scratch)
         with adapters.reading(scanned.where):
             return connection.sql(adapters.typed(scanned, columns)).fetchall()
 

@@ -43,8 +43,8 @@ def table(times: list[dt.datetime], first_id: int = 0, kind: pa.DataType | None 
     return pa.table({"id": range(first_id, first_id + len(times)), "at": moments, "x": pa.array([0.5] * len(times), pa.float64())})
 
 
-def night(found: Dataset, target: Path, lookback: int = 2) -> tuple[pa.Table, dict[str, Any]]:
-    extract(found, partition=NIGHT, start=NIGHT, end=NIGHT + dt.timedelta(days=1), lookback_days=lookback, target=target)
+def night(dataset: Dataset, target: Path, lookback: int = 2) -> tuple[pa.Table, dict[str, Any]]:
+    extract(dataset, partition=NIGHT, start=NIGHT, end=NIGHT + dt.timedelta(days=1), lookback_days=lookback, target=target)
     return pq.read_table(target / "events.parquet"), json.loads((target / "source.json").read_text())
 
 

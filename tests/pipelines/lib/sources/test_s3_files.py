@@ -59,8 +59,8 @@ def dataset(kind: str, path: str) -> Dataset:
     return parse_section(declared, Dataset, "dataset")
 
 
-def night(found: Dataset, target: Path) -> pa.Table:
-    raw.extract(found, partition=NIGHT, start=NIGHT, end=NIGHT + dt.timedelta(days=1), lookback_days=1, target=target)
+def night(dataset: Dataset, target: Path) -> pa.Table:
+    raw.extract(dataset, partition=NIGHT, start=NIGHT, end=NIGHT + dt.timedelta(days=1), lookback_days=1, target=target)
     return pq.read_table(target / "events.parquet")
 
 
@@ -80,9 +80,9 @@ def test_a_night_is_read_from_s3(s3_store: tuple[Any, str], tmp_path: Path, kind
     copied: list[str] = []
     copy = s3_files.copied
 
-    def noted(path: str, found: Any, scratch: Path) -> Any:
-        copied.extend(one.key.rpartition("/")[2] for one in found)
-        return copy(path, found, scratch)
+    def noted(path: str, objects: Any, scratch: Path) -> Any:
+        copied.extend(one.key.rpartition("/")[2] for one in objects)
+        return copy(path, objects, scratch)
 
     monkeypatch.setattr(s3_files, "copied", noted)
     found = night(dataset(kind, f"s3://{bucket}/{path}"), tmp_path / "raw")
