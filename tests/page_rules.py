@@ -20,6 +20,7 @@ class _Reader(HTMLParser):
         self.regions: Counter[str] = Counter()
         self.ids: Counter[str] = Counter()
         self.captioned: list[bool] = []
+        self.header: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
@@ -35,8 +36,16 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "table" and not self.captioned.pop():
             self.faults.append("a table has no caption")
+        if tag == "th" and self.header is not None:
+            if not self.header.strip():
+                self.faults.append("a header cell is empty")
+            self.header = None
         while self.stack and self.stack.pop()[0] != tag:
             pass
+
+    def handle_data(self, data: str) -> None:
+        if self.header is not None:
+            self.header += data
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -55,6 +64,7 @@ class _Reader(HTMLParser):
         self.captioned[-1] = True
 
     def _th(self, attributes: dict[str, str | None]) -> None:
+        self.header = attributes.get("aria-label") or ""
         if attributes.get("scope") not in ("col", "row", "rowgroup", "colgroup"):
             self.faults.append("a header cell has no scope")
 

@@ -37,6 +37,14 @@ ENCODER = ("train_encoder", "quantize", "evaluate_encoder")
 NIGHT = ("ingest_batch", "validate_batch", "featurize_batch", "validate_features", "score", "validate_scores")
 BUILD = ("shard_history", "embed", "validate_vectors", "plan_index", "fill_shard", "build_index", "evaluate_index")
 
+DOCUMENTS = {
+    f"{kind}_{path.stem}": (kind, path.stem)
+    for kind, folders in runbooks.FOLDERS.items()
+    for folder in folders
+    for path in sorted((REPOSITORY / folder).glob("*.md"))
+}
+"""By name of its page: each document that the UI shows, as its kind and name."""
+
 
 class Workspace:
     """The working directory `root`, in which stages of ``dvc.yaml`` run in this process on the orders; `pages` collects what they write."""
@@ -209,9 +217,9 @@ def _served(home: Path, pages: Path) -> None:
         ),
         "report_with_bar": navigation.put_around((pages / "attach_evidence.html").read_text(encoding="utf-8"), bar),
     }
-    for name in ("gate-failed", "disk-full"):
-        title, content = runbooks.render(name)
-        served[f"runbook_{name}"] = navigation.put_around(frame.frame(title, f"<article>{content}</article>"), bar)
+    for page, (kind, name) in DOCUMENTS.items():
+        title, content = runbooks.render(name, kind)
+        served[page] = navigation.put_around(frame.frame(title, f"<article>{content}</article>"), bar)
     for name, page in served.items():
         (pages / f"{name}.html").write_text(page, encoding="utf-8")
 

@@ -15,7 +15,7 @@ from nightshift_airflow import links, places
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_FOLDERS = {
+FOLDERS = {
     "runbooks": ("docs/runbooks",),
     "docs": ("docs", "docs/tutorial", "docs/how-to", "docs/reference", "docs/explanation"),
 }
@@ -24,7 +24,7 @@ _FOLDERS = {
 
 def path_of(name: str, kind: str = "runbooks") -> Path:
     """Return the path of the document `name` of a `kind`, ``runbooks`` or ``docs``. It need not exist."""
-    paths = [places.REPOSITORY / folder / f"{name}.md" for folder in _FOLDERS[kind]]
+    paths = [places.REPOSITORY / folder / f"{name}.md" for folder in FOLDERS[kind]]
     return next((path for path in paths if path.exists()), paths[0])
 
 
@@ -89,7 +89,7 @@ def address(href: str, folder: str) -> str | None:
     if parts.scheme in ("http", "https") or (not parts.path and parts.fragment):
         return href
     target_folder, name = posixpath.split(posixpath.normpath(posixpath.join(folder, parts.path)))
-    target = next((kind for kind, folders in _FOLDERS.items() if target_folder in folders), None)
+    target = next((kind for kind, folders in FOLDERS.items() if target_folder in folders), None)
     if parts.scheme or target is None or not re.fullmatch(r"[A-Za-z0-9-]+\.md", name):
         return None
     if path_of(name[:-3], target) != places.REPOSITORY / target_folder / name or not path_of(name[:-3], target).exists():

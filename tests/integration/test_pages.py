@@ -9,7 +9,7 @@ import pytest
 
 from tests.page_rules import broken_rules
 from tests.servers import require_chromium
-from tests.written_pages import note_templates, page_templates, write_pages
+from tests.written_pages import DOCUMENTS, note_templates, page_templates, write_pages
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -81,7 +81,7 @@ KINDS = (
     *("validate_history", "validate_batch", "validate_batch_failed", "validate_features", "validate_scores", "validate_vectors"),
     *("evaluate", "evaluate_with_champion", "model_card", "decide", "shadow", "quantize", "evaluate_encoder", "evaluate_index"),
     *("attach_evidence", "report_drift", "report_drift_not_judged", "nights", "replay", "replay_different"),
-    *("list_of_runs", "report_with_bar", "runbook_gate-failed", "runbook_disk-full"),
+    *("list_of_runs", "report_with_bar", *DOCUMENTS),
 )
 
 

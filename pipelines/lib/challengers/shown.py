@@ -78,8 +78,7 @@ def rows_of(comparison: Comparison) -> Iterator[Row]:
             of = judged[place]
             yield Row(mine.name, mine.base, theirs.value, mine.value, of.value, True, of.low, of.high, of.p)
         else:
-            both = theirs.value is not None and mine.value is not None
-            change = mine.value - theirs.value if both else None  # type: ignore[operator]
+            change = None if theirs.value is None or mine.value is None else mine.value - theirs.value
             yield Row(mine.name, mine.base, theirs.value, mine.value, change)
 
 

@@ -159,7 +159,7 @@ def _loaded(table: Mapping[str, Any], kinds: Mapping[str, str], time: str) -> Da
     known_later = table.get("known_later") or []
     whole = {**table, "key": key, "event_time": time, "columns": columns, "known_later": known_later}
     if kinds.get(time) not in ("timestamp", "date"):  # only to load the columns
-        return Dataset.model_construct(columns={column: Column(type=kind) for column, kind in kinds.items()})  # type: ignore[arg-type]
+        return Dataset.model_construct(columns={column: Column(type=kind) for column, kind in kinds.items()})  # type: ignore[arg-type]  # one of the kinds that a column may have
     found, faults = read_section(whole, Dataset, "dataset")
     if found is None:
         raise ConfigError("\n".join(f"{_flag(fault.key)}{fault.fact}{fault.remedy and f'; {fault.remedy}'}" for fault in faults))

@@ -52,7 +52,7 @@ def test_links_lead_to_pages_that_exist_and_the_others_are_text(tmp_path: Path, 
 
 def test_every_document_has_a_page_and_a_name_of_its_own() -> None:
     documents = [path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "adr"]
-    shown = {kind: [path for folder in folders for path in (ROOT / folder).glob("*.md")] for kind, folders in runbooks._FOLDERS.items()}
+    shown = {kind: [path for folder in folders for path in (ROOT / folder).glob("*.md")] for kind, folders in runbooks.FOLDERS.items()}
     assert sorted(path for paths in shown.values() for path in paths) == sorted(documents)
     assert all(runbooks.path_of(path.stem, kind) == path for kind, paths in shown.items() for path in paths)
 
@@ -68,7 +68,7 @@ def test_markup_of_a_document_is_text_and_a_heading_can_be_linked_to(tmp_path: P
 @pytest.mark.costly
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [(kind, path) for kind, folders in runbooks._FOLDERS.items() for folder in folders for path in (ROOT / folder).glob("*.md")],
+    [(kind, path) for kind, folders in runbooks.FOLDERS.items() for folder in folders for path in (ROOT / folder).glob("*.md")],
 )
 def test_every_document_renders_and_its_links_between_documents_hold(kind: str, path: Path) -> None:
     _, shown = render(path.stem, kind)
