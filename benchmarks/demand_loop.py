@@ -39,6 +39,7 @@ TARGETS = {
     "ask_error_fall_after_shift": (">=", 0.0),
     "ask_error_fall_last_month": (">=", 0.0),
     "promotions_of_a_worse_challenger": ("<=", 0),
+    "error_fall_after_shift": (">=", 0.0),
     "error_fall_last_month": (">=", 0.0),
 }
 

@@ -48,7 +48,7 @@ def test_the_model_of_a_section_is_the_one_that_its_stage_reads(module: str, sec
 
 
 UNSET = {
-    "expectations",  # of every gate: those that are written by hand
+    "expectations",  # of every gate: those that a person adds
     *("minimum_label", "maximum_label", "minimum_label_mean", "maximum_label_mean"),  # of labels that are numbers: derived
     "maximum_empty_date_share",  # zero, until a table needs more
 }
