@@ -1,6 +1,6 @@
 """Check use cases before anything runs: their files against each other, and against their data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +48,10 @@ def faults_before_derive(use_case: UseCase) -> list[Fault]:
     return list(dict.fromkeys(located(use_case, found, [*check_params(found.params, whole=False), *first_look(found.params)])))
 
 
-def faults_of_derived(use_case: UseCase, content: Mapping[str, Any]) -> list[Fault]:
+def faults_of_derived(use_case: UseCase, content: dict[str, Any]) -> list[Fault]:
     """Return the faults that the files of `use_case` have once `content` is its ``derived.yaml``. No trial of the estimator is made."""
-    found = effective(use_case, derived=False)
-    return list(dict.fromkeys(located(use_case, found, check_params(_laid_upon(found.params, content)))))
-
-
-def _laid_upon(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `below` with the values of `above`; mappings are joined key by key."""
-    joined = dict(below)
-    for key, value in above.items():
-        under = joined.get(key)
-        joined[key] = _laid_upon(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-    return joined
+    found = effective(use_case, derived=content)
+    return list(dict.fromkeys(located(use_case, found, check_params(found.params))))
 
 
 def _warnings(use_case: UseCase) -> list[Fault]:

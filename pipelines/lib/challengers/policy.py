@@ -31,6 +31,7 @@ class Policy(Section):
     * `unclear`: what follows if no difference is clear: ask a person, or promote the challenger because it is fresher
     * `fresher_margin`: how much higher the loss of a fresher challenger may be, as a share of the champion's loss
     * `watch_nights`: how many nights after such a promotion are compared with the former champion
+    * `watch_p_value`: two-sided p-value up to which the champion's loss on all of them is clear, so that it is rolled back
     """
 
     maximum_p_value: float = Field(gt=0, lt=1)
@@ -43,6 +44,7 @@ class Policy(Section):
     unclear: Literal["ask", "fresher"] = "ask"
     fresher_margin: float = Field(default=0.01, ge=0, lt=1)
     watch_nights: int = Field(default=14, ge=RARER_NIGHTS)
+    watch_p_value: float = Field(default=0.02, gt=0, lt=1)
 
 
 @dataclass(frozen=True)

@@ -102,14 +102,16 @@ def find(name: str, root: Path) -> UseCase:
     )
 
 
-def effective(use_case: UseCase, *, derived: bool = True, strict: bool = True) -> Effective:
-    """Return the effective parameters; without `derived`, as if nothing had been read from the history.
+def effective(use_case: UseCase, *, derived: bool | dict[str, Any] = True, strict: bool = True) -> Effective:
+    """Return the effective parameters; without `derived`, as if nothing had been read from the history. `derived` may be a content yet to be written.
 
     Raises `ConfigError` for a file that is not a YAML mapping, for an unfit name and, if `strict`, for an unknown section. Otherwise it is left out.
     """
     root = use_case.root
     check_name(use_case.name, str(use_case.declaration.relative_to(root)))
-    files = _files(use_case, derived=derived or strict)
+    files = _files(use_case, derived=bool(derived) or strict)
+    if isinstance(derived, dict):
+        files[use_case.derived] = derived
     known = _known_sections(root)
     if strict and (unknown := _unknown(files, known)):
         file, section = unknown[0]

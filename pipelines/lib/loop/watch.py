@@ -3,7 +3,7 @@
 Both models score the same published nights, and their losses are compared as in `pipelines.lib.challengers.comparison`: night by night, with the
 cluster-robust variance and Student's t. The figures of a night are enough for this, so no rows are kept.
 
-The losses are looked at every night. Each look could be wrong by chance, so only the last one uses the usual limit of p. An earlier one needs
+The losses are looked at every night. Each look could be wrong by chance, so only the last one uses `decide.watch_p_value`. An earlier one needs
 `EARLY_P`: the rule of Haybittle 1971, *Repeated assessment of results in clinical trials of cancer treatment*, British Journal of Radiology 44, and
 Peto et al. 1976, British Journal of Cancer 34. It leaves the error of the last look nearly as it is.
 """
@@ -76,7 +76,7 @@ def judge(nights: Sequence[NightLoss], policy: Policy, *, last: bool, loss_name:
     if not nights:
         return False, f"0 of {policy.watch_nights} nights have outcomes"
     difference = loss_difference(nights)
-    limit = policy.maximum_p_value if last else min(EARLY_P, policy.maximum_p_value)
+    limit = policy.watch_p_value if last else min(EARLY_P, policy.watch_p_value)
     lost = difference.value > 0 and difference.p is not None and difference.p <= limit
     finding = "a clear loss" if lost else "no clear loss"
     figures = f"its {loss_name} less that of the former champion is {with_interval(difference)}"

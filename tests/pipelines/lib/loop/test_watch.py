@@ -35,7 +35,7 @@ def test_too_few_nights_or_rows_have_no_interval(nights: list[NightLoss]) -> Non
 
 def test_an_early_look_needs_more_than_the_last_one() -> None:
     policy = load_section("decide", Policy)
-    nights = [night(n, 0.5 + 0.01 * (n % 3), 0.5) for n in range(6)]  # p is 0.04
+    nights = [night(n, 0.51 + 0.01 * (n % 3), 0.5) for n in range(6)]  # p is 0.003
     assert judge(nights, policy, last=False)[0] is False
     assert judge(nights, policy, last=True)[0] is True
 
@@ -44,3 +44,21 @@ def test_a_gain_is_not_a_loss_however_clear() -> None:
     nights = [night(n, 0.4 + 0.001 * n, 0.5) for n in range(8)]
     lost, words = judge(nights, load_section("decide", Policy), last=True)
     assert (lost, words[:36]) == (False, "no clear loss on 8 of 14 nights: its")
+
+
+def rolled_back(policy: Policy, *, worse: float, watches: int = 400) -> float:
+    """Return the share of simulated watches that end with a rollback, if the champion's loss is higher by `worse` standard deviations of a night."""
+    rng, rollbacks = np.random.default_rng(7), 0
+    for change in rng.normal(worse, 1.0, (watches, policy.watch_nights)):
+        nights = [night(n, 0.5 + 0.01 * one, 0.5) for n, one in enumerate(change)]
+        looks = range(1, policy.watch_nights + 1)
+        rollbacks += any(judge(nights[:count], policy, last=count == policy.watch_nights)[0] for count in looks)
+    return rollbacks / watches
+
+
+def test_a_champion_as_good_as_the_former_one_is_seldom_rolled_back_by_chance() -> None:
+    assert 0 < rolled_back(load_section("decide", Policy), worse=0.0) <= 0.02
+
+
+def test_a_champion_that_is_worse_on_most_nights_is_rolled_back() -> None:
+    assert rolled_back(load_section("decide", Policy), worse=1.2, watches=100) >= 0.9

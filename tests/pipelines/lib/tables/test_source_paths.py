@@ -33,6 +33,8 @@ def test_a_path_without_a_date_is_usable(path: str) -> None:
     ("path", "fact"),
     [
         ("gs://bucket/orders.csv", "a URL that is not read"),
+        ("http://example.org/orders.csv", "a URL that is not read"),
+        ("https://example.org/orders_{partition}.csv", "a URL that is not read"),
         ("s3:///orders.csv", "names no bucket"),
         ("orders/{partition:%Y-%m}.csv", "does not name a whole date"),
         ("orders/{partition:%d.%m.}.csv", "does not name a whole date"),
