@@ -11,7 +11,15 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.use_cases import FOLDER, PARAMS, check_name, use_cases
 from pipelines.lib.declarations.draft import Draft, Wishes, draft
 
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+class _Dumper(yaml.SafeDumper):
+    """YAML in which a text with a line break stays on its line."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 MOST_LINES = 25
 _WIDTH = 150
@@ -44,7 +52,12 @@ def declaration(name: str, draft: Draft) -> str:
     if left_out:
         comments.append(f"No feature, for want of room: {', '.join(left_out)}.")
     head = [f"# {name}: written by python -m pipelines.use_case init. docs/reference/tables.md explains each key.", "#"]
-    return "\n".join([*head, *(f"# {comment}" for comment in comments), *lines]) + "\n"
+    return "\n".join([*head, *(f"# {_printable(comment)}" for comment in comments), *lines]) + "\n"
+
+
+def _printable(text: str) -> str:
+    """Return `text` with line breaks and other control characters written as escapes: a value of the source must not end its comment."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _lines(name: str, draft: Draft, features: Mapping[str, Any]) -> Iterator[str]:

@@ -140,6 +140,12 @@ def _check_outcomes(facts: Facts, dataset: Dataset, declared: Mapping[str, Any],
         raise ConfigError(
             f"{where}: ingest_history.start is {first}, but the last row is of {facts.last}; declare an earlier date, or none"
         )
+    partition = rules.said(declared, "first_run.partition")
+    end = facts.end if partition is None else parse_partition(partition)
+    if not first < end <= facts.end:
+        raise ConfigError(
+            f"{where}: first_run.partition is {end}, but the rows are of {first} to {facts.last}; declare a date within them, or none"
+        )
     if not facts.labelled(first, facts.end):
         raise ConfigError(
             f"{where}: dataset.label.expression is {dataset.label.expression!r}, which is NULL for every row from {first} to {facts.last}; correct it"

@@ -114,6 +114,8 @@ def _finding_of(fault: Any, model: type[Section], key: str) -> Finding:
     said = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "value_error":  # names its value and its remedy
         return _at_its_key(said, model, where) if not fault["loc"] else Finding(where, said)
+    if fault["type"] in ("too_short", "string_too_short"):
+        return Finding(where, "is empty", "write one at least, or take it out" if fault["type"] == "too_short" else "write a name")
     text = json.dumps(value, ensure_ascii=False, default=str)
     shown = text if len(text) <= 80 else f"{text[:79]}…"
     if fault["type"] == "literal_error" and (known := re.findall("'([^']+)'", str(fault["ctx"]["expected"]))):
@@ -134,8 +136,9 @@ def _at_its_key(said: str, model: type[Section], key: str) -> Finding:
 def _remedy(fault: Any) -> str:
     """Return what to write in place of a value of another kind, if it can be seen."""
     key, value = fault["loc"][-1] if fault["loc"] else "it", fault["input"]
-    if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str):
-        return f"write {key}: [{value}]"
+    if fault["type"] in ("tuple_type", "list_type") and isinstance(value, str | bool | int | float):
+        item = value if isinstance(value, str) else f'"{as_written(value)}"'
+        return f"write {key}: [{item}]"
     if fault["type"] == "string_type" and isinstance(value, bool | int | float):
         read = "a boolean" if isinstance(value, bool) else "a number"
         return f'YAML reads it as {read}, so write "{as_written(value)}"'

@@ -25,7 +25,12 @@ _FIRST_BYTES = 1 << 20
 
 
 def describe_source(connection: duckdb.DuckDBPyConnection, given: str, scratch: Path) -> dict[str, Any]:
-    """Return the section ``source`` of what is at `given`. Raises `ConfigError` if it is nothing that can be read so."""
+    """Return the section ``source`` of what is at `given`. Raises `ConfigError` if it is nothing that can be read so, `DataError` if its rows cannot be read."""
+    with adapters.reading(f"--source {given}"):
+        return _described(connection, given, scratch)
+
+
+def _described(connection: duckdb.DuckDBPyConnection, given: str, scratch: Path) -> dict[str, Any]:
     scheme, is_url, _ = given.partition("://")
     if is_url and scheme.startswith("http"):
         raise ConfigError(

@@ -98,7 +98,7 @@ class Label(Section):
     An outcome of date d is known at the start of date D when d + `delay_days` < D.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     expression: str
     delay_days: int = Field(ge=0)
     task: TaskName = "binary"

@@ -108,3 +108,13 @@ def test_an_error_names_the_file_of_the_use_case(use_case: UseCase) -> None:
     rides.declare(Path(), {**rides.DECLARED, "dataset": {**declared, "source": {"kind": "parquet", "path": "none.parquet"}}})
     with pytest.raises(ConfigError, match=r"no file is at `path: none\.parquet` in use_cases/rides/params\.yaml; deliver it"):
         derive(use_case, rides.TODAY)
+
+
+@pytest.mark.parametrize("partition", ["2030-01-01", "2023-12-01"])
+def test_a_first_partition_beyond_the_rows_is_refused(use_case: UseCase, partition: str) -> None:
+    rides.declare(Path(), {**rides.DECLARED, "first_run": {"partition": partition}})
+    with pytest.raises(
+        ConfigError, match=rf"first_run\.partition is {partition}, but the rows are of 2024-01-01 to 2024-04-29; declare a date"
+    ):
+        derive(use_case, rides.TODAY)
+    assert not use_case.derived.exists()

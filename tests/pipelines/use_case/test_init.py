@@ -9,7 +9,7 @@ import duckdb
 import pytest
 import yaml
 
-from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.use_cases import effective, find
 from pipelines.lib.declarations.candidates import named_as_key
@@ -253,3 +253,23 @@ def test_columns_of_our_names_become_features_of_another_name() -> None:
     assert features["categorical"] == {"city": {}, "own_decision": {"expression": "decision"}}
     derive(find("rides", Path()), rides.TODAY)
     assert check(Path(), ["rides"]) == []
+
+
+def test_a_line_break_of_the_source_ends_no_comment_and_no_line() -> None:
+    note = "CASE WHEN distance > 5 THEN 'far' || chr(10) || 'evaluate: {slices: [zzz]}' ELSE 'near' END"
+    rides.write(Path("rides.parquet"), f'SELECT *, {note} AS note, distance * 2 AS "twice{chr(10)}as far" FROM ({rides.rides()})')
+    init(Path(), "rides", "rides.parquet", LABEL)
+    assert list(written()) == ["dataset", "features"]
+    assert "evaluate: {slices: [zzz]}" in Path("use_cases/rides/params.yaml").read_text(encoding="utf-8")
+    assert {"expression": '"twice\nas far"', "missing": -1} in written()["features"]["numeric"].values()  # type: ignore[attr-defined]
+
+
+def test_a_csv_whose_rows_cannot_be_read_is_an_error_of_the_data() -> None:
+    lines = [
+        "ride,started_at,minutes_late",
+        *(f"{n},2024-01-{1 + n % 28:02d} 10:00:00,{n % 20}" for n in range(200)),
+        "200,2024-01-05,3,4,5",
+    ]
+    Path("rides.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"--source rides\.csv cannot be read: .*Line: 202"):
+        init(Path(), "rides", "rides.csv", LABEL)

@@ -40,7 +40,7 @@ def test_a_bare_declaration_has_no_fault() -> None:
         ("dataset.columns", {"city": {"type": "text"}}, 'dataset.columns.city.type: is "text"; write one of boolean, date, float, integer, string, timestamp'),
         ("dataset.columns", "soon", 'dataset.columns: is "soon". '),
         ("dataset.columns", {"started_at": {"type": "string"}}, "dataset.event_time: 'started_at' is a string; declare it as timestamp or date"),
-        ("dataset.key", [], "dataset.key: is []. "),
+        ("dataset.key", [], "dataset.key: is empty; write one at least"),
     ],
 )  # fmt: skip
 def test_a_fault_of_the_declaration_is_named_with_its_key(key: str, value: object, expected: str) -> None:
