@@ -109,9 +109,7 @@ def effective(use_case: UseCase, *, derived: bool | dict[str, Any] = True, stric
     """
     root = use_case.root
     check_name(use_case.name, str(use_case.declaration.relative_to(root)))
-    files = _files(use_case, derived=bool(derived) or strict)
-    if isinstance(derived, dict):
-        files[use_case.derived] = derived
+    files = _files(use_case, derived=bool(derived) or strict) | ({use_case.derived: derived} if isinstance(derived, dict) else {})
     known = _known_sections(root)
     if strict and (unknown := _unknown(files, known)):
         file, section = unknown[0]
