@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     one = commands.add_parser("init", help="look at a source, and write a first declaration with comments")
     one.add_argument("name", help="the use case: lower-case letters, digits and underscores")
     one.add_argument("--source", required=True, help="a .parquet or .csv file, a folder of them, a Delta table, or s3://bucket/key")
-    one.add_argument("--label", default="", help="SQL over the columns that is true or false")
+    one.add_argument("--label", default="", help="SQL over the columns that is true or false, or a number to forecast")
     one.add_argument("--label-name", default="outcome", help="the name of the label, not that of a column")
     one.add_argument("--delay-days", type=int, help="days after which the outcome is known")
     one.add_argument("--key", nargs="+", default=(), help="the columns that name a row")

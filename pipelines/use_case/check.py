@@ -1,10 +1,12 @@
 """Check use cases before anything runs: their files against each other, and against their data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.lib.core.errors import ConfigError
+from pipelines.lib.core.params import parse_section
 from pipelines.lib.core.use_cases import UseCase, effective, find, use_cases
 from pipelines.lib.declarations.clock_zones import zone_warnings
 from pipelines.lib.declarations.config_check import check_between, check_config, check_params, located, not_derived, read_sections
@@ -49,9 +51,16 @@ def faults_before_derive(use_case: UseCase) -> list[Fault]:
 
 
 def faults_of_derived(use_case: UseCase, content: dict[str, Any]) -> list[Fault]:
-    """Return the faults that the files of `use_case` have once `content` is its ``derived.yaml``. No trial of the estimator is made."""
+    """Return the faults that `use_case` has once `content` is its ``derived.yaml``: those of its files, or else of its data.
+
+    No trial of the estimator is made.
+    """
     found = effective(use_case, derived=content)
-    return list(dict.fromkeys(located(use_case, found, check_params(found.params))))
+    faults = check_params(found.params)
+    if not faults:
+        faults = data_faults(found.params, parse_section(found.params.get("features") or {}, Features, f"{use_case.declaration}: features"))
+    # The content is new: to derive it again would not correct it.
+    return list(dict.fromkeys(located(use_case, found, [replace(fault, derivable=False) for fault in faults])))
 
 
 def _warnings(use_case: UseCase) -> list[Fault]:

@@ -8,15 +8,14 @@ from pipelines.lib.core.errors import ConfigError, NightshiftError
 from pipelines.lib.core.use_cases import UseCase
 from pipelines.lib.declarations import derivation
 from pipelines.lib.declarations.faults import Fault, with_file
-from pipelines.lib.declarations.leakage import remedy
 from pipelines.use_case.check import faults_before_derive, faults_of_derived
 
 
 def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
     """Write ``derived.yaml`` of `use_case` as of `today`, and return a sentence that says so. An existing file stays, unless `again`.
 
-    Raises `ConfigError` with all faults of the declaration and of how its source is read, or for an existing file of another declaration; `DataError`
-    for the rows of the table.
+    Raises `ConfigError` with all faults that `check` would list, or for an existing file of another declaration; `DataError` for a table that is
+    too short, or whose values are not of their types.
     """
     if use_case.derived.exists() and not again:
         if stale := derivation.staleness(use_case):
@@ -24,21 +23,18 @@ def derive(use_case: UseCase, today: dt.date, *, again: bool = False) -> str:
         return f"{use_case.derived} exists and belongs to {use_case.declaration}: kept. Pass --again to read the history again."
     _refuse(faults_before_derive(use_case), use_case)
     try:
-        content, leaking = derivation.derive_with_signs(use_case, today)
+        content = derivation.derive(use_case, today)
     except NightshiftError as error:
         raise type(error)(with_file(str(error), use_case.declaration)) from None
     _refuse(faults_of_derived(use_case, content), use_case)
     derivation.write(use_case, content)
     origin = content[derivation.DERIVED_FROM]
     first_run = content.get("first_run", {}).get("partition", "the declared one")
-    warnings = [f"{sign.column} {sign.reason}; {remedy(sign.column)}" for sign in leaking]
-    if "nights" in origin:
-        warnings.append(f"{origin['nights']} Declare it in section dataset, and derive --again")
+    warning = f"\nWARNING: {origin['nights']} Declare it in section dataset, and derive --again" if "nights" in origin else ""
     return (
         f"{use_case.derived} written from {origin['rows']:,} rows of {origin['first']} to {origin['last']}. {origin['outcomes']:,} rows have an "
         f"outcome; {_outcomes(origin)}. The first partition is {first_run}. "
-        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}"
-        + "".join(f"\nWARNING: {warning}" for warning in warnings)
+        f"Commit it, and see all parameters with python -m pipelines.use_case show {use_case.name}{warning}"
     )
 
 

@@ -22,4 +22,4 @@ def parse_partition(text: object) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"partition is {shown!r}, which is not in the calendar ({error})") from None
+        raise ConfigError(f"partition is {shown!r}, which is not in the calendar ({error}); write a date that is") from None

@@ -1,6 +1,7 @@
 """Time zones by their name in the IANA database, such as Europe/Berlin."""
 
 import difflib
+import re
 import zoneinfo
 
 _OF_THE_MACHINE = frozenset({"localtime", "Factory", "posixrules"})
@@ -17,6 +18,9 @@ def require_zone(zone: str, key: str) -> str:
     if not known:
         offered = sorted(zoneinfo.available_timezones() - _OF_THE_MACHINE)
         near = difflib.get_close_matches(zone, offered, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin"
+        if re.fullmatch(r"(UTC|GMT)?[+-]\d{1,2}(:?\d\d)?", zone):
+            remedy = "an offset is not a zone: write the name of yours, such as Europe/Berlin"
+        else:
+            remedy = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin"
         raise ValueError(f"{key} is {zone!r}, which is not in the IANA database; {remedy}")
     return zone

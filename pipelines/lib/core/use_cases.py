@@ -241,7 +241,7 @@ def _parse(path: Path, written: int) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     sections: dict[str, Any] = content if isinstance(content, dict) else {"it": content}
     if odd := [f"{key} is {value!r}"[:80] for key, value in sections.items() if not isinstance(value, dict)]:
-        raise ConfigError(f"{path} must hold a mapping of sections, each of them a mapping; {odd[0]}")
+        raise ConfigError(f"{path} must hold a mapping of sections, each of them a mapping; {odd[0]}. Write its keys, or take it out")
     return sections
 
 

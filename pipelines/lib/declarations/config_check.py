@@ -12,7 +12,7 @@ from pipelines.lib.core.own_names import shared_names
 from pipelines.lib.core.params import Section, leaves
 from pipelines.lib.core.use_cases import CLOCKS, DEFAULTS, FOLDER, Effective, UseCase, effective, unknown_sections, whose
 from pipelines.lib.declarations.bare_dataset import bare_dataset_faults, known_columns
-from pipelines.lib.declarations.config_rules import declared_faults, rule_faults, suite_faults, yaml_faults, zone_faults
+from pipelines.lib.declarations.config_rules import declared_faults, name_faults, rule_faults, suite_faults, yaml_faults, zone_faults
 from pipelines.lib.declarations.derivation import staleness
 from pipelines.lib.declarations.faults import MISSING, Fault, Finding, as_written, closest, read_section, with_file
 from pipelines.lib.declarations.sections import SECTIONS, model_of
@@ -85,6 +85,9 @@ def check_params(params: Mapping[str, Any], *, whole: bool = True, trial: bool =
     rules = declared_faults(valid, trial=trial)
     if isinstance(dataset, Dataset) and isinstance(features, Features):
         rules = itertools.chain(rule_faults(valid, dataset, features), rules)
+    elif isinstance(features, Features) and isinstance(table := params.get("dataset"), dict) and not whole:
+        own = [column for column in (*_listed(table.get("key")), table.get("event_time")) if isinstance(column, str)]
+        rules = itertools.chain(name_faults(params, features, own=own, columns=known_columns(table, params["features"])), rules)
     return found + [fault for fault in rules if fault.key not in explained]
 
 
@@ -125,6 +128,10 @@ def read_sections(params: Mapping[str, Any], *, whole: bool = True) -> tuple[dic
         if model is not None and not any(key.startswith(f"{section}.") for key in explained):
             models[section] = model
     return models, found
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _odd_keys(content: object, above: str) -> Iterator[tuple[str, object]]:

@@ -28,17 +28,12 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
     """Yield the faults of `params`, whose sections are each valid, with `dataset` and `features` among them."""
     names = set(features.names)
     yield from feature_faults(dataset, features)
-    yield from _known(params, "evaluate.slices", names | {*dataset.key, dataset.event_time, "partition"}, "keys and features")
-    yield from _known(
-        params, "measure_performance.slices", {column for column in dataset.columns if column.lower() not in NOT_A_SLICE}, "columns"
-    )
+    yield from name_faults(params, features, own=(*dataset.key, dataset.event_time), columns=dataset.columns)
     yield from _known(params, "validate_features.maximum_filler_excess_by_feature", names, "features")
     for number, direction in enumerate(_at(params, "evaluate.golden") or ()):
         for feature in direction["change"]:
             if feature not in names:
                 yield Finding(f"evaluate.golden.{number}.change", f"names {feature!r}, which is not a feature", closest(feature, names))
-    if (order := _at(params, "score.order_by")) is not None and order not in names:
-        yield Finding("score.order_by", f"is {order!r}, which is not a feature", f"{closest(order, names)}; or write order_by: null")
     for low, high in _ORDERED:
         if (least := _at(params, low)) is not None and (most := _at(params, high)) is not None and least > most:
             yield Finding(low, f"is {least}, more than {high}, which is {most}", "lower it, or raise the other", derivable=False)
@@ -50,6 +45,17 @@ def rule_faults(params: Params, dataset: Dataset, features: Features) -> Iterato
             "plan_index.ivfpq.code_bytes", f"is {code}, which does not divide the dimension of the vectors, {layers[-1]}",
             "correct it, or the last number of train_encoder.layers",
         )  # fmt: skip
+
+
+def name_faults(params: Params, features: Features, *, own: Iterable[str], columns: Iterable[str]) -> Iterator[Finding]:
+    """Yield the names that are neither those of `features` nor of the table: `own` are its key and its time, `columns` all that are used."""
+    names = set(features.names)
+    yield from _known(params, "evaluate.slices", names | {*own, "partition"}, "keys and features")
+    sliceable = {column for column in columns if column.lower() not in NOT_A_SLICE}
+    undeclared = "; if the source has it as a column that nothing uses yet, write dataset: {{columns: {{{name}: {{type: string}}}}}}"
+    yield from _known(params, "measure_performance.slices", sliceable, "columns", undeclared)
+    if isinstance(order := _at(params, "score.order_by"), str) and order not in names:
+        yield Finding("score.order_by", f"is {order!r}, which is not a feature", f"{closest(order, names)}; or write order_by: null")
 
 
 def declared_faults(params: Params, *, trial: bool) -> Iterator[Finding]:
@@ -100,8 +106,11 @@ def suite_faults(gates: Mapping[str, Gate]) -> Iterator[Finding]:
 
 
 def zone_faults(params: Params) -> Iterator[Finding]:
-    """Yield the fault of a time zone that does not exist."""
-    if isinstance(zone := _at(params, "dataset.time_zone"), str):
+    """Yield the fault of a time zone that does not exist, or that is not even text: ``no`` is a boolean to YAML."""
+    zone = _at(params, "dataset.time_zone")
+    if isinstance(zone, bool | int | float):
+        yield Finding("dataset.time_zone", f"is {as_written(zone)}, which is not the name of a zone", "write one such as Europe/Berlin")
+    if isinstance(zone, str):
         try:
             require_zone(zone, "it")
         except ValueError as error:
@@ -124,7 +133,9 @@ def _items(value: object) -> Iterable[tuple[Any, Any]]:
 
 
 def _texts(key: str, values: object, otherwise: str) -> Iterator[Finding]:
-    if isinstance(values, list) and (wrong := [value for value in values if not isinstance(value, str)]):
+    if isinstance(values, list) and (
+        wrong := [value for value in values if not isinstance(value, str | dt.date)]  # each date is named by itself
+    ):
         meant = ", ".join(f'"{as_written(value)}"' if not isinstance(value, str) else f'"{value}"' for value in values)
         seen = ", ".join(f"{value!r} ({type(value).__name__})" for value in wrong[:3])
         yield Finding(key, f"holds {seen}, which YAML does not read as text", f"write values: [{meant}]{otherwise}")
@@ -159,11 +170,15 @@ def _each(features: Features, alone: Features) -> Iterator[tuple[str, Features]]
             yield f"features.{group}.{name}", alone.model_copy(update={group: {name: declared}})
 
 
-def _known(params: Params, key: str, known: Iterable[str], kind: str) -> Iterator[Finding]:
+def _known(params: Params, key: str, known: Iterable[str], kind: str, otherwise: str = "") -> Iterator[Finding]:
+    """Yield the names at `key` that are not `known`; `otherwise` is a second remedy for a ``{name}``."""
     offered = set(known)
-    for name in _at(params, key) or ():
-        if name not in offered:
-            yield Finding(key, f"names {name!r}, which is not there", f"{closest(name, offered, f'the {kind} are')}")
+    said = _at(params, key)
+    for name in said if isinstance(said, list | dict) else ():
+        if isinstance(name, str) and name not in offered:
+            yield Finding(
+                key, f"names {name!r}, which is not there", f"{closest(name, offered, f'the {kind} are')}{otherwise.format(name=name)}"
+            )
 
 
 def _dates(params: Params) -> Iterator[Finding]:

@@ -163,7 +163,13 @@ def _label_faults(facts: Facts, dataset: Dataset) -> Iterator[Finding]:
     end = facts.last - dt.timedelta(days=dataset.label.delay_days - 1)
     known, positive = facts.labelled(facts.first, end), facts.positive(facts.first, end)
     key, expression = "dataset.label.expression", dataset.label.expression
-    if not known:
+    if not known and facts.labelled(facts.first, facts.end):
+        yield Finding(
+            "dataset.label.delay_days",
+            f"is {dataset.label.delay_days}, so no outcome of the rows from {facts.first} to {facts.last} is known on the day after the last one",
+            "lower it, or deliver a longer history",
+        )
+    elif not known:
         yield Finding(
             key, f"is {expression!r}, which is NULL for every row whose outcome should be known", "correct it, or dataset.label.delay_days"
         )

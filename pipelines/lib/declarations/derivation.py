@@ -14,7 +14,7 @@ from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.params import parse_section, read_yaml
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.use_cases import UseCase, effective
-from pipelines.lib.declarations import leakage, rules
+from pipelines.lib.declarations import rules
 from pipelines.lib.declarations.clock_zones import whole_dates
 from pipelines.lib.declarations.config_rules import feature_faults
 from pipelines.lib.declarations.events import load_events, repeated_rows, scan_events, shared, time_zone_of
@@ -67,12 +67,7 @@ def staleness(use_case: UseCase) -> str | None:
 
 
 def derive(use_case: UseCase, today: dt.date) -> dict[str, Any]:
-    """Return the content of ``derived.yaml`` of `use_case` as of `today`, as `derive_with_signs` does."""
-    return derive_with_signs(use_case, today)[0]
-
-
-def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any], list[leakage.Sign]]:
-    """Return the content of ``derived.yaml`` of `use_case` as of `today`, all that its declaration leaves open; and the signs of leakage.
+    """Return the content of ``derived.yaml`` of `use_case` as of `today`: all that its declaration leaves open.
 
     The same declaration, history and day give the same content. Raises `ConfigError` for a declaration and `DataError` for a table that cannot be read.
     """
@@ -90,7 +85,6 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
             raise ConfigError("\n".join(f"{use_case.declaration}: {fault}" for fault in faults))
         facts = whole_dates(connection, read_facts(connection, dataset, scanned.where), dataset)
         _check_outcomes(facts, dataset, declared, str(use_case.declaration))
-        leaking = leakage.signs_of_features(connection, dataset, features)
         columns = rules.derive_columns(dataset, features, facts, undeclared)
         whole = _with_columns(dataset, columns)
         sides = derive_side_tables(connection, whole, scratch)
@@ -121,7 +115,7 @@ def derive_with_signs(use_case: UseCase, today: dt.date) -> tuple[dict[str, Any]
     if (start := dt.date.fromisoformat(found["ingest_history"]["start"])) > facts.first_outcome:
         origin["left_out"] = f"{facts.first_outcome} to {start - dt.timedelta(days=1)}"
     in_order = {section: found[section] for section in without if section in found}
-    return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}, leaking
+    return {DERIVED_FROM: origin, **_left_open(in_order | found, declared)}
 
 
 def _with_task(connection: duckdb.DuckDBPyConnection, dataset: Dataset, declared: Mapping[str, Any], where: str) -> Dataset:

@@ -16,7 +16,7 @@ def column_notes(scanned: Scan, facts: Facts, kinds: Mapping[str, str]) -> list[
         fact = facts.columns[column]
         shown = "" if fact.values is None else f"  values {', '.join(map(str, fact.values[:8]))}{' …' if len(fact.values) > 8 else ''}"
         notes.append(
-            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {_count(fact, facts.rows):>13} values{shown and f':{shown[8:]}'}".rstrip()
+            f"  {column:<{width}}  {kind:<9}  {fact.nulls:>6.1%} missing  {_count(fact, facts.rows):>13} {'value' if fact.values and len(fact.values) == 1 else 'values'}{shown and f':{shown[8:]}'}".rstrip()
         )
     if left_out := [column for column in scanned.columns if column not in kinds]:
         notes.append(f"Left out, of a type that cannot be declared: {', '.join(left_out)}.")

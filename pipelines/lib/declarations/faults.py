@@ -120,7 +120,7 @@ def _finding_of(fault: Any, model: type[Section], key: str) -> Finding:
     shown = text if len(text) <= 80 else f"{text[:79]}…"
     if fault["type"] == "literal_error" and (known := re.findall("'([^']+)'", str(fault["ctx"]["expected"]))):
         return Finding(where, f"is {shown}", closest(str(value), known, "write one of"))
-    return Finding(where, f"is {shown}. {said}", _remedy(fault))
+    return Finding(where, f"is {shown}. {_wanted(fault) or said}", _remedy(fault))
 
 
 def _at_its_key(said: str, model: type[Section], key: str) -> Finding:
@@ -131,6 +131,37 @@ def _at_its_key(said: str, model: type[Section], key: str) -> Finding:
     if begins["field"] in ("columns", "tables") and not (begins["colon"] or begins["rest"].startswith("is ")):
         return Finding(key, said)  # the name of a column may hold spaces
     return Finding(f"{key}.{begins['field']}{begins['below']}", begins["rest"])
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number that is finite",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+"""The kind that a value must have, by the first word of the type of its fault."""
+
+_EXAMPLES = {"int": "3", "float": "0.5", "bool": "true", "string": "…"}
+
+_LIMITS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+
+
+def _wanted(fault: Any) -> str | None:
+    """Return what the value must be, in words; None for a kind of fault that there are no words for."""
+    if limit := _LIMITS.get(fault["type"]):
+        return f"It must be {limit[1]} {fault['ctx'][limit[0]]:g}"
+    kind = _KINDS.get(fault["type"].partition("_")[0])
+    return f"It must be {kind}" if kind else None
 
 
 def _remedy(fault: Any) -> str:
@@ -145,4 +176,6 @@ def _remedy(fault: Any) -> str:
     if fault["type"] in ("dict_type", "model_type"):
         first = value[0] if isinstance(value, list) and value and isinstance(value[0], str) else "name"
         return f"write a mapping, such as {key}: {{{first}: …}}"
+    if example := _EXAMPLES.get(fault["type"].partition("_")[0]):
+        return f"write one, such as {key}: {example}" if example != "…" else f'write {key}: "…"'
     return "correct it"

@@ -24,7 +24,11 @@ def check_label(connection: duckdb.DuckDBPyConnection, dataset: Dataset, where: 
             remedy = "write task: binary" if found == "BOOLEAN" else "give a number, such as length(…) or a column of type float"
             raise ConfigError(f"{where} is {expression!r}, which is a {found}, and label.task is regression; {remedy}")
     elif found != "BOOLEAN":
-        compared = f"{expression} = 'yes'" if found == "VARCHAR" else f"{expression} > 0"
+        if found == '"NULL"':
+            raise ConfigError(f"{where} is {expression!r}, which is NULL in every row; name a column that has the outcome")
+        compared = (
+            f"{expression} = 'one of its values'" if found == "VARCHAR" else f"{expression} {'> 0' if _is_number(found) else 'IS NOT NULL'}"
+        )
         forecast = ", or write task: regression to forecast the number" if _is_number(found) else ""
         raise ConfigError(
             f"{where} is {expression!r}, which is a {found}; compare it, so that it is true or false, as in {compared}{forecast}"

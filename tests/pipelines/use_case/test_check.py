@@ -44,7 +44,7 @@ def test_a_broken_use_case_hides_no_other() -> None:
     Path("use_cases/case_3/params.yaml").write_text("dataset: [", encoding="utf-8")
     found = [str(fault) for fault in check(Path(), config_only=True)]
     assert [fault for fault in found if "holdout_days" in fault] == [
-        "use_cases/case_17/params.yaml: train.holdout_days: is 0. Input should be greater than or equal to 1; correct it"
+        "use_cases/case_17/params.yaml: train.holdout_days: is 0. It must be at least 1; correct it"
     ]
     assert sum("is not valid YAML" in fault for fault in found) == 1
     assert sum("cannot be named 'No-Name'" in fault for fault in found) == 1

@@ -7,6 +7,7 @@ import yaml
 
 from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.use_cases import UseCase, find
+from pipelines.use_case.check import check
 from pipelines.use_case.derive import derive
 from tests import rides
 
@@ -72,13 +73,35 @@ def test_a_repeated_key_is_refused(use_case: UseCase) -> None:
 
 
 @pytest.mark.costly
-def test_a_column_that_knows_the_outcome_is_a_warning(use_case: UseCase) -> None:
+def test_what_check_finds_in_the_rows_is_refused_before_the_file_is_written(use_case: UseCase) -> None:
+    """It wrote the file, and `check` then refused it."""
+    label = {"name": "late", "expression": "minutes_late > -100", "delay_days": 2}
+    rides.declare(Path(), {**rides.DECLARED, "dataset": {**rides.DECLARED["dataset"], "label": label}})
+    with pytest.raises(ConfigError) as refused:
+        derive(use_case, rides.TODAY)
+    assert str(refused.value).splitlines()[:2] == [
+        "2 faults in rides:",
+        f"{use_case.declaration}: dataset.label.expression: is 'minutes_late > -100', which is True for all 9,820 rows; "
+        "correct it: a model needs both outcomes",
+    ]
+    assert not use_case.derived.exists()
+    rides.declare(Path(), rides.DECLARED)
     rides.write(Path("rides.parquet"), f"SELECT * REPLACE (minutes_late * 2.0 AS distance) FROM ({rides.rides()})")
-    said = derive(use_case, rides.TODAY)
-    assert (
-        "\nWARNING: distance predicts the label alone, with an AUC of 1.000; if it is known only after the event, write known_later: [distance]"
-        in said
-    )
+    leaks = "does not name distance, which predicts the label alone, with an AUC of 1.000; if it is known only after the event, write known_later"
+    with pytest.raises(ConfigError, match=leaks):
+        derive(use_case, rides.TODAY)
+    assert not use_case.derived.exists()
+
+
+def test_names_that_the_table_does_not_have_are_faults_before_anything_is_derived(use_case: UseCase) -> None:
+    """They were named only once ``derived.yaml`` was there."""
+    wrong = {"evaluate": {"slices": ["shopp"]}, "measure_performance": {"slices": ["shopp"]}, "score": {"order_by": "shopp"}}
+    rides.declare(Path(), {**rides.DECLARED, **wrong})
+    found = [str(fault) for fault in check(Path(), ["rides"], config_only=True)]
+    assert [fault.split(": ")[1] for fault in found] == ["evaluate.slices", "measure_performance.slices", "score.order_by", "the file"]
+    assert all("'shopp', which is not" in fault for fault in found[:3])
+    rides.declare(Path(), {**rides.DECLARED, "evaluate": {"slices": ["city", "ride"]}, "measure_performance": {"slices": ["city"]}})
+    assert len(check(Path(), ["rides"], config_only=True)) == 1
 
 
 def test_features_that_cannot_be_computed_are_refused_as_check_refuses_them(use_case: UseCase) -> None:

@@ -127,7 +127,7 @@ def test_a_name_that_is_not_an_identifier_is_refused(repository: Path, name: str
         ("train: [1, 2", "is not valid YAML"),
         ("- train", "must hold a mapping of sections"),
         ("train: 7", "must hold a mapping of sections, each of them a mapping; train is 7"),
-        ("train:", "must hold a mapping of sections, each of them a mapping; train is None"),
+        ("train:", "must hold a mapping of sections, each of them a mapping; train is None. Write its keys, or take it out"),
         ("tran: {max_depth: 3}", "unknown section 'tran'"),
         ("use_case: {name: x, default: false}", "unknown section 'use_case'"),
     ],

@@ -31,7 +31,7 @@ def test_a_bare_declaration_has_no_fault() -> None:
     [
         ("dataset.source.kind", "excel", 'dataset.source.kind: is "excel"; write one of csv, delta, flights, parquet, sql'),
         ("dataset.weekdays", ["tusday"], 'dataset.weekdays.0: is "tusday"; did you mean tuesday?'),
-        ("dataset.nights_without_rows", "many", 'dataset.nights_without_rows: is "many". Input should be a valid integer'),
+        ("dataset.nights_without_rows", "many", 'dataset.nights_without_rows: is "many". It must be a whole number; write one, such as nights_without_rows: 3'),
         ("dataset.knwon_later", ["city"], "dataset.knwon_later: is not a key that is known here; did you mean known_later?"),
         ("dataset.label.name", "City", "dataset.label.name: 'City' differs from the column 'city' only by case; give the label a name"),
         ("dataset.label.name", "city", "dataset.label.name: 'city' is also a column; give the label a name of its own"),

@@ -110,10 +110,7 @@ def test_names_that_yaml_does_not_read_as_text_are_named_with_the_line_to_write(
 @pytest.mark.parametrize(("value", "read", "written"), [(False, "a boolean", "no"), (7, "a number", "7")])
 def test_a_name_in_a_list_is_named_with_what_to_write(value: object, read: str, written: str) -> None:
     [fault] = broken(setting("dataset.known_later", [value]))
-    assert (
-        f'dataset.known_later.0: is {str(value).lower()}. Input should be a valid string; YAML reads it as {read}, so write "{written}"'
-        in fault
-    )
+    assert f'dataset.known_later.0: is {str(value).lower()}. It must be text; YAML reads it as {read}, so write "{written}"' in fault
 
 
 def test_data_that_a_worked_example_makes_are_named_with_the_command() -> None:

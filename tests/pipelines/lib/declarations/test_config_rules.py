@@ -1,5 +1,6 @@
 """The rules that sections follow together: each fault has its key, its value and its remedy."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -23,14 +24,22 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
         ("validate_scores.maximum_mean_score", 1.9, r"maximum_mean_score: is 1\.9, but scores are probabilities; write a number from 0 to 1"),
         ("validate_history.maximum_label_mean", 0.4, r"maximum_label_mean: is 0\.4, which limits labels that are numbers.*maximum_label_rate"),
         ("validate_history.suite", "suites/none.yaml", r"validate_history\.suite: is 'suites/none\.yaml': .*does not exist"),
-        ("ingest_history.start", "2024-02-30", r"ingest_history\.start: is '2024-02-30', which is not in the calendar"),
+        ("ingest_history.start", "2024-02-30", r"ingest_history\.start: is '2024-02-30', which is not in the calendar \(day is out of range for month\); write a date that is$"),
+        ("pool.slots", "many", r'pool\.slots: is "many"\. It must be a whole number; write one, such as slots: 3$'),
+        ("registry.name", None, r'registry\.name: is null\. It must be text; write name: "…"$'),
+        ("dataset.label.delay_days", "soon", r'delay_days: is "soon"\. It must be a whole number; write one, such as delay_days: 3$'),
+        ("dataset.time_zone", False, r"dataset\.time_zone: is no, which is not the name of a zone; write one such as Europe/Berlin$"),
+        ("dataset.time_zone", 5, r"dataset\.time_zone: is 5, which is not the name of a zone; write one such as Europe/Berlin$"),
+        ("dataset.time_zone", "UTC+2", r"is 'UTC\+2', which is not in the IANA database; an offset is not a zone: write the name of yours, such as"),
+        ("measure_performance.slices", ["shop"], r"the columns are .*; if the source has it as a column that nothing uses yet, write dataset: \{columns: \{shop: \{type: string\}\}\}$"),
+        ("features.categorical", {"city": {"values": [dt.date(2024, 1, 1)]}}, r'values\.0: is 2024-01-01, which YAML reads as a date; write "2024-01-01"$'),
         ("first_run.partition", "2023-12-01", r"first_run\.partition: is 2023-12-01, not after ingest_history\.start"),
         ("govern.refresh_days", 30, None),
         ("govern.refresh_days", None, None),
-        ("govern.refresh_days", 0, r"govern\.refresh_days: is 0\. Input should be greater than or equal to 1; correct it"),
-        ("govern.refresh_days", -7, r"govern\.refresh_days: is -7\. Input should be greater than or equal to 1; correct it"),
-        ("govern.refresh_days", "monthly", r'govern\.refresh_days: is "monthly"\. Input should be a valid integer; correct it'),
-        ("govern.refresh_days", 7.5, r"govern\.refresh_days: is 7\.5\. Input should be a valid integer; correct it"),
+        ("govern.refresh_days", 0, r"govern\.refresh_days: is 0\. It must be at least 1; correct it"),
+        ("govern.refresh_days", -7, r"govern\.refresh_days: is -7\. It must be at least 1; correct it"),
+        ("govern.refresh_days", "monthly", r'govern\.refresh_days: is "monthly"\. It must be a whole number; write one, such as refresh_days: 3'),
+        ("govern.refresh_days", 7.5, r"govern\.refresh_days: is 7\.5\. It must be a whole number; write one, such as refresh_days: 3"),
         ("registry.encoder", "rides_model", r"registry\.encoder: is 'rides_model', as registry\.name is; give the encoder a name of its own"),
         ("train_encoder.layers", [64, 12], r"code_bytes: is 8, which does not divide the dimension of the vectors, 12"),
         ("dataset.columns", {"city": {"type": "string", "values": [False]}}, r'dataset\.columns\.city\.values: holds False \(bool\), .* write values: \["no"\]'),

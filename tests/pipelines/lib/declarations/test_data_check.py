@@ -35,6 +35,15 @@ def test_a_fault_of_the_data_is_named(query: str, expected: str) -> None:
     assert any(re.search(expected, fault) for fault in found), found
 
 
+def test_a_delay_longer_than_the_history_is_the_fault_and_not_the_label() -> None:
+    label = {**rides.DECLARED["dataset"]["label"], "delay_days": 4000}
+    found = broken(setting("dataset.label", label), config_only=False)
+    assert found[0] == (
+        f"{FILE}: dataset.label.delay_days: is 4000, so no outcome of the rows from 2024-01-01 to 2024-04-29 is known on the day after the last one; "
+        "lower it, or deliver a longer history"
+    )
+
+
 def test_a_holdout_that_leaves_nothing_to_learn_from_is_the_fault_and_not_the_rows() -> None:
     [found] = broken(setting("train.holdout_days", 100), config_only=False)
     said = "train.holdout_days: is 100, so no row with an outcome is left before 2023-11-20 to learn from; lower it, or choose a later first_run.partition"

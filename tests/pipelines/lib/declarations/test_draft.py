@@ -57,7 +57,7 @@ def test_an_event_time_that_is_not_a_time_is_refused_with_what_to_deliver(writte
 
 
 def test_a_label_that_is_text_is_refused_with_what_to_write() -> None:
-    with pytest.raises(ConfigError, match=r"as in city = 'yes'$"):
+    with pytest.raises(ConfigError, match=r"as in city = 'one of its values'$"):
         drafted(rides.rides(days=20), Wishes(label="city"))
 
 
@@ -93,7 +93,7 @@ def test_an_event_time_that_is_none_is_refused_with_what_it_holds(started_at: st
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [
-        ({"delay_days": -1}, "--delay-days: is -1. Input should be greater than or equal to 0"),
+        ({"delay_days": -1}, "--delay-days: is -1. It must be at least 0"),
         ({"label": "minute_late > 1"}, "--label is 'minute_late > 1', but there is no column 'minute_late'"),
         ({"label": "city"}, "--label is 'city', which is a VARCHAR; compare it"),
         ({"known_later": ("ride",)}, "--known-later: names ride, which cannot be both part of the key"),

@@ -169,7 +169,7 @@ def test_a_list_of_columns_that_is_one_name_is_the_only_fault() -> None:
     """Each of its letters was called a column that the source does not have."""
     rides.write(Path("rides.parquet"), rides.rides(days=40))
     found = [fault for fault in faults(("dataset.key", "ride")) if "derived.yaml" not in fault]
-    assert found == [f'{FILE}: dataset.key: is "ride". Input should be a valid array; write key: [ride]']
+    assert found == [f'{FILE}: dataset.key: is "ride". It must be a list; write key: [ride]']
 
 
 def test_names_are_compared_with_the_columns_of_the_source() -> None:

@@ -26,7 +26,7 @@ def test_what_is_true_or_false_is_a_label(expression: str) -> None:
     [
         ("items", r"dataset\.label\.expression is 'items', which is a BIGINT; compare it, .* as in items > 0"),
         ("amount / 2", "which is a DOUBLE; compare it"),
-        ("channel", "which is a VARCHAR; compare it, .* as in channel = 'yes'"),
+        ("channel", "which is a VARCHAR; compare it, .* as in channel = 'one of its values'"),
         ("placed_at", "which is a TIMESTAMP; compare it"),
         ("refnd IS NULL", "refnd"),
     ],
