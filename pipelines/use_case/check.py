@@ -60,7 +60,7 @@ def faults_of_derived(use_case: UseCase, content: dict[str, Any]) -> list[Fault]
     if not faults:
         faults = data_faults(found.params, parse_section(found.params.get("features") or {}, Features, f"{use_case.declaration}: features"))
     # The content is new: to derive it again would not correct it.
-    return list(dict.fromkeys(located(use_case, found, [replace(fault, derivable=False) for fault in faults])))
+    return list(dict.fromkeys(located(use_case, found, [replace(fault, derivable=False) for fault in faults if not fault.warning])))
 
 
 def _warnings(use_case: UseCase) -> list[Fault]:

@@ -15,12 +15,17 @@ from pipelines.lib.tables.dataset import Column, Source
 from pipelines.lib.tables.engine import name, text
 
 _OF_FOUR_DIGITS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y")
-DATE_FORMATS = (*_OF_FOUR_DIGITS, "%Y%m%d", "%Y-%m-%d", "%Y/%m/%d", *(form.replace("%Y", "%y") for form in _OF_FOUR_DIGITS))
+DATE_FORMATS = (
+    *_OF_FOUR_DIGITS,
+    *("%m-%d-%Y", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y"),
+    *("%Y%m%d", "%Y-%m-%d", "%Y/%m/%d"),
+    *(form.replace("%Y", "%y") for form in _OF_FOUR_DIGITS),
+)
 TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 
 DELIMITERS = (",", ";", "\t", "|")
 
-_LIKE_A_DATE = "^([0-9]{1,4}[./-][0-9]{1,2}[./-]|[0-9]{8})"
+_LIKE_A_DATE = "^([0-9]{1,4}[./-][0-9]{1,2}[./-]|[0-9]{8}|[0-9]{1,2}[ -][A-Za-z]{3}[ -])"
 
 _SAMPLE_ROWS = 20_000
 _LINES = 20
@@ -114,7 +119,7 @@ def other_reading(connection: duckdb.DuckDBPyConnection, relation: str, column: 
     With dots, the day always comes first.
     """
     other = form.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
-    if "." in form.partition("%d")[2][:1] or not form.startswith(("%d", "%m")):
+    if "." in form.partition("%d")[2][:1] or not form.startswith(("%d", "%m")) or "%b" in form:
         return None
     mine, swapped = (f"try_strptime({name(column)}, {text(one)})" for one in (form, other))
     [(unread, differing)] = connection.sql(

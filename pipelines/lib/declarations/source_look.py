@@ -9,7 +9,7 @@ import duckdb
 
 from pipelines.lib.core.errors import NightshiftError
 from pipelines.lib.declarations.bare_dataset import known_columns
-from pipelines.lib.declarations.column_types import column_types
+from pipelines.lib.declarations.column_types import column_types, declarable
 from pipelines.lib.declarations.csv_dialect import delimiter_fault, delimiter_of, format_fault, formats_of, notation_faults, unread
 from pipelines.lib.declarations.decimals import decimal_commas, decimal_fault, decimal_faults, grouped_faults
 from pipelines.lib.declarations.events import require_rows
@@ -64,13 +64,18 @@ def source_look_faults(
     declared = {column: model for column, model in models.items() if model is not None}
     undeclared = tuple(column for column in used if column in scanned.columns and column not in columns)
     look = _Look(key, connection, scanned, readable, declared, undeclared)
-    return [
+    found = [
         *([] if fault is None else [fault]),
         *_unknown_columns(used, key, section, scanned.columns),
         *_label_faults(section, scanned.columns),
-        *(_notation_faults(look) if source.kind == "csv" else ()),
-        *_time_faults(look, section.get("event_time")),
     ]
+    try:
+        with adapters.reading(scanned.where, scanned.dataset):
+            found += _notation_faults(look) if source.kind == "csv" else ()
+            found += _time_faults(look, section.get("event_time"))
+    except NightshiftError as error:  # a row that cannot be read, which is the fault of no column
+        found.append(of_error(error, where))
+    return found
 
 
 def source_fault(source: Source, key: str, scratch: Path) -> Finding | None:
@@ -143,6 +148,8 @@ def _time_faults(look: _Look, event_time: object) -> Iterator[Finding]:
     try:
         kind = column_types(look.connection, look.scanned, [event_time])[event_time]
     except NightshiftError as error:
+        if declarable(look.scanned.columns[event_time]):
+            raise
         yield Finding(f"{look.key}.event_time", str(error))
         return
     if kind in ("timestamp", "date"):

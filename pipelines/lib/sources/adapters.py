@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from pipelines.lib.core.errors import ConfigError, DataError, TransientError
-from pipelines.lib.sources import database_source, delta_source, file_source, flights, page_checksums, s3_files, source_files
+from pipelines.lib.sources import csv_source, database_source, delta_source, file_source, flights, page_checksums, s3_files, source_files
 from pipelines.lib.sources.casts import REFUSED, cast
 from pipelines.lib.sources.extents import joined
 from pipelines.lib.sources.reach import Reach, Window, measured, reach_of
@@ -98,6 +98,8 @@ def reading(where: str, dataset: "ds.Dataset | None" = None) -> Iterator[None]:
             ) from None
         if dataset is not None and (failure := delta_source.store_failure(message, where)):
             raise failure from None
+        if "not utf-8 encoded" in message or "Invalid unicode" in message:
+            raise DataError(f"{where} has text that is not in UTF-8; {csv_source.OF_ENCODING}") from None
         lines = [line for line in message.splitlines() if line.strip()]
         raise DataError(f"{where} cannot be read: {' '.join(lines[:3])}. Deliver the file whole and with the declared columns") from None
 

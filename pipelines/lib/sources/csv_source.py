@@ -1,5 +1,6 @@
 """CSV files as a source: read as text, in the dialect that is declared. None is guessed: a guess could change from night to night."""
 
+import codecs
 import csv
 import gzip
 import os
@@ -15,6 +16,8 @@ from pipelines.lib.tables.engine import text
 
 _LONGEST_HEADER = 1_000_000
 """Characters of a header line that are read."""
+
+OF_ENCODING = "write encoding: latin-1 in its section source, or deliver it in UTF-8"
 
 _VALUES = {
     "number": re.compile(r"(?!(19|20)[0-9]{2}\Z)[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?", re.ASCII),
@@ -90,6 +93,9 @@ def _first_lines(file: Path, source: Source) -> tuple[list[str], list[str]]:
     compressed, encoding = file.suffix == ".gz", "utf-8-sig" if source.encoding == "utf-8" else source.encoding
     quoting = {"quotechar": source.quote} if source.quote else {"quoting": csv.QUOTE_NONE}
     try:
+        with gzip.open(file) if compressed else file.open("rb") as content:
+            if content.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise DataError(f"{file} is in the encoding UTF-16; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW")
         with gzip.open(file, "rt", newline="", encoding=encoding) if compressed else file.open(newline="", encoding=encoding) as lines:
             header, below = (
                 next(csv.reader([lines.readline(_LONGEST_HEADER)], delimiter=source.delimiter, **quoting), []) for _ in range(2)
@@ -107,10 +113,10 @@ def _first_lines(file: Path, source: Source) -> tuple[list[str], list[str]]:
             with file.open("rb") as content:
                 content.seek(-1, os.SEEK_END)
                 last = content.read(1)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise DataError(
-            f"{file} is not a CSV file with a header ({error}); deliver it whole, in {source.encoding} (source.encoding in params.yaml)"
-        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not in {source.encoding} ({error.reason}); {OF_ENCODING}") from None
+    except (OSError, EOFError, csv.Error, zlib.error) as error:
+        raise DataError(f"{file} is not a CSV file with a header ({error}); deliver it whole") from None
     if last not in (b"\n", b"\r"):
         raise DataError(f"{file} does not end with a line end, so it was probably cut; deliver it whole")
     return header, below

@@ -304,3 +304,12 @@ def test_the_notation_of_a_side_table_is_compared_after_it_was_derived_as_well()
     assert fault.startswith(
         f"{FILE}: dataset.tables.cities.source.date_format: is not declared, but column 'since' is written like %d.%m.%Y"
     )
+
+
+def test_a_row_that_cannot_be_read_is_the_fault_of_the_source_and_not_of_a_column() -> None:
+    """A bad row after those that the engine samples ended the check, or was named at the event time."""
+    rides.write(Path("rides.csv"), rides.rides(days=300))
+    with Path("rides.csv").open("a", encoding="utf-8") as file:
+        file.write("r1,2024,too,many,fields,x,y\n")
+    [found] = faults(("dataset.source", {"kind": "csv", "path": "rides.csv"}))
+    assert found.startswith(f"{FILE}: dataset.source: rides.csv cannot be read: Invalid Input Error: CSV Error on Line: 24")

@@ -107,7 +107,16 @@ def test_a_file_without_quotes_keeps_them(tmp_path: Path) -> None:
 
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shop.csv").write_text("shop\nKöln\n", encoding="latin-1")
-    with pytest.raises(DataError, match=r"shop\.csv"):
+    with pytest.raises(
+        DataError,
+        match=r"shop\.csv is not in utf-8 \(invalid start byte\); write encoding: latin-1 in its section source, or deliver it in UTF-8$",
+    ):
+        read(source(tmp_path / "shop.csv"), {"shop": COLUMNS["shop"]})
+    (tmp_path / "shop.csv").write_text("shop\n" + "Bonn\n" * 30_000 + "Köln\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"shop\.csv has text that is not in UTF-8; write encoding: latin-1 in its section source"):
+        read(source(tmp_path / "shop.csv"), {"shop": COLUMNS["shop"]})
+    (tmp_path / "shop.csv").write_text("shop\nKöln\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"shop\.csv is in the encoding UTF-16; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW$"):
         read(source(tmp_path / "shop.csv"), {"shop": COLUMNS["shop"]})
 
 
