@@ -1,7 +1,7 @@
-"""The effective parameters of sound use cases, kept on disk between the processes that parse DAG files.
+"""The effective parameters of use cases, or why they are refused, kept on disk between the processes that parse DAG files.
 
 Airflow parses each DAG file in a process of its own, again and again, and each needs the parameters of all use cases. Without this file, nine processes
-parse the same YAML and check the same schedules. As with Python's compiled modules, nothing depends on the file: it can be removed at any time, and
+parse the same YAML and check the same schedules; with one broken use case alone, each of them would load all that this takes. As with Python's compiled modules, nothing depends on the file: it can be removed at any time, and
 without one that can be read or written the parameters are read from the declarations.
 
 An entry is found by a digest of everything that it follows from: the files of the use case, the defaults, and our own code. So it cannot be outdated.
@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +27,25 @@ _CODE = Path(declared.__file__).parent
 
 
 class KeptParameters:
-    """The content of the file, read once. Entries that are asked for or added stay; `write` drops all others."""
+    """The content of the file, read once. Entries that are asked for or made stay; `write` drops all others."""
 
     def __init__(self) -> None:
         self._before = _read()
-        self._now: dict[str, Any] = {}
+        self._now: dict[str, dict[str, Any]] = {}
 
-    def get(self, digest: str) -> dict[str, Any] | None:
-        """Return the parameters at `digest`; None if they are not kept."""
-        found: dict[str, Any] | None = self._before.get(digest)
-        if found is not None:
-            self._now[digest] = found
-        return found
+    def of(self, use_case: declared.UseCase, make: Callable[[declared.UseCase], dict[str, Any]]) -> dict[str, Any]:
+        """Return the parameters of `use_case`: those that are kept, or else those that `make` returns.
 
-    def add(self, digest: str, params: dict[str, Any]) -> None:
-        """Keep `params` if JSON gives them back as they are. A date of YAML, for example, it does not."""
-        try:
-            same = json.loads(json.dumps(params, allow_nan=False)) == params
-        except (TypeError, ValueError):
-            return
-        if same:
-            self._now[digest] = params
+        Raises `ConfigError` if `make` does, and with the same words as long as nothing of the use case changes.
+        """
+        digest = digest_of(use_case)
+        entry = self._before.get(digest)
+        if entry is None:
+            entry = _made(use_case, make)
+            if not _survives_json(entry):
+                return _params(entry)
+        self._now[digest] = entry
+        return _params(entry)
 
     def write(self) -> None:
         """Write the file if it would change."""
@@ -57,6 +56,31 @@ class KeptParameters:
                 temporary.write_text(json.dumps(self._now), encoding="utf-8")
         except (OSError, ConfigError) as error:  # a state that cannot be written is for a run to refuse
             log.info("the parameters of the use cases are not kept: %s", error)
+
+
+def _made(use_case: declared.UseCase, make: Callable[[declared.UseCase], dict[str, Any]]) -> dict[str, Any]:
+    """Return what is kept of a use case. Raises `ConfigError` for a file that could not be read, since it may be read the next time."""
+    try:
+        return {"params": make(use_case)}
+    except ConfigError as error:
+        if isinstance(error.__context__, OSError):
+            raise
+        return {"refusal": str(error)}
+
+
+def _params(entry: dict[str, Any]) -> dict[str, Any]:
+    if "refusal" in entry:
+        raise ConfigError(entry["refusal"])
+    params: dict[str, Any] = entry["params"]
+    return params
+
+
+def _survives_json(entry: dict[str, Any]) -> bool:
+    """Return whether JSON gives `entry` back as it is. A date of YAML, for example, it does not."""
+    try:
+        return bool(json.loads(json.dumps(entry, allow_nan=False)) == entry)
+    except (TypeError, ValueError):
+        return False
 
 
 def digest_of(use_case: declared.UseCase) -> str:
@@ -70,9 +94,9 @@ def digest_of(use_case: declared.UseCase) -> str:
 
 @functools.cache
 def _code() -> str:
-    """Return a digest of the modules that make parameters of files and judge them."""
+    """Return a digest of the modules that make parameters of files, judge them and keep them."""
     digest = hashlib.sha256()
-    for path in sorted(_CODE.glob("*.py")):
+    for path in (*sorted(_CODE.glob("*.py")), Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -89,4 +113,8 @@ def _read() -> dict[str, Any]:
         kept = json.loads((places.home() / _FILE).read_bytes())
     except (OSError, ValueError, ConfigError):
         return {}
-    return {digest: params for digest, params in kept.items() if isinstance(params, dict)} if isinstance(kept, dict) else {}
+    return {digest: entry for digest, entry in kept.items() if _is_entry(entry)} if isinstance(kept, dict) else {}
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and (isinstance(entry.get("params"), dict) or isinstance(entry.get("refusal"), str))

@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import Asset
 
 from nightshift_airflow import places
-from nightshift_airflow.kept_parameters import KeptParameters, digest_of
+from nightshift_airflow.kept_parameters import KeptParameters
 from pipelines.lib.core import use_cases as declared
 from pipelines.lib.core.errors import ConfigError
 from pipelines.lib.core.own_names import refusal, shared_names
@@ -133,7 +133,7 @@ def settings_of(dag_id: str) -> dict[str, Any]:
 def _params_of(one: declared.UseCase) -> dict[str, Any]:
     """Return the effective parameters of a use case, from which its DAGs can be made. Raises `ConfigError` if they cannot."""
     params = declared.effective(one).params
-    from pipelines.lib.core.pools import pool_slots  # not sooner: if the parameters of all sound use cases are kept, nobody needs the two
+    from pipelines.lib.core.pools import pool_slots  # not sooner: if the parameters of all use cases are kept, nobody needs the two
     from pipelines.lib.core.schedules import check_schedules
 
     pool_slots(params)
@@ -149,11 +149,7 @@ def _read() -> tuple[list[UseCase], dict[str, str]]:
         try:
             if shared[one]:
                 raise ConfigError(refusal(one, shared[one]))
-            digest = digest_of(one)
-            params = kept.get(digest)
-            if params is None:
-                params = _params_of(one)
-                kept.add(digest, params)
+            params = kept.of(one, _params_of)
             sound.append(UseCase(one.name, one.suffix, params, (params.get("pool") or {}).get("slots")))
         except ConfigError as error:
             faults[one.name] = str(error)

@@ -43,13 +43,35 @@ def declaration(name: str) -> Path:
     return Path("use_cases", name, "params.yaml")
 
 
-def test_a_sound_use_case_is_parsed_once_for_all_processes(parsed_files: list[Path]) -> None:
+def test_a_use_case_is_parsed_once_for_all_processes_also_if_it_is_broken(parsed_files: list[Path]) -> None:
     first = use_cases.use_cases()
-    assert declaration("fraud") in parsed_files
+    assert {declaration("fraud"), declaration("churn")} <= set(parsed_files)
+    broken = use_cases.broken()
     parsed_files.clear()
     assert use_cases.use_cases() == first
-    assert declaration("fraud") not in parsed_files
+    assert use_cases.broken() == broken
+    assert set(parsed_files) == {Path("params.yaml")}, "the default use case's, for its name"
     assert [one.slots for one in first] == [None, 2]
+    assert list(broken) == ["churn"]
+    assert "unknown section 'trian'" in broken["churn"]
+
+
+def test_a_broken_use_case_that_is_repaired_is_sound_at_once(parsed_files: list[Path], repository: Path) -> None:
+    assert list(use_cases.broken()) == ["churn"]
+    write(repository, "churn", FRAUD | {"dataset": {"name": "churn", "event_time": "left_at"}})
+    assert use_cases.broken() == {}
+    assert [one.name for one in use_cases.use_cases()] == ["flights", "churn", "fraud"]
+
+
+def test_a_file_that_cannot_be_read_is_read_again_the_next_time(parsed_files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = declared._parse
+
+    def torn(path: Path, written: int) -> dict[str, Any]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(declared, "_parse", torn)
+    assert use_cases.broken().keys() == {"default", "churn", "fraud"}
+    monkeypatch.setattr(declared, "_parse", content)
     assert list(use_cases.broken()) == ["churn"]
 
 
@@ -66,7 +88,7 @@ def test_a_changed_file_is_parsed_again_and_the_old_entry_goes(parsed_files: lis
     parsed_files.clear()
     use_cases.use_cases()
     assert declaration("fraud") in parsed_files
-    assert len(kept_parameters._read()) == 2
+    assert len(kept_parameters._read()) == 3
 
 
 def test_other_code_reads_the_declarations_again(parsed_files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +99,7 @@ def test_other_code_reads_the_declarations_again(parsed_files: list[Path], monke
     assert declaration("fraud") in parsed_files
 
 
-def test_a_broken_use_case_is_judged_each_time(parsed_files: list[Path], repository: Path) -> None:
+def test_a_use_case_that_breaks_is_named_each_time(parsed_files: list[Path], repository: Path) -> None:
     use_cases.use_cases()
     write(repository, "fraud", {**FRAUD, "nightly_batch_scoring": {"cron": "never"}})
     assert "never" in use_cases.broken()["fraud"]
@@ -90,7 +112,7 @@ def test_a_date_of_yaml_stays_a_date(parsed_files: list[Path], repository: Path)
     )
     first = use_cases.use_cases()[1]
     assert use_cases.use_cases()[1] == first
-    assert len(kept_parameters._read()) == 1
+    assert len(kept_parameters._read()) == 2, "the default use case and the broken one"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 1}', b"\xff"])
