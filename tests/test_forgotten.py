@@ -108,6 +108,18 @@ def unlisted_packages(packages: set[str], text: str) -> list[str]:
     ]
 
 
+def unlinked(pages: list[str], text: str) -> list[str]:
+    """Return what is missing if a page below ``docs/`` has no link in ``docs/README.md``, whose content is `text`."""
+    linked = set(re.findall(r"\]\(([^)#]+)", text))
+    return [f"docs/README.md: no link to {page}; add one, with what it answers or decides" for page in pages if page not in linked]
+
+
+def test_the_page_of_docs_links_every_page() -> None:
+    pages = sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
+    missing = unlinked([page for page in pages if page != "README.md"], (ROOT / "docs" / "README.md").read_text(encoding="utf-8"))
+    assert missing == [], missing
+
+
 def test_the_page_of_data_has_a_row_for_every_output() -> None:
     text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     assert (
@@ -217,6 +229,11 @@ def test_a_forgotten_docstring_is_named() -> None:
     assert message is not None
     assert message.startswith("dags/nowhere.py: the docstring still says '* `weigh`: Replace this line.")
     assert placeholder(path, '"""Score.\n\n* `weigh` weighs the rows.\n"""\nx = "Replace this line"\n') is None
+
+
+def test_a_page_without_a_link_is_named() -> None:
+    [missing] = unlinked(["how-to/a.md", "adr/0001-b.md"], "See [a](how-to/a.md#part).")
+    assert missing.startswith("docs/README.md: no link to adr/0001-b.md;")
 
 
 def test_an_output_without_a_row_is_named() -> None:

@@ -1,8 +1,10 @@
 """The section ``source`` of a file, a folder or an address: its kind, and the dialect of a CSV."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 
@@ -37,6 +39,8 @@ def _described(connection: duckdb.DuckDBPyConnection, given: str, scratch: Path)
             f"--source is {scheme}://…, and the web is not read: a run could not name the version that it reads. Download the file, for example with "
             "curl --output var/table.csv, and name it: --source var/table.csv"
         )
+    if is_url and scheme == "file":
+        raise ConfigError(f"--source is {given}; write the path alone: --source {shlex.quote(unquote(urlsplit(given).path))}")
     if is_url and not given.startswith(S3):
         raise ConfigError(
             f"--source is {scheme}://…; init looks at files. Write the section of a database into params.yaml yourself: "

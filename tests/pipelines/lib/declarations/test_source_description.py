@@ -97,6 +97,7 @@ def test_a_delta_table_becomes_a_use_case_without_a_fault() -> None:
         ("https://example.org/rides.csv", "Download the file, for example with curl --output var/table.csv, and name it: --source var/table.csv"),
         ("postgresql+psycopg://night:secret@db/shop", 'source: {kind: sql, url: "postgresql+psycopg://USER:${PASSWORD}@HOST/DATABASE", table: SCHEMA.TABLE}'),
         ("sqlite:///shop.db", 'url: "sqlite://'),
+        ("file:///data/my%20rides.csv", "write the path alone: --source '/data/my rides.csv'"),
     ],
 )  # fmt: skip
 def test_a_source_that_is_not_looked_at_is_refused_with_the_line_to_write(source: str, said: str) -> None:
