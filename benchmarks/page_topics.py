@@ -69,6 +69,22 @@ TOPICS = (
         ),
     ),
     Topic(
+        "forms",
+        "The cheapest form of the model",
+        "The default forest and the cheapest smaller form of it that loses at most 0.002 of AUC on the holdout, from Parquet to Parquet.",
+        (
+            Figure("ratio_to_forest", "speed of the form on 2 million rows", "×", "the forest; the target: at least 4"),
+            Figure("bare_ratio_to_forest", "the same on rows that are in memory already", "×", "the forest"),
+            Figure("auc_loss", "AUC that the form loses", "", "the target: at most 0.002"),
+            Figure("log_loss_loss", "log loss that the form adds", "nats", "the limit: 0.002"),
+            Figure("read_write_share_form", "share of the time for reading and writing", "", "all time of the form"),
+            Figure("memory_mib_form", "memory of the form", "MiB", "no target"),
+            Figure("memory_mib_forest", "memory of the forest", "MiB", "no target"),
+            Figure("size_mib_form", "size of the form", "MiB", "no target"),
+            Figure("size_mib_forest", "size of the forest", "MiB", "no target"),
+        ),
+    ),
+    Topic(
         "retrain",
         "Retraining",
         "One run of `drift_triggered_retraining` on six months of flights, through real Airflow.",

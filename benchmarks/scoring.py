@@ -56,7 +56,7 @@ def main() -> dict[str, Any]:
         for rows, label in ((SMALL, "2m"), (LARGE, "20m")):
             seconds, peak = in_process("benchmarks.scoring:ours", name, rows)
             figures[f"rows_per_s_{label}"], figures[f"peak_rss_mib_{label}"] = round(rows / seconds), round(peak, 1)
-            _input(directory, rows).unlink()
+            input_file(directory, rows).unlink()
     figures["peak_rss_ratio"] = round(figures["peak_rss_mib_20m"] / figures["peak_rss_mib_2m"], 3)
     return dict(figures)
 
@@ -78,7 +78,7 @@ def prepare(name: str) -> None:
     rng = np.random.default_rng(42)
     rows = table.drop([LABEL])
     for total in (SMALL, LARGE):
-        with pq.ParquetWriter(_input(directory, total), rows.schema, compression="zstd") as writer:
+        with pq.ParquetWriter(input_file(directory, total), rows.schema, compression="zstd") as writer:
             for start in range(0, total, CHUNK):
                 writer.write_table(rows.take(pa.array(rng.integers(0, len(rows), min(CHUNK, total - start)))))
 
@@ -86,8 +86,8 @@ def prepare(name: str) -> None:
 def compare_contenders(name: str) -> dict[str, Any]:
     """Run rounds of bare, ours, pyfunc on the small input, then ours between two bares on the large one."""
     directory = Path(name)
-    matrix = _matrix(directory)
-    bares = {batch: _bare(directory, matrix, batch) for batch in (8_192, 65_536)}
+    rows = matrix(directory)
+    bares = {batch: bare(directory, rows, batch) for batch in (8_192, 65_536)}
     contenders: dict[str, Callable[[], float]] = {
         **{f"bare_{batch}": run for batch, run in bares.items()},
         "ours": lambda: ours(name, SMALL),
@@ -100,17 +100,17 @@ def compare_contenders(name: str) -> dict[str, Any]:
             if round_:  # the first round warms up
                 seconds[contender].append(elapsed)
     best = min(bares, key=lambda batch: statistics.median(seconds[f"bare_{batch}"]))
-    bare, own, pyfunc = seconds[f"bare_{best}"], seconds["ours"], seconds["pyfunc"]
+    alone, own, pyfunc = seconds[f"bare_{best}"], seconds["ours"], seconds["pyfunc"]
     before, large, after = bares[best](), ours(name, LARGE), bares[best]()
     return {
-        "ratio_to_bare": round(_ratio(bare, own), 3),
-        "ratio_to_pyfunc": round(_ratio(pyfunc, own), 3),
+        "ratio_to_bare": round(ratio(alone, own), 3),
+        "ratio_to_pyfunc": round(ratio(pyfunc, own), 3),
         "rows_per_s": round(SMALL / statistics.median(own)),
         "ratio_to_bare_20m": round((before + after) / 2 * LARGE / SMALL / large, 3),
-        "bare_rows_per_s": round(SMALL / statistics.median(bare)),
+        "bare_rows_per_s": round(SMALL / statistics.median(alone)),
         "bare_batch_rows": best,
         "pyfunc_rows_per_s": round(SMALL / statistics.median(pyfunc)),
-        "features": matrix.shape[1],
+        "features": rows.shape[1],
         "rounds": ROUNDS,
     }
 
@@ -122,7 +122,7 @@ def ours(name: str, rows: int) -> float:
     model = load_model(directory / "model.onnx")
     score_parquet(
         model,
-        _input(directory, rows),
+        input_file(directory, rows),
         directory / "scores.parquet",
         key=KEY,
         threshold=params.threshold.fixed or 0.0,
@@ -131,7 +131,8 @@ def ours(name: str, rows: int) -> float:
     return time.perf_counter() - started
 
 
-def _bare(directory: Path, matrix: np.ndarray, batch: int) -> Callable[[], float]:
+def bare(directory: Path, rows: np.ndarray, batch: int) -> Callable[[], float]:
+    """Return a function that gives the seconds of the bare session on `rows` [n, f] in memory, in batches of `batch` rows."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -140,8 +141,8 @@ def _bare(directory: Path, matrix: np.ndarray, batch: int) -> Callable[[], float
 
     def run() -> float:
         started = time.perf_counter()
-        for start in range(0, len(matrix), batch):
-            session.run(["probabilities"], {"features": matrix[start : start + batch]})
+        for start in range(0, len(rows), batch):
+            session.run(["probabilities"], {"features": rows[start : start + batch]})
         return time.perf_counter() - started
 
     return run
@@ -154,7 +155,7 @@ def _pyfunc(directory: Path) -> float:
     names = list(signature_of_features(FEATURES).names)
     started = time.perf_counter()
     model = mlflow.pyfunc.load_model(str(directory / "pyfunc"))
-    frame = pd.read_parquet(_input(directory, SMALL), columns=list(dict.fromkeys([*KEY, *names])))
+    frame = pd.read_parquet(input_file(directory, SMALL), columns=list(dict.fromkeys([*KEY, *names])))
     scores = model.predict(frame[names])[:, 1].astype(np.float32)
     frame[list(KEY)].assign(score=scores, decision=scores >= THRESHOLD).to_parquet(
         directory / "pyfunc.parquet", compression="zstd", index=False
@@ -162,18 +163,21 @@ def _pyfunc(directory: Path) -> float:
     return time.perf_counter() - started
 
 
-def _matrix(directory: Path) -> np.ndarray:
-    path = _input(directory, SMALL)
+def matrix(directory: Path) -> np.ndarray:
+    """Return the features of the small input, float32 [n, f]."""
+    path = input_file(directory, SMALL)
     names = signature_of_features(path).names
-    matrix = np.empty((SMALL, len(names)), dtype=np.float32)
+    rows = np.empty((SMALL, len(names)), dtype=np.float32)
     for index, column in enumerate(names):
-        matrix[:, index] = pq.read_table(path, columns=[column])[column].to_numpy()
-    return matrix
+        rows[:, index] = pq.read_table(path, columns=[column])[column].to_numpy()
+    return rows
 
 
-def _ratio(slower: list[float], own: list[float]) -> float:
+def ratio(slower: list[float], own: list[float]) -> float:
+    """Return how many times as long the `slower` runs took, as the median over the rounds."""
     return statistics.median(other / mine for other, mine in zip(slower, own, strict=True))
 
 
-def _input(directory: Path, rows: int) -> Path:
+def input_file(directory: Path, rows: int) -> Path:
+    """Return the path of the input of so many `rows`."""
     return directory / f"features-{rows}.parquet"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.challengers import model_card
 from pipelines.lib.challengers.decision import require_sound
-from pipelines.lib.challengers.evaluation import read_evaluation
+from pipelines.lib.challengers.evaluation import form_tag, read_evaluation
 from pipelines.lib.champions.lineage import lineage, selection, selection_of_encoder
 from pipelines.lib.champions.logged import history_of, signature_of
 from pipelines.lib.champions.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
@@ -146,7 +146,7 @@ def main(
     exported = encoder or onnx
     if exported is None or bool(encoder) == bool(model) or bool(model) != bool(onnx):
         raise ConfigError("the arguments do not name one file to register; give --model and --onnx, or --encoder")
-    tags = lineage(load_run()) | (selection_of_encoder(exported) if encoder else selection(exported))
+    tags = lineage(load_run()) | (selection_of_encoder(exported) if encoder else selection(exported) | form_tag(report))
     client = connect()
     version = register(client, model, exported, report, tags, load_registry())
     challenge(client, Ledger(home.ledger_url()), version)

@@ -26,6 +26,7 @@ from pipelines.lib.measures.importance import permutation_importance
 from pipelines.lib.models import estimators, trial
 from pipelines.lib.models.estimators import Fitting
 from pipelines.lib.models.forest_sample import keep_sample, sample_of
+from pipelines.lib.models.forms import JudgedSlices, choose, form_of
 from pipelines.lib.models.importances import importances_of
 from pipelines.lib.models.profile import Profile, ProfileParams, build_profile
 from pipelines.lib.tables.dataset import Dataset, load_dataset
@@ -36,6 +37,8 @@ class Train(Fitting, Holdout):
 
     `window_days`: number of days before the holdout that the model learns from; None means all history from ``ingest_history.start`` on.
     `rows_per_tree`: the most rows that are drawn for one tree. A tree of a longer history is fitted on that many rows, another tree on others.
+    `maximum_form_loss`: how much of AUC or R² a smaller form of the model may lose on the holdout, and add to its loss; None: no form is made.
+    `maximum_form_slice_loss`: the same on each slice of ``evaluate.slices``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +48,8 @@ class Train(Fitting, Holdout):
     minimum_rows: int = Field(ge=2)
     window_days: int | None = Field(default=None, ge=1)
     rows_per_tree: int = Field(default=350_000, ge=2)
+    maximum_form_loss: float | None = Field(default=None, ge=0)
+    maximum_form_slice_loss: float = Field(default=0.03, ge=0)
 
 
 def train(history: History, params: Train) -> Any:
@@ -99,6 +104,14 @@ def profile_of(model: Any, history: History, holdout: History, *, dataset: Datas
     )
 
 
+def smaller(model: Any, history: History, held_out: History, params: Train, limit: float, judged: JudgedSlices) -> Any:
+    """Return the cheapest form of a fitted `model` that loses at most `limit`: what evaluation, production and monitoring see from here on."""
+    chosen = choose(model, history, held_out, judged, limit=limit, slice_limit=params.maximum_form_slice_loss, seed=params.random_state)
+    if form := form_of(chosen):
+        stage.log.info("%s", form.note)
+    return chosen
+
+
 @stage.stage("train")
 def main(*, features: Path, model: Path, profile: Path) -> None:
     from pipelines.lib.models import skops_file
@@ -114,10 +127,13 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     fitted = train(history, params)
     drawn = sample_of(fitted)
     stage.log.info("%s learned from %d rows, each tree of a forest from %s", params.estimator, drawn.rows, drawn.rows_per_tree)
+    held_out = read_history(features, dataset, categories=known, since=before)
+    if params.maximum_form_loss is not None:
+        fitted = smaller(fitted, history, held_out, params, params.maximum_form_loss, load_section("evaluate", JudgedSlices))
     reference_profile = profile_of(
         fitted,
         history,
-        read_history(features, dataset, categories=known, since=before),
+        held_out,
         dataset=dataset,
         features=load_features(),
         params=load_section("profile", ProfileParams),

@@ -16,6 +16,7 @@ from pipelines.lib.measures.forecasts import ForecastSummary
 from pipelines.lib.measures.metrics import Summary
 from pipelines.lib.measures.tasks import TASKS
 from pipelines.lib.models.forest_sample import ForestSample
+from pipelines.lib.models.forms import Form
 from pipelines.lib.models.golden import Finding
 from pipelines.lib.models.importances import IMPURITY
 from pipelines.lib.tables.dataset import TaskName
@@ -95,7 +96,8 @@ class Evaluation:
     `comparison` is None if there was no champion. `quality_interval` is None if the holdout has one class only, and holds None if it has too few
     nights. `scores` counts the scores in 40 equal bins of `score_range`; `decisions` is None for forecasts; `importances` is by feature and measures `importance_kind`; `calibration` and
     `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` are the rows that
-    the model, and each tree of a forest, learned from. `not_reproducible` is why another training may give other bytes, None if it does not.
+    the model, and each tree of a forest, learned from. `not_reproducible` is why another training may give other bytes, None if it does not. `form` is None
+    unless smaller forms of the model were tried.
     """
 
     __pydantic_config__ = STRICT
@@ -121,6 +123,7 @@ class Evaluation:
     score_range: tuple[float, float] = (0.0, 1.0)
     task: TaskName = "binary"
     not_reproducible: str | None = None
+    form: Form | None = None
 
     @property
     def note(self) -> str:
@@ -136,6 +139,12 @@ class Evaluation:
 def read_evaluation(path: Path) -> Evaluation | Unscored:
     """Read the evaluation that `evaluate` has written to `path`. Raises `DataError` if it is not a whole one."""
     return contract.read(TypeAdapter[Evaluation | Unscored](Evaluation | Unscored), path, "evaluation", "evaluate")
+
+
+def form_tag(report: Path) -> dict[str, str]:
+    """Return the tag that says which form of the trained model the folder `report` judges; none if no smaller form was tried."""
+    evaluation = read_evaluation(report / "evaluation.json")
+    return {"form": evaluation.form.note} if isinstance(evaluation, Evaluation) and evaluation.form else {}
 
 
 def evidence_of(evaluation: Evaluation | Unscored) -> str:

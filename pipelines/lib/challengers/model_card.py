@@ -86,6 +86,8 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
             f"Each of its trees has learned from {sample.rows_per_tree:,} rows that were drawn from all {sample.rows:,} (params.yaml: train.rows_per_tree), "
             "so it knows rare cases less well than all rows would teach them."
         )
+    if evaluation.form:
+        yield f"{evaluation.form.note} The form was chosen on the same holdout (params.yaml: train.maximum_form_loss)."
     if evaluation.not_reproducible:
         yield (
             f"It is not reproducible to the byte: {evaluation.not_reproducible}. A second training may give a model with slightly different scores."

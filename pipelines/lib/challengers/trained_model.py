@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.lib.models.estimators import not_reproducible
 from pipelines.lib.models.forest_sample import sample_of
+from pipelines.lib.models.forms import form_of
 from pipelines.lib.models.importances import importances_shown, kind_of
 
 if TYPE_CHECKING:
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
 def facts_of(challenger: "Model", trained: Any, held_out: "History") -> dict[str, Any]:
     """Return the fields of `Evaluation` that the fitted model `trained` decides; `challenger` is its ONNX form."""
+    form = form_of(trained)
     return {
         "importances": importances_shown(challenger, trained, held_out),
         "importance_kind": kind_of(trained),
-        "not_reproducible": not_reproducible(trained),
+        "not_reproducible": (form and form.not_reproducible) or not_reproducible(trained),
+        "form": form,
         "trained_on": sample_of(trained),
     }

@@ -43,7 +43,7 @@ SUPPORTED = (
 )
 """The classes whose files are tested to have the same bytes after the same training."""
 
-_SUPPORTED_STEPS = ("sklearn.preprocessing.StandardScaler",)
+_SUPPORTED_STEPS = ("sklearn.preprocessing.StandardScaler", "sklearn.preprocessing.MinMaxScaler", "sklearn.impute.SimpleImputer")
 
 _THREADS = 2
 """Threads of LightGBM and XGBoost: a fixed number, since sums of another number of threads end in other bits."""
@@ -72,8 +72,7 @@ _ONLY_FOR_MORE_TRAINING = ("_optimizer", "_random_state")
 class Fitting(Section):
     """The keys of section ``train`` that say which model it is.
 
-    `estimator` is the dotted name of a classifier or, for a label that is a number, a regressor, and `parameters` are its arguments. `steps` are transformers before it: each is a dotted name, or a
-    mapping of the name to its arguments.
+    `estimator` is the dotted name of a classifier or, for a label that is a number, a regressor, and `parameters` are its arguments. `steps` are transformers before it.
     """
 
     estimator: str
@@ -102,7 +101,7 @@ def make(fitting: Fitting, seed: int, task: TaskName = "binary") -> Any:
 
     parts = [_step(step, f"steps.{number}") for number, step in enumerate(fitting.steps)]
     model = _build(fitting.estimator, fitting.parameters, "estimator", "parameters", role=_ROLES[task])
-    if "n_jobs" not in fitting.parameters and _is_forest(model):
+    if "n_jobs" not in fitting.parameters and is_forest(model):
         model.set_params(n_jobs=-1)
     if task == "regression" and not is_regressor(model):
         raise Refused(
@@ -165,14 +164,17 @@ def strip(model: Any) -> None:
 def single_threaded(model: Any) -> Any:
     """Return a fitted `model` that scores in one thread. Threads add the votes of trees in any order, which changes the last bits."""
     last = final(model)
-    if not _is_forest(last):
+    if not is_forest(last):
         return model
-    alone = copy.copy(last).set_params(n_jobs=1)
-    if last is model:
-        return alone
+    return with_final(model, copy.copy(last).set_params(n_jobs=1))
+
+
+def with_final(model: Any, last: Any) -> Any:
+    """Return `model` with the estimator `last` at its end."""
     whole = copy.copy(model)
-    whole.steps = [*model.steps[:-1], (model.steps[-1][0], alone)]
-    return whole
+    if final(model) is not model:
+        whole.steps = [*model.steps[:-1], (model.steps[-1][0], last)]
+    return last if final(model) is model else whole
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
@@ -212,7 +214,7 @@ def public_name(cls: type) -> str:
     return ".".join([*(public if public[0] == "sklearn" else public[:1]), cls.__name__])
 
 
-def _is_forest(model: Any) -> bool:
+def is_forest(model: Any) -> bool:
     """Return whether `model` is a forest of scikit-learn, which fits and asks its trees in threads."""
     return any(cls.__name__ == "BaseForest" for cls in type(model).__mro__)
 
