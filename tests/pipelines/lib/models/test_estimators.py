@@ -108,8 +108,8 @@ def test_a_forest_scores_in_one_thread_and_keeps_its_own_number() -> None:
         ),
         ({"estimator": "sklearn.ensemble.BaggingClassifier"}, "nobody has tested it for sklearn.ensemble.BaggingClassifier"),
         (
-            {"estimator": DEFAULT, "steps": ("sklearn.preprocessing.MinMaxScaler",)},
-            "nobody has tested it for sklearn.preprocessing.MinMaxScaler",
+            {"estimator": DEFAULT, "steps": ("sklearn.preprocessing.MaxAbsScaler",)},
+            "nobody has tested it for sklearn.preprocessing.MaxAbsScaler",
         ),
     ],
 )
