@@ -179,5 +179,5 @@ def ratio(slower: list[float], own: list[float]) -> float:
 
 
 def input_file(directory: Path, rows: int) -> Path:
-    """Return the path of the input of so many `rows`."""
+    """Return the path of the input that has this number of `rows`."""
     return directory / f"features-{rows}.parquet"

@@ -20,6 +20,8 @@ from pipelines.lib.models.forms import ITSELF, NETWORK, JudgedSlices, choose, di
 from pipelines.lib.models.inference import load_model
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
 
+pytestmark = pytest.mark.costly
+
 NAMES = ("a", "b", "c")
 JUDGED = JudgedSlices(slices=("side",), slice_minimum_rows=50)
 GENEROUS = {"limit": 0.05, "slice_limit": 0.2, "seed": 1}
