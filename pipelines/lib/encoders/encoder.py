@@ -69,7 +69,7 @@ def load_encoder(path: Path, sha256: str | None = None) -> Encoder:
 
     Raises `ModelError` when the file is missing, altered or torn, or is not an encoder.
     """
-    session, signature, found = open_session(path, sha256)
+    session, signature, found, _ = open_session(path, sha256)
     outputs = {value.name: (value.type, value.shape[-1]) for value in session.get_outputs()}
     kind, dimension = outputs.get("embedding", ("", None))
     if kind != "tensor(float)" or not isinstance(dimension, int) or outputs.get("probability") != ("tensor(float)", 1):

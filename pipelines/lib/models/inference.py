@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from pipelines.lib.measures import categories
 from pipelines.lib.measures.categories import Categories
 from pipelines.lib.measures.tasks import BINARY, TASKS, Task
 from pipelines.lib.measures.tasks import KEY as TASK_KEY
-from pipelines.lib.models.onnx_file import parse_model, read_verified
+from pipelines.lib.models.onnx_file import has_trees, parse_model, read_verified
 from pipelines.lib.models.profile import KEY as PROFILE_KEY
 from pipelines.lib.models.profile import Profile
 from pipelines.lib.models.scores_file import scores_writer
@@ -61,6 +61,7 @@ class Model:
     """The categories of each feature that is text in a features file, in the order of their codes."""
 
     task: Task = BINARY
+    has_trees: bool = True
 
     def score(self, matrix: Matrix) -> Matrix:
         """Return the probability of the positive class or, of a regression, the forecast for each row: float32 [n, f] -> float32 [n]."""
@@ -74,7 +75,7 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
     """Return the model at `path`, as `open_session` opens it. Raises `ModelError` also when its outputs are not those of an exported
     Nightshift model.
     """
-    session, signature, found = open_session(path, sha256)
+    session, signature, found, trees = open_session(path, sha256)
     outputs = {value.name: (value.type, len(value.shape)) for value in session.get_outputs()}
     metadata = session.get_modelmeta().custom_metadata_map
     if (named := metadata.get(TASK_KEY, BINARY.name)) not in TASKS:
@@ -85,11 +86,20 @@ def load_model(path: Path, sha256: str | None = None) -> Model:
             f"the model {path} gives {outputs}; it must give {task.output!r}, float [n, {task.columns}]: export it with export_onnx, zipmap off"
         )
     lists = categories.from_json(metadata.get(categories.KEY))
-    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), lists, task)
+    return Model(session, signature, found, _profile(metadata.get(PROFILE_KEY), path), lists, task, trees)
 
 
-def open_session(path: Path, sha256: str | None = None) -> "tuple[onnxruntime.InferenceSession, Signature, str]":
-    """Return a session of one thread on the ONNX file at `path`, the features that it takes, and its digest.
+class Opened(NamedTuple):
+    """A session of one thread on an ONNX file, the features that the file takes, its digest, and whether it has trees."""
+
+    session: "onnxruntime.InferenceSession"
+    signature: Signature
+    sha256: str
+    has_trees: bool
+
+
+def open_session(path: Path, sha256: str | None = None) -> Opened:
+    """Open the ONNX file at `path`.
 
     The digest must be `sha256` unless that is None (a laptop's own model, not registered). The bytes that are hashed are the bytes that are run: the file is read
     once. Raises `ModelError` when the file is missing, altered or torn, needs any other file, or does not take features.
@@ -97,7 +107,7 @@ def open_session(path: Path, sha256: str | None = None) -> "tuple[onnxruntime.In
     import onnxruntime  # takes as long as all sections of params.yaml, which a run checks when it opens
 
     content, found = read_verified(path, sha256)
-    parse_model(content, path)
+    parsed = parse_model(content, path)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not what the bytes also look like
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -113,7 +123,7 @@ def open_session(path: Path, sha256: str | None = None) -> "tuple[onnxruntime.In
     inputs = {value.name: (value.type, value.shape[-1]) for value in session.get_inputs()}
     if inputs != {"features": ("tensor(float)", len(signature.names))}:
         raise ModelError(f"the model {path} takes {inputs}; it must take one input 'features', float [n, {len(signature.names)}]")
-    return session, signature, found
+    return Opened(session, signature, found, has_trees(parsed))
 
 
 def _profile(text: str | None, path: Path) -> Profile | None:
@@ -163,7 +173,8 @@ def score_parquet(
     """Score every row of the file `features` into the file `scores`: columns `key`, `score` float32, and of a binary label `decision` bool. Returns the rows.
 
     `decision` is score >= `threshold`, compared in float32. `threads` is by default the cores this process may use. `order_by` names a
-    feature in whose order each batch is computed (not written): the same scores, sooner where the input's order is a random one.
+    feature in whose order each batch is computed (not written): the same scores, sooner where the input's order is a random one. It has no effect on a model
+    without trees, which has no branches to guess.
     Memory is bounded by a few batches and by one compressed row group of the input, however many rows there are.
     Raises `ModelError` when the model was made for other features or gives a score that is not finite, `DataError` when
     the file is torn, or a column is missing, of the wrong type or has nulls.
@@ -225,7 +236,7 @@ def _values(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
 def _score_batch(model: Model, batch: pa.RecordBatch, matrix: Matrix, order_by: str | None) -> Matrix:
     columns = feature_columns(batch, model.signature.names, model.categories)
     values = np.empty(batch.num_rows, dtype=np.float32)
-    order = None if order_by is None else np.argsort(columns[model.signature.names.index(order_by)])
+    order = None if order_by is None or not model.has_trees else np.argsort(columns[model.signature.names.index(order_by)])
     for start in range(0, batch.num_rows, RUN_ROWS):
         rows = slice(start, min(start + RUN_ROWS, batch.num_rows)) if order is None else order[start : start + RUN_ROWS]
         block = matrix[: min(RUN_ROWS, batch.num_rows - start)]

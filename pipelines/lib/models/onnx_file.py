@@ -95,6 +95,13 @@ def custom_operators(model: "ModelProto") -> list[str]:
     return sorted(f"{domain}.{kind}" for domain, kind in foreign)
 
 
+def has_trees(model: "ModelProto") -> bool:
+    """Return whether `model` has trees, wherever in it they are."""
+    from onnx.onnx_pb import NodeProto
+
+    return any(isinstance(message, NodeProto) and message.op_type.startswith("TreeEnsemble") for message in _messages(model))
+
+
 def _messages(root: "Message") -> Iterator["Message"]:
     """Yield `root` and every message within it, however deep: graphs of If, Loop and Scan, functions, sparse tensors, attributes."""
     waiting = [root]

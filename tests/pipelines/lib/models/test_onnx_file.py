@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pipelines.lib.core.errors import ModelError
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models.inference import open_session
-from pipelines.lib.models.onnx_file import DOMAINS, parse_model
+from pipelines.lib.models.onnx_file import DOMAINS, has_trees, parse_model
 
 WEIGHTS = np.array([[1, 2], [3, 4]], dtype=np.float32)
 FLOATS = TensorProto.FLOAT
@@ -188,3 +188,12 @@ def test_the_domains_are_those_that_onnx_runtime_ships() -> None:
 def test_a_file_that_is_not_onnx_is_refused_before_it_is_run(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"is not a whole ONNX model.*export it again"):
         parse_model(content, Path("m.onnx"))
+
+
+@pytest.mark.parametrize("kind", ["TreeEnsembleClassifier", "TreeEnsembleRegressor", "TreeEnsemble"])
+def test_trees_are_seen_wherever_they_are(kind: str) -> None:
+    tree = helper.make_node(kind, ["features"], ["trees"], domain="ai.onnx.ml")
+    branches = helper.make_node("If", ["which"], ["y"], then_branch=body(tree), else_branch=body(product()))
+    assert has_trees(model_of(tree))
+    assert has_trees(model_of(branches))
+    assert not has_trees(model_of(product()))
