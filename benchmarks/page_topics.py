@@ -77,7 +77,7 @@ TOPICS = (
             Figure("bare_ratio_to_forest", "the same on rows that are in memory already", "×", "the forest"),
             Figure("auc_loss", "AUC that the form loses", "", "the target: at most 0.002"),
             Figure("log_loss_loss", "log loss that the form adds", "nats", "the limit: 0.002"),
-            Figure("read_write_share_form", "share of the time for reading and writing", "", "all time of the form"),
+            Figure("read_write_share", "share of the time for reading and writing", "", "all time of the form"),
             Figure("memory_mib_form", "memory of the form", "MiB", "no target"),
             Figure("memory_mib_forest", "memory of the forest", "MiB", "no target"),
             Figure("size_mib_form", "size of the form", "MiB", "no target"),

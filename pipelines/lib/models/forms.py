@@ -144,7 +144,8 @@ def _with_trees(model: Any, count: int) -> Any:
 def distil(model: Any, history: History, seed: int) -> Any:
     """Return a pipeline that ends in a network which has learned the answers of `model` on the rows of `history`: their log-odds if they are probabilities.
 
-    A feature outside the range of training counts as the end of the range, as it does in a tree. A missing one counts as the median.
+    A feature outside the range of training counts as the end of the range, as it does in a tree. A missing one counts as the median, if the rows of training
+    lack some. Each step costs as much time as a layer, so the scaling that the network learns with becomes part of its first weights.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.neural_network import MLPRegressor
@@ -157,15 +158,18 @@ def distil(model: Any, history: History, seed: int) -> Any:
         inside = np.clip(target, _SMALLEST, 1 - _SMALLEST)
         target = np.log(inside / (1 - inside))
     middle, scale = target.mean(), target.std() or 1.0
-    steps = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), MinMaxScaler(clip=True), StandardScaler())
+    filled = [SimpleImputer(strategy="median", keep_empty_features=True)] if np.isnan(history.features).any() else []
+    steps, standard = make_pipeline(*filled, MinMaxScaler(clip=True)), StandardScaler()
     network = MLPRegressor(hidden_layer_sizes=(64, 32), batch_size=min(256, len(target)), alpha=1e-6, random_state=seed, warm_start=True)
     with estimators.one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that it has not converged: the number of passes is fixed
-        scaled = steps.fit_transform(rows.features).astype(np.float64)
+        scaled = standard.fit_transform(steps.fit_transform(rows.features).astype(np.float64))
         for seen, rate in _SEEN:
             epochs = min(_MOST_PASSES, math.ceil(seen / len(target)))
             network.set_params(max_iter=epochs, learning_rate_init=rate, n_iter_no_change=epochs)
             network.fit(scaled, (target - middle) / scale)
+        network.coefs_[0] /= standard.scale_[:, np.newaxis]
+        network.intercepts_[0] -= standard.mean_ @ network.coefs_[0]
         network.coefs_[-1] *= scale
         network.intercepts_[-1] = network.intercepts_[-1] * scale + middle
         answering = network if history.task.name != "binary" else _as_classifier(network, scaled)

@@ -1,6 +1,6 @@
 """How a model scores: ONNX only, verified by digest, and from Parquet to Parquet in a stream.
 
-Reading, computing and writing overlap. One thread reads and writes; `threads` workers each fill a preallocated row-major
+Reading, computing and writing overlap. One thread reads and one writes; `threads` workers each fill a preallocated row-major
 float32 matrix column by column (``np.column_stack`` alone takes as long as the forest) and run a one-thread ONNX Runtime
 session on blocks that stay in cache. The order of rows is kept, only a few batches are ever held, and the bytes written
 depend neither on the number of threads nor on how the input was cut into row groups.
@@ -205,15 +205,20 @@ def score_parquet(
             return pa.record_batch([*(batch.column(name) for name in key), *outputs], schema=schema)
 
         rows = 0
-        pending: deque[Future[pa.RecordBatch]] = deque()
-        with ThreadPoolExecutor(threads) as pool, scores_writer(scores, schema) as writer:
+        pending: deque[Future[None]] = deque()
+        # The file is closed last, when nobody writes any more: also after an error.
+        with scores_writer(scores, schema) as writer, ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as pen:
+
+            def write(scored: Future[pa.RecordBatch]) -> None:
+                writer.write_batch(scored.result())
+
             for batch in read_batches(file, columns, features):
                 rows += batch.num_rows
-                pending.append(pool.submit(score, batch))
+                pending.append(pen.submit(write, pool.submit(score, batch)))
                 if len(pending) > 2 * threads:
-                    writer.write_batch(pending.popleft().result())
+                    pending.popleft().result()
             while pending:
-                writer.write_batch(pending.popleft().result())
+                pending.popleft().result()
         return rows
 
 
