@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pipelines.lib.challengers import model_card
 from pipelines.lib.challengers.decision import require_sound
-from pipelines.lib.challengers.evaluation import form_tag, read_evaluation
+from pipelines.lib.challengers.evaluation import as_trained, read_evaluation, tags_of_training
 from pipelines.lib.champions.lineage import lineage, selection, selection_of_encoder
 from pipelines.lib.champions.logged import history_of, signature_of
 from pipelines.lib.champions.registry import Registered, Registry, connect, experiment_id, fetch, load_registry
@@ -62,7 +62,7 @@ def register(client: "MlflowClient", model: Path | None, onnx: Path, report: Pat
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     with mlflow.start_run(experiment_id=experiment_id(client, params.experiment), run_name=tags["run_ref"], tags=tags):
-        mlflow.log_params(flattened(read_params()[section]))
+        mlflow.log_params(flattened(as_trained(read_params(), section, tags.get("search"))))
         mlflow.log_input(history_of(tags), context="training")
         mlflow.log_artifacts(str(report), "evaluation")
         if model:
@@ -146,7 +146,7 @@ def main(
     exported = encoder or onnx
     if exported is None or bool(encoder) == bool(model) or bool(model) != bool(onnx):
         raise ConfigError("the arguments do not name one file to register; give --model and --onnx, or --encoder")
-    tags = lineage(load_run()) | (selection_of_encoder(exported) if encoder else selection(exported) | form_tag(report))
+    tags = lineage(load_run()) | (selection_of_encoder(exported) if encoder else selection(exported) | tags_of_training(report))
     client = connect()
     version = register(client, model, exported, report, tags, load_registry())
     challenge(client, Ledger(home.ledger_url()), version)

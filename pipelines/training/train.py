@@ -1,4 +1,4 @@
-"""Fit the model on all labelled history before the holdout.
+"""Fit the model on all labelled history before the holdout: the declared one, or the best of the candidates of section ``search``.
 
 Reads   data/features/history.parquet
 Writes  data/models/model.skops, data/models/profile.json (the same bytes for the same history and parameters)
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from pipelines.lib.challengers.search import Search, compete, keep
 from pipelines.lib.core import stage
 from pipelines.lib.core.atomic import replacing
 from pipelines.lib.core.errors import ConfigError, DataError
@@ -124,6 +125,12 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     stage.log.info(
         "%d rows before %s, mean outcome %.3f, %d features", len(history.labels), before, history.labels.mean(), len(history.names)
     )
+    searched, found = load_section("search", Search), None
+    if searched.candidates:
+        params, found = compete(
+            history, searched, params, train, dataset.label.delay_days, lambda until: most_frequent(features, since=since, until=until)
+        )
+        stage.log.info("%s", found.note)
     fitted = train(history, params)
     drawn = sample_of(fitted)
     stage.log.info("%s learned from %d rows, each tree of a forest from %s", params.estimator, drawn.rows, drawn.rows_per_tree)
@@ -138,6 +145,8 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
         features=load_features(),
         params=load_section("profile", ProfileParams),
     )
+    if found:
+        keep(fitted, found)
     skops_file.dump(fitted, model)
     with replacing(profile) as temporary:
         temporary.write_text(reference_profile.to_json(), encoding="utf-8")

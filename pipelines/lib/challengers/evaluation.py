@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from pipelines.lib.challengers.comparison import Comparison, Incomparable, SliceName
 from pipelines.lib.challengers.decisions import Decisions
+from pipelines.lib.challengers.search import Found
 from pipelines.lib.core import contract
 from pipelines.lib.core.contract import STRICT
 from pipelines.lib.measures.forecasts import ForecastSummary
@@ -97,7 +98,7 @@ class Evaluation:
     nights. `scores` counts the scores in 40 equal bins of `score_range`; `decisions` is None for forecasts; `importances` is by feature and measures `importance_kind`; `calibration` and
     `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` are the rows that
     the model, and each tree of a forest, learned from. `not_reproducible` is why another training may give other bytes, None if it does not. `form` is None
-    unless smaller forms of the model were tried.
+    unless smaller forms of the model were tried, `search` unless candidates competed.
     """
 
     __pydantic_config__ = STRICT
@@ -124,6 +125,7 @@ class Evaluation:
     task: TaskName = "binary"
     not_reproducible: str | None = None
     form: Form | None = None
+    search: Found | None = None
 
     @property
     def note(self) -> str:
@@ -141,10 +143,24 @@ def read_evaluation(path: Path) -> Evaluation | Unscored:
     return contract.read(TypeAdapter[Evaluation | Unscored](Evaluation | Unscored), path, "evaluation", "evaluate")
 
 
-def form_tag(report: Path) -> dict[str, str]:
-    """Return the tag that says which form of the trained model the folder `report` judges; none if no smaller form was tried."""
+def tags_of_training(report: Path) -> dict[str, str]:
+    """Return the tags that say how `train` came to the model that the folder `report` judges: its form, and the candidate that was chosen.
+
+    There is no tag of a choice that was not made.
+    """
     evaluation = read_evaluation(report / "evaluation.json")
-    return {"form": evaluation.form.note} if isinstance(evaluation, Evaluation) and evaluation.form else {}
+    if isinstance(evaluation, Unscored):
+        return {}
+    form, search = evaluation.form, evaluation.search
+    return ({"form": form.note} if form else {}) | ({"search": search.chosen} if search else {})
+
+
+def as_trained(params: Mapping[str, Any], section: str, chosen: str | None) -> dict[str, Any]:
+    """Return `section` of `params`, as a model was trained: with the estimator of the candidate that was `chosen`, if candidates competed."""
+    declared = next((one for one in (params.get("search") or {}).get("candidates", ()) if one["name"] == chosen), None)
+    if declared is None:
+        return dict(params[section])
+    return {**params[section], "steps": [], "parameters": {}, **{key: value for key, value in declared.items() if key != "name"}}
 
 
 def evidence_of(evaluation: Evaluation | Unscored) -> str:

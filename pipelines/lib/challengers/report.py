@@ -16,7 +16,8 @@ def write(report: Path, evaluation: Evaluation | Unscored, golden: Golden | None
     shown: dict[str, object] = {"metrics": {}, "calibration": [], "roc": [], "report": {"note": evaluation.note}}
     if isinstance(evaluation, Evaluation):
         sample = {f"training_{name}": number for name, number in asdict(evaluation.trained_on).items() if number is not None}
-        shown |= {"metrics": asdict(evaluation.metrics) | sample, "calibration": evaluation.calibration, "roc": evaluation.roc}
+        searched = evaluation.search.metrics if evaluation.search else {}
+        shown |= {"metrics": asdict(evaluation.metrics) | sample | searched, "calibration": evaluation.calibration, "roc": evaluation.roc}
     with replacing(report) as temporary:
         temporary.mkdir()
         for name, content in shown.items():

@@ -4,14 +4,16 @@ A candidate is judged on folds in order of time, as production would have used i
 """
 
 import datetime as dt
+import re
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipelines.lib.challengers.comparison import loss_difference, mean_loss
 from pipelines.lib.core.errors import ConfigError, DataError
@@ -25,12 +27,20 @@ from pipelines.lib.tables.dataset import TaskName
 
 Scores = NDArray[np.float64]
 Fit = Callable[["Candidate", History], Any]
+F = TypeVar("F", bound=Fitting)
 
 
 class Candidate(Fitting):
-    """An estimator that competes, under a `name` that no other candidate has."""
+    """An estimator that competes, under a `name` that no other candidate has. MLflow's metrics are named after it."""
 
-    name: str = Field(min_length=1)
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _in_plain_letters(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", value):
+            raise ValueError(f"is {value[:60]!r}; write letters, digits, '_', '.' and '-', and at most 100 of them")
+        return value
 
 
 class Search(Section):
@@ -81,6 +91,18 @@ class Found:
     chosen: str
     reason: str
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The loss and the quality of each candidate that has them, by the names of MLflow's metrics."""
+        figures = {f"search_{key}_{one.name}": getattr(one, key) for one in self.results for key in ("loss", "quality")}
+        return {name: value for name, value in figures.items() if value is not None}
+
+    @property
+    def note(self) -> str:
+        """The figures of the candidates, and the choice, in a line for the log."""
+        figures = [f"{one.name}: {one.fault or f'loss {one.loss:.4f}'}" for one in self.results]
+        return f"{'; '.join(figures)}. Chosen: {self.chosen}, since {self.reason}"
+
 
 def require_declared(params: Search, task: TaskName) -> None:
     """Raise `ConfigError` with every candidate whose class or parameters do not exist, before any of them costs time."""
@@ -91,6 +113,45 @@ def require_declared(params: Search, task: TaskName) -> None:
     ]
     if wrong:
         raise ConfigError(f"params.yaml: {' | '.join(wrong)}")
+
+
+def compete(
+    history: History,
+    declared: Search,
+    params: F,
+    train: Callable[[History, F], Any],
+    delay_days: int,
+    categories: Callable[[dt.date], Categories],
+) -> tuple[F, Found]:
+    """Return `params` with the estimator of the candidate to `train` on all of `history`, and the results of all candidates.
+
+    `categories` returns the lists of a model that has learned from the nights before a date. Raises as `require_declared`, `folds_of` and `search` do.
+    """
+
+    def with_candidate(candidate: Candidate) -> F:
+        return params.model_copy(update={key: getattr(candidate, key) for key in Fitting.model_fields})
+
+    require_declared(declared, history.task.name)
+    found = search(
+        history,
+        folds_of(history.nights.tolist(), declared, delay_days),
+        declared,
+        lambda candidate, rows: train(rows, with_candidate(candidate)),
+        categories=lambda until: categories(dt.date.fromisoformat(until)),
+        clock=time.monotonic,
+    )
+    return with_candidate(next(one for one in declared.candidates if one.name == found.chosen)), found
+
+
+def keep(model: Any, competition: Found) -> None:
+    """Let a fitted `model` carry the results of the search that chose it, also in a skops file; see `results_of`."""
+    model.search_ = {**asdict(competition), "results": [asdict(result) for result in competition.results]}
+
+
+def results_of(model: Any) -> Found | None:
+    """Return what `keep` has kept with a `model`; None if no candidates competed."""
+    kept = getattr(model, "search_", None)
+    return Found(**{**kept, "results": tuple(Result(**result) for result in kept["results"])}) if kept else None
 
 
 def folds_of(nights: Sequence[str], params: Search, delay_days: int) -> tuple[Fold, ...]:

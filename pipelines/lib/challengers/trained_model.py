@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pipelines.lib.challengers.search import results_of
 from pipelines.lib.models.estimators import not_reproducible
 from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.forms import form_of
@@ -20,5 +21,6 @@ def facts_of(challenger: "Model", trained: Any, held_out: "History") -> dict[str
         "importance_kind": kind_of(trained),
         "not_reproducible": (form and form.not_reproducible) or not_reproducible(trained),
         "form": form,
+        "search": results_of(trained),
         "trained_on": sample_of(trained),
     }

@@ -230,18 +230,22 @@ def _names(params: Params) -> Iterator[Finding]:
 
 
 def _estimator(params: Params, *, trial: bool) -> Iterator[Finding]:
-    """Yield why no model can be made as section ``train`` says: from its names and values alone, or with a `trial`."""
-    if not (section := params.get("train")):
-        return
-    fitting = Fitting.model_validate_json(
-        json.dumps({name: section[name] for name in Fitting.model_fields if name in section}, default=str)
-    )
+    """Yield why no model can be made as section ``train``, or a candidate of ``search``, says: from names and values alone, or with a `trial`."""
     task: TaskName = "regression" if _at(params, "dataset.label.task") == "regression" else "binary"
-    if not fitting.is_usual(task):
-        from pipelines.lib.models.trial import faults, faults_of_declaration  # imports the library of the estimator
+    declared = {"train": params.get("train")} | {
+        f"search.candidates.{n}": one for n, one in enumerate(_at(params, "search.candidates") or ())
+    }
+    for where, section in declared.items():
+        if not section:
+            continue
+        fitting = Fitting.model_validate_json(
+            json.dumps({name: section[name] for name in Fitting.model_fields if name in section}, default=str)
+        )
+        if not fitting.is_usual(task):
+            from pipelines.lib.models.trial import faults, faults_of_declaration  # imports the library of the estimator
 
-        found = (faults if trial else faults_of_declaration)(fitting, task)
-        yield from (Finding(f"train.{refused.key}", refused.fact, refused.remedy) for refused in found)
+            found = (faults if trial else faults_of_declaration)(fitting, task)
+            yield from (Finding(f"{where}.{refused.key}", refused.fact, refused.remedy) for refused in found)
 
 
 def _at(params: Params, key: str) -> Any:

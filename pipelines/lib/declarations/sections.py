@@ -16,6 +16,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "validate_history": ("pipelines.data.validate_history", "ValidateHistory"),
     "featurize_history": ("pipelines.data.featurize_history", "FeaturizeHistory"),
     "train": ("pipelines.training.train", "Train"),
+    "search": ("pipelines.lib.challengers.search", "Search"),
     "export_onnx": ("pipelines.training.export_onnx", "ExportOnnx"),
     "evaluate": ("pipelines.training.evaluate", "Evaluate"),
     "shadow": ("pipelines.training.shadow", "ShadowParams"),

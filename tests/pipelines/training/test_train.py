@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
+from pipelines.lib.challengers.search import results_of
 from pipelines.lib.core.errors import ConfigError, DataError, ModelError
 from pipelines.lib.core.partition import parse_partition
 from pipelines.lib.core.yaml_text import parse_yaml
@@ -191,19 +193,74 @@ def test_the_holdout_ends_with_the_last_known_outcome() -> None:
     assert holdout_start(parse_partition("2013-04-01"), 1, 14) == parse_partition("2013-03-17")
 
 
-@pytest.mark.costly
-def test_only_the_last_days_are_learned_from_if_a_window_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
-    rows = _nights(9_000)
+def _stage(rows: History, directory: Path, monkeypatch: pytest.MonkeyPatch, **sections: dict[str, Any]) -> int:
+    """Run the stage on `rows` with the parameters of the repository, changed by `sections`; return its exit code."""
+    params = parse_yaml(Path(__file__).parents[3].joinpath("params.yaml").read_text(encoding="utf-8"))
     table = rows.rows.append_column(params["dataset"]["label"]["name"], pa.array(rows.labels.astype(bool)))
     for index, name in enumerate(NAMES):
         table = table.append_column(name, pa.array(rows.features[:, index]))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(directory)
     pq.write_table(table.replace_schema_metadata({KEY: SIGNATURE.to_json()}), "history.parquet")
     params["features"] = {"numeric": {name: {"expression": name, "missing": 0} for name in NAMES}}
-    params["train"] |= {"parameters": {"n_estimators": 2}, "window_days": 20, "minimum_rows": 100}
+    for section, values in sections.items():
+        params[section] |= values
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     Path("run.yaml").write_text(yaml.safe_dump({"partition": "2013-04-01", "model": {"path": "m", "name": "n"}}), encoding="utf-8")
-    assert train_main(["--features", "history.parquet", "--model", "model.skops", "--profile", "profile.json"]) == 0
+    return train_main(["--features", "history.parquet", "--model", "model.skops", "--profile", "profile.json"])
+
+
+def _run(rows: History, directory: Path, monkeypatch: pytest.MonkeyPatch, **sections: dict[str, Any]) -> Any:
+    """Return the model that the stage writes."""
+    assert _stage(rows, directory, monkeypatch, **sections) == 0
+    return skops_file.load(Path("model.skops"))
+
+
+@pytest.mark.costly
+def test_only_the_last_days_are_learned_from_if_a_window_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(_nights(9_000), tmp_path, monkeypatch, train={"parameters": {"n_estimators": 2}, "window_days": 20, "minimum_rows": 100})
     made = json.loads(Path("profile.json").read_text(encoding="utf-8"))
     assert (made["trained_from"], made["trained_until"]) == ("2013-02-25", "2013-03-17")
+
+
+LINEAR = {"name": "linear", "estimator": "sklearn.linear_model.LogisticRegression"}
+FOREST = {"name": "forest", "estimator": DEFAULT, "parameters": {"n_estimators": 10, "max_depth": 4}}
+SMALL = {"parameters": {"n_estimators": 2}, "minimum_rows": 100}
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(("bent", "chosen", "kind"), [(True, "forest", "RandomForestClassifier"), (False, "linear", "LogisticRegression")])
+def test_the_better_candidate_is_trained_on_all_history_before_the_holdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bent: bool, chosen: str, kind: str
+) -> None:
+    rows = _nights(9_000)
+    if bent:  # no line can follow it
+        rows = replace(rows, labels=(np.abs(rows.features[:, 0]) > 0.7).astype(np.int8))
+    model = _run(rows, tmp_path, monkeypatch, train=SMALL, search={"candidates": [LINEAR, FOREST], "folds": 2, "nights_per_fold": 10})
+    found = results_of(model)
+    assert found is not None
+    assert (found.chosen, type(model).__name__) == (chosen, kind)
+    assert [(one.name, one.fault, one.loss is not None) for one in found.results] == [("linear", None, True), ("forest", None, True)]
+    assert sample_of(model).rows == int((rows.nights < "2013-03-17").sum())
+    assert kind != "RandomForestClassifier" or len(model.estimators_) == 10
+    written = Path("model.skops").read_bytes()
+    _run(rows, tmp_path, monkeypatch, train=SMALL, search={"candidates": [LINEAR, FOREST], "folds": 2, "nights_per_fold": 10})
+    assert Path("model.skops").read_bytes() == written
+
+
+@pytest.mark.costly
+def test_without_candidates_the_model_has_the_bytes_of_the_declared_estimator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _nights(9_000)
+    assert results_of(_run(rows, tmp_path, monkeypatch, train=SMALL)) is None
+    skops_file.dump(train(rows.until("2013-03-17"), PARAMS.model_copy(update=SMALL)), Path("alone.skops"))
+    assert Path("alone.skops").read_bytes() == Path("model.skops").read_bytes()
+
+
+@pytest.mark.costly
+def test_a_candidate_that_does_not_exist_stops_the_stage_before_any_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fits = counted_fits(monkeypatch)
+    typo = {"name": "typo", "estimator": "sklearn.linear_model.LogisticRegresion"}
+    assert _stage(_nights(9_000), tmp_path, monkeypatch, train=SMALL, search={"candidates": [LINEAR, typo]}) == 1
+    assert "search.candidates.1.estimator (typo)" in capsys.readouterr().err
+    assert fits == []

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.lib.challengers.evaluation import Evaluation, Unscored, evidence_of, read_evaluation
+from pipelines.lib.challengers import report
+from pipelines.lib.challengers.evaluation import Evaluation, Unscored, as_trained, evidence_of, read_evaluation, tags_of_training
+from pipelines.lib.challengers.search import Found, Result
 from pipelines.lib.core import contract
 from pipelines.lib.core.errors import DataError
 from tests.evaluations import any_evaluation, better, opponent, part
@@ -55,3 +57,34 @@ def test_the_ledger_keeps_the_comparison_without_the_points_of_charts() -> None:
     assert (kept["version"], kept["quality_difference"]["value"]) == ("1", 0.02)
     assert not {"calibration", "roc"} & set(kept)
     assert evidence_of(MUTE) == "null"
+
+
+SEARCH = Found((Result("linear", 0.47, 0.7), Result("forest", 0.45, 0.72), Result("odd", fault="MemoryError")), "forest", "it is better")
+
+
+@pytest.mark.costly
+def test_the_candidates_become_metrics_and_the_chosen_one_a_tag(tmp_path: Path) -> None:
+    judged = any_evaluation("Core", "a" * 64, search=SEARCH)
+    report.write(tmp_path / "report", judged, None)
+    assert read_evaluation(tmp_path / "report" / "evaluation.json") == judged
+    assert tags_of_training(tmp_path / "report") == {"search": "forest"}
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert {name: value for name, value in metrics.items() if name.startswith("search_")} == {
+        "search_loss_linear": 0.47, "search_quality_linear": 0.7, "search_loss_forest": 0.45, "search_quality_forest": 0.72,
+    }  # fmt: skip
+
+
+@pytest.mark.costly
+def test_a_model_without_a_search_has_neither(tmp_path: Path) -> None:
+    report.write(tmp_path / "report", any_evaluation("Core", "a" * 64), None)
+    assert tags_of_training(tmp_path / "report") == {}
+    assert "search" not in (tmp_path / "report" / "metrics.json").read_text(encoding="utf-8")
+
+
+def test_the_logged_parameters_are_those_of_the_chosen_candidate() -> None:
+    own = {"estimator": "sklearn.ensemble.RandomForestClassifier", "steps": ["a"], "parameters": {"max_depth": 8}, "random_state": 42}
+    params = {"train": own, "search": {"candidates": [{"name": "linear", "estimator": "LogisticRegression", "parameters": {"C": 2}}]}}
+    assert as_trained(params, "train", None) == own
+    assert as_trained(params, "train", "linear") == {
+        "estimator": "LogisticRegression", "steps": [], "parameters": {"C": 2}, "random_state": 42,
+    }  # fmt: skip

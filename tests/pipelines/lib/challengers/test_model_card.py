@@ -10,6 +10,7 @@ import pytest
 from pipelines.lib.challengers.comparison import Incomparable
 from pipelines.lib.challengers.evaluation import Evaluation, Unscored
 from pipelines.lib.challengers.model_card import limits, render
+from pipelines.lib.challengers.search import Found, Result
 from pipelines.lib.measures.tasks import REGRESSION
 from pipelines.lib.models.forest_sample import ForestSample
 from tests.evaluations import compared, evaluated, opponent
@@ -53,6 +54,19 @@ def test_it_names_the_share_of_rows_that_a_tree_has_learned_from(evaluation: Eva
     assert "400,000 rows that were drawn from all 1,600,000" in " ".join(limits(part))
     whole = ForestSample(rows=300_000, rows_per_tree=300_000)
     assert "drawn from" not in " ".join(limits(replace(evaluation, trained_on=whole)))
+
+
+@pytest.mark.costly
+def test_it_shows_the_candidates_that_competed_and_why_one_was_chosen(evaluation: Evaluation) -> None:
+    results = (Result("linear", 0.4712, 0.7031), Result("forest", 0.4523, 0.7164), Result("odd", fault="MemoryError: <300> GiB"))
+    page = render(replace(evaluation, search=Found(results, "forest", "forest has the lowest log loss, 0.4523")))
+    assert not broken_rules(page)
+    table = re.sub(r"<[^>]+>", " ", page.partition("<h2>Candidates</h2>")[2].partition("<h2>")[0])
+    assert "forest has the lowest log loss, 0.4523." in table
+    assert re.search(
+        r"linear\s+0\.471\d*\s+0\.703\d*\s+forest \(chosen\)\s+0\.452\d*\s+0\.716\d*\s+odd\s+.*MemoryError: &lt;300&gt; GiB", table
+    )
+    assert "<h2>Candidates</h2>" not in render(evaluation)
 
 
 @pytest.mark.costly

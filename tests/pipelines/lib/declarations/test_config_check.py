@@ -38,6 +38,11 @@ pytestmark = pytest.mark.usefixtures("checked_rides")
         ("dataset.label", {"name": "late", "expression": "minutes_late", "delay_days": 2}, r"dataset\.label\.expression: is a BIGINT; it must be a BOOLEAN"),
         ("features.numeric", {"distance": None}, r"features\.numeric\.distance: is null\. .*; write a mapping, such as distance: \{name: …\}$"),
         ("registry.name", "our rides", r"registry\.name: is 'our rides'; write letters, digits, '_', '\.' and '-', a letter or digit first"),
+        ("search.candidates", [{"name": "a", "estimator": "sklearn.linear_model.LogisticRegresion"}],
+         r"search\.candidates\.0\.estimator: is 'sklearn\.linear_model\.LogisticRegresion'.*did you mean sklearn\.linear_model\.LogisticRegression\?"),
+        ("search.candidates", [{"name": "a b", "estimator": "sklearn.linear_model.LogisticRegression"}], r"search\.candidates\.0\.name: is 'a b'"),
+        ("search.candidates", [{"name": "a", "estimator": "sklearn.linear_model.LogisticRegression", "parameters": {"C": -1}}],
+         r"search\.candidates\.0\.parameters\.C: is -1\. It must be a float"),
         ("trian", {"max_depth": 3}, r"trian: is an unknown section; did you mean train\?"),
     ],
 )  # fmt: skip
