@@ -179,6 +179,22 @@ TOPICS = (
         ),
     ),
     Topic(
+        "search",
+        "The search among candidates",
+        "The candidates of flights as of 2013-04-01: the default forest, and LightGBM with 300 trees of 31 leaves. AUC is the mean of the months April to December, "
+        "trained again each month. The settings of LightGBM were chosen on the months to August.",
+        (
+            Figure("search_loss_forest", "log loss of the forest in the search", "", "LightGBM, below"),
+            Figure("search_loss_lightgbm", "log loss of LightGBM in the search", "", "the forest, above"),
+            Figure("search_s", "time of the search", "s", "the budget: 1,800 s"),
+            Figure("auc_chosen", "AUC of the chosen candidate", "", "the target: at least 0.722"),
+            Figure("auc_forest", "AUC of the forest", "", "the chosen candidate, above"),
+            Figure("auc_lightgbm", "AUC of LightGBM", "", "the forest, above"),
+            Figure("later_auc_forest", "AUC of the forest, September to December", "", "LightGBM, below"),
+            Figure("later_auc_lightgbm", "AUC of LightGBM, September to December", "", "the forest, above"),
+        ),
+    ),
+    Topic(
         "demand_loop",
         "The loop on forecasts",
         "A replay of the use case demand, April to October 2025, night by night. On 2025-07-01 half of the shops begin to sell half as much again. Errors are mean absolute errors in units sold.",

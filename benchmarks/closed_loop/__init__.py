@@ -46,7 +46,7 @@ BY_ITSELF: dict[str, dict[str, Any]] = {
 }
 """A loop that needs no person: trained again each month, and promoted unless it is worse."""
 
-LIGHTGBM = {
+LIGHTGBM: dict[str, Any] = {
     "estimator": "lightgbm.LGBMClassifier",
     "parameters": {
         "n_estimators": 300,
