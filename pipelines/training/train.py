@@ -135,8 +135,9 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     drawn = sample_of(fitted)
     stage.log.info("%s learned from %d rows, each tree of a forest from %s", params.estimator, drawn.rows, drawn.rows_per_tree)
     held_out = read_history(features, dataset, categories=known, since=before)
+    judged = load_section("evaluate", JudgedSlices)
     if params.maximum_form_loss is not None:
-        fitted = smaller(fitted, history, held_out, params, params.maximum_form_loss, load_section("evaluate", JudgedSlices))
+        fitted = smaller(fitted, history, held_out, params, params.maximum_form_loss, judged)
     reference_profile = profile_of(
         fitted,
         history,

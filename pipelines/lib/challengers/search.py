@@ -233,6 +233,10 @@ def choose(labels: Scores, scores: dict[str, Scores], nights: NDArray[Any], task
 _LATE = "the budget had ended"
 
 
+class _BudgetEndedError(Exception):
+    """The time of the search is over. Not a `TimeoutError`: an estimator may raise that, and it is a fault of the machine."""
+
+
 def _compete(
     candidate: Candidate, pairs: Sequence[tuple[History, History]], task: Task, fit: Fit, late: Callable[[], bool]
 ) -> tuple[Scores | None, str | None]:
@@ -243,8 +247,10 @@ def _compete(
         return None, "; ".join(f"{one.key} {one.fact}; {one.remedy}" for one in refused)
     try:
         answers = np.concatenate(list(_scores(candidate, pairs, task, fit, late)))
-    except TimeoutError:
+    except _BudgetEndedError:
         return None, _LATE
+    except (MemoryError, OSError):  # the machine's fault, not the candidate's: another night, it might have been chosen
+        raise
     except Exception as error:  # each library has exceptions of its own, and one candidate must not end the search
         return None, f"{type(error).__name__}: {error}"
     if not np.isfinite(answers).all():
@@ -260,7 +266,7 @@ def _scores(
         with estimators.one_blas_thread():
             yield np.asarray(estimators.answer(model, judged.features, task.name), dtype=np.float64)
         if late():
-            raise TimeoutError
+            raise _BudgetEndedError
 
 
 def _in_order(history: History) -> History:

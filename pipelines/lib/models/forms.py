@@ -43,6 +43,7 @@ class Form:
 
     `quality_loss` is in AUC or R², `loss_increase` is of the mean log loss in nats, or of the squared error as a share of the label's variance. `operations` are
     weights for a row, a node of a tree counted as `VISIT`, and `model_operations` those of the model. `refused` says why cheaper forms did not pass.
+    `judged_by_loss` are the slices whose rows have too few outcomes to judge anything but the loss.
     `not_reproducible` is why another training of the model may give other bytes.
     """
 
@@ -52,6 +53,7 @@ class Form:
     operations: int
     model_operations: int
     refused: tuple[str, ...] = ()
+    judged_by_loss: tuple[str, ...] = ()
     not_reproducible: str | None = None
 
     @property
@@ -60,9 +62,10 @@ class Form:
         if self.name == ITSELF:
             return f"No smaller form of the model was within the limits: {'; '.join(self.refused) or 'it has none'}."
         saved = 1000 * (self.model_operations - self.operations)
+        alone = f" By their loss alone were judged: {', '.join(self.judged_by_loss)}." if self.judged_by_loss else ""
         return (
             f"This is a smaller form of the trained model: {self.name}. On the holdout its quality is {self.quality_loss:.4f} lower and its loss "
-            f"{self.loss_increase:.4f} higher. It saves {saved:,} of {1000 * self.model_operations:,} operations per 1,000 predictions."
+            f"{self.loss_increase:.4f} higher. It saves {saved:,} of {1000 * self.model_operations:,} operations per 1,000 predictions.{alone}"
         )
 
 
@@ -78,7 +81,7 @@ class JudgedSlices(Section):
 def form_of(model: Any) -> Form | None:
     """Return what `choose` has kept with a `model`, also in a skops file; None if nothing was chosen."""
     kept = getattr(model, "form_", None)
-    return Form(**{**kept, "refused": tuple(kept["refused"])}) if kept else None
+    return Form(**{**kept, **{key: tuple(kept[key]) for key in ("refused", "judged_by_loss")}}) if kept else None
 
 
 def choose(model: Any, history: History, held_out: History, judged: JudgedSlices, *, limit: float, slice_limit: float, seed: int) -> Any:
@@ -88,12 +91,13 @@ def choose(model: Any, history: History, held_out: History, judged: JudgedSlices
     """
     task, rows = history.task, history.features.shape[1]
     whole = operations(model, rows, history)
-    itself = Form(ITSELF, 0.0, 0.0, whole, whole, not_reproducible=estimators.not_reproducible(model))
     parts = [("all rows", np.ones(len(held_out.labels), bool), limit)] + [
         (f"{column}={value}", mask, slice_limit)
         for column in judged.slices
         for value, mask in slices_of(held_out.exact(column), judged.slice_minimum_rows)
     ]
+    alone = tuple(where for where, mask, _ in parts if not task.judges(held_out.labels[mask]))
+    itself = Form(ITSELF, 0.0, 0.0, whole, whole, judged_by_loss=alone, not_reproducible=estimators.not_reproducible(model))
     expected, refused = _answers(model, held_out), []
     candidates = []
     if task.judges(held_out.labels):
@@ -212,5 +216,5 @@ def _fault(rows: History, expected: np.ndarray, given: np.ndarray, where: str, m
 
 
 def _keep(model: Any, form: Form) -> Any:
-    model.form_ = {**asdict(form), "refused": list(form.refused)}
+    model.form_ = {**asdict(form), "refused": list(form.refused), "judged_by_loss": list(form.judged_by_loss)}
     return model

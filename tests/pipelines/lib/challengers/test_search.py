@@ -101,12 +101,23 @@ def test_rows_in_another_order_give_the_same_result() -> None:
 def test_a_candidate_that_raises_is_recorded_and_the_others_compete() -> None:
     def raising(candidate: Candidate, rows: History) -> Any:
         if candidate.name == "forest":
-            raise MemoryError("300 GiB")
+            raise FloatingPointError("overflow")
         return fit(candidate, rows)
 
     found = run(params(FOREST, LINEAR), fit=raising)
     assert found.chosen == "linear"
-    assert found.results[0].fault == "MemoryError: 300 GiB"
+    assert found.results[0].fault == "FloatingPointError: overflow"
+
+
+@pytest.mark.parametrize("fault", [MemoryError("300 GiB"), OSError(28, "No space left on device"), TimeoutError("no answer")])
+def test_a_fault_of_the_machine_ends_the_search_rather_than_choosing_another_candidate(fault: Exception) -> None:
+    def raising(candidate: Candidate, rows: History) -> Any:
+        if candidate.name == "forest":
+            raise fault
+        return fit(candidate, rows)
+
+    with pytest.raises(type(fault)):
+        run(params(FOREST, LINEAR), fit=raising)
 
 
 def test_a_candidate_that_does_not_convert_is_recorded() -> None:

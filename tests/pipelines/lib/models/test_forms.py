@@ -1,5 +1,6 @@
 """Smaller forms of a model: the cheapest one within the limits is chosen, and its figures are those of scikit-learn."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,31 +97,35 @@ def test_a_forecast_has_a_form() -> None:
     assert form.quality_loss == pytest.approx(form.loss_increase, abs=2e-6), "R² falls by the error as a share of the variance"
 
 
-def test_a_form_that_fails_on_a_slice_is_refused(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network has learned the opposite on the rows of one rare slice: overall it passes."""
-    teacher, held_out = forest(), history(1)
-    rare = np.arange(len(held_out.labels)) < 90
-    held_out.features[rare, 2] = 9.0
-    held_out = replace(held_out, rows=pa.table({"side": np.where(rare, "rare", "usual")}))
+def striped(seed: int) -> History:
+    """Return rows whose outcome follows the first feature, but for one in eight: theirs changes with every quarter of a unit, which a forest of deep trees learns."""
+    rows = history(seed, rows=12_000)
+    rare = np.random.default_rng(seed).random(len(rows.labels)) < 1 / 8
+    rows.features[:, 2] = np.where(rare, 9.0, 0.0)
+    rows.labels[rare] = np.floor(4 * rows.features[rare, 0]) % 2
+    return replace(rows, rows=pa.table({"side": np.where(rare, "rare", "usual")}))
 
-    class Opposite:
-        """Answer as the forest does, and the opposite where the third feature is 9."""
 
-        n_features_in_ = len(NAMES)
+def test_a_form_that_passes_overall_and_fails_on_a_slice_is_refused() -> None:
+    learned, held_out = striped(0), striped(1)
+    deep = RandomForestClassifier(n_estimators=80, min_samples_leaf=2, random_state=0).fit(learned.features, learned.labels)
+    limits = {"limit": 0.1, "slice_limit": 0.1, "seed": 1}
+    overall = form_of(choose(deep, learned, held_out, JudgedSlices(slices=(), slice_minimum_rows=1), **limits))
+    assert overall is not None
+    assert overall.name == NETWORK
+    by_slice = form_of(choose(deep, learned, held_out, JUDGED, **limits))
+    assert by_slice is not None
+    assert by_slice.name.endswith("of its trees")
+    assert re.fullmatch(r"a network of 64 and 32 loses 0\.[1-9]\d+ of AUC on side=rare, more than 0\.1", by_slice.refused[0])
 
-        def predict_proba(self, features: np.ndarray) -> np.ndarray:
-            given = teacher.predict_proba(features)
-            given[features[:, 2] == 9.0] = given[features[:, 2] == 9.0][:, ::-1]
-            return np.asarray(given)
 
-    monkeypatch.setattr(forms, "_forms", lambda *_: iter([("opposite", Opposite())]))
-    monkeypatch.setattr(forms, "operations", lambda form, *_: 1 if isinstance(form, Opposite) else 2)
-    passing = choose(forest(), history(0), held_out, JudgedSlices(slices=(), slice_minimum_rows=1), limit=0.1, slice_limit=0.1, seed=1)
-    assert isinstance(passing, Opposite)
-    refused = form_of(choose(forest(), history(0), held_out, JUDGED, limit=0.1, slice_limit=0.1, seed=1))
-    assert refused is not None
-    assert refused.name == ITSELF
-    assert "on side=rare, more than 0.1" in refused.refused[0]
+def test_a_slice_of_one_outcome_is_judged_by_its_loss_and_the_card_says_so(model: Any) -> None:
+    held_out = history(1)
+    held_out.labels[np.asarray(held_out.rows["side"]) == "left"] = 1
+    form = form_of(choose(model, history(0), held_out, JUDGED, limit=0.05, slice_limit=0.2, seed=1))
+    assert form is not None
+    assert form.judged_by_loss == ("side=left",)
+    assert form.note.endswith(" By their loss alone were judged: side=left.")
 
 
 def test_the_model_goes_on_if_no_form_is_within_the_limit(model: Any) -> None:
