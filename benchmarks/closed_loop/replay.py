@@ -33,6 +33,7 @@ from pipelines.lib.models.decision_rule import Decided
 from pipelines.lib.models.forest_sample import sample_of
 from pipelines.lib.models.inference import Model, load_model
 from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.models.trained_profile import profile_of
 from pipelines.lib.records.journal import NightRecord, PerformanceRecord
 from pipelines.lib.tables.dataset import Dataset
 from pipelines.monitoring.detect_drift import detect_drift
@@ -40,7 +41,7 @@ from pipelines.monitoring.govern import night_of, outcome_of, reference_of
 from pipelines.monitoring.measure_performance import MeasurePerformance, measure_performance
 from pipelines.training.evaluate import Evaluate, evaluate, faults
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import Train, profile_of, train
+from pipelines.training.train import Train, train
 
 FIRST = dt.date(2013, 4, 1)
 
@@ -198,7 +199,14 @@ class Loop:
         fitted, holdout = self.select(self.history.nights < start), known.since(start)
         forest = train(fitted, self.training)
         profile = profile_of(
-            forest, fitted, holdout, dataset=self.dataset, features=self.features, params=self.section("profile", ProfileParams)
+            forest,
+            fitted,
+            holdout,
+            fit=lambda rows: train(rows, self.training),
+            seed=self.training.random_state,
+            dataset=self.dataset,
+            features=self.features,
+            params=self.section("profile", ProfileParams),
         )
         path = self.directory / f"{version}.onnx"
         exporting = self.section("export_onnx", ExportOnnx)

@@ -15,8 +15,9 @@ from pipelines.lib.features.history import History
 from pipelines.lib.measures.distances import psi
 from pipelines.lib.measures.histogram import count
 from pipelines.lib.models.profile import SCORE, ProfileParams
+from pipelines.lib.models.trained_profile import profile_of
 from pipelines.lib.tables.dataset import Dataset
-from pipelines.training.train import Train, profile_of, train
+from pipelines.training.train import Train, train
 
 ROWS = 900
 SHIFTED_PSI, COST = 0.26, 0.05
@@ -53,7 +54,14 @@ class Flights:
         season = select(year, (dates >= np.datetime64(SEASON[0])) & (dates < np.datetime64(SEASON[1])))
         self.forest = train(training, self.params)
         self.profile = profile_of(
-            self.forest, self._training(training), pool, dataset=dataset, features=features, params=section("profile", ProfileParams)
+            self.forest,
+            self._training(training),
+            pool,
+            fit=lambda rows: train(rows, self.params),
+            seed=self.params.random_state,
+            dataset=dataset,
+            features=features,
+            params=section("profile", ProfileParams),
         )
         self.pool, self.season = self._pool(pool), self._pool(season)
         self.reference = np.concatenate([column.counts for column in self.profile.columns])

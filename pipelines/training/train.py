@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from pydantic import ConfigDict, Field
 
 from pipelines.lib.challengers.search import Search, compete, keep
@@ -21,16 +20,15 @@ from pipelines.lib.core.errors import ConfigError, DataError
 from pipelines.lib.core.params import load_section
 from pipelines.lib.core.run import load_run
 from pipelines.lib.features.categories import most_frequent
-from pipelines.lib.features.compute import Features, load_features
+from pipelines.lib.features.compute import load_features
 from pipelines.lib.features.history import History, Holdout, holdout_start, read_history
-from pipelines.lib.measures.importance import permutation_importance
 from pipelines.lib.models import estimators, trial
 from pipelines.lib.models.estimators import Fitting
 from pipelines.lib.models.forest_sample import keep_sample, sample_of
 from pipelines.lib.models.forms import JudgedSlices, choose, form_of
-from pipelines.lib.models.importances import importances_of
-from pipelines.lib.models.profile import Profile, ProfileParams, build_profile
-from pipelines.lib.tables.dataset import Dataset, load_dataset
+from pipelines.lib.models.profile import NOT_TESTED, ProfileParams
+from pipelines.lib.models.trained_profile import profile_of
+from pipelines.lib.tables.dataset import load_dataset
 
 
 class Train(Fitting, Holdout):
@@ -78,33 +76,6 @@ def train(history: History, params: Train) -> Any:
     return model
 
 
-def profile_of(model: Any, history: History, holdout: History, *, dataset: Dataset, features: Features, params: ProfileParams) -> Profile:
-    """Return the reference profile: the rows that `model` learned from, with which monitoring will compare nights."""
-    one_thread = estimators.single_threaded(model)
-
-    def score(matrix: np.ndarray) -> np.ndarray:
-        if not len(matrix):
-            return np.empty(0, dtype=np.float32)
-        with estimators.one_blas_thread():
-            return np.asarray(estimators.answer(one_thread, matrix, history.task.name), dtype=np.float32)
-
-    def permuted(rows: History) -> dict[str, float]:
-        return permutation_importance(score, rows.features, rows.labels, rows.nights, rows.names, rows.task)
-
-    on_holdout = permuted(holdout)
-    return build_profile(
-        history,
-        holdout,
-        scores=score(history.features),
-        holdout_scores=score(holdout.features),
-        importances=importances_of(model, history.features, history.names, lambda: on_holdout or permuted(history)).tolist(),
-        holdout_importances=on_holdout,
-        dataset=dataset,
-        features=features,
-        params=params,
-    )
-
-
 def smaller(model: Any, history: History, held_out: History, params: Train, limit: float, judged: JudgedSlices) -> Any:
     """Return the cheapest form of a fitted `model` that loses at most `limit`: what evaluation, production and monitoring see from here on."""
     chosen = choose(model, history, held_out, judged, limit=limit, slice_limit=params.maximum_form_slice_loss, seed=params.random_state)
@@ -138,19 +109,25 @@ def main(*, features: Path, model: Path, profile: Path) -> None:
     judged = load_section("evaluate", JudgedSlices)
     if params.maximum_form_loss is not None:
         fitted = smaller(fitted, history, held_out, params, params.maximum_form_loss, judged)
-    reference_profile = profile_of(
+    reference = profile_of(
         fitted,
         history,
         held_out,
+        fit=lambda rows: train(rows, params.model_copy(update={"minimum_rows": 2})),
+        seed=params.random_state,
         dataset=dataset,
         features=load_features(),
         params=load_section("profile", ProfileParams),
     )
+    if reference.scored_as == NOT_TESTED:
+        stage.log.warning(
+            "nobody can say whether the model knows its rows by heart: there are too few nights to train it on a part of them"
+        )
     if found:
         keep(fitted, found)
     skops_file.dump(fitted, model)
     with replacing(profile) as temporary:
-        temporary.write_text(reference_profile.to_json(), encoding="utf-8")
+        temporary.write_text(reference.to_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Evaluation:
     nights. `scores` counts the scores in 40 equal bins of `score_range`; `decisions` is None for forecasts; `importances` is by feature and measures `importance_kind`; `calibration` and
     `roc` are points of charts. `faults` are the limits that the model misses: it must not be registered if there are any. `trained_on` are the rows that
     the model, and each tree of a forest, learned from. `not_reproducible` is why another training may give other bytes, None if it does not. `form` is None
-    unless smaller forms of the model were tried, `search` unless candidates competed.
+    unless smaller forms of the model were tried, `search` unless candidates competed. `scored_as` is that of the profile.
     """
 
     __pydantic_config__ = STRICT
@@ -125,6 +125,7 @@ class Evaluation:
     task: TaskName = "binary"
     not_reproducible: str | None = None
     form: Form | None = None
+    scored_as: str | None = None
     search: Found | None = None
 
     @property

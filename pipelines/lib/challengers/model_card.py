@@ -9,6 +9,7 @@ from pipelines.lib.challengers.comparison import Comparison, Incomparable
 from pipelines.lib.challengers.evaluation import Evaluation, ForecastMetrics, Metrics, Unscored
 from pipelines.lib.core.params import naming_the_declaration
 from pipelines.lib.measures.tasks import TASKS
+from pipelines.lib.models.profile import NOT_TESTED
 
 
 def render(
@@ -88,6 +89,11 @@ def limits(evaluation: Evaluation) -> Iterable[str]:
         )
     if evaluation.form:
         yield f"{evaluation.form.note} The form was chosen on the same holdout (params.yaml: train.maximum_form_loss)."
+    if evaluation.scored_as == NOT_TESTED:
+        yield (
+            "Monitoring compares its scores with those of the rows that it has learned from, and there were too few nights to see whether it knows these by heart. "
+            "If so, drift of the scores is seen where there is none."
+        )
     if evaluation.not_reproducible:
         yield (
             f"It is not reproducible to the byte: {evaluation.not_reproducible}. A second training may give a model with slightly different scores."

@@ -21,6 +21,7 @@ def facts_of(challenger: "Model", trained: Any, held_out: "History") -> dict[str
         "importance_kind": kind_of(trained),
         "not_reproducible": (form and form.not_reproducible) or not_reproducible(trained),
         "form": form,
+        "scored_as": challenger.profile and challenger.profile.scored_as,
         "search": results_of(trained),
         "trained_on": sample_of(trained),
     }

@@ -59,11 +59,11 @@ class History:
 
     def since(self, partition: str) -> "History":
         """Return the rows of `partition` and later."""
-        return self._rows(self.nights >= partition)
+        return self.where(self.nights >= partition)
 
     def until(self, partition: str) -> "History":
         """Return the rows before `partition`."""
-        return self._rows(self.nights < partition)
+        return self.where(self.nights < partition)
 
     def as_question(self, before: str) -> "History":
         """Return the same rows with a label of two classes, for an encoder: whether the outcome is above the mean of the nights before `before`.
@@ -76,7 +76,8 @@ class History:
         above = self.labels > (earlier.mean() if len(earlier) else 0.0)
         return replace(self, labels=above.astype(np.int8), task=BINARY)
 
-    def _rows(self, kept: np.ndarray) -> "History":
+    def where(self, kept: np.ndarray) -> "History":
+        """Return the rows for which `kept` [n] is true."""
         return replace(self, features=self.features[kept], labels=self.labels[kept], rows=self.rows.filter(pa.array(kept)))
 
     def coded_for(self, categories: Categories) -> "History":

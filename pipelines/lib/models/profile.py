@@ -33,13 +33,18 @@ if TYPE_CHECKING:
 KEY = "nightshift.profile"
 """Of the entry in the ONNX file's metadata."""
 
-FORMAT = 3
-"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. 2 named the quality AUC. A later format is not known here."""
+FORMAT = 4
+"""Of the JSON. 1 had no number, and no bins for heavy values: its bins are read as they are. 2 named the quality AUC. 3 did not say of
+which rows the scores are. A later format is not known here.
+"""
 
 _BEFORE_3 = {"auc_std": "quality_std", "night_auc": "night_quality", "night_auc_std": "night_quality_std"}
 
 SCORE = "score"
 """The column of the model's own scores; no feature may have this name."""
+
+SEEN, UNSEEN, NOT_TESTED = "seen", "unseen", "not tested"
+"""Of which rows the scores of the profile are: of rows that the model had learned from, of rows that it had not, or the former, perhaps known by heart."""
 
 SCORE_DECIMALS = 6
 """To which a score is rounded before it is counted: the last digits differ between machines."""
@@ -87,7 +92,7 @@ class Profile:
     """The reference profile of a model: labelled rows of dates [`trained_from`, `trained_until`) (ISO), of which `rows` are counted here.
 
     Not counted are the first nights of history, on which a lagged feature had nothing to look back on. `features` are in the order of the
-    model's input. `quality` is None without a holdout.
+    model's input. `quality` is None without a holdout. `scored_as` says of which rows the scores are, as `unseen.reference_scores` does.
     """
 
     trained_from: str
@@ -98,6 +103,7 @@ class Profile:
     features: tuple[Reference, ...]
     score: Reference
     quality: Quality | None
+    scored_as: str = NOT_TESTED
 
     @property
     def columns(self) -> tuple[Reference, ...]:
@@ -153,6 +159,7 @@ def build_profile(
     holdout: "History",
     *,
     scores: NDArray[np.float32],
+    scored_as: str,
     holdout_scores: NDArray[np.float32],
     importances: Sequence[float],
     dataset: "Dataset",
@@ -162,6 +169,7 @@ def build_profile(
 ) -> Profile:
     """Return the profile of a model that gave its `training` rows [n] the `scores` [n], and those of the `holdout` [m] the `holdout_scores` [m].
 
+    `scored_as` says whether a model had learned from the rows that it gave the `scores`.
     `importances` [f] are in the order of the features; `holdout_importances` are `Quality.importances`. Both histories need the column ``partition``.
     """
     nights = _nights(training, features)
@@ -185,6 +193,7 @@ def build_profile(
         features=tuple(references[:-1]),
         score=references[-1],
         quality=quality and replace(quality, importances=dict(holdout_importances or {})),
+        scored_as=scored_as,
     )
 
 

@@ -22,13 +22,13 @@ from pipelines.lib.features.history import History
 from pipelines.lib.features.signature import KEY, Signature
 from pipelines.lib.models.inference import load_model
 from pipelines.lib.models.profile import Profile, ProfileParams
+from pipelines.lib.models.trained_profile import profile_of
 from pipelines.lib.published import nights
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.records.journal import Journal, NightRecord, of_published
 from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 from pipelines.monitoring.detect_drift import main
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import profile_of
 
 ROOT = Path(__file__).parents[3]
 NAMES = ("heat", "flat", "void", "place")
@@ -60,6 +60,10 @@ def values(rows: int, seed: int, **changed: np.ndarray) -> dict[str, np.ndarray]
     return {name: np.asarray(column, dtype=np.float32) for name, column in (columns | changed).items()}
 
 
+def fit(history: History) -> RandomForestClassifier:
+    return RandomForestClassifier(10, max_depth=4, random_state=0).fit(history.features, history.labels)
+
+
 @pytest.fixture(scope="module")
 def trained() -> tuple[RandomForestClassifier, Profile]:
     drawn = [values(ROWS, seed) for seed in range(28)]
@@ -67,9 +71,11 @@ def trained() -> tuple[RandomForestClassifier, Profile]:
     labels = (matrix[:, 0] + np.random.default_rng(0).normal(0, 5, len(matrix)) > 22).astype(np.int8)
     dates = [str(np.datetime64("2013-01-01") + day) for day in range(28) for _ in range(ROWS)]
     history = History(matrix, labels, pa.table({"partition": dates}), NAMES)
-    forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(matrix, labels)
+    forest = fit(history)
     params = ProfileParams(bins=10, window_nights=7, floor=0.0001)
-    return forest, profile_of(forest, history, history.since("2013-01-22"), dataset=DATASET, features=FEATURES, params=params)
+    return forest, profile_of(
+        forest, history, history.since("2013-01-22"), fit=fit, seed=0, dataset=DATASET, features=FEATURES, params=params
+    )
 
 
 class Monitor:

@@ -23,6 +23,7 @@ from pipelines.lib.features.signature import Signature
 from pipelines.lib.loop.retraining_policy import Policy
 from pipelines.lib.measures.histogram import Histogram, count
 from pipelines.lib.models.profile import SCORE, Profile, ProfileParams
+from pipelines.lib.models.trained_profile import profile_of
 from pipelines.lib.published.delta_tables import Lineage, publish
 from pipelines.lib.published.nights import publications
 from pipelines.lib.records.journal import Journal, NightRecord, PerformanceRecord, Verdict
@@ -31,7 +32,6 @@ from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 from pipelines.monitoring.detect_drift import detect_drift
 from pipelines.monitoring.govern import main, reference_of
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import profile_of
 
 ROOT = Path(__file__).parents[3]
 NAME, NAMES, ROWS = "Core", ("heat", "wind"), 300
@@ -50,16 +50,20 @@ def values(rows: int, seed: int, shift: float = 0.0) -> np.ndarray:
     return np.random.default_rng(seed).normal([20 + shift, 5], 5, (rows, 2)).astype(np.float32)
 
 
+def fit(history: History) -> RandomForestClassifier:
+    return RandomForestClassifier(10, max_depth=4, random_state=0).fit(history.features, history.labels)
+
+
 @pytest.fixture(scope="module")
 def trained() -> tuple[bytes, Profile]:
     matrix = values(28 * ROWS, seed=0)
     labels = (matrix[:, 0] + np.random.default_rng(1).normal(0, 5, len(matrix)) > 22).astype(np.int8)
     dates = [str(np.datetime64("2013-01-01") + day) for day in range(28) for _ in range(ROWS)]
     history = History(matrix, labels, pa.table({"partition": dates}), NAMES)
-    forest = RandomForestClassifier(10, max_depth=4, random_state=0).fit(matrix, labels)
+    forest = fit(history)
     features = Features(numeric={"heat": Numeric(missing=-99), "wind": Numeric(missing=-99)})
     params = ProfileParams(bins=10, window_nights=7, floor=0.0001)
-    made = profile_of(forest, history, history.since("2013-01-15"), dataset=DATASET, features=features, params=params)
+    made = profile_of(forest, history, history.since("2013-01-15"), fit=fit, seed=0, dataset=DATASET, features=features, params=params)
     return export_onnx(forest, SIGNATURE, ExportOnnx(opset=22), made), made
 
 

@@ -26,9 +26,10 @@ from pipelines.lib.models.estimators import DEFAULT
 from pipelines.lib.models.forest_sample import ForestSample, sample_of
 from pipelines.lib.models.inference import load_model
 from pipelines.lib.models.profile import Profile, ProfileParams
+from pipelines.lib.models.trained_profile import profile_of
 from pipelines.lib.tables.dataset import load_dataset
 from pipelines.training.export_onnx import ExportOnnx, export_onnx
-from pipelines.training.train import Train, profile_of, train
+from pipelines.training.train import Train, train
 from pipelines.training.train import main as train_main
 from tests.models_of_every_kind import WITHOUT_A_CONVERTER, counted_fits
 
@@ -135,7 +136,14 @@ def _nights(rows: int, first: str = "2013-01-01") -> History:
 def _profile(forest: Any, history: History, holdout: History) -> Profile:
     features = Features(numeric={name: Numeric(missing=-9) for name in NAMES})
     return profile_of(
-        forest, history, holdout, dataset=load_dataset(), features=features, params=ProfileParams(bins=10, window_nights=7, floor=0.0001)
+        forest,
+        history,
+        holdout,
+        fit=lambda rows: train(rows, PARAMS),
+        seed=PARAMS.random_state,
+        dataset=load_dataset(),
+        features=features,
+        params=ProfileParams(bins=10, window_nights=7, floor=0.0001),
     )
 
 

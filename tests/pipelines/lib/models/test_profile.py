@@ -14,7 +14,7 @@ from pipelines.lib.features.compute import Categorical, Features, Lagged, Numeri
 from pipelines.lib.features.history import History
 from pipelines.lib.measures.drift import compare
 from pipelines.lib.measures.histogram import count
-from pipelines.lib.models.profile import SCORE, Profile, ProfileParams, build_profile
+from pipelines.lib.models.profile import NOT_TESTED, SCORE, SEEN, Profile, ProfileParams, build_profile
 from pipelines.lib.tables.dataset import Column, Dataset, Label, Source
 
 ROOT = Path(__file__).parents[4]
@@ -72,6 +72,7 @@ def scores(of: History) -> np.ndarray:
 def build(training: History, holdout: History, **changes: object) -> Profile:
     arguments: dict[str, object] = {
         "scores": scores(training),
+        "scored_as": SEEN,
         "holdout_scores": scores(holdout),
         "importances": np.linspace(0.3, 0.1, len(training.names)),
         "dataset": DATASET,
@@ -111,7 +112,8 @@ def test_it_goes_through_json(profile: Profile) -> None:
 def test_a_profile_of_a_model_that_is_registered_already_is_read_and_compared(profile: Profile) -> None:
     """As it was written before bins had `alone` and `decimals`: an edge above each of a few values, no rounding, no format, and AUC for the quality."""
     content = json.loads(profile.to_json())
-    assert content.pop("format") == 3
+    assert content.pop("format") == 4
+    assert content.pop("scored_as") == SEEN
     for then, now in (("auc_std", "quality_std"), ("night_auc", "night_quality"), ("night_auc_std", "night_quality_std")):
         content["quality"][then] = content["quality"].pop(now)
     for column in [*content["features"], content["score"]]:
@@ -124,13 +126,14 @@ def test_a_profile_of_a_model_that_is_registered_already_is_read_and_compared(pr
     columns = {**dict(zip(HOLDOUT.names, HOLDOUT.features.T, strict=True)), SCORE: scores(HOLDOUT)}
     found = compare(old.binnings, old.histogram, count(columns, old.binnings), floor=old.floor)
     assert old.quality == profile.quality
+    assert old.scored_as == NOT_TESTED
     assert found["flat"].psi == 0
     assert found["distance"].psi < 0.05
 
 
 def test_a_profile_of_a_later_format_is_refused(profile: Profile) -> None:
-    with pytest.raises(ModelError, match="has format 4, this Nightshift reads up to 3"):
-        Profile.from_json(profile.to_json().replace('"format":3', '"format":4'))
+    with pytest.raises(ModelError, match="has format 5, this Nightshift reads up to 4"):
+        Profile.from_json(profile.to_json().replace('"format":4', '"format":5'))
 
 
 def test_a_heavy_score_stays_in_its_bin_with_any_last_digits() -> None:
