@@ -13,7 +13,7 @@ export GX_ANALYTICS_ENABLED := false
 # Side by side, the longest first; all of them run, so that a change meets all that they find at once.
 LINTS := mypy forgotten english imports use-cases ruff format
 
-.PHONY: help demo up repro check test test-slow faults lint new-stage bench lock clean $(LINTS:%=lint-%)
+.PHONY: help demo up repro check quick test test-slow faults lint new-stage bench lock clean $(LINTS:%=lint-%)
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,9 @@ repro: .venv/ready ## dvc repro of a use case without Airflow: make repro use_ca
 # The durations of all tests are in var/tests/<target>.xml.
 PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10 --junitxml=var/tests/$@.xml
 
-check: lint        ## lint, and the quick tests without servers
+check: lint quick  ## lint, and the quick tests without servers
+
+quick: .venv/tests ## the quick tests without servers alone; lint runs two files of them
 	$(PYTEST) --ignore=tests/test_house.py --ignore=tests/test_forgotten.py -m "not slow and not faults and not campaign and not integration and not costly" $(args)
 
 test: .venv/tests  ## every test that a contributor must pass, with real servers

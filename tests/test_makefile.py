@@ -37,12 +37,12 @@ def test_every_test_belongs_to_exactly_one_target(markers: set[str]) -> None:
 
 
 @pytest.mark.parametrize("markers", COMBINATIONS, ids=lambda markers: "+".join(sorted(markers)) or "none")
-def test_check_runs_a_quick_part_of_test_that_needs_no_server(markers: set[str]) -> None:
+def test_quick_is_a_part_of_test_that_needs_no_server(markers: set[str]) -> None:
     expected = selects("test", markers) and not markers & {"integration", "costly"}
-    assert selects("check", markers) == expected
+    assert selects("quick", markers) == expected
 
 
-@pytest.mark.parametrize("target", ["check", "test", "test-slow", "faults"])
+@pytest.mark.parametrize("target", ["quick", "test", "test-slow", "faults"])
 def test_a_target_keeps_the_durations_of_its_tests(target: str) -> None:
     recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
     pytest_command = re.search(r"^PYTEST = (.*)$", MAKEFILE, re.MULTILINE)
@@ -56,11 +56,11 @@ def test_ci_runs_all_of_them() -> None:
 
 
 def test_check_leaves_out_only_files_that_lint_runs_before_it() -> None:
-    assert re.search(r"^check: lint ", MAKEFILE, re.MULTILINE)
-    check = re.search(r"^check:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
-    assert check
-    left_out = re.findall(r"--ignore=(\S+)", check[1])
-    assert left_out and "--deselect" not in check[1]
+    assert re.search(r"^check: lint quick ", MAKEFILE, re.MULTILINE)
+    quick = re.search(r"^quick:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert quick
+    left_out = re.findall(r"--ignore=(\S+)", quick[1])
+    assert left_out and "--deselect" not in quick[1]
     assert f"$(BIN)/python -m pytest -q {' '.join(left_out)}" in lint_commands(MAKEFILE)
 
 
