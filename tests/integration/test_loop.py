@@ -32,15 +32,13 @@ FASTER = {
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealRepository, Server]]:
-    """Yield a clone with a champion of March and a running Airflow, every DAG of the loop active (assets start runs only where schedules
-    do).
-    """
+    """Yield a clone with a champion of March and a running Airflow. Every DAG of the loop is active; assets start runs, and the clock starts none."""
     repository = RealRepository(tmp_path_factory.mktemp("loop"), FASTER)
     repository.train()
     dags = (DAG_ID, MONITORING, RETRAINING)
     registry = f"sqlite:///{repository.home / 'mlflow' / 'mlflow.db'}"
     environment = {"NIGHTSHIFT_DVC_CACHE": repository.environment()["NIGHTSHIFT_DVC_CACHE"], "MLFLOW_TRACKING_URI": registry}
-    with Server(repository.home, repository=repository.root, port=0, wait_for_dags=dags, env=environment) as server:
+    with Server(repository.home, repository=repository.root, port=0, schedule=False, wait_for_dags=dags, env=environment) as server:
         for dag_id in dags:
             server.client().unpause(dag_id)
         yield repository, server
