@@ -74,7 +74,7 @@ def _run(use_case: UseCase, installation: Installation, started: float) -> int:
         champion = train_first_champion(progress)
         progress(f"champion: {champion.name} version {champion.version}, sha256 {champion.sha256[:12]}")
         dags = tuple(map(dag_id, (SCORING, MONITORING, TRAINING, REBUILD)))
-        with Server(schedule=False, progress=progress, wait_for_dags=dags, installation=installation) as server:
+        with Server(schedule=False, parse_every_s=120, progress=progress, wait_for_dags=dags, installation=installation) as server:
             progress(f"Airflow is at {server.url}")
             client = server.client()
             index = published_index() or make_first_index(

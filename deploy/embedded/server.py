@@ -43,7 +43,8 @@ _FOR_PEOPLE = {"triggerer": ["airflow", "triggerer", "--skip-serve-logs"]}  # no
 class Server:
     """Embedded Airflow, as a context manager.
 
-    `schedule` False starts no run by the clock; an asset still starts the DAGs that wait for it. `for_people` also starts a triggerer and MLflow's
+    `schedule` False starts no run by the clock; an asset still starts the DAGs that wait for it. DAG files are read again every `parse_every_s` seconds, which takes
+    a quarter of a core if it is 30: too much where nobody changes them. `for_people` also starts a triggerer and MLflow's
     pages. `progress` gets each step of the start. `repository` holds dags/ and plugins/. `installation` is the lock, if the caller has it already.
     """
 
@@ -55,6 +56,7 @@ class Server:
         port: int = 8080,
         mlflow_port: int = 5000,
         schedule: bool = True,
+        parse_every_s: int = 30,
         for_people: bool = False,
         wait_for_dags: tuple[str, ...] = ("nightly_batch_scoring",),
         progress: Callable[[str], None] = lambda step: None,
@@ -65,7 +67,7 @@ class Server:
         self.airflow_home = self.home / "airflow"
         self.repository = check_path("the repository", repository.resolve())
         self.port = port
-        self.schedule = schedule
+        self.schedule, self.parse_every_s = schedule, parse_every_s
         self.wait_for_dags = wait_for_dags
         self.progress = progress
         self.mlflow_url = ""
@@ -179,7 +181,9 @@ class Server:
 
     def _configure(self) -> None:
         assert self._secrets is not None
-        write_settings(self.airflow_home, self.repository, self._secrets, port=self.port, schedule=self.schedule)
+        write_settings(
+            self.airflow_home, self.repository, self._secrets, port=self.port, schedule=self.schedule, parse_every_s=self.parse_every_s
+        )
 
     def _keeps_models_here(self) -> bool:
         """Return whether MLflow is a database of this machine; elsewhere it has pages of its own."""

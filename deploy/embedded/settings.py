@@ -37,8 +37,9 @@ def load_secrets(airflow_home: Path) -> Secrets:
     return made
 
 
-def write_settings(airflow_home: Path, repository: Path, kept: Secrets, *, port: int, schedule: bool) -> None:
-    """Write airflow.cfg and passwords.json of an Airflow at `port`. With `schedule` False the clock starts no run.
+def write_settings(airflow_home: Path, repository: Path, kept: Secrets, *, port: int, schedule: bool, parse_every_s: int) -> None:
+    """Write airflow.cfg and passwords.json of an Airflow at `port`. With `schedule` False the clock starts no run. DAG files are read again every
+    `parse_every_s` seconds.
 
     Values are written as they are, so the paths must have passed `pipelines.lib.core.home.check_path`: Airflow expands ``%`` and ``$``.
     """
@@ -70,7 +71,7 @@ def write_settings(airflow_home: Path, repository: Path, kept: Secrets, *, port:
             "enable_health_check": False,
         },
         "workers": {"min_heartbeat_interval": 1},  # also how long a worker may overlook that its task has ended; 5 s by default
-        "dag_processor": {"min_file_process_interval": 30, "refresh_interval": 30},
+        "dag_processor": {"min_file_process_interval": parse_every_s, "refresh_interval": parse_every_s},
         "logging": {"base_log_folder": airflow_home / "logs"},
         "usage_data_collection": {"enabled": False},
     }

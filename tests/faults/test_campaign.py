@@ -77,7 +77,7 @@ def undisturbed(repository: RealRepository) -> tuple[Rows, Work]:
 def _airflow(repository: RealRepository, name: str) -> Iterator[Server]:
     """Start Airflow with a DVC cache of its own: outputs of an earlier night must be computed again, not restored."""
     cache = {"NIGHTSHIFT_DVC_CACHE": str(repository.home / f"cache-{name}")}
-    with Server(repository.home, repository=repository.root, schedule=False, env=cache) as server:
+    with Server(repository.home, repository=repository.root, schedule=False, parse_every_s=120, env=cache) as server:
         server.client().unpause(DAG_ID)
         yield server
 

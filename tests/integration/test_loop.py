@@ -38,7 +38,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealReposi
     dags = (DAG_ID, MONITORING, RETRAINING)
     registry = f"sqlite:///{repository.home / 'mlflow' / 'mlflow.db'}"
     environment = {"NIGHTSHIFT_DVC_CACHE": repository.environment()["NIGHTSHIFT_DVC_CACHE"], "MLFLOW_TRACKING_URI": registry}
-    with Server(repository.home, repository=repository.root, port=0, schedule=False, wait_for_dags=dags, env=environment) as server:
+    with Server(
+        repository.home, repository=repository.root, port=0, schedule=False, parse_every_s=120, wait_for_dags=dags, env=environment
+    ) as server:
         for dag_id in dags:
             server.client().unpause(dag_id)
         yield repository, server

@@ -44,7 +44,9 @@ def published(installation: Installation) -> Published:
 def rolling(installation: Installation, published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Airflow over this repository as it is, at home in the installation. One for both DAGs: starting it is most of what the tests cost."""
     repository, dags = RealRepository(tmp_path_factory.mktemp("real")), (DAG, INDEX_DAG)
-    with Server(installation.root / "home", repository=repository.root, port=0, schedule=False, wait_for_dags=dags) as server:
+    with Server(
+        installation.root / "home", repository=repository.root, port=0, schedule=False, parse_every_s=120, wait_for_dags=dags
+    ) as server:
         for dag_id in dags:
             server.client().unpause(dag_id)
         yield server

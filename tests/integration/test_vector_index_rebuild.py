@@ -39,7 +39,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     dags = (TRAINING, REBUILD)
     registry = f"sqlite:///{repository.home / 'mlflow' / 'mlflow.db'}"
     environment = {"NIGHTSHIFT_DVC_CACHE": repository.environment()["NIGHTSHIFT_DVC_CACHE"], "MLFLOW_TRACKING_URI": registry}
-    with Server(repository.home, repository=repository.root, port=0, schedule=False, wait_for_dags=dags, env=environment) as server:
+    with Server(
+        repository.home, repository=repository.root, port=0, schedule=False, parse_every_s=120, wait_for_dags=dags, env=environment
+    ) as server:
         client = server.client()
         for dag_id in dags:
             client.unpause(dag_id)

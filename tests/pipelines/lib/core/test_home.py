@@ -58,7 +58,7 @@ def test_the_state_of_a_home_with_an_unusual_name_stays_in_it(name: str, tmp_pat
     assert DeltaTable(home.published_url()).to_pyarrow_table()["score"].to_pylist() == [0.5]
     airflow_home = place / "airflow"
     airflow_home.mkdir()
-    write_settings(airflow_home, place, load_secrets(airflow_home), port=1, schedule=True)
+    write_settings(airflow_home, place, load_secrets(airflow_home), port=1, schedule=True, parse_every_s=30)
     parser = configparser.ConfigParser()
     parser.read(airflow_home / "airflow.cfg", encoding="utf-8")
     assert sa.make_url(parser["database"]["sql_alchemy_conn"]).database == str(airflow_home / "airflow.db")
