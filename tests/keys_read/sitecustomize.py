@@ -1,7 +1,8 @@
 """Note which keys of ``params.yaml`` a stage reads: Python imports this file at its start where the folder is on ``PYTHONPATH``.
 
 Each process of ``python -m <module>`` leaves ``<module>.<pid>.json`` in the directory ``KEYS_READ``: a list of ``section.key``. A section
-that is written out whole counts as all of its keys.
+that is written out whole counts as all of its keys. A section of which only some keys are declared counts as these keys: they are checked when it is
+loaded, and perhaps read only if another key says so.
 """
 
 import atexit
@@ -31,6 +32,8 @@ def _read(self: params.Section, name: str) -> Any:
 def _load_section(name: str, model: type[params.S], path: Path = params.PARAMS_FILE) -> params.S:
     _sections.pop(model, None)  # what validation reads is not what the stage reads
     section = _load(name, model, path)
+    if model.model_config.get("extra") == "allow":
+        _seen.update(f"{name}.{key}" for key in model.model_fields)
     _sections[model] = name
     return section
 

@@ -32,6 +32,8 @@ def test_importances_are_shares_and_the_profile_the_report_and_the_card_agree(ki
         model,
         rows,
         history(1_000, seed=5),
+        fit=lambda part: train(part, params(kind)),
+        seed=0,
         dataset=load_dataset(),
         features=features,
         params=ProfileParams(bins=10, window_nights=7, floor=0.0001),

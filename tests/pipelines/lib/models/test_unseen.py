@@ -73,7 +73,7 @@ def test_a_shallow_forest_keeps_its_own_scores_and_is_not_fitted_again() -> None
     np.testing.assert_array_equal(found.scores, model.predict_proba(learned.features)[:, 1])
 
 
-def test_a_shallow_forest_of_a_few_trees_is_fitted_once_more_and_keeps_its_own_scores() -> None:
+def test_a_shallow_forest_of_a_few_trees_is_fitted_again_and_keeps_its_own_scores() -> None:
     learned, asked = history(0), []
 
     def fit(rows: History) -> Any:
@@ -128,7 +128,7 @@ def test_any_other_model_that_knows_its_rows_is_fitted_again_without_the_night_o
     assert drift(first.scores, answer(model, later.features, TASKS[task].name)) < 0.1
 
 
-def test_a_line_is_fitted_once_more_and_keeps_its_own_scores() -> None:
+def test_a_line_is_fitted_again_and_keeps_its_own_scores() -> None:
     learned, asked = history(0), []
 
     def fit(rows: History) -> Any:
